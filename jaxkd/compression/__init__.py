@@ -1,0 +1,14 @@
+"""What a network costs, and how to make it cost less.
+
+[`measure`][jaxkd.compression.measure] counts the parameters, their bytes and the FLOPs of one
+example, and times the compiled forward pass; its parts can be called alone.
+"""
+
+from jaxkd.compression.cost import Cost as Cost
+from jaxkd.compression.cost import Latency as Latency
+from jaxkd.compression.cost import count_parameters as count_parameters
+from jaxkd.compression.cost import flops as flops
+from jaxkd.compression.cost import latency as latency
+from jaxkd.compression.cost import measure as measure
+from jaxkd.compression.cost import parameter_bytes as parameter_bytes
+from jaxkd.compression.cost import program_flops as program_flops

@@ -1,0 +1,153 @@
+"""Batches: a pure function of the step number, joined with a cache by example id and view."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from jaxkd.data._dataset import Dataset
+from jaxkd.views import Views
+
+
+class Answers(Protocol):
+    """What a loader asks of a cache."""
+
+    num_views: int
+
+    def check(self, *, dataset: Dataset, views: Views, num_views: int | None) -> None:
+        """Refuses another data set or other views."""
+
+    def read(self, ids: np.ndarray, view: int) -> Any:
+        """Records by id."""
+
+
+class Loader:
+    """Raw training batches by step number: `loader[step]`.
+
+    An epoch is a permutation drawn from `(seed, epoch)`; what does not fill a batch at its end
+    is left for the next epoch's draw. Epoch e shows view `e % num_views`. Being a function of the
+    step, the data's position needs no saving and a run resumes anywhere.
+
+    Args:
+      dataset: the examples. Their order makes no difference.
+      views: rendered inside the step; here they say which partners to send along.
+      batch_size: examples in a batch.
+      seed: of the order.
+      cache: an opened cache whose answers travel with the batch; checked against dataset and
+        views here, before the first step.
+      num_views: how many different views of an example there are; by default those of the cache,
+        and a new one each epoch without.
+
+    Raises:
+      ValueError: fewer examples than a batch, or a cache that does not fit (`CacheError`).
+
+    Example:
+      >>> data = Dataset.from_arrays(
+      ...     np.arange(5, dtype=np.float32)[:, None], name="five", split="train", num_classes=2)
+      >>> loader = Loader(data, Views(), 2)
+      >>> sorted(loader[0]), loader[0]["inputs"].shape, loader.steps_per_epoch
+      (['id', 'inputs', 'labels', 'view'], (2, 1), 2)
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        views: Views,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        cache: Answers | None = None,
+        num_views: int | None = None,
+    ):
+        if not 1 <= batch_size <= len(dataset):
+            raise ValueError(
+                f"a batch of {batch_size} cannot be drawn from {len(dataset)} examples; choose a "
+                "batch_size between 1 and that"
+            )
+        if num_views is not None and num_views < 1:
+            raise ValueError(f"num_views must be at least 1, not {num_views}")
+        if cache is not None:
+            cache.check(dataset=dataset, views=views, num_views=num_views)
+            num_views = num_views or cache.num_views
+        self.dataset, self.views, self.batch_size = dataset, views, batch_size
+        self.steps_per_epoch = len(dataset) // batch_size
+        self._seed, self._cache, self._num_views = seed, cache, num_views
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        """The batch of a step, NumPy arrays on the host."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            generator = np.random.default_rng((self._seed, epoch))
+            self._order = (epoch, generator.permutation(self.dataset.ids))
+        ids = self._order[1][index * self.batch_size : (index + 1) * self.batch_size]
+        view = epoch % self._num_views if self._num_views else epoch
+        batch = raw_batch(self.dataset, self.views, ids, np.full(len(ids), view, np.int32))
+        if self._cache is not None:
+            batch["teacher"] = self._cache.read(ids, view)
+        return batch
+
+
+def raw_batch(
+    dataset: Dataset, views: Views, ids: np.ndarray, view: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What `views.render` needs to make views of some examples.
+
+    Args:
+      dataset: where they are.
+      views: whether they need partners.
+      ids: example ids `[batch]`.
+      view: view numbers `[batch]`.
+
+    Returns:
+      `"id"`, `"view"`, `"inputs"`, `"labels"` and, where views mix, the partners' inputs and labels.
+    """
+    rows = dataset.rows(ids)
+    batch = {
+        "id": np.asarray(ids, np.int32),
+        "view": np.asarray(view, np.int32),
+        "inputs": dataset.inputs[rows],
+        "labels": dataset.labels[rows],
+    }
+    if views.mixes:
+        partners = _partners(views, batch["id"], batch["view"], len(dataset))
+        batch["partner_inputs"] = dataset.inputs[partners]
+        batch["partner_labels"] = dataset.labels[partners]
+    return batch
+
+
+def eval_batches(dataset: Dataset, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    """All examples once, in order of their ids, in batches of one size.
+
+    Args:
+      dataset: the examples.
+      batch_size: the last batch is filled up with the first example, marked in `"where"`.
+
+    Yields:
+      Raw batches of view 0 with `"where"`, bool `[batch]`, False for filling.
+    """
+    for start in range(0, len(dataset), batch_size):
+        ids = dataset.ids[start : start + batch_size]
+        where = np.arange(batch_size) < len(ids)
+        full = np.concatenate([ids, np.full(batch_size - len(ids), dataset.ids[0], ids.dtype)])
+        rows = dataset.rows(full)
+        yield {
+            "id": full,
+            "view": np.zeros(batch_size, np.int32),
+            "inputs": dataset.inputs[rows],
+            "labels": dataset.labels[rows],
+            "where": where,
+        }
+
+
+def _partners(views: Views, ids: np.ndarray, view: np.ndarray, pool: int) -> np.ndarray:
+    # On the host's own processor, since the host gathers the partners: nothing crosses to it.
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        return np.asarray(_drawer(views, pool)(ids, view))
+
+
+@functools.lru_cache(maxsize=32)
+def _drawer(views: Views, pool: int) -> Any:
+    return jax.jit(lambda ids, view: views.partners(ids, view, pool))

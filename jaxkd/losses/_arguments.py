@@ -1,0 +1,65 @@
+"""What the arguments of a loss must be: precision, temperatures, masks, mixture weights."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
+    """The dtype to compute in: the widest of the arrays', float32 at least."""
+    dtype = jnp.dtype(jnp.float32)
+    for array in arrays:
+        dtype = jnp.promote_types(dtype, array.dtype)
+    return dtype
+
+
+def temper(logits: jax.Array, temperature: ArrayLike, dtype: jnp.dtype) -> jax.Array:
+    """Logits over temperature in `dtype`; -inf stays -inf."""
+    masked = jnp.isneginf(logits)
+    # Dividing -inf would give a learned temperature a NaN gradient.
+    finite = jnp.where(masked, 0, logits).astype(dtype)
+    return jnp.where(masked, -jnp.inf, finite / jnp.asarray(temperature, dtype))
+
+
+def concrete_value(value: ArrayLike) -> float | None:
+    """The number itself, or None for a traced one, which is known only when the program runs."""
+    return None if isinstance(value, jax.core.Tracer) else float(np.asarray(value))
+
+
+def as_mask(where: ArrayLike, shape: tuple[int, ...], what: str) -> jax.Array:
+    """The mask as booleans; ValueError unless it is one and broadcasts to the `shape` of `what`."""
+    mask = jnp.asarray(where)
+    if jnp.issubdtype(mask.dtype, jnp.inexact):
+        raise ValueError(
+            f"where selects and must be boolean, got {mask.dtype}: pass `where > 0` to select, "
+            "or multiply the losses by your weights"
+        )
+    try:
+        fits = np.broadcast_shapes(mask.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"where of shape {mask.shape} does not broadcast to {what} {shape}")
+    return mask.astype(bool)
+
+
+def check_temperature(temperature: ArrayLike) -> None:
+    """Raises ValueError unless `temperature` is a scalar, and if concrete positive and finite."""
+    if jnp.ndim(temperature) != 0:
+        raise ValueError(f"temperature must be a scalar, got shape {jnp.shape(temperature)}")
+    value = concrete_value(temperature)
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise ValueError(
+            f"temperature must be positive and finite, got {value}: 1 leaves the logits as they "
+            "are, larger values soften them"
+        )
+
+
+def check_weight(name: str, weight: ArrayLike, *, below_one: bool) -> None:
+    """Raises ValueError unless a concrete `weight` lies in [0, 1], or [0, 1) if `below_one`."""
+    value = concrete_value(weight)
+    if value is not None and not (0 <= value < 1 or (value == 1 and not below_one)):
+        raise ValueError(f"{name} must lie in [0, 1{')' if below_one else ']'}, got {value}")

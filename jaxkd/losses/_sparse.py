@@ -1,0 +1,156 @@
+"""A teacher's k largest logits, with the mass of all the other classes in one tail bucket."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import concrete_value, temper
+
+# A float32 schedule reaches a declared temperature up to a few roundings; a temperature that is
+# off by this much changes no logit by more than it.
+_SAME_TEMPERATURE = 1e-6
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SparseLogits:
+    """Top-k teacher logits that every divergence of this package accepts as `teacher`.
+
+    The divergence is then taken between two distributions over k + 1 buckets: the k classes that
+    were kept, and all the others together. Merging classes can only lose information, so the
+    result is a lower bound on the dense divergence, equal to it when k is `num_classes`; it is
+    zero, with zero gradient, at student = teacher; and the gradient of the forward KL to the
+    student's logits is `(q - p_hat) / temperature`, where `p_hat` is the teacher on the kept
+    classes and the teacher's tail mass, shared as the student shares it, on the others.
+
+    The mass of the tail at a temperature cannot be computed from the kept logits, so it is stored
+    for each temperature that will be used.
+
+    Attributes:
+      indices: `[..., k]`, int32, the kept classes, distinct within a row.
+      logits: `[..., k]`, their logits at temperature 1, up to a constant a row.
+      tail: `[..., len(temperatures)]`, float32: at each temperature T the logsumexp over the
+        classes not kept of `logits / T`, the same constant subtracted before dividing; -inf when
+        there is no such class.
+      temperatures: the temperatures at which the tail is known.
+      num_classes: the number of classes of the full distribution.
+
+    Raises:
+      ValueError: no temperature, or one that is not positive and finite.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> logits, indices = jax.lax.top_k(jnp.array([0.0, 3.0, 1.0, 2.0]), 2)
+      >>> teacher = losses.SparseLogits(
+      ...     indices=indices,
+      ...     logits=logits,
+      ...     tail=jnp.array([jnp.logaddexp(0.0, 1.0)]),
+      ...     temperatures=(1.0,),
+      ...     num_classes=4,
+      ... )
+      >>> print(f"{losses.kl_divergence(jnp.zeros(4), teacher):.3f}")
+      0.426
+
+    References:
+      Anshumann et al., Sparse Logit Sampling: Accelerating Knowledge Distillation in LLMs, 2025, on
+      what a bare top-k loses. That merging classes never increases a divergence is the
+      data-processing inequality (Csiszar, 1967).
+    """
+
+    indices: jax.Array
+    logits: jax.Array
+    tail: jax.Array
+    temperatures: tuple[float, ...] = dataclasses.field(metadata={"static": True})
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    # Only the static fields: the arrays are anything at all while a pytree is being transformed.
+    def __post_init__(self) -> None:
+        temperatures = tuple(float(t) for t in self.temperatures)
+        if not temperatures or not all(math.isfinite(t) and t > 0 for t in temperatures):
+            raise ValueError(
+                f"temperatures must be positive and finite, at least one: got {temperatures}"
+            )
+        object.__setattr__(self, "temperatures", temperatures)
+
+
+def check_sparse(teacher: SparseLogits, student_shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless `teacher` fits student logits of shape `[..., num_classes]`."""
+    indices, logits, tail = (jnp.shape(x) for x in (teacher.indices, teacher.logits, teacher.tail))
+    if not jnp.issubdtype(jnp.result_type(teacher.indices), jnp.integer):
+        raise ValueError(
+            f"SparseLogits.indices must be integers, got {jnp.result_type(teacher.indices)}"
+        )
+    if teacher.num_classes != student_shape[-1]:
+        raise ValueError(
+            f"student logits of shape {student_shape} (class axis last) have {student_shape[-1]} "
+            f"classes, the SparseLogits teacher has num_classes={teacher.num_classes}"
+        )
+    if indices != logits or indices[:-1] != student_shape[:-1]:
+        raise ValueError(
+            f"student logits of shape {student_shape} (class axis last) need SparseLogits indices "
+            f"and logits of shape {(*student_shape[:-1], 'k')}, got {indices} and {logits}"
+        )
+    if tail != (*indices[:-1], len(teacher.temperatures)):
+        raise ValueError(
+            f"SparseLogits.tail must have shape {(*indices[:-1], len(teacher.temperatures))}, one "
+            f"column for each of the temperatures {teacher.temperatures}, got {tail}"
+        )
+    if not 1 <= indices[-1] <= teacher.num_classes:
+        raise ValueError(
+            f"SparseLogits must keep 1 to num_classes={teacher.num_classes} classes, "
+            f"indices of shape {indices} keep {indices[-1]}"
+        )
+
+
+def teacher_buckets(teacher: SparseLogits, temperature: ArrayLike, dtype: jnp.dtype) -> jax.Array:
+    """The teacher's logits over temperature on the buckets, `[..., k + 1]`, the tail last.
+
+    Args:
+      teacher: `[..., k]`, checked by `check_sparse`.
+      temperature: one of `teacher.temperatures`. A traced temperature cannot be looked up before
+        the program runs, so there a temperature that was not declared gives NaN.
+      dtype: the dtype to compute in.
+
+    Raises:
+      ValueError: a concrete temperature that is not among `teacher.temperatures`.
+    """
+    declared, tail = teacher.temperatures, jnp.asarray(teacher.tail, dtype)
+    value = concrete_value(temperature)
+    if value is not None:
+        matches = [math.isclose(value, t, rel_tol=_SAME_TEMPERATURE) for t in declared]
+        if not any(matches):
+            raise ValueError(
+                f"temperature {value} is not among the temperatures {declared} of the SparseLogits "
+                f"teacher, and the mass of the classes it did not keep is known at no other: use "
+                f"one of them, or rebuild the cache with temperature {value} declared"
+            )
+        at_temperature = tail[..., matches.index(True)]
+    else:
+        known = jnp.asarray(declared, dtype)
+        match = jnp.abs(jnp.asarray(temperature, dtype) - known) <= _SAME_TEMPERATURE * known
+        at_temperature = jnp.where(
+            jnp.any(match), jnp.take(tail, jnp.argmax(match), axis=-1), jnp.nan
+        )
+    kept = temper(jnp.asarray(teacher.logits), temperature, dtype)
+    return jnp.concatenate([kept, at_temperature[..., None]], axis=-1)
+
+
+def student_buckets(student: jax.Array, indices: jax.Array) -> jax.Array:
+    """The student's `[..., num_classes]` logits over temperature, on the same k + 1 buckets.
+
+    The tail is the logsumexp of the classes that were not kept. `log(1 - sum of the kept)` would
+    lose it to rounding as soon as the kept classes carry nearly all the mass.
+    """
+    kept = jnp.take_along_axis(student, indices, axis=-1)
+    is_kept = jnp.put_along_axis(
+        jnp.zeros_like(student, dtype=bool), indices, True, axis=-1, inplace=False
+    )
+    others = jnp.where(is_kept, -jnp.inf, student)
+    # With nothing left (k = num_classes, or the others masked) logsumexp has a NaN gradient.
+    left = jnp.any(others != -jnp.inf, axis=-1, keepdims=True)
+    tail = jax.nn.logsumexp(jnp.where(left, others, 0), axis=-1, keepdims=True)
+    return jnp.concatenate([kept, jnp.where(left, tail, -jnp.inf)], axis=-1)

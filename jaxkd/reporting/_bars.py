@@ -1,0 +1,191 @@
+"""Bars: the accuracy of each arm, and of each arm on each class."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxkd.reporting._figure import (
+    COLORS,
+    DASHES,
+    INK,
+    WIDTH,
+    Figure,
+    FileFormat,
+    as_percent,
+    check_arms,
+    draw,
+    in_words,
+    legend_above,
+)
+from jaxkd.reporting._tables import Spread
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+
+def accuracy_bars(
+    arms: Mapping[str, Spread | float],
+    *,
+    teacher: Spread | float | None = None,
+    start: float = 0.0,
+    caption: str = "",
+    file_format: FileFormat = "svg",
+) -> Figure:
+    """Draws one bar an arm, with its standard deviation, beside a line for the teacher.
+
+    Args:
+      arms: Accuracy of each arm, a fraction, or its spread over seeds.
+      teacher: Accuracy of the teacher.
+      start: The fraction at which the bars start. Bars that do not start at zero look more
+        different than they are; the axis then says where it starts.
+      caption: What a reader must know to read the figure.
+      file_format: `"svg"` or `"png"`.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: There is no arm, or `start` is not below every accuracy.
+
+    Example:
+      >>> accuracy_bars({"labels": 0.806, "distilled": Spread(0.854, 0.002, 5)}, teacher=0.924).alt
+      'Bar chart of accuracy (%): labels 80.60; distilled 85.40 ± 0.20; teacher 92.40.'
+    """
+    check_arms(arms)
+    spreads = {name: as_percent(value) for name, value in arms.items()}
+    line = {} if teacher is None else {"teacher": as_percent(teacher)}
+    lowest = min(spread.mean for spread in spreads.values())
+    if start and not 0.0 <= 100 * start < lowest:
+        raise ValueError(f"start must be below every accuracy, got {start} and {lowest / 100}.")
+
+    def paint(figure: "matplotlib.figure.Figure") -> None:
+        axes = figure.subplots()
+        rows = np.arange(len(spreads))
+        means = np.array([spread.mean for spread in spreads.values()])
+        stds = np.nan_to_num([spread.std for spread in spreads.values()])
+        axes.barh(rows, means - 100 * start, left=100 * start, height=0.5, color=COLORS[0])
+        axes.errorbar(
+            means,
+            rows,
+            xerr=stds,
+            fmt="none",
+            ecolor=INK,
+            elinewidth=1.2,
+            capsize=3 * bool(stds.any()),
+        )
+        for spread in line.values():
+            axes.axvline(spread.mean, color=COLORS[1], linewidth=1.6, linestyle=DASHES[1])
+            axes.text(
+                spread.mean,
+                1.01,
+                f"teacher {spread}",
+                color=COLORS[1],
+                ha="right",
+                va="bottom",
+                transform=axes.get_xaxis_transform(),
+            )
+        for row, spread in zip(rows, spreads.values(), strict=True):
+            axes.text(1.02, row, str(spread), va="center", transform=axes.get_yaxis_transform())
+        for row, name in zip(rows, spreads, strict=True):
+            axes.text(0.0, row - 0.3, name, va="bottom", transform=axes.get_yaxis_transform())
+        axes.set_yticks([])
+        axes.xaxis.get_major_locator().set_params(nbins=6, steps=(1, 2, 5, 10))
+        axes.set_ylim(len(spreads) - 0.5, -0.8)
+        note = f", axis starts at {100 * start:g}" if start else ""
+        axes.set(xlabel=f"Accuracy (%){note}", xlim=(100 * start, None))
+
+    return draw(
+        paint,
+        size=(WIDTH, 1.1 + 0.55 * len(spreads)),
+        alt=f"Bar chart of accuracy (%): {in_words(spreads | line)}.",
+        caption=caption,
+        file_format=file_format,
+    )
+
+
+def class_accuracy_bars(
+    arms: Mapping[str, ArrayLike],
+    class_names: Sequence[str],
+    *,
+    left_out: str | None = None,
+    caption: str = "",
+    file_format: FileFormat = "svg",
+) -> Figure:
+    """Draws the accuracy of each arm on each class, and marks the class that was left out.
+
+    Args:
+      arms: For each arm the fractions that `jaxkd.reporting.class_accuracy` returns,
+        `[num_classes]` of one run or `[seeds, num_classes]` of several. At most six arms.
+      class_names: One name a class.
+      left_out: The class that was missing from the transfer set.
+      caption: What a reader must know to read the figure.
+      file_format: `"svg"` or `"png"`.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: There is no arm or more than six, an arm has another number of classes, or
+        `left_out` is not among the names.
+
+    Example:
+      >>> figure = class_accuracy_bars(
+      ...     {"labels": [0.9, 0.0], "distilled": [0.9, 0.7]}, ["boot", "bag"], left_out="bag"
+      ... )
+      >>> figure.alt
+      'Bar chart of accuracy (%) by class. On bag, left out: labels 0.00; distilled 70.00.'
+    """
+    check_arms(arms, len(COLORS))
+    values = {name: np.atleast_2d(np.asarray(v, float)) for name, v in arms.items()}
+    for name, array in values.items():
+        if array.ndim != 2 or array.shape[1] != len(class_names):
+            raise ValueError(
+                f"arm {name!r} has shape {list(np.shape(arms[name]))}, but there are "
+                f"{len(class_names)} class names."
+            )
+    if left_out is not None and left_out not in class_names:
+        raise ValueError(f"left_out {left_out!r} is not a class name: {', '.join(class_names)}.")
+    spreads = {
+        name: [Spread.of(100.0 * column) for column in array.T] for name, array in values.items()
+    }
+    if left_out is None:
+        words = {name: Spread.of([100.0 * np.nanmean(array)]) for name, array in values.items()}
+        ending = f"Mean over the classes: {in_words(words)}."
+    else:
+        place = list(class_names).index(left_out)
+        words = {name: row[place] for name, row in spreads.items()}
+        ending = f"On {left_out}, left out: {in_words(words)}."
+
+    def paint(figure: "matplotlib.figure.Figure") -> None:
+        axes = figure.subplots()
+        height = 0.8 / len(spreads)
+        rows = np.arange(len(class_names))
+        for i, (name, row) in enumerate(spreads.items()):
+            where = rows - 0.4 + (i + 0.5) * height
+            means = [spread.mean for spread in row]
+            axes.barh(where, means, height=0.9 * height, color=COLORS[i], label=name)
+            stds = np.nan_to_num([spread.std for spread in row])
+            if stds.any():
+                axes.errorbar(means, where, xerr=stds, fmt="none", ecolor=INK, elinewidth=1)
+            if left_out is not None:  # A bar of no length needs a number to be seen.
+                end = means[place] + stds[place] + 1.0
+                axes.text(end, where[place], f"{means[place]:.0f}", va="center", fontsize=8)
+        axes.set_yticks(rows, list(class_names))
+        if left_out is not None:
+            axes.axhspan(place - 0.5, place + 0.5, color=INK, alpha=0.08, linewidth=0, zorder=0)
+            axes.get_yticklabels()[place].set_weight("bold")
+        axes.set_ylim(len(class_names) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.set(xlabel="Accuracy on the class (%)", xlim=(0, 100))
+        legend_above(axes)
+
+    return draw(
+        paint,
+        size=(WIDTH, 1.3 + len(class_names) * (0.16 + 0.11 * len(spreads))),
+        alt=f"Bar chart of accuracy (%) by class. {ending}",
+        caption=caption,
+        file_format=file_format,
+    )

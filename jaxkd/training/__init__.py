@@ -1,0 +1,17 @@
+"""Training: one state, one pure compiled step, a loop that can be killed, and what it writes.
+
+`TrainState` holds everything that trains or is scheduled; `make_train_step` compiles the student's
+step with an online teacher or cached answers; `fit` runs it, logs, evaluates, checkpoints, resumes.
+"""
+
+from jaxkd.training._checkpoints import Checkpoints as Checkpoints
+from jaxkd.training._evaluate import evaluate as evaluate
+from jaxkd.training._evaluate import predict as predict
+from jaxkd.training._logs import Logs as Logs
+from jaxkd.training._workdir import claim as claim
+from jaxkd.training.loop import fit as fit
+from jaxkd.training.state import TrainState as TrainState
+from jaxkd.training.step import EvalStep as EvalStep
+from jaxkd.training.step import TrainStep as TrainStep
+from jaxkd.training.step import make_eval_step as make_eval_step
+from jaxkd.training.step import make_train_step as make_train_step

@@ -1,0 +1,99 @@
+"""Metrics on disk: CSV files that survive a kill, and TensorBoard's event files."""
+
+import csv
+import io
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from jaxkd.training._workdir import write_atomically
+
+
+class Logs:
+    """Writes rows of metrics to `<name>.csv` and to TensorBoard.
+
+    A row is complete on disk when `write` returns. When a run resumes at a step, rows of later
+    steps and a torn last line are dropped first, so that no line is doubled or missing.
+
+    Args:
+      directory: where; made if missing.
+      resume_step: the step that training resumes at, 0 for a new run.
+      tensorboard: whether to write event files too (needs `tensorboardX`).
+
+    Raises:
+      ImportError: tensorboard is wanted and tensorboardX is not installed.
+    """
+
+    def __init__(
+        self, directory: str | pathlib.Path, *, resume_step: int = 0, tensorboard: bool = True
+    ):
+        self._directory = pathlib.Path(directory)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._rows = {
+            file.stem: _keep(file, resume_step) for file in sorted(self._directory.glob("*.csv"))
+        }
+        self._writer = None
+        if tensorboard:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError as error:
+                raise ImportError(
+                    "TensorBoard logs need tensorboardX: pip install "
+                    "'jaxkd-distill[experiments]', or pass tensorboard=False"
+                ) from error
+            self._writer = SummaryWriter(str(self._directory), purge_step=resume_step + 1)
+
+    def write(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Appends one row to `<name>.csv`.
+
+        Args:
+          name: of the file and prefix in TensorBoard: `"train"`, `"eval"`.
+          step: the training step.
+          metrics: name → number; the same names in each row of a file.
+
+        Raises:
+          ValueError: other names than in the file's first row.
+        """
+        row = {"step": step, **{key: float(value) for key, value in metrics.items()}}
+        rows = self._rows.setdefault(name, [])
+        if rows and list(rows[0]) != list(row):
+            raise ValueError(f"{name}.csv has the columns {list(rows[0])}, not {list(row)}")
+        file = self._directory / f"{name}.csv"
+        with open(file, "a", newline="") as stream:
+            writer = csv.DictWriter(stream, list(row))
+            if not rows:
+                writer.writeheader()
+            writer.writerow(row)
+        rows.append(row)
+        if self._writer:
+            for key, value in row.items():
+                if key != "step":
+                    self._writer.add_scalar(f"{name}/{key}", value, step)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """All rows of `<name>.csv` so far, those before a resume included."""
+        return list(self._rows.get(name, []))
+
+    def close(self) -> None:
+        """Closes the event file."""
+        if self._writer:
+            self._writer.close()
+
+
+def _keep(file: pathlib.Path, resume_step: int) -> list[dict[str, Any]]:
+    """Rewrites a CSV file with the whole rows up to a step, and returns them."""
+    header, *lines = file.read_text().splitlines(keepends=True) or [""]
+    whole = [line for line in lines if line.endswith("\n")]
+    rows: list[dict[str, Any]] = []
+    for row in csv.DictReader(io.StringIO(header + "".join(whole))):
+        if int(row["step"]) <= resume_step:
+            rows.append({k: int(v) if k == "step" else float(v) for k, v in row.items()})
+    if not rows:
+        file.unlink()
+        return rows
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(file, text.getvalue())
+    return rows

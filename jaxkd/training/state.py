@@ -1,0 +1,83 @@
+"""The whole state of a training run as one pytree."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxkd.networks import Network, PyTree
+from jaxkd.objective import Objective
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that trains, is scheduled or drawn; saved and restored as a whole.
+
+    Attributes:
+      step: int32, number of updates made.
+      params: `{"student": …, "connectors": {term: …}}`.
+      model_state: the same shape, for batch statistics and the like.
+      opt_state: of the optax transformation.
+      key: the root key; a step's randomness is this folded with its number.
+    """
+
+    step: jax.Array
+    params: dict[str, PyTree]
+    model_state: dict[str, PyTree]
+    opt_state: PyTree
+    key: jax.Array
+
+    @classmethod
+    def create(
+        cls,
+        student: Network,
+        objective: Objective,
+        optimizer: optax.GradientTransformation,
+        *,
+        seed: int = 0,
+    ) -> "TrainState":
+        """The state before the first step.
+
+        The network's arrays are copied, since a train step gives its state's memory away.
+
+        Args:
+          student: the student, with its initial variables.
+          objective: its connectors train beside the student.
+          optimizer: an optax transformation.
+          seed: of the root key, for dropout and the like.
+
+        Returns:
+          The state at step 0.
+
+        Example:
+          >>> import jax.numpy as jnp, optax
+          >>> from jaxkd import from_function, recipes
+          >>> network = from_function(lambda params, inputs: inputs @ params, jnp.ones((4, 3)))
+          >>> int(TrainState.create(network, recipes.labels(), optax.sgd(0.1)).step)
+          0
+        """
+        connector_params, connector_state = objective.connectors()
+        params = {"student": student.params, "connectors": connector_params}
+        model_state = {"student": student.state, "connectors": connector_state}
+        params, model_state = jax.tree.map(jnp.array, (params, model_state))
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state=model_state,
+            opt_state=optimizer.init(params),
+            key=jax.random.key(seed),
+        )
+
+    def replace(self, **changes: Any) -> "TrainState":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def network(self, student: Network) -> Network:
+        """The student with the variables of this state, copied out of the step's reach."""
+        params, state = jax.tree.map(
+            jnp.copy, (self.params["student"], self.model_state["student"])
+        )
+        return student.replace(params=params, state=state)

@@ -1,0 +1,61 @@
+"""What several tests use: a tiny data set and small networks."""
+
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxkd
+from jaxkd.data import Dataset
+
+
+@pytest.fixture
+def images() -> Dataset:
+    """200 random 8×8 images of 5 classes, ids 3, 6, 9, …"""
+    generator = np.random.default_rng(0)
+    return Dataset.from_arrays(
+        generator.integers(0, 256, (200, 8, 8, 1), np.uint8),
+        generator.integers(0, 5, 200),
+        ids=3 * np.arange(1, 201),
+        name="random",
+        split="train",
+        num_classes=5,
+    )
+
+
+class Small(nnx.Module):
+    """Convolution, batch norm, dropout, head."""
+
+    def __init__(self, num_classes: int, *, rngs: nnx.Rngs, width: int = 4, activation=nnx.relu):
+        self.conv = nnx.Conv(1, width, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(width, rngs=rngs)
+        self.dropout = nnx.Dropout(0.3, rngs=rngs)
+        self.head = nnx.Linear(width * 16, num_classes, rngs=rngs)
+        self.activation = activation
+
+    def __call__(self, x):
+        x = self.activation(self.norm(self.conv(x)))
+        x = x.reshape(x.shape[0], 4, 2, 4, 2, -1).mean((2, 4))
+        return self.head(self.dropout(x.reshape(x.shape[0], -1)))
+
+
+@pytest.fixture
+def small():
+    """Makes a `Small` network for 8×8 images: `small(seed, num_classes=5, …)`."""
+
+    def make(seed: int = 0, num_classes: int = 5, features=None, **options) -> jaxkd.Network:
+        model = Small(num_classes, rngs=nnx.Rngs(seed), **options)
+        return jaxkd.from_nnx(model, features=features)
+
+    return make
+
+
+@pytest.fixture
+def mlp():
+    """Makes a small multilayer perceptron for 8×8 images."""
+
+    def make(seed: int = 0, num_classes: int = 5, width: int = 16) -> jaxkd.Network:
+        return jaxkd.from_nnx(
+            jaxkd.models.MLP(64, (width,), num_classes, rngs=nnx.Rngs(seed))
+        )
+
+    return make

@@ -1,0 +1,137 @@
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxkd
+
+IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.float32)
+
+
+class LinenSmall(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.Conv(4, (3, 3), name="conv")(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, name="norm")(x))
+        x = nn.Dropout(0.3, deterministic=not train)(x)
+        return nn.Dense(5, name="head")(x.reshape(x.shape[0], -1))
+
+
+def linen_small(features=None):
+    module = LinenSmall()
+    return jaxkd.from_linen(module, module.init(jax.random.key(0), IMAGES), features=features)
+
+
+@pytest.mark.parametrize("kind", ["nnx", "linen"])
+def test_batch_statistics_move_in_training_alone(kind, small):
+    network = small() if kind == "nnx" else linen_small()
+    key = jax.random.key(0)
+    outputs, kept = network.apply(network.params, network.state, IMAGES)
+    assert outputs["logits"].shape == (6, 5)
+    chex.assert_trees_all_equal(kept, network.state)
+    _, moved = jax.jit(lambda k: network.apply(network.params, network.state, IMAGES, train=True, key=k))(key)
+    chex.assert_trees_all_equal_shapes(moved, network.state)
+    assert all(
+        not np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(network.state), strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind", ["nnx", "linen"])
+def test_dropout_depends_on_the_key_alone(kind, small):
+    network = small() if kind == "nnx" else linen_small()
+
+    def logits(seed):
+        return network.apply(
+            network.params, network.state, IMAGES, train=True, key=jax.random.key(seed)
+        )[0]["logits"]
+
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert not np.array_equal(logits(1), logits(2))
+    np.testing.assert_array_equal(network(IMAGES)["logits"], network(IMAGES)["logits"])
+
+
+def test_two_dropout_layers_draw_different_masks():
+    class Twice(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.second = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, x):
+            return self.first(x), {"second": self.second(x)}
+
+    network = jaxkd.from_nnx(Twice(nnx.Rngs(0)))
+    outputs, _ = network.apply({}, {}, jnp.ones((1, 64)), train=True, key=jax.random.key(0))
+    assert not np.array_equal(outputs["logits"], outputs["second"])
+
+
+def test_named_features_are_the_submodules_outputs(small):
+    network = small(features={"map": "conv", "normed": "norm"})
+    outputs = network(IMAGES)
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "logits": (6, 5),
+        "map": (6, 8, 8, 4),
+        "normed": (6, 8, 8, 4),
+    }
+    kernel, bias = network.params["conv.kernel"], network.params["conv.bias"]
+    expected = jax.lax.conv_general_dilated(
+        IMAGES, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(outputs["map"], expected + bias, atol=1e-5)
+    assert linen_small({"map": "conv"})(IMAGES)["map"].shape == (6, 8, 8, 4)
+
+
+def test_unknown_features_are_refused_with_the_known_ones(small):
+    with pytest.raises(ValueError, match=r"'stage9'.*'conv', 'dropout', 'head', 'norm'"):
+        small(features={"hint": "stage9"})
+    with pytest.raises(ValueError, match="'stage9' was called 0 times"):
+        linen_small({"hint": "stage9"})(IMAGES)
+
+
+def test_a_feature_called_twice_is_refused():
+    class Shared(nnx.Module):
+        def __init__(self, rngs):
+            self.layer = nnx.Linear(4, 4, rngs=rngs)
+
+        def __call__(self, x):
+            return self.layer(self.layer(x))
+
+    network = jaxkd.from_nnx(Shared(nnx.Rngs(0)), features={"hidden": "layer"})
+    with pytest.raises(ValueError, match="called 2 times"):
+        network(jnp.ones((1, 4)))
+
+
+def test_a_bare_function_with_state_and_features():
+    def function(params, state, inputs, *, train):
+        hidden = inputs @ params
+        return {"logits": hidden, "hidden": hidden}, {"calls": state["calls"] + train}
+
+    network = jaxkd.from_function(function, jnp.ones((4, 3)), state={"calls": 0})
+    outputs, state = network.apply(network.params, network.state, jnp.ones((2, 4)), train=True)
+    assert sorted(outputs) == ["hidden", "logits"] and state == {"calls": 1}
+    assert network.apply(network.params, network.state, jnp.ones((2, 4)))[1] == {"calls": 0}
+
+
+def test_outputs_without_logits_are_refused():
+    network = jaxkd.from_function(lambda params, inputs: {"probabilities": inputs}, {})
+    with pytest.raises(ValueError, match=r"need 'logits'.*probabilities"):
+        network(jnp.ones((1, 2)))
+    with pytest.raises(TypeError, match="not list"):
+        jaxkd.from_function(lambda params, inputs: [inputs], {})(jnp.ones((1, 2)))
+
+
+def test_a_network_that_draws_needs_a_key(small):
+    network = small()
+    with pytest.raises(ValueError, match="pass key="):
+        network.apply(network.params, network.state, IMAGES, train=True)
+
+
+def test_fingerprints_tell_networks_apart(small):
+    assert small(0).fingerprint() == small(0).fingerprint()
+    assert small(0).fingerprint()["parameters"] != small(1).fingerprint()["parameters"]
+    other = small(0, activation=nnx.gelu).fingerprint()
+    assert other["parameters"] == small(0).fingerprint()["parameters"]
+    assert other["architecture"] != small(0).fingerprint()["architecture"]
+    assert "0x" not in small(0).architecture + linen_small().architecture

@@ -1,0 +1,147 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jaxkd
+from jaxkd import Objective, Term, losses, recipes
+from jaxkd.targets import TopK
+
+STUDENT = {"logits": jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)}
+TEACHER = {"logits": jnp.asarray(np.random.default_rng(1).normal(size=(4, 3)), jnp.float32)}
+BATCH = {"labels": jnp.array([0, 1, 2, -1])}
+
+
+def test_hintons_loss_by_hand():
+    total, metrics, _ = recipes.kd(alpha=0.7, temperature=3.0)(STUDENT, TEACHER, BATCH)
+    log_q, p = jax.nn.log_softmax(STUDENT["logits"] / 3), jax.nn.softmax(TEACHER["logits"] / 3)
+    kl = (p * (jnp.log(p) - log_q)).sum(-1).mean()
+    log_q1 = jax.nn.log_softmax(STUDENT["logits"])
+    ce = -(log_q1[0, 0] + log_q1[1, 1] + log_q1[2, 2]) / 3
+    np.testing.assert_allclose(metrics["kd"], 9 * kl, rtol=1e-5)
+    np.testing.assert_allclose(metrics["label"], ce, rtol=1e-5)
+    np.testing.assert_allclose(total, 0.7 * 9 * kl + 0.3 * ce, rtol=1e-5)
+
+
+def test_schedules_follow_the_step():
+    objective = Objective(
+        kd=Term(
+            losses.kd,
+            weight=optax.linear_schedule(1.0, 0.0, 10),
+            temperature=optax.linear_schedule(8.0, 2.0, 10),
+        )
+    )
+    for step, weight, temperature in [(0, 1.0, 8.0), (5, 0.5, 5.0), (10, 0.0, 2.0)]:
+        total, _, _ = jax.jit(lambda s: objective(STUDENT, TEACHER, {}, step=s))(step)
+        expected = losses.kd(STUDENT["logits"], TEACHER["logits"], temperature=temperature).mean()
+        np.testing.assert_allclose(total, weight * expected, rtol=1e-5, atol=1e-7)
+
+
+def test_padding_and_unlabelled_examples_count_for_nothing():
+    objective = recipes.kd()
+    base, _, _ = objective(STUDENT, TEACHER, BATCH)
+    padded = [
+        {"logits": jnp.concatenate([o["logits"], jnp.full((2, 3), 7.0) * jnp.arange(3)])}
+        for o in (STUDENT, TEACHER)
+    ]
+    batch = {
+        "labels": jnp.concatenate([BATCH["labels"], jnp.array([1, 2])]),
+        "where": jnp.array([True] * 4 + [False] * 2),
+    }
+    np.testing.assert_allclose(objective(*padded, batch)[0], base, rtol=1e-6)
+
+
+def test_a_batch_without_a_label_has_no_label_loss():
+    total, metrics, _ = recipes.kd()(STUDENT, TEACHER, {"labels": jnp.full(4, -1)})
+    assert metrics["label"] == 0 and np.isfinite(total)
+
+
+def test_a_coupled_loss_may_return_a_scalar():
+    def relation(student, teacher):
+        return jnp.square(student @ student.T - teacher @ teacher.T).mean()
+
+    total, _, _ = Objective(r=Term(relation, weight=2.0))(STUDENT, TEACHER, {})
+    np.testing.assert_allclose(total, 2 * relation(STUDENT["logits"], TEACHER["logits"]))
+
+
+def test_a_connector_fits_features_of_another_width():
+    connector = jaxkd.from_nnx(jaxkd.connectors.Linear(6, 4, rngs=nnx.Rngs(0)))
+    objective = Objective(
+        hint=Term(losses.feature_mse, student="inner", teacher="deep", connector=connector)
+    )
+    params, state = objective.connectors()
+    inner, deep = jnp.ones((2, 6)), jnp.zeros((2, 4))
+
+    def total(params):
+        return objective({"inner": inner}, {"deep": deep}, {}, params=params, state=state)[0]
+
+    expected = jnp.square(connector(inner)["logits"]).mean()
+    np.testing.assert_allclose(total(params), expected, rtol=1e-6)
+    gradients = jax.grad(total)(params)
+    assert jnp.abs(gradients["hint"]["linear.kernel"]).sum() > 0
+
+
+def test_sparse_targets_are_refused_at_temperatures_that_were_not_declared():
+    codec = TopK(2, temperatures=(1.0, 4.0))
+    sparse = {"logits": codec.decode(codec.encode(TEACHER["logits"]), 3)}
+    assert np.isfinite(recipes.kd(alpha=1.0, temperature=4.0)(STUDENT, sparse, {})[0])
+    with pytest.raises(ValueError, match=r"temperatures \[2.0\].*\(1.0, 4.0\)"):
+        recipes.kd(alpha=1.0, temperature=2.0)(STUDENT, sparse, {})
+    drifting = Objective(kd=Term(losses.kd, temperature=optax.linear_schedule(4.0, 1.0, 1000)))
+    with pytest.raises(ValueError, match="know their tail mass"):
+        jax.jit(lambda s: drifting(STUDENT, sparse, {}, step=s)[0])(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Term(losses.kd, temperature=0.0), "positive number, not 0.0"),
+        (lambda: Term(losses.kd, temperature=-1.0), "positive number, not -1.0"),
+        (lambda: Term(losses.kd, temperature=float("nan")), "positive number, not nan"),
+        (lambda: Term(losses.kd, weight=float("nan")), "kd must be finite, not nan"),
+        (lambda: Term(losses.kd, weight=float("inf")), "must be finite, not inf"),
+        (
+            lambda: Term(losses.kd, temperature=optax.linear_schedule(4.0, -1.0, 1000)),
+            "positive number, not -1.0",
+        ),
+        (lambda: Term(losses.cross_entropy, temperature=2.0), "takes no temperature"),
+        (lambda: Term(lambda student, banana: student), r"asks for \['banana'\]"),
+        (lambda: Objective(), "at least one term"),
+        (lambda: Objective(loss=Term(losses.kd)), "names of metrics"),
+        (lambda: recipes.kd(alpha=1.5), "not 1.5"),
+        (lambda: recipes.kd(temperature=0.0), "not 0.0"),
+    ],
+)
+def test_bad_terms_are_refused_when_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("objective", "teacher", "batch", "message"),
+    [
+        (recipes.kd, None, BATCH, "'kd' compares with the teacher"),
+        (recipes.labels, None, {}, "'label' needs labels"),
+        (
+            lambda: Objective(h=Term(losses.feature_mse, student="stage9")),
+            TEACHER,
+            {},
+            r"student's output 'stage9'; the student has \['logits'\]",
+        ),
+        (
+            lambda: Objective(h=Term(losses.feature_mse, teacher="deep")),
+            TEACHER,
+            {},
+            r"teacher's output 'deep'; the teacher has \['logits'\]",
+        ),
+        (recipes.kd, {"logits": jnp.zeros((4, 7))}, BATCH, "7"),
+        (recipes.kd, {"logits": jnp.zeros((4,))}, BATCH, r"\(4,\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused_while_tracing(objective, teacher, batch, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(functools.partial(objective(), step=0), STUDENT, teacher, batch)

@@ -1,0 +1,223 @@
+import collections
+import csv
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+from jax._src import array
+
+from jaxkd import TrainState, make_train_step, recipes
+from jaxkd.data import Loader
+from jaxkd.training import Checkpoints, Logs, claim, fit
+from jaxkd.views import Normalize, RandomCrop, Views
+
+VIEWS = Views((RandomCrop(1), Normalize()))
+ADAM = optax.adamw(optax.cosine_decay_schedule(1e-2, 100))
+HERE = pathlib.Path(__file__).parent
+
+
+def start(student):
+    objective = recipes.labels()
+    step = make_train_step(student, objective, ADAM, views=VIEWS)
+    return step, TrainState.create(student, objective, ADAM)
+
+
+def run(student, data, steps=60, **options):
+    options = {"log_every": 20, "tensorboard": False, "progress": None} | options
+    return fit(*start(student), Loader(data, VIEWS, 32), steps=steps, **options)
+
+
+def test_rows_are_means_over_their_stretch(images, mlp, tmp_path):
+    step, state = start(mlp())
+    loader, losses = Loader(images, VIEWS, 32), []
+    for index in range(50):
+        state, metrics = step(state, loader[index])
+        losses.append(float(metrics["loss"]))
+    fitted = run(mlp(), images, steps=50, workdir=tmp_path, evaluate=lambda s: {"at": int(s.step)})
+    assert [row["step"] for row in fitted.train] == [20, 40, 50]
+    for row, part in zip(fitted.train, (losses[:20], losses[20:40], losses[40:]), strict=True):
+        assert row["loss"] == pytest.approx(np.mean(part), rel=1e-5)
+    assert fitted.eval == [{"step": 50, "at": 50.0}]
+    rows = list(csv.DictReader((tmp_path / "train.csv").open()))
+    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in fitted.train]
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 7, 32])
+def test_steps_per_call_change_nothing(images, mlp, steps_per_call):
+    one = run(mlp(), images, steps=50)
+    other = run(mlp(), images, steps=50, steps_per_call=steps_per_call)
+    chex.assert_trees_all_close(one.state.params, other.state.params, atol=1e-5)
+    assert [r["step"] for r in one.train] == [r["step"] for r in other.train]
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 16])
+def test_one_program_and_no_copy_between_log_steps(images, mlp, monkeypatch, steps_per_call):
+    """50 steps in stretches of all lengths: everything compiles in the first call."""
+    events: list[str] = []
+    calls = collections.Counter()
+    step, state = start(mlp())
+    loader = Loader(images, VIEWS, 32)
+    many = step.many
+
+    def counted(*args):
+        calls["many"] += 1
+        return many(*args)
+
+    object.__setattr__(step, "many", counted)
+    # jax.transfer_guard sees no copy on CPU, so every reading of an array's value is noted here.
+    copies: list[int] = []
+
+    value = array.ArrayImpl._value
+    monkeypatch.setattr(
+        array.ArrayImpl,
+        "_value",
+        property(lambda self: copies.append(calls["many"]) or value.fget(self)),
+    )
+
+    def on_event(name, seconds, **kwargs):
+        if "backend_compile" in name and calls["many"] > 1:
+            events.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(on_event)
+    fit(
+        step, state, loader, steps=50, log_every=20, steps_per_call=steps_per_call, progress=None
+    )
+    assert events == []
+    # The step number before the first call; then the metrics, one call after each log step.
+    at_log = {20: 21, 40: 41, 50: 50} if steps_per_call == 1 else {20: 3, 40: 5, 50: 5}
+    assert set(copies) == {0, *at_log.values()}
+
+
+def test_an_uninterrupted_run_and_a_killed_one_end_bit_identical(tmp_path):
+    def launch(name, kill_at):
+        return subprocess.run(
+            [sys.executable, str(HERE / "killed_run.py"), str(tmp_path / name), str(kill_at)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    whole = launch("whole", 0)
+    assert whole.returncode == 0, whole.stderr
+    for kill_at in (37, 71):
+        killed = launch("cut", kill_at)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = launch("cut", 0)
+    assert resumed.returncode == 0, resumed.stderr
+    with np.load(tmp_path / "whole.npz") as a, np.load(tmp_path / "cut.npz") as b:
+        assert sorted(a) == sorted(b) and len(a) > 5
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    for name in ("train.csv", "eval.csv"):
+        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "cut" / name).read_text()
+    assert (tmp_path / "whole" / "train.csv").read_text().count("\n") == 11
+
+
+def test_a_finished_run_is_not_run_again(images, mlp, tmp_path):
+    first = run(mlp(), images, workdir=tmp_path, evaluate=lambda s: {"at": int(s.step)})
+
+    class Untouchable:
+        def __getitem__(self, step):
+            raise AssertionError("a finished run asked for a batch")
+
+    again = fit(
+        *start(mlp()), Untouchable(), steps=60, log_every=20, workdir=tmp_path, tensorboard=False,
+        progress=None,
+    )
+    chex.assert_trees_all_equal(first.state.params, again.state.params)
+    assert (first.train, first.eval) == (again.train, again.eval)
+
+
+def test_tensorboard_files_hold_the_rows(images, mlp, tmp_path):
+    run(mlp(), images, workdir=tmp_path, tensorboard=True)
+    (file,) = tmp_path.glob("events.out.tfevents.*")
+    assert b"train/loss" in file.read_bytes()
+
+
+def test_torn_and_later_rows_are_dropped_on_resume(tmp_path):
+    logs = Logs(tmp_path, tensorboard=False)
+    for step in (10, 20, 30):
+        logs.write("train", step, {"loss": step / 10})
+    with open(tmp_path / "train.csv", "a") as stream:
+        stream.write("40,3.")
+    logs = Logs(tmp_path, resume_step=20, tensorboard=False)
+    assert logs.rows("train") == [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 2.0}]
+    logs.write("train", 30, {"loss": 3.5})
+    text = (tmp_path / "train.csv").read_text()
+    assert text.split() == ["step,loss", "10,1.0", "20,2.0", "30,3.5"]
+    with pytest.raises(ValueError, match=r"\['step', 'loss'\], not \['step', 'other'\]"):
+        logs.write("train", 40, {"other": 1.0})
+
+
+def test_a_diverged_loss_stops_the_run_with_its_checkpoint(images, mlp, tmp_path):
+    student = mlp()
+    optimizer = optax.sgd(
+        lambda step: jax.numpy.where(step < 30, 0.01, jax.numpy.inf)
+    )
+    objective = recipes.labels()
+    step = make_train_step(student, objective, optimizer, views=VIEWS)
+    state = TrainState.create(student, objective, optimizer)
+    with pytest.raises(FloatingPointError, match="steps before step 40.*nan"):
+        fit(
+            step,
+            state,
+            Loader(images, VIEWS, 32),
+            steps=60,
+            log_every=20,
+            checkpoint_every=20,
+            workdir=tmp_path,
+            tensorboard=False,
+            progress=None,
+        )
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest() == 20
+
+
+def test_checkpoints_restore_the_whole_state(images, small, tmp_path):
+    step, state = start(small())
+    for index in range(3):
+        state, _ = step(state, Loader(images, VIEWS, 32)[index])
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state)
+        restored = checkpoints.restore(start(small(5))[1])
+    keys = [jax.random.key_data(s.key) for s in (state, restored)]
+    np.testing.assert_array_equal(*keys)
+    for name in ("step", "params", "model_state", "opt_state"):
+        chex.assert_trees_all_equal(getattr(restored, name), getattr(state, name))
+    with (
+        Checkpoints(tmp_path / "empty") as empty,
+        pytest.raises(FileNotFoundError, match="no checkpoint in"),
+    ):
+        empty.restore(state)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eval_every": 30}, "eval_every=30 must be a multiple of log_every=20.* 20 is one"),
+        ({"checkpoint_every": 50}, "checkpoint_every=50 must be .* 40 is one"),
+        ({"steps": 0}, "steps must be at least 1, not 0"),
+        ({"log_every": 0}, "log_every must be at least 1, not 0"),
+    ],
+)
+def test_bad_intervals_are_refused_before_anything_runs(images, mlp, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(mlp(), images, workdir=tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_work_directory_belongs_to_one_configuration(tmp_path):
+    config = {"seed": 1, "student": {"width": 32, "kind": "mlp"}}
+    claim(tmp_path / "w", config)
+    claim(tmp_path / "w", json.loads(json.dumps(config)))
+    with pytest.raises(ValueError, match="student.width: 32 there, 64 now.*another workdir"):
+        claim(tmp_path / "w", {"seed": 1, "student": {"width": 64, "kind": "mlp"}})
+    with pytest.raises(ValueError, match="views: nothing there, 3 now"):
+        claim(tmp_path / "w", config | {"views": 3})

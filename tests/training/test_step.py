@@ -1,0 +1,202 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jaxkd
+from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd.compression import program_flops
+from jaxkd.data import Dataset, Loader
+from jaxkd.targets import Dense, TopK
+from jaxkd.training import evaluate, make_eval_step, predict
+from jaxkd.views import Mixup, Normalize, RandomCrop, RandomFlip, Views
+
+VIEWS = Views((RandomCrop(2), RandomFlip(), Normalize(std=(0.3,)), Mixup(5, alpha=0.4)), seed=3)
+PLAIN = Views((Normalize(),))
+SGD = optax.sgd(0.02, momentum=0.9)
+
+
+def train(student, teacher, data, *, steps, views=VIEWS, cache=None, num_views=3):
+    """Final parameters and the last metrics."""
+    objective = recipes.kd(alpha=0.9, temperature=4.0)
+    step = make_train_step(
+        student, objective, SGD, teacher=None if cache else teacher, views=views
+    )
+    state = TrainState.create(student, objective, SGD, seed=1)
+    loader = Loader(data, views, 32, seed=2, cache=cache, num_views=num_views)
+    for index in range(steps):
+        state, metrics = step(state, loader[index])
+    return state, metrics
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_online_and_cached_students_are_the_same_after_200_steps(
+    tmp_path, images, small, mlp, features
+):
+    """Crops, flips and mixup; the build in another order, batch size and block size."""
+    teacher, student = small(9), mlp(0) if not features else small(0)
+    online, _ = train(student, teacher, images, steps=200)
+    order = np.random.default_rng(8).permutation(len(images))
+    reordered = Dataset.from_arrays(
+        images.inputs[order],
+        images.labels[order],
+        ids=images.ids[order],
+        name="random",
+        split="train",
+        num_classes=5,
+    )
+    for index, (data, batch_size) in enumerate([(images, 32), (reordered, 51)]):
+        cache = jaxkd.cache.build(
+            tmp_path / str(index),
+            teacher,
+            data,
+            VIEWS,
+            codec=Dense("float32"),
+            num_views=3,
+            batch_size=batch_size,
+            progress=False,
+        )
+        cached, _ = train(student, teacher, reordered, steps=200, cache=cache)
+        chex.assert_trees_all_close(cached.params, online.params, atol=1e-6, rtol=0)
+        chex.assert_trees_all_close(cached.model_state, online.model_state, atol=1e-5)
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()), online.params["student"], student.params
+    )
+    assert max(moved.values()) > 1e-2
+
+
+@pytest.mark.parametrize("codec", [Dense(), Dense("bfloat16"), TopK(5, (4.0,))])
+def test_cached_flops_are_those_of_plain_training(tmp_path, codec):
+    """At most 1.01 times, for the demonstration's student at the usual batch size."""
+    teacher = jaxkd.from_nnx(jaxkd.models.MLP(784, (8,), 10, rngs=nnx.Rngs(1)))
+    student = jaxkd.from_nnx(jaxkd.models.MLP(784, (128,), 10, rngs=nnx.Rngs(0)))
+    data = Dataset.from_arrays(
+        np.zeros((128, 28, 28, 1), np.uint8),
+        np.zeros(128, int),
+        name="zeros",
+        split="train",
+        num_classes=10,
+    )
+    cache = jaxkd.cache.build(tmp_path, teacher, data, PLAIN, codec=codec, progress=False)
+    flops = []
+    for objective, answers in [(recipes.labels(), None), (recipes.kd(), cache)]:
+        step = make_train_step(student, objective, SGD, views=PLAIN)
+        state = TrainState.create(student, objective, SGD)
+        batch = Loader(data, PLAIN, 128, cache=answers)[0]
+        flops.append(program_flops(step.lower(state, batch).compile()))
+    plain, cached = flops
+    assert 2 * 3 * 101_632 * 128 * 0.6 < plain
+    assert cached <= 1.01 * plain
+
+
+def test_batch_statistics_and_dropout_thread_through(small, images):
+    student, teacher = small(0), small(1)
+    state, metrics = train(student, teacher, images, steps=3, views=PLAIN)
+    assert not np.array_equal(
+        state.model_state["student"]["norm.mean"], student.state["norm.mean"]
+    )
+    assert set(metrics) == {"loss", "label", "kd", "accuracy"}
+    again, _ = train(student, teacher, images, steps=3, views=PLAIN)
+    chex.assert_trees_all_equal(state.params, again.params)
+
+
+def test_the_teacher_is_outside_of_the_gradient_and_in_evaluation_mode(images, small, mlp):
+    teacher, student = small(1), mlp(0)
+    objective = recipes.kd(alpha=1.0)
+    step = make_train_step(student, objective, SGD, teacher=teacher, views=PLAIN)
+    batch = Loader(images, PLAIN, 32)[0]
+    state, metrics = step(TrainState.create(student, objective, SGD), batch)
+    inputs = PLAIN.render(batch)["inputs"]
+    expected = losses.kd(student(inputs)["logits"], teacher(inputs)["logits"]).mean()
+    np.testing.assert_allclose(metrics["kd"], expected, rtol=1e-4)
+
+    def total(frozen):
+        fresh = TrainState.create(student, objective, SGD)
+        return step.function(frozen, fresh, batch)[1]["loss"]
+
+    gradients = jax.grad(total, allow_int=True)(step.frozen)
+    assert all(not np.any(np.asarray(g)) for g in jax.tree.leaves(gradients[0]))
+
+
+def test_a_connector_trains_and_lives_in_the_state(images, small):
+    teacher = small(1, width=6, features={"map": "conv"})
+    student = small(0, features={"map": "conv"})
+    connector = jaxkd.from_nnx(jaxkd.connectors.Conv1x1(4, 6, norm=True, rngs=nnx.Rngs(2)))
+    objective = Objective(
+        label=Term(losses.cross_entropy),
+        hint=Term(losses.feature_mse, student="map", teacher="map", connector=connector),
+    )
+    step = make_train_step(student, objective, SGD, teacher=teacher, views=PLAIN)
+    state = TrainState.create(student, objective, SGD)
+    loader = Loader(images, PLAIN, 32)
+    first = None
+    for index in range(20):
+        state, metrics = step(state, loader[index])
+        first = first or float(metrics["hint"])
+    assert metrics["hint"] < first
+    for part, own in [("params", connector.params), ("model_state", connector.state)]:
+        kept = getattr(state, part)["connectors"]["hint"]
+        assert all(not np.array_equal(kept[name], own[name]) for name in own if "bias" not in name)
+
+
+def test_many_steps_in_one_call_are_the_same_steps(images, mlp):
+    student, objective = mlp(0), recipes.labels()
+    step = make_train_step(student, objective, SGD, views=PLAIN)
+    loader = Loader(images, PLAIN, 32)
+    state, summed = TrainState.create(student, objective, SGD), 0.0
+    for index in range(5):
+        state, metrics = step(state, loader[index])
+        summed += float(metrics["loss"])
+    stacked = jax.tree.map(lambda *x: np.stack(x), *[loader[i] for i in range(8)])
+    looped, sums = step.many(TrainState.create(student, objective, SGD), stacked, 5)
+    chex.assert_trees_all_close(looped.params, state.params, atol=1e-6)
+    assert int(looped.step) == 5
+    np.testing.assert_allclose(sums["loss"], summed, rtol=1e-5)
+
+
+def test_a_teacher_from_two_sides_or_none_is_refused(tmp_path, images, small, mlp):
+    student, objective = mlp(0), recipes.kd()
+    cache = jaxkd.cache.build(tmp_path, small(1), images, PLAIN, progress=False)
+    state = TrainState.create(student, objective, SGD)
+    both = make_train_step(student, objective, SGD, teacher=small(1), views=PLAIN)
+    with pytest.raises(ValueError, match="two teachers"):
+        both(state, Loader(images, PLAIN, 32, cache=cache)[0])
+    neither = make_train_step(student, objective, SGD, views=PLAIN)
+    with pytest.raises(ValueError, match="'kd' compares with the teacher"):
+        neither(state, Loader(images, PLAIN, 32)[0])
+
+
+def test_a_student_of_other_classes_is_refused_before_the_first_step(tmp_path, images, small, mlp):
+    student, objective = mlp(0, num_classes=7), recipes.kd(alpha=1.0)
+    cache = jaxkd.cache.build(tmp_path, small(1), images, PLAIN, progress=False)
+    step = make_train_step(student, objective, SGD, views=PLAIN)
+    state = TrainState.create(student, objective, SGD)
+    with pytest.raises(ValueError, match=r"7.*5|5.*7"):
+        step(state, Loader(images, PLAIN, 32, cache=cache)[0])
+    assert int(state.step) == 0
+
+
+def test_evaluation_counts_labelled_examples_once(images, small):
+    network = small(0)
+    unlabelled = images.with_labels(images.ids[:150])
+    step = make_eval_step(network, views=PLAIN)
+    batches = list(jaxkd.data.eval_batches(unlabelled, 64))
+    metrics = evaluate(step, network.params, network.state, batches)
+    logits = predict(step, network, batches)
+    assert logits.shape == (200, 5)
+    labels = images.labels[:150]
+    assert metrics["accuracy"] == pytest.approx((logits[:150].argmax(-1) == labels).mean())
+    log_p = jax.nn.log_softmax(logits[:150])
+    assert metrics["cross_entropy"] == pytest.approx(
+        -float(log_p[np.arange(150), labels].mean()), rel=1e-5
+    )
+    with pytest.raises(ValueError, match="no labelled example"):
+        evaluate(
+            step,
+            network.params,
+            network.state,
+            jaxkd.data.eval_batches(images.with_labels(np.array([], int)), 64),
+        )

@@ -117,7 +117,7 @@ def program_flops(program: jax.stages.Lowered | jax.stages.Compiled) -> float:
     ([`flops`][jaxkd.compression.flops] corrects that).
 
     A lowered program is the same on every backend. A compiled one is what really runs, but it can
-    call a library (cuDNN, cuBLAS), and XLA does not know the cost of such a call.
+    call a library (cuDNN, cuBLAS), and XLA may not know the cost of such a call.
 
     Args:
       program: What `jax.jit(function).lower(...)` returns, or that `.compile()`d.

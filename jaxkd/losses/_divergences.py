@@ -171,7 +171,8 @@ def total_variation(
     """Total variation distance 0.5 sum |p - q|, between 0 and 1.
 
     Without the factor `temperature**2`. At student = teacher, where the distance has a kink, the
-    gradient is 0.
+    gradient is 0; with a sparse teacher it is there within rounding error of the kink, on either
+    side.
 
     Args:
       student: logits `[..., num_classes]`.

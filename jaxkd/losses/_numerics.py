@@ -136,7 +136,7 @@ def split_where(
         rows = jnp.any(jnp.broadcast_to(classes, (*leading, shape[axis])), axis=-1)
         return classes, rows
     if jnp.ndim(where) == len(leading):
-        mask = as_mask(where, leading, "the examples, the shape of the logits less the class axis,")
+        mask = as_mask(where, leading, "the examples, of shape")
         return None, jnp.broadcast_to(mask, leading)
     raise ValueError(
         f"where must have the rank of the logits (a mask of classes) or one rank less (a mask of "

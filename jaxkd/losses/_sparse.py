@@ -146,11 +146,14 @@ def student_buckets(student: jax.Array, indices: jax.Array) -> jax.Array:
     lose it to rounding as soon as the kept classes carry nearly all the mass.
     """
     kept = jnp.take_along_axis(student, indices, axis=-1)
-    is_kept = jnp.put_along_axis(
-        jnp.zeros_like(student, dtype=bool), indices, True, axis=-1, inplace=False
-    )
+    # Row by row, so that the batch may be sharded on a mesh of explicit axes.
+    is_kept = jnp.vectorize(_membership, signature="(v),(k)->(v)")(student, indices)
     others = jnp.where(is_kept, -jnp.inf, student)
     # With nothing left (k = num_classes, or the others masked) logsumexp has a NaN gradient.
     left = jnp.any(others != -jnp.inf, axis=-1, keepdims=True)
     tail = jax.nn.logsumexp(jnp.where(left, others, 0), axis=-1, keepdims=True)
     return jnp.concatenate([kept, jnp.where(left, tail, -jnp.inf)], axis=-1)
+
+
+def _membership(row: jax.Array, indices: jax.Array) -> jax.Array:
+    return jnp.zeros_like(row, dtype=bool).at[indices].set(True)

@@ -61,8 +61,10 @@ def accuracy_bars(
         raise ValueError(f"start must be below every accuracy, got {start} and {lowest / 100}.")
 
     def paint(figure: "matplotlib.figure.Figure") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.subplots()
-        rows = np.arange(len(spreads))
+        rows = range(len(spreads))
         means = np.array([spread.mean for spread in spreads.values()])
         stds = np.nan_to_num([spread.std for spread in spreads.values()])
         axes.barh(rows, means - 100 * start, left=100 * start, height=0.5, color=COLORS[0])
@@ -91,7 +93,7 @@ def accuracy_bars(
         for row, name in zip(rows, spreads, strict=True):
             axes.text(0.0, row - 0.3, name, va="bottom", transform=axes.get_yaxis_transform())
         axes.set_yticks([])
-        axes.xaxis.get_major_locator().set_params(nbins=6, steps=(1, 2, 5, 10))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         axes.set_ylim(len(spreads) - 0.5, -0.8)
         note = f", axis starts at {100 * start:g}" if start else ""
         axes.set(xlabel=f"Accuracy (%){note}", xlim=(100 * start, None))
@@ -175,7 +177,7 @@ def class_accuracy_bars(
         axes.set_yticks(rows, list(class_names))
         if left_out is not None:
             axes.axhspan(place - 0.5, place + 0.5, color=INK, alpha=0.08, linewidth=0, zorder=0)
-            axes.get_yticklabels()[place].set_weight("bold")
+            axes.get_yticklabels()[place].set_fontweight("bold")
         axes.set_ylim(len(class_names) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")

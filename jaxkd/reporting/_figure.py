@@ -37,7 +37,7 @@ INK = "#1f2328"
 WIDTH = 5.2
 """Inches: on a telephone the text is then as large as the page's small print."""
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "axes.edgecolor": INK,
     "axes.grid": True,
     "axes.axisbelow": True,

@@ -61,7 +61,8 @@ def compare(
       seed gives no interval and shows nothing.
 
     Raises:
-      ValueError: The arms have different numbers of seeds, none at all, or a value is not finite.
+      ValueError: The arms have different numbers of seeds, none at all, a value is not finite,
+        or there is no such format.
 
     Example:
       >>> compare("Distillation", [0.854, 0.857, 0.853], [0.806, 0.803, 0.808]).text
@@ -80,6 +81,8 @@ def compare(
         )
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         raise ValueError(f"{name}: a value is not finite: {ours.tolist()}, {theirs.tolist()}.")
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; there are {', '.join(FORMATS)}.")
     show = FORMATS[format]
     unit = f" {show.unit}" if show.unit else ""
     difference = Spread.of(ours - theirs)

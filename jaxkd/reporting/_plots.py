@@ -6,7 +6,7 @@ who cannot see it; `file_format="png"` is for pages that cannot show SVG.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -78,6 +78,8 @@ def learning_curves(
     last = {name: Spread.of(ys[:, -1]) for name, (_, ys) in lines.items()}
 
     def paint(figure: "matplotlib.figure.Figure") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.subplots()
         for i, (name, (xs, ys)) in enumerate(lines.items()):
             mean = ys.mean(0)
@@ -88,7 +90,7 @@ def learning_curves(
                     xs, mean - std, mean + std, color=COLORS[i], alpha=0.18, linewidth=0
                 )
         axes.margins(x=0.01)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
         axes.set(xlabel=x_label, ylabel=y_label)
         legend_above(axes)
 
@@ -234,7 +236,7 @@ def _name_points(
 
     points = axes.transData.transform(np.column_stack((xs, ys)))
     taken = [Bbox.from_extents(x - 9, y - 9, x + 9, y + 9) for x, y in points]
-    sides = (
+    sides: tuple[dict[str, Any], ...] = (
         {"xytext": (8, 0), "ha": "left", "va": "center"},
         {"xytext": (-8, 0), "ha": "right", "va": "center"},
         {"xytext": (0, 9), "ha": "center", "va": "bottom"},

@@ -208,21 +208,20 @@ class Table:
             caption_justify="left",
             box=box.SIMPLE_HEAD,
         )
-        rows = [
-            [t if " ± " in t else t + " " * tail for t, tail in zip(row, self._tails, strict=True)]
-            for row in self._texts()
-        ]
+        columns: list[list[str]] = []
         for i, (column, numeric) in enumerate(zip(self._columns, self._numeric, strict=True)):
-            heading = column.heading.replace(" (", "\n(") if numeric else column.heading
-            width = max(len(t) for t in [*heading.splitlines(), *(row[i] for row in rows)])
+            heading, texts = column.heading, [row[i] for row in self._texts()]
+            if numeric:
+                heading, texts = _aligned(heading, texts)
+            width = max((len(text) for text in [*heading.splitlines(), *texts]), default=0)
             table.add_column(
                 Text(heading),
-                justify="right" if numeric else "left",
                 vertical="bottom",
                 no_wrap=numeric,
                 min_width=width if numeric else min(width, 20),
             )
-        for row in rows:
+            columns.append(texts)
+        for row in zip(*columns, strict=True):
             table.add_row(*(Text(text) for text in row))
         console = Console()
         # A terminal too narrow for the numbers wraps the lines; a number is never cut.
@@ -261,10 +260,12 @@ class Table:
         for column, attribute in zip(self._columns, css, strict=True):
             lines.append(f'<th scope="col"{attribute}>{html.escape(column.heading)}</th>')
         lines.append("</tr></thead>\n<tbody>")
-        for first, *others in self._texts():
+        rows = self._texts()
+        tails = [_tail([row[i] for row in rows]) for i in range(len(css))]
+        for first, *others in rows:
             cells = [
-                f"<td{attribute}>{_html_number(text, width)}</td>"
-                for attribute, text, width in zip(css[1:], others, self._tails[1:], strict=True)
+                f"<td{attribute}>{_html_number(text, tail)}</td>"
+                for attribute, text, tail in zip(css[1:], others, tails[1:], strict=True)
             ]
             lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{"".join(cells)}</tr>')
         lines.append("</tbody>\n</table>")
@@ -295,24 +296,32 @@ class Table:
         cells = self._cells
         return [any(not isinstance(row[i], str) for row in cells) for i in range(len(self.columns))]
 
-    @property
-    def _tails(self) -> list[int]:
-        """For each column, the most characters that follow a mean: room to align the rest."""
-        tails = [[len("".join(t.partition(" ± ")[1:])) for t in row] for row in self._texts()]
-        return [max(column) for column in zip(*tails, strict=True)] or [0] * len(self.columns)
-
     def _texts(self) -> list[list[str]]:
         columns = self._columns
         return [[c.show(cell) for c, cell in zip(columns, row, strict=True)] for row in self._cells]
 
 
-def _html_number(text: str, width: int) -> str:
-    """Escapes a cell; where others have a standard deviation, all means end at the same place."""
-    mean, sign, std = text.partition(" ± ")
-    if not width:
+def _tail(texts: list[str]) -> int:
+    """The most characters that follow a mean in a column."""
+    return max((len("".join(text.partition(" ± ")[1:])) for text in texts), default=0)
+
+
+def _aligned(heading: str, texts: list[str]) -> tuple[str, list[str]]:
+    """Pads a column for the terminal: to the right, and so that all means end at one place."""
+    tail = _tail(texts)
+    texts = [text if " ± " in text else text + " " * tail for text in texts]
+    lines = heading.replace(" (", "\n(").splitlines()
+    width = max(len(text) for text in [*lines, *texts])
+    return "\n".join(line.rjust(width) for line in lines), [text.rjust(width) for text in texts]
+
+
+def _html_number(text: str, tail: int) -> str:
+    """Escapes a cell, and makes room in a column of spreads so that all means end at one place."""
+    if not tail:
         return html.escape(text)
+    mean, sign, std = text.partition(" ± ")
     # The point and the spaces are narrower than a digit.
-    style = f"display: inline-block; min-width: {width - 1}ch; text-align: left"
+    style = f"display: inline-block; min-width: {tail - 1}ch; text-align: left"
     return f'{html.escape(mean)}<span class="std" style="{style}">{html.escape(sign + std)}</span>'
 
 

@@ -119,9 +119,7 @@ def _distillkit(loss):
         if missing == "zero":
             tail = jnp.full_like(tail, -jnp.inf)
         teacher = _sparse_teacher(inputs, temperature, tail)
-        total, count = _tokens(
-            inputs | {"teacher_logits": teacher}, loss, temperature=temperature
-        )
+        total, count = _tokens(inputs | {"teacher_logits": teacher}, loss, temperature=temperature)
         return temperature**2 * total / count
 
     return call
@@ -209,7 +207,7 @@ def test_equals_the_reference(method, case):
     with jax.enable_x64(True):
         arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
         call = functools.partial(CALLS[method["method"]], outputs=arrays, **case["hyperparameters"])
-        value, gradient = jax.value_and_grad(lambda moving: call(arrays | moving))(
+        value, gradient = jax.jit(jax.value_and_grad(lambda moving: call(arrays | moving)))(
             {name: arrays[name] for name in gradients}
         )
         assert value.dtype == jnp.float64

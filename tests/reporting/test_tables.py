@@ -204,3 +204,22 @@ def test_write_replaces_and_keeps_text_exactly(tmp_path):
     write_file(path, "old")
     write_file(path, "µ ±\nnew\n")
     assert path.read_bytes() == "µ ±\nnew\n".encode()
+
+
+def test_a_narrow_terminal_cuts_no_number(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    columns = ["Arm", *(Column(f"Accuracy {i}", "percent") for i in range(4))]
+    Table("T", columns, [["distilled on everything", *[Spread(0.8791, 0.0012, 5)] * 4]]).print()
+    printed = capsys.readouterr().out
+    assert printed.count("87.91 ± 0.12") == 4
+    assert "distilled" in printed
+    assert "…" not in printed
+
+
+def test_means_end_at_the_same_place_with_and_without_a_spread(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    rows = [["one", Spread(0.8791, 0.0012, 5)], ["two", 0.924]]
+    Table("T", ["Arm", Column("Accuracy", "percent")], rows).print()
+    lines = capsys.readouterr().out.splitlines()
+    first, second = (next(line for line in lines if name in line) for name in ("one", "two"))
+    assert first.index("87.91") == second.index("92.40")

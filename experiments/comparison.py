@@ -1,0 +1,249 @@
+"""The comparison that the small experiments run: is a student better off with a teacher?
+
+Regimes: all labels with a short and a long schedule, few labels with a large unlabelled pool, and a
+class that the student never saw. Arms: labels, labels with smoothing, distilled online, distilled
+from the cache, and the control whose teacher had only the few labels.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+import jaxkd
+from experiments.study import Arm, Result, Study, run_arm, test_logits, train_teacher
+from jaxkd import Network, recipes
+from jaxkd.cache import Cache
+from jaxkd.data import Dataset, split_labels
+from jaxkd.targets import Codec, Dense, TopK
+from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
+
+
+@dataclasses.dataclass
+class ViewsConfig:
+    """How training examples are seen.
+
+    Attributes:
+      crop: pixels of padding for random crops, 0 for none.
+      flip: whether to mirror at random.
+      mixup: alpha of mixup, 0 for none.
+      cutmix: alpha of cutmix, 0 for none; not together with mixup.
+      num_views: different views of an example; each is an answer in the cache.
+      seed: of the views.
+    """
+
+    crop: int = 0
+    flip: bool = False
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    num_views: int = 1
+    seed: int = 0
+
+
+@dataclasses.dataclass
+class ComparisonConfig:
+    """What both experiments let one choose.
+
+    Attributes:
+      alpha: weight of the teacher where there are labels too; without labels it is 1.
+      temperature: of the distillation.
+      label_smoothing: of the arm with smoothed labels.
+      codec: `float32`, `bfloat16`, `float16`, or `top3`, `top16`, … for the k largest logits.
+      batch_size: of all training.
+      learning_rate: peak of the cosine, for all arms.
+      short_epochs: of the short schedule, with all labels.
+      long_epochs: of the long schedule, with all labels.
+      few_epochs: passes over the pool in the regime with few labels; the arms that see the
+        labelled examples alone make as many steps.
+      labels_per_class: labels in the regime with few of them.
+      teacher_epochs: passes of the teacher.
+      left_out_class: the class that no student of the last regime sees.
+      seeds: runs of each arm.
+      views: how training examples are seen.
+    """
+
+    alpha: float = 0.9
+    temperature: float = 4.0
+    label_smoothing: float = 0.1
+    codec: str = "float32"
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    short_epochs: int = 5
+    long_epochs: int = 30
+    few_epochs: int = 10
+    labels_per_class: int = 100
+    teacher_epochs: int = 10
+    left_out_class: int = 3
+    seeds: int = 5
+    views: ViewsConfig = dataclasses.field(default_factory=ViewsConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """Everything that the report is made of."""
+
+    config: ComparisonConfig
+    study: Study
+    train: Dataset
+    student: Network
+    teacher: Network
+    teacher_logits: np.ndarray
+    control_logits: np.ndarray
+    cache: Cache
+    short: list[Result]
+    long: list[Result]
+    few: list[Result]
+    left_out: list[Result]
+
+
+def run(
+    config: ComparisonConfig,
+    workdir: pathlib.Path,
+    train: Dataset,
+    test: Dataset,
+    make_teacher: Callable[[int], Network],
+    make_student: Callable[[int], Network],
+    *,
+    steps_per_call: int | None,
+) -> Compared:
+    """Trains the teachers, builds the caches, runs all arms.
+
+    Args:
+      config: what to compare.
+      workdir: everything is kept below it; a run that was cut is taken up.
+      train: with all labels.
+      test: held out.
+      make_teacher: from a seed to a fresh teacher.
+      make_student: from a seed to a fresh student.
+      steps_per_call: for arms without an online teacher, see `jaxkd.training.fit`.
+
+    Returns:
+      What came out.
+
+    Raises:
+      ValueError: a configuration that cannot run, before anything is trained.
+    """
+    study = Study(
+        workdir=workdir,
+        make_student=make_student,
+        test=test,
+        views=_views(config.views, train.num_classes),
+        test_views=Views((Normalize(),)),
+        num_views=config.views.num_views,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seeds=tuple(range(config.seeds)),
+        steps_per_call=steps_per_call,
+    )
+    codec = _codec(config)
+    _check(config, train)
+    few_ids = split_labels(train, config.labels_per_class, seed=0)
+    few, pool = train.select(few_ids), train.with_labels(few_ids)
+    known = train.select(train.ids[train.labels != config.left_out_class])
+
+    def steps(data: Dataset, epochs: int) -> int:
+        return epochs * max(1, len(data) // config.batch_size)
+
+    def answers(name: str, teacher: Network, data: Dataset) -> Cache:
+        path = workdir / name
+        jaxkd.cache.build(
+            path, teacher, data, study.views, codec=codec, num_views=study.num_views
+        )
+        return jaxkd.cache.open(
+            path, teacher=teacher, dataset=data, views=study.views, num_classes=train.num_classes
+        )
+
+    teacher_steps = steps(train, config.teacher_epochs)
+    teacher = train_teacher(study, make_teacher(100), train, teacher_steps)
+    # The control has as many steps as a student of the same regime, on the few labels alone.
+    few_steps = steps(pool, config.few_epochs)
+    control = train_teacher(study, make_teacher(101), few, few_steps, name="control_teacher")
+    cache = answers("cache", teacher, train)
+    control_cache = answers("control_cache", control, train)
+    # Where views mix, partners come from the data set in use: a selection needs its own answers.
+    own = study.views.mixes
+    few_cache = answers("few_cache", teacher, few) if own else cache
+    known_cache = answers("known_cache", teacher, known) if own else cache
+
+    labels = recipes.labels()
+    smoothed = recipes.labels(label_smoothing=config.label_smoothing)
+    kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
+    pure_kd = recipes.kd(alpha=1.0, temperature=config.temperature)
+
+    def both(data: Dataset, count: int) -> list[Arm]:
+        return [Arm("labels", data, labels, count), Arm("label smoothing", data, smoothed, count)]
+
+    short_steps, long_steps = steps(train, config.short_epochs), steps(train, config.long_epochs)
+    known_steps = steps(known, config.few_epochs)
+    regimes = {
+        "short": [
+            *both(train, short_steps),
+            Arm("distilled online", train, kd, short_steps, teacher=teacher),
+            Arm("distilled from the cache", train, kd, short_steps, cache=cache),
+        ],
+        "long": [
+            *both(train, long_steps),
+            Arm("distilled from the cache", train, kd, long_steps, cache=cache),
+        ],
+        "few labels": [
+            *both(few, few_steps),
+            Arm("distilled on the same labels", few, kd, few_steps, cache=few_cache),
+            Arm("distilled on the pool, online", pool, kd, few_steps, teacher=teacher),
+            Arm("distilled on the pool, cached", pool, kd, few_steps, cache=cache),
+            Arm("control: teacher of few labels", pool, kd, few_steps, cache=control_cache),
+        ],
+        "left-out class": [
+            Arm("labels", known, labels, known_steps),
+            Arm("distilled from the cache", known, pure_kd, known_steps, cache=known_cache),
+        ],
+    }
+    results = {
+        regime: [run_arm(study, arm, regime) for arm in arms] for regime, arms in regimes.items()
+    }
+    return Compared(
+        config=config,
+        study=study,
+        train=train,
+        student=make_student(0),
+        teacher=teacher,
+        teacher_logits=test_logits(study, teacher),
+        control_logits=test_logits(study, control),
+        cache=cache,
+        short=results["short"],
+        long=results["long"],
+        few=results["few labels"],
+        left_out=results["left-out class"],
+    )
+
+
+def _views(config: ViewsConfig, num_classes: int) -> Views:
+    if config.mixup and config.cutmix:
+        raise ValueError(
+            f"views.mixup={config.mixup} and views.cutmix={config.cutmix}: choose one, set the "
+            "other to 0"
+        )
+    transforms = [
+        *([RandomCrop(config.crop)] if config.crop else []),
+        *([RandomFlip()] if config.flip else []),
+        Normalize(),
+        *([Mixup(num_classes, config.mixup)] if config.mixup else []),
+        *([Cutmix(num_classes, config.cutmix)] if config.cutmix else []),
+    ]
+    return Views(tuple(transforms), seed=config.seed)
+
+
+def _codec(config: ComparisonConfig) -> Codec:
+    if config.codec.removeprefix("top").isdigit() and config.codec.startswith("top"):
+        return TopK(int(config.codec[3:]), temperatures=(config.temperature,))
+    return Dense(config.codec)
+
+
+def _check(config: ComparisonConfig, train: Dataset) -> None:
+    for name in ("short_epochs", "long_epochs", "few_epochs", "teacher_epochs", "seeds"):
+        if (value := getattr(config, name)) < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if not 0 <= config.left_out_class < train.num_classes:
+        raise ValueError(
+            f"left_out_class={config.left_out_class} is not one of the {train.num_classes} classes"
+        )

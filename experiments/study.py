@@ -1,0 +1,214 @@
+"""What the experiments share: training a teacher, and the arms of a comparison over seeds."""
+
+import dataclasses
+import io
+import pathlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+import optax
+
+import jaxkd
+from jaxkd import Network, Objective, TrainState
+from jaxkd.cache import Cache
+from jaxkd.data import Dataset, Loader, eval_batches
+from jaxkd.training import evaluate, fit, make_eval_step, predict
+from jaxkd.views import Views
+
+_TEST_BATCH = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What all arms have in common.
+
+    Attributes:
+      workdir: each run keeps its checkpoints, logs and result below it.
+      make_student: from a seed to a fresh student.
+      test: held-out examples.
+      views: what training examples go through.
+      test_views: what test examples go through.
+      num_views: different views of an example.
+      batch_size: of training.
+      learning_rate: the peak of a warmed-up cosine.
+      seeds: one run of an arm for each.
+      steps_per_call: see `jaxkd.training.fit`.
+    """
+
+    workdir: pathlib.Path
+    make_student: Callable[[int], Network]
+    test: Dataset
+    views: Views
+    test_views: Views
+    num_views: int
+    batch_size: int
+    learning_rate: float
+    seeds: tuple[int, ...]
+    steps_per_call: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One way of training the student.
+
+    Attributes:
+      name: for people and for the directory of its runs.
+      train: the examples, with the labels that it may use.
+      objective: what is minimised.
+      steps: updates.
+      teacher: asked online if given.
+      cache: where the teacher's answers come from if given.
+    """
+
+    name: str
+    train: Dataset
+    objective: Objective
+    steps: int
+    teacher: Network | None = None
+    cache: Cache | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What the runs of an arm gave.
+
+    Attributes:
+      arm: the arm.
+      logits: on the test examples, `[seeds, examples, num_classes]`.
+      curve_steps: training steps of the evaluations `[points]`.
+      curve: test accuracy at them `[seeds, points]`.
+      seconds: training time of each run; nan where a run was cut and resumed.
+    """
+
+    arm: Arm
+    logits: np.ndarray
+    curve_steps: np.ndarray
+    curve: np.ndarray
+    seconds: np.ndarray
+
+    def accuracies(self, labels: np.ndarray) -> np.ndarray:
+        """Test accuracy of each seed."""
+        return np.array([jaxkd.reporting.accuracy(logits, labels) for logits in self.logits])
+
+
+def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """AdamW under a cosine that warms up over the first twentieth of the steps."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, learning_rate, max(1, steps // 20), max(2, steps)
+    )
+    return optax.adamw(schedule, weight_decay=1e-4)
+
+
+def train_teacher(
+    study: Study, network: Network, train: Dataset, steps: int, *, name: str = "teacher"
+) -> Network:
+    """Trains a teacher on all labels that it is given, or takes up where its training was cut."""
+    objective, adam = jaxkd.recipes.labels(), optimizer(study.learning_rate, steps)
+    step = jaxkd.make_train_step(network, objective, adam, views=study.views)
+    log_every = max(1, steps // 20)
+    fitted = fit(
+        step,
+        TrainState.create(network, objective, adam),
+        Loader(train, study.views, min(study.batch_size, len(train)), num_views=None),
+        steps=steps,
+        log_every=log_every,
+        eval_every=log_every * 4,
+        evaluate=_scorer(study, network),
+        checkpoint_every=log_every * 4,
+        workdir=study.workdir / name,
+        progress=name,
+    )
+    return fitted.state.network(network)
+
+
+def test_logits(study: Study, network: Network) -> np.ndarray:
+    """A network's logits on the test examples."""
+    step = make_eval_step(network, views=study.test_views)
+    return predict(step, network, eval_batches(study.test, _TEST_BATCH))
+
+
+def run_arm(study: Study, arm: Arm, regime: str) -> Result:
+    """Trains one student for each seed; runs that were finished before are read, not repeated."""
+    adam = optimizer(study.learning_rate, arm.steps)
+    student = study.make_student(study.seeds[0])
+    step = jaxkd.make_train_step(
+        student, arm.objective, adam, teacher=arm.teacher, views=study.views
+    )
+    eval_step = make_eval_step(student, views=study.test_views)
+    runs = []
+    for seed in study.seeds:
+        directory = study.workdir / _slug(regime) / _slug(arm.name) / f"seed{seed}"
+        file = directory / "result.npz"
+        if not file.exists():
+            fresh = study.make_student(seed)
+            log_every = max(1, arm.steps // 20)
+            resumed = (directory / "checkpoints").exists()
+            started = time.perf_counter()
+            fitted = fit(
+                step,
+                TrainState.create(fresh, arm.objective, adam, seed=seed),
+                Loader(
+                    arm.train,
+                    study.views,
+                    min(study.batch_size, len(arm.train)),
+                    seed=seed,
+                    cache=arm.cache,
+                    num_views=study.num_views,
+                ),
+                steps=arm.steps,
+                log_every=log_every,
+                eval_every=log_every * 2,
+                evaluate=_scorer(study, student),
+                checkpoint_every=log_every * 10,
+                workdir=directory,
+                # An online teacher may have convolutions, for which loops are slow on CPU.
+                steps_per_call=None if arm.teacher else study.steps_per_call,
+                progress=f"{regime}: {arm.name}, seed {seed}",
+            )
+            seconds = float("nan") if resumed else time.perf_counter() - started
+            logits = predict(
+                eval_step, fitted.state.network(fresh), eval_batches(study.test, _TEST_BATCH)
+            )
+            _save(
+                file,
+                logits=logits,
+                steps=np.array([row["step"] for row in fitted.eval]),
+                accuracy=np.array([row["accuracy"] for row in fitted.eval]),
+                seconds=np.array(seconds),
+            )
+        with np.load(file) as stored:
+            runs.append(dict(stored))
+    return Result(
+        arm=arm,
+        logits=np.stack([run["logits"] for run in runs]),
+        curve_steps=runs[0]["steps"],
+        curve=np.stack([run["accuracy"] for run in runs]),
+        seconds=np.array([float(run["seconds"]) for run in runs]),
+    )
+
+
+def _scorer(study: Study, network: Network) -> Callable[[TrainState], dict[str, float]]:
+    step = make_eval_step(network, views=study.test_views)
+
+    def score(state: TrainState) -> dict[str, float]:
+        return evaluate(
+            step,
+            state.params["student"],
+            state.model_state["student"],
+            eval_batches(study.test, _TEST_BATCH),
+        )
+
+    return score
+
+
+def _save(file: pathlib.Path, **arrays: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    temporary = file.with_suffix(".tmp")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(file)
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in text.lower())

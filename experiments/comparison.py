@@ -96,6 +96,17 @@ class Compared:
     few: list[Result]
     left_out: list[Result]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the test examples."""
+        return self.study.test.labels
+
+    @property
+    def caption(self) -> str:
+        """What a table's numbers are."""
+        count = len(self.study.seeds)
+        return f"Mean ± standard deviation of {count} students (seeds), one teacher, last step."
+
 
 def run(
     config: ComparisonConfig,
@@ -147,9 +158,7 @@ def run(
 
     def answers(name: str, teacher: Network, data: Dataset) -> Cache:
         path = workdir / name
-        jaxkd.cache.build(
-            path, teacher, data, study.views, codec=codec, num_views=study.num_views
-        )
+        jaxkd.cache.build(path, teacher, data, study.views, codec=codec, num_views=study.num_views)
         return jaxkd.cache.open(
             path, teacher=teacher, dataset=data, views=study.views, num_classes=train.num_classes
         )

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 import jaxkd
+from experiments import accounts
 from experiments.comparison import Compared
 from experiments.study import Result
-from jaxkd import Network, compression, reporting
-from jaxkd.data import raw_batch
-from jaxkd.reporting import Column, Finding, Format, Report, Section, Spread, Table, compare
-from jaxkd.targets import bytes_per_record
+from jaxkd import reporting
+from jaxkd.reporting import Column, Finding, Report, Section, Spread, Table, compare
 
-_LATENCY_BATCH = 128
+Row = list[str | int | float | Spread]
 
 
 def write(compared: Compared, workdir: pathlib.Path, title: str) -> Report:
@@ -22,9 +21,9 @@ def write(compared: Compared, workdir: pathlib.Path, title: str) -> Report:
         _few_labels(compared),
         _left_out(compared),
         _schedules(compared),
-        _networks(compared),
-        _teacher(compared),
-        _cache(compared),
+        accounts.networks_section(compared),
+        accounts.teacher_section(compared),
+        accounts.cache_section(compared),
     ]
     report = Report(title=title, summary=_summary(compared), sections=sections)
     report.write_html(workdir / "report.html")
@@ -38,23 +37,14 @@ def write(compared: Compared, workdir: pathlib.Path, title: str) -> Report:
     return report
 
 
-def _labels(compared: Compared) -> np.ndarray:
-    return compared.study.test.labels
-
-
 def _accuracies(compared: Compared, results: Sequence[Result]) -> dict[str, np.ndarray]:
-    return {r.arm.name: r.accuracies(_labels(compared)) for r in results}
-
-
-def _seeds(compared: Compared) -> str:
-    count = len(compared.study.seeds)
-    return f"Mean ± standard deviation of {count} students (seeds), one teacher, last step."
+    return {r.arm.name: r.accuracies(compared.labels) for r in results}
 
 
 def _table(compared: Compared, title: str, results: Sequence[Result]) -> Table:
-    labels, teacher = _labels(compared), compared.teacher_logits
+    labels, teacher = compared.labels, compared.teacher_logits
     baseline = results[0].accuracies(labels)
-    rows = []
+    rows: list[Row] = []
     for result in results:
         each = result.logits
         accuracy = result.accuracies(labels)
@@ -72,7 +62,7 @@ def _table(compared: Compared, title: str, results: Sequence[Result]) -> Table:
                 Spread.of([reporting.expected_calibration_error(x, labels) for x in each]),
             ]
         )
-    columns = [
+    columns: list[Column | str] = [
         "Student",
         Column("Labels", "count"),
         Column("Examples", "count"),
@@ -82,7 +72,7 @@ def _table(compared: Compared, title: str, results: Sequence[Result]) -> Table:
         Column("NLL", "decimal"),
         Column("ECE", "decimal"),
     ]
-    return Table(title, columns, rows, _seeds(compared))
+    return Table(title, columns, rows, compared.caption)
 
 
 def _curves(compared: Compared, results: Sequence[Result], caption: str) -> reporting.Figure:
@@ -106,8 +96,8 @@ def _few_labels(compared: Compared) -> Section:
         ),
         compare("The pool, with a teacher that had no more labels", control, accuracy["labels"]),
     ]
-    teacher = reporting.accuracy(compared.teacher_logits, _labels(compared))
-    own = reporting.accuracy(compared.control_logits, _labels(compared))
+    teacher = reporting.accuracy(compared.teacher_logits, compared.labels)
+    own = reporting.accuracy(compared.control_logits, compared.labels)
     text = f"""The student may use {count:,} labels; the other {len(compared.train) - count:,}
         training examples have none. The teacher ({teacher:.1%}) was trained on all labels, so its
         answers on the pool carry what the student's labels do not. The control's teacher
@@ -130,7 +120,7 @@ def _few_labels(compared: Compared) -> Section:
 
 def _left_out(compared: Compared) -> Section:
     plain, distilled = compared.left_out
-    labels, left_out = _labels(compared), compared.config.left_out_class
+    labels, left_out = compared.labels, compared.config.left_out_class
     share = 1 / compared.train.num_classes
     corrected = np.stack([_raise_class(x, left_out, share) for x in distilled.logits])
     arms = {
@@ -143,7 +133,7 @@ def _left_out(compared: Compared) -> Section:
         for name, logits in arms.items()
     }
     names = compared.train.class_names or tuple(map(str, range(compared.train.num_classes)))
-    rows = [
+    rows: list[Row] = [
         [
             name,
             Spread.of(by_class[name][:, left_out]),
@@ -157,7 +147,7 @@ def _left_out(compared: Compared) -> Section:
         bias for a class that never came first is too low; the last row raises it until the class
         is predicted as often as its prior says, 1 in {compared.train.num_classes}, on the test
         images, without their labels."""
-    columns = [
+    columns: list[Column | str] = [
         "Student",
         Column("Accuracy on the unseen class", "percent"),
         Column("Accuracy on all classes", "percent"),
@@ -170,7 +160,7 @@ def _left_out(compared: Compared) -> Section:
     figure = reporting.class_accuracy_bars(
         by_class, names, left_out=names[left_out], caption="Test accuracy by class."
     )
-    table = Table("A class left out", columns, rows, _seeds(compared))
+    table = Table("A class left out", columns, rows, compared.caption)
     return Section("A class that the student never saw", text, [finding], [table], [figure])
 
 
@@ -217,161 +207,11 @@ def _schedule_regimes(compared: Compared) -> list[tuple[int, list[Result]]]:
     return [(config.short_epochs, compared.short), (config.long_epochs, compared.long)]
 
 
-def _networks(compared: Compared) -> Section:
-    test = compared.study.test
-    inputs = compared.study.test_views.render(
-        raw_batch(
-            test,
-            compared.study.test_views,
-            test.ids[:_LATENCY_BATCH],
-            np.zeros(len(test.ids[:_LATENCY_BATCH]), np.int32),
-        )
-    )["inputs"]
-    accuracy: dict[str, Spread | float] = {
-        "teacher": reporting.accuracy(compared.teacher_logits, _labels(compared)),
-        "student": Spread.of(compared.long[-1].accuracies(_labels(compared))),
-    }
-    costs = {
-        "teacher": compression.measure(compared.teacher, inputs),
-        "student": compression.measure(compared.student, inputs),
-    }
-    rows = [
-        [
-            f"{name}: {network.name}",
-            accuracy[name],
-            costs[name].parameters,
-            costs[name].flops,
-            costs[name].parameter_bytes,
-            costs[name].latency_s,
-            f"{costs[name].single.p10_s * 1e6:,.0f} to {costs[name].single.p90_s * 1e6:,.0f}",
-            round(costs[name].throughput),
-        ]
-        for name, network in _both(compared).items()
-    ]
-    columns = [
-        "Network",
-        Column("Accuracy", "percent"),
-        Column("Parameters", "count"),
-        Column("Forward pass", Format(",.1f", 1e-3, "kFLOPs")),
-        Column("Weights", "kilobytes"),
-        Column("Latency of one", "microseconds"),
-        "10th to 90th percentile (µs)",
-        Column("Examples a second", "count"),
-    ]
-    caption = (
-        f"The student after the long schedule, distilled. Latency: median of single calls; "
-        f"examples a second: batches of {len(inputs)}; both on this machine "
-        f"({_device()}). A multiply-add counts as two FLOPs."
-    )
-    figure = reporting.size_accuracy_scatter(
-        {name: (costs[name].parameters, accuracy[name]) for name in costs},
-        caption="Accuracy against size.",
-    )
-    ratio = costs["teacher"].flops / costs["student"].flops
-    text = f"""The teacher needs {ratio:.1f} times the FLOPs of the student. A single call of a very
-        small network is mostly the cost of calling it, so read the throughput beside the latency:
-        in batches the student answers
-        {costs["student"].throughput / costs["teacher"].throughput:.1f} times as many examples a
-        second."""
-    return Section(
-        "What the networks cost", text, [], [Table("Networks", columns, rows, caption)], [figure]
-    )
-
-
-def _both(compared: Compared) -> dict[str, Network]:
-    return {"teacher": compared.teacher, "student": compared.student}
-
-
-def _device() -> str:
-    import jax
-
-    device = jax.devices()[0]
-    return f"{jax.device_count()} × {device.device_kind}"
-
-
-def _teacher(compared: Compared) -> Section:
-    labels, logits = _labels(compared), compared.teacher_logits
-    student = compared.few[4].logits
-    rows = [
-        [
-            name,
-            Spread.of([reporting.accuracy(x, labels) for x in each]),
-            Spread.of([reporting.confidence(x) for x in each]),
-            Spread.of([reporting.expected_calibration_error(x, labels) for x in each]),
-        ]
-        for name, each in [
-            ("teacher", logits[None]),
-            ("teacher of few labels (control)", compared.control_logits[None]),
-            ("student of the pool, cached", student),
-        ]
-    ]
-    columns = [
-        "Network",
-        Column("Accuracy", "percent"),
-        Column("Mean confidence", "percent"),
-        Column("ECE", "decimal"),
-    ]
-    text = """A teacher that is always sure tells no more than labels do; the temperature softens
-        it. Confidence is the probability of the predicted class; the expected calibration error
-        (ECE) is its mean distance from the accuracy, over 15 bins."""
-    return Section(
-        "How sure the teacher is",
-        text,
-        [],
-        [Table("Confidence and calibration", columns, rows, _seeds(compared))],
-        [
-            reporting.reliability_diagram(
-                reporting.reliability(logits, labels), caption="The teacher on test examples."
-            )
-        ],
-    )
-
-
-def _cache(compared: Compared) -> Section:
-    cache, config = compared.cache, compared.config
-    online = next(r for r in compared.short if r.arm.teacher is not None)
-    cached = next(r for r in compared.short if r.arm.cache is not None)
-    readers = [
-        r
-        for r in [*compared.short, *compared.long, *compared.few, *compared.left_out]
-        if r.arm.cache is not None and r.arm.cache.path == cache.path
-    ]
-    read = sum(r.arm.steps * len(r.seconds) for r in readers) * config.batch_size
-    computed = round(cache.effort["answers"])
-    apart = float(np.abs(online.logits - cached.logits).max())
-    difference = np.abs(online.accuracies(_labels(compared)) - cached.accuracies(_labels(compared)))
-    rows = [
-        ["answers computed", f"{computed:,}"],
-        ["answers read by students", f"{read:,}"],
-        ["forward passes of the teacher saved", f"{read - computed:,}"],
-        ["bytes an answer", f"{bytes_per_record(cache.codec, cache.num_classes)} ({cache.codec})"],
-        ["bytes in all", f"{cache.bytes:,}"],
-        ["seconds to build, first compilation included", f"{cache.effort['seconds']:.1f}"],
-        ["seconds of a short run, online teacher", f"{Spread.of(online.seconds)}"],
-        ["seconds of a short run, cached", f"{Spread.of(cached.seconds)}"],
-        ["largest difference of test logits, online and cached students", f"{apart:.2g}"],
-        ["largest difference of their accuracies (points)", f"{100 * difference.max():.2f}"],
-    ]
-    text = """The teacher answered once; every student of every seed and arm read those answers. The
-        cached student sees the very views that the online teacher would have seen, so the two
-        differ by the rounding of the codec and of the arithmetic alone."""
-    table = Table(
-        "The cache",
-        ["", "Value"],
-        rows,
-        f"{cache.num_views} views of each example. Seconds of a run: compilation, evaluation and "
-        "checkpoints included.",
-    )
-    return Section("What the cache cost and saved", text, [], [table])
-
-
 def _summary(compared: Compared) -> str:
     few = _accuracies(compared, compared.few)
     plain, pool = Spread.of(few["labels"]), Spread.of(few["distilled on the pool, cached"])
     short = _accuracies(compared, compared.short)
-    verdict: Finding = compare(
-        "distillation", short["distilled from the cache"], short["labels"]
-    )
+    verdict: Finding = compare("distillation", short["distilled from the cache"], short["labels"])
     sentence = {
         "gain": "With all labels and a short schedule distillation still helps",
         "none": "With all labels and a short schedule distillation makes no difference that these "
@@ -379,8 +219,9 @@ def _summary(compared: Compared) -> str:
         "loss": "With all labels and a short schedule distillation hurts",
     }[verdict.kind]
     assert verdict.difference is not None
-    return f"""With {len(compared.few[0].arm.train):,} labels the student reaches {plain * 100:.1f} %
-        on its own and {pool * 100:.1f} % taught on the unlabelled pool.
+    count = len(compared.few[0].arm.train)
+    return f"""With {count:,} labels the student reaches {plain * 100:.1f} % on its own and
+        {pool * 100:.1f} % taught on the unlabelled pool.
 
         {sentence} ({verdict.difference * 100:+.2f} points).
 

@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from jaxkd import views as views
 
 _ROOMS = frozenset(
-    "cache compression connectors data models recipes reporting targets training views".split()
+    [
+        "cache",
+        "compression",
+        "connectors",
+        "data",
+        "models",
+        "recipes",
+        "reporting",
+        "targets",
+        "training",
+        "views",
+    ]
 )
 
 

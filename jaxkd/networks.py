@@ -16,17 +16,10 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxkd._architecture import MODE_ARGUMENTS, describe, describe_modules
+
 PyTree = Any
 Outputs = dict[str, jax.Array]
-
-# How modules spell "are we training?", and the value that means yes.
-_MODE_ARGUMENTS = {
-    "train": True,
-    "training": True,
-    "is_training": True,
-    "deterministic": False,
-    "use_running_average": False,
-}
 
 
 class Apply(Protocol):
@@ -130,7 +123,8 @@ def from_nnx(model: nnx.Module, *, features: Mapping[str, str] | None = None) ->
                 f"feature {name!r}: {type(model).__name__} has no submodule {path!r} to call; it "
                 f"has {known}"
             )
-    graphdef, params, streams, state = nnx.split(model, nnx.Param, nnx.RngState, ...)
+    graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
+    params, streams, state = states
     mode_arguments = _mode_arguments(type(model).__call__)
     paths = {_dotted(path): path for tree in (params, state) for path, _ in nnx.to_flat_state(tree)}
 
@@ -146,20 +140,22 @@ def from_nnx(model: nnx.Module, *, features: Mapping[str, str] | None = None) ->
         else:
             module.eval()
         if features:
-            result, captured = nnx.capture(
-                module, nnx.Intermediate, method_outputs=nnx.Intermediate
-            )(inputs, **mode_arguments(train))
+            result, inner = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(
+                inputs, **mode_arguments(train)
+            )
+            captured = nnx.to_pure_dict(inner)
         else:
-            result, captured = module(inputs, **mode_arguments(train)), None
+            result, captured = module(inputs, **mode_arguments(train)), {}
         outputs = _named(result)
         for name, path in features.items():
-            outputs[name] = _captured(nnx.to_pure_dict(captured), name, path.split("."))
+            outputs[name] = _captured(captured, name, path.split("."))
         if train:
-            state = _flatten(nnx.split(module, nnx.Param, nnx.RngState, nnx.Intermediate, ...)[4])
+            learnt = (nnx.Param, nnx.RngState, nnx.Intermediate)
+            state = _flatten(nnx.state(module, nnx.Not(nnx.Any(*learnt))))
         return outputs, state
 
     return Network(
-        apply, _flatten(params), _flatten(state), type(model).__name__, _describe_nnx(modules)
+        apply, _flatten(params), _flatten(state), type(model).__name__, describe_modules(modules)
     )
 
 
@@ -198,6 +194,7 @@ def from_linen(
     collections = sorted(set(variables) - {"params"})
 
     def apply(params, state, inputs, *, train=False, key=None):
+        options: dict[str, Any] = mode_arguments(train)
         result, updates = module.apply(
             {"params": params, **state},
             inputs,
@@ -209,7 +206,7 @@ def from_linen(
                 if wanted
                 else False
             ),
-            **mode_arguments(train),
+            **options,
         )
         outputs, updates = _named(result), dict(updates)
         captured = updates.pop("intermediates", {})
@@ -218,7 +215,7 @@ def from_linen(
         return outputs, {**state, **updates} if train else state
 
     state = {name: variables[name] for name in collections}
-    return Network(apply, variables["params"], state, type(module).__name__, _describe(module))
+    return Network(apply, variables["params"], state, type(module).__name__, describe(module))
 
 
 def from_function(
@@ -260,7 +257,7 @@ def from_function(
 
     name = getattr(function, "__name__", type(function).__name__)
     return Network(
-        apply, params, state if stateful else {}, name, f"{_describe(function)} {architecture}"
+        apply, params, state if stateful else {}, name, f"{describe(function)} {architecture}"
     )
 
 
@@ -280,8 +277,8 @@ def _named(result: Any) -> Outputs:
 
 
 def _mode_arguments(call: Callable[..., Any]) -> Callable[[bool], dict[str, bool]]:
-    accepted = [name for name in inspect.signature(call).parameters if name in _MODE_ARGUMENTS]
-    return lambda train: {name: _MODE_ARGUMENTS[name] == train for name in accepted}
+    accepted = [name for name in inspect.signature(call).parameters if name in MODE_ARGUMENTS]
+    return lambda train: {name: MODE_ARGUMENTS[name] == train for name in accepted}
 
 
 def _captured(tree: Mapping[Any, Any], name: str, path: list[str]) -> jax.Array:
@@ -318,7 +315,9 @@ def _nest(flat: Mapping[str, jax.Array], paths: Mapping[str, tuple[Any, ...]]) -
 
 def _reseed(streams: nnx.State, key: jax.Array | None) -> nnx.State:
     flat = nnx.to_flat_state(streams)
-    if key is None and len(flat):
+    if not len(flat):
+        return streams
+    if key is None:
         raise ValueError("this network draws random numbers in training: pass key=")
     reseeded = []
     for index, (path, variable) in enumerate(flat):
@@ -330,32 +329,3 @@ def _reseed(streams: nnx.State, key: jax.Array | None) -> nnx.State:
             value = jax.numpy.zeros_like(variable.get_value())
         reseeded.append((path, variable.replace(value)))
     return nnx.from_flat_state(reseeded)
-
-
-def _describe_nnx(modules: Mapping[str, nnx.Module]) -> str:
-    lines = []
-    for path, module in modules.items():
-        plain = {
-            name: _describe(value)
-            for name, value in vars(module).items()
-            # None is what a new release of Flax gives an attribute that did not exist before.
-            if not (name.startswith("_") or name in _MODE_ARGUMENTS or value is None)
-            and not isinstance(value, nnx.Module | nnx.Variable | jax.Array)
-        }
-        lines.append(f"{path}: {type(module).__qualname__} {sorted(plain.items())}")
-    return "\n".join(sorted(lines))
-
-
-def _describe(value: Any) -> str:
-    """A text that is equal in every process and release: no addresses, no module paths."""
-    if isinstance(value, str | int | float | bool | type(None)):
-        return repr(value)
-    if isinstance(value, tuple | list):
-        return "(" + ", ".join(map(_describe, value)) + ")"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {_describe(v)}" for k, v in sorted(value.items())) + "}"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if f.name not in ("parent", "name")]
-        inside = ", ".join(f"{f.name}={_describe(getattr(value, f.name, None))}" for f in fields)
-        return f"{type(value).__qualname__}({inside})"
-    return getattr(value, "__qualname__", None) or type(value).__qualname__

@@ -90,9 +90,7 @@ class TopK:
         object.__setattr__(self, "temperatures", tuple(map(float, self.temperatures)))
         if self.k < 1:
             raise ValueError(f"k must be at least 1, not {self.k}")
-        if not self.temperatures or not all(
-            math.isfinite(t) and t > 0 for t in self.temperatures
-        ):
+        if not self.temperatures or not all(math.isfinite(t) and t > 0 for t in self.temperatures):
             raise ValueError(f"temperatures must be positive numbers, not {self.temperatures}")
 
     def encode(self, logits: jax.Array) -> dict[str, jax.Array]:

@@ -239,9 +239,9 @@ class Views:
         if not self.mixes:
             return batch
         mix = self.transforms[-1]
-        partners = jax.vmap(lambda key, x: transform_all(jax.random.fold_in(key, _PARTNER_VIEW), x))(
-            keys, partners
-        )
+        partners = jax.vmap(
+            lambda key, x: transform_all(jax.random.fold_in(key, _PARTNER_VIEW), x)
+        )(keys, partners)
         batch["inputs"], weight = jax.vmap(
             lambda key, a, b: mix(jax.random.fold_in(key, _MIX), a, b)
         )(keys, batch["inputs"].astype(jnp.float32), partners.astype(jnp.float32))
@@ -261,7 +261,7 @@ class Views:
             ],
             "seed": self.seed,
             "prng": _PRNG,
-            "prng_partitionable": bool(jax.config.jax_threefry_partitionable),
+            "prng_partitionable": bool(jax.config.read("jax_threefry_partitionable")),
         }
 
     def probe(self, inputs: np.ndarray) -> list[float]:
@@ -276,7 +276,11 @@ class Views:
         """
         ids = np.tile(np.arange(len(inputs), dtype=np.int32), 2)
         view = np.repeat(np.arange(2, dtype=np.int32), len(inputs))
-        batch = {"id": ids, "view": view, "inputs": np.tile(inputs, (2,) + (1,) * (inputs.ndim - 1))}
+        batch = {
+            "id": ids,
+            "view": view,
+            "inputs": np.tile(inputs, (2,) + (1,) * (inputs.ndim - 1)),
+        }
         if self.mixes:
             batch["partner_inputs"] = batch["inputs"][::-1].copy()
         rendered = np.asarray(jax.jit(self.render)(batch)["inputs"], np.float64)

@@ -54,8 +54,6 @@ def mlp():
     """Makes a small multilayer perceptron for 8×8 images."""
 
     def make(seed: int = 0, num_classes: int = 5, width: int = 16) -> jaxkd.Network:
-        return jaxkd.from_nnx(
-            jaxkd.models.MLP(64, (width,), num_classes, rngs=nnx.Rngs(seed))
-        )
+        return jaxkd.from_nnx(jaxkd.models.MLP(64, (width,), num_classes, rngs=nnx.Rngs(seed)))
 
     return make

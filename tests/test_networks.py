@@ -32,7 +32,9 @@ def test_batch_statistics_move_in_training_alone(kind, small):
     outputs, kept = network.apply(network.params, network.state, IMAGES)
     assert outputs["logits"].shape == (6, 5)
     chex.assert_trees_all_equal(kept, network.state)
-    _, moved = jax.jit(lambda k: network.apply(network.params, network.state, IMAGES, train=True, key=k))(key)
+    _, moved = jax.jit(
+        lambda k: network.apply(network.params, network.state, IMAGES, train=True, key=k)
+    )(key)
     chex.assert_trees_all_equal_shapes(moved, network.state)
     assert all(
         not np.array_equal(a, b)

@@ -47,7 +47,9 @@ def test_top_k_of_all_classes_is_the_dense_target():
     )
 
 
-@pytest.mark.parametrize(("classes", "dtype"), [(256, "uint8"), (257, "uint16"), (70_000, "uint32")])
+@pytest.mark.parametrize(
+    ("classes", "dtype"), [(256, "uint8"), (257, "uint16"), (70_000, "uint32")]
+)
 def test_ids_take_the_smallest_type_that_fits(classes, dtype):
     assert TopK(2).layout(classes)["indices"] == ((2,), dtype)
     logits = jnp.zeros((1, classes)).at[0, classes - 1].set(5.0)

@@ -41,7 +41,7 @@ def build(
       views: how an example is seen, by default as it is.
       codec: how an answer is kept, by default `Dense("float32")`.
       num_views: views of each example, numbered from 0.
-      batch_size: examples in a forward pass; makes no difference to what is stored but for rounding.
+      batch_size: examples in a forward pass; what is stored differs by rounding alone.
       block_size: examples in a file, the most work that a kill can lose.
       progress: whether to show a progress bar.
 
@@ -139,11 +139,12 @@ def _num_classes(teacher: Network, views: Views, example: dict[str, np.ndarray])
 
 def _asker(teacher: Network, views: Views, codec: Codec) -> Any:
     @jax.jit
-    def ask(variables, batch):
-        logits = teacher.apply(*variables, views.render(batch)["inputs"])[0]["logits"]
+    def ask(params, state, batch):
+        logits = teacher.apply(params, state, views.render(batch)["inputs"])[0]["logits"]
         return codec.encode(logits), damaged(codec, logits)
 
-    return lambda batch: ask((teacher.params, teacher.state), batch)
+    # Arguments rather than constants, which the compiler would copy into the program.
+    return lambda batch: ask(teacher.params, teacher.state, batch)
 
 
 def _answers(

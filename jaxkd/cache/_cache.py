@@ -46,9 +46,7 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
         differing field is named with both values.
     """
     cache = Cache(path)
-    cache.check(
-        teacher=teacher, dataset=dataset, views=views, num_classes=num_classes, allow=allow
-    )
+    cache.check(teacher=teacher, dataset=dataset, views=views, num_classes=num_classes, allow=allow)
     return cache
 
 

@@ -60,9 +60,7 @@ class Conv1x1(nnx.Module):
       Representation Distillation, 2020 (the form with norm, in their code).
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, *, norm: bool = False, rngs: nnx.Rngs
-    ):
+    def __init__(self, in_features: int, out_features: int, *, norm: bool = False, rngs: nnx.Rngs):
         _check(in_features, out_features)
         self.conv = nnx.Conv(in_features, out_features, (1, 1), use_bias=not norm, rngs=rngs)
         self.norm = nnx.BatchNorm(out_features, rngs=rngs) if norm else None

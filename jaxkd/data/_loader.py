@@ -80,8 +80,9 @@ class Loader:
         """The batch of a step, NumPy arrays on the host."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
-            generator = np.random.default_rng((self._seed, epoch))
-            self._order = (epoch, generator.permutation(self.dataset.ids))
+            # NumPy promises the raw stream of a generator for good, its samplers' results not.
+            draws = np.random.PCG64((self._seed, epoch)).random_raw(len(self.dataset))
+            self._order = (epoch, self.dataset.ids[np.argsort(draws, kind="stable")])
         ids = self._order[1][index * self.batch_size : (index + 1) * self.batch_size]
         view = epoch % self._num_views if self._num_views else epoch
         batch = raw_batch(self.dataset, self.views, ids, np.full(len(ids), view, np.int32))
@@ -102,7 +103,7 @@ def raw_batch(
       view: view numbers `[batch]`.
 
     Returns:
-      `"id"`, `"view"`, `"inputs"`, `"labels"` and, where views mix, the partners' inputs and labels.
+      `"id"`, `"view"`, `"inputs"`, `"labels"`, and the partners' inputs and labels where views mix.
     """
     rows = dataset.rows(ids)
     batch = {

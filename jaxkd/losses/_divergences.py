@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import concrete_value
-from jaxkd.losses._numerics import keep_rows, paired_log_probs
+from jaxkd.losses._numerics import paired_log_probs
 from jaxkd.losses._sparse import SparseLogits
 
 
@@ -58,10 +58,8 @@ def kl_divergence(
     References:
       Kullback and Leibler, On Information and Sufficiency, 1951.
     """
-    log_q, log_p, rows = paired_log_probs(
-        student, teacher, temperature, axis, where, teacher_gradient
-    )
-    return keep_rows(kl_to_mixture(log_p, log_q, 0.0), rows)
+    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
+    return pair.finish(kl_to_mixture(pair.teacher, pair.student, 0.0))
 
 
 def reverse_kl_divergence(
@@ -102,10 +100,10 @@ def reverse_kl_divergence(
     References:
       Gu et al., MiniLLM: Knowledge Distillation of Large Language Models, 2024.
     """
-    log_q, log_p, rows = paired_log_probs(
+    pair = paired_log_probs(
         student, teacher, temperature, axis, where, teacher_gradient, restrict_student=True
     )
-    return keep_rows(kl_to_mixture(log_q, log_p, 0.0), rows)
+    return pair.finish(kl_to_mixture(pair.student, pair.teacher, 0.0))
 
 
 def symmetric_kl_divergence(
@@ -198,17 +196,17 @@ def total_variation(
     References:
       Wen et al., f-Divergence Minimization for Sequence-Level Knowledge Distillation, 2023.
     """
-    log_q, log_p, rows = paired_log_probs(
-        student, teacher, temperature, axis, where, teacher_gradient
+    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
+    return pair.finish(
+        0.5 * jnp.sum(jnp.abs(jnp.exp(pair.teacher) - jnp.exp(pair.student)), axis=-1)
     )
-    return keep_rows(0.5 * jnp.sum(jnp.abs(jnp.exp(log_p) - jnp.exp(log_q)), axis=-1), rows)
 
 
 def kl_to_mixture(log_a: jax.Array, log_b: jax.Array, weight: ArrayLike) -> jax.Array:
     """KL(a || weight a + (1 - weight) b) along the last axis, from log-probabilities."""
     a = jnp.exp(log_a)
-    # 0 log 0 is 0. A NaN is not equal to 0 and so is never hidden.
-    present = a != 0
+    # 0 log 0 is 0, but a NaN must not be hidden, and some compilers take exp(NaN) for 0.
+    present = (a != 0) | jnp.isnan(log_a)
     # log(a / mixture) comes from log(a / b) alone: the size of the logits does not enter.
     log_ratio = jnp.where(present, log_a, 0) - jnp.where(present, log_b, 0)
     if concrete_value(weight) != 0:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import as_mask, compute_dtype
-from jaxkd.losses._numerics import Paired, dense, keep_rows
+from jaxkd.losses._numerics import Paired, dense
 
 _NOT_LOGITS = "it stands for a distribution over classes, not for features"
 
@@ -45,9 +45,9 @@ def feature_mse(
     References:
       Romero et al., FitNets: Hints for Thin Deep Nets, 2015.
     """
-    student, teacher, rows = _paired_features(student, teacher, where, teacher_gradient)
-    squares = jnp.square(student - teacher)
-    return keep_rows(jnp.mean(squares, axis=tuple(range(1, squares.ndim))), rows)
+    pair = _paired_features(student, teacher, where, teacher_gradient)
+    squares = jnp.square(pair.student - pair.teacher)
+    return pair.finish(jnp.mean(squares, axis=tuple(range(1, squares.ndim))))
 
 
 def feature_cosine(
@@ -88,17 +88,19 @@ def feature_cosine(
     References:
       Chen and He, Exploring Simple Siamese Representation Learning, 2021, uses the same distance.
     """
-    student, teacher, rows = _paired_features(student, teacher, where, teacher_gradient)
-    if not -student.ndim <= axis < student.ndim or axis % student.ndim == 0:
+    pair = _paired_features(student, teacher, where, teacher_gradient)
+    rank = pair.student.ndim
+    if not -rank <= axis < rank or axis % rank == 0:
         raise ValueError(
-            f"axis must be a feature axis of features of shape {student.shape}, the first of which "
-            f"is the batch: got {axis}"
+            f"axis must be a feature axis of features of shape {pair.student.shape}, the first of "
+            f"which is the batch: got {axis}"
         )
-    (student, has_student), (teacher, has_teacher) = _unit(student, axis), _unit(teacher, axis)
+    unit_student, has_student = _unit(pair.student, axis)
+    unit_teacher, has_teacher = _unit(pair.teacher, axis)
     # Half the squared distance of unit vectors is 1 - cos, exactly 0 where they are equal.
-    distance = 0.5 * jnp.sum(jnp.square(student - teacher), axis=axis)
+    distance = 0.5 * jnp.sum(jnp.square(unit_student - unit_teacher), axis=axis)
     distance = jnp.where(has_student & has_teacher, distance, has_student ^ has_teacher)
-    return keep_rows(jnp.mean(distance, axis=tuple(range(1, distance.ndim))), rows)
+    return pair.finish(jnp.mean(distance, axis=tuple(range(1, distance.ndim))))
 
 
 def _unit(features: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -130,7 +132,7 @@ def _paired_features(
     if not teacher_gradient:
         teacher = jax.lax.stop_gradient(teacher)
     if where is None:
-        return Paired(student, teacher, None)
+        return Paired(student, teacher)
     if jnp.ndim(where) != 1:
         raise ValueError(
             f"where must be a mask of examples [batch], got shape {jnp.shape(where)} for features "

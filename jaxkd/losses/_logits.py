@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._divergences import kl_divergence
-from jaxkd.losses._numerics import dense, keep_rows, paired_logits
+from jaxkd.losses._numerics import dense, paired_logits
 from jaxkd.losses._sparse import SparseLogits
 
 
@@ -105,8 +105,8 @@ def logit_mse(
         "it holds k logits up to a constant and the mass of the others, so there is nothing to "
         "regress the others on; use a divergence, or store dense logits",
     )
-    student, teacher, rows = paired_logits(student, teacher, 1.0, axis, where, teacher_gradient)
-    present = ~jnp.isneginf(teacher)
-    difference = jnp.where(present, student, 0) - jnp.where(present, teacher, 0)
+    pair = paired_logits(student, teacher, 1.0, axis, where, teacher_gradient)
+    present = ~jnp.isneginf(pair.teacher)
+    difference = jnp.where(present, pair.student, 0) - jnp.where(present, pair.teacher, 0)
     count = jnp.maximum(jnp.sum(present, axis=-1, dtype=difference.dtype), 1)
-    return keep_rows(jnp.sum(jnp.square(difference), axis=-1) / count, rows)
+    return pair.finish(jnp.sum(jnp.square(difference), axis=-1) / count)

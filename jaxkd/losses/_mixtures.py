@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_weight, concrete_value
 from jaxkd.losses._divergences import kl_divergence, kl_to_mixture, reverse_kl_divergence
-from jaxkd.losses._numerics import keep_rows, paired_log_probs
+from jaxkd.losses._numerics import paired_log_probs
 from jaxkd.losses._sparse import SparseLogits
 
 
@@ -68,13 +68,11 @@ def js_divergence(
             where=where,
             teacher_gradient=teacher_gradient,
         )
-    log_q, log_p, rows = paired_log_probs(
-        student, teacher, temperature, axis, where, teacher_gradient
-    )
-    beta = jnp.asarray(beta, log_q.dtype)
-    of_teacher = kl_to_mixture(log_p, log_q, beta)
-    of_student = kl_to_mixture(log_q, log_p, 1 - beta)
-    return keep_rows(beta * of_teacher + (1 - beta) * of_student, rows)
+    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
+    beta = jnp.asarray(beta, pair.student.dtype)
+    of_teacher = kl_to_mixture(pair.teacher, pair.student, beta)
+    of_student = kl_to_mixture(pair.student, pair.teacher, 1 - beta)
+    return pair.finish(beta * of_teacher + (1 - beta) * of_student)
 
 
 def skew_kl_divergence(
@@ -117,10 +115,8 @@ def skew_kl_divergence(
       Ko et al., DistiLLM: Towards Streamlined Distillation for Large Language Models, 2024.
     """
     check_weight("skew", skew, below_one=True)
-    log_q, log_p, rows = paired_log_probs(
-        student, teacher, temperature, axis, where, teacher_gradient
-    )
-    return keep_rows(kl_to_mixture(log_p, log_q, skew), rows)
+    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
+    return pair.finish(kl_to_mixture(pair.teacher, pair.student, skew))
 
 
 def skew_reverse_kl_divergence(
@@ -164,7 +160,7 @@ def skew_reverse_kl_divergence(
       Ko et al., DistiLLM: Towards Streamlined Distillation for Large Language Models, 2024.
     """
     check_weight("skew", skew, below_one=True)
-    log_q, log_p, rows = paired_log_probs(
+    pair = paired_log_probs(
         student,
         teacher,
         temperature,
@@ -173,4 +169,4 @@ def skew_reverse_kl_divergence(
         teacher_gradient,
         restrict_student=concrete_value(skew) == 0,
     )
-    return keep_rows(kl_to_mixture(log_q, log_p, skew), rows)
+    return pair.finish(kl_to_mixture(pair.student, pair.teacher, skew))

@@ -17,11 +17,22 @@ class Paired(NamedTuple):
       student: `[..., n]`, float32 at least; n is the number of classes, or k + 1 buckets.
       teacher: `[..., n]`, without gradient unless it was asked for.
       rows: `[...]`, False for the examples that take no part, or None when all do.
+      known: a scalar, False when a traced temperature is none of those a sparse teacher declares;
+        None when that was settled before.
     """
 
     student: jax.Array
     teacher: jax.Array
-    rows: jax.Array | None
+    rows: jax.Array | None = None
+    known: jax.Array | None = None
+
+    def finish(self, losses: jax.Array) -> jax.Array:
+        """Losses `[...]`: NaN if the teacher is not known, exactly 0 in rows that take no part."""
+        if self.known is not None:
+            # At the very end, where nothing follows that could swallow the NaN; a product, so that
+            # the gradient is NaN as well.
+            losses = losses * jnp.where(self.known, 1, jnp.nan)
+        return keep_rows(losses, self.rows)
 
 
 def paired_logits(
@@ -80,12 +91,11 @@ def paired_log_probs(
     With `restrict_student`, classes that the teacher rules out with a logit of -inf are masked for
     the student as well.
     """
-    student, teacher, rows = paired_logits(
-        student, teacher, temperature, axis, where, teacher_gradient
-    )
+    pair = paired_logits(student, teacher, temperature, axis, where, teacher_gradient)
+    log_q, log_p = pair.student, pair.teacher
     if restrict_student:
-        student = jnp.where(jnp.isneginf(teacher), -jnp.inf, student)
-    return Paired(jax.nn.log_softmax(student), jax.nn.log_softmax(teacher), rows)
+        log_q = jnp.where(jnp.isneginf(log_p), -jnp.inf, log_q)
+    return pair._replace(student=jax.nn.log_softmax(log_q), teacher=jax.nn.log_softmax(log_p))
 
 
 def keep_rows(losses: jax.Array, rows: jax.Array | None) -> jax.Array:
@@ -162,13 +172,13 @@ def _sparse_pair(
     student = jnp.moveaxis(student, axis, -1)
     check_sparse(teacher, student.shape)
     dtype = compute_dtype(student, jnp.asarray(teacher.logits))
-    buckets = teacher_buckets(teacher, temperature, dtype)
+    buckets, known = teacher_buckets(teacher, temperature, dtype)
     if not teacher_gradient:
         buckets = jax.lax.stop_gradient(buckets)
     # Masked before the tail is formed: a NaN must not enter the student's logsumexp.
     student = mask_logits(temper(student, temperature, dtype), None, rows)
     student = student_buckets(student, jnp.asarray(teacher.indices))
-    return Paired(student, mask_logits(buckets, None, rows), rows)
+    return Paired(student, mask_logits(buckets, None, rows), rows, known)
 
 
 def check_axis(axis: int, student: jax.Array) -> int:

@@ -106,37 +106,41 @@ def check_sparse(teacher: SparseLogits, student_shape: tuple[int, ...]) -> None:
         )
 
 
-def teacher_buckets(teacher: SparseLogits, temperature: ArrayLike, dtype: jnp.dtype) -> jax.Array:
-    """The teacher's logits over temperature on the buckets, `[..., k + 1]`, the tail last.
+def teacher_buckets(
+    teacher: SparseLogits, temperature: ArrayLike, dtype: jnp.dtype
+) -> tuple[jax.Array, jax.Array | None]:
+    """The teacher's logits over temperature on the buckets, the tail last.
 
     Args:
       teacher: `[..., k]`, checked by `check_sparse`.
-      temperature: one of `teacher.temperatures`. A traced temperature cannot be looked up before
-        the program runs, so there a temperature that was not declared gives NaN.
+      temperature: one of `teacher.temperatures`.
       dtype: the dtype to compute in.
+
+    Returns:
+      `[..., k + 1]`, and whether the temperature is a declared one: a scalar for a traced
+      temperature, which cannot be looked up before the program runs, None for a concrete one.
 
     Raises:
       ValueError: a concrete temperature that is not among `teacher.temperatures`.
     """
     declared, tail = teacher.temperatures, jnp.asarray(teacher.tail, dtype)
-    value = concrete_value(temperature)
-    if value is not None:
-        matches = [math.isclose(value, t, rel_tol=_SAME_TEMPERATURE) for t in declared]
-        if not any(matches):
+    value, known = concrete_value(temperature), None
+    if value is None:
+        options = jnp.asarray(declared, dtype)
+        distance = jnp.abs(jnp.asarray(temperature, dtype) - options)
+        matches = distance <= _SAME_TEMPERATURE * options
+        known, column = jnp.any(matches), jnp.take(tail, jnp.argmax(matches), axis=-1)
+    else:
+        matching = [math.isclose(value, t, rel_tol=_SAME_TEMPERATURE) for t in declared]
+        if not any(matching):
             raise ValueError(
                 f"temperature {value} is not among the temperatures {declared} of the SparseLogits "
                 f"teacher, and the mass of the classes it did not keep is known at no other: use "
                 f"one of them, or rebuild the cache with temperature {value} declared"
             )
-        at_temperature = tail[..., matches.index(True)]
-    else:
-        known = jnp.asarray(declared, dtype)
-        match = jnp.abs(jnp.asarray(temperature, dtype) - known) <= _SAME_TEMPERATURE * known
-        at_temperature = jnp.where(
-            jnp.any(match), jnp.take(tail, jnp.argmax(match), axis=-1), jnp.nan
-        )
+        column = tail[..., matching.index(True)]
     kept = temper(jnp.asarray(teacher.logits), temperature, dtype)
-    return jnp.concatenate([kept, at_temperature[..., None]], axis=-1)
+    return jnp.concatenate([kept, column[..., None]], axis=-1), known
 
 
 def student_buckets(student: jax.Array, indices: jax.Array) -> jax.Array:

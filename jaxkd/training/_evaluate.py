@@ -43,9 +43,7 @@ def evaluate(
     return {name: float(total / count) for name, (total, count) in totals.items()}
 
 
-def predict(
-    step: EvalStep, network: Network, batches: Iterable[Mapping[str, Any]]
-) -> np.ndarray:
+def predict(step: EvalStep, network: Network, batches: Iterable[Mapping[str, Any]]) -> np.ndarray:
     """A network's logits on all examples.
 
     Args:

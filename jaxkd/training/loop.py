@@ -58,7 +58,7 @@ def fit(
     """Trains for a number of steps, from the newest checkpoint in `workdir` if there is one.
 
     Metrics come to the host at log steps alone. Killed at any moment and called again with the same
-    arguments, it ends in the same parameters to the last bit, and its CSV files have each line once.
+    arguments, it ends in the same parameters to the last bit, with each line once in its CSV files.
 
     Args:
       step: from `jaxkd.make_train_step`.
@@ -162,9 +162,10 @@ def _check_intervals(
             raise ValueError(f"{name} must be at least 1, not {value}")
     for name, value in {"eval_every": eval_every, "checkpoint_every": checkpoint_every}.items():
         if value is not None and value % log_every and value < steps:
+            fitting = max(1, value // log_every) * log_every
             raise ValueError(
                 f"{name}={value} must be a multiple of log_every={log_every}, so that nothing that "
-                f"was measured is lost between two of them; {value // log_every * log_every or log_every} is one"
+                f"was measured is lost between two of them; {fitting} is one"
             )
 
 

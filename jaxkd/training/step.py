@@ -133,7 +133,8 @@ def make_train_step(
                 raise ValueError(
                     "two teachers: teacher= was given and the batch carries answers of a cache"
                 )
-            answers = teacher.apply(*frozen, batch["inputs"], train=False)[0]
+            params, state_t = frozen
+            answers = teacher.apply(params, state_t, batch["inputs"])[0]
         outputs_t = jax.lax.stop_gradient(_outputs(answers))
         student_key, connector_key = jax.random.split(jax.random.fold_in(state.key, state.step))
 
@@ -202,7 +203,7 @@ def make_eval_step(network: Network, *, views: Views | None = None) -> EvalStep:
     def step(params, state, batch):
         batch = views.render(batch) if views else batch
         logits = network.apply(params, state, batch["inputs"], train=False)[0]["logits"]
-        results = {"logits": logits}
+        results: dict[str, Any] = {"logits": logits}
         if "labels" in batch and jnp.issubdtype(batch["labels"].dtype, jnp.integer):
             labels, where = batch["labels"], _counted(batch)
             hits = jnp.argmax(logits, -1) == labels

@@ -55,9 +55,7 @@ def test_records_are_the_teachers_answers(tmp_path, images, small):
 def test_order_batch_size_and_blocks_of_the_build_make_no_difference(tmp_path, images, small):
     views = Views((*VIEWS.transforms, Mixup(5)))
     one = build(tmp_path / "one", small(1), images, views)
-    two = build(
-        tmp_path / "two", small(1), shuffled(images), views, batch_size=17, block_size=256
-    )
+    two = build(tmp_path / "two", small(1), shuffled(images), views, batch_size=17, block_size=256)
     for view in (0, 1):
         a, b = (c.read(images.ids, view).arrays["logits"] for c in (one, two))
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -173,7 +171,10 @@ def test_reading_from_disk_equals_reading_from_memory(tmp_path, images, small, m
 
 
 WRONG = {
-    "another teacher": (lambda d, s: {"teacher": s(2)}, r"teacher.parameters: the cache has .* this run has"),
+    "another teacher": (
+        lambda d, s: {"teacher": s(2)},
+        r"teacher.parameters: the cache has .* this run has",
+    ),
     "another activation": (
         lambda d, s: {"teacher": s(1, activation=jax.nn.gelu)},
         "teacher.architecture: the cache has",
@@ -228,7 +229,9 @@ def test_a_named_field_may_be_allowed(tmp_path, images, small):
     caches.open(tmp_path, teacher=other, allow={"teacher.parameters"})
 
 
-def test_another_rendering_of_the_same_specification_is_refused(tmp_path, images, small, monkeypatch):
+def test_another_rendering_of_the_same_specification_is_refused(
+    tmp_path, images, small, monkeypatch
+):
     build(tmp_path, small(1), images)
     monkeypatch.setattr(RandomFlip, "__call__", lambda self, key, image: image[:, ::-1])
     with pytest.raises(CacheError, match="views.probe: the cache has"):

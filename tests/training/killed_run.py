@@ -18,6 +18,7 @@ from jaxkd.data import Dataset, Loader
 from jaxkd.training import evaluate, fit, make_eval_step
 from jaxkd.views import Mixup, Normalize, RandomCrop, Views
 
+
 def main() -> None:
     workdir, kill_at = sys.argv[1], int(sys.argv[2])
     generator = np.random.default_rng(0)
@@ -35,7 +36,6 @@ def main() -> None:
     )
     cache = jaxkd.cache.build(f"{workdir}.cache", teacher, data, views, num_views=3, progress=False)
 
-
     class Batches(Loader):
         """Batches that pull the plug."""
 
@@ -44,12 +44,10 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__getitem__(step)
 
-
     optimizer = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, 1e-2, 10, 100))
     objective = recipes.kd(temperature=optax.linear_schedule(8.0, 2.0, 100))
     step = make_train_step(student, objective, optimizer, views=views)
     test_step = make_eval_step(student, views=Views((Normalize(),)))
-
 
     def score(state):
         """Accuracy on the training examples."""
@@ -59,7 +57,6 @@ def main() -> None:
             state.model_state["student"],
             jaxkd.data.eval_batches(data, 64),
         )
-
 
     fitted = fit(
         step,

@@ -86,9 +86,7 @@ def test_one_program_and_no_copy_between_log_steps(images, mlp, monkeypatch, ste
             events.append(name)
 
     jax.monitoring.register_event_duration_secs_listener(on_event)
-    fit(
-        step, state, loader, steps=50, log_every=20, steps_per_call=steps_per_call, progress=None
-    )
+    fit(step, state, loader, steps=50, log_every=20, steps_per_call=steps_per_call, progress=None)
     assert events == []
     # The step number before the first call; then the metrics, one call after each log step.
     at_log = {20: 21, 40: 41, 50: 50} if steps_per_call == 1 else {20: 3, 40: 5, 50: 5}
@@ -128,7 +126,12 @@ def test_a_finished_run_is_not_run_again(images, mlp, tmp_path):
             raise AssertionError("a finished run asked for a batch")
 
     again = fit(
-        *start(mlp()), Untouchable(), steps=60, log_every=20, workdir=tmp_path, tensorboard=False,
+        *start(mlp()),
+        Untouchable(),
+        steps=60,
+        log_every=20,
+        workdir=tmp_path,
+        tensorboard=False,
         progress=None,
     )
     chex.assert_trees_all_equal(first.state.params, again.state.params)
@@ -158,9 +161,7 @@ def test_torn_and_later_rows_are_dropped_on_resume(tmp_path):
 
 def test_a_diverged_loss_stops_the_run_with_its_checkpoint(images, mlp, tmp_path):
     student = mlp()
-    optimizer = optax.sgd(
-        lambda step: jax.numpy.where(step < 30, 0.01, jax.numpy.inf)
-    )
+    optimizer = optax.sgd(lambda step: jax.numpy.where(step < 30, 0.01, jax.numpy.inf))
     objective = recipes.labels()
     step = make_train_step(student, objective, optimizer, views=VIEWS)
     state = TrainState.create(student, objective, optimizer)

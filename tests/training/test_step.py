@@ -22,9 +22,7 @@ SGD = optax.sgd(0.02, momentum=0.9)
 def train(student, teacher, data, *, steps, views=VIEWS, cache=None, num_views=3):
     """Final parameters and the last metrics."""
     objective = recipes.kd(alpha=0.9, temperature=4.0)
-    step = make_train_step(
-        student, objective, SGD, teacher=None if cache else teacher, views=views
-    )
+    step = make_train_step(student, objective, SGD, teacher=None if cache else teacher, views=views)
     state = TrainState.create(student, objective, SGD, seed=1)
     loader = Loader(data, views, 32, seed=2, cache=cache, num_views=num_views)
     for index in range(steps):
@@ -88,16 +86,14 @@ def test_cached_flops_are_those_of_plain_training(tmp_path, codec):
         batch = Loader(data, PLAIN, 128, cache=answers)[0]
         flops.append(program_flops(step.lower(state, batch).compile()))
     plain, cached = flops
-    assert 2 * 3 * 101_632 * 128 * 0.6 < plain
+    assert plain > 2 * 3 * 101_632 * 128 * 0.6
     assert cached <= 1.01 * plain
 
 
 def test_batch_statistics_and_dropout_thread_through(small, images):
     student, teacher = small(0), small(1)
     state, metrics = train(student, teacher, images, steps=3, views=PLAIN)
-    assert not np.array_equal(
-        state.model_state["student"]["norm.mean"], student.state["norm.mean"]
-    )
+    assert not np.array_equal(state.model_state["student"]["norm.mean"], student.state["norm.mean"])
     assert set(metrics) == {"loss", "label", "kd", "accuracy"}
     again, _ = train(student, teacher, images, steps=3, views=PLAIN)
     chex.assert_trees_all_equal(state.params, again.params)

@@ -1,0 +1,50 @@
+"""Architectures as text, for the fingerprint that tells networks of equal parameters apart."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+# How modules spell "are we training?", and the value that means yes.
+MODE_ARGUMENTS = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "deterministic": False,
+    "use_running_average": False,
+}
+
+
+def describe_modules(modules: Mapping[str, nnx.Module]) -> str:
+    """One line for each NNX module: its path, its class and its plain attributes."""
+    lines = []
+    for path, module in modules.items():
+        plain = {
+            name: describe(value)
+            for name, value in vars(module).items()
+            # None is what a new release of Flax gives an attribute that did not exist before.
+            if not (name.startswith("_") or name in MODE_ARGUMENTS or value is None)
+            and not isinstance(value, nnx.Module | nnx.Variable | jax.Array)
+        }
+        lines.append(f"{path}: {type(module).__qualname__} {sorted(plain.items())}")
+    return "\n".join(sorted(lines))
+
+
+def describe(value: Any) -> str:
+    """A text that is equal in every process and release: no addresses, no module paths."""
+    if isinstance(value, str | int | float | bool | type(None)):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return "(" + ", ".join(map(describe, value)) + ")"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {describe(v)}" for k, v in sorted(value.items())) + "}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [f for f in dataclasses.fields(value) if f.name not in ("parent", "name")]
+        inside = ", ".join(f"{f.name}={describe(getattr(value, f.name, None))}" for f in fields)
+        return f"{type(value).__qualname__}({inside})"
+    if isinstance(value, functools.partial):
+        return f"{describe(value.func)}{describe(value.args)}{describe(value.keywords)}"
+    return getattr(value, "__qualname__", None) or type(value).__qualname__

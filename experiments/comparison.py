@@ -17,6 +17,7 @@ from jaxkd import Network, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
 from jaxkd.targets import Codec, Dense, TopK
+from jaxkd.training import claim
 from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 
@@ -122,7 +123,8 @@ def run(
 
     Args:
       config: what to compare.
-      workdir: everything is kept below it; a run that was cut is taken up.
+      workdir: everything is kept below it; a run that was cut is taken up, one of another
+        configuration is refused.
       train: with all labels.
       test: held out.
       make_teacher: from a seed to a fresh teacher.
@@ -149,9 +151,15 @@ def run(
     )
     codec = _codec(config)
     _check(config, train)
+    labels = recipes.labels()
+    smoothed = recipes.labels(label_smoothing=config.label_smoothing)
+    kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
+    pure_kd = recipes.kd(alpha=1.0, temperature=config.temperature)
     few_ids = split_labels(train, config.labels_per_class, seed=0)
     few, pool = train.select(few_ids), train.with_labels(few_ids)
     known = train.select(train.ids[train.labels != config.left_out_class])
+    # Bound to the configuration only now that it is known to be a good one.
+    claim(workdir, dataclasses.asdict(config))
 
     def steps(data: Dataset, epochs: int) -> int:
         return epochs * max(1, len(data) // config.batch_size)
@@ -174,11 +182,6 @@ def run(
     own = study.views.mixes
     few_cache = answers("few_cache", teacher, few) if own else cache
     known_cache = answers("known_cache", teacher, known) if own else cache
-
-    labels = recipes.labels()
-    smoothed = recipes.labels(label_smoothing=config.label_smoothing)
-    kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
-    pure_kd = recipes.kd(alpha=1.0, temperature=config.temperature)
 
     def both(data: Dataset, count: int) -> list[Arm]:
         return [Arm("labels", data, labels, count), Arm("label smoothing", data, smoothed, count)]

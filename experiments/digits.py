@@ -67,7 +67,6 @@ _flags = launch.define_flags(Config(), "runs/digits")
 def main() -> None:
     """Runs the experiment."""
     config, workdir = _flags()
-    workdir = launch.open_workdir(workdir, config)
 
     def make_teacher(seed: int) -> jaxkd.Network:
         width = config.teacher.width

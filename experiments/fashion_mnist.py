@@ -101,7 +101,6 @@ def main() -> None:
     # Unknown names end here, before data are read or a directory is made.
     make_teacher(config.teacher, 0)
     make_student(config.student, 0)
-    workdir = launch.open_workdir(workdir, config)
     compared = comparison.run(
         config,
         workdir,

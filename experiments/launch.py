@@ -1,14 +1,11 @@
-"""How every experiment starts: its flags, its work directory, quiet libraries."""
+"""How every experiment starts: its flags, quiet libraries."""
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from absl import app, flags, logging
 from ml_collections import config_flags
-
-from jaxkd.training import claim
 
 ConfigT = TypeVar("ConfigT")
 
@@ -26,11 +23,6 @@ def define_flags(config: ConfigT, workdir: str) -> Callable[[], tuple[ConfigT, p
     chosen = config_flags.DEFINE_config_dataclass("config", config)
     directory = flags.DEFINE_string("workdir", workdir, "Everything is written below it.")
     return lambda: (chosen.value, pathlib.Path(directory.value))
-
-
-def open_workdir(workdir: pathlib.Path, config: Any) -> pathlib.Path:
-    """Makes the work directory, or refuses one that belongs to another configuration."""
-    return claim(workdir, dataclasses.asdict(config))
 
 
 def run(main: Callable[[], None]) -> None:

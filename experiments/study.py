@@ -1,6 +1,7 @@
 """What the experiments share: training a teacher, and the arms of a comparison over seeds."""
 
 import dataclasses
+import functools
 import io
 import pathlib
 import time
@@ -13,7 +14,7 @@ import jaxkd
 from jaxkd import Network, Objective, TrainState
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader, eval_batches
-from jaxkd.training import evaluate, fit, make_eval_step, predict
+from jaxkd.training import EvalStep, evaluate, fit, make_eval_step, predict
 from jaxkd.views import Views
 
 _TEST_BATCH = 500
@@ -46,6 +47,11 @@ class Study:
     learning_rate: float
     seeds: tuple[int, ...]
     steps_per_call: int | None
+
+    @functools.cached_property
+    def eval_step(self) -> EvalStep:
+        """Of the student; students differ in variables alone, so one program serves them all."""
+        return make_eval_step(self.make_student(self.seeds[0]), views=self.test_views)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +120,7 @@ def train_teacher(
         steps=steps,
         log_every=log_every,
         eval_every=log_every * 4,
-        evaluate=_scorer(study, network),
+        evaluate=_scorer(study, make_eval_step(network, views=study.test_views)),
         checkpoint_every=log_every * 4,
         workdir=study.workdir / name,
         progress=name,
@@ -135,7 +141,6 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
     step = jaxkd.make_train_step(
         student, arm.objective, adam, teacher=arm.teacher, views=study.views
     )
-    eval_step = make_eval_step(student, views=study.test_views)
     runs = []
     for seed in study.seeds:
         directory = study.workdir / _slug(regime) / _slug(arm.name) / f"seed{seed}"
@@ -159,7 +164,7 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
                 steps=arm.steps,
                 log_every=log_every,
                 eval_every=log_every * 2,
-                evaluate=_scorer(study, student),
+                evaluate=_scorer(study, study.eval_step),
                 checkpoint_every=log_every * 10,
                 workdir=directory,
                 # An online teacher may have convolutions, for which loops are slow on CPU.
@@ -168,7 +173,7 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
             )
             seconds = float("nan") if resumed else time.perf_counter() - started
             logits = predict(
-                eval_step, fitted.state.network(fresh), eval_batches(study.test, _TEST_BATCH)
+                study.eval_step, fitted.state.network(fresh), eval_batches(study.test, _TEST_BATCH)
             )
             _save(
                 file,
@@ -188,9 +193,7 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
     )
 
 
-def _scorer(study: Study, network: Network) -> Callable[[TrainState], dict[str, float]]:
-    step = make_eval_step(network, views=study.test_views)
-
+def _scorer(study: Study, step: EvalStep) -> Callable[[TrainState], dict[str, float]]:
     def score(state: TrainState) -> dict[str, float]:
         return evaluate(
             step,

@@ -99,7 +99,7 @@ class TopK:
         logits = logits.astype(jnp.float32)
         values, indices = jax.lax.top_k(logits, self.k)
         largest = values[..., :1]
-        rest = jnp.put_along_axis(logits, indices, -jnp.inf, axis=-1, inplace=False) - largest
+        rest = _without(logits, indices) - largest
         tails = [jax.nn.logsumexp(rest / t, axis=-1) for t in self.temperatures]
         return {
             "indices": indices.astype(_id_dtype(logits.shape[-1])),
@@ -196,6 +196,13 @@ def damaged(codec: Codec, logits: jax.Array) -> jax.Array:
     if isinstance(codec, Dense):
         lost |= (jnp.isfinite(logits) & ~jnp.isfinite(kept)).any(-1)
     return lost
+
+
+def _without(logits: jax.Array, indices: jax.Array) -> jax.Array:
+    """Logits with -inf at some classes of each row."""
+    # Row by row, since scattering along an axis is not defined for explicitly sharded batches.
+    drop = jnp.vectorize(lambda row, i: row.at[i].set(-jnp.inf), signature="(v),(k)->(v)")
+    return drop(logits, indices)
 
 
 def _id_dtype(num_classes: int) -> str:

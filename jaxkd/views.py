@@ -261,7 +261,9 @@ class Views:
             ],
             "seed": self.seed,
             "prng": _PRNG,
-            "prng_partitionable": bool(jax.config.read("jax_threefry_partitionable")),
+            "prng_partitionable": bool(
+                jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+            ),
         }
 
     def probe(self, inputs: np.ndarray) -> list[float]:

@@ -8,8 +8,7 @@ import jaxkd
 from jaxkd.data import Dataset
 
 
-@pytest.fixture
-def images() -> Dataset:
+def random_images() -> Dataset:
     """200 random 8×8 images of 5 classes, ids 3, 6, 9, …"""
     generator = np.random.default_rng(0)
     return Dataset.from_arrays(
@@ -20,6 +19,12 @@ def images() -> Dataset:
         split="train",
         num_classes=5,
     )
+
+
+@pytest.fixture
+def images() -> Dataset:
+    """What `random_images` returns."""
+    return random_images()
 
 
 class Small(nnx.Module):
@@ -38,15 +43,15 @@ class Small(nnx.Module):
         return self.head(self.dropout(x.reshape(x.shape[0], -1)))
 
 
+def small_network(seed: int = 0, num_classes: int = 5, features=None, **options) -> jaxkd.Network:
+    """A `Small` network for 8×8 images."""
+    return jaxkd.from_nnx(Small(num_classes, rngs=nnx.Rngs(seed), **options), features=features)
+
+
 @pytest.fixture
 def small():
-    """Makes a `Small` network for 8×8 images: `small(seed, num_classes=5, …)`."""
-
-    def make(seed: int = 0, num_classes: int = 5, features=None, **options) -> jaxkd.Network:
-        model = Small(num_classes, rngs=nnx.Rngs(seed), **options)
-        return jaxkd.from_nnx(model, features=features)
-
-    return make
+    """Makes networks: `small(seed, num_classes=5, …)`."""
+    return small_network
 
 
 @pytest.fixture

@@ -110,6 +110,16 @@ def dense(name: str, value: ArrayLike | SparseLogits, reason: str) -> jax.Array:
     return jnp.asarray(value)
 
 
+def check_axis(axis: int, student: jax.Array) -> int:
+    """The class axis counted from the front, or a ValueError if there is no such axis."""
+    if not -student.ndim <= axis < student.ndim:
+        raise ValueError(
+            f"axis {axis} is out of range for student logits of shape {student.shape}: "
+            "logits are [..., num_classes]"
+        )
+    return axis % student.ndim
+
+
 def mask_logits(logits: jax.Array, classes: jax.Array | None, rows: jax.Array | None) -> jax.Array:
     """Logits, class axis last: -inf outside `classes`, 0 in the rows that take no part.
 
@@ -179,15 +189,6 @@ def _sparse_pair(
     student = mask_logits(temper(student, temperature, dtype), None, rows)
     student = student_buckets(student, jnp.asarray(teacher.indices))
     return Paired(student, mask_logits(buckets, None, rows), rows, known)
-
-
-def check_axis(axis: int, student: jax.Array) -> int:
-    if not -student.ndim <= axis < student.ndim:
-        raise ValueError(
-            f"axis {axis} is out of range for student logits of shape {student.shape}: "
-            "logits are [..., num_classes]"
-        )
-    return axis % student.ndim
 
 
 def _check_same_logits(student: jax.Array, teacher: jax.Array, axis: int) -> None:

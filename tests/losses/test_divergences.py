@@ -18,7 +18,7 @@ def kl(a, b):
 
 @pytest.fixture
 def logits():
-    return np.random.default_rng(0).normal(size=(2, 5, 6)).astype(np.float32)
+    return np.random.default_rng(0).normal(size=(2, 12, 4)).astype(np.float32)
 
 
 def test_directions(logits):
@@ -92,3 +92,13 @@ def test_gradient_of_a_learned_temperature(logits):
     step = 1e-2
     slope = (loss(2 + step) - loss(2 - step)) / (2 * step)
     np.testing.assert_allclose(jax.grad(loss)(2.0), slope, rtol=1e-3)
+
+
+def test_gradient_of_a_learned_temperature_passes_masks():
+    student, teacher = jnp.array([1.0, -jnp.inf, 0.5]), jnp.array([0.0, -jnp.inf, 2.0])
+    for divergence in (losses.kl_divergence, losses.reverse_kl_divergence, losses.js_divergence):
+        gradient = jax.grad(lambda t, d=divergence: d(student, teacher, temperature=t))(2.0)
+        smaller = jax.grad(lambda t, d=divergence: d(student[::2], teacher[::2], temperature=t))(
+            2.0
+        )
+        np.testing.assert_allclose(gradient, smaller, rtol=1e-5)

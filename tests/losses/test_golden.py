@@ -4,7 +4,6 @@
 place to extend when a method is added; a method of the index that it lacks fails.
 """
 
-import functools
 import json
 import os
 import pathlib
@@ -173,47 +172,52 @@ CALLS = {
 }
 
 
-@functools.cache
-def _arrays(file):
-    with np.load(DIRECTORY / file) as archive:
-        return dict(archive)
+def _cases(method):
+    """The arrays of each case of a method, by name."""
+    with np.load(DIRECTORY / method["file"]) as archive:
+        arrays = dict(archive)
+    return [
+        {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix := f"case{case['case']}/")
+        }
+        for case in method["cases"]
+    ]
 
 
-def _close(got, expected):
+def _evaluate(call, arrays, hyperparameters):
+    """The value, and its gradient to each input that the reference has one for."""
+    moving = {name: array for name, array in arrays.items() if f"grad_{name}" in arrays}
+    return jax.value_and_grad(
+        lambda moving: call(arrays | moving, outputs=arrays, **hyperparameters)
+    )(moving)
+
+
+def _close(got, expected, what):
     """Relative to the largest entry: the small ones of a gradient are differences of large ones."""
     scale = np.max(np.abs(expected), initial=np.finfo(np.float64).tiny)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=RELATIVE_TOLERANCE * scale)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=RELATIVE_TOLERANCE * scale, err_msg=what)
 
 
-@pytest.mark.parametrize(
-    ("method", "case"),
-    [
-        pytest.param(method, case, id=f"{method['method']}-{case['kind']}")
-        for method in METHODS
-        for case in method["cases"]
-    ],
-)
-def test_equals_the_reference(method, case):
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["method"])
+def test_equals_the_reference(method):
     assert method["method"] in CALLS, f"no call is mapped to {method['method']}"
-    prefix = f"case{case['case']}/"
-    arrays = {
-        name.removeprefix(prefix): array
-        for name, array in _arrays(method["file"]).items()
-        if name.startswith(prefix)
-    }
-    gradients = [name for name in arrays if f"grad_{name}" in arrays]
-    assert bool(gradients) == method["has_gradients"]
+    call, cases = CALLS[method["method"]], _cases(method)
+    hyperparameters = [case["hyperparameters"] for case in method["cases"]]
+
+    @jax.jit
+    def evaluate(cases):
+        return [_evaluate(call, *case) for case in zip(cases, hyperparameters, strict=True)]
 
     with jax.enable_x64(True):
-        arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
-        call = functools.partial(CALLS[method["method"]], outputs=arrays, **case["hyperparameters"])
-        value, gradient = jax.jit(jax.value_and_grad(lambda moving: call(arrays | moving)))(
-            {name: arrays[name] for name in gradients}
-        )
-        assert value.dtype == jnp.float64
-        _close(value, arrays["value"])
-        for name in gradients:
-            _close(gradient[name], arrays[f"grad_{name}"])
+        results = evaluate(cases)
+        for case, arrays, (value, gradients) in zip(method["cases"], cases, results, strict=True):
+            assert value.dtype == jnp.float64
+            _close(value, arrays["value"], f"value, case {case['kind']}")
+            assert bool(gradients) == method["has_gradients"]
+            for name, gradient in gradients.items():
+                _close(gradient, arrays[f"grad_{name}"], f"grad_{name}, case {case['kind']}")
 
 
 def test_every_file_is_in_the_index():

@@ -9,7 +9,7 @@ from jaxkd import losses
 
 @pytest.fixture
 def logits():
-    return np.random.default_rng(0).normal(size=(2, 5, 6)).astype(np.float32)
+    return np.random.default_rng(0).normal(size=(2, 12, 4)).astype(np.float32)
 
 
 def test_kd_is_t_squared_kl_at_temperature_4_by_default(logits):
@@ -27,7 +27,7 @@ def test_kd_gradient_keeps_its_size_as_the_temperature_grows(logits):
     gradient = jax.grad(lambda x: jnp.sum(losses.kd(x, teacher, temperature=1e3)))(student)
     difference = student - teacher
     centred = difference - difference.mean(-1, keepdims=True)
-    np.testing.assert_allclose(gradient, centred / 6, atol=2e-3)
+    np.testing.assert_allclose(gradient, centred / 4, atol=2e-3)
 
 
 def test_kd_temperature_in_low_precision_is_squared_in_float32(logits):

@@ -44,12 +44,27 @@ class Entry:
         return self.target == "logits" and self.loss is not losses.logit_mse
 
 
+# Rows of four logits, student and teacher.
+HARD_ROWS = {
+    "gap of 500": ([500.0, 0.0, 0.0, 0.0], [0.0, 0.0, 500.0, 0.0]),
+    "gap of 500, same side": ([-500.0, 0.0, 1.0, 0.0], [-500.0, 1.0, 0.0, 0.0]),
+    "gap of 10,000": ([0.0, -1e4, 0.0, 0.0], [-1e4, 0.0, 0.0, -1e4]),
+    "constant": ([3.0] * 4, [-1.0] * 4),
+    "equal": ([700.0, 0.0, -3.0, 0.0], [700.0, 0.0, -3.0, 0.0]),
+    "masked on both sides": ([1.0, -np.inf, 0.0, 2.0], [0.0, -np.inf, 3.0, 1.0]),
+    "two masked on both sides": ([-np.inf, 0.0, 1.0, -np.inf], [-np.inf, 2.0, 0.0, -np.inf]),
+    "masked in the teacher": ([1.0, 300.0, 0.0, 2.0], [0.0, -np.inf, 3.0, 1.0]),
+    "two masked in the teacher": ([5.0, 0.0, 1.0, 0.0], [-np.inf, 2.0, 0.0, -np.inf]),
+    "one class left": ([-np.inf, 1.0, -np.inf, -np.inf], [-np.inf, 0.0, -np.inf, -np.inf]),
+    "one class left in the teacher": ([2.0, 0.0, 1.0, 0.0], [0.0, -np.inf, -np.inf, -np.inf]),
+    "lowest float as a mask": ([1.0, -3e38, 0.0, 0.0], [0.0, -3e38, 2.0, 0.0]),
+}
+
 ENTRIES = [
     Entry("kl", losses.kl_divergence),
     Entry("reverse_kl", losses.reverse_kl_divergence),
     Entry("symmetric_kl", losses.symmetric_kl_divergence),
     Entry("js", losses.js_divergence),
-    Entry("js_0.9", functools.partial(losses.js_divergence, beta=0.9)),
     Entry("skew_kl", losses.skew_kl_divergence),
     Entry("skew_reverse_kl", losses.skew_reverse_kl_divergence),
     Entry("total_variation", losses.total_variation),
@@ -81,18 +96,22 @@ def target_for(entry, logits):
     return logits
 
 
-def example(entry, shape=(4, 7), seed=0):
+# Most tests share one shape, for which each loss is compiled once.
+SHAPE = (len(HARD_ROWS), 4)
+
+
+def example(entry, shape=SHAPE, seed=0):
     student, teacher = 2 * jax.random.normal(jax.random.key(seed), (2, *shape))
     return student, target_for(entry, teacher)
 
 
 @functools.cache
-def compiled(entry, **fixed):
-    """The losses and the gradient of their sum to the student; compiled once for all tests."""
+def compiled(entry):
+    """The losses and the gradient of their sum to the student."""
 
     def evaluate(student, target, keywords):
         def total(x):
-            values = entry.loss(x, target, **fixed, **keywords)
+            values = entry.loss(x, target, **keywords)
             return jnp.sum(values), values
 
         gradient, values = jax.grad(total, has_aux=True)(student)
@@ -105,11 +124,17 @@ def value_and_gradient(entry, student, target, **keywords):
     return compiled(entry)(student, target, keywords)
 
 
+@functools.cache
+def teacher_gradient(entry):
+    """The gradient to the teacher when it is asked for."""
+    return jax.jit(jax.grad(lambda t, s: jnp.sum(entry.loss(s, t, teacher_gradient=True))))
+
+
 @entries()
 def test_one_float32_number_an_example_eager_and_jitted(entry):
     student, target = example(entry)
     value = entry.loss(student, target)
-    chex.assert_shape(value, (4,))
+    chex.assert_shape(value, SHAPE[:1])
     chex.assert_type(value, jnp.float32)
     jitted, _ = value_and_gradient(entry, student, target)
     chex.assert_trees_all_close(jitted, value, rtol=1e-5, atol=1e-6)
@@ -117,7 +142,7 @@ def test_one_float32_number_an_example_eager_and_jitted(entry):
 
 @entries()
 def test_vmap(entry):
-    student, target = example(entry, (3, 4, 7))
+    student, target = example(entry, (3, *SHAPE))
     one_by_one = [value_and_gradient(entry, *pair)[0] for pair in zip(student, target, strict=True)]
     batched = jax.jit(jax.vmap(entry.loss))(student, target)
     chex.assert_trees_all_close(batched, jnp.stack(one_by_one), rtol=1e-5, atol=1e-6)
@@ -131,7 +156,7 @@ def test_bfloat16_is_upcast(entry):
     def high(x):
         return x if jnp.issubdtype(x.dtype, jnp.integer) else x.astype(jnp.float32)
 
-    student, target = example(entry, (64, 7))
+    student, target = example(entry)
     value, gradient = value_and_gradient(entry, low(student), low(target))
     chex.assert_type(value, jnp.float32)
     chex.assert_type(gradient, jnp.bfloat16)
@@ -154,20 +179,9 @@ def test_zero_at_equality(entry):
 def test_teacher_gradient_only_when_asked_for(entry):
     student, teacher = example(entry)
 
-    @jax.jit
-    def gradients(teacher):
-        return [
-            jax.grad(
-                lambda t, asked=asked: jnp.sum(entry.loss(student, t, teacher_gradient=asked))
-            )(teacher)
-            for asked in (False, True)
-        ]
-
-    silent, asked_for = gradients(teacher)
+    silent = jax.grad(lambda t: jnp.sum(entry.loss(student, t)))(teacher)
     chex.assert_trees_all_equal(silent, jnp.zeros_like(teacher))
-    assert jnp.max(jnp.abs(asked_for)) > 1e-3
-    default = jax.grad(lambda t: jnp.sum(entry.loss(student, t)))(teacher)
-    chex.assert_trees_all_equal(default, silent)
+    assert jnp.max(jnp.abs(teacher_gradient(entry)(teacher, student))) > 1e-3
 
 
 @entries(lambda entry: entry.target == "distribution")
@@ -180,12 +194,12 @@ def test_labels_are_constants(entry):
 @entries()
 def test_masked_examples_touch_nothing(entry):
     student, target = example(entry)
-    everything = jnp.ones(4, bool)
+    everything = jnp.ones(SHAPE[0], bool)
     value, gradient = value_and_gradient(entry, student, target, where=everything)
     chex.assert_trees_all_close(
         value, value_and_gradient(entry, student, target)[0], rtol=1e-5, atol=1e-6
     )
-    where = jnp.array([True, False, True, False])
+    where = jnp.arange(SHAPE[0]) % 3 != 1
     expected = jnp.where(where, value, 0), jnp.where(where[:, None], gradient, 0)
     for rubbish in (jnp.nan, jnp.inf, -jnp.inf):
         student = jnp.where(where[:, None], student, rubbish)
@@ -197,59 +211,40 @@ def test_masked_examples_touch_nothing(entry):
 
 @entries(lambda entry: entry.on_classes)
 def test_masked_classes_are_as_if_removed(entry):
-    student, teacher = 2 * jax.random.normal(jax.random.key(1), (2, 4, 7))
-    keep = jnp.array([True, True, False, True, False, True, True])
-    expected, expected_gradient = value_and_gradient(
-        entry, student[:, keep], target_for(entry, teacher[:, keep])
-    )
-    target = target_for(entry, jnp.where(keep, teacher, -jnp.inf))
-    student = jnp.where(keep, student, jnp.nan)
+    small_student, small_teacher = 2 * jax.random.normal(jax.random.key(1), (2, *SHAPE))
+    expected = value_and_gradient(entry, small_student, target_for(entry, small_teacher))
+    keep = jnp.array([True, True, False, True, False, True])
+    student = jnp.full((SHAPE[0], 6), jnp.nan, jnp.float32).at[:, keep].set(small_student)
+    teacher = jnp.full((SHAPE[0], 6), -jnp.inf, jnp.float32).at[:, keep].set(small_teacher)
+    target = target_for(entry, teacher)
     where = jnp.broadcast_to(keep, student.shape)
     value, gradient = value_and_gradient(entry, student, target, where=where)
-    chex.assert_trees_all_close(value, expected, rtol=1e-5, atol=1e-6)
-    chex.assert_trees_all_close(gradient[:, keep], expected_gradient, atol=1e-6)
-    chex.assert_trees_all_equal(gradient[:, ~keep], jnp.zeros((4, 2)))
+    chex.assert_trees_all_close((value, gradient[:, keep]), expected, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(gradient[:, ~keep], jnp.zeros((SHAPE[0], 2)))
     broadcast = entry.loss(student, target, where=keep[None])
-    chex.assert_trees_all_close(broadcast, expected, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(broadcast, value, rtol=1e-5, atol=1e-6)
 
 
 @entries(lambda entry: entry.on_classes)
 def test_no_class_selected_is_no_loss(entry):
-    student, target = example(entry)
+    student, target = example(entry, (SHAPE[0], 6))
     where = jnp.ones_like(student, dtype=bool).at[1].set(False)
     value, gradient = value_and_gradient(entry, student, target, where=where)
     assert value[1] == 0
-    chex.assert_trees_all_equal(gradient[1], jnp.zeros(7))
+    chex.assert_trees_all_equal(gradient[1], jnp.zeros(6))
     chex.assert_tree_all_finite((value, gradient))
 
 
 @entries(lambda entry: entry.on_classes)
 def test_class_axis(entry):
     student, target = example(entry)
-    expected, _ = value_and_gradient(entry, student, target)
     moved = target if entry.target == "ids" else target.T
-    value, _ = compiled(entry, axis=0)(student.T, moved, {})
-    chex.assert_trees_all_close(value, expected, rtol=1e-5, atol=1e-6)
+    for axis in (0, -2):
+        value = entry.loss(student.T, moved, axis=axis)
+        chex.assert_trees_all_close(value, entry.loss(student, target), rtol=1e-6)
     for axis in (2, -3):
         with pytest.raises(ValueError, match=f"axis {axis} is out of range"):
             entry.loss(student, target, axis=axis)
-
-
-# Rows of four logits, student and teacher.
-HARD_ROWS = {
-    "gap of 500": ([500.0, 0.0, 0.0, 0.0], [0.0, 0.0, 500.0, 0.0]),
-    "gap of 500, same side": ([-500.0, 0.0, 1.0, 0.0], [-500.0, 1.0, 0.0, 0.0]),
-    "gap of 10,000": ([0.0, -1e4, 0.0, 0.0], [-1e4, 0.0, 0.0, -1e4]),
-    "constant": ([3.0] * 4, [-1.0] * 4),
-    "equal": ([700.0, 0.0, -3.0, 0.0], [700.0, 0.0, -3.0, 0.0]),
-    "masked on both sides": ([1.0, -np.inf, 0.0, 2.0], [0.0, -np.inf, 3.0, 1.0]),
-    "two masked on both sides": ([-np.inf, 0.0, 1.0, -np.inf], [-np.inf, 2.0, 0.0, -np.inf]),
-    "masked in the teacher": ([1.0, 300.0, 0.0, 2.0], [0.0, -np.inf, 3.0, 1.0]),
-    "two masked in the teacher": ([5.0, 0.0, 1.0, 0.0], [-np.inf, 2.0, 0.0, -np.inf]),
-    "one class left": ([-np.inf, 1.0, -np.inf, -np.inf], [-np.inf, 0.0, -np.inf, -np.inf]),
-    "one class left in the teacher": ([2.0, 0.0, 1.0, 0.0], [0.0, -np.inf, -np.inf, -np.inf]),
-    "lowest float as a mask": ([1.0, -3e38, 0.0, 0.0], [0.0, -3e38, 2.0, 0.0]),
-}
 
 
 def finite_rows(names, array):
@@ -260,31 +255,12 @@ def finite_rows(names, array):
 def test_hard_logits_are_finite(entry):
     student, teacher = jnp.array(list(HARD_ROWS.values()), jnp.float32).swapaxes(0, 1)
     target = target_for(entry, teacher)
-    fine = dict.fromkeys(HARD_ROWS, True)
     value, gradient = value_and_gradient(entry, student, target)
+    fine = dict.fromkeys(HARD_ROWS, True)
     assert finite_rows(HARD_ROWS, value) == fine
     assert finite_rows(HARD_ROWS, gradient) == fine
     if entry.has_teacher:
-        gradient = jax.jit(
-            jax.grad(lambda t: jnp.sum(entry.loss(student, t, teacher_gradient=True)))
-        )(target)
-        assert finite_rows(HARD_ROWS, gradient) == fine
-    if entry.has_temperature:
-        temperatures = jnp.full(len(HARD_ROWS), 2.0)
-        gradient = jax.jit(jax.vmap(jax.grad(lambda t, s, p: entry.loss(s, p, temperature=t))))(
-            temperatures, student, target
-        )
-        assert finite_rows(HARD_ROWS, gradient) == fine
-
-
-@entries(lambda entry: entry.on_classes)
-def test_two_classes_and_a_batch_of_one(entry):
-    student, teacher = jnp.array([[[1.0, 2.0]], [[2.0, -1.0]]])
-    value, gradient = value_and_gradient(entry, student, target_for(entry, teacher))
-    chex.assert_shape(value, (1,))
-    assert jnp.all(value > 1e-3)
-    chex.assert_tree_all_finite(gradient)
-    assert jnp.all(gradient != 0)
+        assert finite_rows(HARD_ROWS, teacher_gradient(entry)(target, student)) == fine
 
 
 # Student and teacher, both constant.
@@ -299,7 +275,7 @@ HARD_FEATURES = {
 
 
 @entries(lambda entry: entry.target == "features")
-@pytest.mark.parametrize("shape", [(1,), (5,), (3, 4), (3, 3, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (3, 4), (3, 3, 4)], ids=str)
 def test_hard_features_are_finite(entry, shape):
     student, teacher = (
         jnp.stack([jnp.full(shape, pair[side]) for pair in HARD_FEATURES.values()])
@@ -334,26 +310,35 @@ def test_temperature_is_a_scalar(entry):
 
 
 @jax.jit
-def all_divergences(student, teacher, temperature):
-    return {
-        entry.name: entry.loss(student, teacher, temperature=temperature)
-        for entry in ENTRIES
-        if entry.has_temperature
-    }
+def all_logit_losses(student, teacher, temperature):
+    """The losses by name, and the gradient of their sum."""
+
+    def total(x):
+        values = {}
+        for entry in ENTRIES:
+            keywords = {"temperature": temperature} if entry.has_temperature else {}
+            if entry.on_classes:
+                values[entry.name] = entry.loss(x, target_for(entry, teacher), **keywords)
+        return sum(map(jnp.sum, values.values())), values
+
+    gradient, values = jax.grad(total, has_aux=True)(student)
+    return values, gradient
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    shape=st.sampled_from([(1, 2), (3, 5), (2, 2, 9)]),
+    shape=st.sampled_from([(1, 2), (2, 2, 5)]),
     temperature=st.floats(0.125, 100.0, width=32),
     scale=st.floats(0.0, 1000.0),
     seed=st.integers(0, 2**31 - 1),
 )
-def test_divergences_are_never_negative(shape, temperature, scale, seed):
+def test_any_logits_give_finite_losses_that_are_not_negative(shape, temperature, scale, seed):
+    """Two classes and a batch of one included."""
     student, teacher = scale * np.random.default_rng(seed).normal(size=(2, *shape))
-    for name, value in all_divergences(student, teacher, temperature).items():
+    values, gradient = all_logit_losses(student, teacher, temperature)
+    chex.assert_tree_all_finite((values, gradient))
+    for name, value in values.items():
         chex.assert_shape(value, shape[:-1])
-        chex.assert_tree_all_finite(value)
         # The rounding error of a divergence, which `kd` multiplies.
         lowest = -1e-6 * (max(1, temperature**2) if name == "kd" else 1)
         assert jnp.min(value) >= lowest, name
@@ -362,21 +347,21 @@ def test_divergences_are_never_negative(shape, temperature, scale, seed):
 @entries()
 def test_shapes_that_differ_are_refused(entry):
     student, target = example(entry)
-    with pytest.raises(ValueError, match=r"\(4, 7\).*\(3,"):
+    with pytest.raises(ValueError, match=r"\(12, 4\).*\(3,"):
         entry.loss(student, target[:3])
 
 
 @entries(lambda entry: entry.target == "logits")
 def test_class_counts_that_differ_are_named(entry):
     student, teacher = example(entry)
-    with pytest.raises(ValueError, match=r"7 classes and teacher 5.*\(4, 7\).*\(4, 5\)"):
-        entry.loss(student, teacher[:, :5])
+    with pytest.raises(ValueError, match=r"4 classes and teacher 3.*\(12, 4\).*\(12, 3\)"):
+        entry.loss(student, teacher[:, :3])
     with pytest.raises(ValueError, match="rank"):
         entry.loss(student, teacher[0])
 
 
 @entries(lambda entry: entry.on_classes)
-@pytest.mark.parametrize("where", [np.ones((2, 4, 7), bool), np.array(True)], ids=["3", "0"])
+@pytest.mark.parametrize("where", [np.ones((2, *SHAPE), bool), np.array(True)], ids=["3", "0"])
 def test_masks_of_another_rank_are_refused(entry, where):
     with pytest.raises(ValueError, match="rank of the logits"):
         entry.loss(*example(entry), where=where)
@@ -384,10 +369,10 @@ def test_masks_of_another_rank_are_refused(entry, where):
 
 @entries()
 def test_masks_that_do_not_fit_are_refused(entry):
-    with pytest.raises(ValueError, match=r"\(3,\) does not broadcast to .*\(4,\)"):
+    with pytest.raises(ValueError, match=r"\(3,\) does not broadcast to .*\(12,\)"):
         entry.loss(*example(entry), where=np.ones(3, bool))
     with pytest.raises(ValueError, match="boolean"):
-        entry.loss(*example(entry), where=np.ones(4, np.float32))
+        entry.loss(*example(entry), where=np.ones(SHAPE[0], np.float32))
 
 
 @entries()
@@ -398,7 +383,7 @@ def test_explicitly_sharded_over_the_batch(entry):
     )
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     student, target = example(entry)
-    where = jnp.array([True, True, False, True])
+    where = jnp.arange(SHAPE[0]) != 2
     expected = value_and_gradient(entry, student, target, where=where)
     with jax.set_mesh(mesh):
         placed = jax.device_put((student, target, {"where": where}), sharding)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxkd import losses
+from jaxkd.losses._sparse import student_buckets
 
 DIVERGENCES = [
     losses.kl_divergence,
@@ -20,6 +21,7 @@ DIVERGENCES = [
 ]
 divergences = pytest.mark.parametrize("divergence", DIVERGENCES, ids=lambda d: d.__name__)
 TEMPERATURES = (1.0, 2.3, 4.0)
+EVERYWHERE = np.ones(4, bool)
 
 
 def top_k(logits, k, temperatures=TEMPERATURES):
@@ -46,6 +48,10 @@ def buckets(probabilities, indices):
     return np.concatenate([kept, others.sum(-1, keepdims=True)], -1)
 
 
+def kl(a, b):
+    return np.sum(a * np.log(a / b), axis=-1)
+
+
 @pytest.fixture
 def logits():
     return 2 * np.random.default_rng(0).normal(size=(2, 4, 7)).astype(np.float32)
@@ -57,7 +63,7 @@ def softmax(logits):
 
 
 @jax.jit
-def every_divergence(student, teacher, temperature, where=None):
+def every_divergence(student, teacher, temperature, where):
     """The values of each divergence and the gradient of their sum, at a traced temperature."""
 
     def evaluate(divergence):
@@ -73,8 +79,8 @@ def every_divergence(student, teacher, temperature, where=None):
 
 def test_equals_dense_when_every_class_is_kept(logits):
     student, teacher = logits
-    sparse = every_divergence(student, top_k(teacher, 7), 2.3)
-    dense = every_divergence(student, teacher, 2.3)
+    sparse = every_divergence(student, top_k(teacher, 7), 2.3, EVERYWHERE)
+    dense = every_divergence(student, teacher, 2.3, EVERYWHERE)
     chex.assert_trees_all_close(sparse, dense, rtol=1e-4, atol=1e-6)
 
 
@@ -84,19 +90,29 @@ def test_is_the_divergence_of_the_buckets(temperature, logits):
     student, teacher = logits
     sparse = top_k(teacher, 3)
     indices = np.asarray(sparse.indices)
-    q, p = (np.log(buckets(softmax(x / temperature), indices)) for x in (student, teacher))
-    merged = every_divergence(q.astype(np.float32), p.astype(np.float32), 1.0)
-    dense = every_divergence(student, teacher, temperature)
-    for name, (value, _) in every_divergence(student, sparse, temperature).items():
-        factor = temperature**2 if name == "kd" else 1
-        np.testing.assert_allclose(value, factor * merged[name][0], rtol=1e-4, atol=1e-6)
+    q, p = (buckets(softmax(x / temperature), indices) for x in (student, teacher))
+    expected = {
+        "kl_divergence": kl(p, q),
+        "reverse_kl_divergence": kl(q, p),
+        "symmetric_kl_divergence": (kl(p, q) + kl(q, p)) / 2,
+        "js_divergence": (kl(p, (p + q) / 2) + kl(q, (p + q) / 2)) / 2,
+        "skew_kl_divergence": kl(p, 0.1 * p + 0.9 * q),
+        "skew_reverse_kl_divergence": kl(q, 0.9 * p + 0.1 * q),
+        "total_variation": np.abs(p - q).sum(-1) / 2,
+        "kd": temperature**2 * kl(p, q),
+    }
+    dense = every_divergence(student, teacher, temperature, EVERYWHERE)
+    for name, (value, _) in every_divergence(student, sparse, temperature, EVERYWHERE).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-6)
         assert jnp.all(value <= dense[name][0] + 1e-6), name
         assert jnp.any(value < dense[name][0] - 1e-4), name
 
 
 def test_zero_at_equality(logits):
     student = logits[0]
-    for name, (value, gradient) in every_divergence(student, top_k(student, 3), 4.0).items():
+    for name, (value, gradient) in every_divergence(
+        student, top_k(student, 3), 4.0, EVERYWHERE
+    ).items():
         # `kd` multiplies the rounding of the value by 16.
         np.testing.assert_allclose(value, 0, atol=1e-5 if name == "kd" else 1e-6)
         if name != "total_variation":  # A kink: rounding decides its side.
@@ -107,7 +123,7 @@ def test_zero_at_equality(logits):
 def test_gradient_is_q_minus_the_shared_tail(temperature, logits):
     student, teacher = logits
     sparse = top_k(teacher, 3)
-    _, gradient = every_divergence(student, sparse, temperature)["kl_divergence"]
+    _, gradient = every_divergence(student, sparse, temperature, EVERYWHERE)["kl_divergence"]
     q, p = softmax(student / temperature), softmax(teacher / temperature)
     indices = np.asarray(sparse.indices)
     target = q * buckets(p, indices)[..., -1:] / buckets(q, indices)[..., -1:]
@@ -131,33 +147,42 @@ def test_the_tail_is_exact_where_one_minus_the_sum_is_not():
 
 
 def test_hard_rows_are_finite():
-    """Gaps, ties, and masks on both sides or only in the teacher, with 2 of 4 classes kept."""
-    student = jnp.array(
+    """Gaps, ties, and masks on both sides or only in the teacher."""
+    inf = np.inf
+    student = np.array(
         [
-            [500.0, 0.0, 0.0, -500.0],
-            [0.0, 0.0, 0.0, 0.0],
-            [1.0, -jnp.inf, 0.0, 2.0],
-            [1.0, 0.0, -jnp.inf, -jnp.inf],
-            [3.0, 2.0, 1.0, 0.0],
-        ]
+            [500.0, 0.0, 0.0, -500.0, 0.0, 0.0, 1.0],
+            [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            [1.0, -inf, 0.0, 2.0, -inf, -inf, -inf],
+            [1.0, 0.0, 3.0, 3.0, 0.0, 0.0, 0.0],
+        ],
+        np.float32,
     )
-    teacher = jnp.array(
+    teacher = np.array(
         [
-            [0.0, 500.0, 0.0, 0.0],
-            [1.0, 1.0, 1.0, 1.0],
-            [0.0, -jnp.inf, 3.0, 1.0],
-            [0.0, 1.0, -jnp.inf, -jnp.inf],
-            [0.0, 1.0, -jnp.inf, -jnp.inf],
-        ]
+            [0.0, 500.0, 0.0, 0.0, 0.0, -500.0, 1.0],
+            [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            [0.0, -inf, 3.0, 1.0, -inf, -inf, -inf],
+            [0.0, 1.0, -inf, -inf, -inf, -inf, -inf],
+        ],
+        np.float32,
     )
-    for k in (2, 4):
-        chex.assert_tree_all_finite(every_divergence(student, top_k(teacher, k), 4.0))
+    for k in (3, 7):
+        results = every_divergence(student, top_k(teacher, k), 4.0, EVERYWHERE)
+        chex.assert_tree_all_finite(results)
+
+
+def test_an_empty_tail_has_no_gradient():
+    student = jnp.array([1.0, 2.0, -jnp.inf, -jnp.inf])
+    value, pullback = jax.vjp(lambda x: student_buckets(x, jnp.array([1, 0])), student)
+    chex.assert_trees_all_equal(value, jnp.array([2.0, 1.0, -jnp.inf]))
+    chex.assert_trees_all_equal(pullback(jnp.ones(3))[0], jnp.array([1.0, 1.0, 0.0, 0.0]))
 
 
 def test_masked_examples(logits):
     student, teacher = logits
     sparse = top_k(teacher, 3)
-    everywhere = every_divergence(student, sparse, 4.0, jnp.ones(4, bool))
+    everywhere = every_divergence(student, sparse, 4.0, EVERYWHERE)
     where = jnp.array([True, False, True, True])
     rows = where[:, None]
     bad = jax.tree.map(
@@ -210,16 +235,17 @@ def test_undeclared_temperature_is_refused(divergence, logits):
 @pytest.mark.parametrize("k", [3, 7])
 def test_undeclared_traced_temperature_is_loud(k, logits):
     student, sparse = logits[0], top_k(logits[1], k)
-    values = every_divergence(student, sparse, 3.0)
-    for value, _ in values.values():
+    values = every_divergence(student, sparse, 3.0, EVERYWHERE)
+    for value, gradient in values.values():
         assert jnp.all(jnp.isnan(value))
+        assert jnp.any(jnp.isnan(gradient))
 
 
 def test_concrete_and_traced_temperatures_agree(logits):
     student, sparse = logits[0], top_k(logits[1], 3)
     for temperature in TEMPERATURES:
         value = losses.kl_divergence(student, sparse, temperature=temperature)
-        traced, _ = every_divergence(student, sparse, temperature)["kl_divergence"]
+        traced, _ = every_divergence(student, sparse, temperature, EVERYWHERE)["kl_divergence"]
         np.testing.assert_allclose(traced, value, rtol=1e-5)
 
 
@@ -237,9 +263,10 @@ def test_explicitly_sharded_over_the_batch(logits):
     )
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     student, sparse = logits[0], top_k(logits[1], 3)
-    expected = every_divergence(student, sparse, 1.0)
+    gradient = jax.jit(jax.grad(lambda s, t: jnp.sum(losses.kl_divergence(s, t))))
+    expected = gradient(student, sparse)
     with jax.set_mesh(mesh):
-        sharded = every_divergence(*jax.device_put((student, sparse), sharding), 1.0)
+        sharded = gradient(*jax.device_put((student, sparse), sharding))
     chex.assert_trees_all_close(jax.device_get(sharded), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -1,0 +1,64 @@
+"""Builds a cache in a process of its own, for tests: elsewhere.py PATH [--kill_at N] …"""
+
+import argparse
+import os
+import signal
+
+import numpy as np
+from conftest import random_images, small_network
+
+import jaxkd
+from jaxkd.cache import _build
+from jaxkd.data import Dataset
+from jaxkd.views import Mixup, Normalize, RandomCrop, RandomFlip, Views
+
+TEACHER_SEED = 9
+VIEWS = Views((RandomCrop(2), RandomFlip(), Normalize(std=(0.3,)), Mixup(5, alpha=0.4)), seed=3)
+
+
+def reordered(data: Dataset, seed: int) -> Dataset:
+    """The same examples, handed over in another order."""
+    order = np.random.default_rng(seed).permutation(len(data))
+    return Dataset.from_arrays(
+        data.inputs[order],
+        data.labels[order],
+        ids=data.ids[order],
+        name=data.name,
+        split=data.split,
+        num_classes=data.num_classes,
+    )
+
+
+def main() -> None:
+    """Builds, or dies trying."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("path")
+    parser.add_argument("--order", type=int, default=0)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--block_size", type=int, default=64)
+    parser.add_argument("--kill_at", type=int, default=0)
+    arguments = parser.parse_args()
+    if arguments.kill_at:
+        answers, calls = _build._answers, []
+
+        def killed(*args):
+            calls.append(1)
+            if len(calls) == arguments.kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answers(*args)
+
+        _build._answers = killed
+    jaxkd.cache.build(
+        arguments.path,
+        small_network(TEACHER_SEED),
+        reordered(random_images(), arguments.order),
+        VIEWS,
+        num_views=3,
+        batch_size=arguments.batch_size,
+        block_size=arguments.block_size,
+        progress=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = [
+    "--config.seeds=2",
+    "--config.short_epochs=2",
+    "--config.long_epochs=3",
+    "--config.few_epochs=3",
+    "--config.teacher_epochs=3",
+    "--config.student.width=16",
+]
+
+
+def command(workdir, *options, module="experiments.digits"):
+    return [sys.executable, "-m", module, f"--workdir={workdir}", *TINY, *options]
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        command(*arguments, **options), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def table(file: pathlib.Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.open()))
+
+
+def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
+    views = ["--config.views.crop=1", "--config.views.num_views=2", "--config.codec=top4"]
+    process = subprocess.Popen(
+        command(tmp_path, *views), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 300
+    # Killed while students train: after the first result is there, before the last.
+    while not list(tmp_path.glob("short/*/seed0/result.npz")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*/*/result.npz")}
+    assert before and not (tmp_path / "report.html").exists()
+
+    resumed = run(tmp_path, *views)
+    assert resumed.returncode == 0, resumed.stderr
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+    report = (tmp_path / "report.html").read_text()
+    assert (
+        "Few labels and a large unlabelled pool" in report and "http" not in report.split("<svg")[0]
+    )
+    arms = [row["Student"] for row in table(tmp_path / "few_labels.csv")]
+    assert len(arms) == 6 and "control: teacher of few labels" in arms
+    for name in ("networks", "the_cache", "a_class_left_out", "confidence_and_calibration"):
+        assert table(tmp_path / f"{name}.csv")
+    assert "distilled on the pool, cached" in " ".join(resumed.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--config.temperature=0.0"], "temperature"),
+        (["--config.alpha=nan"], "alpha must lie in"),
+        (["--config.codec=zip"], "not 'zip'"),
+        (["--config.views.mixup=0.2", "--config.views.cutmix=1.0"], "choose one"),
+        (["--config.left_out_class=10"], "left_out_class=10 is not one of the 10 classes"),
+        (["--config.seeds=0"], "seeds must be at least 1, not 0"),
+        (["--config.labels_per_class=1000"], "fewer than per_class=1000"),
+        (["--config.nothing=1"], "nothing"),
+    ],
+)
+def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
+    refused = run(tmp_path, *options)
+    assert refused.returncode != 0
+    assert message in refused.stderr + refused.stdout
+    assert not list(tmp_path.rglob("checkpoints"))
+
+
+def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"alpha": 0.5}\n')
+    refused = run(tmp_path)
+    assert refused.returncode != 0
+    assert "alpha: 0.5 there, 0.9 now" in refused.stderr
+
+
+def test_fashion_mnist_refuses_unknown_names_and_missing_data(tmp_path):
+    for option, message in [
+        ("--config.student.name=vit", "student.name must be mlp or cnn, not 'vit'"),
+        ("--config.teacher.name=vgg", "not 'vgg'"),
+        (f"--config.data_dir={tmp_path / 'nothing'}", "prepare"),
+    ]:
+        refused = run(tmp_path / "w", option, module="experiments.fashion_mnist")
+        assert refused.returncode != 0
+        assert message in refused.stderr

@@ -1,0 +1,68 @@
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import jaxkd
+
+ROOT = pathlib.Path(__file__).parents[1]
+HEAVY = [
+    "orbax.checkpoint",
+    "tensorstore",
+    "tensorflow_datasets",
+    "tensorboardX",
+    "matplotlib",
+    "jinja2",
+    "sklearn",
+    "rich.progress",
+]
+
+
+def python(code: str, **options) -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, **options
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_importing_starts_no_backend_and_loads_nothing_heavy():
+    out = python(
+        "import sys, jaxkd; from jax._src import xla_bridge; "
+        f"print(xla_bridge.backends_are_initialized(), [m for m in {HEAVY} if m in sys.modules])"
+    )
+    assert out.split("\n")[0] == "False []"
+
+
+def test_all_rooms_are_reached_by_name():
+    names = "cache compression connectors data losses models recipes reporting targets training"
+    for name in names.split():
+        assert getattr(jaxkd, name).__doc__, name
+    assert jaxkd.views.Views is jaxkd.Views
+    assert re.fullmatch(r"\d+\.\d+\.\d+", jaxkd.__version__)
+    with pytest.raises(AttributeError, match="no attribute 'teachers'"):
+        jaxkd.teachers  # noqa: B018
+
+
+def test_rooms_import_downhill():
+    """A room may import those to its right, never those to its left."""
+    order = ["reporting", "compression", "training", "cache", "data"]
+    order += ["recipes", "objective", "targets", "networks", "views", "losses", "connectors"]
+    for level, room in enumerate(order):
+        place = ROOT / "jaxkd" / room
+        files = place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]
+        text = "\n".join(file.read_text() for file in files)
+        imported = set(re.findall(r"^\s*from jaxkd\.(\w+)", text, re.M))
+        assert not imported & set(order[:level]), (room, imported)
+    losses = "\n".join(file.read_text() for file in (ROOT / "jaxkd/losses").glob("*.py"))
+    others = set(re.findall(r"^(?:from|import) (\w+)", losses, re.M))
+    assert others <= {"jax", "optax", "chex", "jaxkd", "dataclasses", "math", "functools", "typing"}
+
+
+def test_the_example_of_the_readme_runs(tmp_path):
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert example.count("\n") <= 25
+    accuracy = float(python(example, cwd=tmp_path).split()[-1])
+    assert accuracy > 0.9

@@ -6,6 +6,7 @@ size, process or year. Nothing about a view needs storing.
 """
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import chex
@@ -285,7 +286,7 @@ class Views:
         }
         if self.mixes:
             batch["partner_inputs"] = batch["inputs"][::-1].copy()
-        rendered = np.asarray(jax.jit(self.render)(batch)["inputs"], np.float64)
+        rendered = np.asarray(_renderer(self)(batch)["inputs"], np.float64)
         pixels = rendered.reshape(len(ids), -1)
         # Weights that no shift, mirror or swap of pixels leaves unchanged.
         return [float(x) for x in pixels @ np.sqrt(1.0 + np.arange(pixels.shape[1]))]
@@ -295,6 +296,12 @@ class Views:
         return jax.vmap(lambda i, v: jax.random.fold_in(jax.random.fold_in(root, i), v))(
             jnp.asarray(ids), jnp.asarray(views)
         )
+
+
+@functools.lru_cache(maxsize=32)
+def _renderer(views: Views) -> Any:
+    # Kept, since each loader of a cache asks for the same probe.
+    return jax.jit(views.render)
 
 
 def _mixes(transform: Any) -> bool:

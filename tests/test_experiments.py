@@ -66,7 +66,7 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
     ("options", "message"),
     [
         (["--config.temperature=0.0"], "temperature"),
-        (["--config.alpha=nan"], "alpha must lie in"),
+        (["--config.alpha=nan"], "must be finite, not nan"),
         (["--config.codec=zip"], "not 'zip'"),
         (["--config.views.mixup=0.2", "--config.views.cutmix=1.0"], "choose one"),
         (["--config.left_out_class=10"], "left_out_class=10 is not one of the 10 classes"),

@@ -58,7 +58,8 @@ def test_rooms_import_downhill():
         assert not imported & set(order[:level]), (room, imported)
     losses = "\n".join(file.read_text() for file in (ROOT / "jaxkd/losses").glob("*.py"))
     others = set(re.findall(r"^(?:from|import) (\w+)", losses, re.M))
-    assert others <= {"jax", "optax", "chex", "jaxkd", "dataclasses", "math", "functools", "typing"}
+    standard = {"dataclasses", "functools", "math", "typing"}
+    assert others <= {"jax", "numpy", "optax", "chex", "jaxkd", *standard}
 
 
 def test_the_example_of_the_readme_runs(tmp_path):

@@ -102,7 +102,7 @@ def build(
             raise _contract.CacheError(f"the cache {path} holds other example ids than {dataset}")
 
     block = document["block_size"]
-    arrays = _store.open_arrays(path, layout, num_views, len(dataset), block)
+    arrays = _store.open_arrays(path, layout, num_views, len(dataset), block, create=True)
     blocks = math.ceil(len(dataset) / block)
     missing = np.argwhere(~_store.blocks_present(path, layout, num_views, blocks))
     started = time.perf_counter()

@@ -44,9 +44,15 @@ def write_document(path: str | pathlib.Path, name: str, document: dict[str, Any]
 
 
 def open_arrays(
-    path: str | pathlib.Path, layout: Layout, views: int, examples: int, block: int
+    path: str | pathlib.Path,
+    layout: Layout,
+    views: int,
+    examples: int,
+    block: int,
+    *,
+    create: bool = False,
 ) -> dict[str, Any]:
-    """Opens the arrays of a layout, making those that are missing.
+    """Opens the arrays of a layout; with `create`, makes those that are missing.
 
     Returns:
       Name → TensorStore of shape `[views, examples, *record]`.
@@ -66,7 +72,7 @@ def open_arrays(
                 "store_data_equal_to_fill_value": True,
             },
             open=True,
-            create=True,
+            create=create,
             dtype=ts.dtype(dtype),
             shape=[views, examples, *shape],
             chunk_layout=ts.ChunkLayout(
@@ -89,8 +95,9 @@ def open_ids(path: str | pathlib.Path, ids: np.ndarray | None = None) -> np.ndar
     spec = {"driver": "zarr3", "kvstore": ts.KvStore.Spec(location(path)) / "ids/"}
     if ids is None:
         return ts.open(spec, open=True).result().read().result()
+    # Whatever lies here without a contract was left by a build that was killed in its first moment.
     array = ts.open(
-        spec, open=True, create=True, dtype=ts.int32, shape=ids.shape, fill_value=-1
+        spec, create=True, delete_existing=True, dtype=ts.int32, shape=ids.shape, fill_value=-1
     ).result()
     array.write(ids).result()
     return ids

@@ -29,9 +29,8 @@ class Logs:
     ):
         self._directory = pathlib.Path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._rows = {
-            file.stem: _keep(file, resume_step) for file in sorted(self._directory.glob("*.csv"))
-        }
+        self._resume_step = resume_step
+        self._rows: dict[str, list[dict[str, Any]]] = {}
         self._writer = None
         if tensorboard:
             try:
@@ -55,7 +54,7 @@ class Logs:
           ValueError: other names than in the file's first row.
         """
         row = {"step": step, **{key: float(value) for key, value in metrics.items()}}
-        rows = self._rows.setdefault(name, [])
+        rows = self._known(name)
         if rows and list(rows[0]) != list(row):
             raise ValueError(f"{name}.csv has the columns {list(rows[0])}, not {list(row)}")
         file = self._directory / f"{name}.csv"
@@ -72,7 +71,12 @@ class Logs:
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """All rows of `<name>.csv` so far, those before a resume included."""
-        return list(self._rows.get(name, []))
+        return list(self._known(name))
+
+    def _known(self, name: str) -> list[dict[str, Any]]:
+        if name not in self._rows:
+            self._rows[name] = _keep(self._directory / f"{name}.csv", self._resume_step)
+        return self._rows[name]
 
     def close(self) -> None:
         """Closes the event file."""
@@ -82,6 +86,8 @@ class Logs:
 
 def _keep(file: pathlib.Path, resume_step: int) -> list[dict[str, Any]]:
     """Rewrites a CSV file with the whole rows up to a step, and returns them."""
+    if not file.exists():
+        return []
     header, *lines = file.read_text().splitlines(keepends=True) or [""]
     whole = [line for line in lines if line.endswith("\n")]
     rows: list[dict[str, Any]] = []

@@ -7,9 +7,11 @@ import sys
 import jax
 import numpy as np
 import pytest
+from elsewhere import reordered
 
 import jaxkd
 from jaxkd import cache as caches
+from jaxkd import views as view_functions
 from jaxkd.cache import CacheError
 from jaxkd.data import Dataset
 from jaxkd.targets import Dense, TopK, bytes_per_record
@@ -22,18 +24,6 @@ ELSEWHERE = str(pathlib.Path(__file__).parents[1] / "elsewhere.py")
 def build(path, teacher, data, views=VIEWS, **options):
     options = {"num_views": 2, "block_size": 64, "batch_size": 32, "progress": False} | options
     return caches.build(path, teacher, data, views, **options)
-
-
-def shuffled(data, seed=5):
-    order = np.random.default_rng(seed).permutation(len(data))
-    return Dataset.from_arrays(
-        data.inputs[order],
-        data.labels[order],
-        ids=data.ids[order],
-        name=data.name,
-        split=data.split,
-        num_classes=data.num_classes,
-    )
 
 
 def test_records_are_the_teachers_answers(tmp_path, images, small):
@@ -55,11 +45,12 @@ def test_records_are_the_teachers_answers(tmp_path, images, small):
 def test_order_batch_size_and_blocks_of_the_build_make_no_difference(tmp_path, images, small):
     views = Views((*VIEWS.transforms, Mixup(5)))
     one = build(tmp_path / "one", small(1), images, views)
-    two = build(tmp_path / "two", small(1), shuffled(images), views, batch_size=17, block_size=256)
+    other = reordered(images, 5)
+    two = build(tmp_path / "two", small(1), other, views, batch_size=17, block_size=256)
     for view in (0, 1):
         a, b = (c.read(images.ids, view).arrays["logits"] for c in (one, two))
         np.testing.assert_allclose(a, b, atol=1e-6)
-    one.check(teacher=small(1), dataset=shuffled(images), views=views, num_classes=5)
+    one.check(teacher=small(1), dataset=other, views=views, num_classes=5)
 
 
 @pytest.mark.parametrize("codec", [Dense("bfloat16"), Dense("float16"), TopK(3, (1.0, 4.0))])
@@ -214,6 +205,7 @@ def test_another_rendering_of_the_same_specification_is_refused(
 ):
     build(tmp_path, small(1), images)
     monkeypatch.setattr(RandomFlip, "__call__", lambda self, key, image: image[:, ::-1])
+    view_functions._renderer.cache_clear()
     with pytest.raises(CacheError, match="views.probe: the cache has"):
         caches.open(tmp_path, dataset=images, views=VIEWS)
 

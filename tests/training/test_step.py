@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,3 +189,39 @@ def test_evaluation_counts_labelled_examples_once(images, small):
             network.state,
             jaxkd.data.eval_batches(images.with_labels(np.array([], int)), 64),
         )
+
+
+class LinenStudent(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        return nn.Dense(5)(nn.Dropout(0.2, deterministic=not train)(x))
+
+
+def linen_student() -> jaxkd.Network:
+    variables = LinenStudent().init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+    return jaxkd.from_linen(LinenStudent(), variables)
+
+
+def bare_student() -> jaxkd.Network:
+    def function(params, inputs):
+        return inputs.reshape(inputs.shape[0], -1) @ params["kernel"] + params["bias"]
+
+    return jaxkd.from_function(function, {"kernel": jnp.zeros((64, 5)), "bias": jnp.zeros(5)})
+
+
+@pytest.mark.parametrize("make", [linen_student, bare_student])
+def test_students_of_every_kind_train_online_and_cached_alike(tmp_path, images, small, make):
+    teacher, student = small(1), make()
+    cache = jaxkd.cache.build(tmp_path, teacher, images, PLAIN, progress=False)
+    online, first = train(student, teacher, images, steps=1, views=PLAIN, num_views=1)
+    online, last = train(student, teacher, images, steps=30, views=PLAIN, num_views=1)
+    cached, _ = train(student, teacher, images, steps=30, views=PLAIN, num_views=1, cache=cache)
+    assert last["loss"] < first["loss"]
+    chex.assert_trees_all_close(online.params, cached.params, atol=1e-6)
+    chex.assert_trees_all_close(online.model_state, cached.model_state, atol=1e-6)
+    for old, new in zip(
+        jax.tree.leaves(student.state), jax.tree.leaves(online.model_state["student"]), strict=True
+    ):
+        assert not np.array_equal(old, new)

@@ -145,8 +145,8 @@ def cache_section(compared: Compared) -> Section:
         ["bytes an answer", f"{bytes_per_record(cache.codec, cache.num_classes)} ({cache.codec})"],
         ["bytes in all", f"{cache.bytes:,}"],
         ["seconds to build, first compilation included", f"{cache.effort['seconds']:.1f}"],
-        ["seconds of a short run, online teacher", f"{Spread.of(online.seconds)}"],
-        ["seconds of a short run, cached", f"{Spread.of(cached.seconds)}"],
+        ["seconds of a short run, online teacher", _seconds(online.seconds)],
+        ["seconds of a short run, cached", _seconds(cached.seconds)],
         ["largest difference of test logits, online and cached students", f"{apart:.2g}"],
         ["largest difference of their accuracies (points)", f"{100 * difference.max():.2f}"],
     ]
@@ -161,3 +161,9 @@ def cache_section(compared: Compared) -> Section:
         "checkpoints included.",
     )
     return Section("What the cache cost and saved", text, [], [table])
+
+
+def _seconds(values: np.ndarray) -> str:
+    """Of the runs that went through in one go."""
+    whole = values[~np.isnan(values)]
+    return f"{Spread.of(whole)}" if whole.size else "–"

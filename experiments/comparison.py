@@ -149,8 +149,9 @@ def run(
         seeds=tuple(range(config.seeds)),
         steps_per_call=steps_per_call,
     )
-    codec = _codec(config)
     _check(config, train)
+    codec = _codec(config)
+    codec.layout(train.num_classes)
     labels = recipes.labels()
     smoothed = recipes.labels(label_smoothing=config.label_smoothing)
     kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
@@ -252,9 +253,16 @@ def _codec(config: ComparisonConfig) -> Codec:
 
 
 def _check(config: ComparisonConfig, train: Dataset) -> None:
-    for name in ("short_epochs", "long_epochs", "few_epochs", "teacher_epochs", "seeds"):
+    counts = ("short_epochs", "long_epochs", "few_epochs", "teacher_epochs", "seeds", "batch_size")
+    for name in counts:
         if (value := getattr(config, name)) < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
+    if config.views.num_views < 1:
+        raise ValueError(f"views.num_views must be at least 1, not {config.views.num_views}")
+    if not 0 < config.learning_rate < float("inf"):
+        raise ValueError(f"learning_rate must be a positive number, not {config.learning_rate}")
+    if config.batch_size > len(train):
+        raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} examples")
     if not 0 <= config.left_out_class < train.num_classes:
         raise ValueError(
             f"left_out_class={config.left_out_class} is not one of the {train.num_classes} classes"

@@ -1,11 +1,15 @@
 """Architectures as text, for the fingerprint that tells networks of equal parameters apart."""
 
 import dataclasses
+import enum
 import functools
+import hashlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 # How modules spell "are we training?", and the value that means yes.
@@ -25,9 +29,10 @@ def describe_modules(modules: Mapping[str, nnx.Module]) -> str:
         plain = {
             name: describe(value)
             for name, value in vars(module).items()
-            # None is what a new release of Flax gives an attribute that did not exist before.
-            if not (name.startswith("_") or name in MODE_ARGUMENTS or value is None)
-            and not isinstance(value, nnx.Module | nnx.Variable | jax.Array)
+            # None is what a new release of Flax gives an attribute that did not exist before; the
+            # names with "_pytree" and "__" are Flax's own book-keeping.
+            if not (name.startswith(("_pytree", "__")) or name in MODE_ARGUMENTS or value is None)
+            and not isinstance(value, nnx.Module | nnx.Variable)
         }
         lines.append(f"{path}: {type(module).__qualname__} {sorted(plain.items())}")
     return "\n".join(sorted(lines))
@@ -45,6 +50,16 @@ def describe(value: Any) -> str:
         fields = [f for f in dataclasses.fields(value) if f.name not in ("parent", "name")]
         inside = ", ".join(f"{f.name}={describe(getattr(value, f.name, None))}" for f in fields)
         return f"{type(value).__qualname__}({inside})"
+    if isinstance(value, enum.Enum):
+        return str(value)
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        array = np.asarray(value)
+        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+        return f"{array.dtype}{array.shape} {digest}"
     if isinstance(value, functools.partial):
         return f"{describe(value.func)}{describe(value.args)}{describe(value.keywords)}"
+    if inspect.isfunction(value):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        plain = [c for c in cells if isinstance(c, str | int | float | bool | tuple | np.ndarray)]
+        return f"{value.__qualname__}{describe(value.__defaults__)}{describe(plain)}"
     return getattr(value, "__qualname__", None) or type(value).__qualname__

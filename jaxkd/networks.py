@@ -123,6 +123,8 @@ def from_nnx(model: nnx.Module, *, features: Mapping[str, str] | None = None) ->
                 f"feature {name!r}: {type(model).__name__} has no submodule {path!r} to call; it "
                 f"has {known}"
             )
+    model = nnx.clone(model)
+    nnx.pop(model, nnx.Intermediate)  # what an earlier call left behind
     graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
     params, streams, state = states
     mode_arguments = _mode_arguments(type(model).__call__)
@@ -299,7 +301,10 @@ def _dotted(path: tuple[Any, ...]) -> str:
 
 
 def _flatten(state: nnx.State) -> dict[str, jax.Array]:
-    return {_dotted(path): variable.get_value() for path, variable in nnx.to_flat_state(state)}
+    return {
+        _dotted(path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+        for path, leaf in nnx.to_flat_state(state)
+    }
 
 
 def _nest(flat: Mapping[str, jax.Array], paths: Mapping[str, tuple[Any, ...]]) -> dict[Any, Any]:

@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxkd.losses import SparseLogits, masked_mean
+from jaxkd.losses import SparseLogits, masked_sum_and_count
 from jaxkd.networks import Network, PyTree
 
 Schedule = Callable[[Any], Any]
 # Steps at which a schedule is tried before training, far enough to see where it is heading.
-_PROBED_STEPS = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+_PROBED_STEPS = (0, *(int(10 ** (exponent / 10)) for exponent in range(61)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Objective:
         state: Mapping[str, PyTree] | None = None,
         train: bool = False,
         key: jax.Array | None = None,
-    ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, PyTree]]:
+    ) -> tuple[jax.Array, dict[str, tuple[jax.Array, jax.Array]], dict[str, PyTree]]:
         """The weighted sum and its parts.
 
         Args:
@@ -144,16 +144,18 @@ class Objective:
           key: likewise.
 
         Returns:
-          The total, a dictionary with each term's unweighted mean, and the connectors' new state.
-          A mean is over the examples of the batch that count: not padding, and labelled where the
-          loss takes labels.
+          The total, a dictionary with each term's unweighted (sum, count), to be added up over
+          batches and then divided, and the connectors' new state. What counts are the examples (or
+          tokens) that are not padding, and labelled where the loss takes labels.
 
         Raises:
           ValueError: an output that a network does not have, teacher outputs or labels that a term
-            needs and nobody gave. While tracing, hence before the first step.
+            needs and nobody gave, a loss that couples examples and cannot leave out those that do
+            not count. While tracing, hence before the first step.
         """
         params, new_state = params or {}, dict(state or {})
-        total, metrics = jnp.zeros((), jnp.float32), {}
+        total = jnp.zeros((), jnp.float32)
+        metrics: dict[str, tuple[jax.Array, jax.Array]] = {}
         for index, (name, term) in enumerate(self.terms.items()):
             output = _lookup(student, term.student, name, "student")
             if term.connector:
@@ -175,17 +177,24 @@ class Objective:
                 if "labels" not in batch:
                     raise ValueError(f"term {name!r} needs labels; the batch has {sorted(batch)}")
                 arguments["labels"] = batch["labels"]
-                where = _both(where, _labelled(batch))
+                where = counted(batch)
             if term.temperature is not None:
                 arguments["temperature"] = _at(term.temperature, step)
                 if isinstance(arguments.get("teacher"), SparseLogits):
                     _check_declared(term.temperature, arguments["teacher"].temperatures, name)
             values = term.loss(**arguments)
-            if values.ndim and where is not None:
-                where = where.reshape(where.shape + (1,) * (values.ndim - where.ndim))
-            value = masked_mean(values, where) if values.ndim else values
-            metrics[name] = value
-            total += _at(term.weight, step) * value
+            if values.ndim:
+                where = None if where is None else _expand(where, values.ndim)
+                metrics[name] = masked_sum_and_count(values, where)
+            elif where is not None:
+                raise ValueError(
+                    f"term {name!r} couples the examples of a batch and would take in those that "
+                    "do not count (padding, or unlabelled ones): give it full batches"
+                )
+            else:
+                metrics[name] = values, jnp.ones((), values.dtype)
+            value, count = metrics[name]
+            total += _at(term.weight, step) * value / jnp.maximum(count, 1)
         return total, metrics, new_state
 
 
@@ -197,17 +206,25 @@ def _lookup(outputs: Mapping[str, Any], output: str, term: str, side: str) -> An
     return outputs[output]
 
 
-def _labelled(batch: Mapping[str, Any]) -> jax.Array | None:
-    if "labelled" in batch:
-        return batch["labelled"]
+def counted(batch: Mapping[str, Any]) -> jax.Array | None:
+    """Which examples (or tokens) are labelled and not padding; None where all are.
+
+    Args:
+      batch: `"labels"` (integers, -1 = unlabelled, or distributions), optionally `"labelled"` and
+        `"where"`; a mask may have fewer axes than the labels, counted from the first.
+    """
     labels = batch["labels"]
-    return labels >= 0 if jnp.issubdtype(labels.dtype, jnp.integer) else None
+    masks = [batch[name] for name in ("where", "labelled") if batch.get(name) is not None]
+    if "labelled" not in batch and jnp.issubdtype(labels.dtype, jnp.integer):
+        masks.append(labels >= 0)
+    if not masks:
+        return None
+    rank = max(mask.ndim for mask in masks)
+    return functools.reduce(jnp.logical_and, (_expand(mask, rank) for mask in masks))
 
 
-def _both(a: jax.Array | None, b: jax.Array | None) -> jax.Array | None:
-    if a is None or b is None:
-        return b if a is None else a
-    return a & b
+def _expand(mask: jax.Array, rank: int) -> jax.Array:
+    return mask.reshape(mask.shape + (1,) * (rank - mask.ndim))
 
 
 def _at(value: float | Schedule, step: Any) -> Any:

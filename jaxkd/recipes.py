@@ -15,10 +15,15 @@ def labels(*, label_smoothing: float = 0.0) -> Objective:
     Returns:
       An objective with the term `label`.
 
+    Raises:
+      ValueError: label_smoothing outside of [0, 1].
+
     Example:
       >>> list(labels().terms)
       ['label']
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1], not {label_smoothing}")
     loss = functools.partial(losses.cross_entropy, label_smoothing=label_smoothing)
     return Objective(label=Term(loss))
 

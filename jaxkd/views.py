@@ -187,6 +187,16 @@ class Views:
 
     def __post_init__(self):
         object.__setattr__(self, "transforms", tuple(self.transforms))
+        for transform in self.transforms:
+            if not dataclasses.is_dataclass(transform) or isinstance(transform, type):
+                raise TypeError(f"a transform is a frozen dataclass, {transform!r} is not")
+            try:
+                hash(transform)
+            except TypeError as error:
+                raise TypeError(
+                    f"{transform!r} cannot be hashed: make it a frozen dataclass whose fields are "
+                    "numbers, strings and tuples"
+                ) from error
         for transform in self.transforms[:-1]:
             if _mixes(transform):
                 raise ValueError(f"{transform} mixes examples: it must be the last transform")
@@ -239,6 +249,11 @@ class Views:
         batch["inputs"] = jax.vmap(transform_all)(keys, inputs) if plain else inputs
         if not self.mixes:
             return batch
+        if partners is None:
+            raise ValueError(
+                f"{self.transforms[-1]} mixes examples, and the batch has no 'partner_inputs': "
+                "evaluate with views that do not mix"
+            )
         mix = self.transforms[-1]
         partners = jax.vmap(
             lambda key, x: transform_all(jax.random.fold_in(key, _PARTNER_VIEW), x)

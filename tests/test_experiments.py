@@ -66,6 +66,10 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
         (["--config.temperature=0.0"], "temperature"),
         (["--config.alpha=nan"], "must be finite, not nan"),
         (["--config.codec=zip"], "not 'zip'"),
+        (["--config.codec=top16"], "k=16 classes, the teacher has 10"),
+        (["--config.batch_size=0"], "batch_size must be at least 1, not 0"),
+        (["--config.label_smoothing=2.0"], "label_smoothing must lie in [0, 1], not 2.0"),
+        (["--config.views.num_views=0"], "views.num_views must be at least 1, not 0"),
         (["--config.views.mixup=0.2", "--config.views.cutmix=1.0"], "choose one"),
         (["--config.left_out_class=10"], "left_out_class=10 is not one of the 10 classes"),
         (["--config.seeds=0"], "seeds must be at least 1, not 0"),
@@ -77,7 +81,7 @@ def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, 
     refused = run(tmp_path, *options)
     assert refused.returncode != 0
     assert message in refused.stderr + refused.stdout
-    assert not list(tmp_path.rglob("checkpoints"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_work_directory_of_another_configuration_is_refused(tmp_path):

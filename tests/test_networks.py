@@ -1,3 +1,5 @@
+import enum
+
 import chex
 import flax.linen as nn
 import jax
@@ -128,6 +130,48 @@ def test_a_network_that_draws_needs_a_key(small):
     network = small()
     with pytest.raises(ValueError, match="pass key="):
         network.apply(network.params, network.state, IMAGES, train=True)
+
+
+def test_constants_and_leftovers_of_a_module_do_no_harm():
+    class Normalised(nnx.Module):
+        def __init__(self, rngs):
+            self.mean = nnx.data(jnp.full((4,), 2.0))
+            self.layer = nnx.Linear(4, 3, rngs=rngs)
+
+        def __call__(self, x):
+            self.sow(nnx.Intermediate, "seen", x)
+            return self.layer(x - self.mean)
+
+    model = Normalised(nnx.Rngs(0))
+    with pytest.warns(DeprecationWarning, match="sow"):
+        model(jnp.ones((1, 4)))
+    network = jaxkd.from_nnx(model)
+    outputs, state = network.apply(network.params, network.state, jnp.ones((2, 4)), train=True)
+    chex.assert_trees_all_equal_shapes(state, network.state)
+    np.testing.assert_allclose(outputs["logits"], model.layer(-jnp.ones((2, 4))), rtol=1e-6)
+
+
+def test_fingerprints_see_private_attributes_enums_and_closures():
+    class Pooling(enum.Enum):
+        MEAN = 1
+        MAX = 2
+
+    class Model(nnx.Module):
+        def __init__(self, activation, pooling):
+            self._activation, self.pooling = activation, pooling
+
+    def closure(scale):
+        return jaxkd.from_function(lambda params, inputs: scale * inputs, {})
+
+    prints = [
+        jaxkd.from_nnx(Model(nnx.relu, Pooling.MEAN)),
+        jaxkd.from_nnx(Model(nnx.gelu, Pooling.MEAN)),
+        jaxkd.from_nnx(Model(nnx.relu, Pooling.MAX)),
+        closure(1.0),
+        closure(2.0),
+    ]
+    assert len({network.fingerprint()["architecture"] for network in prints}) == 5
+    assert closure(1.0).fingerprint() == closure(1.0).fingerprint()
 
 
 def test_fingerprints_tell_networks_apart(small):

@@ -22,8 +22,9 @@ def test_hintons_loss_by_hand():
     kl = (p * (jnp.log(p) - log_q)).sum(-1).mean()
     log_q1 = jax.nn.log_softmax(STUDENT["logits"])
     ce = -(log_q1[0, 0] + log_q1[1, 1] + log_q1[2, 2]) / 3
-    np.testing.assert_allclose(metrics["kd"], 9 * kl, rtol=1e-5)
-    np.testing.assert_allclose(metrics["label"], ce, rtol=1e-5)
+    assert [float(metrics[name][1]) for name in ("kd", "label")] == [4, 3]
+    np.testing.assert_allclose(metrics["kd"][0] / 4, 9 * kl, rtol=1e-5)
+    np.testing.assert_allclose(metrics["label"][0] / 3, ce, rtol=1e-5)
     np.testing.assert_allclose(total, 0.7 * 9 * kl + 0.3 * ce, rtol=1e-5)
 
 
@@ -57,7 +58,7 @@ def test_padding_and_unlabelled_examples_count_for_nothing():
 
 def test_a_batch_without_a_label_has_no_label_loss():
     total, metrics, _ = recipes.kd()(STUDENT, TEACHER, {"labels": jnp.full(4, -1)})
-    assert metrics["label"] == 0 and np.isfinite(total)
+    assert metrics["label"] == (0, 0) and np.isfinite(total)
 
 
 def test_a_coupled_loss_may_return_a_scalar():
@@ -66,6 +67,21 @@ def test_a_coupled_loss_may_return_a_scalar():
 
     total, _, _ = Objective(r=Term(relation, weight=2.0))(STUDENT, TEACHER, {})
     np.testing.assert_allclose(total, 2 * relation(STUDENT["logits"], TEACHER["logits"]))
+    with pytest.raises(ValueError, match="'r' couples the examples"):
+        Objective(r=Term(relation))(STUDENT, TEACHER, {"where": jnp.array([True] * 3 + [False])})
+
+
+def test_a_mask_of_examples_covers_all_their_tokens():
+    """Four examples of four tokens: the mask of examples must not be taken for one of tokens."""
+    logits = jnp.asarray(np.random.default_rng(2).normal(size=(4, 4, 3)), jnp.float32)
+    labels = jnp.asarray(np.random.default_rng(3).integers(-1, 3, (4, 4)))
+    where = jnp.array([True, False, False, False])
+    total, metrics, _ = recipes.labels()(
+        {"logits": logits}, None, {"labels": labels, "where": where}
+    )
+    alone, _, _ = recipes.labels()({"logits": logits[:1]}, None, {"labels": labels[:1]})
+    np.testing.assert_allclose(total, alone, rtol=1e-6)
+    assert metrics["label"][1] == (labels[0] >= 0).sum()
 
 
 def test_a_connector_fits_features_of_another_width():

@@ -118,6 +118,21 @@ def test_the_probe_notices_other_transforms_and_seeds():
     assert ALL["crop"].probe(INPUTS[:4]) == pytest.approx(ALL["crop"].probe(INPUTS[:4]))
 
 
+def test_transforms_that_cannot_name_themselves_are_refused():
+    with pytest.raises(TypeError, match="frozen dataclass, .* is not"):
+        Views((lambda key, image: image,))
+    with pytest.raises(TypeError, match="cannot be hashed"):
+        Views((Normalize(mean=[0.5]),))
+
+
+def test_mixing_views_say_that_they_need_partners():
+    raw = batch([1, 2], 0, Views())
+    with pytest.raises(
+        ValueError, match="no 'partner_inputs': evaluate with views that do not mix"
+    ):
+        ALL["mixup"].render(raw)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

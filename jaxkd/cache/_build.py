@@ -13,7 +13,7 @@ from jaxkd.cache import _contract, _store
 from jaxkd.cache._cache import Cache, open_contract
 from jaxkd.data import Dataset, raw_batch
 from jaxkd.networks import Network
-from jaxkd.targets import Codec, Dense, damaged
+from jaxkd.targets import Codec, Dense, damaged, from_specification
 from jaxkd.views import Views
 
 
@@ -75,6 +75,7 @@ def build(
     example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
     num_classes = _num_classes(teacher, views, example)
     layout = codec.layout(num_classes)
+    from_specification(codec.specification())  # what cannot be read back is not written
     contract = {
         **_contract.of_teacher(teacher),
         **_contract.of_dataset(dataset),
@@ -82,7 +83,7 @@ def build(
         "num_classes": num_classes,
         "codec": codec.specification(),
         "num_views": num_views,
-        "examples": len(dataset),
+        "examples": _contract.of_ids(dataset.ids),
     }
     document = _store.read_document(path, "contract.json")
     if document is None:
@@ -98,13 +99,13 @@ def build(
     else:
         document = open_contract(path)
         _contract.check(str(path), document["fields"], contract)
-        if not np.array_equal(_store.open_ids(path), dataset.ids):
-            raise _contract.CacheError(f"the cache {path} holds other example ids than {dataset}")
+        _contract.check_probe(str(path), document["probe"], dataset, views)
 
     block = document["block_size"]
     arrays = _store.open_arrays(path, layout, num_views, len(dataset), block, create=True)
     blocks = math.ceil(len(dataset) / block)
     missing = np.argwhere(~_store.blocks_present(path, layout, num_views, blocks))
+    effort = _store.read_document(path, "effort.json") or {"seconds": 0.0, "answers": 0}
     started = time.perf_counter()
     writing: list[Any] = []
     ask = _asker(teacher, views, codec)
@@ -114,15 +115,13 @@ def build(
         for future in writing:
             future.result()
         writing = [arrays[name][view, rows].write(record) for name, record in records.items()]
+        now = time.perf_counter()
+        effort["seconds"] += now - started
+        effort["answers"] += rows.stop - rows.start
+        started = now
+        _store.write_document(path, "effort.json", effort)
     for future in writing:
         future.result()
-    if len(missing):
-        effort = _store.read_document(path, "effort.json") or {"seconds": 0.0, "answers": 0}
-        effort["seconds"] += time.perf_counter() - started
-        effort["answers"] += sum(
-            min(block, len(dataset) - index * block) for _, index in missing.tolist()
-        )
-        _store.write_document(path, "effort.json", effort)
     return Cache(path)
 
 

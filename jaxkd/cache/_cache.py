@@ -21,21 +21,21 @@ _MEMORY_LIMIT = 4 << 30
 def open(  # noqa: A001 - read as jaxkd.cache.open
     path: str | pathlib.Path,
     *,
-    teacher: Network | Mapping[str, str] | None = None,
-    dataset: Dataset | None = None,
+    teacher: Network | Mapping[str, str],
+    dataset: Dataset,
     views: Views | None = None,
     num_classes: int | None = None,
     allow: Collection[str] = (),
 ) -> "Cache":
-    """Opens a cache and checks that it belongs to what is given.
+    """Opens a cache and checks that it belongs to this teacher, this data set and these views.
 
     Args:
       path: where it was built.
       teacher: the network whose answers are wanted, or its `fingerprint()` where the network
         itself is not at hand.
       dataset: the examples to be trained on: the cache's own data set or a selection of it.
-      views: how they are seen; needs `dataset`.
-      num_classes: of the student.
+      views: how they are seen, by default as they are.
+      num_classes: of the student, if it is to be checked already here.
       allow: names of contract fields that may differ.
 
     Returns:
@@ -46,7 +46,13 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
         differing field is named with both values.
     """
     cache = Cache(path)
-    cache.check(teacher=teacher, dataset=dataset, views=views, num_classes=num_classes, allow=allow)
+    cache.check(
+        teacher=teacher,
+        dataset=dataset,
+        views=views or Views(),
+        num_classes=num_classes,
+        allow=allow,
+    )
     return cache
 
 
@@ -87,6 +93,11 @@ class Cache:
         self.num_classes: int = fields["num_classes"]
         self.num_views: int = fields["num_views"]
         self.ids = _store.open_ids(path)
+        if _contract.of_ids(self.ids) != fields["examples"]:
+            raise CacheError(
+                f"the cache {path} is damaged: it was built over {fields['examples']}, its ids are "
+                f"those of {_contract.of_ids(self.ids)}. Delete it and build it again."
+            )
         layout = self.codec.layout(self.num_classes)
         block = self._document["block_size"]
         blocks = math.ceil(len(self.ids) / block)
@@ -112,7 +123,7 @@ class Cache:
 
     @property
     def effort(self) -> dict[str, float]:
-        """What it took: `{"seconds": …, "answers": …}`, over all the calls that built it."""
+        """What it took: `{"seconds": …, "answers": …}`, with the blocks that kills made repeat."""
         return _store.read_document(self.path, "effort.json") or {"seconds": 0.0, "answers": 0}
 
     def check(
@@ -131,7 +142,7 @@ class Cache:
           CacheError: naming each field that differs, or the records that are missing.
         """
         wanted: dict[str, Any] = {}
-        stored = self.contract | {"views.probe": self._document["probe"]}
+        stored = self.contract
         if teacher is not None:
             wanted |= _contract.of_teacher(teacher)
         if dataset is not None:
@@ -144,8 +155,7 @@ class Cache:
             wanted |= _contract.of_views(dataset, views)
         _contract.check(self.path, stored, wanted, allow)
         if views is not None and dataset is not None:
-            seen = _contract.check_probe(self._document["probe"], dataset, views)
-            _contract.check(self.path, stored, {"views.probe": seen}, allow)
+            _contract.check_probe(self.path, self._document["probe"], dataset, views, allow)
         if dataset is not None:
             self._rows(dataset.ids)
         if num_views is not None and num_views > self.num_views:

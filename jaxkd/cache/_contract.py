@@ -23,7 +23,13 @@ class CacheError(ValueError):
 
 
 def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
-    """Fields that name a teacher: a network's fingerprint, or what the caller says of its own."""
+    """Fields that name a teacher: a network's fingerprint, or what the caller says of its own.
+
+    Raises:
+      ValueError: nothing is said of it.
+    """
+    if not isinstance(teacher, Network) and not teacher:
+        raise ValueError("the teacher's fingerprint is empty: give the network or what names it")
     fingerprint = teacher.fingerprint() if isinstance(teacher, Network) else teacher
     return {f"teacher.{name}": value for name, value in fingerprint.items()}
 
@@ -43,9 +49,14 @@ def of_views(dataset: Dataset, views: Views) -> dict[str, Any]:
     fields = {f"views.{name}": value for name, value in views.specification().items()}
     if views.mixes:
         # Partners are drawn from all ids, so another selection of examples means other partners.
-        digest = hashlib.sha256(np.ascontiguousarray(dataset.ids).tobytes()).hexdigest()
-        fields["views.partners"] = f"{len(dataset)} examples, sha256:{digest}"
+        fields["views.partners"] = of_ids(dataset.ids)
     return fields
+
+
+def of_ids(ids: np.ndarray) -> str:
+    """Names a set of examples."""
+    little = np.ascontiguousarray(ids, "<i4")
+    return f"{len(ids)} examples, sha256:{hashlib.sha256(little.tobytes()).hexdigest()}"
 
 
 def probe(dataset: Dataset, views: Views) -> dict[str, Any]:
@@ -57,19 +68,30 @@ def probe(dataset: Dataset, views: Views) -> dict[str, Any]:
     }
 
 
-def check_probe(stored: Mapping[str, Any], dataset: Dataset, views: Views) -> dict[str, Any]:
-    """What this process renders for the stored examples: the stored numbers if they agree."""
+def check_probe(
+    path: str,
+    stored: Mapping[str, Any],
+    dataset: Dataset,
+    views: Views,
+    allow: Collection[str] = (),
+) -> None:
+    """Refuses a cache if this process renders the probed examples otherwise than its builder did.
+
+    Raises:
+      CacheError: with the numbers of both.
+    """
     try:
         rows = dataset.rows(np.asarray(stored["ids"], np.int32))
     except KeyError:
         # A selection without the probed examples: its source's fingerprint vouches for the data.
-        return dict(stored)
+        return
     values = views.probe(dataset.inputs[rows])
     same = len(values) == len(stored["values"]) and all(
         math.isclose(a, b, rel_tol=_PROBE_TOLERANCE, abs_tol=_PROBE_TOLERANCE)
         for a, b in zip(values, stored["values"], strict=True)
     )
-    return dict(stored) if same else {"ids": stored["ids"], "values": values}
+    if not same:
+        check(path, {"views.probe": stored["values"]}, {"views.probe": values}, allow)
 
 
 def check(

@@ -18,6 +18,8 @@ from jaxkd.targets import Layout
 
 # Rows in a chunk inside a shard: what a read of one record costs at least.
 _ROWS_PER_CHUNK = 256
+# Little-endian bytes with a checksum.
+_CHECKED = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 
 
 def location(path: str | pathlib.Path) -> dict[str, Any] | str:
@@ -59,17 +61,18 @@ def open_arrays(
     """
     import tensorstore as ts
 
-    checked = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     arrays = {}
     for name, (shape, dtype) in layout.items():
         inner = [1, math.gcd(block, _ROWS_PER_CHUNK), *shape]
-        sharding = {"chunk_shape": inner, "codecs": checked, "index_codecs": checked}
+        sharding = {"chunk_shape": inner, "codecs": _CHECKED, "index_codecs": _CHECKED}
         arrays[name] = ts.open(
             {
                 "driver": "zarr3",
                 "kvstore": ts.KvStore.Spec(location(path)) / f"records/{name}/",
                 # A block of zeros must leave a file too: files say what has been computed.
                 "store_data_equal_to_fill_value": True,
+                # A file that is gone is an error, not a block of zeros.
+                "fill_missing_data_reads": False,
             },
             open=True,
             create=create,
@@ -92,12 +95,21 @@ def open_ids(path: str | pathlib.Path, ids: np.ndarray | None = None) -> np.ndar
     """The example ids of the cache, ascending; written first if given."""
     import tensorstore as ts
 
-    spec = {"driver": "zarr3", "kvstore": ts.KvStore.Spec(location(path)) / "ids/"}
+    spec = {
+        "driver": "zarr3",
+        "kvstore": ts.KvStore.Spec(location(path)) / "ids/",
+        "fill_missing_data_reads": False,
+    }
     if ids is None:
-        return ts.open(spec, open=True).result().read().result()
+        return read_rows(path, "ids", ts.open(spec, open=True).result(), slice(None))
     # Whatever lies here without a contract was left by a build that was killed in its first moment.
     array = ts.open(
-        spec, create=True, delete_existing=True, dtype=ts.int32, shape=ids.shape, fill_value=-1
+        spec,
+        create=True,
+        delete_existing=True,
+        dtype=ts.int32,
+        shape=ids.shape,
+        codec=ts.CodecSpec({"driver": "zarr3", "codecs": _CHECKED}),
     ).result()
     array.write(ids).result()
     return ids
@@ -126,7 +138,7 @@ def read_rows(path: str | pathlib.Path, name: str, array: Any, selection: Any) -
     """Reads part of an array.
 
     Raises:
-      CacheError: a checksum does not match; names the file to delete.
+      CacheError: a checksum does not match, or a file is gone; names the file.
     """
     try:
         return np.asarray(array[selection].read().result())

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,8 @@ class Dataset:
     labels: npt.NDArray[np.int32]
     num_classes: int
     class_names: tuple[str, ...] = ()
-    _source_fingerprint: str | None = None
+    # Not an argument, so that dataclasses.replace(selection, inputs=...) does not inherit it.
+    _source_fingerprint: str | None = dataclasses.field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if (
@@ -60,6 +61,7 @@ class Dataset:
             or self.ids.dtype != np.int32
             or self.labels.dtype != np.int32
             or np.any(self.ids[1:] <= self.ids[:-1])
+            or np.any(self.ids[:1] < 0)
         ):
             raise ValueError(
                 "The arrays of a Dataset must be of one length, with int32 ids in ascending order "
@@ -242,12 +244,10 @@ class Dataset:
             self.ids[positions],
             "must be unique",
         )
-        return dataclasses.replace(
-            self,
+        return self._of_same_source(
             ids=self.ids[positions],
             inputs=self.inputs[positions],
             labels=self.labels[positions],
-            _source_fingerprint=self.fingerprint,
         )
 
     def with_labels(self, ids: npt.ArrayLike) -> Self:
@@ -272,7 +272,23 @@ class Dataset:
         positions = self.rows(ids)
         labels = np.full(len(self), -1, np.int32)
         labels[positions] = self.labels[positions]
-        return dataclasses.replace(self, labels=labels)
+        return self._of_same_source(labels=labels)
+
+    def with_split(self, split: str) -> Self:
+        """The same examples under another split's name.
+
+        Args:
+          split: the name.
+
+        Returns:
+          A dataset of the same examples.
+        """
+        return self._of_same_source(split=split)
+
+    def _of_same_source(self, **changes: Any) -> Self:
+        part = dataclasses.replace(self, **changes)
+        object.__setattr__(part, "_source_fingerprint", self.fingerprint)
+        return part
 
 
 def split_labels(dataset: Dataset, per_class: int, seed: int) -> npt.NDArray[np.int32]:

@@ -145,7 +145,11 @@ def eval_batches(dataset: Dataset, batch_size: int) -> Iterator[dict[str, np.nda
 
 def _partners(views: Views, ids: np.ndarray, view: np.ndarray, pool: int) -> np.ndarray:
     # On the host's own processor, since the host gathers the partners: nothing crosses to it.
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was told to know of accelerators alone
+        device = jax.local_devices()[0]
+    with jax.default_device(device):
         return np.asarray(_drawer(views, pool)(ids, view))
 
 

@@ -10,7 +10,6 @@ References:
   Repository, 1998 (its test set, which scikit-learn carries as `load_digits`).
 """
 
-import dataclasses
 from typing import Literal
 
 import numpy as np
@@ -66,4 +65,4 @@ def load(split: Literal["train", "test"], *, test_fraction: float = 0.2, seed: i
         random_state=seed,
     )
     subset = everything.select(train_ids if split == "train" else test_ids)
-    return dataclasses.replace(subset, split=split)
+    return subset.with_split(split)

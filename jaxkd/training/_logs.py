@@ -78,6 +78,11 @@ class Logs:
             self._rows[name] = _keep(self._directory / f"{name}.csv", self._resume_step)
         return self._rows[name]
 
+    def flush(self) -> None:
+        """Sends TensorBoard's rows to disk; those of the CSV files are there already."""
+        if self._writer:
+            self._writer.flush()
+
     def close(self) -> None:
         """Closes the event file."""
         if self._writer:

@@ -4,16 +4,18 @@ import contextlib
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.training._checkpoints import Checkpoints
 from jaxkd.training._logs import Logs
+from jaxkd.training._workdir import claim
 from jaxkd.training.state import TrainState
-from jaxkd.training.step import TrainStep
+from jaxkd.training.step import Sums, TrainStep, means
 
 Rows = list[dict[str, float]]
 
@@ -51,6 +53,7 @@ def fit(
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
     checkpoint_every: int | None = None,
     workdir: str | pathlib.Path | None = None,
+    config: Mapping[str, Any] | None = None,
     steps_per_call: int | None = None,
     tensorboard: bool = True,
     progress: str | None = "training",
@@ -73,6 +76,8 @@ def fit(
         the last step alone.
       workdir: gets `checkpoints/`, `train.csv`, `eval.csv` and TensorBoard's files; None keeps all
         in memory.
+      config: nested plain data that `workdir` is bound to (`jaxkd.training.claim`): another
+        configuration is refused rather than continued from these checkpoints.
       steps_per_call: steps in one call of the compiled program. By default 1 on CPU, where XLA
         compiles convolutions inside loops to much slower code, and up to 32 elsewhere. A network
         without convolutions gains from a larger number on CPU too.
@@ -83,9 +88,11 @@ def fit(
       A `Fitted`.
 
     Raises:
-      ValueError: intervals that are not multiples of `log_every`, before anything runs.
-      FloatingPointError: the loss is not finite at a log step; names the step and the metrics. The
-        newest checkpoint is left as it was.
+      ValueError: intervals that are not multiples of `log_every`, a `workdir` of another
+        configuration or of more steps, a student with fewer classes than the data; before anything
+        runs.
+      FloatingPointError: the loss is not finite at a log step, or a parameter at a checkpoint;
+        names the step. The newest checkpoint is left as it was.
     """
     _check_intervals(steps, log_every, eval_every, checkpoint_every)
     if steps_per_call is None:
@@ -93,12 +100,21 @@ def fit(
     with contextlib.ExitStack() as stack:
         checkpoints = logs = None
         if workdir is not None:
+            if config is not None:
+                claim(workdir, config)
             checkpoints = stack.enter_context(Checkpoints(pathlib.Path(workdir) / "checkpoints"))
             if checkpoints.latest() is not None:
                 state = checkpoints.restore(state)
             logs = Logs(workdir, resume_step=int(state.step), tensorboard=tensorboard)
             stack.callback(logs.close)
         done = int(state.step)
+        if done > steps:
+            raise ValueError(
+                f"{workdir} holds a run of {done} steps, more than the {steps} wanted: choose "
+                "another workdir, or delete this one"
+            )
+        if done < steps:
+            _check_classes(step, state, batches, done)
         train: Rows = logs.rows("train") if logs else []
         evals: Rows = logs.rows("eval") if logs else []
 
@@ -107,19 +123,23 @@ def fit(
             if logs:
                 logs.write(name, at, metrics)
 
-        def log_train(at: int, sums: list[dict[str, jax.Array]], count: int) -> None:
-            host = jax.device_get(sums)
-            metrics = {name: float(sum(s[name] for s in host)) / count for name in host[0]}
-            if not all(math.isfinite(value) for value in metrics.values()):
+        def log_train(at: int, parts: list[Sums], count: int) -> None:
+            host = jax.device_get(parts)
+            sums = {n: np.sum([part[n] for part in host], axis=0, dtype=float) for n in host[0]}
+            with np.errstate(invalid="ignore"):
+                metrics = {name: float(value) for name, value in means(sums).items()}
+            # Other metrics may lack a number, the accuracy of a stretch without labels for one.
+            if not math.isfinite(metrics["loss"]):
                 raise FloatingPointError(
-                    f"training diverged in the {count} steps before step {at}: {metrics}. Lower "
-                    "the learning rate, or look at the inputs"
+                    f"the loss is not finite in the {count} steps before step {at}: {metrics}. "
+                    "Lower the learning rate, look at the inputs, or at schedules that leave the "
+                    "temperatures which sparse targets declare"
                 )
             log("train", train, at, metrics)
 
         bar = stack.enter_context(_bar(progress, steps, done))
-        sums: list[dict[str, jax.Array]] = []
-        pending: tuple[int, list[dict[str, jax.Array]], int] | None = None
+        sums: list[Sums] = []
+        pending: tuple[int, list[Sums], int] | None = None
         logged = done
         while done < steps:
             count = min(steps_per_call, log_every - done % log_every, steps - done)
@@ -144,9 +164,32 @@ def fit(
                 pending = None
             if to_evaluate and evaluate is not None:
                 log("eval", evals, done, evaluate(state))
-            if to_save and checkpoints is not None:
+            if to_save and checkpoints is not None and logs is not None:
+                if not bool(_finite(state.params)):
+                    raise FloatingPointError(
+                        f"a parameter is not finite after step {done}; the checkpoint before is "
+                        "the newest. Lower the learning rate, or look at the inputs"
+                    )
+                logs.flush()
                 checkpoints.save(state)
         return Fitted(state, train, evals)
+
+
+def _check_classes(step: TrainStep, state: TrainState, batches: Batches, index: int) -> None:
+    dataset = getattr(batches, "dataset", None)
+    if dataset is None:
+        return
+    shape = jax.eval_shape(step.logits, state, batches[index]).shape
+    if shape[-1] < dataset.num_classes:
+        raise ValueError(
+            f"the student's logits {shape} have {shape[-1]} classes, the data set {dataset.name} "
+            f"has {dataset.num_classes}: widen the student's head"
+        )
+
+
+@jax.jit
+def _finite(params: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
 
 
 def _check_intervals(

@@ -67,7 +67,8 @@ class TrainState:
             step=jnp.zeros((), jnp.int32),
             params=params,
             model_state=model_state,
-            opt_state=optimizer.init(params),
+            # Some optimizers keep the parameters themselves, and memory can be given away once.
+            opt_state=jax.tree.map(jnp.copy, optimizer.init(params)),
             key=jax.random.key(seed),
         )
 

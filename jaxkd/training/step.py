@@ -9,15 +9,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxkd.losses import cross_entropy, masked_mean, masked_sum_and_count
+from jaxkd.losses import cross_entropy, masked_sum_and_count
 from jaxkd.networks import Network, PyTree
-from jaxkd.objective import Objective
+from jaxkd.objective import Objective, counted
 from jaxkd.targets import Record
 from jaxkd.training.state import TrainState
 from jaxkd.views import Views
 
 Batch = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
+# Added up over steps, micro-batches and hosts, then divided.
+Sums = dict[str, tuple[jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,13 +27,17 @@ class TrainStep:
     """`step(state, batch) -> (state, metrics)`, compiled; the state's memory is reused.
 
     Attributes:
-      function: the pure function `(frozen, state, batch) -> (state, metrics)`.
+      function: the pure function `(frozen, state, batch) -> (state, sums)`, the metrics as
+        (sum, count).
       frozen: what the step uses and never trains, the online teacher's variables. An argument
         rather than a constant, which the compiler would copy into the program.
+      logits: the student's logits for a batch, `(state, batch) -> array`; their shape is checked
+        against the data before training.
     """
 
-    function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, Metrics]]
+    function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, Sums]]
     frozen: PyTree
+    logits: Callable[[TrainState, Batch], jax.Array]
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step."""
@@ -39,7 +45,7 @@ class TrainStep:
 
     def many(
         self, state: TrainState, batches: Batch, count: int | jax.Array
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, Sums]:
         """Several steps in one call of one compiled program.
 
         Args:
@@ -49,7 +55,7 @@ class TrainStep:
             compiles nothing anew.
 
         Returns:
-          The state and the *sums* of the metrics over the steps.
+          The state, and the metrics as (sum, count) over the steps; `means` divides them.
         """
         return self._many(self.frozen, state, batches, count)
 
@@ -59,7 +65,11 @@ class TrainStep:
 
     @functools.cached_property
     def _one(self) -> Any:
-        return jax.jit(self.function, donate_argnums=1)
+        def one(frozen, state, batch):
+            state, sums = self.function(frozen, state, batch)
+            return state, means(sums)
+
+        return jax.jit(one, donate_argnums=1)
 
     @functools.cached_property
     def _many(self) -> Any:
@@ -67,8 +77,8 @@ class TrainStep:
             def body(index, carry):
                 state, sums = carry
                 batch = jax.tree.map(lambda x: x[index], batches)
-                state, metrics = self.function(frozen, state, batch)
-                return state, jax.tree.map(jnp.add, sums, metrics)
+                state, added = self.function(frozen, state, batch)
+                return state, jax.tree.map(jnp.add, sums, added)
 
             first = jax.tree.map(lambda x: x[0], batches)
             shapes = jax.eval_shape(self.function, frozen, state, first)[1]
@@ -80,6 +90,11 @@ class TrainStep:
             return jax.lax.fori_loop(0, count, body, (state, zeros))
 
         return jax.jit(many, donate_argnums=1)
+
+
+def means(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Metrics from their (sum, count); not a number where nothing was counted."""
+    return {name: total / count for name, (total, count) in sums.items()}
 
 
 def make_train_step(
@@ -157,10 +172,14 @@ def make_train_step(
                 key=connector_key,
             )
             model_state = {"student": student_state, "connectors": connector_state}
-            return total, ({"loss": total, **terms, **_accuracy(outputs_s, batch)}, model_state)
+            loss = (total, jnp.ones_like(total))
+            return total, ({"loss": loss, **terms, **_accuracy(outputs_s, batch)}, model_state)
 
-        gradients, (metrics, model_state) = jax.grad(total_loss, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        gradients, (sums, model_state) = jax.grad(total_loss, has_aux=True)(state.params)
+        # Some transformations watch the loss, reduce_on_plateau for one.
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            gradients, state.opt_state, state.params, value=sums["loss"][0]
+        )
         new_state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
@@ -168,9 +187,14 @@ def make_train_step(
             opt_state=opt_state,
             key=state.key,
         )
-        return new_state, metrics
+        return new_state, sums
 
-    return TrainStep(step_function, (teacher.params, teacher.state) if teacher else ())
+    def logits(state, batch):
+        inputs = (views.render(batch) if views else batch)["inputs"]
+        params, model_state = state.params["student"], state.model_state["student"]
+        return student.apply(params, model_state, inputs)[0]["logits"]
+
+    return TrainStep(step_function, (teacher.params, teacher.state) if teacher else (), logits)
 
 
 EvalStep = Callable[[PyTree, PyTree, Batch], dict[str, Any]]
@@ -205,7 +229,7 @@ def make_eval_step(network: Network, *, views: Views | None = None) -> EvalStep:
         logits = network.apply(params, state, batch["inputs"], train=False)[0]["logits"]
         results: dict[str, Any] = {"logits": logits}
         if "labels" in batch and jnp.issubdtype(batch["labels"].dtype, jnp.integer):
-            labels, where = batch["labels"], _counted(batch)
+            labels, where = batch["labels"], counted(batch)
             hits = jnp.argmax(logits, -1) == labels
             results["accuracy"] = masked_sum_and_count(hits, where)
             results["cross_entropy"] = masked_sum_and_count(cross_entropy(logits, labels), where)
@@ -222,13 +246,8 @@ def _outputs(answers: Any) -> dict[str, Any] | None:
     return dict(answers) if isinstance(answers, Mapping) else {"logits": answers}
 
 
-def _accuracy(outputs: Mapping[str, jax.Array], batch: Batch) -> Metrics:
+def _accuracy(outputs: Mapping[str, jax.Array], batch: Batch) -> Sums:
     if "labels" not in batch or not jnp.issubdtype(batch["labels"].dtype, jnp.integer):
         return {}
     hits = jnp.argmax(outputs["logits"], axis=-1) == batch["labels"]
-    return {"accuracy": masked_mean(hits, _counted(batch))}
-
-
-def _counted(batch: Batch) -> jax.Array:
-    labelled = batch["labels"] >= 0
-    return labelled & batch["where"] if "where" in batch else labelled
+    return {"accuracy": masked_sum_and_count(hits, counted(batch))}

@@ -181,6 +181,44 @@ def test_a_diverged_loss_stops_the_run_with_its_checkpoint(images, mlp, tmp_path
         assert checkpoints.latest() == 20
 
 
+def test_accuracy_counts_labelled_examples_however_few(images, mlp):
+    """Batches hold one labelled example or none; the logged mean is over examples, not batches."""
+    few = images.with_labels(images.ids[:12])
+    fitted = run(mlp(), few, steps=36, log_every=6)
+    loader, right, labelled = Loader(few, VIEWS, 32), 0.0, 0
+    step, state = start(mlp())
+    for index in range(6):
+        labelled += int((loader[index]["labels"] >= 0).sum())
+        state, metrics = step(state, loader[index])
+        count = int((loader[index]["labels"] >= 0).sum())
+        right += float(metrics["accuracy"]) * count if count else 0.0
+    assert fitted.train[0]["accuracy"] == pytest.approx(right / labelled)
+
+
+def test_a_work_directory_is_not_continued_by_another_run(images, mlp, tmp_path):
+    run(mlp(), images, steps=40, workdir=tmp_path, config={"seed": 0})
+    with pytest.raises(ValueError, match="holds a run of 40 steps, more than the 20 wanted"):
+        run(mlp(), images, steps=20, workdir=tmp_path)
+    with pytest.raises(ValueError, match="seed: 0 there, 1 now"):
+        run(mlp(), images, steps=60, workdir=tmp_path, config={"seed": 1})
+
+
+def test_a_student_with_too_few_classes_is_refused(images, mlp, tmp_path):
+    with pytest.raises(ValueError, match="have 3 classes, the data set random has 5"):
+        run(mlp(num_classes=3), images)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [optax.contrib.prodigy(), optax.chain(ADAM, optax.contrib.reduce_on_plateau())]
+)
+def test_optimizers_that_keep_parameters_or_watch_the_loss(images, mlp, optimizer):
+    student, objective = mlp(), recipes.labels()
+    step = make_train_step(student, objective, optimizer, views=VIEWS)
+    state = TrainState.create(student, objective, optimizer)
+    fitted = fit(step, state, Loader(images, VIEWS, 32), steps=4, log_every=2, progress=None)
+    assert np.isfinite(fitted.train[-1]["loss"])
+
+
 def test_checkpoints_restore_the_whole_state(images, small, tmp_path):
     step, state = start(small())
     for index in range(3):

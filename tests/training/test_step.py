@@ -104,7 +104,7 @@ def test_the_teacher_is_outside_of_the_gradient_and_in_evaluation_mode(images, s
 
     def total(frozen):
         fresh = TrainState.create(student, objective, SGD)
-        return step.function(frozen, fresh, batch)[1]["loss"]
+        return step.function(frozen, fresh, batch)[1]["loss"][0]
 
     gradients = jax.grad(total, allow_int=True)(step.frozen)
     assert all(not np.any(np.asarray(g)) for g in jax.tree.leaves(gradients[0]))
@@ -143,7 +143,8 @@ def test_many_steps_in_one_call_are_the_same_steps(images, mlp):
     looped, sums = step.many(TrainState.create(student, objective, SGD), stacked, 5)
     chex.assert_trees_all_close(looped.params, state.params, atol=1e-6)
     assert int(looped.step) == 5
-    np.testing.assert_allclose(sums["loss"], summed, rtol=1e-5)
+    np.testing.assert_allclose(sums["loss"][0], summed, rtol=1e-5)
+    assert float(sums["loss"][1]) == 5 and float(sums["accuracy"][1]) == 5 * 32
 
 
 def test_a_teacher_from_two_sides_or_none_is_refused(tmp_path, images, small, mlp):

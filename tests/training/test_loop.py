@@ -181,6 +181,19 @@ def test_a_diverged_loss_stops_the_run_with_its_checkpoint(images, mlp, tmp_path
         assert checkpoints.latest() == 20
 
 
+def test_parameters_that_are_not_finite_are_not_saved(images, mlp, tmp_path):
+    """The twentieth update is poison; the losses up to it are fine."""
+    student, objective = mlp(), recipes.labels()
+    optimizer = optax.sgd(lambda step: jax.numpy.where(step < 19, 0.01, jax.numpy.nan))
+    step = make_train_step(student, objective, optimizer, views=VIEWS)
+    state = TrainState.create(student, objective, optimizer)
+    options = {"log_every": 10, "checkpoint_every": 10, "workdir": tmp_path, "progress": None}
+    with pytest.raises(FloatingPointError, match="parameter is not finite after step 20"):
+        fit(step, state, Loader(images, VIEWS, 32), steps=40, tensorboard=False, **options)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest() == 10
+
+
 def test_accuracy_counts_labelled_examples_however_few(images, mlp):
     """Batches hold one labelled example or none; the logged mean is over examples, not batches."""
     few = images.with_labels(images.ids[:12])

@@ -94,9 +94,9 @@ def fit(
       FloatingPointError: the loss is not finite at a log step, or a parameter at a checkpoint;
         names the step. The newest checkpoint is left as it was.
     """
-    _check_intervals(steps, log_every, eval_every, checkpoint_every)
     if steps_per_call is None:
-        steps_per_call = 1 if jax.default_backend() == "cpu" else min(log_every, 32)
+        steps_per_call = 1 if jax.default_backend() == "cpu" else min(max(log_every, 1), 32)
+    _check_intervals(steps, log_every, eval_every, checkpoint_every, steps_per_call)
     with contextlib.ExitStack() as stack:
         checkpoints = logs = None
         if workdir is not None:
@@ -193,13 +193,18 @@ def _finite(params: Any) -> jax.Array:
 
 
 def _check_intervals(
-    steps: int, log_every: int, eval_every: int | None, checkpoint_every: int | None
+    steps: int,
+    log_every: int,
+    eval_every: int | None,
+    checkpoint_every: int | None,
+    steps_per_call: int,
 ) -> None:
     for name, value in {
         "steps": steps,
         "log_every": log_every,
         "eval_every": eval_every,
         "checkpoint_every": checkpoint_every,
+        "steps_per_call": steps_per_call,
     }.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")

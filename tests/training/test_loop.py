@@ -257,6 +257,7 @@ def test_checkpoints_restore_the_whole_state(images, small, tmp_path):
         ({"checkpoint_every": 50}, "checkpoint_every=50 must be .* 40 is one"),
         ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"log_every": 0}, "log_every must be at least 1, not 0"),
+        ({"steps_per_call": 0}, "steps_per_call must be at least 1, not 0"),
     ],
 )
 def test_bad_intervals_are_refused_before_anything_runs(images, mlp, tmp_path, options, message):

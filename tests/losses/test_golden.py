@@ -1,7 +1,7 @@
 """Values and gradients of the authors' published code, computed once and stored beside the tests.
 
-`CALLS` maps a method of the index to the call that should give the same number. It is the only
-place to extend when a method is added; a method of the index that it lacks fails.
+`golden_calls.CALLS` maps a method of the index to the call that should give the same number; a
+method of the index that it lacks fails. `JAXKD_GOLDEN_DIR` names another set of the same layout.
 """
 
 import json
@@ -12,164 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxkd import losses
+from golden_calls import CALLS, Differs
 
 DIRECTORY = pathlib.Path(
     os.environ.get("JAXKD_GOLDEN_DIR", pathlib.Path(__file__).parents[1] / "golden")
 )
 METHODS = json.loads((DIRECTORY / "index.json").read_text())["methods"]
 RELATIVE_TOLERANCE = 1e-8
-
-
-def _classification(loss):
-    """A loss on logits `[batch, classes]`, averaged over the batch."""
-
-    def call(inputs, outputs, temperature):
-        return losses.masked_mean(
-            loss(inputs["logits_s"], inputs["logits_t"], temperature=temperature)
-        )
-
-    return call
-
-
-def _kd_and_label(inputs, outputs, temperature, alpha, beta):
-    label = losses.cross_entropy(inputs["logits_s"], inputs["label"])
-    distil = losses.kd(inputs["logits_s"], inputs["logits_t"], temperature=temperature)
-    return alpha * losses.masked_mean(label) + beta * losses.masked_mean(distil)
-
-
-def _tokens(inputs, loss, **arguments):
-    """Sum and number of a loss over the tokens that have a label."""
-    mask = inputs["labels"] != -100
-    values = loss(inputs["student_logits"], inputs["teacher_logits"], where=mask, **arguments)
-    return losses.masked_sum_and_count(values, mask)
-
-
-def _token_mean(loss, *, entropy=0.0):
-    """The mean over tokens; DistiLLM adds `entropy` times the teacher's entropy."""
-
-    def call(inputs, outputs, **hyperparameters):
-        if "lam" in hyperparameters:
-            hyperparameters["skew"] = hyperparameters.pop("lam")
-        total, count = _tokens(inputs, loss, **hyperparameters)
-        return total / count + entropy * outputs.get("out_teacher_entropy", 0.0)
-
-    return call
-
-
-def _token_sum(loss):
-    def call(inputs, outputs, kd_temperature, **hyperparameters):
-        if "skew_lambda" in hyperparameters:
-            hyperparameters["skew"] = hyperparameters.pop("skew_lambda")
-        return _tokens(inputs, loss, temperature=kd_temperature, **hyperparameters)[0]
-
-    return call
-
-
-def _symmetric_kl(inputs, outputs, lam):
-    """`(1 - lam)` of the forward KL, as a cross entropy, and `lam` of the reverse."""
-    forward, count = _tokens(inputs, losses.kl_divergence)
-    reverse, _ = _tokens(inputs, losses.reverse_kl_divergence)
-    total = (1 - lam) * forward + lam * reverse
-    if lam == 0.5:
-        total, _ = _tokens(inputs, losses.symmetric_kl_divergence)
-    return total / count + (1 - lam) * outputs["out_teacher_entropy"]
-
-
-def _js_distance(inputs, outputs, lam):
-    total, count = _tokens(inputs, losses.js_divergence, beta=1 - lam)
-    return total / count
-
-
-def _generalized_jsd(
-    inputs, outputs, beta, temperature, reduction, num_items_in_batch, labels_used
-):
-    if not labels_used:
-        inputs = inputs | {"labels": jnp.zeros_like(inputs["labels"])}
-    total, count = _tokens(inputs, losses.js_divergence, beta=beta, temperature=temperature)
-    if num_items_in_batch is not None:
-        return total / num_items_in_batch
-    if reduction == "mean":
-        return total / (count * inputs["student_logits"].shape[-1])
-    return total / (count if labels_used else len(inputs["labels"]))
-
-
-def _sparse_teacher(inputs, temperature, tail):
-    """A teacher from the stored top-k log-probabilities and a log-mass at one temperature."""
-    return losses.SparseLogits(
-        indices=inputs["teacher_topk_ids"],
-        logits=inputs["teacher_topk_logprobs"],
-        tail=tail[..., None],
-        temperatures=(temperature,),
-        num_classes=inputs["student_logits"].shape[-1],
-    )
-
-
-def _log_rest(inputs):
-    return jnp.log1p(-jnp.sum(jnp.exp(inputs["teacher_topk_logprobs"]), axis=-1))
-
-
-def _distillkit(loss):
-    """DistillKit tempers the mass left over as if it were one class, or ignores it ("zero")."""
-
-    def call(inputs, outputs, temperature, missing, k, eps):
-        tail = _log_rest(inputs) / temperature
-        if missing == "zero":
-            tail = jnp.full_like(tail, -jnp.inf)
-        teacher = _sparse_teacher(inputs, temperature, tail)
-        total, count = _tokens(inputs | {"teacher_logits": teacher}, loss, temperature=temperature)
-        return temperature**2 * total / count
-
-    return call
-
-
-def _tail_bucket(inputs, outputs, add_tail, k):
-    if add_tail:
-        teacher = _sparse_teacher(inputs, 1.0, _log_rest(inputs))
-        inputs = inputs | {"teacher_logits": teacher}
-    else:
-        kept = jnp.take_along_axis(inputs["student_logits"], inputs["teacher_topk_ids"], axis=-1)
-        inputs = inputs | {
-            "student_logits": kept,
-            "teacher_logits": inputs["teacher_topk_logprobs"],
-        }
-    total, count = _tokens(inputs, losses.kl_divergence)
-    return total / count
-
-
-def _ghost_token(inputs, outputs, add_ghost_token, k, eps):
-    teacher = _sparse_teacher(inputs, 1.0, _log_rest(inputs))
-    values = losses.kl_divergence(inputs["student_logits"], teacher)
-    return losses.masked_sum_and_count(values.T, inputs["loss_mask"] > 0)[0]
-
-
-def _hint(inputs, outputs):
-    student, teacher = (jnp.moveaxis(inputs[name], 1, -1) for name in ("feat_s", "feat_t"))
-    return losses.masked_mean(losses.feature_mse(student, teacher))
-
-
-CALLS = {
-    "kd": _classification(losses.kd),
-    "kd__torchdistill": _kd_and_label,
-    "fitnet_mse": _hint,
-    "forward_kl": _token_mean(losses.kl_divergence, entropy=1.0),
-    "forward_kl__dskd": _token_sum(losses.kl_divergence),
-    "reverse_kl": _token_mean(losses.reverse_kl_divergence),
-    "reverse_kl__dskd": _token_sum(losses.reverse_kl_divergence),
-    "symmetric_kl": _symmetric_kl,
-    "generalized_jsd": _generalized_jsd,
-    "js_distance": _js_distance,
-    "skew_forward_kl": _token_mean(losses.skew_kl_divergence, entropy=1.0),
-    "skew_forward_kl__dskd": _token_sum(losses.skew_kl_divergence),
-    "skew_reverse_kl": _token_mean(losses.skew_reverse_kl_divergence),
-    "skew_reverse_kl__dskd": _token_sum(losses.skew_reverse_kl_divergence),
-    "tvd": _token_mean(losses.total_variation),
-    "sparse_kl": _distillkit(losses.kl_divergence),
-    "sparse_tvd": _distillkit(losses.total_variation),
-    "sparse_kl_tail": _tail_bucket,
-    "sparse_kl_ghost": _ghost_token,
-}
 
 
 def _cases(method):
@@ -187,11 +36,15 @@ def _cases(method):
 
 
 def _evaluate(call, arrays, hyperparameters):
-    """The value, and its gradient to each input that the reference has one for."""
+    """The value, other outputs, and the gradient to each input that the reference has one for."""
     moving = {name: array for name, array in arrays.items() if f"grad_{name}" in arrays}
-    return jax.value_and_grad(
-        lambda moving: call(arrays | moving, outputs=arrays, **hyperparameters)
-    )(moving)
+
+    def value_and_others(moving):
+        result = call(arrays | moving, outputs=arrays, **hyperparameters)
+        return result if isinstance(result, tuple) else (result, {})
+
+    (value, others), gradients = jax.value_and_grad(value_and_others, has_aux=True)(moving)
+    return value, others, gradients
 
 
 def _close(got, expected, what):
@@ -204,20 +57,40 @@ def _close(got, expected, what):
 def test_equals_the_reference(method):
     assert method["method"] in CALLS, f"no call is mapped to {method['method']}"
     call, cases = CALLS[method["method"]], _cases(method)
+    correct = None
+    if isinstance(call, Differs):
+        call, correct = call.reference, call.correct
     hyperparameters = [case["hyperparameters"] for case in method["cases"]]
 
     @jax.jit
     def evaluate(cases):
-        return [_evaluate(call, *case) for case in zip(cases, hyperparameters, strict=True)]
+        results = [_evaluate(call, *case) for case in zip(cases, hyperparameters, strict=True)]
+        if correct is None:
+            return results, None
+        return results, [
+            correct(arrays, outputs=arrays, **settings)
+            for arrays, settings in zip(cases, hyperparameters, strict=True)
+        ]
 
     with jax.enable_x64(True):
-        results = evaluate(cases)
-        for case, arrays, (value, gradients) in zip(method["cases"], cases, results, strict=True):
+        results, corrected = evaluate(cases)
+        for case, arrays, result in zip(method["cases"], cases, results, strict=True):
+            value, others, gradients = result
             assert value.dtype == jnp.float64
             _close(value, arrays["value"], f"value, case {case['kind']}")
             assert bool(gradients) == method["has_gradients"]
+            assert len(gradients) == sum(name.startswith("grad_") for name in arrays) - sum(
+                name.startswith("grad_out_") for name in arrays
+            )
             for name, gradient in gradients.items():
                 _close(gradient, arrays[f"grad_{name}"], f"grad_{name}, case {case['kind']}")
+            for name, other in others.items():
+                _close(other, arrays[name], f"{name}, case {case['kind']}")
+
+        if corrected is not None:
+            references = [float(arrays["value"]) for arrays in cases]
+            difference = np.abs(np.array(corrected) - references) / np.abs(references)
+            assert np.max(difference) > 1e-3, "the reference is said to be wrong and is not"
 
 
 def test_every_file_is_in_the_index():

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_weight, concrete_value
-from jaxkd.losses._divergences import kl_divergence, kl_to_mixture, reverse_kl_divergence
 from jaxkd.losses._numerics import paired_log_probs
 from jaxkd.losses._sparse import SparseLogits
+from jaxkd.losses.divergences._kl import kl_divergence, kl_to_mixture, reverse_kl_divergence
 
 
 def js_divergence(

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._divergences import kl_divergence
 from jaxkd.losses._numerics import dense, paired_logits
 from jaxkd.losses._sparse import SparseLogits
+from jaxkd.losses.divergences._kl import kl_divergence
 
 
 def kd(

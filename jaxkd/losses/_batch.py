@@ -1,0 +1,127 @@
+"""What losses on features and on relations do first: check, upcast, mask and detach the teacher."""
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import as_mask, compute_dtype
+from jaxkd.losses._numerics import Paired, dense
+
+_NOT_LOGITS = "it stands for a distribution over classes, not for features"
+
+
+def paired_features(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    where: ArrayLike | None,
+    teacher_gradient: bool,
+    *,
+    same_shape: bool = True,
+    rank: int | None = None,
+) -> Paired:
+    """Features `[batch, ...]` in one dtype, float32 at least; rows that take no part are 0.
+
+    Args:
+      student: `[batch, ...]`.
+      teacher: `[batch, ...]`.
+      where: boolean `[batch]`, or None.
+      teacher_gradient: whether the gradient flows to the teacher.
+      same_shape: whether the shapes must be equal; if not, only the batch sizes are compared.
+      rank: what both ranks must be, None for 2 and more.
+
+    Raises:
+      TypeError: `SparseLogits`.
+      ValueError: shapes or a mask that do not fit.
+    """
+    student = dense("student", student, _NOT_LOGITS)
+    teacher = dense("teacher", teacher, _NOT_LOGITS)
+    if same_shape and student.shape != teacher.shape:
+        raise ValueError(
+            f"student features have shape {student.shape}, teacher features {teacher.shape}: put a "
+            "connector on the student that maps its features to the teacher's shape"
+        )
+    if student.shape[:1] != teacher.shape[:1]:
+        raise ValueError(
+            f"student features of shape {student.shape} and teacher features of shape "
+            f"{teacher.shape} have different batch sizes"
+        )
+    if rank is None:
+        if min(student.ndim, teacher.ndim) < 2:
+            raise ValueError(
+                f"features are [batch, ...] with a feature axis, got {student.shape} and "
+                f"{teacher.shape}"
+            )
+    elif (student.ndim, teacher.ndim) != (rank, rank):
+        expected = {2: "[batch, width]", 4: "[batch, height, width, channels]"}.get(rank, rank)
+        raise ValueError(
+            f"features must be {expected}, got student {student.shape} and teacher {teacher.shape}"
+        )
+    dtype = compute_dtype(student, teacher)
+    student, teacher = student.astype(dtype), teacher.astype(dtype)
+    if not teacher_gradient:
+        teacher = jax.lax.stop_gradient(teacher)
+    if where is None:
+        return Paired(student, teacher)
+    rows = batch_mask(where, student.shape)
+    return Paired(mask_rows(student, rows), mask_rows(teacher, rows), rows)
+
+
+def batch_mask(where: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
+    """The mask `[batch]` for features of `shape`, or a ValueError."""
+    if jnp.ndim(where) != 1:
+        raise ValueError(
+            f"where must be a mask of examples [batch], got shape {jnp.shape(where)} for features "
+            f"of shape {shape}"
+        )
+    return jnp.broadcast_to(as_mask(where, shape[:1], "the batch"), shape[:1])
+
+
+def mask_rows(values: jax.Array, rows: jax.Array | None) -> jax.Array:
+    """Values `[batch, ...]`, 0 in the rows that take no part, whatever stood there."""
+    if rows is None:
+        return values
+    return jnp.where(rows.reshape(rows.shape + (1,) * (values.ndim - 1)), values, 0)
+
+
+def gathered(values: jax.Array) -> jax.Array:
+    """The same array on every device of an Explicit mesh; unchanged elsewhere.
+
+    A relation is one of the whole batch. Automatic meshes gather by themselves what a product of
+    all pairs needs; explicit ones want it written down.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not mesh.explicit_axes:
+        return values
+    return jax.sharding.reshard(values, PartitionSpec())
+
+
+def flat(features: jax.Array) -> jax.Array:
+    """Features `[batch, ...]` as vectors `[batch, width]`."""
+    return features.reshape(features.shape[0], -1)
+
+
+def unit(values: jax.Array, axis: int | tuple[int, ...] = -1) -> tuple[jax.Array, jax.Array]:
+    """Values divided by their L2 norm along `axis`; zeros stay, without gradient.
+
+    Returns:
+      The unit vectors, and which of them are not zero, with `axis` removed.
+    """
+    # The direction does not depend on the scale; the squares, which may over- or underflow, do.
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(values), axis=axis, keepdims=True))
+    nonzero = scale > 0
+    values = jnp.where(nonzero, values, 0) / jnp.where(nonzero, scale, 1)
+    squares = jnp.sum(jnp.square(values), axis=axis, keepdims=True)
+    return values / jnp.sqrt(jnp.where(nonzero, squares, 1)), jnp.squeeze(nonzero, axis)
+
+
+def safe_sqrt(squares: jax.Array) -> jax.Array:
+    """Square root with gradient 0 at 0."""
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
+
+
+def huber(difference: jax.Array) -> jax.Array:
+    """Smooth L1 with its corner at 1, elementwise."""
+    size = jnp.abs(difference)
+    return jnp.where(size < 1, 0.5 * jnp.square(difference), size - 0.5)

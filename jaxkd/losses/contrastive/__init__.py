@@ -1,0 +1,1 @@
+"""Losses that tell an example's own pair of embeddings from other pairs."""

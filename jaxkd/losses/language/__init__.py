@@ -1,0 +1,1 @@
+"""Losses on tokens `[batch, tokens, vocabulary]` that the other rooms do not have."""

@@ -1,0 +1,1 @@
+"""Losses that compare how the examples of a batch relate to each other."""

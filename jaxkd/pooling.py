@@ -1,0 +1,99 @@
+"""Resizing of feature maps, with the bins and the rounding that the references use."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Averages maps over bins so that any size becomes any size.
+
+    Bin i of n along an axis of length L covers `floor(i L / n)` to `ceil((i + 1) L / n)`, both
+    counted from 0 and the last left out: bins overlap where n does not divide L (7 to 4: 0-1, 1-3,
+    3-5, 5-6), and repeat where n exceeds L.
+
+    Args:
+      maps: `[batch, height, width, channels]`.
+      size: `(height, width)` of the result.
+
+    Returns:
+      `[batch, *size, channels]`.
+
+    Raises:
+      ValueError: maps of another rank, a size that is not positive.
+
+    Example:
+      >>> maps = jnp.arange(4.0).reshape(1, 2, 2, 1)
+      >>> adaptive_average_pool(maps, (1, 1))
+      Array([[[[1.5]]]], dtype=float32)
+    """
+    _check(maps, size)
+    height, width = maps.shape[1:3]
+    if (height, width) == tuple(size):
+        return maps
+    if height % size[0] == 0 and width % size[1] == 0:
+        bins = (maps.shape[0], size[0], height // size[0], size[1], width // size[1], -1)
+        return jnp.mean(maps.reshape(bins), axis=(2, 4))
+    rows, columns = (_bins(*pair, maps.dtype) for pair in ((height, size[0]), (width, size[1])))
+    return jnp.einsum("ih,bhwc,jw->bijc", rows, maps, columns)
+
+
+def resize_nearest(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Nearest neighbour by the floor rule: place i takes source `floor(i * source / target)`.
+
+    `jax.image.resize` rounds from the centres of the places instead, which differs when shrinking
+    and for ratios that are not whole.
+
+    Args:
+      maps: `[batch, height, width, channels]`.
+      size: `(height, width)` of the result.
+
+    Returns:
+      `[batch, *size, channels]`.
+
+    Raises:
+      ValueError: maps of another rank, a size that is not positive.
+
+    Example:
+      >>> resize_nearest(jnp.arange(2.0).reshape(1, 1, 2, 1), (1, 4)).ravel()
+      Array([0., 0., 1., 1.], dtype=float32)
+    """
+    _check(maps, size)
+    rows, columns = (
+        np.arange(target) * source // target
+        for source, target in zip(maps.shape[1:3], size, strict=True)
+    )
+    return maps[:, rows][:, :, columns]
+
+
+def to_common_size(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Pools the larger of two maps to the size of the smaller, along height and width each.
+
+    Args:
+      student: `[batch, height, width, channels]`.
+      teacher: likewise, of any size and number of channels.
+
+    Returns:
+      Both maps, of one height and width.
+    """
+    _check(student, (1, 1))
+    _check(teacher, (1, 1))
+    size = (min(student.shape[1], teacher.shape[1]), min(student.shape[2], teacher.shape[2]))
+    return adaptive_average_pool(student, size), adaptive_average_pool(teacher, size)
+
+
+def _bins(source: int, target: int, dtype: jnp.dtype) -> np.ndarray:
+    weights = np.zeros((target, source), dtype)
+    for index in range(target):
+        start, stop = index * source // target, math.ceil((index + 1) * source / target)
+        weights[index, start:stop] = 1 / (stop - start)
+    return weights
+
+
+def _check(maps: jax.Array, size: tuple[int, int]) -> None:
+    if maps.ndim != 4:
+        raise ValueError(f"maps are [batch, height, width, channels], not {maps.shape}")
+    if min(size) < 1:
+        raise ValueError(f"size must be positive, not {size}")

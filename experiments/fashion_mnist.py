@@ -11,6 +11,9 @@ Commands:
   # Another student, another teacher, augmented views:
   python -m experiments.fashion_mnist --config.data_dir=data --config.student.name=cnn \
       --config.teacher.name=resnet20 --config.views.crop=2 --config.views.num_views=10 --workdir=…
+  # Any method by its name, against labels alone, teacher online:
+  python -m experiments.fashion_mnist --config.data_dir=data --config.method=reviewkd \
+      --config.teacher.name=resnet20 --config.student.name=convnet --workdir=runs/reviewkd
 
 Expected (5 seeds, 2 cores): with 1,000 labels the student gains several points from the unlabelled
 pool; with all labels and a short schedule the teacher adds next to nothing. The README has the
@@ -18,13 +21,14 @@ numbers. Killed and started again with the same command, it goes on where it was
 """
 
 import dataclasses
+import pathlib
 
 from flax import nnx
 
 import jaxkd
-from experiments import comparison, findings, launch
-from jaxkd.data import fashion_mnist
-from jaxkd.models import CNN, MLP, ResNet
+from experiments import comparison, findings, launch, methods
+from jaxkd.data import Dataset, fashion_mnist
+from jaxkd.models import CNN, MLP, ConvNet, ResNet
 
 
 @dataclasses.dataclass
@@ -32,8 +36,9 @@ class StudentConfig:
     """The student.
 
     Attributes:
-      name: `mlp`, one hidden layer; or `cnn`, two convolutions.
-      width: of the hidden layer; of each convolution for `cnn`.
+      name: `mlp`, one hidden layer; `cnn`, two convolutions and a hidden layer; or `convnet`, three
+        convolutions and a global average, which every method can teach.
+      width: of the hidden layer; of each convolution for `cnn`; of the last one for `convnet`.
     """
 
     name: str = "mlp"
@@ -59,6 +64,10 @@ class Config(comparison.ComparisonConfig):
 
     Attributes:
       data_dir: of tensorflow-datasets, empty for its own default.
+      method: a recipe by name (`kd`, `dkd`, `reviewkd`, `crd`, …, see `jaxkd.recipes`) to compare
+        with labels alone under the protocol below, several separated by commas; empty for the whole
+        comparison of regimes.
+      protocol: of the methods.
       student: the student.
       teacher: the teacher.
     """
@@ -66,6 +75,8 @@ class Config(comparison.ComparisonConfig):
     temperature: float = 2.0
     learning_rate: float = 3e-3
     data_dir: str = ""
+    method: str = ""
+    protocol: methods.ProtocolConfig = dataclasses.field(default_factory=methods.ProtocolConfig)
     student: StudentConfig = dataclasses.field(default_factory=StudentConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
 
@@ -92,7 +103,10 @@ def make_student(config: StudentConfig, seed: int) -> jaxkd.Network:
     if config.name == "cnn":
         width = config.width
         return jaxkd.from_nnx(CNN((28, 28, 1), (width, width), 4 * width, 10, rngs=rngs))
-    raise ValueError(f"student.name must be mlp or cnn, not {config.name!r}")
+    if config.name == "convnet":
+        widths = (config.width // 4, config.width // 2, config.width)
+        return jaxkd.from_nnx(ConvNet(1, 10, widths=widths, rngs=rngs))
+    raise ValueError(f"student.name must be mlp, cnn or convnet, not {config.name!r}")
 
 
 def main() -> None:
@@ -101,11 +115,20 @@ def main() -> None:
     # Unknown names end here, before data are read or a directory is made.
     make_teacher(config.teacher, 0)
     make_student(config.student, 0)
+    chosen = [name for name in config.method.split(",") if name]
+    for name in chosen:
+        methods.check(name)
+    train, test = (
+        fashion_mnist.load(split, data_dir=config.data_dir or None) for split in ("train", "test")
+    )
+    if chosen:
+        _methods(config, workdir, chosen, train, test)
+        return
     compared = comparison.run(
         config,
         workdir,
-        fashion_mnist.load("train", data_dir=config.data_dir or None),
-        fashion_mnist.load("test", data_dir=config.data_dir or None),
+        train,
+        test,
         lambda seed: make_teacher(config.teacher, seed),
         lambda seed: make_student(config.student, seed),
         # Loops of convolutions are slow on CPU; a perceptron gains from them.
@@ -118,6 +141,32 @@ def main() -> None:
     report = findings.write(compared, workdir, title)
     report.print()
     print(f"\nThe report: {workdir / 'report.html'}")
+
+
+def _methods(
+    config: Config,
+    workdir: pathlib.Path,
+    chosen: list[str],
+    train: Dataset,
+    test: Dataset,
+) -> None:
+    """Compares methods with labels alone."""
+    compared = methods.run(
+        chosen,
+        config.protocol,
+        workdir,
+        train,
+        test,
+        lambda seed: make_teacher(config.teacher, seed),
+        lambda seed: make_student(config.student, seed),
+        seeds=config.seeds,
+        teacher_epochs=config.teacher_epochs,
+        # More methods may join those that a directory already has.
+        identity={k: v for k, v in dataclasses.asdict(config).items() if k != "method"},
+    )
+    table = compared.table(f"{config.teacher.name} teaches {config.student.name} by name")
+    table.print()
+    table.write_csv(workdir / "methods.csv")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ class Arm:
       steps: updates.
       teacher: asked online if given.
       cache: where the teacher's answers come from if given.
+      objective_of: from a seed to the objective with connectors of that seed; None if the objective
+        has nothing to draw.
+      extend: what the method adds to a fresh student, given the seed too.
+      optimizer: None for the study's own.
+      split_gradients: see `jaxkd.make_train_step`.
     """
 
     name: str
@@ -73,6 +78,10 @@ class Arm:
     steps: int
     teacher: Network | None = None
     cache: Cache | None = None
+    objective_of: Callable[[int], Objective] | None = None
+    extend: Callable[[Network, int], Network] | None = None
+    optimizer: optax.GradientTransformation | None = None
+    split_gradients: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,23 +145,36 @@ def test_logits(study: Study, network: Network) -> np.ndarray:
 
 def run_arm(study: Study, arm: Arm, regime: str) -> Result:
     """Trains one student for each seed; runs that were finished before are read, not repeated."""
-    adam = optimizer(study.learning_rate, arm.steps)
-    student = study.make_student(study.seeds[0])
+    adam = arm.optimizer or optimizer(study.learning_rate, arm.steps)
+
+    def make_student(seed: int) -> Network:
+        fresh = study.make_student(seed)
+        return arm.extend(fresh, seed) if arm.extend else fresh
+
+    student, eval_step = make_student(study.seeds[0]), study.eval_step
+    if arm.extend:
+        eval_step = make_eval_step(student, views=study.test_views)
     step = jaxkd.make_train_step(
-        student, arm.objective, adam, teacher=arm.teacher, views=study.views
+        student,
+        arm.objective,
+        adam,
+        teacher=arm.teacher,
+        views=study.views,
+        split_gradients=arm.split_gradients,
     )
     runs = []
     for seed in study.seeds:
         directory = study.workdir / _slug(regime) / _slug(arm.name) / f"seed{seed}"
         file = directory / "result.npz"
         if not file.exists():
-            fresh = study.make_student(seed)
+            fresh = make_student(seed)
+            objective = arm.objective_of(seed) if arm.objective_of else arm.objective
             log_every = max(1, arm.steps // 20)
             resumed = (directory / "checkpoints").exists()
             started = time.perf_counter()
             fitted = fit(
                 step,
-                TrainState.create(fresh, arm.objective, adam, seed=seed),
+                TrainState.create(fresh, objective, adam, seed=seed),
                 Loader(
                     arm.train,
                     study.views,
@@ -164,7 +186,7 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
                 steps=arm.steps,
                 log_every=log_every,
                 eval_every=log_every * 2,
-                evaluate=_scorer(study, study.eval_step),
+                evaluate=_scorer(study, eval_step),
                 checkpoint_every=log_every * 10,
                 workdir=directory,
                 # An online teacher may have convolutions, for which loops are slow on CPU.
@@ -173,7 +195,7 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
             )
             seconds = float("nan") if resumed else time.perf_counter() - started
             logits = predict(
-                study.eval_step, fitted.state.network(fresh), eval_batches(study.test, _TEST_BATCH)
+                eval_step, fitted.state.network(fresh), eval_batches(study.test, _TEST_BATCH)
             )
             _save(
                 file,

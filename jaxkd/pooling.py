@@ -34,8 +34,10 @@ def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
     if (height, width) == tuple(size):
         return maps
     if height % size[0] == 0 and width % size[1] == 0:
-        bins = (maps.shape[0], size[0], height // size[0], size[1], width // size[1], -1)
-        return jnp.mean(maps.reshape(bins), axis=(2, 4))
+        # One axis at a time: explicit meshes refuse a reshape that splits two at once.
+        bins = maps.reshape(maps.shape[0], size[0], height // size[0], *maps.shape[2:])
+        bins = bins.reshape(*bins.shape[:3], size[1], width // size[1], maps.shape[3])
+        return jnp.mean(bins, axis=(2, 4))
     rows, columns = (_bins(*pair, maps.dtype) for pair in ((height, size[0]), (width, size[1])))
     return jnp.einsum("ih,bhwc,jw->bijc", rows, maps, columns)
 
@@ -82,6 +84,39 @@ def to_common_size(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, j
     _check(teacher, (1, 1))
     size = (min(student.shape[1], teacher.shape[1]), min(student.shape[2], teacher.shape[2]))
     return adaptive_average_pool(student, size), adaptive_average_pool(teacher, size)
+
+
+def pyramid(maps: jax.Array, levels: tuple[int, ...] = (1, 2, 4), *, base: int = 4) -> jax.Array:
+    """Averages of maps over the regions of several grids, as scale-decoupled distillation has them.
+
+    The maps are averaged to `base` by `base` first and every grid is pooled from those, as in the
+    authors' code: pooled from the maps themselves the coarse grids would differ where `base` does
+    not divide the height and width.
+
+    Args:
+      maps: `[batch, height, width, channels]`.
+      levels: regions along each side of each grid, in the order of the result.
+      base: regions along each side of the grid that all others are pooled from.
+
+    Returns:
+      `[batch, regions, channels]`: the sum of the squares of the levels is the number of regions,
+      which are in reading order within a grid.
+
+    Raises:
+      ValueError: maps of another rank, no level, a level or base that is not positive.
+
+    Example:
+      >>> pyramid(jnp.arange(16.0).reshape(1, 4, 4, 1), (1, 2)).ravel()
+      Array([ 7.5,  2.5,  4.5, 10.5, 12.5], dtype=float32)
+
+    References:
+      He et al., Spatial Pyramid Pooling, 2014; Luo et al., Scale Decoupled Distillation, CVPR 2024.
+    """
+    if not levels:
+        raise ValueError("levels must name at least one grid, got none")
+    pooled = adaptive_average_pool(maps, (base, base))
+    grids = [adaptive_average_pool(pooled, (level, level)) for level in levels]
+    return jnp.concatenate([g.reshape(g.shape[0], -1, g.shape[-1]) for g in grids], axis=1)
 
 
 def _bins(source: int, target: int, dtype: jnp.dtype) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""What several tests use: a tiny data set and small networks."""
+"""What several tests use: eight devices, a tiny data set and small networks."""
+
+import os
 
 import numpy as np
 import pytest
@@ -6,6 +8,11 @@ from flax import nnx
 
 import jaxkd
 from jaxkd.data import Dataset
+
+# Read when JAX looks for devices, which importing it does not.
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8"
 
 
 def random_images() -> Dataset:

@@ -1,6 +1,7 @@
 """Projections of the feature axis."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 
@@ -28,7 +29,7 @@ class Linear(nnx.Module):
     def __init__(
         self, in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs
     ):
-        _check(in_features, out_features)
+        check_widths(in_features, out_features)
         self.linear = nnx.Linear(in_features, out_features, use_bias=use_bias, rngs=rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
@@ -44,7 +45,9 @@ class Conv1x1(nnx.Module):
     Args:
       in_features: channels of the student's map.
       out_features: channels of the teacher's.
-      norm: whether batch normalisation and ReLU follow.
+      norm: whether batch normalisation follows; the convolution then has no bias.
+      relu: whether ReLU follows the normalisation. False where the teacher's map has negative
+        values, and for inter-channel correlations (ICKD).
       rngs: for the initial weights.
 
     Raises:
@@ -57,13 +60,24 @@ class Conv1x1(nnx.Module):
 
     Reference:
       Romero et al., FitNets: Hints for Thin Deep Nets, 2015; Tian, Krishnan, Isola, Contrastive
-      Representation Distillation, 2020 (the form with norm, in their code).
+      Representation Distillation, 2020 (the form with norm, in their code); Liu et al., Exploring
+      Inter-Channel Correlation for Diversity-preserved Knowledge Distillation, ICCV 2021 (the form
+      with norm and without ReLU).
     """
 
-    def __init__(self, in_features: int, out_features: int, *, norm: bool = False, rngs: nnx.Rngs):
-        _check(in_features, out_features)
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        norm: bool = False,
+        relu: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        check_widths(in_features, out_features)
         self.conv = nnx.Conv(in_features, out_features, (1, 1), use_bias=not norm, rngs=rngs)
-        self.norm = nnx.BatchNorm(out_features, rngs=rngs) if norm else None
+        self.norm = nnx.BatchNorm(out_features, momentum=0.9, rngs=rngs) if norm else None
+        self.relu = relu
 
     def __call__(self, features: jax.Array) -> jax.Array:
         """Maps feature maps `[batch, height, width, in_features]`."""
@@ -73,9 +87,82 @@ class Conv1x1(nnx.Module):
                 "Linear takes vectors and tokens"
             )
         features = self.conv(features)
-        return nnx.relu(self.norm(features)) if self.norm is not None else features
+        if self.norm is None:
+            return features
+        features = self.norm(features)
+        return nnx.relu(features) if self.relu else features
 
 
-def _check(in_features: int, out_features: int) -> None:
-    if in_features < 1 or out_features < 1:
-        raise ValueError(f"widths must be positive, not {in_features} and {out_features}")
+class MLP(nnx.Module):
+    """Two affine maps of the last axis with ReLU between.
+
+    Args:
+      in_features: width of the student's feature.
+      hidden: width between the two.
+      out_features: width of the teacher's.
+      rngs: for the initial weights.
+
+    Example:
+      >>> MLP(8, 32, 16, rngs=nnx.Rngs(0))(jnp.ones((2, 5, 8))).shape
+      (2, 5, 16)
+
+    Reference:
+      Chen et al., Improved Feature Distillation via Projector Ensemble, 2022, compares such
+      projectors with affine ones.
+    """
+
+    def __init__(self, in_features: int, hidden: int, out_features: int, *, rngs: nnx.Rngs):
+        check_widths(in_features, hidden, out_features)
+        self.first = nnx.Linear(in_features, hidden, rngs=rngs)
+        self.second = nnx.Linear(hidden, out_features, rngs=rngs)
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps features `[..., in_features]`."""
+        return self.second(nnx.relu(self.first(features)))
+
+
+class Orthogonal(nnx.Module):
+    """A linear map with an orthonormal matrix, `[..., in_features]` to `[..., out_features]`.
+
+    It cannot stretch or forget directions of the student's feature in favour of others, so that
+    what the teacher has to say reaches the student itself. To a wider teacher it keeps all inner
+    products; to a narrower one it is an orthogonal projection. The matrix is the orthogonal factor
+    (QR, with the signs that make it unique) of a parameter without constraints.
+
+    Args:
+      in_features: width of the student's feature.
+      out_features: width of the teacher's.
+      rngs: for the initial weights.
+
+    Example:
+      >>> projection = Orthogonal(2, 3, rngs=nnx.Rngs(0))
+      >>> print(f"{jnp.linalg.norm(projection(jnp.array([3.0, 4.0]))):.4f}")
+      5.0000
+
+    Reference:
+      Miles, Elezi and Deng, VkD: Improving Knowledge Distillation using Orthogonal Projections,
+      CVPR 2024.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs):
+        check_widths(in_features, out_features)
+        shape = max(in_features, out_features), min(in_features, out_features)
+        self.free = nnx.Param(nnx.initializers.orthogonal()(rngs.params(), shape, jnp.float32))
+        self.wider = in_features < out_features
+
+    @property
+    def kernel(self) -> jax.Array:
+        """The matrix `[in_features, out_features]`; its shorter side is orthonormal."""
+        orthogonal, triangular = jnp.linalg.qr(self.free[...])
+        orthogonal *= jnp.where(jnp.diagonal(triangular) < 0, -1, 1)
+        return orthogonal.T if self.wider else orthogonal
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps features `[..., in_features]`."""
+        return features @ self.kernel
+
+
+def check_widths(*widths: int) -> None:
+    """Raises ValueError unless all widths are positive."""
+    if min(widths) < 1:
+        raise ValueError(f"widths must be positive, not {' and '.join(map(str, widths))}")

@@ -11,6 +11,7 @@ from jaxkd.losses._labels import cross_entropy as cross_entropy
 from jaxkd.losses._reduce import masked_mean as masked_mean
 from jaxkd.losses._reduce import masked_sum_and_count as masked_sum_and_count
 from jaxkd.losses._sparse import SparseLogits as SparseLogits
+from jaxkd.losses._stages import over_stages as over_stages
 from jaxkd.losses.contrastive import *  # noqa: F403
 from jaxkd.losses.divergences import *  # noqa: F403
 from jaxkd.losses.features import *  # noqa: F403

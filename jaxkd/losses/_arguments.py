@@ -63,3 +63,12 @@ def check_weight(name: str, weight: ArrayLike, *, below_one: bool) -> None:
     value = concrete_value(weight)
     if value is not None and not (0 <= value < 1 or (value == 1 and not below_one)):
         raise ValueError(f"{name} must lie in [0, 1{')' if below_one else ']'}, got {value}")
+
+
+def check_positive(name: str, value: ArrayLike) -> None:
+    """Raises ValueError unless `value` is a scalar, and if concrete positive and finite."""
+    if jnp.ndim(value) != 0:
+        raise ValueError(f"{name} must be a scalar, got shape {jnp.shape(value)}")
+    number = concrete_value(value)
+    if number is not None and not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be positive and finite, got {number}")

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
+from jaxkd.banks import gathered as gathered
+from jaxkd.banks import unit as unit
 from jaxkd.losses._arguments import as_mask, compute_dtype
 from jaxkd.losses._numerics import Paired, dense
 
@@ -84,35 +85,9 @@ def mask_rows(values: jax.Array, rows: jax.Array | None) -> jax.Array:
     return jnp.where(rows.reshape(rows.shape + (1,) * (values.ndim - 1)), values, 0)
 
 
-def gathered(values: jax.Array) -> jax.Array:
-    """The same array on every device of an Explicit mesh; unchanged elsewhere.
-
-    A relation is one of the whole batch. Automatic meshes gather by themselves what a product of
-    all pairs needs; explicit ones want it written down.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not mesh.explicit_axes:
-        return values
-    return jax.sharding.reshard(values, PartitionSpec())
-
-
 def flat(features: jax.Array) -> jax.Array:
     """Features `[batch, ...]` as vectors `[batch, width]`."""
     return features.reshape(features.shape[0], -1)
-
-
-def unit(values: jax.Array, axis: int | tuple[int, ...] = -1) -> tuple[jax.Array, jax.Array]:
-    """Values divided by their L2 norm along `axis`; zeros stay, without gradient.
-
-    Returns:
-      The unit vectors, and which of them are not zero, with `axis` removed.
-    """
-    # The direction does not depend on the scale; the squares, which may over- or underflow, do.
-    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(values), axis=axis, keepdims=True))
-    nonzero = scale > 0
-    values = jnp.where(nonzero, values, 0) / jnp.where(nonzero, scale, 1)
-    squares = jnp.sum(jnp.square(values), axis=axis, keepdims=True)
-    return values / jnp.sqrt(jnp.where(nonzero, squares, 1)), jnp.squeeze(nonzero, axis)
 
 
 def safe_sqrt(squares: jax.Array) -> jax.Array:

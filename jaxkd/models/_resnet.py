@@ -26,11 +26,12 @@ class _Block(nnx.Module):
             self.shortcut_norm = nnx.BatchNorm(out_features, momentum=0.9, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """The sum before its ReLU, so that both are at hand."""
         y = nnx.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         if self.resized:
             x = self.shortcut_norm(self.shortcut(x))
-        return nnx.relu(x + y)
+        return x + y
 
 
 class ResNet(nnx.Module):
@@ -49,8 +50,9 @@ class ResNet(nnx.Module):
       ValueError: a depth that is not `6n + 2`.
 
     Example:
-      >>> ResNet(8, 1, 10, rngs=nnx.Rngs(0))(jnp.ones((2, 28, 28, 1))).shape
-      (2, 10)
+      >>> logits, features = ResNet(8, 1, 10, rngs=nnx.Rngs(0))(jnp.ones((2, 28, 28, 1)))
+      >>> logits.shape, features["stage2"].shape
+      ((2, 10), (2, 14, 14, 32))
 
     Reference:
       He et al., Deep Residual Learning for Image Recognition, 2016, section 4.2.
@@ -76,13 +78,22 @@ class ResNet(nnx.Module):
                 stride = 2 if index > 0 and position == 0 else 1
                 blocks.append(_Block(before, width, stride, rngs=rngs))
                 before = width
-            stages.append(nnx.Sequential(*blocks))
+            stages.append(nnx.List(blocks))
         self.stages = nnx.List(stages)
         self.head = nnx.Linear(before, num_classes, rngs=rngs)
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Logits `[batch, num_classes]` of images `[batch, height, width, channels]`."""
+    def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits `[batch, num_classes]` of images `[batch, height, width, channels]`, and features.
+
+        The features are the maps of the three stages, `preact1`, … before and `stage1`, … after
+        ReLU, and `embedding`, the global average of the last.
+        """
+        features = {}
         x = nnx.relu(self.stem_norm(self.stem(inputs)))
-        for stage in self.stages:
-            x = stage(x)
-        return self.head(jnp.mean(x, axis=(1, 2)))
+        for number, stage in enumerate(self.stages, 1):
+            for block in stage:
+                before = block(x)
+                x = nnx.relu(before)
+            features[f"preact{number}"], features[f"stage{number}"] = before, x
+        features["embedding"] = x = jnp.mean(x, axis=(1, 2))
+        return self.head(x), features

@@ -18,8 +18,9 @@ class MLP(nnx.Module):
       rngs: for the initial weights.
 
     Example:
-      >>> MLP(64, (32,), 10, rngs=nnx.Rngs(0))(jnp.ones((2, 8, 8, 1))).shape
-      (2, 10)
+      >>> logits, features = MLP(64, (32,), 10, rngs=nnx.Rngs(0))(jnp.ones((2, 8, 8, 1)))
+      >>> logits.shape, sorted(features)
+      ((2, 10), ['embedding', 'hidden1'])
     """
 
     def __init__(
@@ -38,12 +39,18 @@ class MLP(nnx.Module):
         self.dropout = nnx.Dropout(dropout_rate, rngs=rngs)
         self.head = nnx.Linear(widths[-1], num_classes, rngs=rngs)
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Logits `[batch, num_classes]` of `[batch, ...]`."""
+    def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits `[batch, num_classes]` of `[batch, ...]`, and features.
+
+        The features are `hidden1`, `hidden2`, … after ReLU and `embedding`, the last of them.
+        """
+        features = {}
         x = inputs.reshape(inputs.shape[0], -1)
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers, 1):
             x = nnx.relu(layer(x))
-        return self.head(self.dropout(x))
+            features[f"hidden{number}"] = x
+        features["embedding"] = x
+        return self.head(self.dropout(x)), features
 
 
 class CNN(nnx.Module):
@@ -58,8 +65,10 @@ class CNN(nnx.Module):
       rngs: for the initial weights.
 
     Example:
-      >>> CNN((28, 28, 1), (16, 32), 64, 10, rngs=nnx.Rngs(0))(jnp.ones((2, 28, 28, 1))).shape
-      (2, 10)
+      >>> cnn = CNN((28, 28, 1), (16, 32), 64, 10, rngs=nnx.Rngs(0))
+      >>> logits, features = cnn(jnp.ones((2, 28, 28, 1)))
+      >>> logits.shape, features["stage1"].shape
+      ((2, 10), (2, 28, 28, 16))
     """
 
     def __init__(
@@ -87,13 +96,70 @@ class CNN(nnx.Module):
         self.dropout = nnx.Dropout(dropout_rate, rngs=rngs)
         self.head = nnx.Linear(hidden, num_classes, rngs=rngs)
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Logits `[batch, num_classes]` of images `[batch, height, width, channels]`."""
+    def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits `[batch, num_classes]` of images `[batch, height, width, channels]`, and features.
+
+        The features are the maps of every convolution, `preact1`, … before and `stage1`, … after
+        ReLU, and `embedding`, the hidden layer.
+        """
+        features = {}
         x = inputs
-        for conv in self.convs:
-            x = max_pool(nnx.relu(conv(x)))
-        x = nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
-        return self.head(self.dropout(x))
+        for number, conv in enumerate(self.convs, 1):
+            features[f"preact{number}"] = x = conv(x)
+            features[f"stage{number}"] = x = nnx.relu(x)
+            x = max_pool(x)
+        features["embedding"] = x = nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
+        return self.head(self.dropout(x)), features
+
+
+class ConvNet(nnx.Module):
+    """3×3 convolutions with batch normalisation and ReLU, then the global average and one layer.
+
+    Args:
+      in_channels: of the images.
+      num_classes: width of the logits.
+      widths: channels of the stages, one convolution each.
+      strides: of the convolutions.
+      rngs: for the initial weights.
+
+    Example:
+      >>> logits, features = ConvNet(1, 10, rngs=nnx.Rngs(0))(jnp.ones((2, 28, 28, 1)))
+      >>> logits.shape, features["stage3"].shape
+      ((2, 10), (2, 7, 7, 32))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        widths: Sequence[int] = (8, 16, 32),
+        strides: Sequence[int] = (2, 2, 1),
+        rngs: nnx.Rngs,
+    ):
+        if len(widths) != len(strides):
+            raise ValueError(f"{len(widths)} widths need as many strides, not {len(strides)}")
+        depths = [in_channels, *widths]
+        self.convs = nnx.List(
+            nnx.Conv(a, b, (3, 3), strides=(s, s), use_bias=False, rngs=rngs)
+            for a, b, s in zip(depths, widths, strides, strict=False)
+        )
+        self.norms = nnx.List(nnx.BatchNorm(width, momentum=0.9, rngs=rngs) for width in widths)
+        self.head = nnx.Linear(depths[-1], num_classes, rngs=rngs)
+
+    def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits `[batch, num_classes]` of images `[batch, height, width, channels]`, and features.
+
+        The features are the maps of every stage, `preact1`, … before and `stage1`, … after ReLU,
+        and `embedding`, the global average of the last.
+        """
+        features = {}
+        x = inputs
+        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), 1):
+            features[f"preact{number}"] = x = norm(conv(x))
+            features[f"stage{number}"] = x = nnx.relu(x)
+        features["embedding"] = x = jnp.mean(x, axis=(1, 2))
+        return self.head(x), features
 
 
 def max_pool(images: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ step with an online teacher or cached answers; `fit` runs it, logs, evaluates, c
 """
 
 from jaxkd.training._checkpoints import Checkpoints as Checkpoints
+from jaxkd.training._dot import dot as dot
 from jaxkd.training._evaluate import evaluate as evaluate
 from jaxkd.training._evaluate import predict as predict
 from jaxkd.training._logs import Logs as Logs

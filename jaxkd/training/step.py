@@ -104,6 +104,8 @@ def make_train_step(
     *,
     teacher: Network | None = None,
     views: Views | None = None,
+    teacher_train: bool = False,
+    split_gradients: bool = False,
 ) -> TrainStep:
     """Makes the train step of a student.
 
@@ -117,6 +119,11 @@ def make_train_step(
       optimizer: an optax transformation, chained with schedules at will.
       teacher: run online if given.
       views: raw batches are rendered by them first; None if batches are ready as they are.
+      teacher_train: whether the online teacher runs in training mode (batch statistics of the batch
+        at hand, dropout), as in the authors' code of OFD. Its own statistics never move.
+      split_gradients: whether the optimizer also gets the gradients of the terms without a teacher
+        and of those with one apart, as `task_updates` and `distillation_updates`, which
+        `jaxkd.training.dot` needs; costs a second backward pass.
 
     Returns:
       A `TrainStep`. A batch has `"inputs"` `[batch, ...]`, `"labels"` where a term wants them, and
@@ -143,17 +150,21 @@ def make_train_step(
     def step_function(frozen, state, batch):
         batch = dict(views.render(batch) if views else batch)
         answers = batch.pop("teacher", None)
+        step_key = jax.random.fold_in(state.key, state.step)
+        student_key, connector_key = jax.random.split(step_key)
+        teacher_key = jax.random.fold_in(step_key, 2)
         if teacher is not None:
             if answers is not None:
                 raise ValueError(
                     "two teachers: teacher= was given and the batch carries answers of a cache"
                 )
             params, state_t = frozen
-            answers = teacher.apply(params, state_t, batch["inputs"])[0]
+            answers, _ = teacher.apply(
+                params, state_t, batch["inputs"], train=teacher_train, key=teacher_key
+            )
         outputs_t = jax.lax.stop_gradient(_outputs(answers))
-        student_key, connector_key = jax.random.split(jax.random.fold_in(state.key, state.step))
 
-        def total_loss(params):
+        def losses(params):
             outputs_s, student_state = student.apply(
                 params["student"],
                 state.model_state["student"],
@@ -161,7 +172,7 @@ def make_train_step(
                 train=True,
                 key=student_key,
             )
-            total, terms, connector_state = objective(
+            loss, terms, connector_state = objective(
                 outputs_s,
                 outputs_t,
                 batch,
@@ -172,13 +183,26 @@ def make_train_step(
                 key=connector_key,
             )
             model_state = {"student": student_state, "connectors": connector_state}
-            loss = (total, jnp.ones_like(total))
-            return total, ({"loss": loss, **terms, **_accuracy(outputs_s, batch)}, model_state)
+            metrics = {"loss": (loss, jnp.ones_like(loss)), **terms, **_accuracy(outputs_s, batch)}
+            return objective.parts(terms, state.step), (metrics, model_state)
 
-        gradients, (sums, model_state) = jax.grad(total_loss, has_aux=True)(state.params)
+        def total(params):
+            (task, distillation), others = losses(params)
+            return task + distillation, others
+
         # Some transformations watch the loss, reduce_on_plateau for one.
+        extra: dict[str, Any] = {}
+        if split_gradients:
+            _, pull_back, (sums, model_state) = jax.vjp(losses, state.params, has_aux=True)
+            one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
+            (task,), (distillation,) = pull_back((one, zero)), pull_back((zero, one))
+            gradients = jax.tree.map(jnp.add, task, distillation)
+            task, distillation = _own(objective, task, distillation)
+            extra = {"task_updates": task, "distillation_updates": distillation}
+        else:
+            gradients, (sums, model_state) = jax.grad(total, has_aux=True)(state.params)
         updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params, value=sums["loss"][0]
+            gradients, state.opt_state, state.params, value=sums["loss"][0], **extra
         )
         new_state = TrainState(
             step=state.step + 1,
@@ -236,6 +260,20 @@ def make_eval_step(network: Network, *, views: Views | None = None) -> EvalStep:
         return results
 
     return step
+
+
+def _own(objective: Objective, task: PyTree, distillation: PyTree) -> tuple[PyTree, PyTree]:
+    """Both gradients, with None for the connectors that the part has nothing to do with."""
+    parts = []
+    for gradients, taught in ((task, False), (distillation, True)):
+        connectors = {
+            name: gradient
+            if objective.terms[name].needs_teacher == taught
+            else jax.tree.map(lambda _: None, gradient)
+            for name, gradient in gradients["connectors"].items()
+        }
+        parts.append({**gradients, "connectors": connectors})
+    return parts[0], parts[1]
 
 
 def _outputs(answers: Any) -> dict[str, Any] | None:

@@ -42,15 +42,29 @@ def test_max_pool_is_the_windowed_maximum_with_its_gradient():
     np.testing.assert_allclose(*gradients, rtol=1e-6)
 
 
-def test_stages_are_features_by_path():
-    network = jaxkd.from_nnx(
-        models.ResNet(8, 1, 10, rngs=nnx.Rngs(0)), features={"stage2": "stages.1"}
-    )
-    assert network(IMAGES)["stage2"].shape == (4, 14, 14, 32)
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (lambda r: models.ResNet(8, 1, 10, rngs=r), [(28, 16), (14, 32), (7, 64)]),
+        (lambda r: models.CNN((28, 28, 1), (16, 32), 64, 10, rngs=r), [(28, 16), (14, 32)]),
+        (lambda r: models.ConvNet(1, 10, rngs=r), [(14, 8), (7, 16), (7, 32)]),
+    ],
+)
+def test_stages_are_features(make, shapes):
+    outputs = jaxkd.from_nnx(make(nnx.Rngs(0)))(IMAGES)
+    for number, (size, width) in enumerate(shapes, 1):
+        assert outputs[f"stage{number}"].shape == (4, size, size, width)
+        np.testing.assert_array_equal(
+            outputs[f"stage{number}"], jnp.maximum(outputs[f"preact{number}"], 0)
+        )
+        assert outputs[f"preact{number}"].min() < 0
+    assert outputs["embedding"].ndim == 2
 
 
 def test_impossible_shapes_are_refused():
     with pytest.raises(ValueError, match="6n \\+ 2 .* not 21"):
         models.ResNet(21, 1, 10, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="3 widths need as many strides, not 2"):
+        models.ConvNet(1, 10, strides=(2, 2), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="5 poolings"):
         models.CNN((28, 28, 1), (4,) * 5, 8, 10, rngs=nnx.Rngs(0))

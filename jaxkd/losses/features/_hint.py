@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._batch import paired_features, unit
+from jaxkd.pooling import to_common_size
 
 
 def feature_mse(
@@ -16,13 +17,14 @@ def feature_mse(
 ) -> jax.Array:
     """Hint loss: the mean of squared differences over all axes but the batch.
 
-    The mean, without the factor 1/2 of the paper.
+    The mean, without the factor 1/2 of the paper. Of two maps of different height or width the
+    larger is pooled to the size of the smaller.
 
     Args:
       student: `[batch, ...]`, for instance maps `[batch, height, width, channels]`, tokens
         `[batch, tokens, width]` or vectors `[batch, width]`; widths must match the teacher's, which
         is what a connector is for.
-      teacher: of the same shape.
+      teacher: of the same shape, but for the size of maps.
       where: boolean `[batch]`; the loss is 0 where False.
       teacher_gradient: whether the gradient flows to the teacher.
 
@@ -42,6 +44,8 @@ def feature_mse(
     References:
       Romero et al., FitNets: Hints for Thin Deep Nets, 2015.
     """
+    if jnp.ndim(student) == jnp.ndim(teacher) == 4:
+        student, teacher = to_common_size(jnp.asarray(student), jnp.asarray(teacher))
     pair = paired_features(student, teacher, where, teacher_gradient)
     squares = jnp.square(pair.student - pair.teacher)
     return pair.finish(jnp.mean(squares, axis=tuple(range(1, squares.ndim))))

@@ -3,8 +3,9 @@
 One module for each room of losses has its part of the table: `CALLS`, from the method's name to a
 function `(inputs, outputs, **hyperparameters)` that returns the value, or the value and a
 dictionary of other outputs under the reference's names (`out_…`); gradients are taken through the
-value. `inputs` are all arrays of a case by name, `outputs` the same with what the reference returned
-besides (`out_…`). Where a reference is known to be wrong, the entry is `Differs`.
+value. `inputs` are all arrays of a case by name (floating point traced, integers as NumPy arrays),
+`outputs` the same with what the reference returned besides (`out_…`). Where a reference is known to
+be wrong, the entry is `Differs`.
 """
 
 import dataclasses
@@ -23,17 +24,22 @@ class Differs:
 
     Attributes:
       why: what is wrong with it.
-      correct: our value, which must differ from the reference's.
+      correct: our value, which must differ from the reference's by more than a thousandth.
       reference: what we must do to arrive at the reference's value, which must be equal.
+      at_most: given where the reference only guards against zeros where we need no guard: by how
+        much, relative to the reference, our value may then differ at most.
     """
 
     why: str
     correct: Call
     reference: Call
+    at_most: float | None = None
 
 
 CALLS: dict[str, Call | Differs] = {}
 for _module in pkgutil.iter_modules([str(pathlib.Path(__file__).parent)]):
+    if _module.name.startswith("_"):
+        continue
     _part = importlib.import_module(f"{__name__}.{_module.name}").CALLS
     assert not CALLS.keys() & _part.keys(), CALLS.keys() & _part.keys()
     CALLS |= _part

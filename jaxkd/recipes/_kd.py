@@ -1,4 +1,4 @@
-"""Objectives that people ask for by name, with their authors' defaults."""
+"""Labels alone, and Hinton's distillation."""
 
 import functools
 

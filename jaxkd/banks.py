@@ -1,0 +1,362 @@
+"""Memory banks of contrastive distillation: one row an example of the data set.
+
+Pure functions, from which losses and connectors are built: rows are read by index and updated with
+momentum, negatives are drawn from other classes, and the constant Z of the scores is estimated.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike
+
+# Numbers that one turn of the loop over negatives reads from a bank.
+_TURN = 2**21
+
+
+def update_bank(
+    bank: ArrayLike,
+    ids: ArrayLike,
+    embeddings: ArrayLike,
+    *,
+    momentum: ArrayLike = 0.5,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """Moves the batch's rows of a bank towards its embeddings and normalises them again.
+
+    A row becomes `n(momentum * row + (1 - momentum) * embedding)` with `n` the L2 normalisation; if
+    the sum is zero it stays as it was. If an example is in the batch more than once, its last
+    selected occurrence counts, and no other. Pure: the bank that is passed does not change, and no
+    gradient flows.
+
+    Args:
+      bank: `[num_examples, width]`, the same on every device.
+      ids: integers `[batch]`, the bank's row of each example; rows that do not exist are ignored.
+      embeddings: `[batch, width]`, L2-normalised.
+      momentum: between 0 and 1.
+      where: boolean `[batch]`; the others leave the bank alone, whatever stands in them.
+
+    Returns:
+      The new bank, of the same shape and dtype.
+
+    Raises:
+      ValueError: shapes that do not fit, ids that are no integers, a momentum outside [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> bank = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+      >>> losses.update_bank(bank, jnp.array([1]), jnp.array([[1.0, 0.0]]))
+      Array([[1.        , 0.        ],
+             [0.70710677, 0.70710677]], dtype=float32)
+
+    References:
+      Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR
+      2018; Tian et al., Contrastive Representation Distillation, ICLR 2020, the authors' code.
+    """
+    bank, ids, embeddings = jnp.asarray(bank), jnp.asarray(ids), jnp.asarray(embeddings)
+    if not isinstance(momentum, jax.core.Tracer) and not 0 <= float(np.asarray(momentum)) <= 1:
+        raise ValueError(f"momentum must lie in [0, 1], got {momentum}")
+    check_indices("ids", ids, embeddings.shape[:1])
+    if bank.ndim != 2 or embeddings.ndim != 2 or bank.shape[1] != embeddings.shape[1]:
+        raise ValueError(
+            f"bank and embeddings must be [num_examples, width] and [batch, width] of one width, "
+            f"got {bank.shape} and {embeddings.shape}"
+        )
+    ids, embeddings = gathered(ids), gathered(embeddings)
+    selected = gathered(_selected(where, ids))
+    position = jnp.arange(len(ids))
+    same_later = (ids[:, None] == ids) & selected & (position[:, None] < position)
+    counts = selected & ~jnp.any(same_later, axis=1)
+    old = rows_at(bank, ids).astype(jnp.promote_types(bank.dtype, jnp.float32))
+    momentum = jnp.asarray(momentum, old.dtype)
+    new, has_direction = unit(momentum * old + (1 - momentum) * embeddings.astype(old.dtype))
+    # Past the end, where writing does nothing.
+    targets = jnp.where(counts & has_direction & (ids >= 0), ids, len(bank))
+    updated = bank.at[targets].set(new.astype(bank.dtype), mode="drop")
+    return jax.lax.stop_gradient(updated)
+
+
+class NegativePool(NamedTuple):
+    """All examples in blocks of one class each; made by `negative_pool`.
+
+    Attributes:
+      order: `[num_examples]`, the examples sorted by class.
+      start: `[num_examples]`, where in `order` the block of an example's class begins.
+      size: `[num_examples]`, how long that block is.
+    """
+
+    order: jax.Array
+    start: jax.Array
+    size: jax.Array
+
+
+def negative_pool(labels: np.typing.ArrayLike) -> NegativePool:
+    """Sorts the examples of a data set by class, once, for `draw_negatives`.
+
+    Args:
+      labels: integers `[num_examples]`, the class of each example, concrete. An example with a
+        negative label is a class of its own. `np.arange(num_examples)` tells every example from all
+        others but itself.
+
+    Returns:
+      A `NegativePool` of int32 arrays: 12 bytes an example.
+
+    Raises:
+      ValueError: labels that are no integers `[num_examples]`, or all of one class.
+
+    Example:
+      >>> from jaxkd import losses
+      >>> losses.negative_pool([1, 0, 1]).order
+      Array([1, 0, 2], dtype=int32)
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels must be integers [num_examples], got {labels.dtype} of shape {labels.shape}"
+        )
+    unlabelled = labels < 0
+    labels = np.where(unlabelled, labels.max(initial=0) + 1 + np.cumsum(unlabelled), labels)
+    _, block, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise ValueError(
+            f"all {len(labels)} examples are of one class, so none has a negative: pass "
+            "np.arange(num_examples) as labels to tell every example from all others"
+        )
+    starts = np.cumsum(sizes) - sizes
+    arrays = (np.argsort(block, kind="stable"), starts[block], sizes[block])
+    return NegativePool(*(jnp.asarray(array, jnp.int32) for array in arrays))
+
+
+def draw_negatives(
+    key: jax.Array, ids: jax.Array, pool: NegativePool, num_negatives: int
+) -> jax.Array:
+    """Draws examples of other classes, uniformly, independently and with replacement.
+
+    Exact for classes of any size: a position among all examples but the own class's block, moved
+    past the block if it does not lie before it. The authors' code draws without replacement where a
+    class has negatives enough.
+
+    Args:
+      key: a random key; the same key gives the same negatives.
+      ids: integers `[batch]`, the examples of the batch, as they are numbered in the pool.
+      pool: from `negative_pool`.
+      num_negatives: K, how many for each example.
+
+    Returns:
+      int32 `[batch, K]`, indices of examples.
+
+    Raises:
+      ValueError: ids that are no integers `[batch]`, a number of negatives below 1.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> pool = losses.negative_pool([0, 1, 1])
+      >>> losses.draw_negatives(jax.random.key(0), jnp.array([1, 2]), pool, 3)
+      Array([[0, 0, 0],
+             [0, 0, 0]], dtype=int32)
+
+    References:
+      Tian et al., Contrastive Representation Distillation, ICLR 2020.
+    """
+    ids = jnp.asarray(ids)
+    check_indices("ids", ids, (ids.size,))
+    if num_negatives < 1:
+        raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
+    start, size = (rows_at(array, ids)[:, None] for array in (pool.start, pool.size))
+    position = jax.random.randint(key, (len(ids), num_negatives), 0, len(pool.order) - size)
+    return rows_at(pool.order, jnp.where(position < start, position, position + size))
+
+
+def crd_normalizer(
+    embeddings: ArrayLike,
+    bank: ArrayLike,
+    *,
+    ids: ArrayLike,
+    negatives: ArrayLike,
+    temperature: ArrayLike = 0.07,
+    num_examples: int | None = None,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """The logarithm of CRD's constant Z: the mean of the scores' exponentials, times N.
+
+    The mean is over all selected examples of the batch and over their positives and negatives. The
+    authors take it from the first batch and keep it.
+
+    Args:
+      embeddings: `[batch, width]`, L2-normalised, of one side.
+      bank: `[N, width]`, of the other side: the teacher's for the student's embeddings.
+      ids: integers `[batch]`, each example's own row of the bank.
+      negatives: integers `[batch, K]`, rows of the bank.
+      temperature: the positive scalar of `crd`.
+      num_examples: N, if the bank has more rows than there are examples.
+      where: boolean `[batch]`.
+
+    Returns:
+      A scalar, float32 at least, without gradient.
+
+    Raises:
+      ValueError: shapes that do not fit, indices that are no integers, no negatives, a temperature
+        that is not positive and finite.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> row, ids, negatives = jnp.array([[1.0, 0.0]]), jnp.array([0]), jnp.array([[1]])
+      >>> log_z = losses.crd_normalizer(
+      ...     row, jnp.eye(2), ids=ids, negatives=negatives, temperature=1.0
+      ... )
+      >>> print(f"{jnp.exp(log_z):.3f}")
+      3.718
+
+    References:
+      Tian et al., Contrastive Representation Distillation, ICLR 2020; the authors' code.
+    """
+    value = None if isinstance(temperature, jax.core.Tracer) else float(np.asarray(temperature))
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise ValueError(f"temperature must be positive and finite, got {value}")
+    embeddings = jax.lax.stop_gradient(jnp.asarray(embeddings))
+    dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
+    bank, ids, negatives = checked(embeddings.astype(dtype), bank, ids, negatives)
+    selected = _selected(where, ids)
+    embeddings = jnp.where(selected[:, None], embeddings.astype(dtype), 0)
+    ids, negatives = jnp.where(selected, ids, 0), jnp.where(selected[:, None], negatives, 0)
+
+    def log_sum(indices: jax.Array) -> jax.Array:
+        return jax.nn.logsumexp(scores(embeddings, bank, indices, temperature), axis=1)
+
+    totals = jnp.logaddexp(
+        log_sum(ids[:, None]),
+        over_negatives(log_sum, jnp.logaddexp, negatives, bank.shape[1]),
+    )
+    totals = jnp.where(selected, totals, -jnp.inf)
+    rows = jnp.sum(selected, dtype=totals.dtype)
+    count = rows * (negatives.shape[1] + 1)
+    return jax.nn.logsumexp(totals) - jnp.log(count) + jnp.log(num_examples or len(bank))
+
+
+def scores(
+    embeddings: jax.Array, bank: jax.Array, indices: jax.Array, temperature: ArrayLike
+) -> jax.Array:
+    """Inner products `[batch, k]` with the bank's rows at `indices` over the temperature."""
+    products = jnp.einsum(
+        "bkd,bd->bk",
+        rows_at(bank, indices),
+        embeddings,
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return products / jnp.asarray(temperature, products.dtype)
+
+
+def over_negatives(
+    function: Callable[[jax.Array], jax.Array],
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+    negatives: jax.Array,
+    width: int,
+) -> jax.Array:
+    """Combines `function(negatives)` `[batch]` over pieces of the second axis, one at a time."""
+    batch, number = negatives.shape
+    piece = max(1, min(number, _TURN // (batch * width)))
+    rest = number % piece
+    function = jax.checkpoint(function, prevent_cse=False)
+
+    def turn(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
+        indices = jax.lax.dynamic_slice_in_dim(negatives, start, piece, axis=1)
+        return combine(total, function(indices)), None
+
+    # What is left over goes first; it may be empty, and then starts from the neutral element.
+    start = function(negatives[:, :rest])
+    total, _ = jax.lax.scan(turn, start, jnp.arange(rest, number, piece))
+    return total
+
+
+def checked(
+    embeddings: jax.Array, bank: ArrayLike, ids: ArrayLike, negatives: ArrayLike
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Bank, in the embeddings' dtype and without gradient, ids and negatives as arrays that fit."""
+    bank, ids, negatives = jnp.asarray(bank), jnp.asarray(ids), jnp.asarray(negatives)
+    if embeddings.ndim != 2:
+        raise ValueError(f"embeddings must be [batch, width], got {embeddings.shape}")
+    if bank.ndim != 2 or bank.shape[1] != embeddings.shape[1]:
+        raise ValueError(
+            f"a bank must be [num_examples, {embeddings.shape[1]}] for embeddings of shape "
+            f"{embeddings.shape}, got {bank.shape}"
+        )
+    check_indices("ids", ids, embeddings.shape[:1])
+    check_indices("negatives", negatives, (len(embeddings), *negatives.shape[1:2]))
+    if negatives.ndim != 2 or negatives.shape[1] < 1:
+        raise ValueError(f"negatives must be [batch, K] with K at least 1, got {negatives.shape}")
+    bank = jax.lax.stop_gradient(bank).astype(embeddings.dtype)
+    return bank, ids, negatives
+
+
+def rows_at(values: jax.Array, indices: jax.Array) -> jax.Array:
+    """`values[indices]`, sharded as the indices are; NaN (or the lowest integer) if out of range.
+
+    Args:
+      values: `[n, ...]`, the same on every device.
+      indices: `[...]`, integers; negative ones are out of range.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    out_sharding = None
+    if not mesh.empty and mesh.explicit_axes:
+        spec = jax.typeof(indices).sharding.spec
+        out_sharding = PartitionSpec(*spec, *(None,) * (values.ndim - 1))
+    return values.at[indices].get(
+        mode="fill", wrap_negative_indices=False, out_sharding=out_sharding
+    )
+
+
+def check_indices(name: str, indices: jax.Array, leading: tuple[int, ...]) -> None:
+    """Raises ValueError unless `indices` are integers of shape `leading`."""
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise ValueError(f"{name} must be integers, rows of the bank, got {indices.dtype}")
+    if indices.shape != leading:
+        raise ValueError(f"{name} must have shape {leading} for this batch, got {indices.shape}")
+
+
+def gathered(values: jax.Array) -> jax.Array:
+    """The same array on every device of an Explicit mesh; unchanged elsewhere.
+
+    A relation is one of the whole batch. Automatic meshes gather by themselves what a product of
+    all pairs needs; explicit ones want it written down.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not mesh.explicit_axes:
+        return values
+    return jax.sharding.reshard(values, PartitionSpec())
+
+
+def unit(values: jax.Array, axis: int | tuple[int, ...] = -1) -> tuple[jax.Array, jax.Array]:
+    """Values divided by their L2 norm along `axis`; zeros stay, without gradient.
+
+    Returns:
+      The unit vectors, and which of them are not zero, with `axis` removed.
+    """
+    # The direction does not depend on the scale; the squares, which may over- or underflow, do.
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(values), axis=axis, keepdims=True))
+    nonzero = scale > 0
+    values = jnp.where(nonzero, values, 0) / jnp.where(nonzero, scale, 1)
+    squares = jnp.sum(jnp.square(values), axis=axis, keepdims=True)
+    return values / jnp.sqrt(jnp.where(nonzero, squares, 1)), jnp.squeeze(nonzero, axis)
+
+
+def _selected(where: ArrayLike | None, ids: jax.Array) -> jax.Array:
+    """The mask `[batch]` as booleans, or a ValueError."""
+    if where is None:
+        return jnp.ones_like(ids, bool)
+    where = jnp.asarray(where)
+    if jnp.issubdtype(where.dtype, jnp.inexact):
+        raise ValueError(f"where selects and must be boolean, got {where.dtype}")
+    if where.shape != ids.shape:
+        raise ValueError(
+            f"where must be a mask of examples [batch], got shape {where.shape} for ids of shape "
+            f"{ids.shape}"
+        )
+    return where.astype(bool)

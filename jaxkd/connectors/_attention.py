@@ -1,0 +1,252 @@
+"""Attention between all layers of the student and all layers of the teacher."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxkd.connectors._blocks import ConvNorm, check_count, unit
+from jaxkd.connectors._projections import check_widths
+from jaxkd.pooling import to_common_size
+
+
+class SemCKD(nnx.Module):
+    """Attention by the similarities of a batch, and projections of every layer for every layer.
+
+    A layer's key or query is an embedding of each example's similarities to all examples of the
+    batch in that layer. The embedding's input is therefore as wide as the batch: the module works
+    for one batch size only, and all rows take part, padding too. Give it full batches.
+
+    Args:
+      student_channels: of each student layer.
+      teacher_channels: of each teacher layer.
+      batch_size: of every batch in training.
+      factor: by which keys and queries are narrower than the batch is large.
+      soft: temperature of the attention.
+      rngs: for the initial weights.
+
+    Raises:
+      ValueError: no layers, a batch smaller than `factor`, a `soft` that is not positive; when
+        called, another batch size, numbers of layers or ranks.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> connector = SemCKD([4], [6, 8], batch_size=4, rngs=nnx.Rngs(0))
+      >>> student, teacher = jnp.ones((4, 8, 8, 4)), jnp.ones((4, 4, 4, 6))
+      >>> made = connector((student,), teacher=(teacher, jnp.ones((4, 8, 8, 8))))
+      >>> made["attention"].shape, [x.shape for x in made["student"][0]]
+      ((4, 1, 2), [(4, 4, 4, 6), (4, 8, 8, 8)])
+
+    Reference:
+      Chen et al., Cross-Layer Distillation with Semantic Calibration, AAAI 2021; the authors' code,
+      with `soft` as in their later SimKD.
+    """
+
+    def __init__(
+        self,
+        student_channels: Sequence[int],
+        teacher_channels: Sequence[int],
+        *,
+        batch_size: int,
+        factor: int = 4,
+        soft: float = 1.0,
+        rngs: nnx.Rngs,
+    ):
+        _check_layers(student_channels, teacher_channels)
+        if not 1 <= factor <= batch_size:
+            raise ValueError(
+                f"factor must lie between 1 and the batch size {batch_size}, not {factor}: keys "
+                "would have no entry"
+            )
+        if not soft > 0:
+            raise ValueError(f"soft must be positive, not {soft}")
+        self.batch_size, self.soft = batch_size, soft
+        width = batch_size // factor
+        self.queries = nnx.List([_Embedding(batch_size, width, rngs) for _ in student_channels])
+        self.keys = nnx.List([_Embedding(batch_size, width, rngs) for _ in teacher_channels])
+        self.projections = nnx.List(
+            [
+                nnx.List([_Projection(s, t, rngs) for t in teacher_channels])
+                for s in student_channels
+            ]
+        )
+
+    def __call__(
+        self, student: tuple[jax.Array, ...], *, teacher: tuple[jax.Array, ...]
+    ) -> dict[str, Any]:
+        """Maps tuples of maps `[batch, height, width, channels]` to arguments of `losses.semckd`.
+
+        Of a pair of maps the larger is pooled to the size of the smaller.
+
+        Returns:
+          `student` and `teacher`, tuples of tuples of maps by student and teacher layer, and
+          `attention` `[batch, student layers, teacher layers]`.
+        """
+        _check_maps("student", student, len(self.queries))
+        _check_maps("teacher", teacher, len(self.keys))
+        for maps in (*student, *teacher):
+            if maps.shape[0] != self.batch_size:
+                raise ValueError(
+                    f"SemCKD was made for batches of {self.batch_size} and got one of "
+                    f"{maps.shape[0]}: its attention acts on the similarities of a whole batch; "
+                    "leave incomplete batches out"
+                )
+        teacher = _detached(teacher)
+        queries, keys = (
+            jnp.stack([f(_similarity(x)) for f, x in zip(layers, maps, strict=True)], axis=1)
+            for layers, maps in ((self.queries, student), (self.keys, teacher))
+        )
+        energy = jnp.einsum("bsd,btd->bst", queries, keys) / self.soft
+        projected, targets = [], []
+        for row, source in zip(self.projections, student, strict=True):
+            pairs = [to_common_size(source, target) for target in teacher]
+            projected.append(tuple(f(s) for f, (s, _) in zip(row, pairs, strict=True)))
+            targets.append(tuple(t for _, t in pairs))
+        return {
+            "student": tuple(projected),
+            "teacher": tuple(targets),
+            "attention": jax.nn.softmax(energy, axis=-1),
+        }
+
+
+class AFD(nnx.Module):
+    """Attention of every teacher layer to all student layers, by what their channels average to.
+
+    Queries of the teacher's layers and keys of the student's are affine maps of the pooled layers
+    under batch normalisation; each pair of layers has a bilinear weight and a term of its own.
+
+    Args:
+      student_channels: of each student layer.
+      teacher_channels: of each teacher layer.
+      qk_dim: width of queries and keys.
+      rngs: for the initial weights.
+
+    Raises:
+      ValueError: no layers, widths that are not positive; when called, other numbers of layers or
+        ranks.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> connector = AFD([4, 8], [6], qk_dim=16, rngs=nnx.Rngs(0))
+      >>> student = jnp.ones((2, 8, 8, 4)), jnp.ones((2, 4, 4, 8))
+      >>> connector(student, teacher=(jnp.ones((2, 4, 4, 6)),))["attention"].shape
+      (2, 1, 2)
+
+    Reference:
+      Ji, Heo and Park, Show, Attend and Distill: Knowledge Distillation via Attention-based Feature
+      Matching, AAAI 2021; the authors' code.
+    """
+
+    def __init__(
+        self,
+        student_channels: Sequence[int],
+        teacher_channels: Sequence[int],
+        *,
+        qk_dim: int = 128,
+        rngs: nnx.Rngs,
+    ):
+        _check_layers(student_channels, teacher_channels)
+        if qk_dim < 1:
+            raise ValueError(f"qk_dim must be positive, not {qk_dim}")
+        self.qk_dim = qk_dim
+        self.keys = nnx.List([_Normalised(width, qk_dim, rngs) for width in student_channels])
+        self.queries = nnx.List([_Normalised(width, qk_dim, rngs) for width in teacher_channels])
+        self.bilinear = _Normalised(qk_dim, qk_dim * len(teacher_channels), rngs)
+        initial = nnx.initializers.glorot_normal()
+        self.student_layers = nnx.Param(
+            initial(rngs.params(), (len(student_channels), qk_dim), jnp.float32)
+        )
+        self.teacher_layers = nnx.Param(
+            initial(rngs.params(), (len(teacher_channels), qk_dim), jnp.float32)
+        )
+
+    def __call__(
+        self, student: tuple[jax.Array, ...], *, teacher: tuple[jax.Array, ...]
+    ) -> dict[str, Any]:
+        """Maps tuples of maps `[batch, height, width, channels]` to arguments of `losses.afd`.
+
+        Returns:
+          `student`, as it is, and `attention` `[batch, teacher layers, student layers]`.
+        """
+        _check_maps("student", student, len(self.keys))
+        _check_maps("teacher", teacher, len(self.queries))
+        keys, queries = (
+            jnp.stack([f(jnp.mean(x, axis=(1, 2))) for f, x in zip(layers, maps, strict=True)], 1)
+            for layers, maps in ((self.keys, student), (self.queries, _detached(teacher)))
+        )
+        # One normalisation for the keys of all layers: its batch is that of examples and layers.
+        weighted = self.bilinear(nnx.relu(keys))
+        weighted = weighted.reshape(*weighted.shape[:2], len(teacher), self.qk_dim)
+        own = self.teacher_layers[...] @ self.student_layers[...].T
+        energy = jnp.einsum("bstq,btq->bts", weighted, queries) + own
+        attention = jax.nn.softmax(energy / math.sqrt(self.qk_dim), axis=-1)
+        return {"student": student, "attention": attention}
+
+
+class _Embedding(nnx.Module):
+    """Unit vectors from rows of similarities."""
+
+    def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
+        self.first = nnx.Linear(in_features, 2 * out_features, rngs=rngs)
+        self.second = nnx.Linear(2 * out_features, out_features, rngs=rngs)
+
+    def __call__(self, rows: jax.Array) -> jax.Array:
+        return unit(self.second(nnx.relu(self.first(rows))))
+
+
+class _Normalised(nnx.Module):
+    """An affine map under batch normalisation."""
+
+    def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(in_features, out_features, rngs=rngs)
+        self.norm = nnx.BatchNorm(out_features, momentum=0.9, rngs=rngs)
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        return self.norm(self.linear(features))
+
+
+class _Projection(nnx.Module):
+    """From a student's map to a teacher's, by way of twice as many channels."""
+
+    def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
+        middle = 2 * out_features
+        self.widen = ConvNorm(in_features, middle, 1, rngs=rngs)
+        self.mix = ConvNorm(middle, middle, 3, rngs=rngs)
+        self.narrow = nnx.Linear(middle, out_features, use_bias=False, rngs=rngs)
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        return self.narrow(self.mix(self.widen(features)))
+
+
+def _similarity(maps: jax.Array) -> jax.Array:
+    """Inner products `[batch, batch]` of the examples of a batch."""
+    rows = maps.reshape(maps.shape[0], -1)
+    mesh = jax.sharding.get_abstract_mesh()
+    everywhere = rows
+    if not mesh.empty and mesh.explicit_axes:
+        # Explicit meshes want it written down that every device compares with the whole batch.
+        everywhere = jax.sharding.reshard(rows, jax.sharding.PartitionSpec())
+    return rows @ everywhere.T
+
+
+def _detached(maps: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    return tuple(jax.lax.stop_gradient(each) for each in maps)
+
+
+def _check_layers(student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
+    for side, widths in (("student", student_channels), ("teacher", teacher_channels)):
+        if not len(widths):
+            raise ValueError(f"{side}_channels must have one width for each layer, got none")
+        check_widths(*widths)
+
+
+def _check_maps(side: str, maps: tuple[jax.Array, ...], count: int) -> None:
+    check_count(side, maps, count)
+    if any(each.ndim != 4 for each in maps):
+        raise ValueError(
+            f"the {side}'s outputs must be maps [batch, height, width, channels], not of shapes "
+            f"{[each.shape for each in maps]}"
+        )

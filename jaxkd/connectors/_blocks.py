@@ -1,0 +1,93 @@
+"""What several connectors are built of."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxkd.connectors._projections import check_widths
+
+
+class ConvNorm(nnx.Module):
+    """A convolution without bias, batch normalisation and, unless `relu` is False, ReLU.
+
+    A kernel of size 1 is a matrix, so that vectors `[batch, width]` may pass as well as maps.
+
+    Args:
+      in_features: channels of the input.
+      out_features: channels of the result.
+      size: height and width of the kernel; the map keeps its size.
+      relu: whether ReLU follows.
+      rngs: for the initial weights.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, size: int, *, relu: bool = True, rngs: nnx.Rngs
+    ):
+        check_widths(in_features, out_features)
+        self.conv: nnx.Linear | nnx.Conv
+        if size == 1:
+            self.conv = nnx.Linear(in_features, out_features, use_bias=False, rngs=rngs)
+        else:
+            self.conv = nnx.Conv(in_features, out_features, (size, size), use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(out_features, momentum=0.9, rngs=rngs)
+        self.relu = relu
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps `[batch, height, width, in_features]`."""
+        features = self.norm(self.conv(features))
+        return nnx.relu(features) if self.relu else features
+
+
+class Constant(nnx.Variable):
+    """A value that belongs to a module's state and is neither trained nor changed."""
+
+
+class FrozenHead(nnx.Module):
+    """A network's classifier on pooled features, as it is.
+
+    Args:
+      kernel: `[width, num_classes]`.
+      bias: `[num_classes]`, or None.
+      width: what the kernel's width must be.
+
+    Raises:
+      ValueError: shapes that do not fit.
+    """
+
+    def __init__(self, kernel: jax.Array, bias: jax.Array | None, width: int):
+        if jnp.ndim(kernel) != 2 or kernel.shape[0] != width:
+            raise ValueError(
+                f"the kernel of the teacher's classifier must be [{width}, num_classes], the "
+                f"teacher's width first, not {jnp.shape(kernel)}"
+            )
+        if bias is not None and jnp.shape(bias) != kernel.shape[1:]:
+            raise ValueError(
+                f"the classifier's bias has shape {jnp.shape(bias)}, its kernel {kernel.shape}"
+            )
+        self.kernel = Constant(jnp.asarray(kernel))
+        self.bias = None if bias is None else Constant(jnp.asarray(bias))
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Logits `[batch, num_classes]` of the average of `[batch, ..., width]` over positions."""
+        logits = global_average(features) @ jax.lax.stop_gradient(self.kernel[...])
+        return logits if self.bias is None else logits + jax.lax.stop_gradient(self.bias[...])
+
+
+def global_average(features: jax.Array) -> jax.Array:
+    """`[batch, width]`: the average over all axes between the first and the last."""
+    return jnp.mean(features, axis=tuple(range(1, features.ndim - 1)))
+
+
+def unit(values: jax.Array) -> jax.Array:
+    """Vectors of the last axis divided by their L2 norm; zeros stay, without gradient."""
+    squares = jnp.sum(jnp.square(values), axis=-1, keepdims=True)
+    return values / jnp.sqrt(jnp.where(squares > 0, squares, 1))
+
+
+def check_count(name: str, outputs: Sequence[jax.Array], count: int) -> None:
+    """Raises ValueError unless `outputs` is a tuple of `count` arrays."""
+    if not isinstance(outputs, tuple | list) or len(outputs) != count:
+        found = len(outputs) if isinstance(outputs, tuple | list) else "one array"
+        raise ValueError(f"{count} outputs of the {name} are needed, a tuple, got {found}")

@@ -1,0 +1,85 @@
+"""Connectors for several stages at once, and from a stage to logits."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class Each(nnx.Module):
+    """One module for each of several outputs.
+
+    Args:
+      modules: called with the outputs of a term that names several, in order; None leaves one as
+        it is.
+
+    Raises:
+      ValueError: when called with another number of outputs.
+
+    Example:
+      >>> from jaxkd.connectors import Conv1x1
+      >>> both = Each([Conv1x1(8, 16, rngs=nnx.Rngs(0)), None])
+      >>> [x.shape for x in both((jnp.ones((2, 7, 7, 8)), jnp.ones((2, 4))))]
+      [(2, 7, 7, 16), (2, 4)]
+    """
+
+    def __init__(self, modules: Sequence[nnx.Module | None]):
+        self.modules_ = nnx.List(modules)
+
+    def __call__(self, features: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """Maps a tuple of outputs."""
+        if len(features) != len(self.modules_):
+            raise ValueError(f"{len(self.modules_)} modules were given {len(features)} outputs")
+        return tuple(
+            x if module is None else module(x)
+            for module, x in zip(self.modules_, features, strict=True)
+        )
+
+
+class PooledLinear(nnx.Module):
+    """The average over all axes between batch and width, then an affine map.
+
+    A head on a stage, as a branch that predicts classes or as an embedding of a map.
+
+    Args:
+      in_features: width of the stage.
+      out_features: number of classes, or width of the embedding.
+      rngs: for the initial weights.
+
+    Example:
+      >>> PooledLinear(8, 10, rngs=nnx.Rngs(0))(jnp.ones((2, 7, 7, 8))).shape
+      (2, 10)
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(in_features, out_features, rngs=rngs)
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps `[batch, ..., in_features]` to `[batch, out_features]`."""
+        return self.linear(jnp.mean(features, axis=tuple(range(1, features.ndim - 1))))
+
+
+class Both(nnx.Module):
+    """One module on the student's output and one on the teacher's.
+
+    For losses that compare the two in a space of their own; the teacher's module is trained too, so
+    give the loss `teacher_gradient=True`. The teacher itself never moves.
+
+    Args:
+      student: module for the student's output.
+      teacher: module for the teacher's.
+
+    Example:
+      >>> from jaxkd.connectors import Linear
+      >>> both = Both(Linear(4, 8, rngs=nnx.Rngs(0)), Linear(6, 8, rngs=nnx.Rngs(1)))
+      >>> {name: x.shape for name, x in both(jnp.ones((2, 4)), teacher=jnp.ones((2, 6))).items()}
+      {'student': (2, 8), 'teacher': (2, 8)}
+    """
+
+    def __init__(self, student: nnx.Module, teacher: nnx.Module):
+        self.student, self.teacher = student, teacher
+
+    def __call__(self, student: jax.Array, *, teacher: jax.Array) -> dict[str, jax.Array]:
+        """Maps both outputs."""
+        return {"student": self.student(student), "teacher": self.teacher(teacher)}

@@ -1,0 +1,105 @@
+"""Flow of the solution procedure: how the features of one layer turn into those of a later one."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._batch import paired_features
+from jaxkd.losses.features._positions import common_positions
+
+
+def fsp(
+    student: Sequence[ArrayLike],
+    teacher: Sequence[ArrayLike],
+    *,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Flow of the solution procedure: the mean of squared differences of two layers' products.
+
+    Each network gives the features of two layers, and their `fsp_matrix` tells what happens between
+    them. The mean over the matrix's elements, average pooling to the smaller of the two layers, as
+    in the code of the CRD benchmark (weight 50, stages added). Others pool by the maximum and add
+    up the L2 norms of the matrix's columns.
+
+    Args:
+      student: two features `(first, second)`, maps `[batch, height, width, channels]` or tokens
+        `[batch, tokens, width]`, each of its own size and number of channels.
+      teacher: likewise, with the student's numbers of channels.
+      where: boolean `[batch]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[batch]`, float32 at least.
+
+    Raises:
+      ValueError: other than two features, numbers of channels that differ between the networks,
+        tokens that are not equally many, a mask that is not `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.ones((1, 4, 4, 2)), jnp.ones((1, 2, 2, 3))
+      >>> teacher = jnp.ones((1, 8, 8, 2)), jnp.full((1, 8, 8, 3), 3.0)
+      >>> losses.fsp(student, teacher)
+      Array([4.], dtype=float32)
+
+    References:
+      Yim, Joo, Bae and Kim, A Gift from Knowledge Distillation: Fast Optimization, Network
+      Minimization and Transfer Learning, CVPR 2017.
+    """
+    for name, features in (("student", student), ("teacher", teacher)):
+        if not isinstance(features, tuple | list) or len(features) != 2:
+            shapes = [jnp.shape(layer) for layer in features]
+            raise ValueError(
+                f"{name} must be (first, second), the features of two layers, got "
+                f"{type(features).__name__} of shapes {shapes}"
+            )
+    first, second = (
+        paired_features(*layer, where, teacher_gradient, same_shape=False)
+        for layer in zip(student, teacher, strict=True)
+    )
+    for layer in (first, second):
+        if layer.student.shape[-1] != layer.teacher.shape[-1]:
+            raise ValueError(
+                f"features must have the same number of channels, got student "
+                f"{layer.student.shape} and teacher {layer.teacher.shape}: put a connector on the "
+                "student that maps its channels to the teacher's"
+            )
+    difference = fsp_matrix(first.student, second.student) - fsp_matrix(
+        first.teacher, second.teacher
+    )
+    return first.finish(jnp.mean(jnp.square(difference), axis=(1, 2)))
+
+
+def fsp_matrix(first: ArrayLike, second: ArrayLike) -> jax.Array:
+    """The mean over positions of the products of two layers' channels.
+
+    Of two maps the larger is first pooled to the size of the smaller.
+
+    Args:
+      first: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
+      second: likewise, of any number of channels; maps of any size, tokens equally many.
+
+    Returns:
+      `[batch, channels of first, channels of second]`, float32 at least.
+
+    Raises:
+      ValueError: features without common positions.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> losses.fsp_matrix(jnp.ones((1, 4, 4, 1)), jnp.full((1, 2, 2, 2), 3.0))
+      Array([[[3., 3.]]], dtype=float32)
+
+    References:
+      Yim, Joo, Bae and Kim, A Gift from Knowledge Distillation, CVPR 2017.
+    """
+    pair = paired_features(first, second, None, True, same_shape=False)
+    first, second = common_positions(pair.student, pair.teacher)
+    return jnp.einsum("bpc,bpd->bcd", first, second) / first.shape[1]

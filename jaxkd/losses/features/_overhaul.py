@@ -1,0 +1,113 @@
+"""The overhaul of feature distillation: a partial distance before the activation, with a margin."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses.features._positions import paired_maps
+
+# Below this probability of a negative value the authors take a margin of three deviations.
+_RARE = 0.001
+
+
+def ofd(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    margin: ArrayLike,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Overhaul of feature distillation: a squared distance that leaves silent neurons alone.
+
+    The target is `max(teacher, margin)`. Where it is positive the student should match it; where it
+    is not, the neuron is silent anyway and costs only what the student lies above it.
+
+    The sum over an example's elements, as in the authors' code, which then divides by the batch and
+    by 1000 and halves the weight of each stage further from the output. The authors leave the
+    teacher's batch normalisation in training mode; that is up to whoever runs the teacher.
+
+    Args:
+      student: `[batch, ..., channels]` behind its connector, before the activation.
+      teacher: of the same shape, before the activation; of two maps of different height or width
+        the larger is pooled to the size of the smaller.
+      margin: `[channels]` or a scalar, from `ofd_margin`, part of the teacher; -inf for targets
+        that have their margin already.
+      where: boolean `[batch]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to teacher and margin.
+
+    Returns:
+      `[batch]`, sums over all elements of an example, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ or have no feature axis, a margin that is neither a scalar nor
+        `[channels]`, a mask that is not `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> teacher = jnp.array([[2.0, -9.0, -9.0]])
+      >>> losses.ofd(jnp.array([[1.0, 0.0, -4.0]]), teacher, margin=-1.0)
+      Array([2.], dtype=float32)
+
+    References:
+      Heo et al., A Comprehensive Overhaul of Feature Distillation, ICCV 2019.
+    """
+    pair = paired_maps(student, teacher, where, teacher_gradient)
+    margin = jnp.asarray(margin, pair.teacher.dtype)
+    if margin.shape not in {(), pair.teacher.shape[-1:]}:
+        raise ValueError(
+            f"margin must be a scalar or [channels] = {pair.teacher.shape[-1:]}, got shape "
+            f"{margin.shape}"
+        )
+    if not teacher_gradient:
+        margin = jax.lax.stop_gradient(margin)
+    target = jnp.maximum(pair.teacher, margin)
+    missed = jnp.where((pair.student > target) | (target > 0), pair.student - target, 0)
+    return pair.finish(jnp.sum(jnp.square(missed), axis=tuple(range(1, missed.ndim))))
+
+
+def ofd_margin(scale: ArrayLike, bias: ArrayLike) -> jax.Array:
+    """The margin of `ofd`: what a channel is on average where it is negative.
+
+    Batch normalisation leaves a channel with mean `bias` and standard deviation `|scale|`; the
+    margin is the mean of the part below 0 of that normal distribution. Where no more than one value
+    in 1,000 is negative the margin is -3 standard deviations, as in the authors' code.
+
+    Args:
+      scale: `[channels]`, of the teacher's batch normalisation before the activation.
+      bias: `[channels]`, of the same.
+
+    Returns:
+      `[channels]`, none positive, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> margin = losses.ofd_margin(jnp.array([1.0, 1.0]), jnp.array([0.0, 5.0]))
+      >>> print(f"{margin[0]:.4f}, {margin[1]:.4f}")
+      -0.7979, -3.0000
+
+    References:
+      Heo et al., A Comprehensive Overhaul of Feature Distillation, ICCV 2019.
+    """
+    scale, bias = jnp.asarray(scale), jnp.asarray(bias)
+    if scale.shape != bias.shape:
+        raise ValueError(
+            f"scale of shape {scale.shape} and bias of shape {bias.shape} must be those of one "
+            "batch normalisation"
+        )
+    dtype = jnp.promote_types(jnp.promote_types(scale.dtype, bias.dtype), jnp.float32)
+    mean, deviation = bias.astype(dtype), jnp.abs(scale).astype(dtype)
+    spread = deviation > 0
+    # Outside these bounds the margin is -3 deviations, or the mean itself to the last digit.
+    zero = jnp.clip(-mean / jnp.where(spread, deviation, 1), -4, 40)
+    below = jax.scipy.stats.norm.cdf(zero)
+    margin = mean - deviation * jax.scipy.stats.norm.pdf(zero) / below
+    # A channel that never varies is below 0 always or never.
+    often = jnp.where(spread, below > _RARE, mean < 0)
+    return jnp.where(often, margin, -3 * deviation)

@@ -1,0 +1,136 @@
+"""Features as positions and channels, which is how losses on maps see images and tokens alike."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import concrete_value
+from jaxkd.losses._batch import paired_features
+from jaxkd.losses._numerics import Paired
+from jaxkd.pooling import to_common_size
+
+
+def paired_maps(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    where: ArrayLike | None,
+    teacher_gradient: bool,
+) -> Paired:
+    """What `paired_features` gives for one shape, where maps may differ in height and width.
+
+    The larger of two maps is pooled to the size of the smaller, in float32 at least; all other
+    features must have the same shape.
+
+    Args:
+      student: `[batch, ..., channels]`.
+      teacher: likewise.
+      where: boolean `[batch]`, or None.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Raises:
+      TypeError: `SparseLogits`.
+      ValueError: shapes or a mask that do not fit.
+    """
+    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    first, second = pair.student, pair.teacher
+    if first.ndim == second.ndim == 4:
+        first, second = to_common_size(first, second)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"student features have shape {pair.student.shape}, teacher features "
+            f"{pair.teacher.shape}: put a connector on the student that maps its features to the "
+            "teacher's; only height and width of maps may differ, and are then pooled"
+        )
+    return pair._replace(student=first, teacher=second)
+
+
+def paired_positions(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    where: ArrayLike | None,
+    teacher_gradient: bool,
+    *,
+    same_channels: bool,
+    pool: bool = True,
+) -> Paired:
+    """What `paired_features` gives, as `[batch, positions, channels]`.
+
+    Args:
+      student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
+      teacher: likewise.
+      where: boolean `[batch]`, or None.
+      teacher_gradient: whether the gradient flows to the teacher.
+      same_channels: whether the numbers of channels must be equal.
+      pool: whether both must have the same positions: the larger of two maps is pooled to the size
+        of the smaller, and numbers of tokens must be equal.
+
+    Raises:
+      TypeError: `SparseLogits`.
+      ValueError: shapes or a mask that do not fit.
+    """
+    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    both = f"student {pair.student.shape} and teacher {pair.teacher.shape}"
+    if not {pair.student.ndim, pair.teacher.ndim} <= {3, 4}:
+        raise ValueError(
+            "features must be maps [batch, height, width, channels] or tokens "
+            f"[batch, tokens, width], got {both}"
+        )
+    if same_channels and pair.student.shape[-1] != pair.teacher.shape[-1]:
+        raise ValueError(
+            f"features must have the same number of channels, got {both}: put a connector on the "
+            "student that maps its channels to the teacher's"
+        )
+    if pool:
+        pair = pair._replace(**dict(zip(("student", "teacher"), _pooled(*pair[:2]), strict=True)))
+    return pair._replace(student=positions(pair.student), teacher=positions(pair.teacher))
+
+
+def common_positions(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Two features of one batch, pooled to the smaller size, as `[batch, positions, channels]`."""
+    first, second = _pooled(first, second)
+    return positions(first), positions(second)
+
+
+def positions(features: jax.Array) -> jax.Array:
+    """Features `[batch, ..., channels]` as `[batch, positions, channels]`."""
+    return features.reshape(features.shape[0], -1, features.shape[-1])
+
+
+def rescaled(features: jax.Array) -> jax.Array:
+    """Each example over its largest magnitude: for losses that see no scale.
+
+    Powers and products of what comes back cannot overflow. The factor counts as a constant in the
+    gradient, which is the right gradient for whatever does not depend on the factor.
+    """
+    axes = tuple(range(1, features.ndim))
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(features), axis=axes, keepdims=True))
+    return features / jnp.where(scale > 0, scale, 1)
+
+
+def clear_difference(first: jax.Array, second: jax.Array) -> jax.Array:
+    """`first - second`, 0 where no more than rounding tells them apart.
+
+    At the kink of a norm or a magnitude the gradient would be the sign of that rounding.
+    """
+    difference = first - second
+    rounding = 16 * jnp.finfo(difference.dtype).eps
+    clear = jnp.abs(difference) > rounding * jnp.maximum(jnp.abs(first), jnp.abs(second))
+    return jnp.where(clear, difference, 0)
+
+
+def check_power(name: str, power: ArrayLike) -> None:
+    """Raises ValueError unless a concrete `power` is 1 or more."""
+    value = concrete_value(power)
+    if value is not None and not value >= 1:
+        raise ValueError(f"{name} must be 1 or more, got {value}: below, gradients are infinite")
+
+
+def _pooled(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    if first.ndim == second.ndim == 4:
+        return to_common_size(first, second)
+    if first.ndim != second.ndim or first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"features of shapes {first.shape} and {second.shape} have no positions in common: two "
+            "maps are pooled to the smaller size, tokens must be equally many"
+        )
+    return first, second

@@ -1,0 +1,146 @@
+"""Simple-recipe distillation: a linear projector, batch normalisation and the log of a sum."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import check_positive
+from jaxkd.losses._batch import unit
+from jaxkd.losses.features._positions import check_power
+from jaxkd.losses.relations._rows import Rows, centred, paired_rows
+
+
+def srd(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    exponent: ArrayLike = 4.0,
+    normalize: bool = True,
+    norm_epsilon: ArrayLike = 1e-4,
+    epsilon: ArrayLike = 1e-16,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Simple-recipe distillation: `log(sum(|student - teacher|**exponent) + epsilon)`.
+
+    Both sides are first normalised over the batch, each feature to mean 0 and variance 1, without
+    running averages, scale or shift. The sum runs over examples and features, so the value grows
+    with the size of the batch; the gradient does not. Couples the examples of the batch: a scalar.
+
+    The authors have no epsilon: minus infinity at student = teacher, and a gradient that grows
+    without bound on the way there. The default leaves the loss as published until all differences
+    are about 1e-4, bounds it below by -37, and makes the gradient 0 at student = teacher; for the
+    default exponent, rounding errors are too small to matter. The authors' weight is 2, beside a
+    divergence of the logits at temperature 1; other code adds that divergence at higher
+    temperatures without the factor `temperature**2`.
+
+    Args:
+      student: pooled embeddings behind the projector, `[batch, width]`; more axes are flattened.
+      teacher: embeddings of the same shape.
+      exponent: 1 or more.
+      normalize: whether to normalise here; False for embeddings that the networks normalise.
+      norm_epsilon: added to the variance.
+      epsilon: added inside the logarithm.
+      where: boolean `[batch]`; statistics and sum are those of the selected rows alone, and the
+        loss 0 if there are none.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      A scalar, often negative, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ, an exponent below 1, an epsilon that is not positive, a mask
+        that is not `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student, teacher = jnp.array([[0.0], [1.0]]), jnp.array([[2.0], [0.0]])
+      >>> print(f"{losses.srd(student, teacher, normalize=False):.3f}")
+      2.833
+
+    References:
+      Miles and Mikolajczyk, Understanding the Role of the Projector in Knowledge Distillation, AAAI
+      2024; the authors' code for convolutional networks.
+    """
+    check_power("exponent", exponent)
+    check_positive("norm_epsilon", norm_epsilon)
+    check_positive("epsilon", epsilon)
+    rows = paired_rows(student, teacher, where, teacher_gradient, same_width=True)
+    sides = [rows.student, rows.teacher]
+    if normalize:
+        sides = [_batch_normalized(side, rows, norm_epsilon) for side in sides]
+    differences = sides[0] - sides[1]
+    # The absolute value has a slope of 1 at 0, which the logarithm would multiply by 1 / epsilon.
+    sizes = jnp.where(differences == 0, 0, jnp.abs(differences))
+    return _log_sum(sizes, exponent, epsilon, rows)
+
+
+def srd_correlation(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    exponent: ArrayLike = 4.0,
+    epsilon: ArrayLike = 1e-5,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """The same recipe for transformers: `log(sum((1 - c)**exponent) + epsilon)`.
+
+    `c` is the correlation over the batch of each feature of the student with the same feature of
+    the teacher, which is what the authors' batch normalisation without epsilon comes to. A feature
+    that is constant over the batch on either side, and any feature of a single example, counts as
+    uncorrelated, without gradient. Couples the examples of the batch: a scalar.
+
+    Args:
+      student: pooled embeddings behind the projector, `[batch, width]`; more axes are flattened.
+      teacher: embeddings of the same shape.
+      exponent: 1 or more.
+      epsilon: added inside the logarithm.
+      where: boolean `[batch]`; correlations are those over the selected rows, and the loss 0 if
+        there are none.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      A scalar, often negative, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ, an exponent below 1, an epsilon that is not positive, a mask
+        that is not `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.array([[0.0], [1.0], [5.0]])
+      >>> print(f"{losses.srd_correlation(student, -3 * student):.3f}")
+      2.773
+
+    References:
+      Miles and Mikolajczyk, Understanding the Role of the Projector in Knowledge Distillation, AAAI
+      2024; the authors' code for DeiT.
+    """
+    check_power("exponent", exponent)
+    check_positive("epsilon", epsilon)
+    rows = paired_rows(student, teacher, where, teacher_gradient, same_width=True)
+    (student_columns, varies), (teacher_columns, teacher_varies) = (
+        unit(centred(side, rows.selected, rows.number), 0) for side in (rows.student, rows.teacher)
+    )
+    # Half the squared distance of unit vectors is 1 - c, exactly 0 where they are equal.
+    gaps = 0.5 * jnp.sum(jnp.square(student_columns - teacher_columns), axis=0)
+    return _log_sum(jnp.where(varies & teacher_varies, gaps, 1), exponent, epsilon, rows)
+
+
+def _batch_normalized(side: jax.Array, rows: Rows, epsilon: ArrayLike) -> jax.Array:
+    side = centred(side, rows.selected, rows.number)
+    variance = jnp.sum(jnp.square(side), axis=0) / rows.number
+    return side / jnp.sqrt(variance + jnp.asarray(epsilon, side.dtype))
+
+
+def _log_sum(sizes: jax.Array, exponent: ArrayLike, epsilon: ArrayLike, rows: Rows) -> jax.Array:
+    exponent, epsilon = (jnp.asarray(value, sizes.dtype) for value in (exponent, epsilon))
+    # The powers of large differences overflow, their logarithms do not.
+    scale = jnp.maximum(jax.lax.stop_gradient(jnp.max(sizes)), 1)
+    total = jnp.log(jnp.sum((sizes / scale) ** exponent) + epsilon * scale**-exponent)
+    return jnp.where(jnp.any(rows.selected), total + exponent * jnp.log(scale), 0)

@@ -1,0 +1,64 @@
+"""Hierarchical context loss: the same difference seen at several resolutions."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._batch import paired_features
+from jaxkd.pooling import adaptive_average_pool
+
+_LEVELS = (4, 2, 1)
+
+
+def hcl(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """ReviewKD's hierarchical context loss: squared differences at full size and pooled.
+
+    The mean of squared differences of the maps, and of the maps pooled to 4x4, 2x2 and 1x1, with
+    weights 1, 1/2, 1/4 and 1/8 divided by their sum. As in the authors' code, a level not smaller
+    than the height is left out, and weights then move up. ReviewKD adds up the losses of its
+    stages, each behind an attention-based fusion of the student's.
+
+    Args:
+      student: maps `[batch, height, width, channels]`, behind their connector, or vectors
+        `[batch, channels]`, which count as maps of 1x1 (the pooled feature, ReviewKD's last stage).
+      teacher: of the same shape.
+      where: boolean `[batch]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[batch]`, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ or are of neither maps nor vectors, a mask that is not
+        `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> losses.hcl(jnp.zeros((1, 8, 8, 3)), jnp.full((1, 8, 8, 3), 2.0))
+      Array([4.], dtype=float32)
+
+    References:
+      Chen, Liu, Zhao and Jia, Distilling Knowledge via Knowledge Review, CVPR 2021.
+    """
+    vectors = jnp.ndim(student) == jnp.ndim(teacher) == 2
+    pair = paired_features(student, teacher, where, teacher_gradient, rank=2 if vectors else 4)
+    # Pooling is linear: the pooled difference is the difference of the pooled maps.
+    difference = pair.student - pair.teacher
+    if vectors:
+        difference = difference[:, None, None]
+    levels = [level for level in _LEVELS if level < difference.shape[1]]
+    pyramid = [difference, *(adaptive_average_pool(difference, (size, size)) for size in levels)]
+    weights = [0.5**index for index in range(len(pyramid))]
+    losses = [
+        weight * jnp.mean(jnp.square(maps), axis=(1, 2, 3))
+        for weight, maps in zip(weights, pyramid, strict=True)
+    ]
+    return pair.finish(sum(losses[1:], losses[0]) / sum(weights))

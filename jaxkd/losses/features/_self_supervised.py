@@ -1,0 +1,225 @@
+"""Distillation of self-supervision: what the teacher makes of transformed images.
+
+Every image comes as several views: the first is the image itself, the others are transformed (by
+rotations, for instance). Where the teacher errs on transformed images it is followed in part only:
+wrong answers are ranked by how far from right they are, and the worst are left out.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import as_mask, check_weight
+from jaxkd.losses._batch import batch_mask, gathered, paired_features, unit
+from jaxkd.losses._numerics import dense
+from jaxkd.losses._reduce import masked_mean
+from jaxkd.losses.logits._kd import kd
+
+
+def sskd_transformed(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    labels: ArrayLike,
+    *,
+    ratio: float = 1.0,
+    temperature: ArrayLike = 4.0,
+    keep: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """SSKD on logits: `kd` on transformed views, without the teacher's worst errors.
+
+    The mean over all views that the teacher classifies right, and the share `ratio` of the others
+    (rounded down) whose label is nearest to the top; of equally good ones the earlier are kept. The
+    authors add this with weight 2.7 to `kd` and `cross_entropy` on the first views (0.9 and 0.1)
+    and to `sskd_similarity` (10). Couples the examples of the batch: a scalar.
+
+    Args:
+      student: logits `[batch, views, num_classes]`; the first view takes no part.
+      teacher: logits of the same shape.
+      labels: integers `[batch]`; a negative one leaves the example out.
+      ratio: the share of wrong answers to keep, in [0, 1].
+      temperature: positive scalar that divides both logits; may be traced.
+      keep: boolean `[batch, views - 1]`, the transformed views to take in place of the ranking, for
+        instance one that was stored.
+      where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there are
+        none.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      A scalar, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ or are not `[batch, views, num_classes]` with two views and
+        more, labels that are not integers `[batch]`, a ratio outside [0, 1], a temperature that is
+        not positive and finite, a mask of another shape.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.zeros((1, 3, 2))
+      >>> teacher = jnp.array([[[3.0, 0.0], [3.0, 0.0], [0.0, 3.0]]])
+      >>> loss = losses.sskd_transformed(student, teacher, jnp.array([0]), ratio=0.0)
+      >>> print(f"{loss:.3f}")
+      1.051
+
+    References:
+      Xu et al., Knowledge Distillation Meets Self-Supervision, ECCV 2020.
+    """
+    student = dense("student", student, "only a teacher can be sparse")
+    teacher = dense("teacher", teacher, "its classes cannot be ranked")
+    labels = dense("labels", labels, "they are class ids")
+    check_weight("ratio", ratio, below_one=False)
+    _check_views(student, teacher, "num_classes")
+    if labels.shape != student.shape[:1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels must be integers of shape {student.shape[:1]} for logits of shape "
+            f"{student.shape}, got {labels.dtype} of shape {labels.shape}"
+        )
+    rows = labels >= 0
+    if where is not None:
+        rows &= batch_mask(where, student.shape)
+    student, teacher = student[:, 1:], teacher[:, 1:]
+    taking_part = jnp.broadcast_to(rows[:, None], student.shape[:2])
+    if keep is None:
+        ids = jnp.arange(teacher.shape[-1])
+        right = ids == labels[:, None, None]
+        keep = _best_ranked(_ranks(teacher, right, jnp.ones_like(right)), taking_part, ratio)
+    keep = taking_part & _as_keep(keep, student.shape[:2])
+    losses = kd(
+        student,
+        teacher,
+        temperature=temperature,
+        where=taking_part,
+        teacher_gradient=teacher_gradient,
+    )
+    return masked_mean(losses, keep)
+
+
+def sskd_similarity(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    ratio: float = 0.75,
+    temperature: ArrayLike = 0.5,
+    keep: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """SSKD on embeddings: `kd` of which image a transformed view is most like.
+
+    The cosines of each transformed view with the first views of all images take the place of
+    logits, and the view's own image that of the label; views are kept as in `sskd_transformed`. A
+    zero embedding has cosine 0 with all, and no gradient. Couples the examples of the batch: a
+    scalar.
+
+    Args:
+      student: embeddings `[batch, views, width]`.
+      teacher: embeddings `[batch, views, another width]`.
+      ratio: the share of wrong answers to keep, in [0, 1].
+      temperature: positive scalar that divides the cosines; may be traced.
+      keep: boolean `[batch, views - 1]`, the transformed views to take in place of the ranking.
+      where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there are
+        none.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      A scalar, float32 at least.
+
+    Raises:
+      ValueError: shapes that are not `[batch, views, width]` with the same two views and more, a
+        ratio outside [0, 1], a temperature that is not positive and finite, a mask of another
+        shape.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.ones((2, 2, 3))
+      >>> teacher = jnp.array([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+      >>> print(f"{losses.sskd_similarity(student, teacher, temperature=1.0):.3f}")
+      0.111
+
+    References:
+      Xu et al., Knowledge Distillation Meets Self-Supervision, ECCV 2020.
+    """
+    check_weight("ratio", ratio, below_one=False)
+    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    _check_views(pair.student, pair.teacher, "width", same_last=False)
+    batch, views = pair.student.shape[0], pair.student.shape[1] - 1
+    rows = jnp.ones(batch, bool) if pair.rows is None else gathered(pair.rows)
+    cosines, targets = (_similarities(side) for side in pair[:2])
+    taking_part = jnp.broadcast_to(rows[:, None], (batch, views))
+    if keep is None:
+        own = jnp.eye(batch, dtype=bool)[:, None]
+        keep = _best_ranked(_ranks(targets, own, rows), taking_part, ratio)
+    keep = taking_part & _as_keep(keep, (batch, views))
+    losses = kd(
+        cosines,
+        targets,
+        temperature=temperature,
+        where=taking_part[..., None] & rows,
+        teacher_gradient=teacher_gradient,
+    )
+    return masked_mean(losses, keep)
+
+
+def _check_views(
+    student: jax.Array, teacher: jax.Array, last: str, *, same_last: bool = True
+) -> None:
+    both = f"got student {student.shape} and teacher {teacher.shape}"
+    if student.ndim != 3 or teacher.ndim != 3 or student.shape[1] < 2:
+        raise ValueError(
+            f"student and teacher must be [batch, views, {last}], the first view the image itself "
+            f"and at least one transformed: {both}"
+        )
+    if student.shape[:2] != teacher.shape[:2] or (same_last and student.shape != teacher.shape):
+        raise ValueError(f"student and teacher must have the same batch, views and classes: {both}")
+
+
+def _as_keep(keep: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
+    if jnp.shape(keep) != shape:
+        raise ValueError(
+            f"keep must be [batch, views - 1] = {shape}, one for each transformed view, got "
+            f"{jnp.shape(keep)}"
+        )
+    return as_mask(keep, shape, "the transformed views")
+
+
+def _similarities(embeddings: jax.Array) -> jax.Array:
+    """Cosines of transformed with first views, `[batch, views - 1, batch]`."""
+    directions, _ = unit(embeddings)
+    return jnp.einsum(
+        "bvd,cd->bvc",
+        directions[:, 1:],
+        gathered(directions[:, 0]),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def _ranks(scores: jax.Array, right: jax.Array, possible: jax.Array) -> jax.Array:
+    """How many answers come before the right one, `[batch, views]`; of equal ones the earlier do.
+
+    Args:
+      scores: `[batch, views, answers]`.
+      right: boolean, broadcasts to `scores`, True for one answer each.
+      possible: boolean, broadcasts to `scores`.
+    """
+    score = jnp.max(scores, axis=-1, keepdims=True, where=right, initial=-jnp.inf)
+    earlier = jnp.arange(scores.shape[-1]) < jnp.argmax(right, axis=-1, keepdims=True)
+    before = (scores > score) | ((scores == score) & earlier)
+    return jnp.sum(before & possible, axis=-1)
+
+
+def _best_ranked(ranks: jax.Array, taking_part: jax.Array, ratio: float) -> jax.Array:
+    """All of rank 0 and the share `ratio` of the others, the best first: boolean, as `ranks`."""
+    shape = ranks.shape
+    ranks, taking_part = gathered(ranks).ravel(), gathered(taking_part).ravel()
+    right = jnp.sum(taking_part & (ranks == 0))
+    wrong = jnp.sum(taking_part) - right
+    # Shares are rounded down in double precision, as the number of wrong answers is not known yet.
+    shares = jnp.asarray(np.floor(np.arange(ranks.size + 1) * ratio).astype(np.int32))
+    order = jnp.argsort(jnp.where(taking_part, ranks, jnp.iinfo(ranks.dtype).max), stable=True)
+    return (jnp.argsort(order) < right + shares[wrong]).reshape(shape)

@@ -1,0 +1,84 @@
+"""A mixture of forward and reverse KL that follows where student and teacher differ most."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import check_weight
+from jaxkd.losses._numerics import paired_log_probs
+from jaxkd.losses._sparse import SparseLogits
+from jaxkd.losses.divergences._kl import kl_divergence, reverse_kl_divergence
+
+
+def adaptive_kl(
+    student: ArrayLike,
+    teacher: ArrayLike | SparseLogits,
+    *,
+    tail_mass: ArrayLike = 0.5,
+    temperature: ArrayLike = 1.0,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Adaptive KL: forward KL as far as the heads differ, reverse KL as far as the tails do.
+
+    Early in training the forward KL(p || q) fits the classes the teacher likes, the reverse
+    KL(q || p) those it does not. The classes are sorted by the teacher's probability; the least
+    likely ones, as long as their mass together is below `tail_mass`, are the tail and the others
+    the head. With `g` the sum of |p - q| over either part, the loss is
+
+      `(g_head KL(p || q) + g_tail KL(q || p)) / (g_head + g_tail)`
+
+    where the weights carry no gradient. Without the factor `temperature**2`. At student = teacher,
+    where the public code divides 0 by 0, loss and gradient are 0.
+
+    Args:
+      student: logits `[..., num_classes]`.
+      teacher: logits `[..., num_classes]`, or `SparseLogits` `[..., k]`, whose k + 1 buckets then
+        take the place of the classes.
+      tail_mass: the bound on the teacher's mass in the tail, in [0, 1]; 0 leaves the forward KL.
+      temperature: positive scalar that divides both logits; may be traced.
+      axis: the class axis of dense logits.
+      where: boolean mask of classes (rank of the logits) or of examples (one rank less).
+      teacher_gradient: whether the gradient flows to the teacher; never through the weights.
+
+    Returns:
+      `[...]`, one loss an example in nats, float32 at least.
+
+    Raises:
+      ValueError, TypeError: as `kl_divergence`; ValueError also for tail_mass outside [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student, teacher = jnp.array([0.0, 0.0, 0.0]), jnp.array([3.0, 1.0, 0.0])
+      >>> print(f"{losses.adaptive_kl(student, teacher):.3f}")
+      0.656
+
+    References:
+      Wu et al., Rethinking Kullback-Leibler Divergence in Knowledge Distillation for Large Language
+      Models, COLING 2025; followed as Zhang et al. implement it beside Dual-Space Knowledge
+      Distillation, EMNLP 2024, where the bound is called alpha.
+    """
+    check_weight("tail_mass", tail_mass, below_one=False)
+    forward, reverse = (
+        divergence(
+            student,
+            teacher,
+            temperature=temperature,
+            axis=axis,
+            where=where,
+            teacher_gradient=teacher_gradient,
+        )
+        for divergence in (kl_divergence, reverse_kl_divergence)
+    )
+    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient=False)
+    q, p = jnp.exp(jax.lax.stop_gradient(pair.student)), jnp.exp(pair.teacher)
+    ascending = jnp.argsort(p, axis=-1)
+    p, q = (jnp.take_along_axis(probs, ascending, axis=-1) for probs in (p, q))
+    in_tail = jnp.cumsum(p, axis=-1) < jnp.asarray(tail_mass, p.dtype)
+    gap = jnp.abs(p - q)
+    head, tail = (jnp.sum(jnp.where(part, gap, 0), axis=-1) for part in (~in_tail, in_tail))
+    differ = head + tail > 0
+    head_weight = jnp.where(differ, head, 0.5) / jnp.where(differ, head + tail, 1)
+    return pair.finish(head_weight * forward + (1 - head_weight) * reverse)

@@ -1,0 +1,86 @@
+"""Losses on a teacher that is known by a few tokens drawn from it."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import as_mask, check_temperature, compute_dtype, temper
+from jaxkd.losses._numerics import dense, keep_rows, mask_logits
+
+
+def sampled_kl(
+    student: ArrayLike,
+    sample_ids: ArrayLike,
+    sample_weights: ArrayLike,
+    *,
+    temperature: ArrayLike = 1.0,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """Forward KL(p || q) from tokens drawn from the teacher, up to the teacher's entropy.
+
+    The cross entropy `-sum_j weight_j log q(id_j)` of the drawn tokens with the student's softmax
+    over the whole vocabulary. With tokens drawn independently from p and weights of 1 / k each (the
+    same token twice: two entries, or one with 2 / k), its expectation over the draws is
+    `KL(p || q) + H(p)`, and its gradient is an unbiased estimate of the KL's. Keeping the k largest
+    probabilities instead is biased: the student is never told what the tail weighs.
+
+    Tokens drawn from another distribution r, for instance from p at a higher temperature, which
+    makes rare tokens heard more often, need the weights `p(id) / (k r(id))`: again unbiased.
+    Divided by their sum the weights vary less, and the bias vanishes as k grows.
+
+    The value is not 0 at student = teacher, where only the expected gradient is.
+
+    Args:
+      student: logits `[..., num_classes]`.
+      sample_ids: integers `[..., k]`, the classes drawn, repeats allowed.
+      sample_weights: `[..., k]`, constants; entries of weight 0 do not count, as padding.
+      temperature: positive scalar that divides the student's logits, the one at which p was taken;
+        may be traced. Without the factor `temperature**2`.
+      where: boolean `[...]`; the loss is 0 where False.
+
+    Returns:
+      `[...]`, one loss an example in nats, float32 at least.
+
+    Raises:
+      ValueError: ids that are not integers, shapes that differ, a mask that does not fit, a
+        temperature that is not positive and finite.
+      TypeError: a `SparseLogits` student.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.array([2.0, 0.0, 0.0, 0.0])
+      >>> loss = losses.sampled_kl(student, jnp.array([0, 0, 3]), jnp.full(3, 1 / 3))
+      >>> print(f"{loss:.3f}")
+      1.007
+
+    References:
+      Anshumann et al., Sparse Logit Sampling: Accelerating Knowledge Distillation in LLMs, ACL
+      2025.
+    """
+    student = dense("student", student, "only a teacher can be sparse")
+    ids, weights = jnp.asarray(sample_ids), jnp.asarray(sample_weights)
+    check_temperature(temperature)
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ValueError(f"sample_ids must be integers, got {ids.dtype}")
+    if (
+        ids.shape != weights.shape
+        or ids.ndim != student.ndim
+        or ids.shape[:-1] != student.shape[:-1]
+    ):
+        raise ValueError(
+            f"student logits of shape {student.shape} need sample_ids and sample_weights of shape "
+            f"{(*student.shape[:-1], 'k')}, got {ids.shape} and {weights.shape}"
+        )
+    dtype = compute_dtype(student)
+    rows = None
+    if where is not None:
+        rows = as_mask(where, student.shape[:-1], "the examples, of shape")
+        rows = jnp.broadcast_to(rows, student.shape[:-1])
+    log_q = jax.nn.log_softmax(mask_logits(temper(student, temperature, dtype), None, rows))
+    weights = jax.lax.stop_gradient(weights).astype(dtype)
+    drawn = weights != 0
+    # What stands in padded entries must not be looked up: it need not be a class.
+    log_q = jnp.take_along_axis(log_q, jnp.where(drawn, ids, 0), axis=-1)
+    loss = -jnp.sum(jnp.where(drawn, weights * jnp.where(drawn, log_q, 0), 0), axis=-1)
+    return keep_rows(loss, rows)

@@ -1,0 +1,273 @@
+"""Losses between models of different vocabularies: the sorted probabilities are compared."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import (
+    as_mask,
+    check_temperature,
+    check_weight,
+    compute_dtype,
+    concrete_value,
+    temper,
+)
+from jaxkd.losses._numerics import Paired, dense, mask_logits
+from jaxkd.losses.divergences._kl import kl_to_mixture
+
+# The least probability that the matched part of `hybrid_uld` counts, as published.
+_LEAST = 1e-8
+_OWN_VOCABULARY = "its classes are compared by rank, which needs the probabilities of all of them"
+
+
+def uld(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    student_temperature: ArrayLike = 1.0,
+    teacher_temperature: ArrayLike = 1.0,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Universal logit distillation: L1 distance of the sorted probabilities.
+
+    `sum_i |p_(i) - q_(i)|` over ranks i, the smaller vocabulary padded with zeros. The vocabularies
+    need have nothing in common; the loss compares how sure the models are, not of what. Without a
+    factor 1/2 or `temperature**2`, as in public code.
+
+    The tokens must be paired: position by position for tokens `[batch, tokens]` that were lined up
+    before, or with `align_by_position`, `align_by_bytes` and `chunk_log_probs`, after which
+    `uld_from_log_probs` is the loss.
+
+    Args:
+      student: logits `[..., student_vocabulary]`, for instance `[batch, tokens, ...]`.
+      teacher: logits `[..., teacher_vocabulary]`.
+      student_temperature: positive scalar that divides the student's logits; may be traced.
+      teacher_temperature: the same for the teacher's.
+      where: boolean `[...]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[...]`, one loss a token, at most 2, float32 at least.
+
+    Raises:
+      ValueError: leading axes that differ, a mask that does not fit, a temperature that is not
+        positive and finite.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.log(jnp.array([[0.2, 0.8]]))
+      >>> teacher = jnp.log(jnp.array([[0.5, 0.1, 0.4]]))
+      >>> print(f"{losses.uld(student, teacher)[0]:.1f}")
+      0.6
+
+    References:
+      Boizard et al., Towards Cross-Tokenizer Distillation: the Universal Logit Distillation Loss
+      for LLMs, TMLR 2025.
+    """
+    check_temperature(student_temperature)
+    check_temperature(teacher_temperature)
+    pair = _paired_vocabularies(student, teacher, where, teacher_gradient)
+    q, p = (
+        jax.nn.softmax(temper(logits, temperature, logits.dtype))
+        for logits, temperature in (
+            (pair.student, student_temperature),
+            (pair.teacher, teacher_temperature),
+        )
+    )
+    return pair.finish(_sorted_distance(q, p))
+
+
+def uld_from_log_probs(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """`uld` of log-probabilities, which need not be normalised: the chunks of two tokenisers.
+
+    Args:
+      student: log-probabilities `[..., student_vocabulary]`, as of `chunk_log_probs`.
+      teacher: log-probabilities `[..., teacher_vocabulary]`.
+      where: boolean `[...]`, for instance which chunks there are; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[...]`, one loss a chunk, float32 at least.
+
+    Raises:
+      ValueError: leading axes that differ, a mask that does not fit.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.log(jnp.array([[0.2, 0.3]]))
+      >>> teacher = jnp.log(jnp.array([[0.5, 0.1, 0.4]]))
+      >>> print(f"{losses.uld_from_log_probs(student, teacher)[0]:.1f}")
+      0.5
+
+    References:
+      Patino et al., Unlocking On-Policy Distillation for Any Model Family (GOLD), 2025.
+    """
+    pair = _paired_vocabularies(student, teacher, where, teacher_gradient)
+    return pair.finish(_sorted_distance(jnp.exp(pair.student), jnp.exp(pair.teacher)))
+
+
+def hybrid_uld(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    student_ids: ArrayLike,
+    teacher_ids: ArrayLike,
+    beta: ArrayLike = 0.5,
+    matched_weight: ArrayLike | None = None,
+    unmatched_weight: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Jensen-Shannon divergence on the tokens both vocabularies have, sorted L1 on the others.
+
+    The divergence is `js_divergence`'s formula on the matched probabilities as they are, not
+    normalised, none counted below 1e-8. At beta 0 and 1 it is half of a Kullback-Leibler divergence
+    of things that do not sum to 1, whose gradient is not 0 at student = teacher: prefer a beta
+    between. Where one side has no unmatched token there is nothing to sort, and that part is 0.
+
+    Args:
+      student: log-probabilities `[..., student_vocabulary]`, of `chunk_log_probs` or a log_softmax.
+      teacher: log-probabilities `[..., teacher_vocabulary]`.
+      student_ids: integers `[matched]`, concrete: the student's ids of the shared tokens, distinct.
+      teacher_ids: integers `[matched]`, concrete: the teacher's ids of the same tokens, in the same
+        order.
+      beta: the teacher's share of the mixture, in [0, 1]; a traced one must lie strictly inside.
+      matched_weight: the weight of the divergence; None for the share of the teacher's vocabulary
+        that is matched.
+      unmatched_weight: the weight of the sorted L1; None for 1 less that share.
+      where: boolean `[...]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[...]`, one loss a token or chunk, float32 at least.
+
+    Raises:
+      ValueError: leading axes that differ, a mask that does not fit, ids that are traced, repeated,
+        out of range or not as many on both sides, one weight without the other, a beta outside
+        [0, 1].
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.log(jnp.array([[0.5, 0.3, 0.2]]))
+      >>> teacher = jnp.log(jnp.array([[0.4, 0.5, 0.1]]))
+      >>> loss = losses.hybrid_uld(
+      ...     student, teacher, student_ids=jnp.array([0]), teacher_ids=jnp.array([1])
+      ... )
+      >>> print(f"{loss[0]:.3f}")
+      0.133
+
+    References:
+      Patino et al., Unlocking On-Policy Distillation for Any Model Family (GOLD), 2025; followed as
+      TRL implements it.
+    """
+    pair = _paired_vocabularies(student, teacher, where, teacher_gradient)
+    check_weight("beta", beta, below_one=False)
+    if (matched_weight is None) != (unmatched_weight is None):
+        raise ValueError(
+            f"matched_weight and unmatched_weight must be given together, got {matched_weight} and "
+            f"{unmatched_weight}"
+        )
+    vocabularies = pair.student.shape[-1], pair.teacher.shape[-1]
+    shared = (
+        _ids("student_ids", student_ids, vocabularies[0]),
+        _ids("teacher_ids", teacher_ids, vocabularies[1]),
+    )
+    if shared[0].shape != shared[1].shape:
+        raise ValueError(
+            f"student_ids and teacher_ids must be as many, got {len(shared[0])} and "
+            f"{len(shared[1])}"
+        )
+    others = [np.setdiff1d(np.arange(n), ids) for n, ids in zip(vocabularies, shared, strict=True)]
+    if matched_weight is None:
+        matched_weight = len(shared[1]) / vocabularies[1]
+        unmatched_weight = 1 - matched_weight
+
+    log_q, log_p = (
+        jnp.maximum(jnp.take(log_probs, ids, axis=-1), math.log(_LEAST))
+        for log_probs, ids in zip(pair[:2], shared, strict=True)
+    )
+    matched = _js_of_measures(log_q, log_p, beta)
+    unmatched = jnp.zeros_like(matched)
+    if all(len(ids) for ids in others):
+        rest = (jnp.take(x, ids, axis=-1) for x, ids in zip(pair[:2], others, strict=True))
+        unmatched = _sorted_distance(*(jnp.exp(log_probs) for log_probs in rest))
+    return pair.finish(
+        jnp.asarray(matched_weight, matched.dtype) * matched
+        + jnp.asarray(unmatched_weight, matched.dtype) * unmatched
+    )
+
+
+def _js_of_measures(log_q: jax.Array, log_p: jax.Array, beta: ArrayLike) -> jax.Array:
+    if (end := concrete_value(beta)) == 0:
+        return kl_to_mixture(log_p, log_q, 0.0)
+    if end == 1:
+        return kl_to_mixture(log_q, log_p, 0.0)
+    beta = jnp.asarray(beta, log_q.dtype)
+    of_teacher = kl_to_mixture(log_p, log_q, beta)
+    return beta * of_teacher + (1 - beta) * kl_to_mixture(log_q, log_p, 1 - beta)
+
+
+def _sorted_distance(q: jax.Array, p: jax.Array) -> jax.Array:
+    """The L1 distance of the sorted probabilities `[..., n]` and `[..., m]`."""
+    size = max(q.shape[-1], p.shape[-1])
+
+    def ascending(probs: jax.Array) -> jax.Array:
+        # Sorting values fails to differentiate on a mesh of explicit axes, taking them does not.
+        order = jnp.argsort(jax.lax.stop_gradient(probs), axis=-1)
+        ranked = jnp.take_along_axis(probs, order, axis=-1)
+        return jnp.pad(ranked, [(0, 0)] * (probs.ndim - 1) + [(size - probs.shape[-1], 0)])
+
+    difference = ascending(p) - ascending(q)
+    # The derivative of jnp.abs is 1 at 0, that of this product 0: none where the models agree.
+    return jnp.sum(difference * jnp.sign(difference), axis=-1)
+
+
+def _ids(name: str, ids: ArrayLike, vocabulary: int) -> np.ndarray:
+    if isinstance(ids, jax.core.Tracer):
+        raise ValueError(f"{name} must be known when the program is compiled: close over them")
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or len(ids) == 0:
+        raise ValueError(
+            f"{name} must be integers [matched], at least one, got {ids.dtype} of shape {ids.shape}"
+        )
+    if len(np.unique(ids)) < len(ids) or ids.min() < 0 or ids.max() >= vocabulary:
+        raise ValueError(f"{name} must be distinct and in [0, {vocabulary}), got {ids.tolist()}")
+    return ids
+
+
+def _paired_vocabularies(
+    student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None, teacher_gradient: bool
+) -> Paired:
+    """Both sides in one dtype, float32 at least, 0 in the rows that take no part."""
+    student = dense("student", student, _OWN_VOCABULARY)
+    teacher = dense("teacher", teacher, _OWN_VOCABULARY)
+    if not student.ndim == teacher.ndim >= 1 or student.shape[:-1] != teacher.shape[:-1]:
+        raise ValueError(
+            f"student of shape {student.shape} and teacher of shape {teacher.shape} must agree in "
+            "all axes but the last, the vocabulary: pair their tokens first, see align_by_bytes"
+        )
+    dtype = compute_dtype(student, teacher)
+    student, teacher = student.astype(dtype), teacher.astype(dtype)
+    if not teacher_gradient:
+        teacher = jax.lax.stop_gradient(teacher)
+    if where is None:
+        return Paired(student, teacher)
+    rows = as_mask(where, student.shape[:-1], "the tokens, of shape")
+    rows = jnp.broadcast_to(rows, student.shape[:-1])
+    return Paired(mask_logits(student, None, rows), mask_logits(teacher, None, rows), rows)

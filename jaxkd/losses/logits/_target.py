@@ -1,0 +1,92 @@
+"""The class of the label among the logits, and the distribution over the classes without it."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._numerics import Paired, dense, mask_logits, paired_logits
+from jaxkd.losses._sparse import SparseLogits
+
+_SPARSE = "the label's class may be one of those it keeps no logit of; store dense logits"
+
+
+def labelled_pair(
+    student: ArrayLike,
+    teacher: ArrayLike | SparseLogits,
+    labels: ArrayLike,
+    axis: int,
+    where: ArrayLike | None,
+    teacher_gradient: bool,
+    *,
+    unlabelled_take_part: bool = False,
+) -> tuple[Paired, jax.Array]:
+    """Logits at temperature 1, class axis last, and class ids `[...]`, -1 where there is none.
+
+    Examples without a label take no part, unless `unlabelled_take_part`.
+
+    Args:
+      student: logits `[..., num_classes]`.
+      teacher: logits of the same shape.
+      labels: integers `[...]`, negative where there is none.
+      axis: the class axis.
+      where: a mask of classes or of examples.
+      teacher_gradient: whether the gradient flows to the teacher.
+      unlabelled_take_part: whether an example without a label keeps its logits.
+
+    Raises:
+      TypeError: `SparseLogits` on any side.
+      ValueError: shapes, labels, axis or mask that do not fit.
+    """
+    teacher = dense("teacher", teacher, _SPARSE)
+    pair = paired_logits(student, teacher, 1.0, axis, where, teacher_gradient)
+    labels = dense("labels", labels, "it is a teacher's answer")
+    leading = pair.student.shape[:-1]
+    if labels.shape != leading or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"logits of shape {jnp.shape(student)} need integer labels of shape {leading}, one "
+            f"class an example, got {labels.dtype} labels of shape {labels.shape}"
+        )
+    labelled = labels >= 0
+    # Wide and signed: neither -1 nor the number of classes need fit the labels' own dtype.
+    ids = jnp.where(labelled, labels.astype(jnp.int32), -1)
+    if unlabelled_take_part:
+        return pair, ids
+    rows = labelled if pair.rows is None else pair.rows & labelled
+    student, teacher = (mask_logits(x, None, rows) for x in (pair.student, pair.teacher))
+    return pair._replace(student=student, teacher=teacher, rows=rows), ids
+
+
+def is_class(ids: jax.Array, num_classes: int) -> jax.Array:
+    """`[..., num_classes]`, True at the class of each row; nowhere for the id -1."""
+    return ids[..., None] == jnp.arange(num_classes, dtype=ids.dtype)
+
+
+def at_class(values: jax.Array, ids: jax.Array) -> jax.Array:
+    """The value `[...]` of each row's class: class 0 for the id -1, NaN for one too large."""
+    return jnp.take_along_axis(values, jnp.maximum(ids, 0)[..., None], axis=-1)[..., 0]
+
+
+def class_against_rest(logits: jax.Array, ids: jax.Array) -> jax.Array:
+    """Log-probabilities `[..., 2]` of each row's class and of all others together."""
+    rest = jnp.where(is_class(ids, logits.shape[-1]), -jnp.inf, logits)
+    some = jnp.any(~jnp.isneginf(rest), axis=-1)
+    # A logsumexp of nothing has no gradient: it is taken of zeros there, and not used.
+    mass = jax.nn.logsumexp(jnp.where(some[..., None], rest, 0), axis=-1)
+    mass = jnp.where(some, mass, -jnp.inf)
+    return jax.nn.log_softmax(jnp.stack([at_class(logits, ids), mass], axis=-1))
+
+
+def log_probs_among(logits: jax.Array, keep: jax.Array) -> jax.Array:
+    """Log-probabilities over the classes to keep alone, -inf elsewhere.
+
+    A row that keeps no class is -inf throughout, without gradient.
+    """
+    kept = jnp.where(keep, logits, -jnp.inf)
+    some = jnp.any(~jnp.isneginf(kept), axis=-1, keepdims=True)
+    return jnp.where(keep & some, jax.nn.log_softmax(jnp.where(some, kept, 0)), -jnp.inf)
+
+
+def soft_cross_entropy(weights: jax.Array, log_q: jax.Array) -> jax.Array:
+    """`-sum weights log q` along the last axis, where classes of weight 0 cost nothing."""
+    present = weights != 0
+    return -jnp.sum(jnp.where(present, weights * jnp.where(present, log_q, 0), 0), axis=-1)

@@ -1,0 +1,96 @@
+"""What every relation starts from: the whole batch as rows of numbers, and which rows take part."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._batch import flat, gathered, mask_rows, paired_features
+
+
+class Rows(NamedTuple):
+    """Both sides of a relation, on every device.
+
+    Attributes:
+      student: `[batch, width]`, float32 at least; rows that take no part are 0.
+      teacher: `[batch, another width]`, without gradient unless it was asked for.
+      selected: `[batch]`, True for the rows that take part.
+      number: how many those are, a scalar of the same dtype, at least 1 so that one may divide.
+    """
+
+    student: jax.Array
+    teacher: jax.Array
+    selected: jax.Array
+    number: jax.Array
+
+    @property
+    def pairs(self) -> jax.Array:
+        """`[batch, batch]`, True where both rows take part."""
+        return self.selected[:, None] & self.selected
+
+
+def paired_rows(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    where: ArrayLike | None,
+    teacher_gradient: bool,
+    *,
+    same_width: bool = False,
+) -> Rows:
+    """Features `[batch, ...]` as rows of the whole batch.
+
+    Args:
+      student: `[batch, ...]`.
+      teacher: `[batch, ...]`; unless `same_width`, only the batch sizes must agree.
+      where: boolean `[batch]`, or None.
+      teacher_gradient: whether the gradient flows to the teacher.
+      same_width: whether the shapes must be equal.
+
+    Raises:
+      TypeError: `SparseLogits`.
+      ValueError: shapes or a mask that do not fit.
+    """
+    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=same_width)
+    student, teacher = (flat(gathered(side)) for side in (pair.student, pair.teacher))
+    everything = jnp.ones(student.shape[:1], bool)
+    selected = everything if pair.rows is None else gathered(pair.rows)
+    number = jnp.maximum(jnp.sum(selected, dtype=student.dtype), 1)
+    return Rows(student, teacher, selected, number)
+
+
+def products(left: jax.Array, right: jax.Array) -> jax.Array:
+    """`left @ right` in full precision, where accelerators would round the factors."""
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def gram(rows: jax.Array) -> jax.Array:
+    """All products `[batch, batch]` of rows `[batch, width]`."""
+    return products(rows, rows.T)
+
+
+def size(values: jax.Array) -> jax.Array:
+    """The largest absolute value, a scalar without gradient; 1 if all are 0.
+
+    What does not depend on the scale of the features divides by it before it squares them, so that
+    no square over- or underflows.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values)))
+    return jnp.where(largest > 0, largest, 1)
+
+
+def centred(rows: jax.Array, selected: jax.Array, number: jax.Array) -> jax.Array:
+    """Rows less the mean of the selected ones; a constant column becomes exactly 0.
+
+    Args:
+      rows: `[batch, width]`.
+      selected: `[batch]`.
+      number: how many are selected.
+
+    Returns:
+      `[batch, width]`, 0 in the other rows.
+    """
+    # The rounded mean of equal numbers may be another number; that of zeros is zero.
+    first = jax.lax.stop_gradient(rows[jnp.argmax(selected)])
+    shifted = mask_rows(rows - first, selected)
+    return mask_rows(shifted - jnp.sum(shifted, axis=0) / number, selected)

@@ -1,0 +1,19 @@
+"""Networks as pure functions with named outputs.
+
+Whatever a teacher, a student or a connector is written in (Flax NNX, Linen, a bare function), the
+rest of jaxkd sees a pure function from parameters, state and inputs to named outputs and the new
+state, together with the variables it starts from.
+"""
+
+from jaxkd.networks._compose import add_outputs as add_outputs
+from jaxkd.networks._compose import extend as extend
+from jaxkd.networks._connector import Connector as Connector
+from jaxkd.networks._connector import as_connector as as_connector
+from jaxkd.networks._function import from_function as from_function
+from jaxkd.networks._heads import class_maps as class_maps
+from jaxkd.networks._heads import head_weights as head_weights
+from jaxkd.networks._heads import region_logits as region_logits
+from jaxkd.networks._linen import from_linen as from_linen
+from jaxkd.networks._network import Network as Network
+from jaxkd.networks._network import PyTree as PyTree
+from jaxkd.networks._nnx import from_nnx as from_nnx

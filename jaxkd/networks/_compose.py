@@ -1,0 +1,99 @@
+"""Networks made of networks: derived outputs, and modules that run behind a network."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxkd.networks._architecture import describe_modules
+from jaxkd.networks._connector import as_connector
+from jaxkd.networks._network import Network, PyTree
+
+
+def add_outputs(
+    network: Network, function: Callable[[PyTree, Mapping[str, Any]], Mapping[str, Any]]
+) -> Network:
+    """The same network with further outputs, computed from its parameters and outputs.
+
+    For what a method wants to see of a network whose code one leaves alone: class activation maps
+    from a feature map and the classifier's weights, logits of image regions, a pooled feature.
+
+    Args:
+      network: any network.
+      function: `function(params, outputs)` returns the further outputs by name.
+
+    Returns:
+      A network with the same variables and, since it computes the same answers, the same
+      fingerprint.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import from_function
+      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
+      >>> doubled = add_outputs(network, lambda params, outputs: {"twice": 2 * outputs["logits"]})
+      >>> sorted(doubled(jnp.ones((2, 3))))
+      ['logits', 'twice']
+    """
+
+    def apply(params, state, inputs, *, train=False, key=None):
+        outputs, state = network.apply(params, state, inputs, train=train, key=key)
+        return {**outputs, **function(params, outputs)}, state
+
+    return dataclasses.replace(network, apply=apply)
+
+
+def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) -> Network:
+    """A network with a module behind one of its outputs, trained and deployed together.
+
+    Args:
+      network: any network.
+      module: an NNX module; what it returns joins the outputs, replacing those of the same names:
+        a mapping by name, anything else as `"logits"`.
+      output: name of the output (or names, passed as a tuple) that the module is called with.
+
+    Returns:
+      A network whose params and state are `{"network": …, "extension": …}`.
+
+    Raises:
+      ValueError: when first called, an output that the network does not have.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> from jaxkd import from_function
+      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
+      >>> longer = extend(network, nnx.Linear(3, 5, rngs=nnx.Rngs(0)), "logits")
+      >>> longer(jnp.ones((2, 3)))["logits"].shape
+      (2, 5)
+    """
+    connector = as_connector(module)
+
+    def apply(params, state, inputs, *, train=False, key=None):
+        keys = (None, None) if key is None else jax.random.split(key)
+        outputs, inner = network.apply(
+            params["network"], state["network"], inputs, train=train, key=keys[0]
+        )
+        names = {output} if isinstance(output, str) else set(output)
+        if missing := sorted(names - set(outputs)):
+            raise ValueError(f"no output {missing} to extend; there are {sorted(outputs)}")
+        chosen = outputs[output] if isinstance(output, str) else tuple(outputs[o] for o in output)
+        result, outer = connector.apply(
+            params["extension"], state["extension"], chosen, train=train, key=keys[1]
+        )
+        if "student" in result:
+            result["logits"] = result.pop("student")
+        return {**outputs, **result}, {"network": inner, "extension": outer}
+
+    return Network(
+        apply,
+        {"network": network.params, "extension": connector.params},
+        {"network": network.state, "extension": connector.state},
+        f"{network.name}+{connector.name}",
+        f"{network.architecture}\n+ {output}: {_describe(module)}",
+    )
+
+
+def _describe(module: nnx.Module) -> str:
+    return describe_modules({".".join(map(str, p)): m for p, m in nnx.iter_modules(module)})

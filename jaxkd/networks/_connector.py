@@ -1,0 +1,91 @@
+"""What is trained between the two networks, as a pure function that asks for its arguments."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flax import nnx
+
+from jaxkd.networks._architecture import MODE_ARGUMENTS
+from jaxkd.networks._network import Network, PyTree
+from jaxkd.networks._nnx import PureModule
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Connector:
+    """A pure function between the outputs of two networks and the arguments of a loss.
+
+    Attributes:
+      apply: `apply(params, state, student, *, train=False, key=None, **asked)` returns a mapping of
+        arguments for the loss, `"student"` and perhaps others, and the new state.
+      params: what is trained.
+      state: what changes without being trained: batch statistics, memory banks, constants.
+      asks: the keywords that it wants besides: `teacher`, `labels`, `where`, `step`, or a field of
+        the batch.
+      name: for people.
+    """
+
+    apply: Callable[..., tuple[dict[str, Any], PyTree]]
+    params: PyTree
+    state: PyTree
+    asks: frozenset[str]
+    name: str
+
+
+def as_connector(source: nnx.Module | Network | Connector) -> Connector:
+    """Makes a connector of an NNX module, or of a network (Linen, a function) for students alone.
+
+    Args:
+      source: an NNX module is called with the student's output first (a tuple of them if a term
+        names several) and, by name, with whatever else its `__call__` has a parameter for. It
+        returns the new student output, or a mapping of arguments of the loss. A `Network` is
+        called with the student's output; what it returns as `"logits"` becomes `student`, its
+        other outputs are arguments by their names.
+
+    Returns:
+      A `Connector`.
+
+    Raises:
+      TypeError: neither of these.
+
+    Example:
+      >>> from flax import nnx
+      >>> sorted(as_connector(nnx.Linear(4, 8, rngs=nnx.Rngs(0))).params)
+      ['bias', 'kernel']
+    """
+    if isinstance(source, Connector):
+        return source
+    if isinstance(source, Network):
+        network = source
+
+        def apply_network(params, state, student, *, train=False, key=None):
+            outputs, state = network.apply(params, state, student, train=train, key=key)
+            return {"student": outputs.pop("logits"), **outputs}, state
+
+        return Connector(apply_network, network.params, network.state, frozenset(), network.name)
+    if not isinstance(source, nnx.Module):
+        raise TypeError(
+            f"a connector is an NNX module, or a network made by jaxkd.from_linen or "
+            f"jaxkd.from_function, not {type(source).__name__}"
+        )
+    pure = PureModule(source)
+
+    def apply(params, state, student, *, train=False, key=None, **asked):
+        result, _, state = pure(params, state, (student,), asked, train=train, key=key)
+        return dict(result) if isinstance(result, Mapping) else {"student": result}, state
+
+    return Connector(apply, pure.params, pure.state, _asks(source), type(source).__name__)
+
+
+def _asks(module: nnx.Module) -> frozenset[str]:
+    """Keyword-only parameters, and `teacher` anywhere after the first, of a module's call."""
+    parameters = list(inspect.signature(type(module).__call__).parameters.values())[2:]
+    names = {
+        p.name
+        for p in parameters
+        if p.name not in MODE_ARGUMENTS
+        and (p.default is p.empty or p.name in ("teacher", "labels", "where", "step"))
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+    return frozenset(names)

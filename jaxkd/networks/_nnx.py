@@ -1,0 +1,156 @@
+"""The adapter for Flax NNX modules."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxkd.networks._architecture import describe_modules
+from jaxkd.networks._network import Network, PyTree, captured_output, mode_arguments, named
+
+
+def from_nnx(model: nnx.Module, *, features: Mapping[str, str] | None = None) -> Network:
+    """Adapts a Flax NNX module.
+
+    The module is called with the inputs alone; train and evaluation mode are set as by
+    `module.train()` and `module.eval()`, and passed by argument where its `__call__` takes `train`,
+    `deterministic` and the like. Every random stream inside is seeded anew from `key` at each
+    call, so that dropout depends on the training step and on nothing else.
+
+    Args:
+      model: the module. Its arrays are read, never changed. It returns logits, or a mapping with
+        `"logits"`, or `(logits, mapping of features)`.
+      features: name of the feature → path of the submodule whose output it is, as in
+        `{"stage3": "blocks.3"}`.
+
+    Returns:
+      A `Network`. `params` and `state` are flat dictionaries from path to array.
+
+    Raises:
+      ValueError: a feature path is not a submodule (the message lists those there are).
+
+    Example:
+      >>> from flax import nnx
+      >>> import jax.numpy as jnp
+      >>> network = from_nnx(nnx.Sequential(nnx.Linear(4, 8, rngs=nnx.Rngs(0)), nnx.relu),
+      ...                    features={"hidden": "layers.0"})
+      >>> {name: value.shape for name, value in network(jnp.ones((2, 4))).items()}
+      {'logits': (2, 8), 'hidden': (2, 8)}
+    """
+    features = dict(features or {})
+    modules = {_dotted(path): module for path, module in nnx.iter_modules(model)}
+    for name, path in features.items():
+        if path not in modules or not callable(modules[path]):
+            known = sorted(p for p, module in modules.items() if p and callable(module))
+            raise ValueError(
+                f"feature {name!r}: {type(model).__name__} has no submodule {path!r} to call; it "
+                f"has {known}"
+            )
+    pure = PureModule(model)
+
+    def apply(params, state, inputs, *, train=False, key=None):
+        result, captured, state = pure(
+            params, state, (inputs,), {}, train=train, key=key, capture=bool(features)
+        )
+        outputs = named(result)
+        for name, path in features.items():
+            outputs[name] = captured_output(captured, name, path.split("."))
+        return outputs, state
+
+    return Network(apply, pure.params, pure.state, type(model).__name__, describe_modules(modules))
+
+
+class PureModule:
+    """An NNX module as a pure function of its variables, which are flat dictionaries by path.
+
+    Attributes:
+      params: the initial parameters.
+      state: the initial values of all other variables but the random streams.
+    """
+
+    def __init__(self, model: nnx.Module):
+        """Splits a copy of the module."""
+        model = nnx.clone(model)
+        nnx.pop(model, nnx.Intermediate)  # what an earlier call left behind
+        self._graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
+        params, self._streams, state = states
+        self._mode = mode_arguments(type(model).__call__)
+        self._paths = {
+            _dotted(path): path for tree in (params, state) for path, _ in nnx.to_flat_state(tree)
+        }
+        self.params, self.state = _flatten(params), _flatten(state)
+
+    def __call__(
+        self,
+        params: PyTree,
+        state: PyTree,
+        inputs: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        *,
+        train: bool,
+        key: jax.Array | None,
+        capture: bool = False,
+    ) -> tuple[Any, dict[Any, Any], PyTree]:
+        """The module's result, what its submodules returned if `capture`, and the new state."""
+        module = nnx.merge(
+            self._graphdef,
+            _nest(params, self._paths),
+            _reseed(self._streams, key) if train else self._streams,
+            _nest(state, self._paths),
+        )
+        if train:
+            module.train()
+        else:
+            module.eval()
+        keywords = {**self._mode(train), **keywords}
+        if capture:
+            recorded = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)
+            result, inner = recorded(*inputs, **keywords)
+            captured = nnx.to_pure_dict(inner)
+        else:
+            result, captured = module(*inputs, **keywords), {}
+        if train:
+            learnt = (nnx.Param, nnx.RngState, nnx.Intermediate)
+            state = _flatten(nnx.state(module, nnx.Not(nnx.Any(*learnt))))
+        return result, captured, state
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _flatten(state: nnx.State) -> dict[str, jax.Array]:
+    return {
+        _dotted(path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+        for path, leaf in nnx.to_flat_state(state)
+    }
+
+
+def _nest(flat: Mapping[str, jax.Array], paths: Mapping[str, tuple[Any, ...]]) -> dict[Any, Any]:
+    tree: dict[Any, Any] = {}
+    for name, value in flat.items():
+        *parents, last = paths[name]
+        node = tree
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree
+
+
+def _reseed(streams: nnx.State, key: jax.Array | None) -> nnx.State:
+    flat = nnx.to_flat_state(streams)
+    if not len(flat):
+        return streams
+    if key is None:
+        raise ValueError("this network draws random numbers in training: pass key=")
+    reseeded = []
+    for index, (path, variable) in enumerate(flat):
+        if isinstance(variable, nnx.RngKey):
+            fresh = jax.random.fold_in(key, index)
+            shape = variable.get_value().shape
+            value = jax.random.split(fresh, shape) if shape else fresh
+        else:
+            value = jax.numpy.zeros_like(variable.get_value())
+        reseeded.append((path, variable.replace(value)))
+    return nnx.from_flat_state(reseeded)

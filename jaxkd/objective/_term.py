@@ -1,0 +1,120 @@
+"""One loss with its weight, its temperature, and where its arguments come from."""
+
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxkd.networks import Connector, Network, as_connector
+
+Schedule = Callable[[Any], Any]
+# Steps at which a schedule is tried before training, far enough to see where it is heading.
+_PROBED_STEPS = (0, *(int(10 ** (exponent / 10)) for exponent in range(61)))
+_SUPPLIED = frozenset({"student", "teacher", "labels", "where", "step"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One loss with its weight, its temperature and the outputs that it compares.
+
+    A loss says by the names of its parameters what it wants: `student` and `teacher` are outputs
+    of the two networks, `labels` the labels of the batch, `step` the number of the training step.
+    What else it requires comes by name from the connector. Fix a hyper-parameter with
+    `functools.partial(losses.cross_entropy, label_smoothing=0.1)`.
+
+    Attributes:
+      loss: a function of `student` and of `teacher` or `labels`, returning one number an example
+        (or token), or a scalar if it couples the examples of a batch; then it has a parameter
+        `where` if it can leave examples out.
+      weight: a number or an optax schedule.
+      temperature: a number or an optax schedule, for losses that take one; None leaves the loss's
+        own default.
+      student: name of the student's output, `"logits"` or a feature; several names make a tuple.
+      teacher: likewise of the teacher's.
+      connector: trained beside the student; the student's output goes through it first. An NNX
+        module (or a network of `jaxkd.from_linen` or `jaxkd.from_function`) that returns the new
+        output, or a mapping of arguments of the loss. A module also gets, by name, what else its
+        `__call__` requires: `teacher`, `labels`, `where`, `step`, or a field of the batch.
+
+    Raises:
+      TypeError: a connector that is none.
+      ValueError: a weight or temperature that is not finite, a temperature that is not positive,
+        a loss whose parameters cannot be supplied.
+    """
+
+    loss: Callable[..., jax.Array]
+    weight: float | Schedule = 1.0
+    temperature: float | Schedule | None = None
+    student: str | tuple[str, ...] = "logits"
+    teacher: str | tuple[str, ...] = "logits"
+    connector: nnx.Module | Network | Connector | None = None
+
+    def __post_init__(self):
+        name = _name(self.loss)
+        for value in values_of(self.weight):
+            if not math.isfinite(value):
+                raise ValueError(f"the weight of {name} must be finite, not {value}")
+        if self.temperature is not None:
+            if "temperature" not in self.accepts:
+                raise ValueError(f"{name} takes no temperature; leave it out of its term")
+            for value in values_of(self.temperature):
+                if not (math.isfinite(value) and value > 0):
+                    raise ValueError(
+                        f"the temperature of {name} must be a positive number, not {value}"
+                    )
+        if self.connector is not None:
+            object.__setattr__(self, "connector", as_connector(self.connector))
+        elif unknown := sorted(self.requires - _SUPPLIED):
+            raise ValueError(
+                f"{name} asks for {unknown}: a loss takes `student`, `teacher`, `labels` and "
+                "`step`; fix other parameters with functools.partial, or give the term a connector "
+                "that supplies them"
+            )
+
+    @functools.cached_property
+    def accepts(self) -> frozenset[str]:
+        """Names of all parameters of the loss."""
+        return frozenset(inspect.signature(self.loss).parameters)
+
+    @functools.cached_property
+    def requires(self) -> frozenset[str]:
+        """Names of those parameters of the loss that have no default."""
+        return frozenset(
+            name
+            for name, parameter in inspect.signature(self.loss).parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        )
+
+    @functools.cached_property
+    def wants(self) -> frozenset[str]:
+        """What the loss and its connector want to be supplied with."""
+        asks = self.connector.asks if isinstance(self.connector, Connector) else frozenset()
+        return (self.requires & _SUPPLIED) | asks
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the loss compares with the teacher."""
+        return "teacher" in self.wants
+
+
+def at_step(value: float | Schedule, step: Any) -> Any:
+    """A number, or a schedule's value at the step."""
+    return value(step) if callable(value) else value
+
+
+def values_of(value: float | Schedule) -> list[float]:
+    """A number, or a schedule's values at steps from the first on."""
+    with jax.ensure_compile_time_eval():
+        if callable(value):
+            return [float(value(step)) for step in _PROBED_STEPS]
+        return [float(value)]
+
+
+def _name(loss: Callable[..., Any]) -> str:
+    return getattr(getattr(loss, "func", loss), "__name__", repr(loss))

@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxkd import connectors, losses
+from jaxkd.networks import as_connector
+
+
+def _maps(*shapes):
+    rng = np.random.default_rng(0)
+    return tuple(jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
+
+
+STUDENT = _maps((4, 8, 8, 3), (4, 4, 4, 5))
+TEACHER = _maps((4, 4, 4, 6), (4, 8, 8, 2), (4, 2, 2, 7))
+
+
+def _semckd(**options):
+    return connectors.SemCKD([3, 5], [6, 2, 7], batch_size=4, rngs=nnx.Rngs(0), **options)
+
+
+SEMCKD = _semckd()
+
+
+@jax.jit
+def _called(scale):
+    """What SemCKD makes, and its loss, if the parameters of its projections are scaled."""
+    connector = as_connector(SEMCKD)
+    params = {
+        name: leaf * scale if name.startswith("projections") else leaf
+        for name, leaf in connector.params.items()
+    }
+    made, _ = connector.apply(params, connector.state, STUDENT, train=True, teacher=TEACHER)
+    return made, losses.semckd(**made)
+
+
+def test_semckd_pairs_all_layers_at_the_smaller_size():
+    made, loss = _called(1.0)
+    assert [[x.shape for x in row] for row in made["student"]] == [
+        [(4, 4, 4, 6), (4, 8, 8, 2), (4, 2, 2, 7)],
+        [(4, 4, 4, 6), (4, 4, 4, 2), (4, 2, 2, 7)],
+    ]
+    np.testing.assert_array_equal(made["teacher"][0][0], TEACHER[0])
+    np.testing.assert_allclose(jnp.sum(made["attention"], axis=-1), 1, rtol=1e-6)
+    squares = [
+        [jnp.mean(jnp.square(s - t), axis=(1, 2, 3)) for s, t in zip(*rows, strict=True)]
+        for rows in zip(made["student"], made["teacher"], strict=True)
+    ]
+    expected = jnp.einsum("bst,stb->b", made["attention"], jnp.array(squares)) / 2
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_semckd_attention_is_one_of_similarities():
+    """The projections have no part in it."""
+    made, _ = _called(1.0)
+    scaled, _ = _called(2.0)
+    np.testing.assert_array_equal(scaled["attention"], made["attention"])
+
+
+def test_semckd_is_made_for_one_batch_size():
+    with pytest.raises(ValueError, match="batches of 4 and got one of 3"):
+        SEMCKD(tuple(x[:3] for x in STUDENT), teacher=tuple(x[:3] for x in TEACHER))
+    with pytest.raises(ValueError, match="batch size 4, not 5"):
+        _semckd(factor=5)
+    with pytest.raises(ValueError, match="3 outputs of the teacher"):
+        SEMCKD(STUDENT, teacher=TEACHER[:2])
+    with pytest.raises(ValueError, match="soft must be positive, not 0"):
+        _semckd(soft=0.0)
+
+
+def test_afd_attends_to_student_layers_and_teaches_no_teacher():
+    connector = as_connector(connectors.AFD([3, 5], [6, 2, 7], qk_dim=8, rngs=nnx.Rngs(0)))
+
+    @jax.jit
+    def evaluate(student, teacher):
+        def value(student, teacher):
+            made, state = connector.apply(
+                connector.params, connector.state, student, train=True, teacher=teacher
+            )
+            return jnp.sum(losses.afd(teacher=teacher, **made)), (made["attention"], state)
+
+        return jax.grad(value, argnums=(0, 1), has_aux=True)(student, teacher)
+
+    gradients, (attention, state) = evaluate(STUDENT, TEACHER)
+    assert attention.shape == (4, 3, 2)
+    np.testing.assert_allclose(jnp.sum(attention, axis=-1), 1, rtol=1e-6)
+    assert all(jnp.isfinite(g).all() and jnp.any(g != 0) for g in gradients[0])
+    assert not any(jnp.any(g != 0) for g in gradients[1])
+    assert all(not np.array_equal(state[name], connector.state[name]) for name in state)
+
+
+def test_afd_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="student_channels must have one width"):
+        connectors.AFD([], [6], rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="qk_dim must be positive, not 0"):
+        connectors.AFD([3], [6], qk_dim=0, rngs=nnx.Rngs(0))
+    module = connectors.AFD([3], [6], rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"\(4, 3\)"):
+        module((jnp.ones((4, 3)),), teacher=(jnp.ones((4, 2, 2, 6)),))

@@ -1,0 +1,200 @@
+"""Losses on tokens: across vocabularies, on-policy, and with published guards against zeros."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from golden_calls import Differs
+from jaxkd import losses
+
+
+def _labelled_sum(values, inputs):
+    return losses.masked_sum_and_count(values, inputs["labels"] != -100)
+
+
+def _adaptive_kl(inputs, outputs, kd_temperature, adaptive_kl_alpha):
+    values = losses.adaptive_kl(
+        inputs["student_logits"],
+        inputs["teacher_logits"],
+        tail_mass=adaptive_kl_alpha,
+        temperature=kd_temperature,
+    )
+    return _labelled_sum(values, inputs)[0]
+
+
+def _js(inputs, outputs, kd_temperature):
+    values = losses.js_divergence(
+        inputs["student_logits"], inputs["teacher_logits"], temperature=kd_temperature
+    )
+    return _labelled_sum(values, inputs)[0]
+
+
+def _js_shifted_logs(inputs, outputs, kd_temperature):
+    """1e-9 inside every logarithm."""
+    q, p = (
+        jax.nn.softmax(inputs[name] / kd_temperature)
+        for name in ("student_logits", "teacher_logits")
+    )
+    m = (p + q) / 2
+    terms = sum(x * (jnp.log(x + 1e-9) - jnp.log(m + 1e-9)) for x in (p, q))
+    return _labelled_sum(0.5 * jnp.sum(terms, axis=-1), inputs)[0]
+
+
+def _sparse_js(inputs, outputs, temperature, missing, k, eps):
+    """The mass left over is tempered as if it were one class, or ignored ("zero")."""
+    log_p = inputs["teacher_topk_logprobs"]
+    tail = jnp.log1p(-jnp.sum(jnp.exp(log_p), axis=-1)) / temperature
+    teacher = losses.SparseLogits(
+        indices=inputs["teacher_topk_ids"],
+        logits=log_p,
+        tail=(tail if missing == "symmetric_uniform" else jnp.full_like(tail, -jnp.inf))[..., None],
+        temperatures=(temperature,),
+        num_classes=inputs["student_logits"].shape[-1],
+    )
+    values = losses.js_divergence(inputs["student_logits"], teacher, temperature=temperature)
+    total, count = _labelled_sum(values, inputs)
+    return temperature**2 * total / count
+
+
+def _sparse_js_clamped(inputs, outputs, temperature, missing, k, eps):
+    """The same in probabilities: mixtures and rests not below eps, smaller terms dropped."""
+    student = jax.nn.log_softmax(inputs["student_logits"] / temperature)
+    log_q = jnp.take_along_axis(student, inputs["teacher_topk_ids"], axis=-1)
+    log_p = inputs["teacher_topk_logprobs"]
+    tempered = jnp.exp(log_p / temperature)
+    total = jnp.sum(tempered, axis=-1, keepdims=True)
+    rest = jnp.zeros(())
+    if missing == "symmetric_uniform":
+        mass = jnp.sum(jnp.exp(log_p), axis=-1, keepdims=True)
+        total += jnp.clip(1 - mass, 0, 1) ** (1 / temperature)
+        sums = (jnp.sum(x, axis=-1, keepdims=True) for x in (tempered / total, jnp.exp(log_q)))
+        rests = [jnp.log1p(-jnp.clip(x, eps, 1 - eps)) for x in sums]
+        log_p, log_q = (
+            jnp.concatenate([x, of_rest], axis=-1)
+            for x, of_rest in zip((jnp.log(tempered / total), log_q), rests, strict=True)
+        )
+    else:
+        log_p = jnp.log(tempered / total)
+        rest = jnp.maximum(1 - jnp.sum(jnp.exp(log_q), axis=-1), 0) * np.log(2)
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    log_m = jnp.log(jnp.maximum((p + q) / 2, eps))
+    terms = sum(
+        jnp.sum(jnp.where(x > eps, x * (log_x - log_m), 0), axis=-1)
+        for x, log_x in ((p, log_p), (q, log_q))
+    )
+    total, count = _labelled_sum(0.5 * (terms + rest), inputs)
+    return temperature**2 * total / count
+
+
+def _answers(labels, skip_last):
+    """As many tokens from the first labelled one on as there are labels."""
+    labelled = labels != -100
+    offset = np.arange(labels.shape[1]) - labelled.argmax(axis=1)[:, None]
+    return (offset >= 0) & (offset < labelled.sum(axis=1, keepdims=True) - skip_last)
+
+
+def _without_first_chunk(answers, chunks):
+    """Drops the chunk that nothing predicts, if an answer begins with the sequence."""
+    begins = np.any([answer[:, :1] for answer in answers], axis=0)
+    return [np.where(begins & (x == 0), -1, x) for x in chunks]
+
+
+def _uld(inputs, outputs, beta=0.5, **settings):
+    settings = {name.removeprefix("uld_"): value for name, value in settings.items()}
+    sides = ("student", "teacher")
+    answers = [_answers(inputs[f"{x}_labels"], settings[f"skip_{x}_eos"]) for x in sides]
+    if settings["use_extended_uld"]:
+        offsets = (inputs[f"{side}_byte_offsets"] for side in sides)
+        chunks = losses.align_by_bytes(*offsets, student_where=answers[0], teacher_where=answers[1])
+    else:
+        chunks = losses.align_by_position(*answers)
+    logits = [inputs[f"{side}_logits"] for side in sides]
+    keep = "first"
+    if settings["token_merge_strategy"] == "bayesian":
+        keep = "last"
+        chunks = _without_first_chunk(answers, chunks)
+        logits = [jnp.roll(x, 1, axis=1) for x in logits]
+    (log_q, present), (log_p, _) = (
+        losses.chunk_log_probs(
+            x,
+            inputs[f"{side}_input_ids"],
+            of_side,
+            num_chunks=min(of_token.shape[1] for of_token in chunks),
+            keep=keep,
+            temperature=settings[f"{side}_temperature"],
+        )
+        for x, side, of_side in zip(logits, sides, chunks, strict=True)
+    )
+    if settings.get("use_hybrid_loss"):
+        values = losses.hybrid_uld(
+            log_q,
+            log_p,
+            student_ids=inputs["vocab_map_student"],
+            teacher_ids=inputs["vocab_map_teacher"],
+            beta=beta,
+            matched_weight=settings["hybrid_matched_weight"],
+            unmatched_weight=settings["hybrid_unmatched_weight"],
+            where=present,
+        )
+    else:
+        values = losses.uld_from_log_probs(log_q, log_p, where=present)
+    each = jnp.sum(values, axis=1) / jnp.maximum(jnp.sum(present, axis=1), 1)
+    distilled = settings["distillation_weight"] * jnp.mean(each)
+    if not settings["crossentropy_weight"]:
+        return distilled
+    labels = inputs["student_labels"][:, 1:]
+    label = losses.cross_entropy(inputs["student_logits"][:, :-1], labels)
+    return distilled + settings["crossentropy_weight"] * losses.masked_mean(label, labels != -100)
+
+
+def _uld_by_position(inputs, outputs):
+    sides = ("student", "teacher")
+    chunks = losses.align_by_position(*(inputs[f"{side}_labels"] != -100 for side in sides))
+    (student, present), (teacher, _) = (
+        losses.chunk_log_probs(
+            inputs[f"{side}_logits"],
+            jnp.zeros_like(of_side),
+            of_side,
+            num_chunks=of_side.shape[1],
+        )
+        for side, of_side in zip(sides, chunks, strict=True)
+    )
+    return jnp.sum(losses.uld(student, teacher, where=present))
+
+
+def _minillm_reg(inputs, outputs):
+    mask = inputs["mask"] > 0
+    values = losses.reverse_kl_divergence(
+        inputs["student_logits"], inputs["teacher_logits"], where=mask
+    )
+    return losses.masked_mean(values, mask)
+
+
+def _minillm_pg(inputs, outputs, gamma, cliprange):
+    """The statistics of the published whitening are over padding as well."""
+    mask = inputs["mask"] > 0
+    returns = losses.length_normalized_returns(inputs["rewards"], discount=gamma, where=mask)
+    advantages = losses.whiten(returns)
+    values = losses.policy_gradient(
+        inputs["logprobs"],
+        advantages,
+        old_log_probs=inputs["old_logprobs"],
+        importance=inputs["w"],
+        clip=cliprange,
+        where=mask,
+    )
+    return losses.masked_mean(values, mask), {"out_advantages": advantages}
+
+
+CALLS = {
+    "adaptive_kl": _adaptive_kl,
+    "js__dskd": Differs("1e-9 inside every logarithm", _js, _js_shifted_logs, at_most=1e-6),
+    "sparse_js": Differs(
+        "probabilities are clamped at eps or dropped", _sparse_js, _sparse_js_clamped, at_most=1e-6
+    ),
+    "uld": _uld,
+    "uld__dskd": _uld_by_position,
+    "uld_extended": _uld,
+    "minillm_reg": _minillm_reg,
+    "minillm_pg": _minillm_pg,
+}

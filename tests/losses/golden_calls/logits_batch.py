@@ -1,0 +1,131 @@
+"""Losses on logits that couple the batch, that look at regions, that transport, that learn T."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from golden_calls import Differs
+from jaxkd import losses
+
+
+def _dist(inputs, outputs, beta, gamma, tau):
+    def loss(**weights):
+        return losses.dist(inputs["logits_s"], inputs["logits_t"], temperature=tau, **weights)
+
+    parts = {
+        "out_inter": loss(beta=1.0, gamma=0.0) / tau**2,
+        "out_intra": loss(beta=0.0, gamma=1.0) / tau**2,
+    }
+    return loss(beta=beta, gamma=gamma), parts
+
+
+def _coupled(loss):
+    def call(inputs, outputs, temperature):
+        return loss(inputs["logits_s"], inputs["logits_t"], temperature=temperature)
+
+    return call
+
+
+def _mlkd(inputs, outputs, temperature, kd_weight, ce_weight):
+    student, teacher = (
+        (inputs[f"logits_{side}_weak"], inputs[f"logits_{side}_strong"]) for side in "st"
+    )
+    label = sum(losses.masked_mean(losses.cross_entropy(view, inputs["label"])) for view in student)
+    distance = losses.mlkd_two_views(student, teacher, temperature=temperature)
+    return kd_weight * distance, {"out_loss_ce": ce_weight * label}
+
+
+def _regions(loss):
+    """A loss on the regions of `[batch, classes, regions]`, averaged."""
+
+    def call(inputs, outputs, N, temperature, **hyperparameters):  # noqa: N803
+        student, teacher = (jnp.moveaxis(inputs[name], 1, -1) for name in ("logits_s", "logits_t"))
+        assert student.shape[1] == N
+        of_region = functools.partial(loss, **hyperparameters)
+        values = losses.sdd(
+            student, teacher, inputs["label"], loss=of_region, temperature=temperature
+        )
+        return losses.masked_mean(values)
+
+    return call
+
+
+def _nkd_with_the_label_among_the_others(
+    student, teacher, labels, *, gamma, temperature, teacher_gradient
+):
+    target = losses.nkd(student, teacher, labels, gamma=0.0, temperature=temperature)
+    soft = jax.nn.softmax(teacher / temperature)
+    others = losses.cross_entropy(student / temperature, soft)
+    return target + gamma * temperature**2 * others
+
+
+def _wkd(inputs, outputs, temperature, sinkhorn_lambda, sinkhorn_iter):
+    return losses.masked_mean(
+        losses.sinkhorn_distance(
+            inputs["logits_s"],
+            inputs["logits_t"],
+            cost=inputs["cost_matrix"],
+            regularization=sinkhorn_lambda,
+            iterations=sinkhorn_iter,
+            temperature=temperature,
+        )
+    )
+
+
+def _wkd_apart(inputs, outputs, temperature, gamma, sinkhorn_lambda, sinkhorn_iter):
+    def loss(gamma):
+        return losses.masked_mean(
+            losses.wkd_logit(
+                inputs["logits_s"],
+                inputs["logits_t"],
+                inputs["label"],
+                cost=inputs["cost_matrix"],
+                gamma=gamma,
+                regularization=sinkhorn_lambda,
+                iterations=sinkhorn_iter,
+                temperature=temperature,
+            )
+        )
+
+    return loss(gamma), {"out_target": loss(0.0)}
+
+
+def _ctkd(inputs, outputs, lambda_, t_start, t_end):
+    def loss(theta, scale):
+        reversed_theta = losses.reverse_gradient(theta, scale)
+        temperature = t_start + t_end * jax.nn.sigmoid(reversed_theta)
+        values = losses.kd(inputs["logits_s"], inputs["logits_t"], temperature=temperature[0])
+        return losses.masked_mean(values), temperature
+
+    value, temperature = loss(inputs["global_T"], lambda_)
+    towards_the_student, _ = jax.grad(loss, has_aux=True)(inputs["global_T"], 1.0)
+    return value, {
+        "out_temperature": temperature,
+        "out_true_grad_global_T": towards_the_student,
+    }
+
+
+def _ctkd_schedule(inputs, outputs, max_value, min_value, num_loops):
+    schedule = losses.curriculum_schedule(num_loops, start=max_value, end=min_value)
+    values = schedule(inputs["epochs"])
+    return jnp.sum(values), {"out_cosine": values}
+
+
+CALLS = {
+    "dist": _dist,
+    "mlkd_bc": _coupled(losses.mlkd_batch),
+    "mlkd_cc": _coupled(losses.mlkd_class),
+    "mlkd_total": _mlkd,
+    "sdd_kd": _regions(losses.kd),
+    "sdd_dkd": _regions(losses.dkd),
+    "sdd_nkd": Differs(
+        why="the label's class is left among those beside it",
+        correct=_regions(losses.nkd),
+        reference=_regions(_nkd_with_the_label_among_the_others),
+    ),
+    "wkd_logit": _wkd,
+    "wkd_logit_sep": _wkd_apart,
+    "ctkd": _ctkd,
+    "ctkd_schedule": _ctkd_schedule,
+}

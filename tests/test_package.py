@@ -64,9 +64,9 @@ def test_rooms_import_downhill():
                 elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("jaxkd."):
                     imported.add(str(node.module).split(".")[1])
         assert not imported & set(order[:level]), (room, imported)
-    losses = "\n".join(file.read_text() for file in (ROOT / "jaxkd/losses").glob("*.py"))
+    losses = "\n".join(file.read_text() for file in (ROOT / "jaxkd/losses").rglob("*.py"))
     others = set(re.findall(r"^(?:from|import) (\w+)", losses, re.M))
-    standard = {"dataclasses", "functools", "math", "typing"}
+    standard = {"collections", "dataclasses", "functools", "math", "typing"}
     assert others <= {"jax", "numpy", "optax", "chex", "jaxkd", *standard}
 
 

@@ -96,7 +96,7 @@ class PureModule:
         module = nnx.merge(
             self._graphdef,
             _nest(params, self._paths),
-            _reseed(self._streams, key) if train else self._streams,
+            _reseed(self._streams, key) if train else _copied(self._streams),
             _nest(state, self._paths),
         )
         if train:
@@ -136,6 +136,14 @@ def _nest(flat: Mapping[str, jax.Array], paths: Mapping[str, tuple[Any, ...]]) -
             node = node.setdefault(part, {})
         node[last] = value
     return tree
+
+
+def _copied(streams: nnx.State) -> nnx.State:
+    """The streams as variables of the trace at hand, for modules that draw in evaluation too."""
+    flat = nnx.to_flat_state(streams)
+    if not len(flat):
+        return streams
+    return nnx.from_flat_state([(path, v.replace(v.get_value())) for path, v in flat])
 
 
 def _reseed(streams: nnx.State, key: jax.Array | None) -> nnx.State:

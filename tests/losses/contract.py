@@ -49,6 +49,7 @@ HELPERS = {
 
 # Why a loss is not zero where the student is the teacher.
 CROSS_ENTROPY = "a cross entropy keeps the entropy of its target"
+CROSS_LAYERS = "every layer of the teacher is compared with every layer of the student"
 CONTRAST = "other examples remain to be told apart"
 ENTROPIC_PLAN = "the entropy spreads the plan off the diagonal"
 MARGIN = "neurons within the margin cost"
@@ -283,7 +284,7 @@ ON_FEATURES = [
     Entry("feature_mse", MAPS),
     Entry("feature_cosine", MAPS),
     Entry("ab", MAPS, not_zero=MARGIN, moves_teacher=False),
-    Entry("afd", [MAPS, SMALL_MAPS], each=attention),
+    Entry("afd", [MAPS, SMALL_MAPS], each=attention, not_zero=CROSS_LAYERS),
     Entry("at", MAPS),
     Entry("at", MAPS, variant="norm", settings={"squared": False}),
     Entry("cat_kd", MAPS),
@@ -302,7 +303,7 @@ ON_FEATURES = [
     Entry(
         "vid",
         MAPS,
-        settings={"variance": np.array([0.5, 1.0, 2.0], np.float32)},
+        settings={"variance": np.array([0.5, 1.0, 3.0], np.float32)},
         not_zero=LIKELIHOOD,
         still=True,
     ),
@@ -328,7 +329,8 @@ RELATIONS = [
     coupled("rkd_distance", variant="squared", settings={"squared": True}),
     coupled("sp"),
     coupled("sp", variant="l1", settings={"norm": "l1"}),
-    coupled("srd", not_zero=LOGARITHM, still=True),
+    # Rounding errors beside a distance of 0, of which the logarithm is taken.
+    coupled("srd", not_zero=LOGARITHM, still=True, scale=1000),
     coupled("srd_correlation", not_zero=LOGARITHM, still=True),
     coupled("sskd_similarity", (3, *VECTORS)),
 ]

@@ -88,8 +88,7 @@ def test_zero_at_equality(entry):
 def test_teacher_gradient_only_when_asked_for(entry):
     assert_none(usual(entry).silent)
     asked = [np.max(np.abs(leaf)) for leaf in jax.tree.leaves(usual(entry).asked)]
-    moved = min(asked) > 1e-5 if entry.moves_teacher else max(asked) == 0
-    assert moved == entry.moves_teacher, asked
+    assert min(asked) > 1e-5 if entry.moves_teacher else max(asked) == 0, asked
 
 
 @entries()

@@ -44,7 +44,7 @@ def feature_mse(
     References:
       Romero et al., FitNets: Hints for Thin Deep Nets, 2015.
     """
-    if jnp.ndim(student) == jnp.ndim(teacher) == 4:
+    if getattr(student, "ndim", None) == getattr(teacher, "ndim", None) == 4:
         student, teacher = to_common_size(jnp.asarray(student), jnp.asarray(teacher))
     pair = paired_features(student, teacher, where, teacher_gradient)
     squares = jnp.square(pair.student - pair.teacher)

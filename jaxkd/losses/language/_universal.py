@@ -198,14 +198,15 @@ def hybrid_uld(
         matched_weight = len(shared[1]) / vocabularies[1]
         unmatched_weight = 1 - matched_weight
 
+    # Unsigned, which JAX indexes with as they are, whatever the default width of integers.
     log_q, log_p = (
-        jnp.maximum(jnp.take(log_probs, ids, axis=-1), math.log(_LEAST))
+        jnp.maximum(log_probs[..., ids.astype(np.uint32)], math.log(_LEAST))
         for log_probs, ids in zip(pair[:2], shared, strict=True)
     )
     matched = _js_of_measures(log_q, log_p, beta)
     unmatched = jnp.zeros_like(matched)
     if all(len(ids) for ids in others):
-        rest = (jnp.take(x, ids, axis=-1) for x, ids in zip(pair[:2], others, strict=True))
+        rest = (x[..., ids.astype(np.uint32)] for x, ids in zip(pair[:2], others, strict=True))
         unmatched = _sorted_distance(*(jnp.exp(log_probs) for log_probs in rest))
     return pair.finish(
         jnp.asarray(matched_weight, matched.dtype) * matched

@@ -30,7 +30,7 @@ def pair():
 def step_and_state(name, pair, seed=0):
     pair = methods.prepare(name, pair, seed)
     objective = methods.objective(name, pair, steps=48, seed=seed, **OPTIONS.get(name, {}))
-    optimizer, split = methods.optimizer(name, methods.ProtocolConfig(), 48)
+    optimizer, split = methods.optimizer(name, methods.ProtocolConfig(weight_decay=0.0), 48)
     step = jaxkd.make_train_step(
         pair.student,
         objective,

@@ -133,7 +133,10 @@ def arm(
     inputs = jax.ShapeDtypeStruct((config.batch_size, *train.inputs.shape[1:]), np.float32)
     options = json.loads(config.options).get(name, {})
     if name == "crd":
-        options = {"num_examples": int(train.ids.max()) + 1, **options}
+        # By id, as the banks are; an id that is not among the examples is a class of its own.
+        classes = np.full(int(train.ids.max()) + 1, -1, np.int32)
+        classes[train.ids] = train.labels
+        options = {"num_examples": len(classes), "classes": classes, **options}
 
     def pair_of(fresh: Network, seed: int) -> Pair:
         return prepare(name, Pair(fresh, teacher, inputs), seed)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import paired_features, unit
+from jaxkd.losses._batch import gathered, paired_features, unit
 from jaxkd.losses.features._positions import positions, rescaled
 from jaxkd.losses.features._several import check_same_channels, check_several
 
@@ -130,7 +130,7 @@ def _leading(features: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     Fewer if there are fewer. Without gradient between vectors of equal singular values, and from
     the null space.
     """
-    _, values, vectors = jnp.linalg.svd(features, full_matrices=False)
+    _, values, vectors = _svd(features)
     return values[:, :count], jnp.matrix_transpose(vectors)[:, :, :count]
 
 
@@ -139,7 +139,7 @@ def _leading_jvp(
     count: int, primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     (features,), (moved,) = primals, tangents
-    left, values, right = jnp.linalg.svd(features, full_matrices=False)
+    left, values, right = _svd(features)
     right = jnp.matrix_transpose(right)
     kept = values[:, None, :count]
     everything = values[:, :, None]
@@ -160,6 +160,31 @@ def _leading_jvp(
     moved_values = jnp.diagonal(inner, axis1=1, axis2=2)[:, :count]
     leading = values[:, :count], right[:, :, :count]
     return leading, (moved_values, moved_vectors)
+
+
+def _svd(features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The reduced decomposition of each matrix `[batch, rows, columns]`.
+
+    One after the other on CPU: a batched decomposition waits there, inside a thread of the pool,
+    for work that it hands to the same pool, and as many at once as there are threads wait for ever.
+    """
+
+    def one(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
+        return left, values, right
+
+    def in_turn(matrices: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        everywhere = gathered(matrices)
+        if everywhere is matrices:
+            return jax.lax.map(one, matrices)
+        # A loop cannot run over the axis of a sharded batch.
+        rows = jax.sharding.PartitionSpec(*jax.typeof(matrices).sharding.spec[:1])
+        left, values, right = (
+            jax.sharding.reshard(part, rows) for part in jax.lax.map(one, everywhere)
+        )
+        return left, values, right
+
+    return jax.lax.platform_dependent(features, cpu=in_turn, default=jax.vmap(one))
 
 
 def _product(subscripts: str, *factors: jax.Array) -> jax.Array:

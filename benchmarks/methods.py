@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--learning_rate", type=float, default=0.05)
-    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--pairs", type=int, default=12)
     arguments = parser.parse_args()
     chosen = arguments.methods.split(",") if arguments.methods else methods.names()
     config = methods.ProtocolConfig(

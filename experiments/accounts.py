@@ -7,7 +7,6 @@ from experiments.comparison import Compared
 from jaxkd import Network, compression, reporting
 from jaxkd.data import raw_batch
 from jaxkd.reporting import Column, Format, Section, Spread, Table
-from jaxkd.targets import bytes_per_record
 
 Row = list[str | int | float | Spread]
 
@@ -142,7 +141,7 @@ def cache_section(compared: Compared) -> Section:
         ["answers computed", f"{computed:,}"],
         ["answers read by students", f"{read:,}"],
         ["forward passes of the teacher saved", f"{read - computed:,}"],
-        ["bytes an answer", f"{bytes_per_record(cache.codec, cache.num_classes)} ({cache.codec})"],
+        ["bytes an answer", f"{cache.bytes_per_record} ({cache.codecs['logits']})"],
         ["bytes in all", f"{cache.bytes:,}"],
         ["seconds to build, first compilation included", f"{cache.effort['seconds']:.1f}"],
         ["seconds of a short run, online teacher", _seconds(online.seconds)],

@@ -50,7 +50,8 @@ class ComparisonConfig:
       alpha: weight of the teacher where there are labels too; without labels it is 1.
       temperature: of the distillation.
       label_smoothing: of the arm with smoothed labels.
-      codec: `float32`, `bfloat16`, `float16`, or `top3`, `top16`, … for the k largest logits.
+      codec: `float32`, `bfloat16`, `float16`, `int8`, or `top3`, `top16`, … for the k largest
+        logits.
       batch_size: of all training.
       learning_rate: peak of the cosine, for all arms.
       short_epochs: of the short schedule, with all labels.
@@ -118,6 +119,7 @@ def run(
     make_student: Callable[[int], Network],
     *,
     steps_per_call: int | None,
+    yes: bool = False,
 ) -> Compared:
     """Trains the teachers, builds the caches, runs all arms.
 
@@ -130,6 +132,7 @@ def run(
       make_teacher: from a seed to a fresh teacher.
       make_student: from a seed to a fresh student.
       steps_per_call: for arms without an online teacher, see `jaxkd.training.fit`.
+      yes: build a large cache without asking.
 
     Returns:
       What came out.
@@ -151,7 +154,7 @@ def run(
     )
     _check(config, train)
     codec = _codec(config)
-    codec.layout(train.num_classes)
+    codec.layout((train.num_classes,))
     labels = recipes.labels()
     smoothed = recipes.labels(label_smoothing=config.label_smoothing)
     kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
@@ -167,6 +170,16 @@ def run(
 
     def answers(name: str, teacher: Network, data: Dataset) -> Cache:
         path = workdir / name
+        predicted = jaxkd.cache.forecast(
+            teacher,
+            data,
+            study.views,
+            codec=codec,
+            num_views=study.num_views,
+            student=make_student(0),
+        )
+        print(f"{name}: {predicted}")
+        jaxkd.cache.confirm(predicted, yes=yes)
         jaxkd.cache.build(path, teacher, data, study.views, codec=codec, num_views=study.num_views)
         return jaxkd.cache.open(
             path, teacher=teacher, dataset=data, views=study.views, num_classes=train.num_classes

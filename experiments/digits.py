@@ -92,6 +92,7 @@ def main() -> None:
         make_teacher,
         make_student,
         steps_per_call=100,
+        yes=launch.YES.value,
     )
     report = findings.write(compared, workdir, "Distilling on digits")
     report.print()

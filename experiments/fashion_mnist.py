@@ -133,6 +133,7 @@ def main() -> None:
         lambda seed: make_student(config.student, seed),
         # Loops of convolutions are slow on CPU; a perceptron gains from them.
         steps_per_call=100 if config.student.name == "mlp" else None,
+        yes=launch.YES.value,
     )
     title = (
         f"Distilling on Fashion-MNIST: {config.teacher.name} teaches "

@@ -9,6 +9,8 @@ from ml_collections import config_flags
 
 ConfigT = TypeVar("ConfigT")
 
+YES = flags.DEFINE_bool("yes", False, "Build large caches without asking.")
+
 
 def define_flags(config: ConfigT, workdir: str) -> Callable[[], tuple[ConfigT, pathlib.Path]]:
     """Defines `--config.field=value` for each field of a dataclass, and `--workdir`.

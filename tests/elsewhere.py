@@ -37,17 +37,18 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--block_size", type=int, default=64)
     parser.add_argument("--kill_at", type=int, default=0)
+    parser.add_argument("--process", type=int, nargs=2, default=(0, 1))
     arguments = parser.parse_args()
     if arguments.kill_at:
-        answers, calls = _build._answers, []
+        store, calls = _build._store_one, []
 
         def killed(*args):
             calls.append(1)
             if len(calls) == arguments.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return answers(*args)
+            return store(*args)
 
-        _build._answers = killed
+        _build._store_one = killed
     jaxkd.cache.build(
         arguments.path,
         small_network(TEACHER_SEED),
@@ -56,6 +57,7 @@ def main() -> None:
         num_views=3,
         batch_size=arguments.batch_size,
         block_size=arguments.block_size,
+        process=tuple(arguments.process),
         progress=False,
     )
 

@@ -1,11 +1,28 @@
 """The cache: a teacher's answers to replayable views, written once and never mistaken.
 
 `build` runs the teacher over every view of a data set and stores its answers as Zarr 3 arrays
-through TensorStore; it can be killed and called again. `open` checks that a cache belongs to this
-teacher, this data set and these views before anyone reads from it.
+through TensorStore; it can be killed and called again. `Writer` takes the answers of any other
+teacher as NumPy arrays. `open` checks that a cache belongs to this teacher, this data set and these
+views before anyone reads from it. `python -m jaxkd.cache` looks after caches.
 """
 
 from jaxkd.cache._build import build as build
+from jaxkd.cache._build import extend as extend
 from jaxkd.cache._cache import Cache as Cache
-from jaxkd.cache._cache import open as open
+from jaxkd.cache._combine import merge as merge
+from jaxkd.cache._combine import subset as subset
 from jaxkd.cache._contract import CacheError as CacheError
+from jaxkd.cache._fill import Filling as Filling
+from jaxkd.cache._forecast import Forecast as Forecast
+from jaxkd.cache._forecast import confirm as confirm
+from jaxkd.cache._forecast import forecast as forecast
+from jaxkd.cache._join import Joined as Joined
+from jaxkd.cache._join import JoinedRecord as JoinedRecord
+from jaxkd.cache._open import open as open
+from jaxkd.cache._verify import Agreement as Agreement
+from jaxkd.cache._verify import Damage as Damage
+from jaxkd.cache._verify import Statistics as Statistics
+from jaxkd.cache._verify import ask_again as ask_again
+from jaxkd.cache._verify import stats as stats
+from jaxkd.cache._verify import verify as verify
+from jaxkd.cache._writer import Writer as Writer

@@ -1,20 +1,23 @@
 """Building a cache: the teacher runs once over every view, block by block."""
 
-import math
+import collections
 import pathlib
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxkd.cache import _contract, _store
-from jaxkd.cache._cache import Cache, open_contract
+from jaxkd.cache._cache import Cache
+from jaxkd.cache._encode import check_lost, encode
+from jaxkd.cache._writer import Writer, by_output
 from jaxkd.data import Dataset, raw_batch
 from jaxkd.networks import Network
-from jaxkd.targets import Codec, Dense, damaged, from_specification
+from jaxkd.targets import Codec
 from jaxkd.views import Views
+
+# Batches that are computed while an earlier one is being stored.
+_AHEAD = 4
 
 
 def build(
@@ -23,26 +26,37 @@ def build(
     dataset: Dataset,
     views: Views | None = None,
     *,
-    codec: Codec | None = None,
+    codec: Codec | Mapping[str, Codec] | None = None,
     num_views: int = 1,
     batch_size: int = 256,
     block_size: int = 8192,
+    valid_classes: int | None = None,
+    batch_sharding: jax.sharding.Sharding | None = None,
+    process: tuple[int, int] | None = None,
+    allow: Collection[str] = (),
     progress: bool = True,
 ) -> Cache:
     """Writes a teacher's answers to all examples in all views; resumes what a kill cut short.
 
     A block of examples is computed, written under a temporary name and renamed, while the next one
-    is being computed. Called again with the same arguments, it computes the missing blocks alone.
+    is being computed. Called again with the same arguments, it computes what is missing alone.
 
     Args:
       path: a directory, or any URL that TensorStore writes to.
-      teacher: the network to ask, in evaluation mode.
+      teacher: the network to ask, in evaluation mode; its parameters may lie on any mesh.
       dataset: the examples. Their order makes no difference.
       views: how an example is seen, by default as it is.
-      codec: how an answer is kept, by default `Dense("float32")`.
+      codec: how an answer is kept, by default the logits as `Dense("float32")`; or one codec for
+        each output, `{"logits": TopK(16), "stage3": Pooled((4, 4))}`.
       num_views: views of each example, numbered from 0.
       batch_size: examples in a forward pass; what is stored differs by rounding alone.
-      block_size: examples in a file, the most work that a kill can lose.
+      block_size: examples in a file.
+      valid_classes: how many of the logits are classes, where a vocabulary is padded.
+      batch_sharding: where batches are put, by default on one device.
+      process: `(index, count)` of this process among those that share the work, each calling this
+        function; by default those of `jax.distributed`. None waits for another: whoever has done
+        its own share goes on with what is missing.
+      allow: names of contract fields that may differ from those of a cache that is there.
       progress: whether to show a progress bar.
 
     Returns:
@@ -63,121 +77,185 @@ def build(
       >>> cache.read(np.array([2, 0]), view=0).decode()["logits"].shape
       (2, 3)
     """
-    views, codec = views or Views(), codec or Dense()
-    for name, size in {
-        "num_views": num_views,
-        "batch_size": batch_size,
-        "block_size": block_size,
-        "the number of examples": len(dataset),
-    }.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, not {size}")
-    example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
-    num_classes = _num_classes(teacher, views, example)
-    layout = codec.layout(num_classes)
-    from_specification(codec.specification())  # what cannot be read back is not written
-    contract = {
-        **_contract.of_teacher(teacher),
-        **_contract.of_dataset(dataset),
-        **_contract.of_views(dataset, views),
-        "num_classes": num_classes,
-        "codec": codec.specification(),
-        "num_views": num_views,
-        "examples": _contract.of_ids(dataset.ids),
-    }
-    document = _store.read_document(path, "contract.json")
-    if document is None:
-        document = {
-            "format": 1,
-            "fields": contract,
-            "probe": _contract.probe(dataset, views),
-            "block_size": min(block_size, math.ceil(len(dataset) / 256) * 256),
-            "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        }
-        _store.open_ids(path, dataset.ids)
-        _store.write_document(path, "contract.json", document)
-    else:
-        document = open_contract(path)
-        _contract.check(str(path), document["fields"], contract)
-        _contract.check_probe(str(path), document["probe"], dataset, views)
-
-    block = document["block_size"]
-    arrays = _store.open_arrays(path, layout, num_views, len(dataset), block, create=True)
-    blocks = math.ceil(len(dataset) / block)
-    missing = np.argwhere(~_store.blocks_present(path, layout, num_views, blocks))
-    effort = _store.read_document(path, "effort.json") or {"seconds": 0.0, "answers": 0}
-    started = time.perf_counter()
-    writing: list[Any] = []
-    ask = _asker(teacher, views, codec)
-    for view, index in _shown(missing, progress, unit=min(block, len(dataset))):
-        rows = slice(index * block, min((index + 1) * block, len(dataset)))
-        records = _answers(ask, dataset, views, dataset.ids[rows], view, batch_size, codec)
-        for future in writing:
-            future.result()
-        writing = [arrays[name][view, rows].write(record) for name, record in records.items()]
-        now = time.perf_counter()
-        effort["seconds"] += now - started
-        effort["answers"] += rows.stop - rows.start
-        started = now
-        _store.write_document(path, "effort.json", effort)
-    for future in writing:
-        future.result()
-    return Cache(path)
+    return _fill(
+        path, teacher, dataset, views or Views(), codec, num_views, batch_size, block_size,
+        valid_classes, batch_sharding, process, allow, progress, extend=False,
+    )  # fmt: skip
 
 
-def _num_classes(teacher: Network, views: Views, example: dict[str, np.ndarray]) -> int:
-    def logits(batch):
-        inputs = views.render(batch)["inputs"]
-        return teacher.apply(teacher.params, teacher.state, inputs)[0]["logits"]
+def extend(
+    path: str | pathlib.Path,
+    teacher: Network,
+    dataset: Dataset,
+    views: Views | None = None,
+    *,
+    num_views: int | None = None,
+    batch_size: int = 256,
+    block_size: int = 8192,
+    batch_sharding: jax.sharding.Sharding | None = None,
+    process: tuple[int, int] | None = None,
+    allow: Collection[str] = (),
+    progress: bool = True,
+) -> Cache:
+    """Adds views, examples or both to a cache; what is there is not touched.
 
-    shape = jax.eval_shape(logits, example).shape
-    if len(shape) != 2:
-        raise ValueError(f"the teacher's logits must be [batch, num_classes], not {shape}")
-    return shape[1]
+    Until the addition is complete, the cache opens as it was before.
+
+    Args:
+      path: of the cache.
+      teacher: the network that it was built with.
+      dataset: the same data set, or a selection of it that has the examples to be added (and, for
+        more views, those that are there).
+      views: those that it was built with.
+      num_views: how many views each example has afterwards; by default as many as before.
+      batch_size: as in `build`, like all that follow.
+      block_size: examples in a file of the addition.
+      batch_sharding: where batches are put.
+      process: `(index, count)` of this process.
+      allow: names of contract fields that may differ.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The opened cache.
+
+    Raises:
+      CacheError: there is no cache, or one of another teacher, data set or views.
+      ValueError: as `build`.
+    """
+    there = Cache(path)
+    fields = there.contract
+    return _fill(
+        path, teacher, dataset, views or Views(), there.codecs, num_views or there.num_views,
+        batch_size, block_size, fields.get("num_classes"), batch_sharding, process, allow,
+        progress, extend=True,
+    )  # fmt: skip
 
 
-def _asker(teacher: Network, views: Views, codec: Codec) -> Any:
+def asker(
+    teacher: Network,
+    views: Views,
+    codecs: Mapping[str, Codec],
+    shapes: Mapping[str, tuple[int, ...]],
+    sharding: jax.sharding.Sharding | None = None,
+) -> Callable[[dict[str, Any]], Any]:
+    """The compiled program that a teacher answers with: raw batch → (records, lost rows)."""
+
     @jax.jit
-    def ask(params, state, batch):
-        logits = teacher.apply(params, state, views.render(batch)["inputs"])[0]["logits"]
-        return codec.encode(logits), damaged(codec, logits)
+    def ask(params: Any, state: Any, batch: Any) -> Any:
+        labels = batch["labels"]
+        rendered = views.render(batch)
+        outputs = teacher.apply(params, state, rendered["inputs"])[0]
+        numbers = {"ids": batch["id"], "view": batch["view"], "labels": labels}
+        return encode(outputs, codecs, shapes, **numbers)
 
-    # Arguments rather than constants, which the compiler would copy into the program.
-    return lambda batch: ask(teacher.params, teacher.state, batch)
+    def asked(batch: dict[str, Any]) -> Any:
+        placed = batch if sharding is None else jax.device_put(batch, sharding)
+        # Arguments rather than constants, which the compiler would copy into the program.
+        return ask(teacher.params, teacher.state, placed)
+
+    return asked
 
 
-def _answers(
-    ask: Any,
+def answer_shapes(
+    teacher: Network,
     dataset: Dataset,
     views: Views,
-    ids: np.ndarray,
-    view: int,
+    codecs: Mapping[str, Codec],
+    valid_classes: int | None,
+) -> tuple[dict[str, tuple[int, ...]], int | None]:
+    """The shape of one answer of each output that is kept, and the width of the teacher's logits.
+
+    Raises:
+      ValueError: an output that the teacher does not have, logits of the wrong rank, more valid
+        classes than logits.
+    """
+    if not len(dataset):
+        raise ValueError("the number of examples must be at least 1, not 0")
+    example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
+
+    def outputs(batch: Any) -> Any:
+        inputs = views.render(batch)["inputs"]
+        return teacher.apply(teacher.params, teacher.state, inputs)[0]
+
+    found = jax.eval_shape(outputs, example)
+    shapes = {name: tuple(found[name].shape[1:]) for name in codecs if name in found}
+    if absent := [name for name in codecs if name not in found]:
+        raise ValueError(f"the teacher has no output {absent}; it has {sorted(found)}")
+    if "logits" not in shapes:
+        return shapes, None
+    if not shapes["logits"]:
+        raise ValueError(
+            f"the teacher's logits must be [batch, ..., num_classes], not {found['logits'].shape}"
+        )
+    width = shapes["logits"][-1]
+    if valid_classes is not None:
+        if not 1 <= valid_classes <= width:
+            raise ValueError(f"valid_classes must lie between 1 and {width}, not {valid_classes}")
+        shapes["logits"] = (*shapes["logits"][:-1], valid_classes)
+    return shapes, width
+
+
+def _fill(
+    path: str | pathlib.Path,
+    teacher: Network,
+    dataset: Dataset,
+    views: Views,
+    codec: Codec | Mapping[str, Codec] | None,
+    num_views: int,
     batch_size: int,
-    codec: Codec,
-) -> dict[str, np.ndarray]:
-    parts = []
-    for start in range(0, len(ids), batch_size):
-        some = ids[start : start + batch_size]
-        # The last batch is filled up, so that one compiled program serves them all.
-        full = np.concatenate([some, np.full(batch_size - len(some), some[0], some.dtype)])
-        batch = raw_batch(dataset, views, full, np.full(batch_size, view, np.int32))
-        parts.append((some, ask(batch)))
-    records = []
-    for some, (record, lost) in parts:
-        if (bad := np.flatnonzero(np.asarray(lost)[: len(some)])).size:
-            raise _contract.CacheError(
-                f"{codec} cannot keep the teacher's logits of {bad.size} examples, ids "
-                f"{some[bad][:5].tolist()} first, in view {view}: they are not finite or overflow. "
-                "Mend the teacher or choose a wider dtype."
-            )
-        records.append({name: np.asarray(value)[: len(some)] for name, value in record.items()})
-    return {name: np.concatenate([r[name] for r in records]) for name in records[0]}
+    block_size: int,
+    valid_classes: int | None,
+    batch_sharding: jax.sharding.Sharding | None,
+    process: tuple[int, int] | None,
+    allow: Collection[str],
+    progress: bool,
+    *,
+    extend: bool,
+) -> Cache:
+    codecs = by_output(codec)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    shapes, num_logits = answer_shapes(teacher, dataset, views, codecs, valid_classes)
+    writer = Writer(
+        path,
+        teacher,
+        dataset,
+        views,
+        shapes=shapes,
+        codec=codecs,
+        num_views=num_views,
+        num_logits=num_logits,
+        block_size=block_size,
+        process=process or (jax.process_index(), jax.process_count()),
+        extend=extend,
+        allow=allow,
+    )
+    ask = asker(teacher, views, codecs, shapes, batch_sharding)
+    under_way: collections.deque[Any] = collections.deque()
+    with writer:
+        for ids, view in _shown(writer, batch_size, progress):
+            # The last batch of a block is filled up, so that one compiled program serves them all.
+            full = np.concatenate([ids, np.full(batch_size - len(ids), ids[0], ids.dtype)])
+            batch = raw_batch(dataset, views, full, np.full(batch_size, view, np.int32))
+            under_way.append((ids, view, ask(batch)))
+            if len(under_way) > _AHEAD:
+                _store_one(writer, *under_way.popleft())
+        while under_way:
+            _store_one(writer, *under_way.popleft())
+    return writer.cache()
 
 
-def _shown(missing: np.ndarray, progress: bool, unit: int) -> Iterator[tuple[int, int]]:
-    pairs = [(int(view), int(index)) for view, index in missing]
-    if not progress or not pairs:
-        yield from pairs
+def _store_one(writer: Writer, ids: np.ndarray, view: int, answer: Any) -> None:
+    records, lost = jax.device_get(answer)
+    check_lost(lost, writer.plan.codecs, ids, view)
+    arrays = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}
+    writer.write_records(ids, view, arrays)
+
+
+def _shown(writer: Writer, batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, int]]:
+    batches, total = writer.missing(batch_size), writer.remaining()
+    if not progress or not total:
+        yield from batches
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -185,10 +263,13 @@ def _shown(missing: np.ndarray, progress: bool, unit: int) -> Iterator[tuple[int
         TextColumn("asking the teacher"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} answers"),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task("", total=len(pairs) * unit)
-        for pair in pairs:
-            yield pair
-            bar.advance(task, unit)
+        task = bar.add_task("", total=total, rate="")
+        for ids, view in batches:
+            yield ids, view
+            bar.advance(task, len(ids))
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:,.0f}/s" if speed else "")

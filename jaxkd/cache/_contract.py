@@ -6,10 +6,12 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxkd.data import Dataset
 from jaxkd.networks import Network
+from jaxkd.targets import Codec
 from jaxkd.views import Views
 
 # Examples whose rendered views are compared with those that the teacher saw.
@@ -51,6 +53,25 @@ def of_views(dataset: Dataset, views: Views) -> dict[str, Any]:
         # Partners are drawn from all ids, so another selection of examples means other partners.
         fields["views.partners"] = of_ids(dataset.ids)
     return fields
+
+
+def of_answers(
+    codecs: Mapping[str, Codec], shapes: Mapping[str, tuple[int, ...]], num_logits: int | None
+) -> dict[str, Any]:
+    """Fields that say what is kept of an answer, and how."""
+    fields: dict[str, Any] = {
+        "codec": {name: codec.specification() for name, codec in codecs.items()},
+        "shapes": {name: list(shapes[name]) for name in codecs},
+    }
+    if "logits" in shapes:
+        fields["num_classes"] = shapes["logits"][-1]
+        fields["num_logits"] = num_logits or shapes["logits"][-1]
+    return fields
+
+
+def of_versions() -> dict[str, Any]:
+    """Fields of the library that draws and renders the views."""
+    return {"jax_version": jax.__version__}
 
 
 def of_ids(ids: np.ndarray) -> str:
@@ -95,7 +116,11 @@ def check_probe(
 
 
 def check(
-    path: str, stored: Mapping[str, Any], wanted: Mapping[str, Any], allow: Collection[str] = ()
+    path: str,
+    stored: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    allow: Collection[str] = (),
+    remedy: str | None = None,
 ) -> None:
     """Refuses a cache whose contract differs from what is wanted.
 
@@ -104,20 +129,31 @@ def check(
       stored: the fields that the cache was written with.
       wanted: fields to compare; those left out are not checked.
       allow: names of fields that may differ.
+      remedy: what to do about it.
 
     Raises:
       CacheError: one line for each differing field, with both values.
     """
     differing = [
-        f"  {name}: the cache has {_show(stored.get(name))}, this run has {_show(value)}"
+        name
         for name, value in wanted.items()
         if name not in allow and _plain(stored.get(name)) != _plain(value)
     ]
     if differing:
+        lines = [
+            f"  {name}: the cache has {_show(stored.get(name))}, this run has {_show(wanted[name])}"
+            for name in differing
+        ]
+        names = ", ".join(json.dumps(name) for name in differing)
         raise CacheError(
             f"the cache {path} does not belong to this run:\n"
-            + "\n".join(differing)
-            + "\nBuild another cache for this run, or open the cache with what it was built with."
+            + "\n".join(lines)
+            + "\n"
+            + (
+                remedy
+                or "Build another cache for this run, or open this one with what it was built "
+                f"with. To let a field differ, name it: allow={{{names}}}"
+            )
         )
 
 

@@ -1,13 +1,14 @@
 """Where records lie: Zarr 3 arrays and JSON documents in any place that TensorStore reaches.
 
-An array has the shape `[views, examples, …]`. One shard, a file of its own, holds one *block* of
-consecutive examples of one view; inside it are smaller chunks, each with its checksum. TensorStore
-writes a shard under a temporary name and renames it, so a block is there as a whole or not at all,
-and the list of files is the only record of what has been computed.
+TensorStore writes a file under a temporary name and renames it (object stores do the like), so a
+file is there as a whole or not at all. Every document carries a digest of itself, every chunk of an
+array a checksum.
 """
 
+import hashlib
 import json
 import math
+import os
 import pathlib
 from typing import Any
 
@@ -16,66 +17,155 @@ import numpy as np
 from jaxkd.cache._contract import CacheError
 from jaxkd.targets import Layout
 
-# Rows in a chunk inside a shard: what a read of one record costs at least.
+# Rows in a chunk inside a file: what a read of one record costs at least.
 _ROWS_PER_CHUNK = 256
-# Little-endian bytes with a checksum.
-_CHECKED = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+# Memory for what was read lately, for each array.
+_CACHE_BYTES = 64 << 20
+_BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+_CHECKSUM = {"name": "crc32c"}
+
+Path = str | pathlib.Path
 
 
-def location(path: str | pathlib.Path) -> dict[str, Any] | str:
-    """TensorStore's name of a directory: URLs (`gs://`, `s3://`) as they are, else a local path."""
-    if "://" in str(path):
-        return str(path).rstrip("/") + "/"
+def location(path: Path) -> dict[str, Any] | str:
+    """TensorStore's name of a directory: URLs (`gs://`, `s3://`) as they are, else a local path.
+
+    Stores that speak S3 elsewhere than at Amazon are found by the variables that Amazon's own tools
+    read: `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, and `AWS_REGION`.
+    """
+    text = str(path)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if text.startswith("s3://") and endpoint:
+        bucket, _, prefix = text.removeprefix("s3://").partition("/")
+        return {
+            "driver": "s3",
+            "bucket": bucket,
+            "path": prefix.rstrip("/") + "/" if prefix.strip("/") else "",
+            "endpoint": endpoint,
+            "aws_region": os.environ.get("AWS_REGION", "us-east-1"),
+        }
+    if "://" in text:
+        return text.rstrip("/") + "/"
     return {"driver": "file", "path": str(pathlib.Path(path).absolute()) + "/"}
 
 
-def read_document(path: str | pathlib.Path, name: str) -> dict[str, Any] | None:
-    """A JSON document of the cache, or None if it is not there."""
+def files(path: Path) -> Any:
+    """The files of a directory, as a TensorStore key-value store."""
     import tensorstore as ts
 
-    found = ts.KvStore.open(location(path)).result().read(name).result()
-    return json.loads(found.value) if found.state == "value" else None
+    return ts.KvStore.open(location(path)).result()
 
 
-def write_document(path: str | pathlib.Path, name: str, document: dict[str, Any]) -> None:
-    """Writes a JSON document, whole or not at all."""
+def names(path: Path, prefix: str) -> list[str]:
+    """Names of all files whose name begins with a prefix that ends in a slash."""
     import tensorstore as ts
 
-    text = json.dumps(document, indent=2, sort_keys=True)
-    ts.KvStore.open(location(path)).result().write(name, text.encode()).result()
+    keys = ts.KvStore.KeyRange(prefix, prefix[:-1] + "0")  # "0" follows "/"
+    return sorted(key.decode() for key in files(path).list(keys).result())
+
+
+def read_bytes(path: Path, name: str) -> bytes | None:
+    """A file, or None if it is not there."""
+    found = files(path).read(name).result()
+    return bytes(found.value) if found.state == "value" else None
+
+
+def write_bytes(path: Path, name: str, value: bytes | None) -> None:
+    """Writes a file, whole or not at all; None deletes it."""
+    files(path).write(name, value).result()
+
+
+def read_document(path: Path, name: str) -> dict[str, Any] | None:
+    """A JSON document, or None if it is not there.
+
+    Raises:
+      CacheError: it is not what was written.
+    """
+    value = read_bytes(path, name)
+    if value is None:
+        return None
+    try:
+        document = json.loads(value)
+        digest = document.pop("digest")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CacheError(_damaged(path, name, f"cannot be read ({error})")) from error
+    # The text too, so that a byte that leaves the meaning as it is does not go unnoticed.
+    if digest != digest_of(document) or value != _text(document):
+        raise CacheError(_damaged(path, name, "does not have the digest that it was written with"))
+    return document
+
+
+def write_document(path: Path, name: str, document: dict[str, Any]) -> None:
+    """Writes a JSON document with its digest."""
+    write_bytes(path, name, _text(document))
+
+
+def _text(document: dict[str, Any]) -> bytes:
+    whole = {**document, "digest": digest_of(document)}
+    return json.dumps(whole, indent=2, sort_keys=True).encode()
+
+
+def _damaged(path: Path, name: str, what: str) -> str:
+    return (
+        f"the cache {path} is damaged: {name} {what}. Restore that file from a copy, or build the "
+        "cache anew."
+    )
+
+
+def digest_of(document: dict[str, Any]) -> str:
+    """Names the content of a document."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def open_arrays(
-    path: str | pathlib.Path,
+    path: Path,
+    prefix: str,
     layout: Layout,
     views: int,
     examples: int,
     block: int,
     *,
+    compression: str | None = None,
     create: bool = False,
 ) -> dict[str, Any]:
     """Opens the arrays of a layout; with `create`, makes those that are missing.
 
+    One shard, a file of its own, holds one block of consecutive examples of one view; inside it are
+    smaller chunks, each with its checksum.
+
     Returns:
       Name → TensorStore of shape `[views, examples, *record]`.
+
+    Raises:
+      CacheError: the description of an array is gone or not the one that was written.
     """
     import tensorstore as ts
 
+    context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+    packed = [] if compression is None else [{"name": compression}]
     arrays = {}
     for name, (shape, dtype) in layout.items():
         inner = [1, math.gcd(block, _ROWS_PER_CHUNK), *shape]
-        sharding = {"chunk_shape": inner, "codecs": _CHECKED, "index_codecs": _CHECKED}
+        sharding = {
+            "chunk_shape": inner,
+            "codecs": [_BYTES, *packed, _CHECKSUM],
+            "index_codecs": [_BYTES, _CHECKSUM],
+        }
         arrays[name] = ts.open(
             {
                 "driver": "zarr3",
-                "kvstore": ts.KvStore.Spec(location(path)) / f"records/{name}/",
+                "kvstore": ts.KvStore.Spec(location(path)) / f"{prefix}{name}/",
                 # A block of zeros must leave a file too: files say what has been computed.
                 "store_data_equal_to_fill_value": True,
                 # A file that is gone is an error, not a block of zeros.
                 "fill_missing_data_reads": False,
+                # Blocks do not change, and their indices are asked for again and again.
+                "recheck_cached_data": "open",
             },
             open=True,
             create=create,
+            context=context,
             dtype=ts.dtype(dtype),
             shape=[views, examples, *shape],
             chunk_layout=ts.ChunkLayout(
@@ -88,60 +178,23 @@ def open_arrays(
                 }
             ),
         )
-    return {name: array.result() for name, array in arrays.items()}
+    try:
+        return {name: array.result() for name, array in arrays.items()}
+    except ValueError as error:
+        raise CacheError(
+            f"the cache {path} is damaged below {prefix}: {error}. Restore the file named here "
+            "from a copy, or build the cache anew."
+        ) from error
 
 
-def open_ids(path: str | pathlib.Path, ids: np.ndarray | None = None) -> np.ndarray:
-    """The example ids of the cache, ascending; written first if given."""
-    import tensorstore as ts
-
-    spec = {
-        "driver": "zarr3",
-        "kvstore": ts.KvStore.Spec(location(path)) / "ids/",
-        "fill_missing_data_reads": False,
-    }
-    if ids is None:
-        return read_rows(path, "ids", ts.open(spec, open=True).result(), slice(None))
-    # Whatever lies here without a contract was left by a build that was killed in its first moment.
-    array = ts.open(
-        spec,
-        create=True,
-        delete_existing=True,
-        dtype=ts.int32,
-        shape=ids.shape,
-        codec=ts.CodecSpec({"driver": "zarr3", "codecs": _CHECKED}),
-    ).result()
-    array.write(ids).result()
-    return ids
-
-
-def blocks_present(path: str | pathlib.Path, layout: Layout, views: int, blocks: int) -> np.ndarray:
-    """Which blocks are there in every array: bool `[views, blocks]`."""
-    import tensorstore as ts
-
-    present = np.ones((views, blocks), bool)
-    for name in layout:
-        store = ts.KvStore.open(location(path)).result()
-        prefix = f"records/{name}/c/"
-        listed = store.list(ts.KvStore.KeyRange(prefix, prefix[:-1] + "0")).result()
-        found = np.zeros_like(present)
-        for key in listed:
-            parts = key.decode().removeprefix(prefix).split("/")
-            # Whatever is not the name of a shard is a leftover of a write that was cut short.
-            if all(part.isdigit() for part in parts):
-                found[int(parts[0]), int(parts[1])] = True
-        present &= found
-    return present
-
-
-def read_rows(path: str | pathlib.Path, name: str, array: Any, selection: Any) -> np.ndarray:
-    """Reads part of an array.
+def read_rows(path: Path, name: str, future: Any) -> np.ndarray:
+    """Waits for a read of an array.
 
     Raises:
-      CacheError: a checksum does not match, or a file is gone; names the file.
+      CacheError: a checksum does not match, or a file is gone; names array and file.
     """
     try:
-        return np.asarray(array[selection].read().result())
+        return np.asarray(future.result())
     except ValueError as error:
         raise CacheError(
             f"the cache {path} is damaged in the array {name!r}: {error}. Delete the file named "

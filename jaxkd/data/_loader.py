@@ -1,5 +1,6 @@
 """Batches: a pure function of the step number, joined with a cache by example id and view."""
 
+import concurrent.futures
 import functools
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ class Answers(Protocol):
     """What a loader asks of a cache."""
 
     num_views: int
+    in_memory: bool
 
     def check(self, *, dataset: Dataset, views: Views, num_views: int | None) -> None:
         """Refuses another data set or other views."""
@@ -28,7 +30,8 @@ class Loader:
 
     An epoch is a permutation drawn from `(seed, epoch)`; what does not fill a batch at its end
     is left for the next epoch's draw. Epoch e shows view `e % num_views`. Being a function of the
-    step, the data's position needs no saving and a run resumes anywhere.
+    step, the data's position needs no saving and a run resumes anywhere. From a cache that does not
+    lie in memory, the batch of the next step is read ahead.
 
     Args:
       dataset: the examples. Their order makes no difference.
@@ -75,9 +78,24 @@ class Loader:
         self.steps_per_epoch = len(dataset) // batch_size
         self._seed, self._cache, self._num_views = seed, cache, num_views
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
+        self._reader: concurrent.futures.Executor | None = None
+        if cache is not None and not cache.in_memory:
+            self._reader = concurrent.futures.ThreadPoolExecutor(1)
+        self._ahead: tuple[int, concurrent.futures.Future[dict[str, Any]]] | None = None
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         """The batch of a step, NumPy arrays on the host."""
+        if self._reader is None:
+            return self._batch(step)
+        ahead, self._ahead = self._ahead, None
+        # One thread makes all batches, so that they are made one after the other.
+        if ahead is None or ahead[0] != step:
+            ahead = step, self._reader.submit(self._batch, step)
+        batch = ahead[1].result()
+        self._ahead = step + 1, self._reader.submit(self._batch, step + 1)
+        return batch
+
+    def _batch(self, step: int) -> dict[str, Any]:
         epoch, index = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
             # NumPy promises the raw stream of a generator for good, its samplers' results not.

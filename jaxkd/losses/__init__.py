@@ -4,12 +4,14 @@ A loss is called `loss(student, teacher, *, temperature=1.0, axis=-1, where=None
 number an example, float32 at least; `masked_mean` reduces them. Losses that couple the examples of
 a batch return a scalar and say so. No gradient flows to the teacher unless `teacher_gradient=True`
 asks for it. The divergences and `kd` also take `SparseLogits`, a teacher's k largest logits with
-the mass of the rest, as `teacher`. Feature maps are `[batch, height, width, channels]`.
+the mass of the rest, as `teacher`; `kl_divergence` and `kd` also `SampledClasses`, classes drawn
+from the teacher. Feature maps are `[batch, height, width, channels]`.
 """
 
 from jaxkd.losses._labels import cross_entropy as cross_entropy
 from jaxkd.losses._reduce import masked_mean as masked_mean
 from jaxkd.losses._reduce import masked_sum_and_count as masked_sum_and_count
+from jaxkd.losses._sampled import SampledClasses as SampledClasses
 from jaxkd.losses._sparse import SparseLogits as SparseLogits
 from jaxkd.losses._stages import over_stages as over_stages
 from jaxkd.losses.contrastive import *  # noqa: F403

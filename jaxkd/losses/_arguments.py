@@ -7,6 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+# A float32 schedule reaches a declared temperature up to a few roundings; a temperature that is
+# off by this much changes no logit by more than it.
+_SAME_TEMPERATURE = 1e-6
+
 
 def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
     """The dtype to compute in: the widest of the arrays', float32 at least."""
@@ -27,6 +31,25 @@ def temper(logits: jax.Array, temperature: ArrayLike, dtype: jnp.dtype) -> jax.A
 def concrete_value(value: ArrayLike) -> float | None:
     """The number itself, or None for a traced one, which is known only when the program runs."""
     return None if isinstance(value, jax.core.Tracer) else float(np.asarray(value))
+
+
+def find_temperature(
+    temperature: ArrayLike, declared: tuple[float, ...]
+) -> tuple[int | jax.Array | None, jax.Array | None]:
+    """Which of the declared temperatures this is.
+
+    Returns:
+      Its position, None if it is not among them; and for a traced temperature, which cannot be
+      looked up before the program runs, whether it is, a scalar. None for a concrete one.
+    """
+    value = concrete_value(temperature)
+    if value is not None:
+        same = [math.isclose(value, t, rel_tol=_SAME_TEMPERATURE) for t in declared]
+        return (same.index(True) if any(same) else None), None
+    options = jnp.asarray(declared, jnp.float32)
+    distance = jnp.abs(jnp.asarray(temperature, options.dtype) - options)
+    matches = distance <= _SAME_TEMPERATURE * options
+    return jnp.argmax(matches), jnp.any(matches)
 
 
 def as_mask(where: ArrayLike, shape: tuple[int, ...], what: str) -> jax.Array:

@@ -12,6 +12,11 @@ from jaxkd.losses._numerics import Paired, dense
 _NOT_LOGITS = "it stands for a distribution over classes, not for features"
 
 
+def as_features(student: ArrayLike, teacher: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Both as arrays, or a TypeError for what stands for a distribution."""
+    return dense("student", student, _NOT_LOGITS), dense("teacher", teacher, _NOT_LOGITS)
+
+
 def paired_features(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -35,8 +40,7 @@ def paired_features(
       TypeError: `SparseLogits`.
       ValueError: shapes or a mask that do not fit.
     """
-    student = dense("student", student, _NOT_LOGITS)
-    teacher = dense("teacher", teacher, _NOT_LOGITS)
+    student, teacher = as_features(student, teacher)
     if same_shape and student.shape != teacher.shape:
         raise ValueError(
             f"student features have shape {student.shape}, teacher features {teacher.shape}: put a "

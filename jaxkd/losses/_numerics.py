@@ -7,6 +7,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import as_mask, check_temperature, compute_dtype, temper
+from jaxkd.losses._sampled import (
+    SampledClasses,
+    check_drawn_at,
+    check_sampled,
+    drawn_cross_entropy,
+)
 from jaxkd.losses._sparse import SparseLogits, check_sparse, student_buckets, teacher_buckets
 
 
@@ -28,16 +34,12 @@ class Paired(NamedTuple):
 
     def finish(self, losses: jax.Array) -> jax.Array:
         """Losses `[...]`: NaN if the teacher is not known, exactly 0 in rows that take no part."""
-        if self.known is not None:
-            # At the very end, where nothing follows that could swallow the NaN; a product, so that
-            # the gradient is NaN as well.
-            losses = losses * jnp.where(self.known, 1, jnp.nan)
-        return keep_rows(losses, self.rows)
+        return _finish(losses, self.rows, self.known)
 
 
 def paired_logits(
     student: ArrayLike,
-    teacher: ArrayLike | SparseLogits,
+    teacher: ArrayLike | SparseLogits | SampledClasses,
     temperature: ArrayLike,
     axis: int,
     where: ArrayLike | None,
@@ -55,7 +57,7 @@ def paired_logits(
       teacher_gradient: whether the gradient flows to the teacher.
 
     Raises:
-      TypeError: `student` is `SparseLogits`.
+      TypeError: `student` is `SparseLogits`, or either side `SampledClasses`.
       ValueError: shapes, temperature, axis or mask that do not fit.
     """
     student = dense("student", student, "only a teacher can be sparse")
@@ -63,7 +65,7 @@ def paired_logits(
     axis = check_axis(axis, student)
     if isinstance(teacher, SparseLogits):
         return _sparse_pair(student, teacher, temperature, axis, where, teacher_gradient)
-    teacher = jnp.asarray(teacher)
+    teacher = _not_sampled("teacher", teacher)
     _check_same_logits(student, teacher, axis)
     dtype = compute_dtype(student, teacher)
     classes, rows = split_where(where, student.shape, axis)
@@ -78,7 +80,7 @@ def paired_logits(
 
 def paired_log_probs(
     student: ArrayLike,
-    teacher: ArrayLike | SparseLogits,
+    teacher: ArrayLike | SparseLogits | SampledClasses,
     temperature: ArrayLike,
     axis: int,
     where: ArrayLike | None,
@@ -98,15 +100,83 @@ def paired_log_probs(
     return pair._replace(student=jax.nn.log_softmax(log_q), teacher=jax.nn.log_softmax(log_p))
 
 
+def _finish(losses: jax.Array, rows: jax.Array | None, known: jax.Array | None) -> jax.Array:
+    if known is not None:
+        # At the very end, where nothing follows that could swallow the NaN; a product, so that
+        # the gradient is NaN as well.
+        losses = losses * jnp.where(known, 1, jnp.nan)
+    return keep_rows(losses, rows)
+
+
 def keep_rows(losses: jax.Array, rows: jax.Array | None) -> jax.Array:
     """Losses `[...]` with exactly 0 for the examples that take no part."""
     return losses if rows is None else jnp.where(rows, losses, 0)
 
 
-def dense(name: str, value: ArrayLike | SparseLogits, reason: str) -> jax.Array:
-    """The array, or a TypeError that gives the reason why `SparseLogits` will not do."""
+def sampled_divergence(
+    student: ArrayLike,
+    teacher: SampledClasses,
+    temperature: ArrayLike,
+    axis: int,
+    where: ArrayLike | None,
+    teacher_gradient: bool,
+) -> jax.Array:
+    """An estimate of KL(p || q) that is right in the mean over the draws.
+
+    Args:
+      student: logits `[..., num_classes]`.
+      teacher: `[..., num_samples]` classes drawn from p.
+      temperature: that at which they were drawn; may be traced.
+      axis: the class axis of the student.
+      where: a mask of examples, one rank less than the logits.
+      teacher_gradient: refused.
+
+    Raises:
+      TypeError: `student` is no array.
+      ValueError: what does not fit, a temperature at which the classes were not drawn, a mask of
+        classes, `teacher_gradient`.
+    """
+    student = dense("student", student, "only a teacher can be sparse")
+    check_temperature(temperature)
+    axis = check_axis(axis, student)
+    if where is not None and jnp.ndim(where) == student.ndim:
+        raise ValueError(
+            f"where of shape {jnp.shape(where)} masks classes, but those of a SampledClasses "
+            "teacher are drawn already: mask them in the teacher's logits before they are stored, "
+            "and in the student's"
+        )
+    if teacher_gradient:
+        raise ValueError(
+            "no gradient can flow to a SampledClasses teacher: it was drawn. Leave "
+            "teacher_gradient=False, or give dense logits"
+        )
+    _, rows = split_where(where, student.shape, axis)
+    student = jnp.moveaxis(student, axis, -1)
+    check_sampled(teacher, student.shape)
+    known = check_drawn_at(teacher, temperature)
+    indices = jnp.asarray(teacher.indices)
+    weights = jnp.full(indices.shape, 1 / indices.shape[-1], jnp.float32)
+    student = mask_logits(student, None, rows)
+    cross_entropy = drawn_cross_entropy(student, indices, weights, temperature)
+    entropy = jax.lax.stop_gradient(jnp.asarray(teacher.entropy, cross_entropy.dtype))
+    return _finish(cross_entropy - entropy, rows, known)
+
+
+def dense(name: str, value: ArrayLike | SparseLogits | SampledClasses, reason: str) -> jax.Array:
+    """The array, or a TypeError that says why `SparseLogits` or `SampledClasses` will not do."""
     if isinstance(value, SparseLogits):
         raise TypeError(f"{name} must be an array, got SparseLogits: {reason}")
+    return _not_sampled(name, value)
+
+
+def _not_sampled(name: str, value: ArrayLike | SampledClasses) -> jax.Array:
+    if isinstance(value, SampledClasses):
+        raise TypeError(
+            f"{name} must be logits, got SampledClasses: it holds classes drawn from a teacher and "
+            "knows no probability of the others, so that only the forward KL(p || q) can be "
+            "estimated from it. Use it as the teacher of kl_divergence or kd, or store logits, "
+            "with the codec TopK or Dense"
+        )
     return jnp.asarray(value)
 
 

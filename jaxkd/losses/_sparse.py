@@ -7,11 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import concrete_value, temper
-
-# A float32 schedule reaches a declared temperature up to a few roundings; a temperature that is
-# off by this much changes no logit by more than it.
-_SAME_TEMPERATURE = 1e-6
+from jaxkd.losses._arguments import find_temperature, temper
 
 
 @jax.tree_util.register_dataclass
@@ -26,11 +22,15 @@ class SparseLogits:
     student's logits is `(q - p_hat) / temperature`, where `p_hat` is the teacher on the kept
     classes and the teacher's tail mass, shared as the student shares it, on the others.
 
+    A row may keep fewer classes than its neighbours: an index of `num_classes` marks an empty
+    place, which takes no part whatever its logit.
+
     The mass of the tail at a temperature cannot be computed from the kept logits, so it is stored
     for each temperature that will be used.
 
     Attributes:
-      indices: `[..., k]`, int32, the kept classes, distinct within a row.
+      indices: `[..., k]`, int32, the kept classes, distinct within a row; `num_classes` where
+        there is none.
       logits: `[..., k]`, their logits at temperature 1, up to a constant a row.
       tail: `[..., len(temperatures)]`, float32: at each temperature T the logsumexp over the
         classes not kept of `logits / T`, the same constant subtracted before dividing; -inf when
@@ -123,33 +123,40 @@ def teacher_buckets(
     Raises:
       ValueError: a concrete temperature that is not among `teacher.temperatures`.
     """
-    declared, tail = teacher.temperatures, jnp.asarray(teacher.tail, dtype)
-    value, known = concrete_value(temperature), None
-    if value is None:
-        options = jnp.asarray(declared, dtype)
-        distance = jnp.abs(jnp.asarray(temperature, dtype) - options)
-        matches = distance <= _SAME_TEMPERATURE * options
-        known, column = jnp.any(matches), jnp.take(tail, jnp.argmax(matches), axis=-1)
-    else:
-        matching = [math.isclose(value, t, rel_tol=_SAME_TEMPERATURE) for t in declared]
-        if not any(matching):
-            raise ValueError(
-                f"temperature {value} is not among the temperatures {declared} of the SparseLogits "
-                f"teacher, and the mass of the classes it did not keep is known at no other: use "
-                f"one of them, or rebuild the cache with temperature {value} declared"
-            )
-        column = tail[..., matching.index(True)]
+    column, known = find_temperature(temperature, teacher.temperatures)
+    if column is None:
+        raise ValueError(
+            f"temperature {temperature} is not among the temperatures {teacher.temperatures} of "
+            "the SparseLogits teacher, and the mass of the classes it did not keep is known at no "
+            f"other: use one of them, or rebuild the cache with temperature {temperature} declared"
+        )
     kept = temper(jnp.asarray(teacher.logits), temperature, dtype)
-    return jnp.concatenate([kept, column[..., None]], axis=-1), known
+    kept = jnp.where(empty_places(teacher), -jnp.inf, kept)
+    tail = jnp.asarray(teacher.tail, dtype)[..., column]
+    return jnp.concatenate([kept, tail[..., None]], axis=-1), known
+
+
+def empty_places(teacher: SparseLogits) -> jax.Array:
+    """`[..., k]`, where no class is kept."""
+    # The dtype of the indices need not reach the number of classes.
+    return jnp.asarray(teacher.indices).astype(jnp.int32) == teacher.num_classes
 
 
 def student_buckets(student: jax.Array, indices: jax.Array) -> jax.Array:
     """The student's `[..., num_classes]` logits over temperature, on the same k + 1 buckets.
 
-    The tail is the logsumexp of the classes that were not kept. `log(1 - sum of the kept)` would
-    lose it to rounding as soon as the kept classes carry nearly all the mass.
+    An index of `num_classes` is an empty place: -inf here, and its class is in the tail.
+
+    The tail is the logsumexp of the classes that were not kept. Without the scatter that marks
+    the kept ones, k booleans a row, it would have to be `log(sum of all - sum of the kept)`, which
+    loses it to rounding as soon as the kept classes carry nearly all the mass, as they do in a
+    trained student; or every class would have to be compared with every kept one.
     """
-    kept = jnp.take_along_axis(student, indices, axis=-1)
+    num_classes = student.shape[-1]
+    indices = indices.astype(jnp.int32)
+    empty = indices == num_classes
+    kept = jnp.take_along_axis(student, jnp.where(empty, 0, indices), axis=-1)
+    kept = jnp.where(empty, -jnp.inf, kept)
     # Row by row, so that the batch may be sharded on a mesh of explicit axes.
     is_kept = jnp.vectorize(_membership, signature="(v),(k)->(v)")(student, indices)
     others = jnp.where(is_kept, -jnp.inf, student)
@@ -160,4 +167,4 @@ def student_buckets(student: jax.Array, indices: jax.Array) -> jax.Array:
 
 
 def _membership(row: jax.Array, indices: jax.Array) -> jax.Array:
-    return jnp.zeros_like(row, dtype=bool).at[indices].set(True)
+    return jnp.zeros_like(row, dtype=bool).at[indices].set(True, mode="drop")

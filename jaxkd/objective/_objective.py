@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxkd.losses import SparseLogits, masked_sum_and_count
+from jaxkd.losses import SampledClasses, SparseLogits, masked_sum_and_count
 from jaxkd.networks import Connector, PyTree
 from jaxkd.objective._term import Term, at_step, values_of
 
@@ -126,7 +126,7 @@ class Objective:
                 arguments[field] = _supplied(field, batch, step, name)
             if term.temperature is not None:
                 arguments["temperature"] = at_step(term.temperature, step)
-                if isinstance(arguments.get("teacher"), SparseLogits):
+                if isinstance(arguments.get("teacher"), SparseLogits | SampledClasses):
                     _check_declared(term.temperature, arguments["teacher"].temperatures, name)
             if isinstance(term.connector, Connector):
                 made, new_state[name] = term.connector.apply(
@@ -212,6 +212,7 @@ def _check_declared(temperature: Any, declared: tuple[float, ...], term: str) ->
     used = sorted(set(values_of(temperature)))
     if unknown := [t for t in used if not any(math.isclose(t, d, rel_tol=1e-6) for d in declared)]:
         raise ValueError(
-            f"term {term!r} uses the temperatures {unknown}, but the targets know their tail mass "
-            f"at {declared} alone: rebuild the cache with TopK(temperatures=…) or use one of these"
+            f"term {term!r} uses the temperatures {unknown}, but the targets are known at "
+            f"{declared} alone: rebuild the cache with a codec of those temperatures, or use one "
+            "of these"
         )

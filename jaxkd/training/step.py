@@ -12,7 +12,6 @@ import optax
 from jaxkd.losses import cross_entropy, masked_sum_and_count
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective, counted
-from jaxkd.targets import Record
 from jaxkd.training.state import TrainState
 from jaxkd.views import Views
 
@@ -279,8 +278,8 @@ def _own(objective: Objective, task: PyTree, distillation: PyTree) -> tuple[PyTr
 def _outputs(answers: Any) -> dict[str, Any] | None:
     if answers is None:
         return None
-    if isinstance(answers, Record):
-        return answers.decode()
+    if hasattr(answers, "decode"):  # a record of a cache, or of several joined
+        return dict(answers.decode())
     return dict(answers) if isinstance(answers, Mapping) else {"logits": answers}
 
 

@@ -40,6 +40,20 @@ def top_k(logits, k, temperatures=TEMPERATURES):
     )
 
 
+def with_empty_places(logits, counts):
+    """All places of each row beyond its count empty, with rubbish for a logit."""
+    full = top_k(logits, logits.shape[-1])
+    kept = np.arange(logits.shape[-1]) < np.asarray(counts)[:, None]
+    tails = [top_k(row, count).tail for row, count in zip(logits, counts, strict=True)]
+    return losses.SparseLogits(
+        indices=jnp.where(kept, full.indices, logits.shape[-1]),
+        logits=jnp.where(kept, full.logits, jnp.array([jnp.nan, jnp.inf, 9.0, 0, 0, 0, 0])),
+        tail=jnp.stack(tails),
+        temperatures=TEMPERATURES,
+        num_classes=logits.shape[-1],
+    )
+
+
 def buckets(probabilities, indices):
     """Probabilities of the kept classes, and of all the others together."""
     kept = np.take_along_axis(probabilities, indices, -1)
@@ -144,6 +158,38 @@ def test_the_tail_is_exact_where_one_minus_the_sum_is_not():
     )
     slope = q * (np.log(q / p) - np.sum(q * np.log(q / p)))
     np.testing.assert_allclose(gradient[0, 2], slope[0, 2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_an_empty_place_is_no_place(temperature, logits):
+    """Rows of three classes, of all, of none: as if each had been alone."""
+    student, teacher = logits
+    mixed = every_divergence(
+        student, with_empty_places(teacher, (3, 7, 0, 3)), temperature, EVERYWHERE
+    )
+    three, seven = (
+        every_divergence(student, top_k(teacher, k), temperature, EVERYWHERE) for k in (3, 7)
+    )
+    for name, results in mixed.items():
+        for place, result in enumerate(results):
+            expected = np.stack([three[name][place][i] for i in range(4)])
+            expected[1], expected[2] = seven[name][place][1], 0
+            np.testing.assert_allclose(result, expected, rtol=1e-5, atol=2e-6, err_msg=name)
+    adaptive = losses.adaptive_kl(
+        student, with_empty_places(teacher, (3, 3, 3, 3)), temperature=temperature
+    )
+    expected = losses.adaptive_kl(student, top_k(teacher, 3), temperature=temperature)
+    np.testing.assert_allclose(adaptive, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_empty_place_takes_no_gradient():
+    student = jnp.array([1.0, 2.0, -jnp.inf, 0.0])
+    indices = jnp.array([1, 4, 4], jnp.uint8)
+    value, pullback = jax.vjp(lambda x: student_buckets(x, indices), student)
+    chex.assert_trees_all_equal(value[:3], jnp.array([2.0, -jnp.inf, -jnp.inf]))
+    np.testing.assert_allclose(value[3], jnp.logaddexp(1.0, 0.0), rtol=1e-6)
+    (gradient,) = pullback(jnp.array([5.0, 7.0, 7.0, 0.0]))
+    chex.assert_trees_all_equal(gradient, jnp.array([0.0, 5.0, 0.0, 0.0]))
 
 
 def test_hard_rows_are_finite():

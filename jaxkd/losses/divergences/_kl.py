@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import concrete_value
-from jaxkd.losses._numerics import paired_log_probs
+from jaxkd.losses._numerics import paired_log_probs, sampled_divergence
+from jaxkd.losses._sampled import SampledClasses
 from jaxkd.losses._sparse import SparseLogits
 
 
 def kl_divergence(
     student: ArrayLike,
-    teacher: ArrayLike | SparseLogits,
+    teacher: ArrayLike | SparseLogits | SampledClasses,
     *,
     temperature: ArrayLike = 1.0,
     axis: int = -1,
@@ -31,8 +32,9 @@ def kl_divergence(
 
     Args:
       student: logits `[..., num_classes]`, any floating dtype.
-      teacher: logits `[..., num_classes]`, or `SparseLogits` `[..., k]`, in which case the
-        divergence is that of the k + 1 buckets, a lower bound on the dense one.
+      teacher: logits `[..., num_classes]`; or `SparseLogits` `[..., k]`, in which case the
+        divergence is that of the k + 1 buckets, a lower bound on the dense one; or
+        `SampledClasses`, which give an estimate that is right in the mean over the draws.
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
@@ -44,8 +46,8 @@ def kl_divergence(
 
     Raises:
       ValueError: shapes that differ, a mask of another rank, a temperature that is not positive and
-        finite or that a sparse teacher does not declare.
-      TypeError: a `SparseLogits` student.
+        finite or that a sparse teacher does not declare or was not drawn at.
+      TypeError: a `SparseLogits` or `SampledClasses` student.
 
     Example:
       >>> import jax.numpy as jnp
@@ -58,6 +60,8 @@ def kl_divergence(
     References:
       Kullback and Leibler, On Information and Sufficiency, 1951.
     """
+    if isinstance(teacher, SampledClasses):
+        return sampled_divergence(student, teacher, temperature, axis, where, teacher_gradient)
     pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
     return pair.finish(kl_to_mixture(pair.teacher, pair.student, 0.0))
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import paired_features
+from jaxkd.losses._batch import as_features, paired_features
 from jaxkd.pooling import to_common_size
 
 
@@ -45,8 +45,9 @@ def mgd(
     References:
       Yang et al., Masked Generative Distillation, ECCV 2022.
     """
-    if jnp.ndim(student) == jnp.ndim(teacher) == 4:
-        student, teacher = to_common_size(jnp.asarray(student), jnp.asarray(teacher))
+    student, teacher = as_features(student, teacher)
+    if student.ndim == teacher.ndim == 4:
+        student, teacher = to_common_size(student, teacher)
     pair = paired_features(student, teacher, where, teacher_gradient)
     squares = jnp.square(pair.student - pair.teacher)
     return pair.finish(jnp.sum(squares, axis=tuple(range(1, squares.ndim))))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import paired_features
+from jaxkd.losses._batch import as_features, paired_features
 from jaxkd.pooling import adaptive_average_pool
 
 _LEVELS = (4, 2, 1)
@@ -48,7 +48,8 @@ def hcl(
     References:
       Chen, Liu, Zhao and Jia, Distilling Knowledge via Knowledge Review, CVPR 2021.
     """
-    vectors = jnp.ndim(student) == jnp.ndim(teacher) == 2
+    student, teacher = as_features(student, teacher)
+    vectors = student.ndim == teacher.ndim == 2
     pair = paired_features(student, teacher, where, teacher_gradient, rank=2 if vectors else 4)
     # Pooling is linear: the pooled difference is the difference of the pooled maps.
     difference = pair.student - pair.teacher

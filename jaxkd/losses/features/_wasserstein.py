@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_positive, concrete_value
+from jaxkd.losses._batch import as_features
 from jaxkd.losses.features._positions import paired_positions
 
 
@@ -60,7 +61,7 @@ def wkd_feature(
     if weight is not None and not weight >= 0:
         raise ValueError(f"mean_weight must not be negative, got {weight}")
     check_positive("epsilon", epsilon)
-    shapes = [jnp.shape(features) for features in (student, teacher)]
+    shapes = [features.shape for features in as_features(student, teacher)]
     if grid < 1 or (grid > 1 and any(len(shape) != 4 for shape in shapes)):
         raise ValueError(
             f"grid must be 1, or more for maps [batch, height, width, channels]: got {grid} for "

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, check_temperature, compute_dtype, temper
+from jaxkd.losses._arguments import as_mask, check_temperature
 from jaxkd.losses._numerics import dense, keep_rows, mask_logits
+from jaxkd.losses._sampled import drawn_cross_entropy
 
 
 def sampled_kl(
@@ -28,7 +29,9 @@ def sampled_kl(
     makes rare tokens heard more often, need the weights `p(id) / (k r(id))`: again unbiased.
     Divided by their sum the weights vary less, and the bias vanishes as k grows.
 
-    The value is not 0 at student = teacher, where only the expected gradient is.
+    The value is not 0 at student = teacher, where only the expected gradient is. Where the
+    teacher's entropy was stored with the draws, `SampledClasses` makes a teacher of them for
+    `kl_divergence` and `kd`.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -72,15 +75,9 @@ def sampled_kl(
             f"student logits of shape {student.shape} need sample_ids and sample_weights of shape "
             f"{(*student.shape[:-1], 'k')}, got {ids.shape} and {weights.shape}"
         )
-    dtype = compute_dtype(student)
     rows = None
     if where is not None:
         rows = as_mask(where, student.shape[:-1], "the examples, of shape")
         rows = jnp.broadcast_to(rows, student.shape[:-1])
-    log_q = jax.nn.log_softmax(mask_logits(temper(student, temperature, dtype), None, rows))
-    weights = jax.lax.stop_gradient(weights).astype(dtype)
-    drawn = weights != 0
-    # What stands in padded entries must not be looked up: it need not be a class.
-    log_q = jnp.take_along_axis(log_q, jnp.where(drawn, ids, 0), axis=-1)
-    loss = -jnp.sum(jnp.where(drawn, weights * jnp.where(drawn, log_q, 0), 0), axis=-1)
-    return keep_rows(loss, rows)
+    student = mask_logits(student, None, rows)
+    return keep_rows(drawn_cross_entropy(student, ids, weights, temperature), rows)

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._numerics import dense, paired_logits
+from jaxkd.losses._sampled import SampledClasses
 from jaxkd.losses._sparse import SparseLogits
 from jaxkd.losses.divergences._kl import kl_divergence
 
 
 def kd(
     student: ArrayLike,
-    teacher: ArrayLike | SparseLogits,
+    teacher: ArrayLike | SparseLogits | SampledClasses,
     *,
     temperature: ArrayLike = 4.0,
     axis: int = -1,
@@ -25,7 +26,7 @@ def kd(
 
     Args:
       student: logits `[..., num_classes]`.
-      teacher: logits `[..., num_classes]`, or `SparseLogits` `[..., k]`.
+      teacher: logits `[..., num_classes]`, or `SparseLogits` `[..., k]`, or `SampledClasses`.
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
@@ -37,8 +38,8 @@ def kd(
 
     Raises:
       ValueError: shapes that differ, a mask of another rank, a temperature that is not positive and
-        finite or that a sparse teacher does not declare.
-      TypeError: a `SparseLogits` student.
+        finite or that a sparse teacher does not declare or was not drawn at.
+      TypeError: a `SparseLogits` or `SampledClasses` student.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,0 +1,154 @@
+"""Looks after caches: info, verify, stats, merge, subset, build."""
+
+import argparse
+import importlib
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxkd import cache as caches
+from jaxkd.cache import Cache, CacheError
+from jaxkd.views import Views
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status: 1 if a cache is damaged or refused."""
+    parser = argparse.ArgumentParser(prog="python -m jaxkd.cache", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    info = _command(commands, _info, "the contract, bytes a record and in all")
+    info.add_argument("path")
+
+    verify = _command(commands, _verify, "read all checksums; ask the teacher again")
+    verify.add_argument("path")
+    verify.add_argument("--teacher", metavar="MODULE:FUNCTION", help=_FUNCTION)
+    verify.add_argument("--records", type=int, default=256, help="to ask the teacher about")
+
+    stats = _command(commands, _stats, "mass that is kept, entropy, accuracy against labels")
+    stats.add_argument("path")
+    stats.add_argument("--data", metavar="MODULE:FUNCTION", help=_FUNCTION)
+
+    merge = _command(commands, _merge, "join caches of different examples or views")
+    merge.add_argument("target")
+    merge.add_argument("sources", nargs="+")
+
+    subset = _command(commands, _subset, "copy some examples and the first views")
+    subset.add_argument("path")
+    subset.add_argument("target")
+    subset.add_argument("--ids", type=pathlib.Path, help="a .npy file of example ids")
+    subset.add_argument("--views", type=int, help="how many, from view 0 on")
+
+    build = _command(commands, _build, "ask the teacher; resumes what was cut short")
+    build.add_argument("path")
+    build.add_argument("what", metavar="MODULE:FUNCTION", help=_FUNCTION)
+    build.add_argument("--yes", action="store_true", help="build a large cache without asking")
+    build.add_argument("--ask_above", type=float, default=10.0, help="GB, 10 by default")
+
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.run(parsed) or 0)
+    except (CacheError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+_FUNCTION = (
+    "a function without arguments that returns a mapping with teacher, dataset and what else "
+    "jaxkd.cache.build takes (views, codec, num_views, …), and student for the predicted gain"
+)
+
+
+def _command(commands: Any, run: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        run.__name__.removeprefix("_"), help=text, description=text
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _info(parsed: argparse.Namespace) -> None:
+    cache = Cache(parsed.path)
+    print(json.dumps(cache.contract, indent=2, sort_keys=True))
+    for name, codec in cache.codecs.items():
+        print(f"{name}: {codec}. {codec.keeps}")
+    effort = cache.effort
+    print(
+        f"{len(cache.ids):,} examples × {cache.num_views} views, {cache.bytes_per_record:,} bytes "
+        f"a record, {cache.bytes:,} in all, in {len(cache.segments)} segments; built in "
+        f"{effort['seconds']:.1f} s"
+    )
+
+
+def _verify(parsed: argparse.Namespace) -> int:
+    damages = caches.verify(parsed.path)
+    for damage in damages:
+        print(f"array {damage.array}, view {damage.view}, block {damage.block}: {damage.message}")
+    cache = Cache(parsed.path)
+    print(f"{len(cache.ids) * cache.num_views:,} records read, {len(damages)} blocks damaged")
+    if parsed.teacher and not damages:
+        given = _call(parsed.teacher)
+        own = {name: given[name] for name in ("teacher", "dataset", "views") if name in given}
+        cache.check(**own)
+        views = given.get("views") or Views()
+        agreement = caches.ask_again(
+            cache, given["teacher"], given["dataset"], views, records=parsed.records
+        )
+        largest = ", ".join(f"{name} {value:.3g}" for name, value in agreement.largest.items())
+        print(
+            f"teacher asked again for {agreement.records} records: largest difference {largest}; "
+            f"{agreement.flips} most probable classes differ"
+        )
+    return 1 if damages else 0
+
+
+def _stats(parsed: argparse.Namespace) -> None:
+    dataset = _call(parsed.data)["dataset"] if parsed.data else None
+    found = caches.stats(Cache(parsed.path), dataset)
+    print(
+        f"{found.records:,} records: mass kept {found.mass:.4f}, entropy {found.entropy:.4f} nats, "
+        f"confidence {found.confidence:.4f}"
+    )
+    if found.accuracy is not None:
+        print(f"accuracy against labels {found.accuracy:.4f}")
+
+
+def _merge(parsed: argparse.Namespace) -> None:
+    cache = caches.merge(parsed.target, parsed.sources)
+    print(f"{len(cache.ids):,} examples × {cache.num_views} views at {cache.path}")
+
+
+def _subset(parsed: argparse.Namespace) -> None:
+    ids = np.load(parsed.ids) if parsed.ids else None
+    cache = caches.subset(parsed.path, parsed.target, ids=ids, num_views=parsed.views)
+    print(f"{len(cache.ids):,} examples × {cache.num_views} views at {cache.path}")
+
+
+def _build(parsed: argparse.Namespace) -> None:
+    given = _call(parsed.what)
+    student = given.pop("student", None)
+    known = ("views", "codec", "num_views", "valid_classes")
+    what = {name: given[name] for name in known if name in given}
+    predicted = caches.forecast(given["teacher"], given["dataset"], student=student, **what)
+    print(predicted)
+    caches.confirm(predicted, above=int(parsed.ask_above * 1e9), yes=parsed.yes)
+    cache = caches.build(parsed.path, **given)
+    print(f"{len(cache.ids):,} examples × {cache.num_views} views at {cache.path}")
+
+
+def _call(name: str) -> dict[str, Any]:
+    module, _, function = name.partition(":")
+    if not function:
+        raise ValueError(f"name a function as module:function, not {name!r}")
+    sys.path.insert(0, "")  # as python -m does for its own module
+    try:
+        return dict(getattr(importlib.import_module(module), function)())
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name} cannot be found: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Caches from caches: merging parts that were built apart, and taking a part of one."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxkd.cache import _contract, _store
+from jaxkd.cache._blocks import Blocks
+from jaxkd.cache._cache import Cache
+from jaxkd.cache._contract import CacheError
+from jaxkd.cache._plan import rectangle
+from jaxkd.cache._segment import FOLDER, Segment
+
+
+def merge(
+    target: str | pathlib.Path,
+    sources: Sequence[str | pathlib.Path],
+    *,
+    codecs: Sequence[type] = (),
+) -> Cache:
+    """Joins caches of different examples or views of one data set and teacher into a new one.
+
+    Files are copied as they are, nothing is encoded anew. Called again after a kill, it goes on.
+
+    Args:
+      target: where the new cache goes.
+      sources: complete caches; all answers together must be as many views of each example.
+      codecs: classes of one's own codecs, if they were built with any.
+
+    Returns:
+      The new cache.
+
+    Raises:
+      CacheError: contracts that differ, by field; answers that two of them have, or that none has;
+        something else at `target`.
+      ValueError: no source.
+    """
+    if not sources:
+        raise ValueError("nothing to merge: name at least one cache")
+    caches = [Cache(source, codecs=codecs) for source in sources]
+    for cache in caches[1:]:
+        _contract.check(caches[0].path, caches[0].contract, cache.contract)
+    found = {s.name: s for cache in caches for s in cache.segments}
+    ids, views = rectangle(list(found.values()))
+    last = max(s.first_view + s.num_views for s in found.values())
+    if views < last or sum(len(s.ids) * s.num_views for s in found.values()) != len(ids) * views:
+        raise CacheError(
+            f"together the caches {[c.path for c in caches]} do not have as many views of each "
+            f"example: {len(ids)} examples in view 0, the same ones in {views} of {last} views"
+        )
+    _begin(target, caches[0])
+    there = set(_store.names(target, FOLDER))
+    for segment in found.values():
+        names = _store.names(segment.path, segment.folder)
+        # The seal last: a cut leaves a segment that is not taken for a complete one.
+        for name in sorted(names, key=lambda n: n.endswith("/seal.json")):
+            if name not in there:
+                _store.write_bytes(target, name, _store.read_bytes(segment.path, name))
+    return Cache(target, codecs=codecs)
+
+
+def subset(
+    path: str | pathlib.Path,
+    target: str | pathlib.Path,
+    *,
+    ids: np.ndarray | None = None,
+    num_views: int | None = None,
+    block_size: int = 8192,
+    codecs: Sequence[type] = (),
+) -> Cache:
+    """Copies some examples and the first views of a cache into a new one.
+
+    Args:
+      path: of the cache.
+      target: where the new one goes.
+      ids: example ids, by default all.
+      num_views: how many views, from view 0 on, by default all.
+      block_size: examples in a file.
+      codecs: classes of one's own codecs, if it was built with any.
+
+    Returns:
+      The new cache.
+
+    Raises:
+      CacheError: ids or views that the cache does not have; something else at `target`.
+      ValueError: no ids.
+    """
+    source = Cache(path, codecs=codecs, memory_limit=0)
+    ids = source.ids if ids is None else np.unique(np.asarray(ids)).astype(np.int32)
+    views = source.num_views if num_views is None else num_views
+    if not ids.size or views < 1:
+        raise ValueError(f"a cache of {ids.size} examples and {views} views would be empty")
+    source.check(num_views=views)
+    source.rows(ids)
+    _begin(target, source)
+    model = source.segments[0]
+    segment = Segment(str(target), model.layout, model.compression, ids, 0, views, block_size)
+    segment.create(written_by={"subset of": str(path)})
+    blocks = Blocks([segment], "subset")
+    for view in range(views):
+        for start in range(0, len(ids), block_size):
+            some = ids[start : start + block_size]
+            record = source.read(some, view)
+            arrays = {
+                f"{output}.{name}": np.asarray(array)
+                for output, named in record.arrays.items()
+                for name, array in named.items()
+            }
+            blocks.put(some, view, arrays)
+    blocks.settle()
+    return Cache(target, codecs=codecs)
+
+
+def _begin(target: str | pathlib.Path, like: Cache) -> None:
+    """Writes the contract of a new cache, or refuses what is there."""
+    document = _store.read_document(target, "contract.json")
+    if document is None:
+        _store.write_document(target, "contract.json", like.document)
+    else:
+        _contract.check(str(target), document["fields"], like.contract)

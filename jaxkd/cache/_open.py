@@ -1,0 +1,115 @@
+"""Opening a cache for a run: checked against its teacher, data and views before the first step."""
+
+import pathlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, overload
+
+from jaxkd.cache._cache import MEMORY_LIMIT, Cache
+from jaxkd.cache._fill import Filling
+from jaxkd.data import Dataset
+from jaxkd.networks import Network
+from jaxkd.targets import Codec
+from jaxkd.views import Views
+
+
+@overload
+def open(  # noqa: A001
+    path: str | pathlib.Path,
+    *,
+    teacher: Network | Mapping[str, str],
+    dataset: Dataset,
+    views: Views | None = None,
+    num_classes: int | None = None,
+    allow: Collection[str] = (),
+    memory_limit: int = MEMORY_LIMIT,
+    codecs: Sequence[type] = (),
+    mode: Literal["read"] = "read",
+) -> Cache: ...
+
+
+@overload
+def open(  # noqa: A001
+    path: str | pathlib.Path,
+    *,
+    teacher: Network,
+    dataset: Dataset,
+    views: Views | None = None,
+    allow: Collection[str] = (),
+    memory_limit: int = MEMORY_LIMIT,
+    mode: Literal["fill"],
+    codec: Codec | Mapping[str, Codec] | None = None,
+    num_views: int = 1,
+    valid_classes: int | None = None,
+    block_size: int = 8192,
+    process: tuple[int, int] = (0, 1),
+) -> Filling: ...
+
+
+def open(  # noqa: A001 - read as jaxkd.cache.open
+    path: str | pathlib.Path,
+    *,
+    teacher: Network | Mapping[str, str],
+    dataset: Dataset,
+    views: Views | None = None,
+    mode: Literal["read", "fill"] = "read",
+    num_classes: int | None = None,
+    allow: Collection[str] = (),
+    memory_limit: int = MEMORY_LIMIT,
+    codecs: Sequence[type] = (),
+    codec: Codec | Mapping[str, Codec] | None = None,
+    num_views: int = 1,
+    valid_classes: int | None = None,
+    block_size: int = 8192,
+    process: tuple[int, int] = (0, 1),
+) -> Cache | Filling:
+    """Opens a cache and checks that it belongs to this teacher, this data set and these views.
+
+    Args:
+      path: where it was built.
+      teacher: the network whose answers are wanted, or its `fingerprint()` where the network
+        itself is not at hand.
+      dataset: the examples to be trained on: the cache's own data set or a selection of it.
+      views: how they are seen, by default as they are.
+      mode: `"read"` wants a complete cache. `"fill"` takes an incomplete one, or none: answers that
+        are missing are computed as training asks for them, and stored; it needs the teacher itself.
+      num_classes: of the student, if it is to be checked already here (read).
+      allow: names of contract fields that may differ.
+      memory_limit: bytes up to which a cache is read into memory; larger ones are read from their
+        files, and cannot be filled.
+      codecs: classes of one's own codecs, if it was built with any (read).
+      codec: how an answer is kept (fill; this and what follows as in `jaxkd.cache.build`).
+      num_views: views of each example (fill).
+      valid_classes: how many of the logits are classes (fill).
+      block_size: examples in a file (fill).
+      process: `(index, count)` of this process among those that fill the cache.
+
+    Returns:
+      A `Cache`, or a `Filling`, to be closed when training ends; both for `jaxkd.data.Loader`.
+
+    Raises:
+      CacheError: no cache there, an incomplete one, or one that belongs to something else: each
+        differing field is named with both values.
+      ValueError: a mode that there is not.
+    """
+    views = views or Views()
+    if mode == "fill":
+        if not isinstance(teacher, Network):
+            raise ValueError("mode='fill' asks the teacher, so it needs the network itself")
+        return Filling(
+            path,
+            teacher,
+            dataset,
+            views,
+            codec=codec,
+            num_views=num_views,
+            valid_classes=valid_classes,
+            block_size=block_size,
+            process=process,
+            allow=allow,
+            memory_limit=memory_limit,
+        )
+    if mode != "read":
+        raise ValueError(f"mode must be 'read' or 'fill', not {mode!r}")
+    cache = Cache(path, memory_limit=memory_limit, codecs=codecs).allowing(allow)
+    cache.check(teacher=teacher, dataset=dataset, views=views, num_classes=num_classes)
+    return cache

@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+from conftest import random_images, small_network
+
+from jaxkd import cache as caches
+from jaxkd.cache import CacheError, Joined
+from jaxkd.data import Loader
+from jaxkd.targets import Dense, TopK
+from jaxkd.views import Mixup, Normalize, RandomCrop, Views
+
+VIEWS = Views((RandomCrop(2), Normalize()))
+IMAGES, TEACHER = random_images(), small_network(1)
+OPTIONS = {"block_size": 64, "batch_size": 32, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """All 200 examples in three views, built at once."""
+    return caches.build(
+        tmp_path_factory.mktemp("w"), TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS
+    )
+
+
+def part(path, ids, num_views=2, **options):
+    data = IMAGES.select(ids)
+    return caches.build(path, TEACHER, data, VIEWS, num_views=num_views, **OPTIONS | options)
+
+
+def assert_same(cache, whole, ids, num_views):
+    np.testing.assert_array_equal(cache.ids, ids)
+    assert cache.num_views == num_views
+    for view in range(num_views):
+        a, b = (c.read(ids[::-1], view).decode()["logits"] for c in (cache, whole))
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def contents(path):
+    return {f: f.read_bytes() for f in path.rglob("*") if f.is_file() and "effort" not in f.parts}
+
+
+def test_views_and_examples_are_added_and_nothing_is_rewritten(tmp_path, whole):
+    part(tmp_path, IMAGES.ids[::2])
+    before = contents(tmp_path)
+    grown = caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS)
+    assert_same(grown, whole, IMAGES.ids, 3)
+    after = contents(tmp_path)
+    assert {f: after[f] for f in before} == before
+    assert grown.effort["answers"] == 600
+    # Once more: there is nothing left to do.
+    caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS)
+    assert caches.Cache(tmp_path).effort["answers"] == 600
+
+
+def test_an_addition_that_is_not_complete_leaves_the_cache_as_it_was(tmp_path, whole):
+    part(tmp_path, IMAGES.ids[:100])
+    writer = caches.Writer(
+        tmp_path, TEACHER, IMAGES, VIEWS, shapes={"logits": (5,)}, num_views=3, extend=True
+    )
+    ids, view = next(writer.missing(10))
+    writer.write(ids, view, np.asarray(whole.read(ids, view).decode()["logits"]))
+    assert not writer.close()
+    with pytest.warns(UserWarning, match="not complete: 0 of 4 blocks.*read as it was before"):
+        cache = caches.Cache(tmp_path)
+    assert_same(cache, whole, IMAGES.ids[:100], 2)
+    # The ten answers were put aside and are not asked for again.
+    with pytest.warns(UserWarning):
+        grown = caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS)
+    assert_same(grown, whole, IMAGES.ids, 3)
+    assert grown.effort["answers"] == 600 and not list(tmp_path.rglob("partial/*/*/*"))
+
+
+def test_what_cannot_be_added_is_refused(tmp_path):
+    part(tmp_path, IMAGES.ids[:100])
+    options = OPTIONS | {"num_views": 3}
+    with pytest.raises(CacheError, match="50 examples .* not in this data set.*all examples"):
+        caches.extend(tmp_path, TEACHER, IMAGES.select(IMAGES.ids[50:150]), VIEWS, **options)
+    with pytest.raises(CacheError, match="has 2 views .* to 1 would take some away"):
+        caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, **OPTIONS | {"num_views": 1})
+    with pytest.raises(CacheError, match="teacher.parameters"):
+        caches.extend(tmp_path, small_network(2), IMAGES, VIEWS, **options)
+    with pytest.raises(CacheError, match="num_views: the cache has 2, this run has 3.*\n.*extend"):
+        part(tmp_path, IMAGES.ids[:100], num_views=3)
+    with pytest.raises(CacheError, match="there is no cache"):
+        caches.extend(tmp_path / "nothing", TEACHER, IMAGES, VIEWS, **OPTIONS)
+
+
+def test_parts_are_merged(tmp_path, whole):
+    part(tmp_path / "a", IMAGES.ids[1::2])
+    part(tmp_path / "b", IMAGES.ids[::2])
+    merged = caches.merge(tmp_path / "m", [tmp_path / "a", tmp_path / "b"])
+    assert_same(merged, whole, IMAGES.ids, 2)
+    merged.check(teacher=TEACHER, dataset=IMAGES, views=VIEWS)
+    assert caches.verify(tmp_path / "m") == []
+    # A merge that was cut goes on; the segment without a seal was not taken for complete.
+    next((tmp_path / "m").rglob("seal.json")).unlink()
+    assert_same(caches.merge(merged.path, [tmp_path / "a", tmp_path / "b"]), whole, IMAGES.ids, 2)
+
+
+def test_parts_that_do_not_fit_are_not_merged(tmp_path):
+    part(tmp_path / "a", IMAGES.ids[:60])
+    part(tmp_path / "b", IMAGES.ids[50:], num_views=2)
+    part(tmp_path / "c", IMAGES.ids[60:], num_views=1)
+    part(tmp_path / "d", IMAGES.ids[60:], codec=Dense("float16"))
+    with pytest.raises(CacheError, match="10 examples of view 0 twice, ids .153, 156"):
+        caches.merge(tmp_path / "m", [tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(CacheError, match="as many views of each example.*200 examples in view 0"):
+        caches.merge(tmp_path / "m", [tmp_path / "a", tmp_path / "c"])
+    with pytest.raises(CacheError, match="codec: the cache has .*float32.* has .*float16"):
+        caches.merge(tmp_path / "m", [tmp_path / "a", tmp_path / "d"])
+    with pytest.raises(ValueError, match="nothing to merge"):
+        caches.merge(tmp_path / "m", [])
+
+
+def test_a_part_is_taken(tmp_path, whole):
+    ids = IMAGES.ids[[3, 100, 7]]
+    taken = caches.subset(whole.path, tmp_path, ids=ids, num_views=2)
+    assert_same(taken, whole, np.sort(ids), 2)
+    taken.check(teacher=TEACHER, dataset=IMAGES.select(ids), views=VIEWS)
+    with pytest.raises(CacheError, match="1 of 1 example ids are not in the cache"):
+        caches.subset(whole.path, tmp_path / "other", ids=[1])
+    with pytest.raises(CacheError, match="4 views of each example are wanted"):
+        caches.subset(whole.path, tmp_path / "other", num_views=4)
+    with pytest.raises(ValueError, match="would be empty"):
+        caches.subset(whole.path, tmp_path / "other", ids=[])
+
+
+def test_views_that_mix_pin_the_examples(tmp_path):
+    views = Views((Normalize(), Mixup(5)))
+    caches.build(tmp_path, TEACHER, IMAGES.select(IMAGES.ids[:100]), views, **OPTIONS)
+    with pytest.raises(CacheError, match="views.partners"):
+        caches.extend(tmp_path, TEACHER, IMAGES, views, **OPTIONS)
+
+
+def test_teachers_are_joined_by_id(tmp_path, whole):
+    other = caches.build(tmp_path / "o", small_network(2), IMAGES, VIEWS, num_views=2, **OPTIONS)
+    ids = IMAGES.ids[[5, 2, 150]]
+    a, b = (np.asarray(c.read(ids, 1).decode()["logits"], np.float64) for c in (whole, other))
+    joined = Joined({"a": whole, "b": other}, weights={"a": 3, "b": 1})
+    outputs = Loader(IMAGES, VIEWS, 8, cache=joined)[0]["teacher"].decode()
+    assert set(outputs) == {"a.logits", "b.logits", "logits"} and joined.num_views == 2
+
+    def softmax(x):
+        return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+    found = np.exp(np.asarray(joined.read(ids, 1).decode()["logits"], np.float64))
+    np.testing.assert_allclose(found, 0.75 * softmax(a) + 0.25 * softmax(b), rtol=1e-5)
+    mean = Joined({"a": whole, "b": other}, combine="logits").read(ids, 1).decode()["logits"]
+    np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_teachers_that_cannot_be_joined(tmp_path, whole):
+    sparse = caches.build(tmp_path, TEACHER, IMAGES, VIEWS, codec=TopK(2), **OPTIONS)
+    with pytest.raises(ValueError, match="b keeps TopK.*no mean: combine=None"):
+        Joined({"a": whole, "b": sparse})
+    assert "b.logits" in Joined({"b": sparse}, combine=None).read(sparse.ids[:2], 0).decode()
+    with pytest.raises(ValueError, match="weights must be positive"):
+        Joined({"a": whole}, weights={"a": 0})
+    with pytest.raises(ValueError, match="combine must be one of"):
+        Joined({"a": whole}, combine="median")
+    with pytest.raises(CacheError, match="dataset.split"):
+        Joined({"a": whole}).check(dataset=IMAGES.with_split("test"), views=VIEWS)

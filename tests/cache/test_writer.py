@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+from conftest import random_images, small_network
+
+from jaxkd import cache as caches
+from jaxkd.cache import CacheError, Writer
+from jaxkd.data import Loader
+from jaxkd.targets import Dense, TopK
+from jaxkd.views import Normalize, RandomCrop, Views
+
+VIEWS = Views((RandomCrop(2), Normalize()))
+IMAGES = random_images()
+NAME = {"name": "somebody's", "sha256": "12ab"}
+LOGITS = np.random.default_rng(0).normal(size=(2, 200, 5)).astype(np.float32)
+
+
+def writer(path, **options):
+    options = {"shapes": {"logits": (5,)}, "num_views": 2, "block_size": 64} | options
+    return Writer(path, NAME, IMAGES, VIEWS, **options)
+
+
+def test_answers_come_in_any_order_and_number(tmp_path):
+    order = np.random.default_rng(1).permutation(200)
+    with writer(tmp_path) as one:
+        assert one.remaining() == 400
+        for rows in np.split(order, [1, 4, 90, 91, 150]):
+            for view in (1, 0):
+                one.write(IMAGES.ids[rows], view, LOGITS[view, rows])
+        assert one.remaining() == 0
+    cache = caches.open(tmp_path, teacher=NAME, dataset=IMAGES, views=VIEWS)
+    for view in (0, 1):
+        np.testing.assert_array_equal(
+            cache.read(IMAGES.ids[order], view).decode()["logits"], LOGITS[view, order]
+        )
+    with pytest.raises(CacheError, match='teacher.sha256: the cache has "12ab", this run has "34"'):
+        caches.open(tmp_path, teacher=NAME | {"sha256": "34"}, dataset=IMAGES, views=VIEWS)
+
+
+def test_no_answers_are_no_error(tmp_path):
+    one = writer(tmp_path)
+    one.write(IMAGES.ids[:0], 0, LOGITS[0, :0])
+    assert one.remaining() == 400
+
+
+def test_what_came_in_before_a_cut_is_not_asked_for_again(tmp_path):
+    first = writer(tmp_path)
+    some = IMAGES.ids[50:130]
+    first.write(some, 1, LOGITS[1, 50:130])
+    first.close()
+    with pytest.raises(CacheError, match="not complete"):
+        first.cache()
+    second = writer(tmp_path)
+    asked = list(second.missing(1000))
+    assert sum(len(ids) for ids, _ in asked) == second.remaining() == 320
+    assert not any(np.isin(some, ids).any() for ids, view in asked if view == 1)
+    for ids, view in asked:
+        second.write(ids, view, LOGITS[view, IMAGES.rows(ids)])
+    assert second.close()
+    np.testing.assert_array_equal(second.cache().read(IMAGES.ids, 1).decode()["logits"], LOGITS[1])
+    assert not list(tmp_path.rglob("partial/*/*/*"))
+
+
+def test_two_writers_may_each_have_a_part_of_a_block(tmp_path):
+    one, two = writer(tmp_path, process=(0, 2)), writer(tmp_path, process=(1, 2))
+    for view in (0, 1):
+        one.write(IMAGES.ids[::2], view, LOGITS[view, ::2])
+        two.write(IMAGES.ids[1::2], view, LOGITS[view, 1::2])
+    assert not one.close()
+    assert two.close()
+    cache = two.cache()
+    for view in (0, 1):
+        np.testing.assert_array_equal(cache.read(IMAGES.ids, view).decode()["logits"], LOGITS[view])
+
+
+def test_each_writer_asks_for_its_share_first_and_then_for_the_rest(tmp_path):
+    one, two = writer(tmp_path, process=(0, 2)), writer(tmp_path, process=(1, 2))
+    own = {(int(i), view) for ids, view in list(one.missing(64))[:4] for i in ids}
+    others = {(int(i), view) for ids, view in list(two.missing(64))[:4] for i in ids}
+    assert not own & others and len(own | others) == 400
+    assert one.remaining() + two.remaining() == 400
+
+
+def test_several_outputs_and_padded_logits(tmp_path):
+    codecs = {"logits": TopK(2), "embedding": Dense("float16")}
+    shapes = {"logits": (5,), "embedding": (3,)}
+    outputs = {
+        "logits": np.pad(LOGITS[0], ((0, 0), (0, 2)), constant_values=99.0),
+        "embedding": np.ones((200, 3)),
+        "unused": np.ones(200),
+    }
+    one = writer(tmp_path, codec=codecs, shapes=shapes, num_logits=7, num_views=1)
+    one.write(IMAGES.ids, 0, outputs)
+    one.close()
+    decoded = one.cache().read(IMAGES.ids, 0).decode()
+    np.testing.assert_array_equal(decoded["logits"].indices[:, 0], LOGITS[0].argmax(-1))
+    np.testing.assert_array_equal(decoded["embedding"], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "outputs", "error", "message"),
+    [
+        ([3], np.ones((1, 4)), ValueError, r"shape \(1, 5\), not \(1, 4\)"),
+        ([3, 6], np.ones((1, 5)), ValueError, r"shape \(2, 5\), not \(1, 5\)"),
+        ([3], {"features": 1}, ValueError, r"keeps 'logits', the answers have \['features'\]"),
+        ([3], np.full((1, 5), np.nan), CacheError, r"cannot keep .* ids \[3\] first"),
+        ([4], np.ones((1, 5)), KeyError, "1 of 1 ids are not in random"),
+    ],
+)
+def test_bad_answers_are_refused(tmp_path, ids, outputs, error, message):
+    one = writer(tmp_path)
+    with pytest.raises(error, match=message):
+        one.write(np.array(ids), 0, outputs)
+    assert one.remaining() == 400
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"codec": {"stage1": Dense()}}, r"output 'stage1', the teacher has \['logits'\]"),
+        ({"codec": {}}, "no output of the teacher is to be kept"),
+        ({"process": (2, 2)}, r"index < count, not \(2, 2\)"),
+        ({"codec": TopK(6)}, "k=6 classes, the teacher has 5"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        writer(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_filling_trains_on_what_reading_gives_later(tmp_path):
+    teacher = small_network(1)
+    own = {"teacher": teacher, "dataset": IMAGES, "views": VIEWS}
+    filling = caches.open(tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64)
+    loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=filling)
+    seen = [loader[step]["teacher"] for step in range(7)]
+    assert filling.asked == 280 and not filling.close()
+    # Cut here: what came in is on disk, and is not asked for again.
+    with caches.open(
+        tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64
+    ) as second:
+        loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=second)
+        seen += [loader[step]["teacher"] for step in range(5, 12)]
+        assert second.asked == 120
+    cache = caches.open(tmp_path, **own)
+    loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=cache)
+    steps = [*range(7), *range(5, 12)]
+    for step, record in zip(steps, seen, strict=True):
+        for name, array in record.arrays["logits"].items():
+            np.testing.assert_array_equal(array, loader[step]["teacher"].arrays["logits"][name])
+    built = caches.build(tmp_path / "b", teacher, IMAGES, VIEWS, num_views=2, progress=False)
+    np.testing.assert_allclose(
+        np.take_along_axis(
+            np.asarray(built.read(IMAGES.ids, 1).decode()["logits"]),
+            np.asarray(cache.read(IMAGES.ids, 1).decode()["logits"].indices[:, :1]),
+            axis=1,
+        )[:, 0],
+        np.asarray(built.read(IMAGES.ids, 1).decode()["logits"]).max(1),
+        atol=1e-5,
+    )
+
+
+def test_filling_refuses_what_does_not_fit(tmp_path):
+    own = {"teacher": small_network(1), "dataset": IMAGES, "views": VIEWS, "mode": "fill"}
+    with pytest.raises(CacheError, match="4,000 bytes of memory, the limit is 3,000"):
+        caches.open(tmp_path, **own, memory_limit=3000)
+    with pytest.raises(ValueError, match="needs the network itself"):
+        caches.open(tmp_path, **own | {"teacher": NAME})
+    with pytest.raises(ValueError, match="'read' or 'fill', not 'append'"):
+        caches.open(tmp_path, **own | {"mode": "append"})
+    filling = caches.open(tmp_path, **own)
+    with pytest.raises(CacheError, match="views.seed"):
+        Loader(IMAGES, Views(VIEWS.transforms, seed=3), 8, cache=filling)
+    with pytest.raises(CacheError, match="2 views .* filled with 1"):
+        Loader(IMAGES, VIEWS, 8, cache=filling, num_views=2)
+    with pytest.raises(CacheError, match="view 1 is wanted"):
+        filling.read(IMAGES.ids[:1], 1)

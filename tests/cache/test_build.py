@@ -12,7 +12,7 @@ import jaxkd
 from jaxkd import cache as caches
 from jaxkd.cache import CacheError
 from jaxkd.data import Dataset
-from jaxkd.targets import Dense, TopK, bytes_per_record
+from jaxkd.targets import Dense, Sampled, TopK, TopP, bytes_per_record
 from jaxkd.views import Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 ELSEWHERE = str(pathlib.Path(__file__).parents[1] / "elsewhere.py")
@@ -67,16 +67,37 @@ def test_every_codec_survives_the_disk(tmp_path, images, small, codec):
     assert cache.codecs == caches.Cache(tmp_path).codecs == {"logits": codec}
 
 
-def test_bytes_on_disk_are_what_the_codec_declares(tmp_path, images, small):
-    large = Dataset.from_arrays(
-        np.zeros((20_000, 8, 8, 1), np.uint8), name="zeros", split="train", num_classes=5
+@pytest.mark.parametrize(
+    "codec",
+    [
+        *(Dense(dtype) for dtype in ("float32", "bfloat16", "int8")),
+        TopK(3),
+        TopK(4, (1.0, 4.0), values="int8", label=True),
+        Sampled(8),
+    ],
+    ids=str,
+)
+def test_bytes_on_disk_are_what_the_codec_declares(tmp_path, codec):
+    count = 16_384
+    rng = np.random.default_rng(0)
+    data = Dataset.from_arrays(
+        np.zeros((count, 1)), rng.integers(0, 50, count), name="z", split="train", num_classes=50
     )
-    codec = TopK(3)
-    cache = build(tmp_path, small(1), large, codec=codec, block_size=8192, batch_size=1000)
-    stored = sum(f.stat().st_size for f in tmp_path.rglob("records/**/*") if f.is_file())
-    assert cache.bytes == bytes_per_record(codec, (5,)) * 40_000
-    # The last block is padded to its inner chunks; checksums and indices are a few per mille.
-    assert cache.bytes <= stored <= 1.05 * cache.bytes + 6 * 4096
+    writer = caches.Writer(tmp_path, {"name": "z"}, data, shapes={"logits": (50,)}, codec=codec)
+    with writer:
+        for ids, view in writer.missing(8192):
+            writer.write(ids, view, rng.normal(size=(len(ids), 50)))
+    stored = sum(f.stat().st_size for f in tmp_path.rglob("records/*/c/**/*") if f.is_file())
+    declared = bytes_per_record(codec, (50,)) * count
+    assert writer.cache().bytes == declared
+    # Checksums and indices; what can be compressed takes less than it declares.
+    assert declared <= stored <= 1.05 * declared
+
+
+def test_what_leaves_room_is_compressed(tmp_path, images, small):
+    cache = build(tmp_path, small(1), images, codec=TopP(0.5, 5), block_size=256)
+    (file,) = tmp_path.rglob("records/logits.values/c/0/0/0")
+    assert cache.shapes == {"logits": (5,)} and file.stat().st_size < 200 * 5 * 2
 
 
 def test_a_killed_build_is_finished_and_equals_a_whole_one(tmp_path):

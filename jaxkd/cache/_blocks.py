@@ -191,6 +191,8 @@ class Blocks:
         """Reads what writers put aside of blocks that are missing."""
         for number, segment in enumerate(self._segments):
             for name in _store.names(segment.path, f"{segment.folder}partial/"):
+                if not name.endswith(".npz"):
+                    continue  # left from a write that was cut short
                 where = name.removeprefix(f"{segment.folder}partial/").split("/")
                 block = Block(int(where[0]), int(where[1]))
                 value = _store.read_bytes(segment.path, name)

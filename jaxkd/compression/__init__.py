@@ -4,6 +4,8 @@
 example, and times the compiled forward pass; its parts can be called alone.
 """
 
+from jaxkd.compression.communication import Collective as Collective
+from jaxkd.compression.communication import collectives as collectives
 from jaxkd.compression.cost import Cost as Cost
 from jaxkd.compression.cost import Latency as Latency
 from jaxkd.compression.cost import count_parameters as count_parameters

@@ -9,6 +9,8 @@ from jaxkd.networks._compose import add_outputs as add_outputs
 from jaxkd.networks._compose import extend as extend
 from jaxkd.networks._connector import Connector as Connector
 from jaxkd.networks._connector import as_connector as as_connector
+from jaxkd.networks._execution import cast as cast
+from jaxkd.networks._execution import remat as remat
 from jaxkd.networks._function import from_function as from_function
 from jaxkd.networks._heads import class_maps as class_maps
 from jaxkd.networks._heads import head_weights as head_weights

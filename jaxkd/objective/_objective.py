@@ -47,6 +47,14 @@ class Objective:
         """Whether any term compares with the teacher."""
         return any(term.needs_teacher for term in self.terms.values())
 
+    @property
+    def student_outputs(self) -> frozenset[str]:
+        """Names of the student's outputs that the terms compare."""
+        names: set[str] = set()
+        for term in self.terms.values():
+            names |= {term.student} if isinstance(term.student, str) else set(term.student)
+        return frozenset(names)
+
     def connectors(self) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         """Parameters and state of the connectors by name of their term."""
         own = {n: t.connector for n, t in self.terms.items() if isinstance(t.connector, Connector)}

@@ -6,13 +6,15 @@ step with an online teacher or cached answers; `fit` runs it, logs, evaluates, c
 
 from jaxkd.training._checkpoints import Checkpoints as Checkpoints
 from jaxkd.training._dot import dot as dot
+from jaxkd.training._evaluate import EvalStep as EvalStep
 from jaxkd.training._evaluate import evaluate as evaluate
+from jaxkd.training._evaluate import make_eval_step as make_eval_step
 from jaxkd.training._evaluate import predict as predict
 from jaxkd.training._logs import Logs as Logs
 from jaxkd.training._workdir import claim as claim
 from jaxkd.training.loop import fit as fit
+from jaxkd.training.partitioning import Partitioning as Partitioning
+from jaxkd.training.partitioning import make_mesh as make_mesh
 from jaxkd.training.state import TrainState as TrainState
-from jaxkd.training.step import EvalStep as EvalStep
 from jaxkd.training.step import TrainStep as TrainStep
-from jaxkd.training.step import make_eval_step as make_eval_step
 from jaxkd.training.step import make_train_step as make_train_step

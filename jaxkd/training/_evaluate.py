@@ -1,14 +1,66 @@
 """A network's answers on a whole data set."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxkd.losses import cross_entropy, masked_sum_and_count
 from jaxkd.networks import Network, PyTree
-from jaxkd.training.step import EvalStep
+from jaxkd.objective import counted
+from jaxkd.training.partitioning import Partitioning
+from jaxkd.views import Views
+
+EvalStep = Callable[[PyTree, PyTree, Mapping[str, Any]], dict[str, Any]]
+
+
+def make_eval_step(
+    network: Network, *, views: Views | None = None, partitioning: Partitioning | None = None
+) -> EvalStep:
+    """Makes the evaluation step of a network.
+
+    Args:
+      network: how to compute; its variables are arguments of the step.
+      views: raw batches are rendered by them first.
+      partitioning: where the variables lie, and batches are put; every process passes the whole
+        batch and gets all results. None for one device.
+
+    Returns:
+      A compiled `step(params, state, batch)` that returns `"logits"` and, where the batch has
+      integer labels, `"accuracy"` and `"cross_entropy"`, each as (sum, count) over the examples
+      that are labelled and not padding: add them up over batches and hosts, then divide.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import from_function
+      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
+      >>> step = make_eval_step(network)
+      >>> batch = {"inputs": jnp.eye(3), "labels": jnp.array([0, 1, 1])}
+      >>> correct, count = step(network.params, network.state, batch)["accuracy"]
+      >>> float(correct), float(count)
+      (2.0, 3.0)
+    """
+
+    def step(variables, batch):
+        params, state = variables
+        batch = views.render(batch) if views else batch
+        logits = network.apply(params, state, batch["inputs"], train=False)[0]["logits"]
+        results: dict[str, Any] = {"logits": logits}
+        if "labels" in batch and jnp.issubdtype(batch["labels"].dtype, jnp.integer):
+            labels, where = batch["labels"], counted(batch)
+            hits = jnp.argmax(logits, -1) == labels
+            results["accuracy"] = masked_sum_and_count(hits, where)
+            results["cross_entropy"] = masked_sum_and_count(cross_entropy(logits, labels), where)
+        return results
+
+    if partitioning is None:
+        compiled = jax.jit(step)
+        return lambda params, state, batch: compiled((params, state), batch)
+    spread = partitioning.jit(step)
+    return lambda params, state, batch: spread((params, state), partitioning.put(batch, whole=True))
 
 
 def evaluate(

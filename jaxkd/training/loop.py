@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.training._checkpoints import Checkpoints
+from jaxkd.training._gradients import Sums
 from jaxkd.training._logs import Logs
 from jaxkd.training._workdir import claim
 from jaxkd.training.state import TrainState
-from jaxkd.training.step import Sums, TrainStep, means
+from jaxkd.training.step import TrainStep, means
 
 Rows = list[dict[str, float]]
 
@@ -144,7 +145,8 @@ def fit(
         while done < steps:
             count = min(steps_per_call, log_every - done % log_every, steps - done)
             stretch = _stack(batches, done, count, steps_per_call)
-            state, added = step.many(state, *jax.device_put((stretch, np.int32(count))))
+            stretch, number = step.put(stretch, leading=1), step.put(np.int32(count))
+            state, added = step.many(state, stretch, number)
             sums.append(added)
             done += count
             if pending:  # fetched only now, while the device works on the steps after it

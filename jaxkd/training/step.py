@@ -1,4 +1,4 @@
-"""The student's train step and evaluation step: pure, compiled, the same online and cached."""
+"""The student's train step: pure, compiled, the same online and cached, on one device or many."""
 
 import dataclasses
 import functools
@@ -9,16 +9,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxkd.losses import cross_entropy, masked_sum_and_count
 from jaxkd.networks import Network, PyTree
-from jaxkd.objective import Objective, counted
+from jaxkd.objective import Objective
+from jaxkd.training._gradients import Batch, Keys, Lesson, Sums, own_parts
+from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState
 from jaxkd.views import Views
 
-Batch = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
-# Added up over steps, micro-batches and hosts, then divided.
-Sums = dict[str, tuple[jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,15 +30,19 @@ class TrainStep:
         rather than a constant, which the compiler would copy into the program.
       logits: the student's logits for a batch, `(state, batch) -> array`; their shape is checked
         against the data before training.
+      partitioning: where arrays lie; None for one device.
+      members: how many students the state holds, None for a single one.
     """
 
     function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, Sums]]
     frozen: PyTree
     logits: Callable[[TrainState, Batch], jax.Array]
+    partitioning: Partitioning | None = None
+    members: int | None = None
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """One step."""
-        return self._one(self.frozen, state, batch)
+        """One step; a batch on the host is put on the mesh, each process giving its own rows."""
+        return self._one(self.frozen, state, self.put(batch) if self.partitioning else batch)
 
     def many(
         self, state: TrainState, batches: Batch, count: int | jax.Array
@@ -49,7 +51,7 @@ class TrainStep:
 
         Args:
           state: the state; its memory is reused.
-          batches: batches stacked along a new first axis.
+          batches: batches stacked along a new first axis, put where they belong by `put`.
           count: how many of them to use, from the first on; traced, so that a shorter last stretch
             compiles nothing anew.
 
@@ -58,9 +60,24 @@ class TrainStep:
         """
         return self._many(self.frozen, state, batches, count)
 
+    def put(self, batch: Any, *, leading: int = 0) -> Any:
+        """A batch where the step wants it; see `Partitioning.put`."""
+        if self.partitioning is None:
+            return jax.device_put(batch)
+        return self.partitioning.put(batch, leading=leading)
+
+    def place(self, state: TrainState) -> TrainState:
+        """A state where the step wants it; see `Partitioning.place`."""
+        return self.partitioning.place(state) if self.partitioning else state
+
     def lower(self, state: TrainState, batch: Batch) -> Any:
         """`jax.jit(...).lower` of one step, for cost analysis."""
         return self._one.lower(self.frozen, state, batch)
+
+    def _jit(self, function: Callable[..., Any]) -> Any:
+        if self.partitioning is None:
+            return jax.jit(function, donate_argnums=1)
+        return self.partitioning.jit(function, updates=1, donate_argnums=1)
 
     @functools.cached_property
     def _one(self) -> Any:
@@ -68,7 +85,7 @@ class TrainStep:
             state, sums = self.function(frozen, state, batch)
             return state, means(sums)
 
-        return jax.jit(one, donate_argnums=1)
+        return self._jit(one)
 
     @functools.cached_property
     def _many(self) -> Any:
@@ -88,7 +105,7 @@ class TrainStep:
                 return body(0, (state, zeros))
             return jax.lax.fori_loop(0, count, body, (state, zeros))
 
-        return jax.jit(many, donate_argnums=1)
+        return self._jit(many)
 
 
 def means(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
@@ -105,6 +122,8 @@ def make_train_step(
     views: Views | None = None,
     teacher_train: bool = False,
     split_gradients: bool = False,
+    micro_batches: int = 1,
+    partitioning: Partitioning | None = None,
 ) -> TrainStep:
     """Makes the train step of a student.
 
@@ -123,15 +142,24 @@ def make_train_step(
       split_gradients: whether the optimizer also gets the gradients of the terms without a teacher
         and of those with one apart, as `task_updates` and `distillation_updates`, which
         `jaxkd.training.dot` needs; costs a second backward pass.
+      micro_batches: parts that a batch goes through the networks in, one after the other, for
+        batches that do not fit in memory. The objective sees the outputs of the whole batch, so
+        that its value and gradient are those of the batch whatever the losses couple; what it costs
+        is one more forward pass. Dropout draws anew for each part.
+      partitioning: where state, teacher and batches lie on a mesh of devices; lay the state with
+        `step.place`. None for one device.
 
     Returns:
       A `TrainStep`. A batch has `"inputs"` `[batch, ...]`, `"labels"` where a term wants them, and
       optionally `"where"` (bool `[batch]`, False = padding) and `"labelled"`. The metrics are
-      `loss`, one entry a term, and `accuracy` on the labelled examples where labels are integers.
+      `loss`, one entry a term, and `accuracy` on the labelled examples where labels are integers;
+      under `optax.apply_if_finite` also `skipped`, the share of updates that were not made, and
+      all others are of the steps that were.
 
     Raises:
-      ValueError: while tracing, before the first step: no or two sources of teacher outputs,
-        missing outputs, shapes that do not fit.
+      ValueError: fewer than one part; while tracing, before the first step: no or two sources of
+        teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
+        batch statistics.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -146,63 +174,36 @@ def make_train_step(
       (['kd', 'loss'], 1)
     """
 
+    if micro_batches < 1:
+        raise ValueError(f"micro_batches must be at least 1, not {micro_batches}")
+    lesson = Lesson(student, objective, teacher, teacher_train, micro_batches)
+
     def step_function(frozen, state, batch):
         batch = dict(views.render(batch) if views else batch)
         answers = batch.pop("teacher", None)
+        if teacher is not None and answers is not None:
+            raise ValueError(
+                "two teachers: teacher= was given and the batch carries answers of a cache"
+            )
+        answers = jax.lax.stop_gradient(_outputs(answers))
         step_key = jax.random.fold_in(state.key, state.step)
         student_key, connector_key = jax.random.split(step_key)
-        teacher_key = jax.random.fold_in(step_key, 2)
-        if teacher is not None:
-            if answers is not None:
-                raise ValueError(
-                    "two teachers: teacher= was given and the batch carries answers of a cache"
-                )
-            params, state_t = frozen
-            answers, _ = teacher.apply(
-                params, state_t, batch["inputs"], train=teacher_train, key=teacher_key
-            )
-        outputs_t = jax.lax.stop_gradient(_outputs(answers))
-
-        def losses(params):
-            outputs_s, student_state = student.apply(
-                params["student"],
-                state.model_state["student"],
-                batch["inputs"],
-                train=True,
-                key=student_key,
-            )
-            loss, terms, connector_state = objective(
-                outputs_s,
-                outputs_t,
-                batch,
-                step=state.step,
-                params=params["connectors"],
-                state=state.model_state["connectors"],
-                train=True,
-                key=connector_key,
-            )
-            model_state = {"student": student_state, "connectors": connector_state}
-            metrics = {"loss": (loss, jnp.ones_like(loss)), **terms, **_accuracy(outputs_s, batch)}
-            return objective.parts(terms, state.step), (metrics, model_state)
-
-        def total(params):
-            (task, distillation), others = losses(params)
-            return task + distillation, others
-
+        keys = Keys(student_key, jax.random.fold_in(step_key, 2), connector_key)
+        pull_back, sums, model_state = lesson.pull_back(frozen, state, batch, answers, keys)
+        one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
         # Some transformations watch the loss, reduce_on_plateau for one.
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {"value": sums["loss"][0]}
         if split_gradients:
-            _, pull_back, (sums, model_state) = jax.vjp(losses, state.params, has_aux=True)
-            one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
-            (task,), (distillation,) = pull_back((one, zero)), pull_back((zero, one))
+            task, distillation = pull_back((one, zero)), pull_back((zero, one))
             gradients = jax.tree.map(jnp.add, task, distillation)
-            task, distillation = _own(objective, task, distillation)
-            extra = {"task_updates": task, "distillation_updates": distillation}
+            task, distillation = own_parts(objective, task, distillation)
+            extra |= {"task_updates": task, "distillation_updates": distillation}
         else:
-            gradients, (sums, model_state) = jax.grad(total, has_aux=True)(state.params)
+            gradients = pull_back((one, one))
         updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params, value=sums["loss"][0], **extra
+            gradients, state.opt_state, state.params, **extra
         )
+        model_state, sums = _guarded(opt_state, state.model_state, model_state, sums)
         new_state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
@@ -210,69 +211,32 @@ def make_train_step(
             opt_state=opt_state,
             key=state.key,
         )
-        return new_state, sums
+        return (partitioning.constrain(new_state) if partitioning else new_state), sums
 
     def logits(state, batch):
         inputs = (views.render(batch) if views else batch)["inputs"]
         params, model_state = state.params["student"], state.model_state["student"]
         return student.apply(params, model_state, inputs)[0]["logits"]
 
-    return TrainStep(step_function, (teacher.params, teacher.state) if teacher else (), logits)
+    frozen = (teacher.params, teacher.state) if teacher else ()
+    if teacher and partitioning:
+        frozen = partitioning.place_teacher(*frozen)
+    return TrainStep(step_function, frozen, logits, partitioning)
 
 
-EvalStep = Callable[[PyTree, PyTree, Batch], dict[str, Any]]
-
-
-def make_eval_step(network: Network, *, views: Views | None = None) -> EvalStep:
-    """Makes the evaluation step of a network.
-
-    Args:
-      network: how to compute; its variables are arguments of the step.
-      views: raw batches are rendered by them first.
-
-    Returns:
-      A compiled `step(params, state, batch)` that returns `"logits"` and, where the batch has
-      integer labels, `"accuracy"` and `"cross_entropy"`, each as (sum, count) over the examples
-      that are labelled and not padding: add them up over batches and hosts, then divide.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from jaxkd import from_function
-      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
-      >>> step = make_eval_step(network)
-      >>> batch = {"inputs": jnp.eye(3), "labels": jnp.array([0, 1, 1])}
-      >>> correct, count = step(network.params, network.state, batch)["accuracy"]
-      >>> float(correct), float(count)
-      (2.0, 3.0)
-    """
-
-    @jax.jit
-    def step(params, state, batch):
-        batch = views.render(batch) if views else batch
-        logits = network.apply(params, state, batch["inputs"], train=False)[0]["logits"]
-        results: dict[str, Any] = {"logits": logits}
-        if "labels" in batch and jnp.issubdtype(batch["labels"].dtype, jnp.integer):
-            labels, where = batch["labels"], counted(batch)
-            hits = jnp.argmax(logits, -1) == labels
-            results["accuracy"] = masked_sum_and_count(hits, where)
-            results["cross_entropy"] = masked_sum_and_count(cross_entropy(logits, labels), where)
-        return results
-
-    return step
-
-
-def _own(objective: Objective, task: PyTree, distillation: PyTree) -> tuple[PyTree, PyTree]:
-    """Both gradients, with None for the connectors that the part has nothing to do with."""
-    parts = []
-    for gradients, taught in ((task, False), (distillation, True)):
-        connectors = {
-            name: gradient
-            if objective.terms[name].needs_teacher == taught
-            else jax.tree.map(lambda _: None, gradient)
-            for name, gradient in gradients["connectors"].items()
-        }
-        parts.append({**gradients, "connectors": connectors})
-    return parts[0], parts[1]
+def _guarded(opt_state: PyTree, old: PyTree, new: PyTree, sums: Sums) -> tuple[PyTree, Sums]:
+    """What an update that `optax.apply_if_finite` did not make leaves alone besides parameters."""
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "last_finite")
+    if not found:
+        return new, sums
+    made = functools.reduce(jnp.logical_and, (value for _, value in found))
+    new = jax.tree.map(lambda a, b: jnp.where(made, b, a), old, new)
+    counts = {
+        name: (jnp.where(made, total, 0), jnp.where(made, count, 0))
+        for name, (total, count) in sums.items()
+    }
+    skipped = 1 - made.astype(jnp.float32)
+    return new, {**counts, "skipped": (skipped, jnp.ones_like(skipped))}
 
 
 def _outputs(answers: Any) -> dict[str, Any] | None:
@@ -281,10 +245,3 @@ def _outputs(answers: Any) -> dict[str, Any] | None:
     if hasattr(answers, "decode"):  # a record of a cache, or of several joined
         return dict(answers.decode())
     return dict(answers) if isinstance(answers, Mapping) else {"logits": answers}
-
-
-def _accuracy(outputs: Mapping[str, jax.Array], batch: Batch) -> Sums:
-    if "labels" not in batch or not jnp.issubdtype(batch["labels"].dtype, jnp.integer):
-        return {}
-    hits = jnp.argmax(outputs["logits"], axis=-1) == batch["labels"]
-    return {"accuracy": masked_sum_and_count(hits, counted(batch))}

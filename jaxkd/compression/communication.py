@@ -1,0 +1,65 @@
+"""What a compiled program sends between devices."""
+
+import dataclasses
+import math
+import re
+
+import jax
+
+# The result of a collective stands before its name; an asynchronous one has it at its end.
+_COLLECTIVE = re.compile(
+    r"= (?P<result>[^=]*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
+    r"collective-permute|collective-broadcast|ragged-all-to-all)(?P<part>-start|-done)?\("
+)
+_ARRAY = re.compile(r"\b(pred|[a-z]+\d+(?:e\dm\d\w*)?)\[([\d,]*)\]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """One exchange between devices.
+
+    Attributes:
+      kind: as XLA names it: `all-reduce`, `all-gather`, `reduce-scatter`, ….
+      arrays: shapes of what a device holds afterwards.
+      nbytes: bytes of these.
+    """
+
+    kind: str
+    arrays: tuple[tuple[int, ...], ...]
+    nbytes: int
+
+    @property
+    def size(self) -> int:
+        """Numbers in all arrays."""
+        return sum(math.prod(shape) for shape in self.arrays)
+
+
+def collectives(program: jax.stages.Compiled) -> list[Collective]:
+    """Lists the collectives of a compiled program, in the order of its text.
+
+    A collective in a loop is listed once. XLA joins small ones, on accelerators more eagerly than
+    on CPU.
+
+    Args:
+      program: of `jax.jit(...).lower(...).compile()`.
+
+    Returns:
+      One entry for each collective.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> collectives(jax.jit(jnp.sum).lower(jnp.ones(3)).compile())
+      []
+    """
+    found = []
+    for match in _COLLECTIVE.finditer(program.as_text() or ""):
+        if match["part"] == "-start":
+            continue
+        arrays, nbytes = [], 0
+        for dtype, dims in _ARRAY.findall(match["result"]):
+            shape = tuple(int(size) for size in dims.split(",") if size)
+            arrays.append(shape)
+            bits = 8 if dtype == "pred" else int(re.findall(r"\d+", dtype)[0])
+            nbytes += math.prod(shape) * bits // 8
+        found.append(Collective(match["kind"], tuple(arrays), nbytes))
+    return found

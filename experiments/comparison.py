@@ -17,7 +17,8 @@ from jaxkd import Network, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
 from jaxkd.targets import Codec, Dense, TopK
-from jaxkd.training import claim
+from jaxkd.training import Partitioning, claim
+from jaxkd.training.distributed import is_first
 from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 
@@ -120,6 +121,8 @@ def run(
     *,
     steps_per_call: int | None,
     yes: bool = False,
+    partitioning: Partitioning | None = None,
+    profile: int | None = None,
 ) -> Compared:
     """Trains the teachers, builds the caches, runs all arms.
 
@@ -133,6 +136,8 @@ def run(
       make_student: from a seed to a fresh student.
       steps_per_call: for arms without an online teacher, see `jaxkd.training.fit`.
       yes: build a large cache without asking.
+      partitioning: of all devices, None for a single one.
+      profile: steps to trace of every run, see `jaxkd.training.fit`.
 
     Returns:
       What came out.
@@ -151,6 +156,8 @@ def run(
         learning_rate=config.learning_rate,
         seeds=tuple(range(config.seeds)),
         steps_per_call=steps_per_call,
+        partitioning=partitioning,
+        profile=profile,
     )
     _check(config, train)
     codec = _codec(config)
@@ -178,7 +185,8 @@ def run(
             num_views=study.num_views,
             student=make_student(0),
         )
-        print(f"{name}: {predicted}")
+        if is_first():
+            print(f"{name}: {predicted}")
         jaxkd.cache.confirm(predicted, yes=yes)
         jaxkd.cache.build(path, teacher, data, study.views, codec=codec, num_views=study.num_views)
         return jaxkd.cache.open(

@@ -18,6 +18,7 @@ import jaxkd
 from experiments import comparison, findings, launch
 from jaxkd.data import digits
 from jaxkd.models import CNN, MLP
+from jaxkd.training.distributed import is_first
 
 
 @dataclasses.dataclass
@@ -93,7 +94,11 @@ def main() -> None:
         make_student,
         steps_per_call=100,
         yes=launch.YES.value,
+        partitioning=launch.partitioning(),
+        profile=launch.PROFILE.value,
     )
+    if not is_first():  # one writes for all
+        return
     report = findings.write(compared, workdir, "Distilling on digits")
     report.print()
     print(f"\nThe report: {workdir / 'report.html'}")

@@ -29,6 +29,7 @@ import jaxkd
 from experiments import comparison, findings, launch, methods
 from jaxkd.data import Dataset, fashion_mnist
 from jaxkd.models import CNN, MLP, ConvNet, ResNet
+from jaxkd.training.distributed import is_first
 
 
 @dataclasses.dataclass
@@ -134,7 +135,11 @@ def main() -> None:
         # Loops of convolutions are slow on CPU; a perceptron gains from them.
         steps_per_call=100 if config.student.name == "mlp" else None,
         yes=launch.YES.value,
+        partitioning=launch.partitioning(),
+        profile=launch.PROFILE.value,
     )
+    if not is_first():  # one writes for all
+        return
     title = (
         f"Distilling on Fashion-MNIST: {config.teacher.name} teaches "
         f"{config.student.name}-{config.student.width}"
@@ -164,7 +169,11 @@ def _methods(
         teacher_epochs=config.teacher_epochs,
         # More methods may join those that a directory already has.
         identity={k: v for k, v in dataclasses.asdict(config).items() if k != "method"},
+        partitioning=launch.partitioning(),
+        profile=launch.PROFILE.value,
     )
+    if not is_first():  # one writes for all
+        return
     table = compared.table(f"{config.teacher.name} teaches {config.student.name} by name")
     table.print()
     table.write_csv(workdir / "methods.csv")

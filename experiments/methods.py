@@ -17,7 +17,7 @@ from jaxkd import Network, Objective, recipes
 from jaxkd.data import Dataset
 from jaxkd.recipes import Pair
 from jaxkd.reporting import Column, Spread, Table
-from jaxkd.training import claim, dot
+from jaxkd.training import Partitioning, claim, dot
 from jaxkd.views import Normalize, Views
 
 BASELINE = "labels"
@@ -172,6 +172,8 @@ def run(
     seeds: int,
     teacher_epochs: int,
     identity: dict[str, Any],
+    partitioning: Partitioning | None = None,
+    profile: int | None = None,
 ) -> Compared:
     """Trains a teacher once and a student for every method and seed.
 
@@ -186,6 +188,8 @@ def run(
       seeds: students of each method.
       teacher_epochs: passes of the teacher, over all of `train`.
       identity: what the work directory belongs to; another one is refused.
+      partitioning: of all devices, None for a single one.
+      profile: steps to trace of every run, see `jaxkd.training.fit`.
 
     Returns:
       What came out.
@@ -209,6 +213,8 @@ def run(
         learning_rate=3e-3,
         seeds=tuple(range(seeds)),
         steps_per_call=None,
+        partitioning=partitioning,
+        profile=profile,
     )
     claim(workdir, identity)
     steps = teacher_epochs * max(1, len(train) // config.batch_size)

@@ -14,10 +14,12 @@ import jaxkd
 from jaxkd import Network, Objective, TrainState
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader, eval_batches
-from jaxkd.training import EvalStep, evaluate, fit, make_eval_step, predict
+from jaxkd.training import EvalStep, Partitioning, evaluate, fit, make_eval_step, predict
+from jaxkd.training.distributed import is_first, wait_for_all
 from jaxkd.views import Views
 
-_TEST_BATCH = 500
+# Also a multiple of any number of devices that is a power of two.
+_TEST_BATCH = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Study:
       learning_rate: the peak of a warmed-up cosine.
       seeds: one run of an arm for each.
       steps_per_call: see `jaxkd.training.fit`.
+      partitioning: of all devices, None for a single one.
+      profile: see `jaxkd.training.fit`.
     """
 
     workdir: pathlib.Path
@@ -47,11 +51,23 @@ class Study:
     learning_rate: float
     seeds: tuple[int, ...]
     steps_per_call: int | None
+    partitioning: Partitioning | None = None
+    profile: int | None = None
+
+    def eval_step_of(self, network: Network) -> EvalStep:
+        """How a network answers to test examples."""
+        spread = self.partitioning and self.partitioning.for_batch(_TEST_BATCH)
+        return make_eval_step(network, views=self.test_views, partitioning=spread)
+
+    def lay(self, batch_size: int) -> tuple[Partitioning | None, tuple[int, int]]:
+        """Where a run with batches of a size lies, and which part of them this process reads."""
+        spread = self.partitioning and self.partitioning.for_batch(batch_size)
+        return spread, spread.process if spread else (0, 1)
 
     @functools.cached_property
     def eval_step(self) -> EvalStep:
         """Of the student; students differ in variables alone, so one program serves them all."""
-        return make_eval_step(self.make_student(self.seeds[0]), views=self.test_views)
+        return self.eval_step_of(self.make_student(self.seeds[0]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,26 +136,29 @@ def train_teacher(
 ) -> Network:
     """Trains a teacher on all labels that it is given, or takes up where its training was cut."""
     objective, adam = jaxkd.recipes.labels(), optimizer(study.learning_rate, steps)
-    step = jaxkd.make_train_step(network, objective, adam, views=study.views)
+    batch_size = min(study.batch_size, len(train))
+    spread, process = study.lay(batch_size)
+    step = jaxkd.make_train_step(network, objective, adam, views=study.views, partitioning=spread)
     log_every = max(1, steps // 20)
     fitted = fit(
         step,
-        TrainState.create(network, objective, adam),
-        Loader(train, study.views, min(study.batch_size, len(train)), num_views=None),
+        step.place(TrainState.create(network, objective, adam)),
+        Loader(train, study.views, batch_size, num_views=None, process=process),
         steps=steps,
         log_every=log_every,
         eval_every=log_every * 4,
-        evaluate=_scorer(study, make_eval_step(network, views=study.test_views)),
+        evaluate=_scorer(study, study.eval_step_of(network)),
         checkpoint_every=log_every * 4,
         workdir=study.workdir / name,
         progress=name,
+        profile=study.profile,
     )
     return fitted.state.network(network)
 
 
 def test_logits(study: Study, network: Network) -> np.ndarray:
     """A network's logits on the test examples."""
-    step = make_eval_step(network, views=study.test_views)
+    step = study.eval_step_of(network)
     return predict(step, network, eval_batches(study.test, _TEST_BATCH))
 
 
@@ -153,7 +172,9 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
 
     student, eval_step = make_student(study.seeds[0]), study.eval_step
     if arm.extend:
-        eval_step = make_eval_step(student, views=study.test_views)
+        eval_step = study.eval_step_of(student)
+    batch_size = min(study.batch_size, len(arm.train))
+    spread, process = study.lay(batch_size)
     step = jaxkd.make_train_step(
         student,
         arm.objective,
@@ -161,6 +182,7 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
         teacher=arm.teacher,
         views=study.views,
         split_gradients=arm.split_gradients,
+        partitioning=spread,
     )
     runs = []
     for seed in study.seeds:
@@ -174,14 +196,15 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
             started = time.perf_counter()
             fitted = fit(
                 step,
-                TrainState.create(fresh, objective, adam, seed=seed),
+                step.place(TrainState.create(fresh, objective, adam, seed=seed)),
                 Loader(
                     arm.train,
                     study.views,
-                    min(study.batch_size, len(arm.train)),
+                    batch_size,
                     seed=seed,
                     cache=arm.cache,
                     num_views=study.num_views,
+                    process=process,
                 ),
                 steps=arm.steps,
                 log_every=log_every,
@@ -192,6 +215,7 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
                 # An online teacher may have convolutions, for which loops are slow on CPU.
                 steps_per_call=None if arm.teacher else study.steps_per_call,
                 progress=f"{regime}: {arm.name}, seed {seed}",
+                profile=study.profile,
             )
             seconds = float("nan") if resumed else time.perf_counter() - started
             logits = predict(
@@ -228,11 +252,14 @@ def _scorer(study: Study, step: EvalStep) -> Callable[[TrainState], dict[str, fl
 
 
 def _save(file: pathlib.Path, **arrays: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    temporary = file.with_suffix(".tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(file)
+    """Writes a file for all processes, which read it afterwards."""
+    if is_first():
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        temporary = file.with_suffix(".tmp")
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(file)
+    wait_for_all(str(file))
 
 
 def _slug(text: str) -> str:

@@ -42,9 +42,13 @@ class Loader:
         views here, before the first step.
       num_views: how many different views of an example there are; by default those of the cache,
         and a new one each epoch without.
+      process: `(index, count)` of this process among those that share a batch, each reading its own
+        stretch of it (`Partitioning.process`); by default those of `jax.distributed`. The examples
+        of a step do not depend on it.
 
     Raises:
-      ValueError: fewer examples than a batch, or a cache that does not fit (`CacheError`).
+      ValueError: fewer examples than a batch, a batch that does not divide by the processes, or a
+        cache that does not fit (`CacheError`).
 
     Example:
       >>> data = Dataset.from_arrays(
@@ -63,17 +67,27 @@ class Loader:
         seed: int = 0,
         cache: Answers | None = None,
         num_views: int | None = None,
+        process: tuple[int, int] | None = None,
     ):
+        process = process or (jax.process_index(), jax.process_count())
+        if not 0 <= process[0] < process[1]:
+            raise ValueError(f"process must be (index, count) with index < count, not {process}")
         if not 1 <= batch_size <= len(dataset):
             raise ValueError(
                 f"a batch of {batch_size} cannot be drawn from {len(dataset)} examples; choose a "
                 "batch_size between 1 and that"
+            )
+        if batch_size % process[1]:
+            raise ValueError(
+                f"a batch of {batch_size} cannot be shared evenly by {process[1]} processes: "
+                "choose a batch_size that is a multiple"
             )
         if num_views is not None and num_views < 1:
             raise ValueError(f"num_views must be at least 1, not {num_views}")
         if cache is not None:
             cache.check(dataset=dataset, views=views, num_views=num_views)
             num_views = num_views or cache.num_views
+        self.process = process
         self.dataset, self.views, self.batch_size = dataset, views, batch_size
         self.steps_per_epoch = len(dataset) // batch_size
         self._seed, self._cache, self._num_views = seed, cache, num_views
@@ -84,7 +98,7 @@ class Loader:
         self._ahead: tuple[int, concurrent.futures.Future[dict[str, Any]]] | None = None
 
     def __getitem__(self, step: int) -> dict[str, Any]:
-        """The batch of a step, NumPy arrays on the host."""
+        """The batch of a step (this process's stretch of it), NumPy arrays on the host."""
         if self._reader is None:
             return self._batch(step)
         ahead, self._ahead = self._ahead, None
@@ -101,7 +115,10 @@ class Loader:
             # NumPy promises the raw stream of a generator for good, its samplers' results not.
             draws = np.random.PCG64((self._seed, epoch)).random_raw(len(self.dataset))
             self._order = (epoch, self.dataset.ids[np.argsort(draws, kind="stable")])
-        ids = self._order[1][index * self.batch_size : (index + 1) * self.batch_size]
+        part, parts = self.process
+        own = self.batch_size // parts
+        start = index * self.batch_size + part * own
+        ids = self._order[1][start : start + own]
         view = epoch % self._num_views if self._num_views else epoch
         batch = raw_batch(self.dataset, self.views, ids, np.full(len(ids), view, np.int32))
         if self._cache is not None:

@@ -11,7 +11,9 @@ from jaxkd.training._evaluate import evaluate as evaluate
 from jaxkd.training._evaluate import make_eval_step as make_eval_step
 from jaxkd.training._evaluate import predict as predict
 from jaxkd.training._logs import Logs as Logs
+from jaxkd.training._preemption import Preempted as Preempted
 from jaxkd.training._workdir import claim as claim
+from jaxkd.training.distributed import initialize as initialize
 from jaxkd.training.loop import fit as fit
 from jaxkd.training.partitioning import Partitioning as Partitioning
 from jaxkd.training.partitioning import make_mesh as make_mesh

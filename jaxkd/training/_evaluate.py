@@ -60,7 +60,14 @@ def make_eval_step(
         compiled = jax.jit(step)
         return lambda params, state, batch: compiled((params, state), batch)
     spread = partitioning.jit(step)
-    return lambda params, state, batch: spread((params, state), partitioning.put(batch, whole=True))
+
+    def placed(params, state, batch):
+        leaves = jax.tree.leaves((params, state))
+        if any(getattr(leaf.sharding, "mesh", None) != partitioning.mesh for leaf in leaves):
+            params, state = partitioning.place((params, state))
+        return spread((params, state), partitioning.put(batch, whole=True))
+
+    return placed
 
 
 def evaluate(

@@ -8,6 +8,9 @@ from typing import Any
 
 from jaxkd.training._workdir import write_atomically
 
+# Columns of whole numbers.
+_WHOLE = ("step", "member")
+
 
 class Logs:
     """Writes rows of metrics to `<name>.csv` and to TensorBoard.
@@ -19,20 +22,27 @@ class Logs:
       directory: where; made if missing.
       resume_step: the step that training resumes at, 0 for a new run.
       tensorboard: whether to write event files too (needs `tensorboardX`).
+      write: whether this process writes; one of a job does, the others know the rows.
 
     Raises:
       ImportError: tensorboard is wanted and tensorboardX is not installed.
     """
 
     def __init__(
-        self, directory: str | pathlib.Path, *, resume_step: int = 0, tensorboard: bool = True
+        self,
+        directory: str | pathlib.Path,
+        *,
+        resume_step: int = 0,
+        tensorboard: bool = True,
+        write: bool = True,
     ):
         self._directory = pathlib.Path(directory)
+        self._write = write
         self._directory.mkdir(parents=True, exist_ok=True)
         self._resume_step = resume_step
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._writer = None
-        if tensorboard:
+        if tensorboard and write:
             try:
                 from tensorboardX import SummaryWriter
             except ImportError as error:
@@ -53,21 +63,32 @@ class Logs:
         Raises:
           ValueError: other names than in the file's first row.
         """
-        row = {"step": step, **{key: float(value) for key, value in metrics.items()}}
+        row = {"step": step, **{k: v if k in _WHOLE else float(v) for k, v in metrics.items()}}
         rows = self._known(name)
         if rows and list(rows[0]) != list(row):
             raise ValueError(f"{name}.csv has the columns {list(rows[0])}, not {list(row)}")
-        file = self._directory / f"{name}.csv"
-        with open(file, "a", newline="") as stream:
-            writer = csv.DictWriter(stream, list(row))
-            if not rows:
-                writer.writeheader()
-            writer.writerow(row)
+        if self._write:
+            self._append(self._directory / f"{name}.csv", row, header=not rows)
         rows.append(row)
         if self._writer:
+            member = f"/{row['member']}" if "member" in row else ""
             for key, value in row.items():
-                if key != "step":
-                    self._writer.add_scalar(f"{name}/{key}", value, step)
+                if key not in _WHOLE:
+                    self._writer.add_scalar(f"{name}/{key}{member}", value, step)
+
+    def _append(self, file: pathlib.Path, row: dict[str, Any], *, header: bool) -> None:
+        try:
+            with open(file, "a", newline="") as stream:
+                writer = csv.DictWriter(stream, list(row))
+                if header:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"the row of step {row['step']} could not be written to {file} ({error.strerror}): "
+                "make room and start the same command again; it goes on from the newest checkpoint",
+            ) from error
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """All rows of `<name>.csv` so far, those before a resume included."""
@@ -75,7 +96,9 @@ class Logs:
 
     def _known(self, name: str) -> list[dict[str, Any]]:
         if name not in self._rows:
-            self._rows[name] = _keep(self._directory / f"{name}.csv", self._resume_step)
+            self._rows[name] = _keep(
+                self._directory / f"{name}.csv", self._resume_step, rewrite=self._write
+            )
         return self._rows[name]
 
     def flush(self) -> None:
@@ -89,8 +112,8 @@ class Logs:
             self._writer.close()
 
 
-def _keep(file: pathlib.Path, resume_step: int) -> list[dict[str, Any]]:
-    """Rewrites a CSV file with the whole rows up to a step, and returns them."""
+def _keep(file: pathlib.Path, resume_step: int, *, rewrite: bool) -> list[dict[str, Any]]:
+    """The whole rows of a CSV file up to a step; with `rewrite`, the others are dropped from it."""
     if not file.exists():
         return []
     header, *lines = file.read_text().splitlines(keepends=True) or [""]
@@ -98,7 +121,9 @@ def _keep(file: pathlib.Path, resume_step: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for row in csv.DictReader(io.StringIO(header + "".join(whole))):
         if int(row["step"]) <= resume_step:
-            rows.append({k: int(v) if k == "step" else float(v) for k, v in row.items()})
+            rows.append({k: int(v) if k in _WHOLE else float(v) for k, v in row.items()})
+    if not rewrite:
+        return rows
     if not rows:
         file.unlink()
         return rows

@@ -1,8 +1,9 @@
-"""A work directory belongs to one configuration."""
+"""A work directory: it can be written to, and belongs to one configuration."""
 
 import json
 import os
 import pathlib
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ def claim(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathlib.Pat
       The directory.
 
     Raises:
+      OSError: the directory cannot be written to.
       ValueError: the directory was made with another configuration; the message names each field
         with both values.
 
@@ -30,13 +32,12 @@ def claim(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathlib.Pat
         ...
       ValueError: the work directory ... (student.width: 32 there, 64 now): choose ...
     """
-    workdir = pathlib.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir = writeable(workdir)
     file = workdir / "config.json"
     text = json.dumps(config, indent=2, sort_keys=True)
     if not file.exists():
         write_atomically(file, text + "\n")
-        return workdir
+    # Read back even if it was written just now: another process may have been quicker.
     there, now = _flat(json.loads(file.read_text())), _flat(json.loads(text))
     if there != now:
         differing = [
@@ -52,9 +53,30 @@ def claim(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathlib.Pat
     return workdir
 
 
+def writeable(workdir: str | pathlib.Path) -> pathlib.Path:
+    """Makes a directory, or tells that nothing can be written there.
+
+    Raises:
+      OSError: of the kind that the file system gave, with what to do.
+    """
+    workdir = pathlib.Path(workdir)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".probe.{socket.gethostname()}.{os.getpid()}"
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"the work directory {workdir} cannot be written to ({error.strerror}): make room, or "
+            "choose another workdir",
+        ) from error
+    return workdir
+
+
 def write_atomically(file: pathlib.Path, text: str) -> None:
     """Writes a file so that a reader or a crash sees the old content or the new, never a part."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
     with open(temporary, "w") as stream:
         stream.write(text)
         stream.flush()

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import math
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.training._checkpoints import Checkpoints
-from jaxkd.training._gradients import Sums
 from jaxkd.training._logs import Logs
-from jaxkd.training._workdir import claim
+from jaxkd.training._preemption import Preempted, StopSignal
+from jaxkd.training._record import Record, Rows
+from jaxkd.training._workdir import claim, writeable
+from jaxkd.training.distributed import is_first
 from jaxkd.training.state import TrainState
-from jaxkd.training.step import TrainStep, means
-
-Rows = list[dict[str, float]]
+from jaxkd.training.step import TrainStep
 
 
 class Batches(Protocol):
@@ -34,8 +34,9 @@ class Fitted:
 
     Attributes:
       state: after the last step.
-      train: one row for each stretch of `log_every` steps: `step` and the means of the metrics.
-      eval: one row for each evaluation: `step` and what `evaluate` returned.
+      train: one row for each stretch of `log_every` steps: `step` and the means of the metrics. Of
+        students that train together each has a row, with its number as `member`.
+      eval: likewise for each evaluation: `step` and what `evaluate` returned.
     """
 
     state: TrainState
@@ -51,18 +52,21 @@ def fit(
     steps: int,
     log_every: int = 100,
     eval_every: int | None = None,
-    evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+    evaluate: Callable[[TrainState], Mapping[str, Any]] | None = None,
     checkpoint_every: int | None = None,
     workdir: str | pathlib.Path | None = None,
     config: Mapping[str, Any] | None = None,
     steps_per_call: int | None = None,
     tensorboard: bool = True,
     progress: str | None = "training",
+    profile: int | None = None,
 ) -> Fitted:
     """Trains for a number of steps, from the newest checkpoint in `workdir` if there is one.
 
     Metrics come to the host at log steps alone. Killed at any moment and called again with the same
     arguments, it ends in the same parameters to the last bit, with each line once in its CSV files.
+    The number of devices may change in between. In a job of several processes each calls it alike;
+    the first one writes logs and shows progress, all write checkpoints.
 
     Args:
       step: from `jaxkd.make_train_step`.
@@ -76,7 +80,7 @@ def fit(
       checkpoint_every: steps between two checkpoints, a multiple of `log_every`; None saves after
         the last step alone.
       workdir: gets `checkpoints/`, `train.csv`, `eval.csv` and TensorBoard's files; None keeps all
-        in memory.
+        in memory. All processes of a job see the same one.
       config: nested plain data that `workdir` is bound to (`jaxkd.training.claim`): another
         configuration is refused rather than continued from these checkpoints.
       steps_per_call: steps in one call of the compiled program. By default 1 on CPU, where XLA
@@ -84,29 +88,45 @@ def fit(
         without convolutions gains from a larger number on CPU too.
       tensorboard: whether to write event files (needs `tensorboardX`).
       progress: text before the progress bar, None for no bar.
+      profile: so many steps after the first call are traced into `workdir/profile`, for
+        TensorBoard or Perfetto; None for no trace.
 
     Returns:
       A `Fitted`.
 
     Raises:
       ValueError: intervals that are not multiples of `log_every`, a `workdir` of another
-        configuration or of more steps, a student with fewer classes than the data; before anything
-        runs.
-      FloatingPointError: the loss is not finite at a log step, or a parameter at a checkpoint;
-        names the step. The newest checkpoint is left as it was.
+        configuration, of more steps or of another state, a student with fewer classes than the
+        data, a trace without a `workdir`; before anything runs.
+      OSError: `workdir` cannot be written to, before anything runs or when the disk is full; what
+        was saved stays whole.
+      FloatingPointError: the loss is not finite at a log step, or a parameter at a checkpoint
+        (of all students that train together); names the step. The newest checkpoint is left as it
+        was, and the state is saved in `workdir/nonfinite` to be looked at. An optimizer inside
+        `optax.apply_if_finite` leaves out such updates instead.
+      Preempted: SIGTERM arrived, and the state was saved; without a `workdir` there is nowhere to
+        save it, and SIGTERM ends the process as usual.
     """
     if steps_per_call is None:
         steps_per_call = 1 if jax.default_backend() == "cpu" else min(max(log_every, 1), 32)
     _check_intervals(steps, log_every, eval_every, checkpoint_every, steps_per_call)
+    _check_profile(profile, workdir)
+    _check_process(step, batches)
     with contextlib.ExitStack() as stack:
-        checkpoints = logs = None
+        checkpoints = logs = stop = None
+        notes: dict[str, Any] = {}
         if workdir is not None:
-            if config is not None:
-                claim(workdir, config)
-            checkpoints = stack.enter_context(Checkpoints(pathlib.Path(workdir) / "checkpoints"))
+            workdir = writeable(workdir) if config is None else claim(workdir, config)
+            checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
+            stop = stack.enter_context(StopSignal())
             if checkpoints.latest() is not None:
-                state = checkpoints.restore(state)
-            logs = Logs(workdir, resume_step=int(state.step), tensorboard=tensorboard)
+                state, notes = checkpoints.restore(state)
+            logs = Logs(
+                workdir,
+                resume_step=int(state.step),
+                tensorboard=tensorboard,
+                write=is_first(),
+            )
             stack.callback(logs.close)
         done = int(state.step)
         if done > steps:
@@ -116,65 +136,42 @@ def fit(
             )
         if done < steps:
             _check_classes(step, state, batches, done)
-        train: Rows = logs.rows("train") if logs else []
-        evals: Rows = logs.rows("eval") if logs else []
-
-        def log(name: str, rows: Rows, at: int, metrics: dict[str, float]) -> None:
-            rows.append({"step": at, **metrics})
-            if logs:
-                logs.write(name, at, metrics)
-
-        def log_train(at: int, parts: list[Sums], count: int) -> None:
-            host = jax.device_get(parts)
-            sums = {n: np.sum([part[n] for part in host], axis=0, dtype=float) for n in host[0]}
-            with np.errstate(invalid="ignore"):
-                metrics = {name: float(value) for name, value in means(sums).items()}
-            # Other metrics may lack a number, the accuracy of a stretch without labels for one.
-            if not math.isfinite(metrics["loss"]):
-                raise FloatingPointError(
-                    f"the loss is not finite in the {count} steps before step {at}: {metrics}. "
-                    "Lower the learning rate, look at the inputs, or at schedules that leave the "
-                    "temperatures which sparse targets declare"
-                )
-            log("train", train, at, metrics)
-
-        bar = stack.enter_context(_bar(progress, steps, done))
-        sums: list[Sums] = []
-        pending: tuple[int, list[Sums], int] | None = None
-        logged = done
+        record = Record(logs, step.members)
+        record.resume(notes)
+        bar = stack.enter_context(_bar(progress if is_first() else None, steps, done))
+        trace = stack.enter_context(_Trace(profile, workdir))
         while done < steps:
             count = min(steps_per_call, log_every - done % log_every, steps - done)
-            stretch = _stack(batches, done, count, steps_per_call)
-            stretch, number = step.put(stretch, leading=1), step.put(np.int32(count))
-            state, added = step.many(state, stretch, number)
-            sums.append(added)
+            stretch = step.put(_stack(batches, done, count, steps_per_call), leading=1)
+            state, sums = step.many(state, stretch, step.put(np.int32(count)))
+            record.add(sums)
             done += count
-            if pending:  # fetched only now, while the device works on the steps after it
-                log_train(*pending)
-                pending = None
-            if done % log_every == 0 or done == steps:
-                pending, sums, logged = (done, sums, done - logged), [], done
-                bar(done)
-            to_evaluate = evaluate is not None and (
-                done == steps or (eval_every is not None and done % eval_every == 0)
-            )
-            to_save = checkpoints is not None and (
-                done == steps or (checkpoint_every is not None and done % checkpoint_every == 0)
-            )
-            if pending and (to_evaluate or to_save or done == steps):
-                log_train(*pending)
-                pending = None
-            if to_evaluate and evaluate is not None:
-                log("eval", evals, done, evaluate(state))
-            if to_save and checkpoints is not None and logs is not None:
-                if not bool(_finite(state.params)):
-                    raise FloatingPointError(
-                        f"a parameter is not finite after step {done}; the checkpoint before is "
-                        "the newest. Lower the learning rate, or look at the inputs"
-                    )
-                logs.flush()
-                checkpoints.save(state)
-        return Fitted(state, train, evals)
+            trace.after(count, state)
+
+            def at(every: int | None, done: int = done) -> bool:
+                return done == steps or (every is not None and done % every == 0)
+
+            to_evaluate = evaluate is not None and at(eval_every)
+            to_save = checkpoints is not None and at(checkpoint_every)
+            stopped = stop is not None and stop.reached() and done < steps
+            try:
+                record.settle()  # the stretch before, while the device works on the steps after it
+                if at(log_every):
+                    record.end_stretch(done)
+                    bar(done)
+                if to_evaluate or to_save or stopped or done == steps:
+                    record.settle()
+                if to_evaluate and evaluate is not None:
+                    record.evaluation(done, evaluate(state))
+                if (to_save or stopped) and checkpoints is not None and logs is not None:
+                    _check_finite(step, state, done)
+                    logs.flush()
+                    checkpoints.save(state, record.notes())
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{error}. {_advice(workdir, state)}") from None
+            if stopped:
+                raise Preempted(done, str(workdir))
+        return Fitted(state, record.train, record.evaluations)
 
 
 def _check_classes(step: TrainStep, state: TrainState, batches: Batches, index: int) -> None:
@@ -189,9 +186,85 @@ def _check_classes(step: TrainStep, state: TrainState, batches: Batches, index: 
         )
 
 
-@jax.jit
-def _finite(params: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+def _check_process(step: TrainStep, batches: Batches) -> None:
+    reads = getattr(batches, "process", None)
+    wanted = step.partitioning.process if step.partitioning else (0, 1)
+    if reads is not None and reads != wanted:
+        raise ValueError(
+            f"the batches are part {reads[0]} of {reads[1]}, the step wants part {wanted[0]} of "
+            f"{wanted[1]} from this process: make the Loader with process={wanted}, or the step "
+            "with the partitioning that the batches are for"
+        )
+
+
+def _check_profile(profile: int | None, workdir: Any) -> None:
+    if profile is not None and profile < 1:
+        raise ValueError(f"profile must be at least 1 step, not {profile}")
+    if profile is not None and workdir is None:
+        raise ValueError(f"profile={profile} needs a workdir to write the trace to")
+
+
+def _check_finite(step: TrainStep, state: TrainState, done: int) -> None:
+    """Raises FloatingPointError if a parameter is no number, in every one of several students."""
+    jit = step.partitioning.jit if step.partitioning else jax.jit
+    finite = functools.partial(_finite, together=step.members is not None)
+    if not np.asarray(jit(finite)(state.params)).any():
+        raise FloatingPointError(f"a parameter is not finite after step {done}")
+
+
+def _finite(params: Any, *, together: bool) -> jax.Array:
+    """Whether all parameters are numbers; of students that train together, for each of them."""
+
+    def one(leaf: jax.Array) -> jax.Array:
+        return jnp.isfinite(leaf).all(axis=tuple(range(int(together), leaf.ndim)))
+
+    return functools.reduce(jnp.logical_and, map(one, jax.tree.leaves(params)))
+
+
+def _advice(workdir: pathlib.Path | None, state: TrainState) -> str:
+    advice = (
+        "Lower the learning rate, look at the inputs, or at schedules that leave the temperatures "
+        "which sparse targets declare; optax.apply_if_finite around the optimizer leaves out "
+        "single updates that are not finite"
+    )
+    if workdir is None:
+        return advice
+    with Checkpoints(workdir / "nonfinite", max_to_keep=1) as checkpoints:
+        checkpoints.save(state)
+    return (
+        f"The newest checkpoint is left as it was; the state at hand is saved in "
+        f"{workdir / 'nonfinite'} to be looked at. {advice}"
+    )
+
+
+class _Trace:
+    """Traces some steps, from the second call on: the first one compiles."""
+
+    def __init__(self, steps: int | None, workdir: pathlib.Path | None):
+        self._left, self._workdir, self._running = steps or 0, workdir, False
+
+    def after(self, count: int, state: TrainState) -> None:
+        """To be told of each call."""
+        if self._running:
+            self._left -= count
+            if self._left <= 0:
+                self._stop(state)
+        elif self._left > 0:
+            jax.block_until_ready(state)
+            jax.profiler.start_trace(str(self._workdir / "profile"))  # type: ignore[operator]
+            self._running = True
+
+    def _stop(self, state: TrainState | None) -> None:
+        jax.block_until_ready(state)
+        jax.profiler.stop_trace()
+        self._running = False
+
+    def __enter__(self) -> "_Trace":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._running:
+            self._stop(None)
 
 
 def _check_intervals(

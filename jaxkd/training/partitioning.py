@@ -209,6 +209,19 @@ class Partitioning:
             )
         return held[0] // len(held), count // len(held)
 
+    def for_batch(self, batch_size: int) -> "Partitioning":
+        """The same, for batches of one size.
+
+        Args:
+          batch_size: examples of all processes.
+
+        Returns:
+          This partitioning if the batch divides by the devices it is spread over; else one in which
+          every device sees the whole batch, as with the small batches of few labels.
+        """
+        pieces = self._pieces(self.batch[0]) if self.batch else 1
+        return self if batch_size % pieces == 0 else dataclasses.replace(self, batch=P())
+
     def constrain(self, tree: PyTree) -> PyTree:
         """Inside a step: the tree stays where the rules lay it, whatever it was computed from."""
         return jax.lax.with_sharding_constraint(tree, self.specs(tree))

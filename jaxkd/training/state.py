@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
@@ -77,8 +79,19 @@ class TrainState:
         return dataclasses.replace(self, **changes)
 
     def network(self, student: Network) -> Network:
-        """The student with the variables of this state, copied out of the step's reach."""
-        params, state = jax.tree.map(
-            jnp.copy, (self.params["student"], self.model_state["student"])
-        )
+        """The student with the variables of this state, copied out of the step's reach.
+
+        They are gathered from wherever they lie onto this process's first device; all processes of
+        a job call this together.
+        """
+        params, state = jax.tree.map(_here, (self.params["student"], self.model_state["student"]))
         return student.replace(params=params, state=state)
+
+
+def _here(leaf: jax.Array) -> jax.Array:
+    """A copy of an array on one device."""
+    if len(leaf.sharding.device_set) == 1:
+        return jnp.copy(leaf)
+    if not leaf.is_fully_addressable:
+        return jnp.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return jnp.asarray(np.asarray(leaf))

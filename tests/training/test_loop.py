@@ -238,7 +238,7 @@ def test_checkpoints_restore_the_whole_state(images, small, tmp_path):
         state, _ = step(state, Loader(images, VIEWS, 32)[index])
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state)
-        restored = checkpoints.restore(start(small(5))[1])
+        restored, _ = checkpoints.restore(start(small(5))[1])
     keys = [jax.random.key_data(s.key) for s in (state, restored)]
     np.testing.assert_array_equal(*keys)
     for name in ("step", "params", "model_state", "opt_state"):

@@ -1,0 +1,235 @@
+"""What may go wrong while training: signals, damaged and full disks, numbers that are none."""
+
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import warnings
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+from conftest import random_images
+
+from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd.data import Loader
+from jaxkd.training import Checkpoints, Partitioning, Preempted, fit, make_mesh
+from jaxkd.views import Normalize, RandomCrop, Views
+
+VIEWS = Views((RandomCrop(1), Normalize()))
+ADAM = optax.adamw(optax.cosine_decay_schedule(1e-2, 100))
+QUIET = {"tensorboard": False, "progress": None}
+
+
+def start(student, partitioning=None, optimizer=ADAM, objective=None):
+    objective = objective or recipes.labels()
+    step = make_train_step(student, objective, optimizer, views=VIEWS, partitioning=partitioning)
+    return step, step.place(TrainState.create(student, objective, optimizer, seed=3))
+
+
+def run(student, workdir, loader=None, steps=60, partitioning=None, **options):
+    options = {"log_every": 20, "checkpoint_every": 20, **QUIET, **options}
+    loader = loader or Loader(random_images(), VIEWS, 32)
+    return fit(*start(student, partitioning), loader, steps=steps, workdir=workdir, **options)
+
+
+class Signalling(Loader):
+    """Batches that bring a signal with them."""
+
+    def __init__(self, step: int, number: int = signal.SIGTERM):
+        super().__init__(random_images(), VIEWS, 32)
+        self.step, self.number = step, number
+
+    def __getitem__(self, step):
+        if step == self.step:
+            os.kill(os.getpid(), self.number)
+        return super().__getitem__(step)
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 8])
+def test_sigterm_saves_and_resumes_to_the_last_bit(small, tmp_path, steps_per_call):
+    """In the middle of a stretch: the row of that stretch is as if nothing had happened."""
+    options = {"steps_per_call": steps_per_call}
+    before = signal.getsignal(signal.SIGTERM)
+    whole = run(small(), tmp_path / "whole", **options)
+    with pytest.raises(Preempted, match="start the same command again") as stopped:
+        run(small(), tmp_path / "cut", Signalling(33), **options)
+    assert stopped.value.exit_code == 75 and stopped.value.step in (34, 36)
+    assert signal.getsignal(signal.SIGTERM) is before
+    resumed = run(small(), tmp_path / "cut", **options)
+    chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
+    chex.assert_trees_all_equal(resumed.state.opt_state, whole.state.opt_state)
+    texts = [(tmp_path / name / "train.csv").read_text() for name in ("whole", "cut")]
+    assert texts[0] == texts[1] and texts[0].count("\n") == 4
+
+
+def damage(directory: pathlib.Path, how: str, chance: random.Random) -> None:
+    """Damages one file of a checkpoint, not an empty one."""
+    files = sorted(f for f in directory.rglob("*") if f.is_file() and f.stat().st_size)
+    file = chance.choice(files)
+    content = bytearray(file.read_bytes())
+    if how == "gone":
+        file.unlink()
+    elif how == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        place = chance.randrange(len(content))
+        content[place] ^= 1 << chance.randrange(8)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how):
+    """Damage either touches nothing that is read, or the one before is taken, with a warning."""
+    step, state = start(small())
+    loader, chance = Loader(random_images(), VIEWS, 32), random.Random(0)
+    saved = {}
+    with Checkpoints(tmp_path / "kept") as checkpoints:
+        for index in range(4):
+            state, _ = step(state, loader[index])
+            if index in (1, 3):
+                checkpoints.save(state)
+                saved[index + 1] = jax.device_get(state.params)
+    fell_back = 0
+    for number in range(8):
+        copy = tmp_path / str(number)
+        subprocess.run(["cp", "-r", tmp_path / "kept", copy], check=True)
+        damage(copy / "4", how, chance)
+        with Checkpoints(copy) as checkpoints:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                restored, _ = checkpoints.restore(start(small(5))[1])
+            at = int(restored.step)
+            chex.assert_trees_all_equal(jax.device_get(restored.params), saved[at])
+            said = [str(w.message) for w in caught if "is damaged" in str(w.message)]
+            assert len(said) == (at == 2)
+            fell_back += at == 2
+            assert checkpoints.latest() == at
+            if at == 2:
+                assert (tmp_path / f"{number}.damaged" / "4").exists()
+    assert fell_back >= 2
+
+
+def test_nothing_whole_is_an_error_and_another_state_too(small, mlp, tmp_path):
+    step, state = start(small())
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(state)
+        with pytest.raises(ValueError, match=r"of another state .*conv\.bias.*nothing now"):
+            checkpoints.restore(start(mlp())[1])
+        for file in (tmp_path / "c" / "0").rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"")
+        with (
+            pytest.warns(UserWarning, match="is damaged"),
+            pytest.raises(OSError, match="none of the checkpoints \\[0\\]"),
+        ):
+            checkpoints.restore(state)
+
+
+def test_a_run_goes_on_with_another_number_of_devices(mlp, tmp_path):
+    """Saved on eight, resumed on one, then on four, parameters spread or not."""
+    whole = run(mlp(), tmp_path / "whole", steps=48, log_every=16, checkpoint_every=16)
+    meshes = [
+        Partitioning(make_mesh(fsdp=4), min_size=0),
+        None,
+        Partitioning(make_mesh(model=2, devices=jax.devices()[:4]), min_size=0),
+    ]
+    for turn, partitioning in enumerate(meshes):
+        last = run(
+            mlp(), tmp_path / "moved", steps=16 * (turn + 1), partitioning=partitioning,
+            log_every=16, checkpoint_every=16,
+        )  # fmt: skip
+    assert [row["step"] for row in last.train] == [16, 32, 48]
+    for name, value in whole.state.params["student"].items():
+        np.testing.assert_allclose(last.state.params["student"][name], value, atol=2e-4)
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+sys.path[:0] = [{here!r}, {tests!r}]
+from test_faults import run
+from conftest import small_network
+import jaxkd
+from flax import nnx
+run(jaxkd.from_nnx(jaxkd.models.MLP(64, (2000,), 5, rngs=nnx.Rngs(0))), {workdir!r})
+"""
+
+
+def test_a_full_disk_is_named_and_damages_nothing(mlp, tmp_path):
+    """Files may not grow beyond a limit, as on a disk that is full."""
+    here = pathlib.Path(__file__).parent
+    run(mlp(width=2000), tmp_path / "w", steps=20)
+    code = FULL.format(here=str(here), tests=str(here.parent), workdir=str(tmp_path / "w"))
+    full = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert full.returncode != 0
+    assert "the checkpoint of step 40 could not be written" in full.stderr
+    assert "the newest whole one is of step 20" in full.stderr
+    whole = run(mlp(width=2000), tmp_path / "other")
+    resumed = run(mlp(width=2000), tmp_path / "w")
+    chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
+    texts = [(tmp_path / name / "train.csv").read_text() for name in ("w", "other")]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.skipif(not pathlib.Path("/sys/kernel").exists(), reason="no read-only tree at hand")
+def test_a_directory_that_cannot_be_written_is_refused_before_anything_runs(mlp):
+    class Untouchable:
+        def __getitem__(self, step):
+            raise AssertionError("a batch was asked for")
+
+    with pytest.raises(OSError, match="the work directory /sys/kernel/w cannot be written to"):
+        run(mlp(), "/sys/kernel/w", Untouchable())
+
+
+def poisoned(at: int) -> Objective:
+    """Labels, and a term that is no number at one step."""
+
+    def poison(student, step):
+        return jax.numpy.where(step == at, jax.numpy.nan, 0.0) * student.sum(-1)
+
+    return Objective(label=Term(losses.cross_entropy), poison=Term(poison))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_state_saved(small, tmp_path):
+    step, state = start(small(), objective=poisoned(30))
+    options = {"log_every": 10, "checkpoint_every": 10, "workdir": tmp_path, **QUIET}
+    loader = Loader(random_images(), VIEWS, 32)
+    with pytest.raises(FloatingPointError, match="before step 40.*is saved in .*nonfinite"):
+        fit(step, state, loader, steps=60, **options)
+    with Checkpoints(tmp_path / "checkpoints") as kept, Checkpoints(tmp_path / "nonfinite") as bad:
+        assert kept.latest() == 30 and bad.latest() == 40
+        restored, _ = bad.restore(start(small(), objective=poisoned(30))[1])
+    assert not np.isfinite(restored.params["student"]["head.kernel"]).all()
+
+
+def test_updates_that_are_not_finite_are_left_out_when_asked(small, tmp_path):
+    """Parameters, optimizer and statistics are those of a run without that step's update."""
+    optimizer = optax.apply_if_finite(optax.sgd(0.02), max_consecutive_errors=3)
+    step, state = start(small(), optimizer=optimizer, objective=poisoned(30))
+    loader = Loader(random_images(), VIEWS, 32)
+    for index in range(30):
+        state, _ = step(state, loader[index])
+    before = jax.device_get((state.params, state.model_state))
+    state, metrics = step(state, loader[30])
+    chex.assert_trees_all_equal(jax.device_get((state.params, state.model_state)), before)
+    assert float(metrics["skipped"]) == 1 and int(state.step) == 31
+    fitted = fit(
+        *start(small(), optimizer=optimizer, objective=poisoned(30)), loader,
+        steps=60, log_every=20, workdir=tmp_path, **QUIET,
+    )  # fmt: skip
+    assert [row["skipped"] for row in fitted.train] == pytest.approx([0, 1 / 20, 0])
+    assert np.isfinite([row["loss"] for row in fitted.train]).all()
+
+
+def test_a_trace_is_written_when_asked(mlp, tmp_path):
+    run(mlp(), tmp_path, profile=5)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    with pytest.raises(ValueError, match="profile=0|profile must be at least 1"):
+        run(mlp(), tmp_path / "n", profile=0)
+    with pytest.raises(ValueError, match="needs a workdir"):
+        run(mlp(), None, profile=5, checkpoint_every=None)

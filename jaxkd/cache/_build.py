@@ -1,12 +1,16 @@
 """Building a cache: the teacher runs once over every view, block by block."""
 
 import collections
+import contextlib
+import functools
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._encode import check_lost, encode
@@ -52,10 +56,12 @@ def build(
       batch_size: examples in a forward pass; what is stored differs by rounding alone.
       block_size: examples in a file.
       valid_classes: how many of the logits are classes, where a vocabulary is padded.
-      batch_sharding: where batches are put, by default on one device.
+      batch_sharding: where batches are put, by default on one device. If it spans the devices of
+        several processes, for a teacher that is spread over them, all ask it the same batches
+        together and the first one stores the answers.
       process: `(index, count)` of this process among those that share the work, each calling this
-        function; by default those of `jax.distributed`. None waits for another: whoever has done
-        its own share goes on with what is missing.
+        function with a teacher of its own; by default those of `jax.distributed`. None waits for
+        another: whoever has done its own share goes on with what is missing.
       allow: names of contract fields that may differ from those of a cache that is there.
       progress: whether to show a progress bar.
 
@@ -66,7 +72,8 @@ def build(
       CacheError: there is a cache of another teacher, data set, view specification, codec or
         number of views at `path` (each differing field is named); or an answer that the codec
         cannot keep.
-      ValueError: sizes that are not positive, an empty data set, logits of the wrong rank.
+      ValueError: sizes that are not positive, an empty data set, logits of the wrong rank; both
+        `process` and a `batch_sharding` of several processes.
 
     Example:
       >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
@@ -140,7 +147,6 @@ def asker(
 ) -> Callable[[dict[str, Any]], Any]:
     """The compiled program that a teacher answers with: raw batch → (records, lost rows)."""
 
-    @jax.jit
     def ask(params: Any, state: Any, batch: Any) -> Any:
         labels = batch["labels"]
         rendered = views.render(batch)
@@ -148,10 +154,26 @@ def asker(
         numbers = {"ids": batch["id"], "view": batch["view"], "labels": labels}
         return encode(outputs, codecs, shapes, **numbers)
 
+    # Arguments rather than constants, which the compiler would copy into the program.
+    variables = teacher.params, teacher.state
+    if not isinstance(sharding, NamedSharding):
+        compiled = jax.jit(ask)
+        return lambda batch: compiled(
+            *variables, batch if sharding is None else jax.device_put(batch, sharding)
+        )
+    everywhere = PartitionSpec()
+    if sharding.mesh.explicit_axes:
+        # Networks are written without regard to a mesh.
+        spread = jax.jit(jax.sharding.auto_axes(ask, out_sharding=everywhere))
+    else:
+        spread = jax.jit(ask, out_shardings=NamedSharding(sharding.mesh, everywhere))
+
     def asked(batch: dict[str, Any]) -> Any:
-        placed = batch if sharding is None else jax.device_put(batch, sharding)
-        # Arguments rather than constants, which the compiler would copy into the program.
-        return ask(teacher.params, teacher.state, placed)
+        placed = jax.tree.map(
+            lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__), batch
+        )
+        with jax.set_mesh(sharding.mesh):
+            return spread(*variables, placed)
 
     return asked
 
@@ -215,6 +237,12 @@ def _fill(
     codecs = by_output(codec)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    together = batch_sharding is not None and not batch_sharding.is_fully_addressable
+    if together and process is not None:
+        raise ValueError(
+            f"process={process} with a batch_sharding over the devices of several processes: these "
+            "share every batch, so leave process out"
+        )
     shapes, num_logits = answer_shapes(teacher, dataset, views, codecs, valid_classes)
     writer = Writer(
         path,
@@ -226,30 +254,43 @@ def _fill(
         num_views=num_views,
         num_logits=num_logits,
         block_size=block_size,
-        process=process or (jax.process_index(), jax.process_count()),
+        process=(0, 1) if together else process or (jax.process_index(), jax.process_count()),
         extend=extend,
         allow=allow,
     )
     ask = asker(teacher, views, codecs, shapes, batch_sharding)
+    if together:
+        # Everyone has seen the same blocks missing before the first one writes any.
+        multihost_utils.sync_global_devices(f"asking for {path}")
+    stores = not together or jax.process_index() == 0
+    take = functools.partial(_store_one if stores else _received, writer)
     under_way: collections.deque[Any] = collections.deque()
-    with writer:
-        for ids, view in _shown(writer, batch_size, progress):
+    with writer if stores else contextlib.nullcontext():
+        for ids, view in _shown(writer, batch_size, progress and stores):
             # The last batch of a block is filled up, so that one compiled program serves them all.
             full = np.concatenate([ids, np.full(batch_size - len(ids), ids[0], ids.dtype)])
             batch = raw_batch(dataset, views, full, np.full(batch_size, view, np.int32))
             under_way.append((ids, view, ask(batch)))
             if len(under_way) > _AHEAD:
-                _store_one(writer, *under_way.popleft())
+                take(*under_way.popleft())
         while under_way:
-            _store_one(writer, *under_way.popleft())
+            take(*under_way.popleft())
+    if together:
+        multihost_utils.sync_global_devices(f"stored in {path}")
     return writer.cache()
 
 
 def _store_one(writer: Writer, ids: np.ndarray, view: int, answer: Any) -> None:
-    records, lost = jax.device_get(answer)
-    check_lost(lost, writer.plan.codecs, ids, view)
+    records = _received(writer, ids, view, answer)
     arrays = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}
     writer.write_records(ids, view, arrays)
+
+
+def _received(writer: Writer, ids: np.ndarray, view: int, answer: Any) -> dict[str, Any]:
+    """Waits for a teacher's answer; refuses one that cannot be kept."""
+    records, lost = jax.device_get(answer)
+    check_lost(lost, writer.plan.codecs, ids, view)
+    return records
 
 
 def _shown(writer: Writer, batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, int]]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxkd.networks._architecture import MODE_ARGUMENTS
 
@@ -65,11 +66,12 @@ class Network:
 
         Returns:
           `{"network": name, "architecture": "sha256:…", "parameters": "sha256:…"}`. A cache keeps
-          it and refuses another teacher. Reads every array once.
+          it and refuses another teacher. Reads every array once; where arrays are spread over
+          several processes, these call it together.
         """
         digest = hashlib.sha256()
         for path, leaf in jax.tree_util.tree_leaves_with_path((self.params, self.state)):
-            array = np.asarray(leaf)
+            array = _whole(leaf)
             digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return {
@@ -77,6 +79,12 @@ class Network:
             "architecture": "sha256:" + hashlib.sha256(self.architecture.encode()).hexdigest(),
             "parameters": "sha256:" + digest.hexdigest(),
         }
+
+
+def _whole(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)
 
 
 def named(result: Any) -> Outputs:

@@ -14,6 +14,8 @@ from jaxkd.training._logs import Logs as Logs
 from jaxkd.training._preemption import Preempted as Preempted
 from jaxkd.training._workdir import claim as claim
 from jaxkd.training.distributed import initialize as initialize
+from jaxkd.training.distributed import is_first as is_first
+from jaxkd.training.distributed import wait_for_all as wait_for_all
 from jaxkd.training.loop import fit as fit
 from jaxkd.training.partitioning import Partitioning as Partitioning
 from jaxkd.training.partitioning import make_mesh as make_mesh

@@ -1,0 +1,65 @@
+"""One process of a job, for test_jobs.py: job.py COUNT INDEX PORT WORKDIR.
+
+Asks a teacher that is spread over all processes, trains a student whose parameters are spread too,
+in two stretches with a checkpoint between them, evaluates, and writes what came out.
+"""
+
+import pathlib
+import sys
+
+from jaxkd.training import initialize
+
+
+def main() -> None:
+    count, index, port = map(int, sys.argv[1:4])
+    workdir = pathlib.Path(sys.argv[4])
+    if count > 1:
+        initialize(f"127.0.0.1:{port}", count, index, heartbeat_timeout_seconds=10)
+    import jax
+    import numpy as np
+    import optax
+    from conftest import random_images, small_network
+    from jax.sharding import NamedSharding
+
+    import jaxkd
+    from jaxkd import TrainState, make_train_step, recipes, training
+    from jaxkd.data import Loader, eval_batches
+    from jaxkd.views import Normalize, RandomCrop, Views
+
+    assert (jax.process_count(), jax.device_count()) == (count, 4)
+    data, views = random_images(), Views((RandomCrop(1), Normalize()))
+    spread = training.Partitioning(training.make_mesh(fsdp=4), min_size=0)
+    whole = small_network(9)
+    params, state = spread.place_teacher(whole.params, whole.state)
+    teacher = whole.replace(params=params, state=state)
+    assert teacher.fingerprint() == whole.fingerprint()
+    over_batch = NamedSharding(spread.mesh, spread.batch)
+    cache = jaxkd.cache.build(
+        workdir / "cache", teacher, data, views, num_views=2, batch_size=32, block_size=64,
+        batch_sharding=over_batch, progress=False,
+    )  # fmt: skip
+    student, objective, sgd = small_network(0), recipes.kd(), optax.sgd(0.02, momentum=0.9)
+    step = make_train_step(student, objective, sgd, views=views, partitioning=spread)
+    scorer = training.make_eval_step(student, views=views, partitioning=spread)
+
+    def score(state):
+        own = state.params["student"], state.model_state["student"]
+        return training.evaluate(scorer, *own, eval_batches(data, 64))
+
+    for steps in (10, 20):
+        fitted = training.fit(
+            step,
+            step.place(TrainState.create(student, objective, sgd, seed=4)),
+            Loader(data, views, 32, cache=cache, process=spread.process),
+            steps=steps, log_every=5, evaluate=score, workdir=workdir / "run", progress=None,
+        )  # fmt: skip
+    taught = fitted.state.network(student)
+    logits = training.predict(scorer, taught, eval_batches(data, 64))
+    if training.is_first():
+        answers = cache.read(data.ids, 1).decode()["logits"]
+        np.savez(workdir / "result.npz", logits=logits, answers=answers, **taught.params)
+    training.wait_for_all("the end")
+
+
+if __name__ == "__main__":
+    main()

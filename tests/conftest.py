@@ -50,9 +50,12 @@ class Small(nnx.Module):
         return self.head(self.dropout(x.reshape(x.shape[0], -1)))
 
 
-def small_network(seed: int = 0, num_classes: int = 5, features=None, **options) -> jaxkd.Network:
+def small_network(
+    seed: int = 0, num_classes: int = 5, features=None, dtype=None, **options
+) -> jaxkd.Network:
     """A `Small` network for 8×8 images."""
-    return jaxkd.from_nnx(Small(num_classes, rngs=nnx.Rngs(seed), **options), features=features)
+    model = Small(num_classes, rngs=nnx.Rngs(seed), **options)
+    return jaxkd.from_nnx(model, features=features, dtype=dtype)
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import jax
 
 # The result of a collective stands before its name; an asynchronous one has it at its end.
 _COLLECTIVE = re.compile(
-    r"= (?P<result>[^=]*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
-    r"collective-permute|collective-broadcast|ragged-all-to-all)(?P<part>-start|-done)?\("
+    r"^\s*(?:ROOT )?\S+ = (?P<result>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
+    r"collective-permute|collective-broadcast|ragged-all-to-all)(?P<part>-start|-done)?\(",
+    re.MULTILINE,
 )
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+(?:e\dm\d\w*)?)\[([\d,]*)\]")
 

@@ -9,8 +9,6 @@ from jaxkd.networks._compose import add_outputs as add_outputs
 from jaxkd.networks._compose import extend as extend
 from jaxkd.networks._connector import Connector as Connector
 from jaxkd.networks._connector import as_connector as as_connector
-from jaxkd.networks._execution import cast as cast
-from jaxkd.networks._execution import remat as remat
 from jaxkd.networks._function import from_function as from_function
 from jaxkd.networks._heads import class_maps as class_maps
 from jaxkd.networks._heads import head_weights as head_weights
@@ -19,3 +17,4 @@ from jaxkd.networks._linen import from_linen as from_linen
 from jaxkd.networks._network import Network as Network
 from jaxkd.networks._network import PyTree as PyTree
 from jaxkd.networks._nnx import from_nnx as from_nnx
+from jaxkd.networks._remat import remat as remat

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.networks._architecture import describe_modules
 from jaxkd.networks._network import Network, PyTree, captured_output, mode_arguments, named
 
 
-def from_nnx(model: nnx.Module, *, features: Mapping[str, str] | None = None) -> Network:
+def from_nnx(
+    model: nnx.Module, *, features: Mapping[str, str] | None = None, dtype: Any = None
+) -> Network:
     """Adapts a Flax NNX module.
 
     The module is called with the inputs alone; train and evaluation mode are set as by
@@ -23,12 +26,18 @@ def from_nnx(model: nnx.Module, *, features: Mapping[str, str] | None = None) ->
         `"logits"`, or `(logits, mapping of features)`.
       features: name of the feature → path of the submodule whose output it is, as in
         `{"stage3": "blocks.3"}`.
+      dtype: what all layers compute in, `jnp.bfloat16` for one; by default what each was made with.
+        Parameters keep their own type: float32 master parameters, which the optimizer updates, and
+        statistics in float32. Losses compute in float32 whatever the outputs are. bfloat16 has the
+        range of float32, so no loss scaling is needed. (Micikevicius et al., Mixed Precision
+        Training, ICLR 2018.)
 
     Returns:
       A `Network`. `params` and `state` are flat dictionaries from path to array.
 
     Raises:
-      ValueError: a feature path is not a submodule (the message lists those there are).
+      ValueError: a feature path is not a submodule (the message lists those there are); a dtype
+        that is not floating.
 
     Example:
       >>> from flax import nnx
@@ -39,6 +48,11 @@ def from_nnx(model: nnx.Module, *, features: Mapping[str, str] | None = None) ->
       {'logits': (2, 8), 'hidden': (2, 8)}
     """
     features = dict(features or {})
+    if dtype is not None:
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"a network computes in floating point, not in {jnp.dtype(dtype)}")
+        model = nnx.clone(model)
+        model.set_attributes(dtype=jnp.dtype(dtype), raise_if_not_found=False)
     modules = {_dotted(path): module for path, module in nnx.iter_modules(model)}
     for name, path in features.items():
         if path not in modules or not callable(modules[path]):

@@ -6,12 +6,14 @@ import optax
 import pytest
 from conftest import random_images
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 
 import jaxkd
 from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
-from jaxkd.data import Loader
+from jaxkd.compression import collectives
+from jaxkd.data import Loader, eval_batches
 from jaxkd.targets import TopK
-from jaxkd.training import Partitioning, make_mesh
+from jaxkd.training import Partitioning, evaluate, make_eval_step, make_mesh, predict
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 
 VIEWS = Views((RandomCrop(1), RandomFlip(), Normalize()))
@@ -110,3 +112,103 @@ def test_a_mesh_changes_nothing_but_where_arrays_lie(caches, on_one_device, shap
         kernel = state.params["student"]["hidden.kernel"]
         spread = kernel.sharding.shard_shape(kernel.shape) != kernel.shape
         assert spread == (shape != "data")
+
+
+def compiled(objective, batch, partitioning, teacher=None, student=None):
+    """The compiled step of a cached batch, and the number of the student's parameters."""
+    student = student or network()
+    step = make_train_step(
+        student, objective, SGD, views=VIEWS, partitioning=partitioning, teacher=teacher
+    )
+    state = step.place(TrainState.create(student, objective, SGD))
+    program = step.lower(state, step.put(batch)).compile()
+    return program, sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit"])
+def test_a_data_parallel_step_adds_up_gradients_and_nothing_else(caches, kind):
+    """Reductions of as many numbers as there are parameters, and a few sums of the metrics."""
+    partitioning = Partitioning(make_mesh(explicit=kind == "explicit"))
+    for name in ("dense", "sparse"):
+        batch = Loader(random_images(), VIEWS, 32, cache=caches[name])[0]
+        program, parameters = compiled(objectives()["per example"], batch, partitioning)
+        found = collectives(program)
+        assert {collective.kind for collective in found} == {"all-reduce"}
+        assert parameters <= sum(collective.size for collective in found) <= parameters + 12
+        # The weights of labels depend on how many there are: a few scalars, then the gradient.
+        large = [collective for collective in found if collective.size > 12]
+        assert len(large) == 1 and large[0].size >= parameters
+
+
+def test_a_relational_step_gathers_what_the_relation_needs(caches):
+    """The student's and the teacher's logits of the batch, and no more than that."""
+    batch = Loader(random_images(), VIEWS, 32, cache=caches["dense"])[0]
+    objective = objectives()["relational"]
+    program, parameters = compiled(objective, batch, Partitioning(make_mesh()))
+    found = collectives(program)
+    gathered = [c for c in found if c.kind != "all-reduce"]
+    assert 0 < sum(collective.size for collective in gathered) <= 4 * 32 * 5
+    reduced = sum(collective.size for collective in found if collective.kind == "all-reduce")
+    assert parameters <= reduced <= parameters + 4 * 32 * 32
+
+
+def test_teacher_and_student_may_lie_differently(caches):
+    """A teacher that is spread beside a student that is whole, and the reverse."""
+    teacher, expected = network(9, width=32), None
+    for rules in ((("student", P()),), (("teacher", P()),)):
+        partitioning = Partitioning(make_mesh(fsdp=4), rules, min_size=0)
+        step = make_train_step(
+            network(), recipes.kd(), SGD, teacher=teacher, views=VIEWS, partitioning=partitioning
+        )
+        state = step.place(TrainState.create(network(), recipes.kd(), SGD))
+        kernels = step.frozen[0]["hidden.kernel"], state.params["student"]["hidden.kernel"]
+        spread = [kernel.sharding.shard_shape(kernel.shape) != kernel.shape for kernel in kernels]
+        assert spread == [rules[0][0] == "student", rules[0][0] == "teacher"]
+        state, metrics = step(state, Loader(random_images(), VIEWS, 32, num_views=1)[0])
+        expected = expected or float(metrics["loss"])
+        assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_evaluation_on_a_mesh_is_that_of_one_device():
+    student, data = network(), random_images()
+    plain = Views((Normalize(),))
+    here = make_eval_step(student, views=plain)
+    there = make_eval_step(student, views=plain, partitioning=Partitioning(make_mesh()))
+    batches = list(eval_batches(data, 64))
+    a, b = (evaluate(step, student.params, student.state, batches) for step in (here, there))
+    assert a == pytest.approx(b, rel=1e-5)
+    np.testing.assert_allclose(
+        predict(here, student, batches), predict(there, student, batches), atol=1e-5
+    )
+
+
+def test_several_steps_in_one_call_keep_the_layout(caches):
+    partitioning = Partitioning(make_mesh(fsdp=4), min_size=0)
+    step = make_train_step(network(), recipes.kd(), SGD, views=VIEWS, partitioning=partitioning)
+    state = step.place(TrainState.create(network(), recipes.kd(), SGD))
+    loader, layout = Loader(random_images(), VIEWS, 32, cache=caches["dense"]), laid(state)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *[loader[i] for i in range(3)])
+    state, _ = step.many(state, step.put(stacked, leading=1), step.put(np.int32(3)))
+    assert int(state.step) == 3 and laid(state) == layout
+
+
+def test_rules_that_do_not_fit_are_refused_by_name():
+    mesh = make_mesh(data=2, fsdp=4)
+    with pytest.raises(ValueError, match=r"names the axes \['tensor'\]; the mesh has"):
+        Partitioning(mesh, (("kernel", P("tensor")),))
+    state = TrainState.create(network(), recipes.kd(), SGD)
+    with pytest.raises(ValueError, match=r"'head' lays params/student/head.bias of shape \(5,\)"):
+        Partitioning(mesh, (("head", P("fsdp")),)).place(state)
+    factored = optax.adafactor(0.1, min_dim_size_to_factor=4)
+    rules = (("hidden.kernel", P("fsdp", None)), ("", P()))
+    placed = Partitioning(mesh, rules).place(TrainState.create(network(), recipes.kd(), factored))
+    kernel = placed.params["student"]["hidden.kernel"]
+    assert kernel.sharding.spec == P("fsdp")
+    with pytest.raises(ValueError, match="8 devices cannot be arranged as data=3, fsdp=1, model=1"):
+        make_mesh(data=3)
+    with pytest.raises(ValueError, match="cannot be arranged"):
+        make_mesh(data=-1, fsdp=-1)
+    with pytest.raises(ValueError, match="30 examples cannot be spread evenly over 8 parts"):
+        Partitioning(mesh).put({"inputs": np.zeros((30, 2))})
+    assert Partitioning(mesh).for_batch(30).batch == P()
+    assert Partitioning(mesh).for_batch(32).batch == Partitioning(mesh).batch

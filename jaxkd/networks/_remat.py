@@ -1,0 +1,46 @@
+"""The same network with less memory for its backward pass."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from jaxkd.networks._network import Network
+
+
+def remat(network: Network, policy: Any = None) -> Network:
+    """A network that keeps less for the backward pass and computes it again there.
+
+    Args:
+      network: any network.
+      policy: what is kept, as for `jax.checkpoint`; by default the results of matrix products and
+        convolutions, so that only what is cheap (activations, normalisations) is repeated.
+
+    Returns:
+      A network with the same variables, answers and gradients.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import from_function
+      >>> network = remat(from_function(lambda params, inputs: inputs @ params, jnp.ones((4, 3))))
+      >>> network(jnp.ones((2, 4)))["logits"].shape
+      (2, 3)
+
+    References:
+      Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
+    """
+
+    def apply(params, state, inputs, *, train=False, key=None):
+        if not train:
+            return network.apply(params, state, inputs, train=train, key=key)
+
+        def run(params, state, inputs, key):
+            return network.apply(params, state, inputs, train=True, key=key)
+
+        return jax.checkpoint(run, policy=policy or _products)(params, state, inputs, key)
+
+    return dataclasses.replace(network, apply=apply)
+
+
+def _products(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name in ("dot_general", "conv_general_dilated")

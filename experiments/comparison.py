@@ -17,8 +17,7 @@ from jaxkd import Network, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
 from jaxkd.targets import Codec, Dense, TopK
-from jaxkd.training import Partitioning, claim
-from jaxkd.training.distributed import is_first
+from jaxkd.training import Partitioning, claim, is_first
 from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 

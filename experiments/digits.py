@@ -11,6 +11,7 @@ and started again with the same command, it goes on where it was.
 """
 
 import dataclasses
+import pathlib
 
 from flax import nnx
 
@@ -18,7 +19,7 @@ import jaxkd
 from experiments import comparison, findings, launch
 from jaxkd.data import digits
 from jaxkd.models import CNN, MLP
-from jaxkd.training.distributed import is_first
+from jaxkd.training import is_first
 
 
 @dataclasses.dataclass
@@ -62,12 +63,8 @@ class Config(comparison.ComparisonConfig):
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
 
 
-_flags = launch.define_flags(Config(), "runs/digits")
-
-
-def main() -> None:
+def main(config: Config, workdir: pathlib.Path) -> None:
     """Runs the experiment."""
-    config, workdir = _flags()
 
     def make_teacher(seed: int) -> jaxkd.Network:
         width = config.teacher.width
@@ -105,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, Config(), "runs/digits")

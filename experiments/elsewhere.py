@@ -17,7 +17,14 @@ from jaxkd.data import Dataset, Loader, digits, eval_batches, raw_batch
 from jaxkd.models import MLP
 from jaxkd.reporting import Table, accuracy
 from jaxkd.targets import Dense
-from jaxkd.training import evaluate, fit, make_eval_step
+from jaxkd.training import (
+    Partitioning,
+    evaluate,
+    fit,
+    is_first,
+    make_eval_step,
+    wait_for_all,
+)
 from jaxkd.views import Normalize, RandomCrop
 
 VIEWS = Views((RandomCrop(1), Normalize()))
@@ -32,6 +39,13 @@ def fingerprint_of(framework: str, file: pathlib.Path) -> dict[str, str]:
         "file": file.name,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
+
+
+def train_once(file: pathlib.Path, train: Callable[[pathlib.Path], None]) -> None:
+    """Has the first process of a job train a teacher, unless its file is there."""
+    if is_first() and not file.exists():
+        train(file)
+    wait_for_all(str(file))
 
 
 def rendered(data: Dataset, views: Views, ids: np.ndarray, view: int) -> np.ndarray:
@@ -58,6 +72,7 @@ def fill(
         shapes={"logits": (data.num_classes,)},
         codec=Dense("float16"),
         num_views=views,
+        process=(jax.process_index(), jax.process_count()),
     ) as writer:
         for ids, view in writer.missing(batch_size=256):
             writer.write(ids, view, answer(rendered(data, VIEWS, ids, view)))
@@ -72,6 +87,8 @@ def distil(
     *,
     views: int = 8,
     epochs: int = 60,
+    partitioning: Partitioning | None = None,
+    profile: int | None = None,
 ) -> dict[str, float]:
     """Fills a cache from the teacher, trains a student that sees no label, and reports.
 
@@ -81,6 +98,8 @@ def distil(
       answer: from inputs `[batch, 8, 8, 1]` to logits `[batch, 10]`.
       views: of each example.
       epochs: of the student.
+      partitioning: of all devices, None for a single one.
+      profile: steps to trace, see `jaxkd.training.fit`.
 
     Returns:
       The accuracies of teacher and student, and the answers asked for.
@@ -95,20 +114,28 @@ def distil(
     try:
         jaxkd.cache.open(workdir / "cache", teacher=other, dataset=data, views=VIEWS)
     except CacheError as error:
-        print(f"Another teacher is refused: {error}\n")
+        if is_first():
+            print(f"Another teacher is refused: {error}\n")
     else:
         raise AssertionError("the cache was opened for another teacher")
 
     student = jaxkd.from_nnx(MLP(64, (64,), 10, rngs=nnx.Rngs(0)))
     objective, adam = recipes.kd(alpha=1.0, temperature=2.0), optax.adamw(5e-3)
-    loader = Loader(data, VIEWS, 64, cache=cache)
+    spread = partitioning and partitioning.for_batch(64)
+    process = spread.process if spread else (0, 1)
+    loader = Loader(data, VIEWS, 64, cache=cache, process=process)
+    step = jaxkd.make_train_step(student, objective, adam, views=VIEWS, partitioning=spread)
     fitted = fit(
-        jaxkd.make_train_step(student, objective, adam, views=VIEWS),
-        TrainState.create(student, objective, adam),
+        step,
+        step.place(TrainState.create(student, objective, adam)),
         loader,
         steps=epochs * loader.steps_per_epoch,
+        log_every=50,
+        checkpoint_every=500,
+        workdir=workdir / "student",
         steps_per_call=50,
         progress="student",
+        profile=profile,
     )
     taught = fitted.state.network(student)
     scores = evaluate(
@@ -120,5 +147,6 @@ def distil(
         ["student, no labels", f"{100 * scores['accuracy']:.2f} %"],
     ]
     caption = f"{asked:,} answers asked for, {cache.bytes:,} bytes in the cache."
-    Table(f"Taught by {fingerprint['framework']}", ["", "Test accuracy"], rows, caption).print()
+    if is_first():
+        Table(f"Taught by {fingerprint['framework']}", ["", "Test accuracy"], rows, caption).print()
     return {"teacher": reached, "student": scores["accuracy"], "asked": asked}

@@ -29,7 +29,7 @@ import jaxkd
 from experiments import comparison, findings, launch, methods
 from jaxkd.data import Dataset, fashion_mnist
 from jaxkd.models import CNN, MLP, ConvNet, ResNet
-from jaxkd.training.distributed import is_first
+from jaxkd.training import is_first
 
 
 @dataclasses.dataclass
@@ -82,9 +82,6 @@ class Config(comparison.ComparisonConfig):
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
 
 
-_flags = launch.define_flags(Config(), "runs/fashion_mnist")
-
-
 def make_teacher(config: TeacherConfig, seed: int) -> jaxkd.Network:
     """A fresh teacher."""
     rngs = nnx.Rngs(seed)
@@ -110,9 +107,8 @@ def make_student(config: StudentConfig, seed: int) -> jaxkd.Network:
     raise ValueError(f"student.name must be mlp, cnn or convnet, not {config.name!r}")
 
 
-def main() -> None:
+def main(config: Config, workdir: pathlib.Path) -> None:
     """Runs the experiment."""
-    config, workdir = _flags()
     # Unknown names end here, before data are read or a directory is made.
     make_teacher(config.teacher, 0)
     make_student(config.student, 0)
@@ -180,4 +176,4 @@ def _methods(
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, Config(), "runs/fashion_mnist")

@@ -26,15 +26,20 @@ def write(compared: Compared, workdir: pathlib.Path, title: str) -> Report:
         accounts.cache_section(compared),
     ]
     report = Report(title=title, summary=_summary(compared), sections=sections)
+    save(report, workdir)
+    return report
+
+
+def save(report: Report, workdir: pathlib.Path) -> None:
+    """Writes `report.html`, one CSV file a table and one file a figure."""
     report.write_html(workdir / "report.html")
-    for section in sections:
+    for section in report.sections:
         for table in section.tables:
             name = "".join(c if c.isalnum() else "_" for c in table.title.lower())
             table.write_csv(workdir / f"{name}.csv")
         for index, figure in enumerate(section.figures):
             name = "".join(c if c.isalnum() else "_" for c in section.title.lower())
             figure.write(workdir / f"{name}_{index}.{figure.file_format}")
-    return report
 
 
 def _accuracies(compared: Compared, results: Sequence[Result]) -> dict[str, np.ndarray]:

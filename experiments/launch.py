@@ -26,21 +26,6 @@ _FSDP = flags.DEFINE_integer("fsdp", 1, "Devices that share the parameters.")
 _MODEL = flags.DEFINE_integer("model", 1, "Devices that share the computation of a layer.")
 
 
-def define_flags(config: ConfigT, workdir: str) -> Callable[[], tuple[ConfigT, pathlib.Path]]:
-    """Defines `--config.field=value` for each field of a dataclass, and `--workdir`.
-
-    Args:
-      config: a dataclass with its defaults.
-      workdir: the default work directory.
-
-    Returns:
-      A function that, once flags are parsed, gives the configuration and the work directory's path.
-    """
-    chosen = config_flags.DEFINE_config_dataclass("config", config)
-    directory = flags.DEFINE_string("workdir", workdir, "Everything is written below it.")
-    return lambda: (chosen.value, pathlib.Path(directory.value))
-
-
 def partitioning() -> Partitioning | None:
     """All devices of all processes, as `--fsdp` and `--model` say; None for a single device."""
     if jax.device_count() == 1 and _FSDP.value == _MODEL.value == 1:
@@ -48,12 +33,19 @@ def partitioning() -> Partitioning | None:
     return Partitioning(make_mesh(fsdp=_FSDP.value, model=_MODEL.value))
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[ConfigT, pathlib.Path], None], config: ConfigT, workdir: str) -> None:
     """Parses the flags, joins the job and runs an experiment.
 
-    Asked to stop by SIGTERM, an experiment saves what it is at and ends with the exit code 75: the
-    same command goes on.
+    Each field of the configuration is a flag `--config.field=value`. Asked to stop by SIGTERM, an
+    experiment saves what it is at and ends with the exit code 75: the same command goes on.
+
+    Args:
+      main: called with the configuration and the work directory.
+      config: a dataclass with its defaults.
+      workdir: the default work directory.
     """
+    chosen = config_flags.DEFINE_config_dataclass("config", config)
+    directory = flags.DEFINE_string("workdir", workdir, "Everything is written below it.")
 
     def start(argv: list[str]) -> None:
         if len(argv) > 1:
@@ -63,7 +55,7 @@ def run(main: Callable[[], None]) -> None:
             logging.set_verbosity(logging.ERROR)
         initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         try:
-            main()
+            main(chosen.value, pathlib.Path(directory.value))
         except Preempted as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(stopped.exit_code)

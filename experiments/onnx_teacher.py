@@ -5,19 +5,30 @@ perceptron is trained in scikit-learn and written as ONNX first.
 
 Commands:
   pip install onnx onnxruntime
-  python -m experiments.onnx_teacher --workdir=runs/onnx_teacher [--onnx=teacher.onnx]
+  python -m experiments.onnx_teacher --workdir=runs/onnx_teacher [--config.onnx=teacher.onnx]
 
 Expected: teacher about 97 %, a student of 4,810 parameters that saw no label about 95 %.
 """
 
-import argparse
+import dataclasses
 import pathlib
 import warnings
 
 import numpy as np
 
-from experiments import elsewhere
+from experiments import elsewhere, launch
 from jaxkd.data import digits
+
+
+@dataclasses.dataclass
+class Config:
+    """The experiment.
+
+    Attributes:
+      onnx: file of the teacher; empty to train one.
+    """
+
+    onnx: str = ""
 
 
 def train_teacher(file: pathlib.Path, width: int = 256, epochs: int = 60, views: int = 8) -> None:
@@ -70,19 +81,20 @@ def teacher(file: pathlib.Path) -> elsewhere.Answer:
     return answer
 
 
-def main() -> None:
+def main(config: Config, workdir: pathlib.Path) -> None:
     """Runs the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--workdir", type=pathlib.Path, default="runs/onnx_teacher")
-    parser.add_argument("--onnx", type=pathlib.Path, help="the teacher; else one is trained")
-    arguments = parser.parse_args()
-    file = arguments.onnx or arguments.workdir / "teacher.onnx"
-    if not file.exists():
-        if arguments.onnx:
-            raise SystemExit(f"there is no file {file}")
-        train_teacher(file)
-    elsewhere.distil(arguments.workdir, elsewhere.fingerprint_of("onnx", file), teacher(file))
+    file = pathlib.Path(config.onnx) if config.onnx else workdir / "teacher.onnx"
+    if config.onnx and not file.exists():
+        raise SystemExit(f"there is no file {file}")
+    elsewhere.train_once(file, train_teacher)
+    elsewhere.distil(
+        workdir,
+        elsewhere.fingerprint_of("onnx", file),
+        teacher(file),
+        partitioning=launch.partitioning(),
+        profile=launch.PROFILE.value,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main, Config(), "runs/onnx_teacher")

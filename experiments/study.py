@@ -14,8 +14,16 @@ import jaxkd
 from jaxkd import Network, Objective, TrainState
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader, eval_batches
-from jaxkd.training import EvalStep, Partitioning, evaluate, fit, make_eval_step, predict
-from jaxkd.training.distributed import is_first, wait_for_all
+from jaxkd.training import (
+    EvalStep,
+    Partitioning,
+    evaluate,
+    fit,
+    is_first,
+    make_eval_step,
+    predict,
+    wait_for_all,
+)
 from jaxkd.views import Views
 
 # Also a multiple of any number of devices that is a power of two.

@@ -10,14 +10,25 @@ Commands:
 Expected: teacher about 98 %, a student of 4,810 parameters that saw no label about 94 %.
 """
 
-import argparse
+import dataclasses
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from experiments import elsewhere
+from experiments import elsewhere, launch
 from jaxkd.data import digits
+
+
+@dataclasses.dataclass
+class Config:
+    """The experiment.
+
+    Attributes:
+      epochs: of the teacher.
+    """
+
+    epochs: int = 24
 
 
 def network() -> Any:
@@ -36,7 +47,7 @@ def network() -> Any:
     )
 
 
-def train_teacher(file: pathlib.Path, epochs: int = 24) -> None:
+def train_teacher(file: pathlib.Path, epochs: int) -> None:
     """Trains a teacher, a new view of each image every epoch, and saves its parameters."""
     import torch
 
@@ -71,15 +82,17 @@ def teacher(file: pathlib.Path) -> elsewhere.Answer:
     return answer
 
 
-def main() -> None:
+def main(config: Config, workdir: pathlib.Path) -> None:
     """Runs the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--workdir", type=pathlib.Path, default="runs/torch_teacher")
-    arguments = parser.parse_args()
-    file = arguments.workdir / "teacher.pt"
-    if not file.exists():
-        train_teacher(file)
-    elsewhere.distil(arguments.workdir, elsewhere.fingerprint_of("torch", file), teacher(file))
+    file = workdir / "teacher.pt"
+    elsewhere.train_once(file, lambda file: train_teacher(file, config.epochs))
+    elsewhere.distil(
+        workdir,
+        elsewhere.fingerprint_of("torch", file),
+        teacher(file),
+        partitioning=launch.partitioning(),
+        profile=launch.PROFILE.value,
+    )
 
 
 def _channels_first(images: np.ndarray) -> Any:
@@ -89,4 +102,4 @@ def _channels_first(images: np.ndarray) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main, Config(), "runs/torch_teacher")

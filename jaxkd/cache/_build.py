@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._encode import check_lost, encode
@@ -161,18 +161,19 @@ def asker(
         return lambda batch: compiled(
             *variables, batch if sharding is None else jax.device_put(batch, sharding)
         )
-    everywhere = PartitionSpec()
-    if sharding.mesh.explicit_axes:
+    mesh, everywhere = sharding.mesh, PartitionSpec()
+    assert isinstance(mesh, Mesh)
+    if mesh.explicit_axes:
         # Networks are written without regard to a mesh.
         spread = jax.jit(jax.sharding.auto_axes(ask, out_sharding=everywhere))
     else:
-        spread = jax.jit(ask, out_shardings=NamedSharding(sharding.mesh, everywhere))
+        spread = jax.jit(ask, out_shardings=NamedSharding(mesh, everywhere))
 
     def asked(batch: dict[str, Any]) -> Any:
         placed = jax.tree.map(
             lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__), batch
         )
-        with jax.set_mesh(sharding.mesh):
+        with jax.set_mesh(mesh):
             return spread(*variables, placed)
 
     return asked

@@ -9,3 +9,4 @@ from jaxkd.objective._objective import Objective as Objective
 from jaxkd.objective._objective import counted as counted
 from jaxkd.objective._term import Schedule as Schedule
 from jaxkd.objective._term import Term as Term
+from jaxkd.objective._term import is_traced as is_traced

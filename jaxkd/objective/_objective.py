@@ -83,6 +83,22 @@ class Objective:
                 task += weighted
         return task, distillation
 
+    def check_temperatures(self, teacher: Mapping[str, Any] | None) -> None:
+        """Refuses temperatures at which the teacher's sparse outputs are not known.
+
+        Args:
+          teacher: the teacher's named outputs, or shapes of them.
+
+        Raises:
+          ValueError: such a temperature; names the term and the temperatures that were declared.
+        """
+        for name, term in self.terms.items():
+            if teacher is None or term.temperature is None or not term.needs_teacher:
+                continue
+            targets = teacher.get(term.teacher) if isinstance(term.teacher, str) else None
+            if isinstance(targets, SparseLogits | SampledClasses):
+                _check_declared(term.temperature, targets.temperatures, name)
+
     def __call__(
         self,
         student: Mapping[str, Any],
@@ -119,6 +135,7 @@ class Objective:
             needs and nobody gave, a loss that couples examples and cannot leave out those that do
             not count. While tracing, hence before the first step.
         """
+        self.check_temperatures(teacher)
         params, new_state = params or {}, dict(state or {})
         metrics: dict[str, tuple[jax.Array, jax.Array]] = {}
         for index, (name, term) in enumerate(self.terms.items()):
@@ -134,8 +151,6 @@ class Objective:
                 arguments[field] = _supplied(field, batch, step, name)
             if term.temperature is not None:
                 arguments["temperature"] = at_step(term.temperature, step)
-                if isinstance(arguments.get("teacher"), SparseLogits | SampledClasses):
-                    _check_declared(term.temperature, arguments["teacher"].temperatures, name)
             if isinstance(term.connector, Connector):
                 made, new_state[name] = term.connector.apply(
                     params[name],

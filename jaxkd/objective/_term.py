@@ -43,8 +43,8 @@ class Term:
 
     Raises:
       TypeError: a connector that is none.
-      ValueError: a weight or temperature that is not finite, a temperature that is not positive,
-        a loss whose parameters cannot be supplied.
+      ValueError: a weight or temperature that is not finite, a temperature that is not positive
+        (unless they are traced), a loss whose parameters cannot be supplied.
     """
 
     loss: Callable[..., jax.Array]
@@ -109,11 +109,18 @@ def at_step(value: float | Schedule, step: Any) -> Any:
 
 
 def values_of(value: float | Schedule) -> list[float]:
-    """A number, or a schedule's values at steps from the first on."""
+    """A number, or a schedule's values at steps from the first on; none where they are traced.
+
+    The numbers of a population's members are traced, and were looked at one by one before.
+    """
     with jax.ensure_compile_time_eval():
-        if callable(value):
-            return [float(value(step)) for step in _PROBED_STEPS]
-        return [float(value)]
+        values = [value(step) for step in _PROBED_STEPS] if callable(value) else [value]
+        return [float(value) for value in values if not is_traced(value)]
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a number is known only when the program runs, as those of a population are."""
+    return isinstance(value, jax.core.Tracer)
 
 
 def _name(loss: Callable[..., Any]) -> str:

@@ -4,12 +4,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxkd import losses
-from jaxkd.objective import Objective, Schedule, Term
+from jaxkd.objective import Objective, Schedule, Term, is_traced
 
 
 def with_labels(label_weight: float, **terms: Term) -> Objective:
     """The label's cross entropy beside other terms; none if its weight is 0."""
-    if label_weight == 0:
+    if not is_traced(label_weight) and label_weight == 0:
         return Objective(**terms)
     return Objective(label=Term(losses.cross_entropy, weight=label_weight), **terms)
 

@@ -3,7 +3,7 @@
 import functools
 
 from jaxkd import losses
-from jaxkd.objective import Objective, Schedule, Term
+from jaxkd.objective import Objective, Schedule, Term, is_traced
 
 
 def labels(*, label_smoothing: float = 0.0) -> Objective:
@@ -22,7 +22,7 @@ def labels(*, label_smoothing: float = 0.0) -> Objective:
       >>> list(labels().terms)
       ['label']
     """
-    if not 0 <= label_smoothing <= 1:
+    if not is_traced(label_smoothing) and not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must lie in [0, 1], not {label_smoothing}")
     loss = functools.partial(losses.cross_entropy, label_smoothing=label_smoothing)
     return Objective(label=Term(loss))
@@ -52,8 +52,9 @@ def kd(*, alpha: float | Schedule = 0.9, temperature: float | Schedule = 4.0) ->
     distil = Term(losses.kd, weight=alpha, temperature=temperature)
     if callable(alpha):
         return Objective(label=Term(losses.cross_entropy, weight=lambda t: 1 - alpha(t)), kd=distil)
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
-    if alpha == 1:
-        return Objective(kd=distil)
+    if not is_traced(alpha):
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
+        if alpha == 1:
+            return Objective(kd=distil)
     return Objective(label=Term(losses.cross_entropy, weight=1 - alpha), kd=distil)

@@ -11,6 +11,7 @@ from jaxkd.reporting._bars import class_accuracy_bars as class_accuracy_bars
 from jaxkd.reporting._figure import Figure as Figure
 from jaxkd.reporting._findings import Finding as Finding
 from jaxkd.reporting._findings import compare as compare
+from jaxkd.reporting._heat import heat_map as heat_map
 from jaxkd.reporting._metrics import Reliability as Reliability
 from jaxkd.reporting._metrics import accuracy as accuracy
 from jaxkd.reporting._metrics import agreement as agreement

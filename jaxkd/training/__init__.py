@@ -11,6 +11,7 @@ from jaxkd.training._evaluate import evaluate as evaluate
 from jaxkd.training._evaluate import make_eval_step as make_eval_step
 from jaxkd.training._evaluate import predict as predict
 from jaxkd.training._logs import Logs as Logs
+from jaxkd.training._members import grid as grid
 from jaxkd.training._preemption import Preempted as Preempted
 from jaxkd.training._workdir import claim as claim
 from jaxkd.training.distributed import initialize as initialize
@@ -19,6 +20,7 @@ from jaxkd.training.distributed import wait_for_all as wait_for_all
 from jaxkd.training.loop import fit as fit
 from jaxkd.training.partitioning import Partitioning as Partitioning
 from jaxkd.training.partitioning import make_mesh as make_mesh
+from jaxkd.training.population import Population as Population
 from jaxkd.training.state import TrainState as TrainState
 from jaxkd.training.step import TrainStep as TrainStep
 from jaxkd.training.step import make_train_step as make_train_step

@@ -31,7 +31,10 @@ def initialize(
       RuntimeError: JAX was used before, or the coordinator does not answer (from JAX).
 
     Example:
-      >>> initialize()  # nothing found: one process
+      >>> initialize("localhost:9876", num_processes=2)
+      Traceback (most recent call last):
+        ...
+      ValueError: {'coordinator': 'localhost:9876', 'num_processes': 2} without process_id: give ...
     """
     given = {
         "coordinator": coordinator,

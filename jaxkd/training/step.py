@@ -185,7 +185,7 @@ def make_train_step(
             raise ValueError(
                 "two teachers: teacher= was given and the batch carries answers of a cache"
             )
-        answers = jax.lax.stop_gradient(_outputs(answers))
+        answers = jax.lax.stop_gradient(as_outputs(answers))
         step_key = jax.random.fold_in(state.key, state.step)
         student_key, connector_key = jax.random.split(step_key)
         keys = Keys(student_key, jax.random.fold_in(step_key, 2), connector_key)
@@ -239,7 +239,8 @@ def _guarded(opt_state: PyTree, old: PyTree, new: PyTree, sums: Sums) -> tuple[P
     return new, {**counts, "skipped": (skipped, jnp.ones_like(skipped))}
 
 
-def _outputs(answers: Any) -> dict[str, Any] | None:
+def as_outputs(answers: Any) -> dict[str, Any] | None:
+    """Named outputs of a teacher: of a record of a cache, of logits; None stays None."""
     if answers is None:
         return None
     if hasattr(answers, "decode"):  # a record of a cache, or of several joined

@@ -15,9 +15,9 @@ def test_kinds_shapes_and_bytes_of_a_program():
     x = jax.device_put(jnp.ones((16, 3)), spread)
     total = jax.jit(lambda x: x.sum(0), out_shardings=whole).lower(x).compile()
     assert collectives(total) == [Collective("all-reduce", ((3,),), 12)]
-    gather = jax.jit(lambda x: x.astype(jnp.bfloat16), out_shardings=whole).lower(x).compile()
+    gather = jax.jit(lambda x: x * 2, out_shardings=whole).lower(x.astype(jnp.int32)).compile()
     (found,) = collectives(gather)
-    assert (found.kind, found.size, found.nbytes) == ("all-gather", 48, 96)
+    assert (found.kind, found.size, found.nbytes) == ("all-gather", 48, 192)
 
 
 class Program:

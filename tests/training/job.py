@@ -1,18 +1,22 @@
-"""One process of a job, for test_jobs.py: job.py COUNT INDEX PORT WORKDIR.
+"""One process of a job, for test_jobs.py: job.py COUNT INDEX PORT WORKDIR TERMINATE_AT.
 
 Asks a teacher that is spread over all processes, trains a student whose parameters are spread too,
-in two stretches with a checkpoint between them, evaluates, and writes what came out.
+evaluates, and writes what came out. At the step
+TERMINATE_AT (-1: never) the last process gets SIGTERM.
 """
 
+import os
 import pathlib
+import signal
 import sys
+import time
 
 from jaxkd.training import initialize
 
 
 def main() -> None:
     count, index, port = map(int, sys.argv[1:4])
-    workdir = pathlib.Path(sys.argv[4])
+    workdir, terminate_at = pathlib.Path(sys.argv[4]), int(sys.argv[5])
     if count > 1:
         initialize(f"127.0.0.1:{port}", count, index, heartbeat_timeout_seconds=10)
     import jax
@@ -42,17 +46,24 @@ def main() -> None:
     step = make_train_step(student, objective, sgd, views=views, partitioning=spread)
     scorer = training.make_eval_step(student, views=views, partitioning=spread)
 
+    class Batches(Loader):
+        def __getitem__(self, step):
+            if step == terminate_at and index == count - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if 0 <= terminate_at < step:
+                time.sleep(0.2)  # the notice takes its time to reach everyone
+            return super().__getitem__(step)
+
     def score(state):
         own = state.params["student"], state.model_state["student"]
         return training.evaluate(scorer, *own, eval_batches(data, 64))
 
-    for steps in (10, 20):
-        fitted = training.fit(
-            step,
-            step.place(TrainState.create(student, objective, sgd, seed=4)),
-            Loader(data, views, 32, cache=cache, process=spread.process),
-            steps=steps, log_every=5, evaluate=score, workdir=workdir / "run", progress=None,
-        )  # fmt: skip
+    fitted = training.fit(
+        step,
+        step.place(TrainState.create(student, objective, sgd, seed=4)),
+        Batches(data, views, 32, cache=cache, process=spread.process),
+        steps=20, log_every=5, evaluate=score, workdir=workdir / "run", progress=None,
+    )  # fmt: skip
     taught = fitted.state.network(student)
     logits = training.predict(scorer, taught, eval_batches(data, 64))
     if training.is_first():
@@ -62,4 +73,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from jaxkd.training import Preempted
+
+    try:
+        main()
+    except Preempted as stopped:
+        print(stopped)
+        sys.exit(stopped.exit_code)

@@ -16,9 +16,9 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-def run_job(count: int, workdir: pathlib.Path) -> dict[str, np.ndarray]:
-    """Runs `job.py` in so many processes with four devices in all."""
-    workdir.mkdir()
+def run_job(count: int, workdir: pathlib.Path, terminate_at: int = -1) -> list[str]:
+    """Runs `job.py` in so many processes with four devices in all; what they said."""
+    workdir.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -29,25 +29,37 @@ def run_job(count: int, workdir: pathlib.Path) -> dict[str, np.ndarray]:
         "JAX_NUM_CPU_DEVICES": str(4 // count),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE.parent)]),
     }
+    numbers = str(port), str(workdir), str(terminate_at)
     processes = [
         subprocess.Popen(
-            [sys.executable, HERE / "job.py", str(count), str(i), str(port), str(workdir)],
+            [sys.executable, HERE / "job.py", str(count), str(index), *numbers],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )  # fmt: skip
-        for i in range(count)
+        for index in range(count)
     ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert all(p.returncode == 0 for p in processes), outputs
+    codes = {process.returncode for process in processes}
+    assert codes == ({0} if terminate_at < 0 else {75}), outputs
+    return outputs
+
+
+def result(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     with np.load(workdir / "result.npz") as stored:
         return dict(stored)
 
 
 def test_processes_change_nothing_but_who_computes_what(tmp_path):
-    """Cache from a spread teacher, training, checkpoint and resume, evaluation, logs."""
-    alone, two = (run_job(count, tmp_path / str(count)) for count in (1, 2))
+    """Cache from a spread teacher, training, SIGTERM and resume, evaluation, logs."""
+    run_job(1, tmp_path / "1")
+    stopped = run_job(2, tmp_path / "2", terminate_at=6)
+    # One was told, both stopped at the same step.
+    steps = {re.findall(r"stopped by SIGTERM after step (\d+)", text)[0] for text in stopped}
+    assert len(steps) == 1 and 6 < int(steps.pop()) < 20
+    run_job(2, tmp_path / "2")
+    alone, two = result(tmp_path / "1"), result(tmp_path / "2")
     assert sorted(alone) == sorted(two)
     for name, value in alone.items():
         np.testing.assert_allclose(two[name], value, atol=1e-5, rtol=1e-4, err_msg=name)

@@ -1,0 +1,165 @@
+"""The numbers in which the members of a population differ, and what is made of them."""
+
+import dataclasses
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+T = TypeVar("T")
+SEED = "seed"
+
+
+def grid(**axes: Iterable[float] | float) -> dict[str, list[float]]:
+    """Every combination of some numbers, as the members of a `Population`.
+
+    Args:
+      **axes: name → numbers, or one number that all members share. `seed` is an axis like any.
+
+    Returns:
+      Name → one number a member. The last axis changes fastest, so that `[N]` results take the
+      grid's shape by `reshape` with the axes' lengths.
+
+    Raises:
+      ValueError: no axis, or one without a number.
+
+    Example:
+      >>> grid(temperature=[1.0, 4.0], alpha=0.9, seed=range(2))
+      {'temperature': [1.0, 1.0, 4.0, 4.0], 'alpha': [0.9, 0.9, 0.9, 0.9], 'seed': [0, 1, 0, 1]}
+    """
+    values = {
+        name: list(axis) if isinstance(axis, Iterable) else [axis] for name, axis in axes.items()
+    }
+    if not values:
+        raise ValueError("a grid needs at least one axis, such as temperature=[1.0, 4.0]")
+    if empty := [name for name, axis in values.items() if not axis]:
+        raise ValueError(f"the axes {empty} hold no number: give each at least one")
+    rows = zip(*itertools.product(*values.values()), strict=True)
+    return {name: list(row) for name, row in zip(values, rows, strict=True)}
+
+
+def checked(members: Mapping[str, Sequence[float]]) -> dict[str, list[Any]]:
+    """The members' numbers as plain ones, `seed` among them.
+
+    Raises:
+      TypeError: what is not a number.
+      ValueError: no member, lengths that differ, a number that is not finite.
+    """
+    # NumPy's and JAX's scalars become Python's.
+    plain = {
+        name: [value.item() if hasattr(value, "item") else value for value in values]
+        for name, values in members.items()
+    }
+    lengths = {name: len(values) for name, values in plain.items()}
+    if not lengths or 0 in lengths.values():
+        raise ValueError(
+            f"a population needs at least one member, and members has the lengths {lengths}: give "
+            "each name one number a member, such as temperature=[1.0, 4.0]"
+        )
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"the members' numbers have the lengths {lengths}: give each name one number a "
+            "member (jaxkd.training.grid makes all combinations)"
+        )
+    for name, values in plain.items():
+        for index, value in enumerate(values):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} of member {index} must be a number, not {value!r}")
+            if name == SEED and not isinstance(value, int):
+                raise TypeError(f"{name} of member {index} must be an integer, not {value!r}")
+            if not math.isfinite(value):
+                raise ValueError(f"{name} of member {index} must be finite, not {value}")
+    return {**plain, SEED: plain.get(SEED, list(range(next(iter(lengths.values())))))}
+
+
+def as_arrays(members: Mapping[str, Sequence[float]]) -> dict[str, jax.Array]:
+    """The numbers as a step takes them, float32 `[N]` each.
+
+    Seeds stay out: what is drawn by them, students, connectors and keys, lies in the state.
+    """
+    return {
+        name: jnp.asarray(values, jnp.float32) for name, values in members.items() if name != SEED
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Made(Generic[T]):
+    """An objective or an optimizer, the same for all members or made of some of their numbers.
+
+    Attributes:
+      what: for messages.
+      make: makes one.
+      names: of the numbers that it takes.
+      kind: of what is made.
+    """
+
+    what: str
+    make: Callable[..., T]
+    names: tuple[str, ...]
+    kind: type[T]
+
+    @classmethod
+    def of(cls, what: str, source: Any, kind: type[T], members: Mapping[str, Any]) -> "Made[T]":
+        """From the thing itself, or a function whose parameters name what it wants.
+
+        Raises:
+          TypeError: neither of these.
+          ValueError: a parameter without default that the members have no number for.
+        """
+        if isinstance(source, kind):
+            return cls(what, lambda: source, (), kind)
+        if not callable(source):
+            raise TypeError(
+                f"{what} must be an {kind.__name__} or a function that returns one, not "
+                f"{type(source).__name__}"
+            )
+        parameters = inspect.signature(source).parameters.values()
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return cls(what, source, tuple(members), kind)
+        required = {
+            p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
+        }
+        if missing := sorted(required - set(members)):
+            raise ValueError(
+                f"the function for the {what} wants {missing}, and the members have "
+                f"{sorted(members)}: add the numbers to members, or give the parameter a default"
+            )
+        return cls(what, source, tuple(p.name for p in parameters if p.name in members), kind)
+
+    def __call__(self, numbers: Mapping[str, Any]) -> T:
+        """Makes one of a member's numbers, traced or not.
+
+        Raises:
+          TypeError: the function returned something else.
+          ValueError: it looks at the value of a traced number.
+        """
+        try:
+            made = self.make(**{name: numbers[name] for name in self.names})
+        except jax.errors.ConcretizationTypeError as error:
+            raise ValueError(
+                f"the function for the {self.what} looks at the value of one of "
+                f"{list(self.names)} while it is compiled, when a population's numbers have none "
+                f"yet: {str(error).splitlines()[0]}. Multiply by the number rather than branch on "
+                "it; a schedule's peak becomes optax.chain(optax.adamw(schedule_of_peak_1), "
+                "optax.scale(learning_rate))"
+            ) from error
+        if not isinstance(made, self.kind):
+            raise TypeError(
+                f"the function for the {self.what} must return an {self.kind.__name__}, not "
+                f"{type(made).__name__}"
+            )
+        return made
+
+    def each(self, members: Mapping[str, Sequence[Any]]) -> list[T]:
+        """Makes one for each member, and members of equal numbers share it."""
+        rows = [dict(zip(members, row, strict=True)) for row in zip(*members.values(), strict=True)]
+        keys = [tuple(row[name] for name in self.names) for row in rows]
+        made: dict[tuple[Any, ...], T] = {}
+        for key, row in zip(keys, rows, strict=True):
+            if key not in made:
+                made[key] = self(row)
+        return [made[key] for key in keys]

@@ -1,0 +1,61 @@
+"""The states of several students as one, every array with the students as its first axis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxkd.training.state import TrainState
+
+# Where the students' axis is in a state; the step's number is the same for all.
+AXES: Any = TrainState(step=None, params=0, model_state=0, opt_state=0, key=0)  # type: ignore[arg-type]
+
+
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """One state of several.
+
+    Args:
+      states: at the same step, traced, on a device or on the host, where the result is then too.
+
+    Raises:
+      ValueError: their arrays differ in more than values; names the two students.
+    """
+    for index, state in enumerate(states):
+        _check_same(states[0], state, index)
+
+    def one(*leaves: Any) -> Any:
+        return np.stack(leaves) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
+
+    return jax.tree.map(one, *states).replace(step=states[0].step)
+
+
+def member_of(state: TrainState, index: Any) -> TrainState:
+    """One student's part of a state, the reverse of `stack`."""
+    step = state.step
+    return jax.tree.map(lambda leaf: leaf[index], state.replace(step=())).replace(step=step)
+
+
+def on_host(leaf: jax.Array) -> Any:
+    """An array where there is room for those of many; random keys, which are small, stay."""
+    return leaf if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
+
+
+def _check_same(first: TrainState, other: TrainState, index: int) -> None:
+    def described(state: TrainState) -> dict[str, str]:
+        leaves = jax.tree_util.tree_leaves_with_path(state)
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{leaf.shape}"
+            for path, leaf in leaves
+        }
+
+    one, two = described(first), described(other)
+    if one != two:
+        names = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+        differing = [f"{name}: {one.get(name)} and {two.get(name)}" for name in names[:5]]
+        raise ValueError(
+            f"members 0 and {index} differ in more than the values of their variables "
+            f"({'; '.join(differing)}): student, connectors and optimizer must have the same "
+            "arrays whatever the numbers"
+        )

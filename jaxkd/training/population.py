@@ -1,0 +1,338 @@
+"""Many students at once: one compiled step, one pass over the data, numbers of their own."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jaxkd.data import Dataset, eval_batches
+from jaxkd.networks import Network, PyTree
+from jaxkd.objective import Objective
+from jaxkd.training._evaluate import make_eval_step
+from jaxkd.training._members import SEED, Made, as_arrays, checked
+from jaxkd.training._stacked import AXES, member_of, on_host, stack
+from jaxkd.training.partitioning import Partitioning
+from jaxkd.training.state import TrainState
+from jaxkd.training.step import TrainStep, as_outputs, make_train_step
+from jaxkd.views import Views
+
+
+class Population:
+    """Students that train together and differ in seed, temperature, weights, or any number.
+
+    One compiled program makes a step of all of them. Batches are drawn, rendered and decoded once,
+    and an online teacher answers once, whatever the number of members; all members see the same
+    batches in the same order. Each one ends where it would have ended alone, trained by
+    `make_train_step` with its own numbers and its own seed. The state is an ordinary `TrainState`
+    whose arrays have the members as their first axis, so that `fit`, checkpoints and logs work:
+    `fit(population.step, population.create(), …, config={"members": population.members})`.
+
+    Args:
+      make_student: from a member's seed to a fresh network; the networks may differ in nothing but
+        their variables' values.
+      objective: an `Objective` for all, or a function of numbers of the members by the names of its
+        parameters: `lambda alpha, temperature: recipes.kd(alpha=alpha, temperature=temperature)`,
+        or `recipes.kd` itself, whose defaults hold for what the members do not name.
+      optimizer: an optax transformation for all, or a function likewise, as
+        `lambda learning_rate: optax.chain(optax.adamw(schedule), optax.scale(learning_rate))` with
+        a schedule whose peak is 1. Numbers are traced, so that a function may compute with them but
+        not branch on their values, as `optax.warmup_cosine_decay_schedule` does on its peak.
+      members: name → one number a member; `grid` makes all combinations. `seed` is that of the
+        student and of the root key, by default 0, 1, …; objective and optimizer may take it too, to
+        draw the variables that their connectors begin with, and for nothing else.
+      views: raw batches are rendered by them first; None if batches are ready as they are.
+      teacher: run online if given, one forward pass for all.
+      teacher_train: see `make_train_step`.
+      split_gradients: see `make_train_step`.
+      micro_batches: see `make_train_step`.
+      mesh: devices over which the members are spread, each with the whole batch; None for one.
+      unroll: whether the program goes through the members one after the other instead of computing
+        them side by side. On CPU that is faster for convolutions, which side by side become slow
+        grouped ones; compiling then takes time for each member.
+
+    Attributes:
+      members: the numbers, `seed` among them.
+      student: how every member computes; its variables are the first member's.
+      partitioning: where the members lie, None for one device.
+
+    Raises:
+      TypeError: what is not a number, a network, an objective or an optimizer.
+      ValueError: no member, lengths that differ, a name that nobody takes or has no number, numbers
+        that an objective or an optimizer refuses, students of different architectures, members
+        that do not divide by the devices; before anything is compiled.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, recipes
+      >>> from jaxkd.training import grid
+      >>> linear = lambda params, inputs: inputs @ params
+      >>> population = Population(
+      ...     lambda seed: from_function(linear, jnp.full((4, 3), float(seed))),
+      ...     recipes.kd,
+      ...     optax.sgd(0.1),
+      ...     grid(alpha=[0.5, 1.0], temperature=[1.0, 2.0, 4.0]),
+      ... )
+      >>> batch = {"inputs": jnp.eye(4), "teacher": jnp.zeros((4, 3)), "labels": jnp.arange(4) % 3}
+      >>> state, metrics = population.step(population.create(), batch)
+      >>> len(population), int(state.step), metrics["loss"].shape
+      (6, 1, (6,))
+      >>> population.numbers(5)
+      {'alpha': 1.0, 'temperature': 4.0, 'seed': 5}
+    """
+
+    def __init__(
+        self,
+        make_student: Callable[[int], Network],
+        objective: Objective | Callable[..., Objective],
+        optimizer: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
+        members: Mapping[str, Sequence[float]],
+        *,
+        views: Views | None = None,
+        teacher: Network | None = None,
+        teacher_train: bool = False,
+        split_gradients: bool = False,
+        micro_batches: int = 1,
+        mesh: Mesh | None = None,
+        unroll: bool = False,
+    ):
+        self.members = checked(members)
+        self._objective: Made[Objective] = Made.of("objective", objective, Objective, self.members)
+        self._optimizer: Made[optax.GradientTransformation] = Made.of(
+            "optimizer", optimizer, optax.GradientTransformation, self.members
+        )
+        taken = {SEED, *self._objective.names, *self._optimizer.names}
+        if unknown := [name for name in self.members if name not in taken]:
+            raise ValueError(
+                f"nobody takes the members' {unknown}: objective and optimizer take "
+                f"{sorted(taken - {SEED})}. Make one of them a function with such a parameter"
+            )
+        if unroll and mesh is not None:
+            raise ValueError(
+                "unroll=True goes through the members one after the other, and mesh= spreads them "
+                "over devices: choose one"
+            )
+        self.partitioning = _partitioning(mesh, len(self)) if mesh is not None else None
+        # With their concrete numbers, so that a bad one is refused here; a step traces them.
+        self._objectives = self._objective.each(self.members)
+        self._optimizers = self._optimizer.each(self.members)
+        self._make_student = make_student
+        self.student = make_student(self.members[SEED][0])
+        self._views, self._teacher, self._unroll = views, teacher, unroll
+        self._options: dict[str, Any] = {
+            "teacher": teacher,
+            "views": views,
+            "teacher_train": teacher_train,
+            "split_gradients": split_gradients,
+            "micro_batches": micro_batches,
+        }
+
+    def __len__(self) -> int:
+        """How many members there are."""
+        return len(self.members[SEED])
+
+    def numbers(self, index: int) -> dict[str, float]:
+        """The numbers of one member.
+
+        Raises:
+          IndexError: there is no such member.
+        """
+        self._check_index(index)
+        return {name: values[index] for name, values in self.members.items()}
+
+    @functools.cached_property
+    def step(self) -> TrainStep:
+        """The step of all members; its metrics are `[N]`, one number a member."""
+        teacher: Any = (self._teacher.params, self._teacher.state) if self._teacher else ()
+        numbers: PyTree = as_arrays(self.members)
+        if self.partitioning:
+            numbers = self.partitioning.place({"members": numbers})["members"]
+            teacher = self.partitioning.place_teacher(*teacher) if teacher else ()
+
+        def function(frozen, state, batch):
+            self._check_targets(batch)
+            teacher, numbers = frozen
+            if self._unroll:
+                return self._in_turn(teacher, numbers, state, batch)
+            together = jax.vmap(self._one, in_axes=(None, 0, AXES, None), out_axes=(AXES, 0))
+            state, sums = together(teacher, numbers, state, batch)
+            return (self.partitioning.constrain(state) if self.partitioning else state), sums
+
+        def logits(state, batch):
+            inputs = (self._views.render(batch) if self._views else batch)["inputs"]
+
+            def one(params, model_state):
+                return self.student.apply(params, model_state, inputs)[0]["logits"]
+
+            return jax.vmap(one)(state.params["student"], state.model_state["student"])
+
+        return TrainStep(function, (teacher, numbers), logits, self.partitioning, len(self))
+
+    def create(self) -> TrainState:
+        """The state before the first step, every array with the members as its first axis.
+
+        Raises:
+          ValueError: students whose architectures, or connectors and optimizers whose variables,
+            differ in more than values; names the two members.
+        """
+        states = []
+        for index, seed in enumerate(self.members[SEED]):
+            student = self._make_student(seed) if index else self.student
+            if student.architecture != self.student.architecture:
+                raise ValueError(
+                    f"make_student gives member {index} another architecture than member 0: only "
+                    f"the variables' values may differ.\n{self.student.architecture}\n"
+                    f"{student.architecture}"
+                )
+            objective, optimizer = self._objectives[index], self._optimizers[index]
+            fresh = TrainState.create(student, objective, optimizer, seed=seed)
+            states.append(jax.tree.map(on_host, fresh))
+        stacked = stack(states)
+        return self.step.place(stacked) if self.partitioning else jax.tree.map(jnp.asarray, stacked)
+
+    def member(self, state: TrainState, index: int) -> TrainState:
+        """One member's state, as if it had trained alone.
+
+        Args:
+          state: of the population.
+          index: from 0 to N - 1.
+
+        Raises:
+          IndexError: there is no such member.
+        """
+        self._check_index(index)
+        return self._pick(state, index)
+
+    def network(self, state: TrainState, index: int) -> Network:
+        """One member with its variables, copied out of the step's reach; see `member`."""
+        return self.member(state, index).network(self.student)
+
+    def evaluator(
+        self, dataset: Dataset, *, views: Views | None = None, batch_size: int = 512
+    ) -> Callable[[TrainState], dict[str, np.ndarray]]:
+        """What `fit` takes as `evaluate`: accuracy and cross entropy of all members at once.
+
+        Args:
+          dataset: the examples.
+          views: what they go through.
+          batch_size: examples at a time.
+
+        Returns:
+          A function from the population's state to `{"accuracy": …, "cross_entropy": …}`, float64
+          `[N]`, means over the labelled examples.
+
+        Raises:
+          ValueError: no example is labelled.
+        """
+        if not np.any(dataset.labels >= 0):
+            raise ValueError(f"{dataset} has no labelled example to evaluate on")
+        step = self._eval_step(views)
+
+        def evaluate(state: TrainState) -> dict[str, np.ndarray]:
+            totals: dict[str, tuple[Any, Any]] = {}
+            for batch in eval_batches(dataset, batch_size):
+                for name, (total, count) in jax.device_get(step(state, batch)[1]).items():
+                    before = totals.get(name, (0.0, 0.0))
+                    totals[name] = (before[0] + total.astype(float), before[1] + count)
+            return {name: total / count for name, (total, count) in totals.items()}
+
+        return evaluate
+
+    def predict(
+        self,
+        state: TrainState,
+        dataset: Dataset,
+        *,
+        views: Views | None = None,
+        batch_size: int = 512,
+    ) -> np.ndarray:
+        """Logits of all members on all examples.
+
+        Args:
+          state: of the population.
+          dataset: the examples.
+          views: what they go through.
+          batch_size: examples at a time.
+
+        Returns:
+          float32 `[N, examples, …, num_classes]`, in the order of the examples' ids.
+        """
+        step = self._eval_step(views)
+        parts = []
+        for batch in eval_batches(dataset, batch_size):
+            logits = np.asarray(step(state, batch)[0], np.float32)
+            parts.append(logits[:, batch["where"]])
+        return np.concatenate(parts, axis=1)
+
+    def _one(self, teacher, numbers, state, batch):
+        """The step of one member, with traced numbers."""
+        # Any member's seed serves: what was drawn by its own comes with its state.
+        numbers = {**numbers, SEED: self.members[SEED][0]}
+        step = make_train_step(
+            self.student, self._objective(numbers), self._optimizer(numbers), **self._options
+        )
+        return step.function(teacher, state, batch)
+
+    def _in_turn(self, teacher, numbers, state, batch):
+        """The step of each member; XLA computes once what they have in common."""
+        states, sums = [], []
+        for index in range(len(self)):
+            own = {name: values[index] for name, values in numbers.items()}
+            new, added = self._one(teacher, own, member_of(state, index), batch)
+            states.append(new)
+            sums.append(added)
+        return stack(states), jax.tree.map(lambda *leaves: jnp.stack(leaves), *sums)
+
+    @functools.cached_property
+    def _evals(self) -> dict[Views | None, Any]:
+        return {}
+
+    def _eval_step(self, views: Views | None) -> Callable[..., tuple[Any, dict[str, Any]]]:
+        """From state and batch to logits `[N, …]` and metrics as (sum, count), compiled once."""
+        if views not in self._evals:
+            one = make_eval_step(self.student, views=views)
+
+            def together(params, model_state, batch):
+                results = dict(jax.vmap(one, in_axes=(0, 0, None))(params, model_state, batch))
+                return results.pop("logits"), results
+
+            self._evals[views] = self._jit(together)
+        compiled, put = self._evals[views], self.step.put
+        return lambda state, batch: compiled(
+            state.params["student"], state.model_state["student"], put(batch)
+        )
+
+    @functools.cached_property
+    def _pick(self) -> Any:
+        return self._jit(member_of)
+
+    def _jit(self, function: Callable[..., Any]) -> Any:
+        return self.partitioning.jit(function) if self.partitioning else jax.jit(function)
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"there is no member {index}: they are 0 to {len(self) - 1}")
+
+    def _check_targets(self, batch: Mapping[str, Any]) -> None:
+        """Whether the answers of a cache serve every member, whose numbers a trace cannot see."""
+        outputs = jax.eval_shape(as_outputs, batch.get("teacher"))
+        for objective in {id(o): o for o in self._objectives}.values():
+            objective.check_temperatures(outputs)
+
+
+def _partitioning(mesh: Mesh, members: int) -> Partitioning:
+    """The members over all devices of a mesh; the batch, the teacher and the step on each."""
+    if members % mesh.size:
+        raise ValueError(
+            f"{members} members cannot be spread evenly over {mesh.size} devices: make it "
+            f"{-(-members // mesh.size) * mesh.size} members, with more seeds for instance, or "
+            "give fewer devices to make_mesh"
+        )
+    spread = P(tuple(mesh.axis_names))
+    rules = (("^(params|model_state|opt_state|key|members)", spread), ("", P()))
+    return Partitioning(mesh, rules, batch=P())

@@ -1,12 +1,15 @@
-"""What the student's step costs: plain training, cached distillation, online distillation.
+"""What the student's step costs: plain training, cached and online distillation, and where.
 
   python benchmarks/step.py [--pairs 60] [--steps 50] [--batch_size 128]
 
 Prints FLOPs of the compiled step and times side by side: in turn, a stretch of plain steps and one
 of the other kind, and the median ratio over the pairs with its 10th and 90th percentile. Steps run
 as `fit` is told to run them: the perceptron's in one compiled loop, all others one a call (on CPU,
-XLA compiles convolutions inside loops to slower code). The data are random images of
-Fashion-MNIST's shape; values make no difference to the time.
+XLA compiles convolutions inside loops to slower code). A second table says where the time of a
+cached step goes: each stage is a compiled program of its own that contains the stages before it,
+called one step a time, and the difference of two is the stage's time (XLA fuses differently in each
+program, so that small differences mean little). The data are random images of Fashion-MNIST's
+shape; values make no difference to the time.
 """
 
 import argparse
@@ -88,7 +91,7 @@ def main() -> None:
                         f"{low:.3f} to {high:.3f}",
                     ]
                 )
-    device = jax.devices()[0].device_kind
+    device = f"{jax.device_count()} × {jax.devices()[0].device_kind}, jax {jax.__version__}."
     Table(
         "A step of distillation against a step of plain training",
         [
@@ -100,7 +103,26 @@ def main() -> None:
         rows,
         f"Ratios to plain training with the same views. Batch {arguments.batch_size}, "
         f"{arguments.pairs} pairs of {arguments.steps} steps, teacher of 106 k parameters, "
-        f"{jax.device_count()} × {device}, jax {jax.__version__}.",
+        f"{device}",
+    ).print()
+    rows = []
+    for student_name, student in students().items():
+        rows += [
+            [f"{student_name}: {stage}", *numbers]
+            for stage, *numbers in _where(student, teacher, data, VIEWS["crop, flip"], arguments)
+        ]
+    Table(
+        "Where the time of a cached step goes",
+        [
+            "Student: stage",
+            Column("µs", lambda x: f"{1e6 * x:.0f}"),
+            Column("Share", lambda x: f"{100 * x:.1f} %"),
+            Column("µs so far", lambda x: f"{1e6 * x:.0f}"),
+        ],
+        rows,
+        f"Crops and flips, float32 logits, batch {arguments.batch_size}, medians of "
+        f"{arguments.pairs} stretches of {arguments.steps} calls, one step a call, nothing "
+        f"overlapped, {device}",
     ).print()
 
 
@@ -127,6 +149,68 @@ def _runner(student, objective, data, views, arguments, *, looped=False, teacher
 
     run()
     return flops, run
+
+
+def _where(student, teacher, data, views, arguments):
+    """Rows of stage, seconds, share of the whole, and seconds up to the stage's end."""
+    objective, adam = recipes.kd(), optax.adamw(1e-3)
+    with tempfile.TemporaryDirectory() as path:
+        cache = jaxkd.cache.build(path, teacher, data, views, codec=Dense(), progress=False)
+        loader = Loader(data, views, arguments.batch_size, cache=cache)
+        on_host = [loader[index] for index in range(arguments.steps)]
+        batches = jax.device_put(on_host)
+        step = make_train_step(student, objective, adam, views=views)
+        state = TrainState.create(student, objective, adam)
+        params = jax.tree.map(jax.numpy.copy, state.params)
+
+        def forward(params, batch):
+            key = jax.random.key(0)
+            return student.apply(
+                params["student"], student.state, batch["inputs"], train=True, key=key
+            )[0]
+
+        def judged(params, batch):
+            answers = batch["teacher"].decode()
+            return objective(forward(params, batch), answers, batch, params={}, train=True)[:2]
+
+        def train(_, batch):
+            nonlocal state
+            state, metrics = step(state, batch)
+            return state.params, metrics
+
+        def rendered(function):
+            return jax.jit(lambda params, batch: function(params, views.render(batch)))
+
+        programs = {
+            "calling a program": (jax.jit(lambda params, batch: batch["id"][0]), batches),
+            "views": (rendered(lambda params, batch: batch["inputs"]), batches),
+            "forward": (rendered(lambda *a: forward(*a)["logits"]), batches),
+            "objective and metrics": (rendered(judged), batches),
+            "gradient": (rendered(jax.value_and_grad(judged, has_aux=True)), batches),
+            "optimizer and state": (train, batches),
+        }
+        stages = {
+            "reading the batch": (lambda _, index: loader[index], range(arguments.steps)),
+            "putting it on the device": (lambda _, batch: jax.device_put(batch), on_host),
+            **programs,
+        }
+        times = {name: [] for name in stages}
+        for _ in range(arguments.pairs + 1):  # the first compiles
+            for name, (call, items) in stages.items():
+                started = time.perf_counter()
+                for item in items:
+                    last = call(params, item)
+                jax.block_until_ready(last)
+                times[name].append((time.perf_counter() - started) / arguments.steps)
+    seconds = {name: float(np.median(values[1:])) for name, values in times.items()}
+    before = seconds["reading the batch"] + seconds["putting it on the device"]
+    total = before + seconds["optimizer and state"]
+    so_far, rows = 0.0, []
+    for name, value in seconds.items():
+        until = before + value if name in programs else so_far + value
+        rows.append([name, until - so_far, (until - so_far) / total, until])
+        so_far = until
+    return rows
 
 
 def _pair(plain, other, turn: int) -> float:

@@ -194,12 +194,11 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
         return jaxkd.from_nnx(model)
 
     def population(objective: Callable[..., jaxkd.Objective], chosen: Mapping[str, list[float]]):
-        count = len(chosen["seed"])
-        devices = jax.device_count()
-        # Copies of the first student fill the devices up; nobody asks them.
-        filled = {name: [*v, *v[:1] * (-count % devices)] for name, v in chosen.items()}
-        mesh = make_mesh() if devices > 1 else None
-        return Population(make_student, objective, scaled, filled, views=VIEWS, mesh=mesh)
+        count, devices = len(chosen["seed"]), jax.devices()
+        if jax.process_count() == 1:  # as many as share the students evenly
+            devices = devices[: max(n for n in range(1, len(devices) + 1) if count % n == 0)]
+        mesh = make_mesh(devices=devices) if len(devices) > 1 else None
+        return Population(make_student, objective, scaled, chosen, views=VIEWS, mesh=mesh)
 
     def scaled(learning_rate: float) -> optax.GradientTransformation:
         return optax.chain(optimizer(1.0, steps), optax.scale(learning_rate))

@@ -77,6 +77,7 @@ def update_bank(
     new, has_direction = unit(momentum * old + (1 - momentum) * embeddings.astype(old.dtype))
     # Past the end, where writing does nothing.
     targets = jnp.where(counts & has_direction & (ids >= 0), ids, len(bank))
+    targets, new = _everywhere(targets), _everywhere(new)
     updated = bank.at[targets].set(new.astype(bank.dtype), mode="drop")
     return jax.lax.stop_gradient(updated)
 
@@ -331,6 +332,18 @@ def gathered(values: jax.Array) -> jax.Array:
     if mesh.empty or not mesh.explicit_axes:
         return values
     return jax.sharding.reshard(values, PartitionSpec())
+
+
+def _everywhere(values: jax.Array) -> jax.Array:
+    """The same array on every device of an automatic mesh.
+
+    Rows written from where they lie would make every device send the whole bank; the rows of a
+    batch are far fewer.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.explicit_axes or mesh.manual_axes:
+        return values
+    return jax.lax.with_sharding_constraint(values, PartitionSpec())
 
 
 def unit(values: jax.Array, axis: int | tuple[int, ...] = -1) -> tuple[jax.Array, jax.Array]:

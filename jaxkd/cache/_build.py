@@ -73,7 +73,8 @@ def build(
         number of views at `path` (each differing field is named); or an answer that the codec
         cannot keep.
       ValueError: sizes that are not positive, an empty data set, logits of the wrong rank; both
-        `process` and a `batch_sharding` of several processes.
+        `process` and a `batch_sharding` of several processes; a teacher that is spread over
+        several processes without one.
 
     Example:
       >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
@@ -244,6 +245,12 @@ def _fill(
             f"process={process} with a batch_sharding over the devices of several processes: these "
             "share every batch, so leave process out"
         )
+    if not together and not all(_is_here(leaf) for leaf in jax.tree.leaves(teacher.params)):
+        raise ValueError(
+            "the teacher's parameters are spread over several processes, and batch_sharding is "
+            f"{batch_sharding}: give one of the same mesh, such as NamedSharding(mesh, P('data')), "
+            "so that all processes ask together"
+        )
     shapes, num_logits = answer_shapes(teacher, dataset, views, codecs, valid_classes)
     writer = Writer(
         path,
@@ -279,6 +286,10 @@ def _fill(
     if together:
         multihost_utils.sync_global_devices(f"stored in {path}")
     return writer.cache()
+
+
+def _is_here(leaf: Any) -> bool:
+    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
 
 
 def _store_one(writer: Writer, ids: np.ndarray, view: int, answer: Any) -> None:

@@ -8,10 +8,17 @@ import jax
 
 # The result of a collective stands before its name; an asynchronous one has it at its end.
 _COLLECTIVE = re.compile(
-    r"^\s*(?:ROOT )?\S+ = (?P<result>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
-    r"collective-permute|collective-broadcast|ragged-all-to-all)(?P<part>-start|-done)?\(",
-    re.MULTILINE,
+    r"= (?P<result>[^=]*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
+    r"collective-permute|collective-broadcast|ragged-all-to-all)(?P<part>-start|-done)?\("
+    r"(?:[^\n]*?channel_id=(?P<channel>\d+))?"
 )
+# TPUs scatter in a fusion around an all-reduce of the whole.
+_SCATTER = re.compile(
+    r"^%all-reduce-scatter\S* \([^\n]*\) -> (?P<result>[^\n]*) \{\n"
+    r".*?channel_id=(?P<channel>\d+).*?^\}",
+    re.MULTILINE | re.DOTALL,
+)
+_COMMENT = re.compile(r"/\*.*?\*/")
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+(?:e\dm\d\w*)?)\[([\d,]*)\]")
 
 
@@ -53,9 +60,14 @@ def collectives(program: jax.stages.Compiled) -> list[Collective]:
       []
     """
     found = []
-    for match in _COLLECTIVE.finditer(program.as_text() or ""):
-        if match["part"] == "-start":
+    seen = set()
+    text = _COMMENT.sub("", program.as_text() or "")
+    text = _SCATTER.sub(r"= \g<result> reduce-scatter(), channel_id=\g<channel>", text)
+    for match in _COLLECTIVE.finditer(text):
+        # One that is overlapped with several computations stands in each of them.
+        if match["part"] == "-start" or (match["channel"] and match["channel"] in seen):
             continue
+        seen.add(match["channel"])
         arrays, nbytes = [], 0
         for dtype, dims in _ARRAY.findall(match["result"]):
             shape = tuple(int(size) for size in dims.split(",") if size)

@@ -26,7 +26,8 @@ def from_nnx(
         `"logits"`, or `(logits, mapping of features)`.
       features: name of the feature → path of the submodule whose output it is, as in
         `{"stage3": "blocks.3"}`.
-      dtype: what all layers compute in, `jnp.bfloat16` for one; by default what each was made with.
+      dtype: what all layers that have a `dtype` compute in, `jnp.bfloat16` for one; by default what
+        each was made with.
         Parameters keep their own type: float32 master parameters, which the optimizer updates, and
         statistics in float32. Losses compute in float32 whatever the outputs are. bfloat16 has the
         range of float32, so no loss scaling is needed. (Micikevicius et al., Mixed Precision

@@ -1,12 +1,14 @@
 """Checkpoints of the whole train state, by Orbax."""
 
 import pathlib
-import shutil
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxkd.training._digests import digests
 from jaxkd.training.distributed import is_first, wait_for_all
@@ -41,6 +43,8 @@ class Checkpoints:
                 enable_async_checkpointing=False,
             ),
         )
+        # Whoever trains asks JAX when to stop; a second asker would hide the answer from it.
+        self._manager.reached_preemption = lambda step: False
 
     def latest(self) -> int | None:
         """The newest step saved, or None."""
@@ -59,13 +63,14 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        tree = _with_key_data(state)
+        tree = _storable(state)
         document = {"digests": digests(tree), "arrays": _described(tree), "notes": notes or {}}
         args = self._ocp.args.Composite(
             state=self._ocp.args.StandardSave(tree), document=self._ocp.args.JsonSave(document)
         )
         try:
-            self._manager.save(step, args=args)
+            if not self._manager.save(step, args=args):
+                raise OSError(f"a later step, {self.latest()}, is there already")
         except Exception as error:
             whole = [saved for saved in self._manager.all_steps() if saved != step]
             raise OSError(
@@ -89,21 +94,40 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         if not steps:
             raise FileNotFoundError(f"no checkpoint in {self._directory}")
+        damaged: dict[int, str] = {}
         for step in steps:
-            try:
-                return self._read(step, like)
-            except _Mismatch as error:
-                raise ValueError(str(error)) from None
-            except Exception as error:  # whatever a damaged file leads a reader to
-                self._put_aside(step, error)
+            found, error = self._attempt(step, like)
+            if found is not None:
+                self._put_aside(damaged)
+                return found
+            damaged[step] = error
+        reasons = "; ".join(f"step {step}: {error}" for step, error in damaged.items())
         raise OSError(
-            f"none of the checkpoints {steps} in {self._directory} can be read; they lie in "
-            f"{self._aside} now. Restore one from a copy, or delete the work directory to start "
-            "anew"
+            f"none of the checkpoints in {self._directory} can be read ({reasons}). They are left "
+            "as they are: restore one from a copy, or delete the work directory to start anew"
         )
 
+    def _attempt(
+        self, step: int, like: TrainState
+    ) -> tuple[tuple[TrainState, dict[str, Any]] | None, str]:
+        """The state of a step, or why no process takes it: one that cannot read it is enough."""
+        found, error = None, ""
+        try:
+            found = self._read(step, like)
+        except (_Mismatch, MemoryError, jax.errors.JaxRuntimeError) as other:
+            if isinstance(other, _Mismatch):
+                raise ValueError(str(other)) from None
+            raise  # no fault of the files
+        except Exception as other:  # whatever a damaged file leads a reader to
+            error = str(other) or type(other).__name__
+        if jax.process_count() > 1:
+            everyone = multihost_utils.process_allgather(np.asarray(found is not None))
+            if found is not None and not everyone.all():
+                return None, "another process cannot read it"
+        return found, error
+
     def _read(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        args, tree = self._ocp.args, _with_key_data(like)
+        args, tree = self._ocp.args, _storable(like)
         document = self._manager.restore(
             step, args=args.Composite(document=args.JsonRestore())
         ).document
@@ -116,9 +140,8 @@ class Checkpoints:
         ).state
         if wrong := [n for n, d in digests(saved).items() if d != document["digests"][n]]:
             raise OSError(f"{', '.join(wrong[:3])}: not the numbers that were saved")
-        key = jax.random.wrap_key_data(saved["key"], impl=jax.random.key_impl(like.key))
         # Arrays read from a file may be views of its buffers, which the step must not reuse.
-        state = TrainState(**jax.tree.map(jax.numpy.copy, saved | {"key": key}))
+        state = jax.tree.map(_as_before, like, TrainState(**saved))
         return state, document["notes"]
 
     def _check_arrays(self, step: int, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -134,19 +157,23 @@ class Checkpoints:
                 "and optimizer that it was made with"
             )
 
-    def _put_aside(self, step: int, error: Exception) -> None:
-        warnings.warn(
-            f"the checkpoint of step {step} in {self._directory} is damaged ({error}); it is put "
-            f"aside in {self._aside}, and the one before is taken",
-            stacklevel=3,
-        )
-        wait_for_all(f"damaged checkpoint {step}")
+    def _put_aside(self, damaged: Mapping[int, str]) -> None:
+        """Moves checkpoints that cannot be read out of the way of new ones."""
+        if not damaged:
+            return
+        for step, error in damaged.items():
+            warnings.warn(
+                f"the checkpoint of step {step} in {self._directory} is damaged ({error}); it is "
+                f"put aside in {self._aside}, and the one before is taken",
+                stacklevel=3,
+            )
+        wait_for_all("damaged checkpoints")
         if is_first():
             self._aside.mkdir(exist_ok=True)
-            target = self._aside / str(step)
-            shutil.rmtree(target, ignore_errors=True)
-            (self._directory / str(step)).rename(target)
-        wait_for_all(f"put aside checkpoint {step}")
+            for step in damaged:
+                target = self._aside / f"{step}.{time.time_ns()}"
+                (self._directory / str(step)).rename(target)
+        wait_for_all("damaged checkpoints are put aside")
         self._manager.reload()
 
     @property
@@ -168,9 +195,19 @@ class _Mismatch(Exception):
     """A whole checkpoint, of something else."""
 
 
-def _with_key_data(state: TrainState) -> dict[str, Any]:
+def _storable(state: TrainState) -> dict[str, Any]:
+    """The fields of a state, random keys as the numbers that they are made of."""
     fields = {name: getattr(state, name) for name in state.__dataclass_fields__}
-    return fields | {"key": jax.random.key_data(state.key)}
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, fields)
+
+
+def _as_before(like: jax.Array, saved: jax.Array) -> jax.Array:
+    copy = jax.numpy.copy(saved)
+    return jax.random.wrap_key_data(copy, impl=jax.random.key_impl(like)) if _is_key(like) else copy
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _described(tree: Any) -> dict[str, str]:

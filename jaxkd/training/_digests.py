@@ -5,19 +5,17 @@ import jax.numpy as jnp
 
 from jaxkd.networks import PyTree
 
-# Odd, so that a flipped bit anywhere changes the sum; from SplitMix's increment.
-_ODD = 0x9E3779B9
-
 
 def digests(tree: PyTree) -> dict[str, int]:
     """A number for each array of a tree, by path.
 
-    Sums modulo 2³² of the array's words, each times an odd number of its place: sums of integers do
-    not depend on their order, so neither does the result on the devices that share the array. Any
-    single wrong word shows; it is no defence against malice.
+    The array's words are mixed with their places and added up modulo 2³²: sums of integers do not
+    depend on their order, so neither does the result on the devices that share the array. Mixing a
+    word is one to one, hence any single wrong word shows, and more of them but for chance; it is no
+    defence against malice.
 
     Args:
-      tree: arrays.
+      tree: arrays of numbers.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     sums = jax.device_get(_sums([leaf for _, leaf in leaves]))
@@ -30,15 +28,21 @@ def _sums(leaves: list[jax.Array]) -> list[jax.Array]:
 
 
 def _sum(leaf: jax.Array) -> jax.Array:
-    if leaf.dtype == jnp.bool_:
-        leaf = leaf.astype(jnp.uint8)
-    size = leaf.dtype.itemsize
-    words = jax.lax.bitcast_convert_type(leaf, {1: jnp.uint8, 2: jnp.uint16}.get(size, jnp.uint32))
-    words = words.astype(jnp.uint32)
-    total = jnp.zeros_like(words)
-    stride = 1
+    if jnp.iscomplexobj(leaf):
+        leaf = jnp.stack([leaf.real, leaf.imag])
+    if leaf.dtype == jnp.bool_ or jax.dtypes.itemsize_bits(leaf.dtype) < 8:
+        leaf = leaf.astype(jnp.int8)
+    kind = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
+    words = jax.lax.bitcast_convert_type(leaf, kind).astype(jnp.uint32)
+    places, stride = jnp.zeros_like(words), 1
     for axis in reversed(range(words.ndim)):
-        total += jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * jnp.uint32(stride)
+        places += jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * jnp.uint32(stride)
         stride = stride * words.shape[axis] % 2**32
-    places = total * jnp.uint32(2 * _ODD % 2**32) + jnp.uint32(1)
-    return jnp.sum(words * places, dtype=jnp.uint32)
+    # The finalizer of MurmurHash3 (Appleby), first of the places, then of the words.
+    return jnp.sum(_mixed(words ^ _mixed(places + jnp.uint32(1))), dtype=jnp.uint32)
+
+
+def _mixed(words: jax.Array) -> jax.Array:
+    words = (words ^ (words >> 16)) * jnp.uint32(0x85EBCA6B)
+    words = (words ^ (words >> 13)) * jnp.uint32(0xC2B2AE35)
+    return words ^ (words >> 16)

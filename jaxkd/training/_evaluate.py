@@ -1,5 +1,6 @@
 """A network's answers on a whole data set."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,7 +15,35 @@ from jaxkd.objective import counted
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.views import Views
 
-EvalStep = Callable[[PyTree, PyTree, Mapping[str, Any]], dict[str, Any]]
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvalStep:
+    """`step(params, state, batch)` returns logits and metrics, compiled.
+
+    Attributes:
+      function: the compiled function `((params, state), batch)`.
+      partitioning: where variables and batches lie; None for one device.
+    """
+
+    function: Callable[[Any, Mapping[str, Any]], dict[str, Any]]
+    partitioning: Partitioning | None = None
+
+    def __call__(self, params: PyTree, state: PyTree, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The answers to a batch, of variables that lie where `place` lays them."""
+        if self.partitioning is not None:
+            batch = self.partitioning.put(batch, whole=True)
+        return self.function((params, state), batch)
+
+    def place(self, params: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
+        """A student's variables where the rules lay those of a `TrainState`, if they do not yet."""
+        if self.partitioning is None:
+            return params, state
+        leaves = jax.tree.leaves((params, state))
+        if all(getattr(leaf.sharding, "mesh", None) == self.partitioning.mesh for leaf in leaves):
+            return params, state
+        tree = {"params": {"student": params}, "model_state": {"student": state}}
+        placed = self.partitioning.place(tree)
+        return placed["params"]["student"], placed["model_state"]["student"]
 
 
 def make_eval_step(
@@ -56,18 +85,8 @@ def make_eval_step(
             results["cross_entropy"] = masked_sum_and_count(cross_entropy(logits, labels), where)
         return results
 
-    if partitioning is None:
-        compiled = jax.jit(step)
-        return lambda params, state, batch: compiled((params, state), batch)
-    spread = partitioning.jit(step)
-
-    def placed(params, state, batch):
-        leaves = jax.tree.leaves((params, state))
-        if any(getattr(leaf.sharding, "mesh", None) != partitioning.mesh for leaf in leaves):
-            params, state = partitioning.place((params, state))
-        return spread((params, state), partitioning.put(batch, whole=True))
-
-    return placed
+    compiled = partitioning.jit(step) if partitioning else jax.jit(step)
+    return EvalStep(compiled, partitioning)
 
 
 def evaluate(
@@ -88,6 +107,7 @@ def evaluate(
       ValueError: no labelled example.
     """
     sums = []
+    params, state = step.place(params, state)
     for batch in batches:
         results = dict(step(params, state, batch))
         results.pop("logits")
@@ -114,7 +134,8 @@ def predict(step: EvalStep, network: Network, batches: Iterable[Mapping[str, Any
       float32 `[examples, num_classes]` in the order of the batches, padding left out.
     """
     logits = []
+    params, state = step.place(network.params, network.state)
     for batch in batches:
-        result = np.asarray(step(network.params, network.state, batch)["logits"], np.float32)
+        result = np.asarray(step(params, state, batch)["logits"], np.float32)
         logits.append(result[np.asarray(batch["where"])] if "where" in batch else result)
     return np.concatenate(logits)

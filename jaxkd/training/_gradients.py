@@ -84,7 +84,7 @@ class Lesson:
         self._check_parts(frozen, state)
         count = self.micro_batches
         params = state.params
-        inputs = _split(batch["inputs"], count)
+        inputs = jax.tree.map(lambda leaf: _split(leaf, count), batch["inputs"])
         numbers = jnp.arange(count)
 
         def student(params, part):
@@ -131,8 +131,8 @@ class Lesson:
     def _check_parts(self, frozen: PyTree, state: TrainState) -> None:
         if names := _names(state.model_state["student"]):
             raise ValueError(
-                f"micro_batches={self.micro_batches}, but the student has state that training "
-                f"moves, {names}: statistics of a part of a batch are not those of the batch. Use "
+                f"micro_batches={self.micro_batches}, but the student keeps state in training, "
+                f"{names}: statistics of a part of a batch are not those of the batch. Use "
                 "GroupNorm or LayerNorm instead of BatchNorm, or micro_batches=1 with "
                 "jaxkd.networks.remat"
             )

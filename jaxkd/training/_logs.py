@@ -114,9 +114,10 @@ class Logs:
 
 def _keep(file: pathlib.Path, resume_step: int, *, rewrite: bool) -> list[dict[str, Any]]:
     """The whole rows of a CSV file up to a step; with `rewrite`, the others are dropped from it."""
-    if not file.exists():
+    try:
+        header, *lines = file.read_text().splitlines(keepends=True) or [""]
+    except FileNotFoundError:  # or gone since: another process may drop it
         return []
-    header, *lines = file.read_text().splitlines(keepends=True) or [""]
     whole = [line for line in lines if line.endswith("\n")]
     rows: list[dict[str, Any]] = []
     for row in csv.DictReader(io.StringIO(header + "".join(whole))):

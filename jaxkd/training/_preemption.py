@@ -1,6 +1,7 @@
 """Being asked to stop: SIGTERM, on one process or agreed upon by all."""
 
 import itertools
+import pathlib
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -14,20 +15,20 @@ _calls = itertools.count()
 
 
 class Preempted(Exception):
-    """Training was asked to stop (SIGTERM), and has saved what it was at.
+    """Training was asked to stop (SIGTERM), and has saved what it was at if it had a `workdir`.
 
     Attributes:
-      step: the step that was saved.
+      step: the step that it stopped at.
       exit_code: what a program should end with, so that a scheduler starts it again: 75, the
         EX_TEMPFAIL of sysexits.h.
     """
 
     exit_code = 75
 
-    def __init__(self, step: int, where: str):
+    def __init__(self, step: int, where: pathlib.Path | None):
+        saved = f"which is saved in {where}" if where else "which nothing was saved of"
         super().__init__(
-            f"stopped by SIGTERM after step {step}, which is saved in {where}: start the same "
-            "command again to go on"
+            f"stopped by SIGTERM after step {step}, {saved}: start the same command again to go on"
         )
         self.step = step
 
@@ -37,10 +38,13 @@ class StopSignal:
 
     With several processes the notice may reach one of them: JAX's coordination service passes it on
     and names a call that all of them have yet to reach, so that they stop at the same step.
+
+    Attributes:
+      heard: whether the signal came to this process, which is alone.
     """
 
     def __init__(self) -> None:
-        self._heard = False
+        self.heard = False
         self._previous: Any = None
         self._listens = False
 
@@ -66,8 +70,8 @@ class StopSignal:
         """Whether to stop now; every process asks once after each call of the step."""
         if jax.process_count() > 1:
             return bool(multihost_utils.reached_preemption_sync_point(next(_calls)))
-        return self._heard
+        return self.heard
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self._heard = True
+        self.heard = True

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.training._gradients import Sums
 from jaxkd.training._logs import Logs
-from jaxkd.training.step import means
+from jaxkd.training.step import TrainStep, means
 
 Rows = list[dict[str, float]]
 
@@ -16,8 +17,7 @@ Rows = list[dict[str, float]]
 class Record:
     """Rows of a run, in memory and in its logs.
 
-    The metrics of a stretch arrive call by call, stay on the device, and are added up on the host
-    when the stretch is over.
+    The metrics of a stretch are added up on the device and come to the host when it is over.
 
     Args:
       logs: where rows go too, with what they hold already; None for memory alone.
@@ -28,34 +28,25 @@ class Record:
         self.train: Rows = logs.rows("train") if logs else []
         self.evaluations: Rows = logs.rows("eval") if logs else []
         self._logs, self._members = logs, members
-        self._parts: list[Any] = []
-        self._pending: tuple[int, list[Any]] | None = None
+        self.sums: Sums | None = None
+        self._pending: tuple[int, Sums | None] | None = None
 
-    def resume(self, notes: Mapping[str, Any]) -> None:
+    def resume(self, notes: Mapping[str, Any], step: TrainStep) -> None:
         """Takes up a stretch that a checkpoint was saved in the middle of."""
-        for part in notes.get("parts", []):
-            self._parts.append(
-                {
-                    name: (np.asarray(total, np.float32), np.asarray(count, np.float32))
-                    for name, (total, count) in part.items()
-                }
-            )
+        if sums := notes.get("sums"):
+            arrays = {n: tuple(np.asarray(x, np.float32) for x in pair) for n, pair in sums.items()}
+            self.sums = step.put(jax.tree.map(jnp.asarray, arrays))
 
     def notes(self) -> dict[str, Any]:
         """What `resume` wants: the metrics of the stretch at hand, to be saved as JSON."""
-        parts = jax.device_get(self._parts)
-        return {"parts": jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), parts)}
-
-    def add(self, sums: Sums) -> None:
-        """The metrics of one call."""
-        self._parts.append(sums)
+        return {"sums": jax.tree.map(lambda x: np.asarray(x).tolist(), jax.device_get(self.sums))}
 
     def end_stretch(self, step: int) -> None:
         """The stretch is over; its row is written by the next `settle`.
 
         By then the device works on later steps, and waits for nothing.
         """
-        self._pending, self._parts = (step, self._parts), []
+        self._pending, self.sums = (step, self.sums), None
 
     def settle(self) -> None:
         """Writes the row of the stretch that is over.
@@ -65,11 +56,10 @@ class Record:
         """
         if self._pending is None:
             return
-        (step, parts), self._pending = self._pending, None
-        host = jax.device_get(parts)
-        sums = {n: np.sum([part[n] for part in host], axis=0, dtype=float) for n in host[0]}
+        (step, sums), self._pending = self._pending, None
+        host = jax.tree.map(lambda leaf: np.asarray(leaf, float), jax.device_get(sums))
         with np.errstate(invalid="ignore", divide="ignore"):
-            metrics = means(sums)
+            metrics = means(host)
         # Other metrics may lack a number, the accuracy of a stretch without labels for one.
         if not np.isfinite(metrics["loss"]).any():
             raise FloatingPointError(

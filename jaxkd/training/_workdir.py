@@ -37,7 +37,7 @@ def claim(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathlib.Pat
     text = json.dumps(config, indent=2, sort_keys=True)
     if not file.exists():
         write_atomically(file, text + "\n")
-    # Read back even if it was written just now: another process may have been quicker.
+    # Read back even if it was written just now: the processes of a job write one and the same.
     there, now = _flat(json.loads(file.read_text())), _flat(json.loads(text))
     if there != now:
         differing = [

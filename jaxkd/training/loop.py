@@ -2,13 +2,12 @@
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.training._checkpoints import Checkpoints
@@ -16,7 +15,7 @@ from jaxkd.training._logs import Logs
 from jaxkd.training._preemption import Preempted, StopSignal
 from jaxkd.training._record import Record, Rows
 from jaxkd.training._workdir import claim, writeable
-from jaxkd.training.distributed import is_first
+from jaxkd.training.distributed import is_first, wait_for_all
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
 
@@ -65,8 +64,9 @@ def fit(
 
     Metrics come to the host at log steps alone. Killed at any moment and called again with the same
     arguments, it ends in the same parameters to the last bit, with each line once in its CSV files.
-    The number of devices may change in between. In a job of several processes each calls it alike;
-    the first one writes logs and shows progress, all write checkpoints.
+    The number of devices may change in between; the results then differ by rounding. In a job of
+    several processes each calls it alike; the first one writes logs and shows progress, all write
+    checkpoints.
 
     Args:
       step: from `jaxkd.make_train_step`.
@@ -105,7 +105,7 @@ def fit(
         was, and the state is saved in `workdir/nonfinite` to be looked at. An optimizer inside
         `optax.apply_if_finite` leaves out such updates instead.
       Preempted: SIGTERM arrived, and the state was saved; without a `workdir` there is nowhere to
-        save it, and SIGTERM ends the process as usual.
+        save it: a process of its own then dies of the signal as usual.
     """
     if steps_per_call is None:
         steps_per_call = 1 if jax.default_backend() == "cpu" else min(max(log_every, 1), 32)
@@ -113,12 +113,14 @@ def fit(
     _check_profile(profile, workdir)
     _check_process(step, batches)
     with contextlib.ExitStack() as stack:
-        checkpoints = logs = stop = None
+        checkpoints = logs = None
         notes: dict[str, Any] = {}
+        # Alone and without a place to save to, a process may as well die of the signal.
+        listens = workdir is not None or jax.process_count() > 1
+        stop = stack.enter_context(StopSignal()) if listens else None
         if workdir is not None:
             workdir = writeable(workdir) if config is None else claim(workdir, config)
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
-            stop = stack.enter_context(StopSignal())
             if checkpoints.latest() is not None:
                 state, notes = checkpoints.restore(state)
             logs = Logs(
@@ -137,14 +139,14 @@ def fit(
         if done < steps:
             _check_classes(step, state, batches, done)
         record = Record(logs, step.members)
-        record.resume(notes)
+        record.resume(notes, step)
         bar = stack.enter_context(_bar(progress if is_first() else None, steps, done))
         trace = stack.enter_context(_Trace(profile, workdir))
         while done < steps:
             count = min(steps_per_call, log_every - done % log_every, steps - done)
             stretch = step.put(_stack(batches, done, count, steps_per_call), leading=1)
-            state, sums = step.many(state, stretch, step.put(np.int32(count)))
-            record.add(sums)
+            number = step.put(np.int32(count))
+            state, record.sums = step.many(state, stretch, number, record.sums)
             done += count
             trace.after(count, state)
 
@@ -153,7 +155,7 @@ def fit(
 
             to_evaluate = evaluate is not None and at(eval_every)
             to_save = checkpoints is not None and at(checkpoint_every)
-            stopped = stop is not None and stop.reached() and done < steps
+            stopped = stop is not None and stop.reached()
             try:
                 record.settle()  # the stretch before, while the device works on the steps after it
                 if at(log_every):
@@ -169,8 +171,8 @@ def fit(
                     checkpoints.save(state, record.notes())
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error}. {_advice(workdir, state)}") from None
-            if stopped:
-                raise Preempted(done, str(workdir))
+            if stopped or (stop is not None and stop.heard and done == steps):
+                raise Preempted(done, workdir)
         return Fitted(state, record.train, record.evaluations)
 
 
@@ -178,7 +180,9 @@ def _check_classes(step: TrainStep, state: TrainState, batches: Batches, index: 
     dataset = getattr(batches, "dataset", None)
     if dataset is None:
         return
-    shape = jax.eval_shape(step.logits, state, batches[index]).shape
+    # Shapes alone: networks are written without regard to the types of an Explicit mesh.
+    plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    shape = jax.eval_shape(step.logits, plain, batches[index]).shape
     if shape[-1] < dataset.num_classes:
         raise ValueError(
             f"the student's logits {shape} have {shape[-1]} classes, the data set {dataset.name} "
@@ -206,19 +210,8 @@ def _check_profile(profile: int | None, workdir: Any) -> None:
 
 def _check_finite(step: TrainStep, state: TrainState, done: int) -> None:
     """Raises FloatingPointError if a parameter is no number, in every one of several students."""
-    jit = step.partitioning.jit if step.partitioning else jax.jit
-    finite = functools.partial(_finite, together=step.members is not None)
-    if not np.asarray(jit(finite)(state.params)).any():
+    if not np.asarray(step.finite(state.params)).any():
         raise FloatingPointError(f"a parameter is not finite after step {done}")
-
-
-def _finite(params: Any, *, together: bool) -> jax.Array:
-    """Whether all parameters are numbers; of students that train together, for each of them."""
-
-    def one(leaf: jax.Array) -> jax.Array:
-        return jnp.isfinite(leaf).all(axis=tuple(range(int(together), leaf.ndim)))
-
-    return functools.reduce(jnp.logical_and, map(one, jax.tree.leaves(params)))
 
 
 def _advice(workdir: pathlib.Path | None, state: TrainState) -> str:
@@ -229,6 +222,9 @@ def _advice(workdir: pathlib.Path | None, state: TrainState) -> str:
     )
     if workdir is None:
         return advice
+    if is_first():
+        shutil.rmtree(workdir / "nonfinite", ignore_errors=True)  # of an earlier attempt
+    wait_for_all("nonfinite")
     with Checkpoints(workdir / "nonfinite", max_to_keep=1) as checkpoints:
         checkpoints.save(state)
     return (
@@ -294,6 +290,8 @@ def _check_intervals(
 
 def _stack(batches: Batches, start: int, count: int, size: int) -> Any:
     """Batches along a new first axis, filled up to `size` with the last one."""
+    if size == 1:
+        return jax.tree.map(lambda leaf: leaf[None], batches[start])
     some = [batches[start + index] for index in range(count)]
     some += [some[-1]] * (size - count)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *some)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -63,7 +64,14 @@ def make_mesh(
         )
     kind = AxisType.Explicit if explicit else AxisType.Auto
     shape = tuple(sizes[name] for name in AXES)
-    return jax.make_mesh(shape, AXES, (kind,) * 3, devices=devices)
+    try:
+        return jax.make_mesh(shape, AXES, (kind,) * 3, devices=devices)
+    except NotImplementedError:
+        # A small axis on a large torus takes a part of one of its physical axes.
+        arranged = mesh_utils.create_device_mesh(
+            shape, list(devices), allow_split_physical_axes=True
+        )
+        return Mesh(arranged, AXES, axis_types=(kind,) * 3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,16 +260,7 @@ class Partitioning:
 
         compiled = jax.jit(traced, **options)
 
-        def call(*args: Any) -> Any:
-            with jax.set_mesh(self.mesh):
-                return compiled(*args)
-
-        def lower(*args: Any) -> Any:
-            with jax.set_mesh(self.mesh):
-                return compiled.lower(*args)
-
-        call.lower = lower  # type: ignore[attr-defined]
-        return call
+        return _OnMesh(self.mesh, compiled)
 
     def _pieces(self, axes: Any) -> int:
         return int(np.prod([self.mesh.shape[axis] for axis in _axes((axes,))]))
@@ -293,6 +292,26 @@ class Partitioning:
             tidy.pop()
         # Explicit types name every dimension.
         return P(*tidy, *(None,) * ((rank - len(tidy)) if self.mesh.explicit_axes else 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class _OnMesh:
+    """A compiled function that is called with its mesh around it."""
+
+    mesh: Mesh
+    compiled: Any
+
+    def __call__(self, *args: Any) -> Any:
+        with jax.set_mesh(self.mesh):
+            return self.compiled(*args)
+
+    def lower(self, *args: Any) -> Any:
+        with jax.set_mesh(self.mesh):
+            return self.compiled.lower(*args)
+
+    def eval_shape(self, *args: Any) -> Any:
+        with jax.set_mesh(self.mesh):
+            return self.compiled.eval_shape(*args)
 
 
 def _axes(spec: Any) -> list[str]:

@@ -42,10 +42,14 @@ class TrainStep:
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step; a batch on the host is put on the mesh, each process giving its own rows."""
-        return self._one(self.frozen, state, self.put(batch) if self.partitioning else batch)
+        return self._one(self.frozen, state, self.put(batch))
 
     def many(
-        self, state: TrainState, batches: Batch, count: int | jax.Array
+        self,
+        state: TrainState,
+        batches: Batch,
+        count: int | jax.Array,
+        sums: Sums | None = None,
     ) -> tuple[TrainState, Sums]:
         """Several steps in one call of one compiled program.
 
@@ -54,17 +58,17 @@ class TrainStep:
           batches: batches stacked along a new first axis, put where they belong by `put`.
           count: how many of them to use, from the first on; traced, so that a shorter last stretch
             compiles nothing anew.
+          sums: what earlier calls returned, to go on adding to; None for nothing yet.
 
         Returns:
           The state, and the metrics as (sum, count) over the steps; `means` divides them.
         """
-        return self._many(self.frozen, state, batches, count)
+        sums = self._no_sums(state, batches) if sums is None else sums
+        return self._many(self.frozen, state, batches, count, sums)
 
     def put(self, batch: Any, *, leading: int = 0) -> Any:
         """A batch where the step wants it; see `Partitioning.put`."""
-        if self.partitioning is None:
-            return jax.device_put(batch)
-        return self.partitioning.put(batch, leading=leading)
+        return self.partitioning.put(batch, leading=leading) if self.partitioning else batch
 
     def place(self, state: TrainState) -> TrainState:
         """A state where the step wants it; see `Partitioning.place`."""
@@ -73,6 +77,18 @@ class TrainStep:
     def lower(self, state: TrainState, batch: Batch) -> Any:
         """`jax.jit(...).lower` of one step, for cost analysis."""
         return self._one.lower(self.frozen, state, batch)
+
+    @functools.cached_property
+    def finite(self) -> Callable[[PyTree], jax.Array]:
+        """Whether all parameters are numbers; of several members, for each of them. Compiled."""
+        first = 0 if self.members is None else 1
+
+        def finite(params):
+            each = [jnp.isfinite(x).all(axis=tuple(range(first, x.ndim))) for x in params]
+            return functools.reduce(jnp.logical_and, each)
+
+        compiled = self.partitioning.jit(finite) if self.partitioning else jax.jit(finite)
+        return lambda params: compiled(jax.tree.leaves(params))
 
     def _jit(self, function: Callable[..., Any]) -> Any:
         if self.partitioning is None:
@@ -89,23 +105,35 @@ class TrainStep:
 
     @functools.cached_property
     def _many(self) -> Any:
-        def many(frozen, state, batches, count):
+        def many(frozen, state, batches, count, sums):
             def body(index, carry):
                 state, sums = carry
                 batch = jax.tree.map(lambda x: x[index], batches)
                 state, added = self.function(frozen, state, batch)
                 return state, jax.tree.map(jnp.add, sums, added)
 
-            first = jax.tree.map(lambda x: x[0], batches)
-            shapes = jax.eval_shape(self.function, frozen, state, first)[1]
-            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
             # Without a loop where there is nothing to loop over: XLA's CPU backend compiles the
             # convolutions of a loop's body to code that is many times slower.
             if len(jax.tree.leaves(batches)[0]) == 1:
-                return body(0, (state, zeros))
-            return jax.lax.fori_loop(0, count, body, (state, zeros))
+                return body(0, (state, sums))
+            return jax.lax.fori_loop(0, count, body, (state, sums))
 
         return self._jit(many)
+
+    def _no_sums(self, state: TrainState, batches: Batch) -> Sums:
+        """The metrics of no step, made once for each kind of batch."""
+        kind = jax.tree.structure(batches)
+        if kind not in self._zeros:
+            batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
+            plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+            shapes = self._jit(self.function).eval_shape(self.frozen, plain, batch)[1]
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            self._zeros[kind] = self.put(zeros)
+        return self._zeros[kind]
+
+    @functools.cached_property
+    def _zeros(self) -> dict[Any, Sums]:
+        return {}
 
 
 def means(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:

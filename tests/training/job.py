@@ -1,8 +1,8 @@
 """One process of a job, for test_jobs.py: job.py COUNT INDEX PORT WORKDIR TERMINATE_AT.
 
 Asks a teacher that is spread over all processes, trains a student whose parameters are spread too,
-evaluates, and writes what came out. At the step
-TERMINATE_AT (-1: never) the last process gets SIGTERM.
+evaluates, and writes what came out. At the step TERMINATE_AT (-1: never) the last process gets
+SIGTERM.
 """
 
 import os
@@ -62,7 +62,8 @@ def main() -> None:
         step,
         step.place(TrainState.create(student, objective, sgd, seed=4)),
         Batches(data, views, 32, cache=cache, process=spread.process),
-        steps=20, log_every=5, evaluate=score, workdir=workdir / "run", progress=None,
+        steps=20, log_every=5, checkpoint_every=5, steps_per_call=2, evaluate=score,
+        workdir=workdir / "run", progress=None,
     )  # fmt: skip
     taught = fitted.state.network(student)
     logits = training.predict(scorer, taught, eval_batches(data, 64))

@@ -75,7 +75,8 @@ def main() -> None:
     table = Table("Jobs killed while training", columns, rows, caption(arguments))
     table.print()
     if arguments.output:
-        arguments.output.write_text(f"# Jobs killed while training\n\n{table.to_markdown()}\n")
+        text = f"# Jobs killed while training\n\n{table.to_markdown()}\n\n{table.caption}\n"
+        arguments.output.write_text(text)
     if any(row[2] != row[4] for row in rows):
         sys.exit("a job did not end in the state of the undisturbed one")
 

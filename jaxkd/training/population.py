@@ -29,8 +29,10 @@ class Population:
     One compiled program makes a step of all of them. Batches are drawn, rendered and decoded once,
     and an online teacher answers once, whatever the number of members; all members see the same
     batches in the same order. Each one ends where it would have ended alone, trained by
-    `make_train_step` with its own numbers and its own seed. The state is an ordinary `TrainState`
-    whose arrays have the members as their first axis, so that `fit`, checkpoints and logs work:
+    `make_train_step` with its own numbers and its own seed; a term whose weight is 0 for one member
+    (labels, at alpha 1) is computed all the same, so that batches need labels. The state is an
+    ordinary `TrainState` whose arrays have the members as their first axis, so that `fit`,
+    checkpoints and logs work:
     `fit(population.step, population.create(), …, config={"members": population.members})`.
 
     Args:

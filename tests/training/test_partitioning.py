@@ -24,7 +24,7 @@ MESHES = {
 }
 
 
-SGD = optax.sgd(0.01, momentum=0.9)
+SGD = optax.sgd(0.005, momentum=0.9)
 
 
 def network(seed=0, width=16):

@@ -114,19 +114,29 @@ class Checkpoints:
         found, error = None, ""
         try:
             found = self._read(step, like)
-        except (_Mismatch, MemoryError, jax.errors.JaxRuntimeError) as other:
-            if isinstance(other, _Mismatch):
-                raise ValueError(str(other)) from None
+        except _Mismatch as other:
+            raise ValueError(str(other)) from None
+        except (MemoryError, jax.errors.JaxRuntimeError):
             raise  # no fault of the files
         except Exception as other:  # whatever a damaged file leads a reader to
             error = str(other) or type(other).__name__
+        # Before anything that all processes compute together.
         if jax.process_count() > 1:
             everyone = multihost_utils.process_allgather(np.asarray(found is not None))
             if found is not None and not everyone.all():
                 return None, "another process cannot read it"
-        return found, error
+        if found is None:
+            return None, error
+        saved, document = found
+        known = document.get("digests", {})
+        if wrong := [name for name, own in digests(saved).items() if own != known.get(name)]:
+            return None, f"{', '.join(wrong[:3])}: not the numbers that were saved"
+        # Arrays read from a file may be views of its buffers, which the step must not reuse.
+        state = jax.tree.map(_as_before, like, TrainState(**saved))
+        return (state, document["notes"]), ""
 
-    def _read(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    def _read(self, step: int, like: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A step's arrays and document, as they lie in the files."""
         args, tree = self._ocp.args, _storable(like)
         document = self._manager.restore(
             step, args=args.Composite(document=args.JsonRestore())
@@ -138,11 +148,7 @@ class Checkpoints:
         saved = self._manager.restore(
             step, args=args.Composite(state=args.StandardRestore(target))
         ).state
-        if wrong := [n for n, d in digests(saved).items() if d != document["digests"][n]]:
-            raise OSError(f"{', '.join(wrong[:3])}: not the numbers that were saved")
-        # Arrays read from a file may be views of its buffers, which the step must not reuse.
-        state = jax.tree.map(_as_before, like, TrainState(**saved))
-        return state, document["notes"]
+        return saved, document
 
     def _check_arrays(self, step: int, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         differing = [

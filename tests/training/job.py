@@ -42,6 +42,12 @@ def main() -> None:
         workdir / "cache", teacher, data, views, num_views=2, batch_size=32, block_size=64,
         batch_sharding=over_batch, progress=False,
     )  # fmt: skip
+    if count > 1:  # each would ask for a share of its own, in one program of all
+        try:
+            jaxkd.cache.build(workdir / "other", teacher, data, views, progress=False)
+            raise AssertionError("a spread teacher was asked without batch_sharding")
+        except ValueError as error:
+            assert "spread over several processes" in str(error)
     student, objective, sgd = small_network(0), recipes.kd(), optax.sgd(0.02, momentum=0.9)
     step = make_train_step(student, objective, sgd, views=views, partitioning=spread)
     scorer = training.make_eval_step(student, views=views, partitioning=spread)
@@ -66,11 +72,31 @@ def main() -> None:
         workdir=workdir / "run", progress=None,
     )  # fmt: skip
     taught = fitted.state.network(student)
+    if count > 1:
+        check_that_all_agree(workdir / "run" / "checkpoints", index, fitted.state)
     logits = training.predict(scorer, taught, eval_batches(data, 64))
     if training.is_first():
         answers = cache.read(data.ids, 1).decode()["logits"]
         np.savez(workdir / "result.npz", logits=logits, answers=answers, **taught.params)
     training.wait_for_all("the end")
+
+
+def check_that_all_agree(directory, index, state) -> None:
+    """What one process alone cannot read, no process takes; none waits for another."""
+    from jaxkd.training import Checkpoints
+
+    with Checkpoints(directory) as checkpoints:
+        newest, read = checkpoints.latest(), checkpoints._read
+
+        def unreadable(step, like):
+            found = read(step, like)
+            if index == 1 and step == newest:
+                raise OSError("a disk of this process alone")
+            return found
+
+        checkpoints._read = unreadable
+        restored, _ = checkpoints.restore(state)
+        assert int(restored.step) == checkpoints.latest() < newest
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jaxkd import models as models
     from jaxkd import recipes as recipes
     from jaxkd import reporting as reporting
+    from jaxkd import strategies as strategies
     from jaxkd import targets as targets
     from jaxkd import training as training
     from jaxkd import views as views
@@ -43,6 +44,7 @@ _ROOMS = frozenset(
         "models",
         "recipes",
         "reporting",
+        "strategies",
         "targets",
         "training",
         "views",

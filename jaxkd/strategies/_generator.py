@@ -1,0 +1,124 @@
+"""Images from noise: a small generator, and the noise."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxkd.data import Dataset
+from jaxkd.views import Views
+
+
+class Generator(nnx.Module):
+    """Noise `[batch, latent]` to images `[batch, height, width, channels]`.
+
+    A dense layer makes maps of a quarter of the size; two blocks double them by nearest neighbours,
+    each with a 3×3 convolution, batch normalisation and leaky ReLU; a last convolution, tanh and
+    batch normalisation make images whose channels have the given mean and standard deviation.
+
+    Args:
+      latent: numbers of noise for one image.
+      image_shape: `(height, width, channels)` of the teacher's inputs.
+      width: channels of the first block; the second has half of them.
+      mean: of the images, in the scale that the teacher sees: 0 for normalised ones.
+      std: likewise; 1 for normalised images.
+      rngs: for the initial weights.
+
+    Raises:
+      ValueError: sizes that are not positive.
+
+    Example:
+      >>> Generator(16, (28, 28, 1), width=8, rngs=nnx.Rngs(0))(jnp.ones((2, 16))).shape
+      (2, 28, 28, 1)
+
+    Reference:
+      Chen et al., Data-Free Learning of Student Networks, ICCV 2019, whose generator has this form.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        image_shape: tuple[int, int, int],
+        *,
+        width: int = 64,
+        mean: float = 0.0,
+        std: float = 1.0,
+        rngs: nnx.Rngs,
+    ):
+        if min(latent, width // 2, *image_shape) < 1 or len(image_shape) != 3:
+            raise ValueError(
+                "a generator needs positive sizes, two channels of width and images of (height, "
+                f"width, channels): got latent={latent}, width={width}, image_shape={image_shape}"
+            )
+        self.image_shape, self.mean, self.std = tuple(image_shape), mean, std
+        self.start = (-(-image_shape[0] // 4), -(-image_shape[1] // 4), width)
+        self.dense = nnx.Linear(latent, int(np.prod(self.start)), rngs=rngs)
+        depths = (width, width, width // 2)
+        self.convs = nnx.List(
+            nnx.Conv(a, b, (3, 3), rngs=rngs) for a, b in zip(depths, depths[1:], strict=False)
+        )
+        self.norms = nnx.List(nnx.BatchNorm(depth, momentum=0.9, rngs=rngs) for depth in depths)
+        channels = image_shape[2]
+        self.last = nnx.Conv(depths[-1], channels, (3, 3), rngs=rngs)
+        self.scale = nnx.BatchNorm(
+            channels, momentum=0.9, use_scale=False, use_bias=False, rngs=rngs
+        )
+
+    def __call__(self, noise: jax.Array) -> jax.Array:
+        """Images of noise `[batch, latent]`."""
+        x = self.norms[0](self.dense(noise).reshape(-1, *self.start))
+        for conv, norm in zip(self.convs, list(self.norms)[1:], strict=True):
+            x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+            x = nnx.leaky_relu(norm(conv(x)), 0.2)
+        images = self.mean + self.std * self.scale(jnp.tanh(self.last(x)))
+        return images[:, : self.image_shape[0], : self.image_shape[1]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """A view that is normal noise `[size]`, whatever the example is: a function of its id and view.
+
+    Attributes:
+      size: numbers of an example.
+    """
+
+    size: int
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise ValueError(f"noise needs at least 1 number, not {self.size}")
+
+    def __call__(self, key: jax.Array, example: jax.Array) -> jax.Array:
+        """Draws the noise of one example."""
+        del example
+        return jax.random.normal(key, (self.size,))
+
+
+def noise(examples: int, latent: int, *, seed: int = 0) -> tuple[Dataset, Views]:
+    """A data set of nothing but ids, and the views that make noise of them.
+
+    Args:
+      examples: in an epoch; every epoch has fresh noise, as it has a new view.
+      latent: numbers of noise for one image.
+      seed: of the noise.
+
+    Returns:
+      `(dataset, views)`, for `Loader` and `make_train_step`. Nothing is labelled.
+
+    Raises:
+      ValueError: fewer than one example or number.
+
+    Example:
+      >>> from jaxkd.data import Loader
+      >>> data, seen = noise(100, 16)
+      >>> seen.render(Loader(data, seen, 10)[0])["inputs"].shape
+      (10, 16)
+    """
+    if examples < 1:
+        raise ValueError(f"an epoch needs at least 1 example, not {examples}")
+    data = Dataset.from_arrays(
+        np.zeros((examples, 1), np.uint8), name="noise", split="train", num_classes=1
+    )
+    return data, Views((Noise(latent),), seed=seed)

@@ -1,0 +1,127 @@
+"""Several networks as one: the same answers as apart, and as a joined cache's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jaxkd
+from jaxkd import TrainState, losses, make_train_step, recipes
+from jaxkd.cache import Joined, build
+from jaxkd.data import Loader
+from jaxkd.networks import add_outputs
+from jaxkd.strategies import join, split
+from jaxkd.training import Partitioning, make_mesh
+from jaxkd.views import Normalize, RandomCrop, Views
+
+VIEWS = Views((RandomCrop(1), Normalize()))
+WEIGHTS = {"a": 3.0, "b": 1.0}
+
+
+@pytest.fixture
+def pair(mlp):
+    return {"a": mlp(1, width=8), "b": mlp(2, width=12)}
+
+
+def test_answers_are_those_of_the_members(images, pair):
+    inputs = images.inputs[:6] / np.float32(255)
+    outputs = join(pair, weights=WEIGHTS)(inputs)
+    for name, network in pair.items():
+        for output, value in network(inputs).items():
+            np.testing.assert_array_equal(outputs[f"{name}.{output}"], value)
+    probabilities = {
+        n: np.exp(jax.nn.log_softmax(net(inputs)["logits"])) for n, net in pair.items()
+    }
+    expected = np.log(0.75 * probabilities["a"] + 0.25 * probabilities["b"])
+    np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
+    mean = join(pair, combine="logits")(inputs)["logits"]
+    expected = np.mean([net(inputs)["logits"] for net in pair.values()], axis=0)
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+    assert "logits" not in join(pair, combine=None)(inputs)
+
+
+@pytest.mark.parametrize("combine", ["probabilities", "logits", None])
+def test_a_joined_cache_gives_the_same(images, pair, tmp_path, combine):
+    caches = {
+        name: build(tmp_path / name, network, images, VIEWS, num_views=1, progress=False)
+        for name, network in pair.items()
+    }
+    read = Joined(caches, weights=WEIGHTS, combine=combine)
+    batch = Loader(images, VIEWS, 16, cache=read)[3]
+    cached = batch["teacher"].decode()
+    online = join(pair, weights=WEIGHTS, combine=combine)(VIEWS.render(dict(batch))["inputs"])
+    assert set(cached) == {name for name in online if name.endswith("logits")}
+    for name, value in cached.items():
+        np.testing.assert_allclose(online[name], value, atol=1e-6)
+
+
+def test_members_are_split_out_with_their_trained_variables(images, small):
+    student = join({"a": small(1), "b": small(2)})
+    objective = recipes.labels()
+    optimizer = optax.sgd(0.1)
+    step = make_train_step(student, objective, optimizer, views=VIEWS)
+    state, _ = step(TrainState.create(student, objective, optimizer), Loader(images, VIEWS, 32)[0])
+    trained = state.network(student)
+    inputs = images.inputs[:4] / np.float32(255)
+    together = jax.jit(trained)(inputs)
+    for name, member in split(trained).items():
+        answers = jax.jit(member)(inputs)["logits"]
+        np.testing.assert_allclose(answers, together[f"{name}.logits"], atol=1e-6)
+        # Both parameters and batch statistics moved.
+        for new, old in ((member.params, student.params), (member.state, student.state)):
+            assert not all(jnp.array_equal(new[path], old[name][path]) for path in new)
+
+
+def test_members_draw_dropout_of_their_own():
+    model = jaxkd.models.MLP(64, (8,), 5, dropout_rate=0.5, rngs=nnx.Rngs(0))
+    one = jaxkd.from_nnx(model)
+    both = join({"a": one, "b": one})
+    inputs = np.ones((4, 8, 8, 1), np.float32)
+    outputs, _ = both.apply(both.params, both.state, inputs, train=True, key=jax.random.key(0))
+    assert not np.allclose(outputs["a.logits"], outputs["b.logits"])
+
+
+def test_nothing_depends_on_the_mesh(images, pair):
+    student, objective, sgd = join(pair), recipes.labels(), optax.sgd(0.1)
+    states = []
+    for partitioning in (None, Partitioning(make_mesh(data=4, fsdp=2), min_size=0)):
+        step = make_train_step(student, objective, sgd, views=VIEWS, partitioning=partitioning)
+        state = step.place(TrainState.create(student, objective, sgd))
+        for index in range(3):
+            state, _ = step(state, Loader(images, VIEWS, 32)[index])
+        states.append(jax.tree.map(np.asarray, state.params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
+
+
+def test_networks_that_cannot_be_joined(mlp, pair):
+    with pytest.raises(ValueError, match="name at least one"):
+        join({})
+    with pytest.raises(ValueError, match="one for each of"):
+        join(pair, weights={"a": 1.0})
+    with pytest.raises(ValueError, match="must be positive"):
+        join(pair, weights={"a": 1.0, "b": 0.0})
+    with pytest.raises(ValueError, match="combine must be one of"):
+        join(pair, combine="votes")
+    other = join({"a": mlp(1), "b": mlp(2, num_classes=7)})
+    with pytest.raises(ValueError, match=r"different shapes.*\(2, 5\).*\(2, 7\)"):
+        other(np.ones((2, 8, 8, 1), np.float32))
+
+
+def test_only_what_was_made_of_others_is_split(mlp, pair):
+    with pytest.raises(TypeError, match="not made of other networks"):
+        split(mlp())
+    around = add_outputs(join(pair), lambda params, outputs: {"twice": 2 * outputs["logits"]})
+    assert list(split(jaxkd.networks.remat(around))) == ["a", "b"]
+
+
+def test_an_ensemble_teaches_online(images, pair, mlp):
+    teacher, student, sgd = join(pair), mlp(3), optax.sgd(0.1)
+    objective = recipes.kd(alpha=1.0, temperature=2.0)
+    step = make_train_step(student, objective, sgd, teacher=teacher, views=VIEWS)
+    batch = Loader(images, VIEWS, 32)[0]
+    inputs = VIEWS.render(dict(batch))["inputs"]
+    expected = losses.kd(student(inputs)["logits"], teacher(inputs)["logits"], temperature=2.0)
+    _, metrics = step(TrainState.create(student, objective, sgd), batch)
+    np.testing.assert_allclose(metrics["kd"], expected.mean(), rtol=1e-5)

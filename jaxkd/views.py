@@ -282,11 +282,12 @@ class Views:
             ),
         }
 
-    def probe(self, inputs: np.ndarray) -> list[float]:
+    def probe(self, inputs: np.ndarray, second: np.ndarray | None = None) -> list[float]:
         """Numbers that tell whether this JAX and this code render as those that wrote a cache did.
 
         Args:
           inputs: a few raw examples `[n, ...]`, the same at writing and at reading.
+          second: these examples as they are read for view 1, by default as for view 0.
 
         Returns:
           A weighted sum of the pixels of each of their views 0 and 1, compared with a tolerance,
@@ -297,7 +298,7 @@ class Views:
         batch = {
             "id": ids,
             "view": view,
-            "inputs": np.tile(inputs, (2,) + (1,) * (inputs.ndim - 1)),
+            "inputs": np.concatenate([inputs, inputs if second is None else second]),
         }
         if self.mixes:
             batch["partner_inputs"] = batch["inputs"][::-1].copy()

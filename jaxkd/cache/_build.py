@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._encode import check_lost, encode
 from jaxkd.cache._writer import Writer, by_output
-from jaxkd.data import Dataset, raw_batch
+from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
 from jaxkd.targets import Codec
 from jaxkd.views import Views
@@ -27,7 +27,7 @@ _AHEAD = 4
 def build(
     path: str | pathlib.Path,
     teacher: Network,
-    dataset: Dataset,
+    dataset: Examples,
     views: Views | None = None,
     *,
     codec: Codec | Mapping[str, Codec] | None = None,
@@ -94,7 +94,7 @@ def build(
 def extend(
     path: str | pathlib.Path,
     teacher: Network,
-    dataset: Dataset,
+    dataset: Examples,
     views: Views | None = None,
     *,
     num_views: int | None = None,
@@ -182,7 +182,7 @@ def asker(
 
 def answer_shapes(
     teacher: Network,
-    dataset: Dataset,
+    dataset: Examples,
     views: Views,
     codecs: Mapping[str, Codec],
     valid_classes: int | None,
@@ -222,7 +222,7 @@ def answer_shapes(
 def _fill(
     path: str | pathlib.Path,
     teacher: Network,
-    dataset: Dataset,
+    dataset: Examples,
     views: Views,
     codec: Codec | Mapping[str, Codec] | None,
     num_views: int,

@@ -17,7 +17,7 @@ from jaxkd.cache._plan import (
     rectangle,
 )
 from jaxkd.cache._segment import Segment, segments
-from jaxkd.data import Dataset
+from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.targets import Record, bytes_per_record
 from jaxkd.views import Views
@@ -126,7 +126,7 @@ class Cache:
         self,
         *,
         teacher: Network | Mapping[str, str] | None = None,
-        dataset: Dataset | None = None,
+        dataset: Examples | None = None,
         views: Views | None = None,
         num_classes: int | None = None,
         num_views: int | None = None,

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxkd.data import Dataset
+from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.targets import Codec
 from jaxkd.views import Views
@@ -36,7 +36,7 @@ def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
     return {f"teacher.{name}": value for name, value in fingerprint.items()}
 
 
-def of_dataset(dataset: Dataset) -> dict[str, Any]:
+def of_dataset(dataset: Examples) -> dict[str, Any]:
     """Fields that name a data set."""
     return {
         "dataset.name": dataset.name,
@@ -46,12 +46,14 @@ def of_dataset(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def of_views(dataset: Dataset, views: Views) -> dict[str, Any]:
+def of_views(dataset: Examples, views: Views) -> dict[str, Any]:
     """Fields that fix what a view of this data set looks like."""
     fields = {f"views.{name}": value for name, value in views.specification().items()}
     if views.mixes:
         # Partners are drawn from all ids, so another selection of examples means other partners.
         fields["views.partners"] = of_ids(dataset.ids)
+    if (reading := dataset.reading()) is not None:
+        fields["views.crop"] = reading
     return fields
 
 
@@ -80,19 +82,23 @@ def of_ids(ids: np.ndarray) -> str:
     return f"{len(ids)} examples, sha256:{hashlib.sha256(little.tobytes()).hexdigest()}"
 
 
-def probe(dataset: Dataset, views: Views) -> dict[str, Any]:
+def probe(dataset: Examples, views: Views) -> dict[str, Any]:
     """Sample views as numbers, with the ids of the examples that they were made of."""
     examples = dataset.ids[:_PROBED_EXAMPLES]
     return {
         "ids": [int(i) for i in examples],
-        "values": views.probe(dataset.inputs[: len(examples)]),
+        "values": _probe(dataset, views, examples),
     }
+
+
+def _probe(dataset: Examples, views: Views, ids: np.ndarray) -> list[float]:
+    return views.probe(dataset.read(ids, 0), dataset.read(ids, 1))
 
 
 def check_probe(
     path: str,
     stored: Mapping[str, Any],
-    dataset: Dataset,
+    dataset: Examples,
     views: Views,
     allow: Collection[str] = (),
 ) -> None:
@@ -101,12 +107,13 @@ def check_probe(
     Raises:
       CacheError: with the numbers of both.
     """
+    examples = np.asarray(stored["ids"], np.int32)
     try:
-        rows = dataset.rows(np.asarray(stored["ids"], np.int32))
+        dataset.rows(examples)
     except KeyError:
         # A selection without the probed examples: its source's fingerprint vouches for the data.
         return
-    values = views.probe(dataset.inputs[rows])
+    values = _probe(dataset, views, examples)
     same = len(values) == len(stored["values"]) and all(
         math.isclose(a, b, rel_tol=_PROBE_TOLERANCE, abs_tol=_PROBE_TOLERANCE)
         for a, b in zip(values, stored["values"], strict=True)

@@ -14,7 +14,7 @@ from jaxkd.cache._cache import MEMORY_LIMIT
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._encode import check_lost
 from jaxkd.cache._writer import Writer, by_output
-from jaxkd.data import Dataset, raw_batch
+from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
 from jaxkd.targets import Codec, Record, bytes_per_record
 from jaxkd.views import Views
@@ -55,7 +55,7 @@ class Filling:
         self,
         path: str | pathlib.Path,
         teacher: Network,
-        dataset: Dataset,
+        dataset: Examples,
         views: Views,
         *,
         codec: Codec | Mapping[str, Codec] | None = None,
@@ -92,7 +92,7 @@ class Filling:
         self.num_views, self.asked = num_views, 0
         self._tables = {view: self._writer.stored(view) for view in range(num_views)}
 
-    def check(self, *, dataset: Dataset, views: Views, num_views: int | None = None) -> None:
+    def check(self, *, dataset: Examples, views: Views, num_views: int | None = None) -> None:
         """Refuses another data set or other views than those that are filled in.
 
         Raises:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxkd.cache._build import answer_shapes
 from jaxkd.cache._writer import by_output
-from jaxkd.data import Dataset, raw_batch
+from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
 from jaxkd.targets import Codec, bytes_per_record
 from jaxkd.views import Views
@@ -63,7 +63,7 @@ class Forecast:
 
 def forecast(
     teacher: Network,
-    dataset: Dataset,
+    dataset: Examples,
     views: Views | None = None,
     *,
     codec: Codec | Mapping[str, Codec] | None = None,
@@ -111,7 +111,7 @@ def forecast(
     )
 
 
-def _flops(network: Network, dataset: Dataset, views: Views) -> float:
+def _flops(network: Network, dataset: Examples, views: Views) -> float:
     batch = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
     inputs = jax.eval_shape(lambda batch: views.render(batch)["inputs"], batch)
 

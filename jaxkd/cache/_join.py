@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.cache._cache import Cache
-from jaxkd.data import Dataset
+from jaxkd.data import Examples
 from jaxkd.losses import SparseLogits
 from jaxkd.targets import Record
 from jaxkd.views import Views
@@ -92,7 +92,7 @@ class Joined:
         self.num_views = min(cache.num_views for cache in caches.values())
         self.in_memory = all(cache.in_memory for cache in caches.values())
 
-    def check(self, *, dataset: Dataset, views: Views, num_views: int | None = None) -> None:
+    def check(self, *, dataset: Examples, views: Views, num_views: int | None = None) -> None:
         """Checks every cache; see `Cache.check`.
 
         Raises:

@@ -6,7 +6,7 @@ from typing import Literal, overload
 
 from jaxkd.cache._cache import MEMORY_LIMIT, Cache
 from jaxkd.cache._fill import Filling
-from jaxkd.data import Dataset
+from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.targets import Codec
 from jaxkd.views import Views
@@ -17,7 +17,7 @@ def open(  # noqa: A001
     path: str | pathlib.Path,
     *,
     teacher: Network | Mapping[str, str],
-    dataset: Dataset,
+    dataset: Examples,
     views: Views | None = None,
     num_classes: int | None = None,
     allow: Collection[str] = (),
@@ -32,7 +32,7 @@ def open(  # noqa: A001
     path: str | pathlib.Path,
     *,
     teacher: Network,
-    dataset: Dataset,
+    dataset: Examples,
     views: Views | None = None,
     allow: Collection[str] = (),
     memory_limit: int = MEMORY_LIMIT,
@@ -49,7 +49,7 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
     path: str | pathlib.Path,
     *,
     teacher: Network | Mapping[str, str],
-    dataset: Dataset,
+    dataset: Examples,
     views: Views | None = None,
     mode: Literal["read", "fill"] = "read",
     num_classes: int | None = None,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxkd.cache import _contract, _store
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._segment import Segment, segments
-from jaxkd.data import Dataset
+from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.targets import Codec, Layout, from_specification
 from jaxkd.views import Views
@@ -33,7 +33,7 @@ class Plan:
     """
 
     path: str
-    dataset: Dataset
+    dataset: Examples
     views: Views
     codecs: dict[str, Codec]
     shapes: dict[str, tuple[int, ...]]
@@ -49,7 +49,7 @@ def make_plan(
     path: str,
     *,
     teacher: Network | Mapping[str, str],
-    dataset: Dataset,
+    dataset: Examples,
     views: Views,
     codecs: Mapping[str, Codec],
     shapes: Mapping[str, tuple[int, ...]],
@@ -196,14 +196,14 @@ def _new(plan: Plan, ids: np.ndarray, first: int, count: int, block_size: int) -
     return segment
 
 
-def _check_same(path: str, known: list[Segment], dataset: Dataset, num_views: int) -> None:
+def _check_same(path: str, known: list[Segment], dataset: Examples, num_views: int) -> None:
     ids, views = rectangle(known)
     stored = {"examples": _contract.of_ids(ids), "num_views": views}
     wanted = {"examples": _contract.of_ids(dataset.ids), "num_views": num_views}
     _contract.check(path, stored, wanted, remedy="jaxkd.cache.extend adds views and examples.")
 
 
-def _check_sizes(num_views: int, block_size: int, dataset: Dataset) -> None:
+def _check_sizes(num_views: int, block_size: int, dataset: Examples) -> None:
     sizes = {
         "num_views": num_views,
         "block_size": block_size,
@@ -217,7 +217,7 @@ def _check_sizes(num_views: int, block_size: int, dataset: Dataset) -> None:
 def _check_codecs(
     codecs: Mapping[str, Codec],
     shapes: Mapping[str, tuple[int, ...]],
-    dataset: Dataset,
+    dataset: Examples,
     views: Views,
 ) -> None:
     if not codecs:

@@ -14,7 +14,7 @@ from jaxkd.cache._build import asker
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._segment import Segment
-from jaxkd.data import Dataset, raw_batch
+from jaxkd.data import Examples, raw_batch
 from jaxkd.losses import SparseLogits
 from jaxkd.networks import Network
 from jaxkd.targets import Record
@@ -84,7 +84,7 @@ class Agreement:
 def ask_again(
     cache: Cache,
     teacher: Network,
-    dataset: Dataset,
+    dataset: Examples,
     views: Views,
     *,
     records: int = 256,
@@ -145,7 +145,7 @@ class Statistics:
     accuracy: float | None
 
 
-def stats(cache: Cache, dataset: Dataset | None = None) -> Statistics:
+def stats(cache: Cache, dataset: Examples | None = None) -> Statistics:
     """Reads all logits of a cache.
 
     Args:

@@ -15,7 +15,7 @@ from jaxkd.cache._blocks import Blocks
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._encode import check_lost, encode
 from jaxkd.cache._plan import Plan, make_plan
-from jaxkd.data import Dataset
+from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.targets import Codec, Dense
 from jaxkd.views import Views
@@ -69,7 +69,7 @@ class Writer:
         self,
         path: str | pathlib.Path,
         teacher: Network | Mapping[str, str],
-        dataset: Dataset,
+        dataset: Examples,
         views: Views | None = None,
         *,
         shapes: Mapping[str, tuple[int, ...]],

@@ -1,16 +1,24 @@
 """Datasets by `example_id`, and batches of them joined with a cache.
 
 A `Dataset` holds arrays in memory and names every example with a stable integer, the name under
-which a teacher's answers are cached. `split_labels` picks a few labels and leaves the rest as an
-unlabelled pool. A `Loader` makes the batch of any training step; a `Source` gives Grain the same
-examples, joined with a cache. The submodules
-`jaxkd.data.digits` and `jaxkd.data.fashion_mnist` load real data; they import scikit-learn and
-tensorflow-datasets only when asked to load.
+which a teacher's answers are cached. `Records` are photographs that are decoded when they are read,
+by a `RandomResizedCrop` or a `CenterCrop`. Both are `Examples`, which is all that loaders,
+evaluation and caches ask for. `split_labels` picks a few labels and leaves the rest as an
+unlabelled pool. A `Loader` makes the batch of any training step, ahead of it if asked to; a
+`Source` gives Grain the same examples, joined with a cache. The submodules load real data and
+import what they need only when asked to load: `jaxkd.data.digits` (scikit-learn),
+`jaxkd.data.fashion_mnist`, `jaxkd.data.images` (CIFAR and other sets of small images) and
+`jaxkd.data.imagenet` (sets of photographs), the latter three by tensorflow-datasets.
 """
 
+from jaxkd.data._crops import CenterCrop as CenterCrop
+from jaxkd.data._crops import Crop as Crop
+from jaxkd.data._crops import RandomResizedCrop as RandomResizedCrop
 from jaxkd.data._dataset import Dataset as Dataset
 from jaxkd.data._dataset import split_labels as split_labels
+from jaxkd.data._examples import Examples as Examples
 from jaxkd.data._loader import Loader as Loader
 from jaxkd.data._loader import eval_batches as eval_batches
 from jaxkd.data._loader import raw_batch as raw_batch
+from jaxkd.data._records import Records as Records
 from jaxkd.data._source import Source as Source

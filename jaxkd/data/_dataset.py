@@ -3,17 +3,16 @@
 import dataclasses
 import functools
 import hashlib
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-_MAX_ID = 2**31 - 1
-_SHOWN = 5  # how many offending values an error message lists
+from jaxkd.data._examples import Examples, check_fields, refuse
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(Examples):
     """Examples in memory, each named by a stable integer `example_id`.
 
     Build one with `Dataset.from_arrays`, which checks and sorts; the rows are kept in ascending
@@ -52,6 +51,7 @@ class Dataset:
     labels: npt.NDArray[np.int32]
     num_classes: int
     class_names: tuple[str, ...] = ()
+    _by_example: ClassVar[tuple[str, ...]] = ("ids", "inputs", "labels")
     # Not an argument, so that dataclasses.replace(selection, inputs=...) does not inherit it.
     _source_fingerprint: str | None = dataclasses.field(default=None, init=False)
 
@@ -115,31 +115,11 @@ class Dataset:
             )
         if inputs.ndim < 1:
             raise ValueError("inputs must have a leading axis of examples, got a scalar.")
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
-        if class_names and len(class_names) != num_classes:
-            raise ValueError(f"Got {len(class_names)} class_names for {num_classes} classes.")
-        n = len(inputs)
-        ids = np.arange(n) if ids is None else _integers(ids, "ids")
-        labels = np.full(n, -1) if labels is None else _integers(labels, "labels")
-        for what, values in (("ids", ids), ("labels", labels)):
-            if values.shape != (n,):
-                raise ValueError(
-                    f"{what} must have shape ({n},), as there are {n} inputs, got {values.shape}."
-                )
-
-        _refuse((ids < 0) | (ids > _MAX_ID), "id", ids, f"must be in [0, {_MAX_ID}]")
-        bad = (labels < -1) | (labels >= num_classes)
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise ValueError(
-                f"{bad.sum()} of {n} labels are out of range: label {labels[row]} of example id "
-                f"{ids[row]}; labels must be in [0, {num_classes}), or -1 for unlabelled."
-            )
+        ids, labels = check_fields(len(inputs), ids, labels, num_classes, class_names)
         if np.any(ids[1:] <= ids[:-1]):
             order = np.argsort(ids, kind="stable")
             inputs, ids, labels = inputs[order], ids[order], labels[order]
-        _refuse(np.append(False, ids[1:] == ids[:-1]), "id", ids, "must be unique")
+        refuse(np.append(False, ids[1:] == ids[:-1]), "id", ids, "must be unique")
         return cls(
             name=name,
             version=version,
@@ -150,9 +130,6 @@ class Dataset:
             num_classes=num_classes,
             class_names=tuple(class_names),
         )
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def __repr__(self) -> str:
         return (
@@ -180,110 +157,26 @@ class Dataset:
             digest.update(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
         return f"sha256:{digest.hexdigest()}"
 
-    @functools.cached_property
-    def _ids_are_rows(self) -> bool:
-        # Ascending, unique and non-negative: only the last one needs a look.
-        return len(self) > 0 and int(self.ids[-1]) == len(self) - 1
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example, such as `(32, 32, 3)`."""
+        return self.inputs.shape[1:]
 
-    def rows(self, ids: npt.ArrayLike) -> npt.NDArray[np.intp]:
-        """Find the rows at which examples are kept.
+    def read(self, ids: npt.ArrayLike, view: npt.ArrayLike = 0) -> np.ndarray:
+        """The inputs of some examples, the same in every view.
 
         Args:
-          ids: integers of any shape; ids may repeat.
+          ids: example ids `[batch]`, in any order, repeats allowed.
+          view: makes no difference to arrays that are in memory.
 
         Returns:
-          Positions into `ids`, `inputs` and `labels`, in the shape of `ids`.
+          A copy `[batch, ...]`.
 
         Raises:
           KeyError: if an id is not in the dataset.
-          TypeError: if ids are not integers.
         """
-        wanted = _integers(ids, "ids")
-        if self._ids_are_rows:
-            positions = wanted
-            found = (wanted >= 0) & (wanted < len(self))
-        elif len(self):
-            positions = np.minimum(np.searchsorted(self.ids, wanted), len(self) - 1)
-            found = self.ids[positions] == wanted
-        else:
-            positions, found = wanted, np.zeros(wanted.shape, bool)
-        if not found.all():
-            missing = wanted[~found]
-            kept = f", ids {self.ids[0]} to {self.ids[-1]}" if len(self) else ""
-            raise KeyError(
-                f"{missing.size} of {wanted.size} ids are not in {self.name} {self.split} "
-                f"({len(self)} examples{kept}): {_shorten(missing)}"
-            )
-        return positions.astype(np.intp, copy=False)
-
-    def select(self, ids: npt.ArrayLike) -> Self:
-        """Take a subset, which keeps the fingerprint of its source.
-
-        Args:
-          ids: unique integers `[m]`, in any order.
-
-        Returns:
-          A dataset of these examples.
-
-        Raises:
-          KeyError: if an id is not in the dataset.
-          ValueError: if an id is given twice.
-
-        Example:
-          >>> dataset = Dataset.from_arrays(
-          ...     [[1.0], [2.0], [3.0]], name="a", split="train", num_classes=2
-          ... )
-          >>> part = dataset.select([2, 0])
-          >>> part.inputs.ravel().tolist(), part.fingerprint == dataset.fingerprint
-          ([1.0, 3.0], True)
-        """
-        positions = np.sort(self.rows(ids), axis=None)
-        _refuse(
-            np.append(False, positions[1:] == positions[:-1]),
-            "id",
-            self.ids[positions],
-            "must be unique",
-        )
-        return self._of_same_source(
-            ids=self.ids[positions],
-            inputs=self.inputs[positions],
-            labels=self.labels[positions],
-        )
-
-    def with_labels(self, ids: npt.ArrayLike) -> Self:
-        """Keep the labels of these examples alone; all others become -1, unlabelled.
-
-        Args:
-          ids: integers `[m]`, such as `split_labels` returns.
-
-        Returns:
-          A dataset of the same examples.
-
-        Raises:
-          KeyError: if an id is not in the dataset.
-
-        Example:
-          >>> dataset = Dataset.from_arrays(
-          ...     [[1.0], [2.0], [3.0]], [0, 1, 1], name="a", split="train", num_classes=2
-          ... )
-          >>> dataset.with_labels([1]).labels.tolist()
-          [-1, 1, -1]
-        """
-        positions = self.rows(ids)
-        labels = np.full(len(self), -1, np.int32)
-        labels[positions] = self.labels[positions]
-        return self._of_same_source(labels=labels)
-
-    def with_split(self, split: str) -> Self:
-        """The same examples under another split's name.
-
-        Args:
-          split: the name.
-
-        Returns:
-          A dataset of the same examples.
-        """
-        return self._of_same_source(split=split)
+        del view
+        return self.inputs[self.rows(ids)]
 
     def _of_same_source(self, **changes: Any) -> Self:
         part = dataclasses.replace(self, **changes)
@@ -291,7 +184,7 @@ class Dataset:
         return part
 
 
-def split_labels(dataset: Dataset, per_class: int, seed: int) -> npt.NDArray[np.int32]:
+def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np.int32]:
     """Pick the same number of labelled examples from every class, at random.
 
     The choice depends on the dataset, `per_class` and `seed` alone. A larger `per_class` adds to
@@ -330,24 +223,3 @@ def split_labels(dataset: Dataset, per_class: int, seed: int) -> npt.NDArray[np.
             )
         chosen.append(rows[np.argsort(keys[rows], kind="stable")[:per_class]])
     return dataset.ids[np.sort(np.concatenate(chosen))]
-
-
-def _integers(values: npt.ArrayLike, what: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.size == 0:  # NumPy makes float64 of an empty list
-        return array.astype(np.int64)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"{what} must be integers, got dtype {array.dtype}.")
-    return array
-
-
-def _refuse(bad: npt.NDArray[np.bool_], what: str, values: np.ndarray, rule: str) -> None:
-    if bad.any():
-        raise ValueError(
-            f"Every {what} {rule}; {bad.sum()} of {bad.size} do not fit: {_shorten(values[bad])}"
-        )
-
-
-def _shorten(values: np.ndarray) -> str:
-    shown = ", ".join(str(value) for value in values.ravel()[:_SHOWN])
-    return shown + (", …" if values.size > _SHOWN else "")

@@ -1,14 +1,18 @@
 """Batches: a pure function of the step number, joined with a cache by example id and view."""
 
 import concurrent.futures
+import contextlib
 import functools
+import math
 from collections.abc import Iterator
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import jax
 import numpy as np
 
-from jaxkd.data._dataset import Dataset
+from jaxkd.data._ahead import ENDLESS, Ahead
+from jaxkd.data._examples import Examples
 from jaxkd.views import Views
 
 
@@ -18,7 +22,7 @@ class Answers(Protocol):
     num_views: int
     in_memory: bool
 
-    def check(self, *, dataset: Dataset, views: Views, num_views: int | None) -> None:
+    def check(self, *, dataset: Examples, views: Views, num_views: int | None) -> None:
         """Refuses another data set or other views."""
 
     def read(self, ids: np.ndarray, view: int) -> Any:
@@ -33,6 +37,12 @@ class Loader:
     step, the data's position needs no saving and a run resumes anywhere. From a cache that does not
     lie in memory, the batch of the next step is read ahead.
 
+    Where images are decoded (`Records`), batches should be made while the step runs: `ahead` has
+    them made by threads of this process, `workers` by processes of their own (through Grain). Both
+    give the same batches to the bit; asked for another step than the next one, they start again
+    from there, which takes workers a few seconds. Worker processes import the program's main
+    module: a script that uses them keeps what it does under `if __name__ == "__main__":`.
+
     Args:
       dataset: the examples. Their order makes no difference.
       views: rendered inside the step; here they say which partners to send along.
@@ -45,22 +55,30 @@ class Loader:
       process: `(index, count)` of this process among those that share a batch, each reading its own
         stretch of it (`Partitioning.process`); by default those of `jax.distributed`. The examples
         of a step do not depend on it.
+      ahead: batches that are made ahead of the step; by default none, and two for each worker.
+        Needs as much memory.
+      workers: processes that make them, 0 for threads of this one.
 
     Raises:
+      ImportError: `ahead` or `workers` without Grain.
       ValueError: fewer examples than a batch, a batch that does not divide by the processes, or a
         cache that does not fit (`CacheError`).
 
     Example:
+      >>> from jaxkd.data import Dataset
       >>> data = Dataset.from_arrays(
       ...     np.arange(5, dtype=np.float32)[:, None], name="five", split="train", num_classes=2)
       >>> loader = Loader(data, Views(), 2)
       >>> sorted(loader[0]), loader[0]["inputs"].shape, loader.steps_per_epoch
       (['id', 'inputs', 'labels', 'view'], (2, 1), 2)
+      >>> with Loader(data, Views(), 2, ahead=2) as same:
+      ...     np.array_equal(same[7]["id"], loader[7]["id"])
+      True
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Examples,
         views: Views,
         batch_size: int,
         *,
@@ -68,6 +86,8 @@ class Loader:
         cache: Answers | None = None,
         num_views: int | None = None,
         process: tuple[int, int] | None = None,
+        ahead: int | None = None,
+        workers: int = 0,
     ):
         process = process or (jax.process_index(), jax.process_count())
         if not 0 <= process[0] < process[1]:
@@ -90,44 +110,93 @@ class Loader:
         self.process = process
         self.dataset, self.views, self.batch_size = dataset, views, batch_size
         self.steps_per_epoch = len(dataset) // batch_size
-        self._seed, self._cache, self._num_views = seed, cache, num_views
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
+        steps = _Steps(dataset, views, batch_size, seed, num_views, process)
+        ahead = 2 * workers if ahead is None else ahead
+        self._raw: _Steps | Ahead = steps
+        if ahead or workers:
+            self._raw = Ahead(steps, ahead, workers)
+        self._cache = cache
         self._reader: concurrent.futures.Executor | None = None
         if cache is not None and not cache.in_memory:
             self._reader = concurrent.futures.ThreadPoolExecutor(1)
-        self._ahead: tuple[int, concurrent.futures.Future[dict[str, Any]]] | None = None
+        self._next: tuple[int, concurrent.futures.Future[dict[str, Any]]] | None = None
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         """The batch of a step (this process's stretch of it), NumPy arrays on the host."""
         if self._reader is None:
             return self._batch(step)
-        ahead, self._ahead = self._ahead, None
+        following, self._next = self._next, None
         # One thread makes all batches, so that they are made one after the other.
-        if ahead is None or ahead[0] != step:
-            ahead = step, self._reader.submit(self._batch, step)
-        batch = ahead[1].result()
-        self._ahead = step + 1, self._reader.submit(self._batch, step + 1)
+        if following is None or following[0] != step:
+            following = step, self._reader.submit(self._batch, step)
+        batch = following[1].result()
+        self._next = step + 1, self._reader.submit(self._batch, step + 1)
         return batch
 
+    def close(self) -> None:
+        """Ends what reads ahead, worker processes first of all; the garbage collector does, too."""
+        if self._next is not None:
+            concurrent.futures.wait([self._next[1]])
+            self._next = None
+        if isinstance(self._raw, Ahead):
+            self._raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def _batch(self, step: int) -> dict[str, Any]:
-        epoch, index = divmod(step, self.steps_per_epoch)
-        if self._order[0] != epoch:
-            # NumPy promises the raw stream of a generator for good, its samplers' results not.
-            draws = np.random.PCG64((self._seed, epoch)).random_raw(len(self.dataset))
-            self._order = (epoch, self.dataset.ids[np.argsort(draws, kind="stable")])
-        part, parts = self.process
-        own = self.batch_size // parts
-        start = index * self.batch_size + part * own
-        ids = self._order[1][start : start + own]
-        view = epoch % self._num_views if self._num_views else epoch
-        batch = raw_batch(self.dataset, self.views, ids, np.full(len(ids), view, np.int32))
+        batch = self._raw[step]
         if self._cache is not None:
-            batch["teacher"] = self._cache.read(ids, view)
+            batch["teacher"] = self._cache.read(batch["id"], int(batch["view"][0]))
         return batch
+
+
+class _Steps:
+    """Raw batches by step, without a cache's answers: the part that a worker process makes."""
+
+    def __init__(
+        self,
+        dataset: Examples,
+        views: Views,
+        batch_size: int,
+        seed: int,
+        num_views: int | None,
+        process: tuple[int, int],
+    ):
+        self._dataset, self._views, self._batch_size = dataset, views, batch_size
+        self._seed, self._num_views, self._process = seed, num_views, process
+        self._steps_per_epoch = len(dataset) // batch_size
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        epoch, index = divmod(step, self._steps_per_epoch)
+        # Several threads may be here, so the pair is read once.
+        order = self._order
+        if order[0] != epoch:
+            # NumPy promises the raw stream of a generator for good, its samplers' results not.
+            draws = np.random.PCG64((self._seed, epoch)).random_raw(len(self._dataset))
+            order = self._order = (epoch, self._dataset.ids[np.argsort(draws, kind="stable")])
+        part, parts = self._process
+        own = self._batch_size // parts
+        start = index * self._batch_size + part * own
+        ids = order[1][start : start + own]
+        view = epoch % self._num_views if self._num_views else epoch
+        return raw_batch(self._dataset, self._views, ids, np.full(len(ids), view, np.int32))
 
 
 def raw_batch(
-    dataset: Dataset, views: Views, ids: np.ndarray, view: np.ndarray
+    dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What `views.render` needs to make views of some examples.
 
@@ -140,41 +209,56 @@ def raw_batch(
     Returns:
       `"id"`, `"view"`, `"inputs"`, `"labels"`, and the partners' inputs and labels where views mix.
     """
-    rows = dataset.rows(ids)
     batch = {
         "id": np.asarray(ids, np.int32),
         "view": np.asarray(view, np.int32),
-        "inputs": dataset.inputs[rows],
-        "labels": dataset.labels[rows],
+        "inputs": dataset.read(ids, view),
+        "labels": dataset.labels[dataset.rows(ids)],
     }
     if views.mixes:
         partners = _partners(views, batch["id"], batch["view"], len(dataset))
-        batch["partner_inputs"] = dataset.inputs[partners]
+        batch["partner_inputs"] = dataset.read(dataset.ids[partners], view)
         batch["partner_labels"] = dataset.labels[partners]
     return batch
 
 
-def eval_batches(dataset: Dataset, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def eval_batches(
+    dataset: Examples, batch_size: int, *, ahead: int = 0, workers: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
     """All examples once, in order of their ids, in batches of one size.
 
     Args:
       dataset: the examples.
       batch_size: the last batch is filled up with the first example, marked in `"where"`.
+      ahead: batches that are made ahead, as by a `Loader`.
+      workers: processes that make them.
 
     Yields:
       Raw batches of view 0 with `"where"`, bool `[batch]`, False for filling.
     """
-    for start in range(0, len(dataset), batch_size):
-        ids = dataset.ids[start : start + batch_size]
-        where = np.arange(batch_size) < len(ids)
-        full = np.concatenate([ids, np.full(batch_size - len(ids), dataset.ids[0], ids.dtype)])
-        rows = dataset.rows(full)
-        yield {
-            "id": full,
-            "view": np.zeros(batch_size, np.int32),
-            "inputs": dataset.inputs[rows],
-            "labels": dataset.labels[rows],
-            "where": where,
+    batches = _InOrder(dataset, batch_size)
+    if not ahead and not workers:
+        yield from map(batches.__getitem__, range(len(batches)))
+        return
+    with contextlib.closing(Ahead(batches, ahead or 2 * workers, workers)) as read_ahead:
+        yield from map(read_ahead.__getitem__, range(len(batches)))
+
+
+class _InOrder:
+    """The batches of `eval_batches` by number."""
+
+    def __init__(self, dataset: Examples, batch_size: int):
+        self._dataset, self._batch_size = dataset, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._dataset) / self._batch_size)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        dataset, size = self._dataset, self._batch_size
+        ids = dataset.ids[index * size : (index + 1) * size]
+        full = np.concatenate([ids, np.full(size - len(ids), dataset.ids[0], ids.dtype)])
+        return raw_batch(dataset, Views(), full, np.zeros(size, np.int32)) | {
+            "where": np.arange(size) < len(ids)
         }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxkd.data._dataset import Dataset
+from jaxkd.data._examples import Examples
 from jaxkd.data._loader import Answers, raw_batch
 from jaxkd.views import Views
 
@@ -31,6 +31,7 @@ class Source:
 
     Example:
       >>> import grain
+      >>> from jaxkd.data import Dataset
       >>> data = Dataset.from_arrays(
       ...     np.arange(4, dtype=np.float32)[:, None], name="four", split="train", num_classes=2)
       >>> batches = grain.MapDataset.source(Source(data, num_views=3)).shuffle(seed=0).batch(6)
@@ -40,7 +41,7 @@ class Source:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Examples,
         views: Views | None = None,
         *,
         cache: Answers | None = None,

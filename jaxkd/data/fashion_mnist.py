@@ -25,12 +25,12 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 
 from jaxkd.data._dataset import Dataset
+from jaxkd.data._tfds import import_tfds
 
 DEBIAN_SOURCE_DIR = "/usr/share/datasets/fashion-mnist"
 """Where the Debian package `dataset-fashion-mnist` puts the four IDX files."""
@@ -73,7 +73,7 @@ def load(
     """
     if split not in _FILES:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
-    builder = _import_tfds().builder("fashion_mnist", data_dir=data_dir)
+    builder = import_tfds("Fashion-MNIST").builder("fashion_mnist", data_dir=data_dir)
     # Asked first: a data source of what is not prepared waits for the network, or misleads.
     if not builder.is_prepared():
         if importlib.util.find_spec("tensorflow") is None:
@@ -128,7 +128,7 @@ def prepare(
       ValueError: if the content of a file is not the published one, or the data set is already
         prepared in a format that needs TensorFlow.
     """
-    _import_tfds()
+    import_tfds("Fashion-MNIST")
     from PIL import Image
     from tensorflow_datasets.image_classification.mnist import FashionMNIST
 
@@ -158,20 +158,6 @@ def prepare(
     for split in _FILES:
         _data_source(builder, split)
     return Path(builder.data_path)
-
-
-def _import_tfds() -> ModuleType:
-    """Import tensorflow-datasets and what it needs but does not declare."""
-    try:
-        import importlib_resources  # noqa: F401
-        import PIL  # noqa: F401
-        import tensorflow_datasets
-    except ImportError as error:
-        raise ImportError(
-            f"Fashion-MNIST is read by tensorflow-datasets, and {error.name} is not installed: "
-            'pip install "jaxkd-distill[data]"'
-        ) from error
-    return tensorflow_datasets
 
 
 def _data_source(builder: Any, split: str) -> Any:

@@ -137,6 +137,17 @@ def test_select_takes_rows_and_keeps_the_source():
         dataset.select([8, 4, 8])
 
 
+def test_reading_is_by_id_and_the_same_in_every_view():
+    dataset = _dataset([4, 8, 15])
+    assert dataset.shape == (2,) and dataset.reading() is None
+    read = dataset.read([15, 4, 15], [0, 3, 1])
+    assert read[:, 0].tolist() == [15, 4, 15]
+    read[:] = 0  # a copy
+    assert dataset.inputs[:, 0].tolist() == [4, 8, 15]
+    with pytest.raises(KeyError, match="1 of 1 ids"):
+        dataset.read([5])
+
+
 def test_with_labels_keeps_the_pool():
     dataset = _dataset([4, 9, 15, 18], labels=[0, 1, 3, -1])
     few = dataset.with_labels([15, 4, 18])

@@ -1,0 +1,239 @@
+"""What all data sets have in common: examples addressed by stable integer ids."""
+
+import abc
+import dataclasses
+import functools
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+_MAX_ID = 2**31 - 1
+_SHOWN = 5  # how many offending values an error message lists
+
+
+class Examples(abc.ABC):
+    """Examples, each named by a stable integer `example_id`; a frozen dataclass derives from it.
+
+    Loaders, evaluation and caches ask for no more than this, so that it makes no difference to them
+    whether the examples lie in memory (`Dataset`) or are decoded when they are read (`Records`).
+
+    Attributes:
+      name: name of the data set.
+      version: its version.
+      split: name of the split.
+      ids: int32 `[n]`, unique, ascending.
+      labels: int32 `[n]`; -1 means unlabelled.
+      num_classes: number of classes.
+      class_names: one name a class, or empty.
+    """
+
+    name: str
+    version: str
+    split: str
+    ids: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int32]
+    num_classes: int
+    class_names: tuple[str, ...]
+    # The fields that have one entry for each example.
+    _by_example: ClassVar[tuple[str, ...]] = ("ids", "labels")
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Name of the content, the same for all selections of one source."""
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example as it is read."""
+
+    @abc.abstractmethod
+    def read(self, ids: npt.ArrayLike, view: npt.ArrayLike) -> np.ndarray:
+        """The inputs of some examples, a pure function of each one's id and view.
+
+        Args:
+          ids: example ids `[batch]`, in any order, repeats allowed.
+          view: number of the view, `[batch]` or one for all.
+
+        Returns:
+          An array `[batch, ...]`.
+
+        Raises:
+          KeyError: if an id is not among the examples.
+        """
+
+    def reading(self) -> dict[str, Any] | None:
+        """What decides how an example becomes an array, as plain data for a cache's contract.
+
+        None: nothing but the content does, whose name is the fingerprint.
+        """
+        return None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @functools.cached_property
+    def _ids_are_rows(self) -> bool:
+        # Ascending, unique and non-negative: only the last one needs a look.
+        return len(self) > 0 and int(self.ids[-1]) == len(self) - 1
+
+    def rows(self, ids: npt.ArrayLike) -> npt.NDArray[np.intp]:
+        """Find the rows at which examples are kept.
+
+        Args:
+          ids: integers of any shape; ids may repeat.
+
+        Returns:
+          Positions into `ids`, `labels` and, of a `Dataset`, `inputs`, in the shape of `ids`.
+
+        Raises:
+          KeyError: if an id is not in the dataset.
+          TypeError: if ids are not integers.
+        """
+        wanted = integers(ids, "ids")
+        if self._ids_are_rows:
+            positions = wanted
+            found = (wanted >= 0) & (wanted < len(self))
+        elif len(self):
+            positions = np.minimum(np.searchsorted(self.ids, wanted), len(self) - 1)
+            found = self.ids[positions] == wanted
+        else:
+            positions, found = wanted, np.zeros(wanted.shape, bool)
+        if not found.all():
+            missing = wanted[~found]
+            kept = f", ids {self.ids[0]} to {self.ids[-1]}" if len(self) else ""
+            raise KeyError(
+                f"{missing.size} of {wanted.size} ids are not in {self.name} {self.split} "
+                f"({len(self)} examples{kept}): {_shorten(missing)}"
+            )
+        return positions.astype(np.intp, copy=False)
+
+    def select(self, ids: npt.ArrayLike) -> Self:
+        """Take a subset, which keeps the fingerprint of its source.
+
+        Args:
+          ids: unique integers `[m]`, in any order.
+
+        Returns:
+          A dataset of these examples.
+
+        Raises:
+          KeyError: if an id is not in the dataset.
+          ValueError: if an id is given twice.
+
+        Example:
+          >>> from jaxkd.data import Dataset
+          >>> dataset = Dataset.from_arrays(
+          ...     [[1.0], [2.0], [3.0]], name="a", split="train", num_classes=2
+          ... )
+          >>> part = dataset.select([2, 0])
+          >>> part.inputs.ravel().tolist(), part.fingerprint == dataset.fingerprint
+          ([1.0, 3.0], True)
+        """
+        positions = np.sort(self.rows(ids), axis=None)
+        refuse(
+            np.append(False, positions[1:] == positions[:-1]),
+            "id",
+            self.ids[positions],
+            "must be unique",
+        )
+        return self._of_same_source(
+            **{name: getattr(self, name)[positions] for name in self._by_example}
+        )
+
+    def with_labels(self, ids: npt.ArrayLike) -> Self:
+        """Keep the labels of these examples alone; all others become -1, unlabelled.
+
+        Args:
+          ids: integers `[m]`, such as `split_labels` returns.
+
+        Returns:
+          A dataset of the same examples.
+
+        Raises:
+          KeyError: if an id is not in the dataset.
+
+        Example:
+          >>> from jaxkd.data import Dataset
+          >>> dataset = Dataset.from_arrays(
+          ...     [[1.0], [2.0], [3.0]], [0, 1, 1], name="a", split="train", num_classes=2
+          ... )
+          >>> dataset.with_labels([1]).labels.tolist()
+          [-1, 1, -1]
+        """
+        positions = self.rows(ids)
+        labels = np.full(len(self), -1, np.int32)
+        labels[positions] = self.labels[positions]
+        return self._of_same_source(labels=labels)
+
+    def with_split(self, split: str) -> Self:
+        """The same examples under another split's name.
+
+        Args:
+          split: the name.
+
+        Returns:
+          A dataset of the same examples.
+        """
+        return self._of_same_source(split=split)
+
+    def _of_same_source(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def check_fields(
+    n: int,
+    ids: npt.ArrayLike | None,
+    labels: npt.ArrayLike | None,
+    num_classes: int,
+    class_names: tuple[str, ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Checks what is said of `n` examples and fills in what is not; see `Dataset.from_arrays`.
+
+    Returns:
+      Integer ids and labels `[n]`, in the order given.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+    if class_names and len(class_names) != num_classes:
+        raise ValueError(f"Got {len(class_names)} class_names for {num_classes} classes.")
+    ids = np.arange(n) if ids is None else integers(ids, "ids")
+    labels = np.full(n, -1) if labels is None else integers(labels, "labels")
+    for what, values in (("ids", ids), ("labels", labels)):
+        if values.shape != (n,):
+            raise ValueError(
+                f"{what} must have shape ({n},), as there are {n} inputs, got {values.shape}."
+            )
+    refuse((ids < 0) | (ids > _MAX_ID), "id", ids, f"must be in [0, {_MAX_ID}]")
+    bad = (labels < -1) | (labels >= num_classes)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"{bad.sum()} of {n} labels are out of range: label {labels[row]} of example id "
+            f"{ids[row]}; labels must be in [0, {num_classes}), or -1 for unlabelled."
+        )
+    return ids, labels
+
+
+def integers(values: npt.ArrayLike, what: str) -> np.ndarray:
+    """An array of integers, or a TypeError that says what is none."""
+    array = np.asarray(values)
+    if array.size == 0:  # NumPy makes float64 of an empty list
+        return array.astype(np.int64)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"{what} must be integers, got dtype {array.dtype}.")
+    return array
+
+
+def refuse(bad: npt.NDArray[np.bool_], what: str, values: np.ndarray, rule: str) -> None:
+    """Refuses values if any is bad, showing a few of these."""
+    if bad.any():
+        raise ValueError(
+            f"Every {what} {rule}; {bad.sum()} of {bad.size} do not fit: {_shorten(values[bad])}"
+        )
+
+
+def _shorten(values: np.ndarray) -> str:
+    shown = ", ".join(str(value) for value in values.ravel()[:_SHOWN])
+    return shown + (", …" if values.size > _SHOWN else "")

@@ -1,0 +1,241 @@
+"""Photographs that stay in their files and are decoded when they are read."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxkd.data._crops import Crop
+from jaxkd.data._examples import Examples, check_fields, refuse
+
+_serial = False  # of this process: whether it is one of several that decode
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Records(Examples):
+    """Examples whose images lie encoded in files, too many for memory.
+
+    Everything that takes a `Dataset` takes `Records` as well: loaders, evaluation, caches. An image
+    is decoded and cropped when it is read, as a function of its id and its view alone, in all
+    threads of the processor. Build them with `Records.from_source`, or `jaxkd.data.imagenet.load`.
+
+    A JPEG decoder may round otherwise than another: where a cache is opened, a few rendered images
+    are compared with those that its teacher saw, like the crop that they went through.
+
+    Attributes:
+      name: name of the data set.
+      version: its version.
+      split: name of the split.
+      ids: int32 `[n]`, unique, ascending.
+      positions: int `[n]`, where each example is in `source`.
+      labels: int32 `[n]`; -1 means unlabelled.
+      num_classes: number of classes.
+      source: encoded images by position. Read by several threads at once, and pickled for workers.
+      crop: makes an array of an image.
+      digest: the fingerprint.
+      class_names: one name a class, or empty.
+
+    Example:
+      >>> import io
+      >>> from PIL import Image
+      >>> from jaxkd.data import CenterCrop
+      >>> file = io.BytesIO()
+      >>> Image.new("RGB", (60, 40), "red").save(file, "JPEG")
+      >>> photos = Records.from_source(
+      ...     [file.getvalue()] * 3, [0, 1, 0], crop=CenterCrop(32), name="photos",
+      ...     split="train", num_classes=2)
+      >>> photos
+      Records('photos' 1, split 'train': 3 images read as uint8[32, 32, 3], 3 labelled, 2 classes)
+      >>> photos.read([2, 0], view=0).shape
+      (2, 32, 32, 3)
+    """
+
+    name: str
+    version: str
+    split: str
+    ids: npt.NDArray[np.int32]
+    positions: npt.NDArray[np.integer]
+    labels: npt.NDArray[np.int32]
+    num_classes: int
+    source: Sequence[bytes]
+    crop: Crop
+    digest: str
+    class_names: tuple[str, ...] = ()
+    _by_example: ClassVar[tuple[str, ...]] = ("ids", "positions", "labels")
+
+    @classmethod
+    def from_source(
+        cls,
+        source: Sequence[bytes],
+        labels: npt.ArrayLike | None = None,
+        *,
+        crop: Crop,
+        name: str,
+        version: str = "1",
+        split: str,
+        num_classes: int,
+        ids: npt.ArrayLike | None = None,
+        class_names: tuple[str, ...] = (),
+        fingerprint: str | None = None,
+    ) -> Self:
+        """Check what is said of encoded images, and sort it by id.
+
+        Args:
+          source: `source[position]` is the content of an image file, in any format that Pillow
+            reads; anything with `__len__` and `__getitem__` that can be pickled.
+          labels: integers `[n]` in `[-1, num_classes)`, where -1 means unlabelled. None: all
+            unlabelled.
+          crop: `RandomResizedCrop`, `CenterCrop` or a frozen dataclass of one's own.
+          name: name of the data set.
+          version: version of the data set.
+          split: name of the split.
+          num_classes: number of classes, at least 1.
+          ids: unique integers `[n]` in `[0, 2**31)`. None: positions in the source.
+          class_names: one name a class, or empty.
+          fingerprint: names the content; None reads all of it and hashes it with the ids.
+
+        Returns:
+          The records, in ascending order of ids.
+
+        Raises:
+          TypeError: if ids or labels are not integers, or the crop is no frozen dataclass.
+          ValueError: as of `Dataset.from_arrays`.
+        """
+        _check_crop(crop)
+        n = len(source)
+        ids, labels = check_fields(n, ids, labels, num_classes, class_names)
+        positions = np.argsort(ids, kind="stable")
+        ids, labels = ids[positions], labels[positions]
+        refuse(np.append(False, ids[1:] == ids[:-1]), "id", ids, "must be unique")
+        if fingerprint is None:
+            digest = hashlib.sha256(b"jaxkd.Records 1")
+            for example_id, position in zip(ids, positions, strict=True):
+                content = source[int(position)]
+                digest.update(f" {example_id} {len(content)} ".encode() + content)
+            fingerprint = f"sha256:{digest.hexdigest()}"
+        return cls(
+            name=name,
+            version=version,
+            split=split,
+            ids=ids.astype(np.int32),
+            positions=positions,
+            labels=labels.astype(np.int32),
+            num_classes=num_classes,
+            source=source,
+            crop=crop,
+            digest=fingerprint,
+            class_names=tuple(class_names),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Records({self.name!r} {self.version}, split {self.split!r}: {len(self)} images read "
+            f"as uint8{list(self.shape)}, {np.count_nonzero(self.labels >= 0)} labelled, "
+            f"{self.num_classes} classes)"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the encoded content, whatever the crop; a selection has that of its source."""
+        return self.digest
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image as it is read."""
+        return (self.crop.size, self.crop.size, 3)
+
+    def reading(self) -> dict[str, Any]:
+        """The crop and its fields, for a cache's contract."""
+        return {"name": type(self.crop).__name__, **_fields(self.crop)}
+
+    def with_crop(self, crop: Crop) -> Self:
+        """The same images, cropped otherwise.
+
+        Args:
+          crop: as in `from_source`.
+
+        Returns:
+          Records of the same examples and fingerprint.
+
+        Raises:
+          TypeError: if the crop is no frozen dataclass.
+        """
+        _check_crop(crop)
+        return self._of_same_source(crop=crop)
+
+    def read(self, ids: npt.ArrayLike, view: npt.ArrayLike = 0) -> np.ndarray:
+        """Decodes and crops some examples.
+
+        Args:
+          ids: example ids `[batch]`, in any order, repeats allowed.
+          view: number of the view, `[batch]` or one for all.
+
+        Returns:
+          uint8 `[batch, size, size, 3]`, a function of each id and view.
+
+        Raises:
+          KeyError: if an id is not among the examples.
+          ValueError: if an image cannot be decoded; names its id.
+        """
+        rows = self.rows(ids)
+        views = np.broadcast_to(np.asarray(view), rows.shape)
+        images = np.empty((len(rows), *self.shape), np.uint8)
+
+        def one(place: int) -> None:
+            images[place] = self._image(int(rows[place]), int(views[place]))
+
+        places = range(len(rows))
+        # Pillow lets go of the interpreter while it decodes and resizes.
+        for _ in map(one, places) if _serial else _threads().map(one, places):
+            pass
+        return images
+
+    def _image(self, row: int, view: int) -> np.ndarray:
+        from PIL import Image
+
+        example_id = int(self.ids[row])
+        try:
+            content = self.source[int(self.positions[row])]
+            with Image.open(io.BytesIO(content)) as image:
+                array = self.crop(image, example_id, view)
+        except Exception as error:
+            raise ValueError(
+                f"example id {example_id} of {self.name} {self.split} (position "
+                f"{self.positions[row]}) cannot be read as view {view}: {error}"
+            ) from error
+        if array.shape != self.shape or array.dtype != np.uint8:
+            raise ValueError(
+                f"{self.crop} made {array.dtype}{list(array.shape)} of example id {example_id}, "
+                f"wanted is uint8{list(self.shape)}"
+            )
+        return array
+
+
+def decode_serially() -> None:
+    """Tells this process to decode in the calling thread, being one of several that decode."""
+    global _serial
+    _serial = True
+
+
+@functools.lru_cache(maxsize=1)
+def _threads() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+
+def _check_crop(crop: Any) -> None:
+    if not dataclasses.is_dataclass(crop) or isinstance(crop, type) or not isinstance(crop, Crop):
+        raise TypeError(
+            f"a crop is a frozen dataclass with a size, called as crop(image, example_id, view); "
+            f"{crop!r} is not"
+        )
+
+
+def _fields(crop: Any) -> dict[str, Any]:
+    return dataclasses.asdict(crop)

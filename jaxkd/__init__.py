@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from jaxkd import targets as targets
     from jaxkd import training as training
     from jaxkd import views as views
+    from jaxkd import weights as weights
 
 _ROOMS = frozenset(
     [
@@ -48,6 +49,7 @@ _ROOMS = frozenset(
         "targets",
         "training",
         "views",
+        "weights",
     ]
 )
 

@@ -51,7 +51,7 @@ def test_all_rooms_are_reached_by_name():
 def test_rooms_import_downhill():
     """A room may import those to its right, never those to its left."""
     order = ["reporting", "compression", "strategies", "training", "cache", "data"]
-    order += ["recipes", "objective", "targets", "networks", "views", "losses"]
+    order += ["weights", "recipes", "objective", "targets", "networks", "views", "losses"]
     order += ["models", "connectors", "pooling", "banks"]
     names = {path.stem for path in (ROOT / "jaxkd").iterdir()}
     assert set(order) == names - {"__init__", "__pycache__", "py"}

@@ -1,10 +1,20 @@
 """Small networks for experiments on small images."""
 
+import math
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
+
+from jaxkd.models._layers import (
+    MakeNorm,
+    batch_norm,
+    check_images,
+    global_average,
+    make_norm,
+    max_pool,
+)
+from jaxkd.models._registry import Entry
 
 
 class MLP(nnx.Module):
@@ -18,6 +28,7 @@ class MLP(nnx.Module):
       rngs: for the initial weights.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> logits, features = MLP(64, (32,), 10, rngs=nnx.Rngs(0))(jnp.ones((2, 8, 8, 1)))
       >>> logits.shape, sorted(features)
       ((2, 10), ['embedding', 'hidden1'])
@@ -32,6 +43,7 @@ class MLP(nnx.Module):
         dropout_rate: float = 0.0,
         rngs: nnx.Rngs,
     ):
+        self.in_features = in_features
         widths = [in_features, *hidden]
         self.layers = nnx.List(
             nnx.Linear(a, b, rngs=rngs) for a, b in zip(widths, widths[1:], strict=False)
@@ -44,6 +56,11 @@ class MLP(nnx.Module):
 
         The features are `hidden1`, `hidden2`, … after ReLU and `embedding`, the last of them.
         """
+        if math.prod(inputs.shape[1:]) != self.in_features:
+            raise ValueError(
+                f"MLP was made for [batch, ...] with {self.in_features} numbers an example, not "
+                f"for {tuple(inputs.shape)}: resize the examples, or make the network for them"
+            )
         features = {}
         x = inputs.reshape(inputs.shape[0], -1)
         for number, layer in enumerate(self.layers, 1):
@@ -65,6 +82,7 @@ class CNN(nnx.Module):
       rngs: for the initial weights.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> cnn = CNN((28, 28, 1), (16, 32), 64, 10, rngs=nnx.Rngs(0))
       >>> logits, features = cnn(jnp.ones((2, 28, 28, 1)))
       >>> logits.shape, features["stage1"].shape
@@ -81,6 +99,7 @@ class CNN(nnx.Module):
         dropout_rate: float = 0.0,
         rngs: nnx.Rngs,
     ):
+        self.image_shape = tuple(image_shape)
         height, width, depth = image_shape
         depths = [depth, *channels]
         self.convs = nnx.List(
@@ -102,6 +121,11 @@ class CNN(nnx.Module):
         The features are the maps of every convolution, `preact1`, … before and `stage1`, … after
         ReLU, and `embedding`, the hidden layer.
         """
+        if tuple(inputs.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"CNN was made for [batch, ...] with images {self.image_shape}, not for "
+                f"{tuple(inputs.shape)}: resize the images, or make the network for them"
+            )
         features = {}
         x = inputs
         for number, conv in enumerate(self.convs, 1):
@@ -113,16 +137,18 @@ class CNN(nnx.Module):
 
 
 class ConvNet(nnx.Module):
-    """3×3 convolutions with batch normalisation and ReLU, then the global average and one layer.
+    """3×3 convolutions with normalisation and ReLU, then the global average and one layer.
 
     Args:
       in_channels: of the images.
       num_classes: width of the logits.
       widths: channels of the stages, one convolution each.
       strides: of the convolutions.
+      norm: makes the normalisations.
       rngs: for the initial weights.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> logits, features = ConvNet(1, 10, rngs=nnx.Rngs(0))(jnp.ones((2, 28, 28, 1)))
       >>> logits.shape, features["stage3"].shape
       ((2, 10), (2, 7, 7, 32))
@@ -135,16 +161,18 @@ class ConvNet(nnx.Module):
         *,
         widths: Sequence[int] = (8, 16, 32),
         strides: Sequence[int] = (2, 2, 1),
+        norm: MakeNorm = batch_norm,
         rngs: nnx.Rngs,
     ):
         if len(widths) != len(strides):
             raise ValueError(f"{len(widths)} widths need as many strides, not {len(strides)}")
+        self.in_channels = in_channels
         depths = [in_channels, *widths]
         self.convs = nnx.List(
             nnx.Conv(a, b, (3, 3), strides=(s, s), use_bias=False, rngs=rngs)
             for a, b, s in zip(depths, widths, strides, strict=False)
         )
-        self.norms = nnx.List(nnx.BatchNorm(width, momentum=0.9, rngs=rngs) for width in widths)
+        self.norms = nnx.List(norm(width, rngs=rngs) for width in widths)
         self.head = nnx.Linear(depths[-1], num_classes, rngs=rngs)
 
     def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -153,28 +181,64 @@ class ConvNet(nnx.Module):
         The features are the maps of every stage, `preact1`, … before and `stage1`, … after ReLU,
         and `embedding`, the global average of the last.
         """
+        check_images(inputs, "ConvNet", channels=self.in_channels)
         features = {}
         x = inputs
         for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), 1):
             features[f"preact{number}"] = x = norm(conv(x))
             features[f"stage{number}"] = x = nnx.relu(x)
-        features["embedding"] = x = jnp.mean(x, axis=(1, 2))
+        features["embedding"] = x = global_average(x)
         return self.head(x), features
 
 
-def max_pool(images: jax.Array) -> jax.Array:
-    """2×2 max pooling with stride 2, the odd last row and column left out.
+def _mlp(*, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs) -> MLP:
+    del norm
+    return MLP(image_size * image_size * in_channels, (256, 256), num_classes, rngs=rngs)
 
-    A maximum of strided slices: the gradient of XLA's own windowed maximum is dozens of times
-    slower on CPU.
 
-    Args:
-      images: `[batch, height, width, channels]`.
+def _cnn(*, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs) -> CNN:
+    del norm
+    shape = (image_size, image_size, in_channels)
+    return CNN(shape, (32, 64), 128, num_classes, rngs=rngs)
 
-    Returns:
-      `[batch, height // 2, width // 2, channels]`.
-    """
-    height, width = images.shape[1] // 2 * 2, images.shape[2] // 2 * 2
-    images = images[:, :height, :width]
-    rows = jnp.maximum(images[:, 0::2], images[:, 1::2])
-    return jnp.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
+
+def _convnet(
+    *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
+) -> ConvNet:
+    del image_size
+    return ConvNet(in_channels, num_classes, widths=(32, 64, 128), norm=make_norm(norm), rngs=rngs)
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "mlp",
+        "small",
+        _mlp,
+        image_size=32,
+        num_classes=10,
+        parameters=None,
+        reference="two hidden layers of 256",
+        fixed_size=True,
+        norms=("none",),
+    ),
+    Entry(
+        "cnn",
+        "small",
+        _cnn,
+        image_size=32,
+        num_classes=10,
+        parameters=None,
+        reference="two convolutions of 32 and 64 channels, one hidden layer of 128",
+        fixed_size=True,
+        norms=("none",),
+    ),
+    Entry(
+        "convnet",
+        "small",
+        _convnet,
+        image_size=32,
+        num_classes=10,
+        parameters=None,
+        reference="three convolutions of 32, 64 and 128 channels",
+    ),
+)

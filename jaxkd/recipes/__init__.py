@@ -13,6 +13,7 @@ from jaxkd.recipes._adapted import sdd as sdd
 from jaxkd.recipes._adapted import sdd_pair as sdd_pair
 from jaxkd.recipes._adapted import uskd as uskd
 from jaxkd.recipes._adapted import wkd_logit as wkd_logit
+from jaxkd.recipes._deit import deit as deit
 from jaxkd.recipes._features import ab as ab
 from jaxkd.recipes._features import at as at
 from jaxkd.recipes._features import fitnet as fitnet

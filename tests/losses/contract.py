@@ -234,6 +234,7 @@ SAME_VOCABULARY = {"student_ids": np.array([1, 0]), "teacher_ids": np.array([1, 
 ON_LOGITS = [
     on_logits("kd", scale=16),
     on_logits("logit_mse"),
+    on_logits("hard_kd", not_zero=CROSS_ENTROPY, moves_teacher=False),
     on_logits("dkd", each=labels, scale=16 * 8),
     on_logits("nkd", each=labels, not_zero=CROSS_ENTROPY),
     on_logits("ofa", each=labels, not_zero=CROSS_ENTROPY),

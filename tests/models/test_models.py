@@ -7,6 +7,7 @@ from flax import nnx
 import jaxkd
 from jaxkd import models
 from jaxkd.compression import count_parameters
+from jaxkd.models._layers import group_norm
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(4, 28, 28, 1)), jnp.float32)
 
@@ -68,3 +69,35 @@ def test_impossible_shapes_are_refused():
         models.ConvNet(1, 10, strides=(2, 2), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="5 poolings"):
         models.CNN((28, 28, 1), (4,) * 5, 8, 10, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "convnet"])
+def test_small_networks_are_made_by_name(name):
+    def make():
+        return models.create(name, num_classes=7, in_channels=1, image_size=28, rngs=nnx.Rngs(0))
+
+    network = jaxkd.from_nnx(nnx.eval_shape(make), dtype=jnp.bfloat16)
+    outputs, _ = jax.eval_shape(network.apply, network.params, network.state, IMAGES)
+    assert outputs["logits"].shape == (4, 7)
+    assert {value.dtype for value in outputs.values()} == {jnp.dtype(jnp.bfloat16)}
+    if name != "convnet":
+        with pytest.raises(ValueError, match=f"{name} knows the norms"):
+            models.create(name, norm="group", rngs=nnx.Rngs(0))
+
+
+def test_convnet_with_group_norm_keeps_no_statistics():
+    network = jaxkd.from_nnx(models.ConvNet(1, 10, norm=group_norm, rngs=nnx.Rngs(0)))
+    assert not network.state
+    alone = network(IMAGES[:1])["logits"]
+    np.testing.assert_allclose(network(IMAGES)["logits"][:1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_images_of_another_size_are_refused():
+    wide = jax.ShapeDtypeStruct((4, 32, 32, 1), jnp.float32)
+    for make, message in (
+        (lambda r: models.MLP(784, (8,), 10, rngs=r), "784 numbers .* not for \\(4, 32, 32, 1"),
+        (lambda r: models.CNN((28, 28, 1), (4,), 8, 10, rngs=r), "\\(28, 28, 1\\), not for \\(4"),
+        (lambda r: models.ConvNet(3, 10, rngs=r), "3\\], not \\(4, 32, 32, 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(lambda x, make=make: make(nnx.Rngs(0))(x), wide)

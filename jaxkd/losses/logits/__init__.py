@@ -4,6 +4,7 @@ from jaxkd.losses.logits._correlation import dist as dist
 from jaxkd.losses.logits._curriculum import curriculum_schedule as curriculum_schedule
 from jaxkd.losses.logits._curriculum import reverse_gradient as reverse_gradient
 from jaxkd.losses.logits._decoupled import dkd as dkd
+from jaxkd.losses.logits._hard import hard_kd as hard_kd
 from jaxkd.losses.logits._kd import kd as kd
 from jaxkd.losses.logits._kd import logit_mse as logit_mse
 from jaxkd.losses.logits._multi_level import mlkd as mlkd

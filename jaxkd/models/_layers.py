@@ -1,0 +1,217 @@
+"""What the networks share: layers with the padding and the initial weights of the papers."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+# He et al., Delving Deep into Rectifiers, 2015, by the width of what follows.
+he_fan_out = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class MakeNorm(Protocol):
+    """Makes the normalisation of a layer."""
+
+    def __call__(
+        self, features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        """Of so many channels; `momentum` is the share of the old running statistics."""
+
+
+def batch_norm(
+    features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
+) -> nnx.BatchNorm:
+    """Batch normalisation (Ioffe and Szegedy, 2015)."""
+    return nnx.BatchNorm(features, momentum=momentum, epsilon=epsilon, rngs=rngs)
+
+
+def group_norm(
+    features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
+) -> nnx.GroupNorm:
+    """Group normalisation (Wu and He, 2018): as many groups as divide the channels, 32 at most.
+
+    Examples do not see each other and there are no running statistics: for micro-batches, small
+    batches and populations.
+    """
+    del momentum
+    groups = max(count for count in range(1, min(32, features) + 1) if features % count == 0)
+    return nnx.GroupNorm(features, num_groups=groups, epsilon=epsilon, rngs=rngs)
+
+
+NORMS: dict[str, MakeNorm] = {"batch": batch_norm, "group": group_norm}
+
+
+def make_norm(name: str) -> MakeNorm:
+    """A way of normalising by its name.
+
+    Raises:
+      ValueError: a name that there is not.
+    """
+    if name not in NORMS:
+        raise ValueError(f"norm must be one of {sorted(NORMS)}, not {name!r}")
+    return NORMS[name]
+
+
+def conv(
+    in_features: int,
+    out_features: int,
+    kernel: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    padding: int | tuple[int, int] | None = None,
+    groups: int = 1,
+    use_bias: bool = False,
+    kernel_init: Callable[..., Any] = he_fan_out,
+    rngs: nnx.Rngs,
+) -> nnx.Conv:
+    """A convolution padded alike on both sides, by half its kernel if nothing else is said.
+
+    XLA's "SAME" pads a strided convolution of an even size on the far side alone, which is not what
+    the published weights were trained with.
+    """
+    size = (kernel, kernel) if isinstance(kernel, int) else kernel
+    if padding is None:
+        padding = (size[0] // 2, size[1] // 2)
+    pads = (padding, padding) if isinstance(padding, int) else padding
+    return nnx.Conv(
+        in_features,
+        out_features,
+        size,
+        strides=(stride, stride),
+        padding=[(pad, pad) for pad in pads],
+        feature_group_count=groups,
+        use_bias=use_bias,
+        kernel_init=kernel_init,
+        rngs=rngs,
+    )
+
+
+def max_pool(images: jax.Array, window: int = 2, stride: int = 2, *, padding: int = 0) -> jax.Array:
+    """Max pooling over windows that fit; what is left over at the far sides falls away.
+
+    A maximum of strided slices: the gradient of XLA's own windowed maximum is dozens of times
+    slower on CPU.
+
+    Args:
+      images: `[batch, height, width, channels]`.
+      window: side of the window.
+      stride: between windows.
+      padding: places on every side, which never win.
+
+    Returns:
+      `[batch, (height + 2 padding - window) // stride + 1, …, channels]`.
+
+    Example:
+      >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel()
+      Array([ 5.,  7., 13., 15.], dtype=float32)
+    """
+    if padding:
+        pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+        images = jnp.pad(images, pads, constant_values=-jnp.inf)
+    for axis in (1, 2):
+        length = images.shape[axis]
+        if length < window:
+            raise ValueError(f"a window of {window} does not fit into maps of {images.shape[1:3]}")
+        count = (length - window) // stride + 1
+        parts = [
+            jax.lax.slice_in_dim(images, at, at + (count - 1) * stride + 1, stride, axis)
+            for at in range(window)
+        ]
+        # In pairs, so that the gradient's chain stays short.
+        while len(parts) > 1:
+            pairs = [jnp.maximum(a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
+            parts = pairs + parts[len(pairs) * 2 :]
+        images = parts[0]
+    return images
+
+
+def global_average(maps: jax.Array) -> jax.Array:
+    """The mean over height and width, `[batch, channels]`, summed in float32 at least."""
+    wide = jnp.promote_types(maps.dtype, jnp.float32)
+    return jnp.mean(maps, axis=(1, 2), dtype=wide).astype(maps.dtype)
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """The nearest multiple of a divisor, no more than a tenth below the value.
+
+    As in the MobileNets' published code.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def check_images(
+    inputs: jax.Array,
+    network: str,
+    *,
+    channels: int,
+    smallest: int = 1,
+    multiple: int = 1,
+    exactly: int | None = None,
+) -> None:
+    """Refuses what is no batch of images that a network can take.
+
+    Args:
+      inputs: to be `[batch, height, width, channels]`.
+      network: its name, for the message.
+      channels: that it was made for.
+      smallest: height and width must be at least this.
+      multiple: and a multiple of this.
+      exactly: and this, for networks made for one size.
+
+    Raises:
+      ValueError: naming the shape given and the one wanted.
+    """
+    sides = inputs.shape[1:3]
+    fits = inputs.ndim == 4 and inputs.shape[-1] == channels and min(sides) >= smallest
+    fits = fits and all(side % multiple == 0 for side in sides)
+    if fits and exactly is not None:
+        fits = sides == (exactly, exactly)
+    if fits:
+        return
+    wanted = f"[batch, {exactly or 'height'}, {exactly or 'width'}, {channels}]"
+    if exactly is None and (smallest > 1 or multiple > 1):
+        wanted += f" with sides of at least {smallest}"
+        wanted += f" that are multiples of {multiple}" if multiple > 1 else ""
+    raise ValueError(
+        f"{network} takes images {wanted}, not {tuple(inputs.shape)}: resize the images, or make "
+        "the network for them"
+    )
+
+
+class ConvNorm(nnx.Module):
+    """A convolution without bias and its normalisation.
+
+    Args:
+      in_features: channels that come in.
+      out_features: channels that go out.
+      kernel: height and width of the kernel.
+      stride: of the convolution.
+      padding: as for `conv`.
+      groups: that the channels fall into.
+      norm: makes the normalisation.
+      rngs: for the initial weights.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel: int | tuple[int, int],
+        stride: int = 1,
+        *,
+        padding: int | tuple[int, int] | None = None,
+        groups: int = 1,
+        norm: MakeNorm,
+        rngs: nnx.Rngs,
+    ):
+        self.conv = conv(
+            in_features, out_features, kernel, stride, padding=padding, groups=groups, rngs=rngs
+        )
+        self.norm = norm(out_features, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Before the activation, which is the caller's."""
+        return self.norm(self.conv(x))

@@ -1,0 +1,101 @@
+"""Networks by name: `create`, and what is known of each before it is made."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A network that can be made by name.
+
+    Attributes:
+      name: as `create` takes it.
+      family: the room that it lives in, `"resnet"` for one.
+      make: `make(num_classes=, in_channels=, image_size=, norm=, rngs=)` returns the module.
+      image_size: height and width of the images that it was published with.
+      num_classes: that it was published with.
+      parameters: published number of parameters with these; None where nobody published one.
+      reference: paper and year.
+      fixed_size: whether it takes images of the size it was made for alone.
+      norms: ways of normalising that it knows, the published one first.
+    """
+
+    name: str
+    family: str
+    make: Callable[..., nnx.Module]
+    image_size: int
+    num_classes: int
+    parameters: int | None
+    reference: str
+    fixed_size: bool = False
+    norms: tuple[str, ...] = ("batch", "group")
+
+
+class Registry:
+    """Entries by name, in the order in which they were added."""
+
+    def __init__(self, entries: Iterable[Entry]):
+        self._entries: dict[str, Entry] = {}
+        for entry in entries:
+            if entry.name in self._entries:
+                raise ValueError(f"two networks are called {entry.name!r}")
+            self._entries[entry.name] = entry
+
+    def names(self, family: str | None = None) -> list[str]:
+        """Names of all networks, or of one family's."""
+        return [e.name for e in self._entries.values() if family in (None, e.family)]
+
+    def entry(self, name: str) -> Entry:
+        """What is known of a network.
+
+        Raises:
+          ValueError: a name that there is not; the message lists those there are.
+        """
+        if name not in self._entries:
+            near = difflib.get_close_matches(name, self._entries, n=3)
+            meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+            raise ValueError(
+                f"there is no network {name!r}{meant}; there are {', '.join(self._entries)}"
+            )
+        return self._entries[name]
+
+    def create(
+        self,
+        name: str,
+        *,
+        num_classes: int | None = None,
+        in_channels: int = 3,
+        image_size: int | None = None,
+        norm: str | None = None,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ) -> nnx.Module:
+        """Makes a network by name; see `jaxkd.models.create`."""
+        entry = self.entry(name)
+        norm = entry.norms[0] if norm is None else norm
+        if norm not in entry.norms:
+            raise ValueError(f"{name} knows the norms {list(entry.norms)}, not {norm!r}")
+        for what, value in {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "image_size": image_size,
+        }.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{what} must be at least 1, not {value}")
+        model = entry.make(
+            num_classes=entry.num_classes if num_classes is None else num_classes,
+            in_channels=in_channels,
+            image_size=image_size or entry.image_size,
+            norm=norm,
+            rngs=rngs,
+        )
+        if dtype is not None:
+            if not jnp.issubdtype(dtype, jnp.floating):
+                raise ValueError(f"a network computes in floating point, not in {dtype}")
+            model.set_attributes(dtype=jnp.dtype(dtype), raise_if_not_found=False)
+        return model

@@ -1,0 +1,13 @@
+"""Weights from elsewhere: other libraries' arrays in a network, and a report of what went where.
+
+`load` fills a network from a file, a state dict or variables of Flax, translating names and turning
+axes; `save` writes a network's variables for `load` and for other libraries; `read` gives the
+arrays of a file by name.
+"""
+
+from jaxkd.weights._load import Report as Report
+from jaxkd.weights._load import Rules as Rules
+from jaxkd.weights._load import from_linen_variables as from_linen_variables
+from jaxkd.weights._load import load as load
+from jaxkd.weights._read import read as read
+from jaxkd.weights._save import save as save

@@ -1,0 +1,204 @@
+"""Other libraries' arrays into a network: names, layouts, and a report of what went where."""
+
+import dataclasses
+import importlib
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxkd.networks import Network
+from jaxkd.weights._layout import Rules as Rules
+from jaxkd.weights._layout import joined_attention, laid_out, place_of
+from jaxkd.weights._names import Places, flat_variables
+from jaxkd.weights._read import read, to_numpy
+
+# Each has its RULES in a module of its own, by the class of our network.
+NAMINGS = ("repdistiller", "timm", "torchvision")
+
+# Book-keeping that no forward pass reads: of PyTorch's statistics, of NNX's random streams.
+_IGNORED = re.compile(r"(^|\.)(num_batches_tracked|rngs\.(.*\.)?(count|key))$")
+_SHOWN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of the arrays.
+
+    Attributes:
+      matched: path in the network → name in the source.
+      unused: names in the source that the network has no place for.
+      missing: paths in the network that nothing was found for; they keep their initial values.
+      misfits: path in the network → what does not fit, for arrays of another shape.
+    """
+
+    matched: dict[str, str]
+    unused: tuple[str, ...]
+    missing: tuple[str, ...]
+    misfits: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything found its place."""
+        return not (self.unused or self.missing or self.misfits)
+
+    def __str__(self) -> str:
+        """A count, and the first differences of each kind."""
+        kinds = {
+            "does not fit": [f"{path}: {what}" for path, what in self.misfits.items()],
+            "missing in the source": self.missing,
+            "no place in the network": self.unused,
+        }
+        lines = [f"{len(self.matched)} arrays matched"]
+        for kind, items in kinds.items():
+            lines += [f"{kind}: {item}" for item in items[:_SHOWN]]
+            if len(items) > _SHOWN:
+                lines.append(f"{kind}: and {len(items) - _SHOWN} more")
+        return "\n".join(lines)
+
+
+def load(
+    network: Network,
+    source: Mapping[str, Any] | str | os.PathLike[str],
+    naming: str | Rules | None = None,
+    *,
+    flatten: Mapping[str, tuple[int, int, int]] | None = None,
+    strict: bool = True,
+) -> tuple[Network, Report]:
+    """Puts arrays of another library, or saved ones of this one, into a network.
+
+    Names are translated by the naming and by the last part (`weight` is a `kernel`, a `scale` or an
+    `embedding`, whichever the network has; `running_mean` is a `mean`). A `weight` that becomes a
+    kernel is turned from channels first, `[out, in, height, width]` and `[out, in]`, to channels
+    last. Flax's attentions of three layers are joined where the network has one layer `qkv`. Values
+    are cast to the types that the network's variables have.
+
+    Args:
+      network: made by `jaxkd.from_nnx` or `jaxkd.from_linen`. Names are paths with dots; those of
+        Linen's batch statistics are without their collection.
+      source: a path that `read` takes; or name → array, of a state dict for one, or nested
+        variables of Flax.
+      naming: whose names these are: `"repdistiller"`, `"timm"` or `"torchvision"`, for networks of
+        `jaxkd.models`; or rules, pairs of a regular expression and its replacement, applied one
+        after the other to each name without its last part (and to the whole name if that leads
+        nowhere); None for our own names.
+      flatten: for a dense layer behind a flattened map, its path in the network → `(channels,
+        height, width)` of that map as the source flattened it; its rows are put in the order of
+        channels last.
+      strict: whether anything missing, unused or of another shape is an error.
+
+    Returns:
+      The network with the new values, and a `Report`.
+
+    Raises:
+      ValueError: in strict mode, everything that does not fit; always, an unknown naming, a layer
+        to flatten that there is not, two names for one place.
+
+    Example:
+      >>> import numpy as np
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> network = jaxkd.from_nnx(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+      >>> arrays = {"fc.weight": np.ones((3, 2)), "fc.bias": np.zeros(3)}
+      >>> loaded, report = load(network, arrays, [(r"^fc$", "")])
+      >>> print(report)
+      2 arrays matched
+    """
+    rules = _rules(naming, network.name)
+    places = Places(network)
+    known, flatten = places.arrays, dict(flatten or {})
+    if unknown := [path for path in flatten if _join(path, "kernel") not in known]:
+        raise ValueError(f"flatten names {unknown[0]!r}, where {network.name} has no dense layer")
+    arrays = flat_variables(source) if isinstance(source, Mapping) else read(source)
+    arrays = {name.replace("/", "."): value for name, value in arrays.items()}
+    arrays, made = joined_attention(arrays, lambda name: place_of(name, rules, known) is not None)
+    found: dict[str, Any] = {}
+    matched: dict[str, str] = {}
+    misfits: dict[str, str] = {}
+    unused: list[str] = []
+    for name, value in arrays.items():
+        if _IGNORED.search(name):
+            continue
+        path = place_of(name, rules, known)
+        if path is None:
+            unused.append(name)
+            continue
+        if path in matched:
+            raise ValueError(
+                f"{matched[path]!r} and {name!r} both belong to {path!r}: mend the rules"
+            )
+        matched[path] = made.get(name, name)
+        place, layer = known[path], path.rpartition(".")[0]
+        try:
+            laid = laid_out(to_numpy(value), name, path, place.shape, flatten.get(layer))
+            found[path] = jnp.asarray(laid, place.dtype)
+        except ValueError as error:
+            misfits[path] = str(error)
+    report = Report(
+        {path: name for path, name in matched.items() if path in found},
+        tuple(unused),
+        tuple(path for path in known if path not in matched),
+        misfits,
+    )
+    if strict and not report.complete:
+        raise ValueError(
+            f"the arrays do not fit {network.name}:\n{report}\nName the differences away with "
+            "rules, or pass strict=False to keep the initial values of what does not fit"
+        )
+    return places.filled(found), report
+
+
+def from_linen_variables(
+    network: Network, variables: Mapping[str, Any], rules: Rules = (), *, strict: bool = True
+) -> tuple[Network, Report]:
+    """Puts a Linen module's variables into a network, of NNX for one.
+
+    Args:
+      network: made by `jaxkd.from_nnx` or `jaxkd.from_linen`.
+      variables: `{"params": …, "batch_stats": …}`, as `module.init` returns them.
+      rules: from Linen's names, joined with dots and without collection, to ours; see `load`.
+      strict: see `load`.
+
+    Returns:
+      The network with the new values, and a `Report`.
+
+    Raises:
+      ValueError: no `"params"`; in strict mode, everything that does not fit.
+
+    Example:
+      >>> import flax.linen as nn, jax
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> variables = nn.Sequential([nn.Dense(3)]).init(jax.random.key(0), jnp.ones((1, 2)))
+      >>> network = jaxkd.from_nnx(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+      >>> _, report = from_linen_variables(network, variables, [("layers_0", "")])
+      >>> report.matched["kernel"]
+      'layers_0.kernel'
+    """
+    if "params" not in variables:
+        raise ValueError(f"variables need 'params'; these have {sorted(variables)}")
+    return load(network, variables, rules, strict=strict)
+
+
+def _rules(naming: str | Rules | None, network: str) -> Rules:
+    if naming is None:
+        return ()
+    if not isinstance(naming, str):
+        return naming
+    if naming not in NAMINGS:
+        raise ValueError(
+            f"naming must be one of {list(NAMINGS)}, or rules of your own, not {naming!r}"
+        )
+    known = importlib.import_module(f"jaxkd.weights._{naming}").RULES
+    if network not in known:
+        raise ValueError(
+            f"the names that {naming} has for {network} are not known, only those for "
+            f"{sorted(known)}: pass rules of your own"
+        )
+    return known[network]
+
+
+def _join(path: str, last: str) -> str:
+    return f"{path}.{last}" if path else last

@@ -1,0 +1,167 @@
+"""Arrays by name from the files of several libraries."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxkd.weights._names import flat_variables
+
+# Where training scripts put the state dict among other things.
+_WRAPPERS = ("model", "state_dict", "model_state", "net")
+_TORCH = (".pt", ".pth", ".bin")
+# The item's name in a directory of numbered checkpoints: ours, and Orbax's own.
+_ITEMS = ("state", "default")
+
+_SAFETENSORS: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "U16": np.uint16,
+    "I16": np.int16,
+    "U32": np.uint32,
+    "I32": np.int32,
+    "U64": np.uint64,
+    "I64": np.int64,
+    "F16": np.float16,
+    "BF16": jnp.bfloat16,
+    "F32": np.float32,
+    "F64": np.float64,
+    "F8_E4M3": jnp.float8_e4m3fn,
+    "F8_E5M2": jnp.float8_e5m2,
+}
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Arrays by name from a file of weights.
+
+    Nothing but arrays is read: a file cannot run code.
+
+    Args:
+      path: a `.npz` or `.safetensors`; a PyTorch state dict (`.pt`, `.pth`, `.bin`), bare or under
+        `"model"`, `"state_dict"`, `"model_state"` or `"net"`, without the `module.` of data
+        parallelism; or a directory that Orbax wrote: variables of Linen or NNX, a train state, or
+        numbered checkpoints, of which the newest is read. Of a `jaxkd.TrainState` it is the
+        student's variables.
+
+    Returns:
+      Name → array, names with dots. Nested variables are named without their collection.
+
+    Raises:
+      FileNotFoundError: there is nothing.
+      ValueError: an unknown suffix, a directory that is no checkpoint, a file of something else.
+      ImportError: the package that a format needs is not installed.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...   np.savez(f"{folder}/weights.npz", **{"head.bias": np.zeros(3)})
+      ...   print(read(f"{folder}/weights.npz"))
+      {'head.bias': array([0., 0., 0.])}
+    """
+    place = pathlib.Path(path)
+    if not place.exists():
+        raise FileNotFoundError(f"no weights at {place}")
+    if place.is_dir():
+        return _orbax(place)
+    if place.suffix == ".npz":
+        with np.load(place, allow_pickle=False) as file:
+            return dict(file)
+    if place.suffix == ".safetensors":
+        return _safetensors(place)
+    if place.suffix in _TORCH:
+        return _torch(place)
+    raise ValueError(
+        f"weights come in .npz, .safetensors, {', '.join(_TORCH)} or a directory of Orbax, not in "
+        f"{place.suffix or 'a file without suffix'}: {place}"
+    )
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """An array of NumPy, JAX or PyTorch as one of NumPy, of the same numbers."""
+    if hasattr(value, "detach"):  # a tensor, without importing PyTorch to ask
+        value = value.detach().cpu().contiguous()
+        if str(value.dtype) == "torch.bfloat16":  # NumPy has none of its own
+            return value.float().numpy().astype(jnp.bfloat16)
+        return value.numpy()
+    return np.asarray(value)
+
+
+def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors import SafetensorError, deserialize
+    except ImportError as error:
+        raise ImportError(
+            "reading .safetensors needs the package safetensors: pip install "
+            "'jaxkd-distill[weights]'"
+        ) from error
+    try:
+        parts = deserialize(path.read_bytes())
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole file of safetensors: {error}") from error
+    arrays = {}
+    for name, part in parts:
+        if part["dtype"] not in _SAFETENSORS:
+            raise ValueError(f"{name!r} in {path} is of the type {part['dtype']}, not read here")
+        dtype = np.dtype(_SAFETENSORS[part["dtype"]])
+        arrays[name] = np.frombuffer(part["data"], dtype).reshape(part["shape"])
+    return arrays
+
+
+def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"reading {path.suffix} needs PyTorch: pip install 'jaxkd-distill[torch]', or save the "
+            "state dict elsewhere with safetensors.torch.save_file"
+        ) from error
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle's, zip's and PyTorch's own
+        raise ValueError(
+            f"{path} is no file of tensors alone ({_first_line(error)}). If it is a checkpoint "
+            "that you trust, save its state dict by itself: "
+            "torch.save(torch.load(path, weights_only=False)['model'], other)"
+        ) from error
+    while isinstance(found, Mapping):
+        inner = [found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)]
+        if not inner:
+            break
+        found = inner[0]
+    tensors = {}
+    if isinstance(found, Mapping):
+        tensors = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
+    if not tensors:
+        kind = f"a mapping of {list(found)[:10]}" if isinstance(found, Mapping) else type(found)
+        raise ValueError(f"{path} holds {kind}, and no state dict, bare or under {list(_WRAPPERS)}")
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return {name: to_numpy(value) for name, value in tensors.items()}
+
+
+def _orbax(directory: pathlib.Path) -> dict[str, np.ndarray]:
+    import orbax.checkpoint as ocp
+
+    step = directory = directory.absolute()
+    if numbers := [int(child.name) for child in directory.iterdir() if child.name.isdigit()]:
+        step = directory / str(max(numbers))
+    item = next((step / name for name in _ITEMS if (step / name).is_dir()), step)
+    if not (item / "_METADATA").exists():
+        raise ValueError(
+            f"{directory} is no checkpoint of Orbax: it has {sorted(os.listdir(directory))[:10]}"
+        )
+    checkpointer = ocp.PyTreeCheckpointer()
+    tree = checkpointer.metadata(item).item_metadata.tree
+    # As NumPy arrays, wherever and on however many devices they lay when they were saved.
+    how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    return flat_variables(checkpointer.restore(item, restore_args=how))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,70 @@
+"""A network's variables as a file that other libraries read."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from jaxkd.networks import Network
+from jaxkd.weights._names import Places
+
+
+def save(network: Network, path: str | os.PathLike[str]) -> None:
+    """Saves parameters and state under their own names, for `load` without a naming.
+
+    The file is written under another name first, so that what was there before is replaced as a
+    whole.
+
+    Args:
+      network: any network whose arrays lie on this process; after training,
+        `state.network(student)`.
+      path: with the suffix `.safetensors` or `.npz`. NumPy has no bfloat16 and the like: in a
+        `.npz` these are float32, which holds them exactly.
+
+    Raises:
+      ValueError: another suffix.
+      ImportError: a `.safetensors` without the package safetensors.
+
+    Example:
+      >>> import tempfile
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> network = jaxkd.from_nnx(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...   save(network, f"{folder}/linear.npz")
+      ...   _, report = jaxkd.weights.load(network, f"{folder}/linear.npz")
+      >>> print(report)
+      2 arrays matched
+    """
+    place = pathlib.Path(path)
+    if place.suffix not in (".npz", ".safetensors"):
+        raise ValueError(
+            f"weights are saved as .safetensors or .npz, not as "
+            f"{place.suffix or 'a file without suffix'}: {place}"
+        )
+    arrays = {name: np.asarray(array, order="C") for name, array in Places(network).arrays.items()}
+    partial = place.with_name(f".{place.stem}.partial{place.suffix}")
+    try:
+        if place.suffix == ".npz":
+            np.savez(partial, **{name: _native(array) for name, array in arrays.items()})  # type: ignore[arg-type]
+        else:
+            _save_safetensors(arrays, partial)
+        os.replace(partial, place)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    # Types that NumPy itself does not know are saved by it as bytes of no type.
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
+
+
+def _save_safetensors(arrays: dict[str, np.ndarray], path: pathlib.Path) -> None:
+    try:
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise ImportError(
+            "saving .safetensors needs the package safetensors: pip install "
+            "'jaxkd-distill[weights]'; or save a .npz"
+        ) from error
+    save_file(arrays, path)

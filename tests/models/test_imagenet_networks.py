@@ -1,0 +1,207 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxkd
+from jaxkd.models import (
+    _efficientnet,
+    _inception_v3,
+    _mobilenet_v1,
+    _mobilenet_v2,
+    _mobilenet_v3,
+    _resnet_imagenet,
+    _shufflenet_v2,
+    _squeezenet,
+)
+from jaxkd.models._inverted import InvertedResidual
+from jaxkd.models._layers import batch_norm, group_norm
+
+FAMILIES = (
+    _resnet_imagenet,
+    _inception_v3,
+    _mobilenet_v1,
+    _mobilenet_v2,
+    _mobilenet_v3,
+    _squeezenet,
+    _shufflenet_v2,
+    _efficientnet,
+)
+ENTRIES = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}
+
+# Sides of the maps at the ends of the stages, and their channels, for images as published.
+STAGES = {
+    "resnet18": [(56, 64), (28, 128), (14, 256), (7, 512)],
+    "resnet34": [(56, 64), (28, 128), (14, 256), (7, 512)],
+    "resnet50": [(56, 256), (28, 512), (14, 1024), (7, 2048)],
+    "resnet101": [(56, 256), (28, 512), (14, 1024), (7, 2048)],
+    "resnet152": [(56, 256), (28, 512), (14, 1024), (7, 2048)],
+    "inception_v3": [(35, 288), (17, 768), (8, 2048)],
+    "inception_v3_no_aux": [(35, 288), (17, 768), (8, 2048)],
+    "mobilenet_v1": [(56, 128), (28, 256), (14, 512), (7, 1024)],
+    "mobilenet_v2": [(56, 24), (28, 32), (14, 96), (7, 320)],
+    "mobilenet_v3_small": [(56, 16), (28, 24), (14, 48), (7, 96)],
+    "mobilenet_v3_large": [(56, 24), (28, 40), (14, 112), (7, 160)],
+    "squeezenet1_0": [(54, 256), (27, 512), (13, 512)],
+    "squeezenet1_1": [(55, 128), (27, 256), (13, 512)],
+    "shufflenet_v2": [(28, 116), (14, 232), (7, 464)],
+    "efficientnet_b0": [(56, 24), (28, 40), (14, 112), (7, 320)],
+}
+# Ways of making each small.
+SMALL = {
+    "resnet": functools.partial(_resnet_imagenet.ImageNetResNet, 18, 3, 5, width=4),
+    "mobilenet_v1": functools.partial(_mobilenet_v1.MobileNetV1, 3, 5, width_factor=0.125),
+    "mobilenet_v2": functools.partial(_mobilenet_v2.MobileNetV2, 3, 5, width_factor=0.125),
+    "mobilenet_v3": functools.partial(_mobilenet_v3.MobileNetV3, "small", 3, 5, width_factor=0.25),
+    "shufflenet": functools.partial(
+        _shufflenet_v2.ShuffleNetV2, 3, 5, widths=(8, 16, 32), counts=(2, 2, 2), last_width=16
+    ),
+    "efficientnet": functools.partial(
+        _efficientnet.EfficientNet, 3, 5, width_factor=0.25, depth_factor=0.3
+    ),
+}
+
+
+def _shapes(make, *shape, dtype=None, **more):
+    """Number of parameters, and outputs, of a network without computing anything."""
+    model = nnx.eval_shape(lambda: make(**more, rngs=nnx.Rngs(0)))
+    if dtype is not None:
+        model.set_attributes(dtype=dtype)
+    model.eval()  # running statistics that do not change are quicker to trace
+    graph, state = nnx.split(model)
+
+    def run(state, images):
+        logits, features = nnx.merge(graph, state)(images)
+        return {"logits": logits, **features}
+
+    outputs = jax.eval_shape(run, state, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))), outputs
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_parameters_and_stages_are_as_published(name):
+    entry = ENTRIES[name]
+    sizes = {"num_classes": entry.num_classes, "in_channels": 3, "image_size": entry.image_size}
+    make = functools.partial(entry.make, **sizes, norm="batch")
+    parameters, outputs = _shapes(make, 2, entry.image_size, entry.image_size, 3)
+    assert parameters == entry.parameters
+    stages = STAGES[name]
+    for number, (side, channels) in enumerate(stages, 1):
+        assert outputs[f"stage{number}"].shape == (2, side, side, channels)
+        assert outputs[f"preact{number}"].shape == (2, side, side, channels)
+    assert f"stage{len(stages) + 1}" not in outputs
+    assert outputs["logits"].shape == (2, 1000)
+    assert outputs["stem"].ndim == 4 and outputs["embedding"].ndim == 2
+    assert ("aux_logits" in outputs) == (name == "inception_v3")
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("norm", [batch_norm, group_norm])
+def test_any_size_and_norm_and_bfloat16_to_the_end(name, norm):
+    _, outputs = _shapes(SMALL[name], 2, 1, 33, 3, norm=norm, dtype=jnp.bfloat16)
+    assert outputs["logits"].shape == (2, 5)
+    assert {value.dtype for value in outputs.values()} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize(
+    ("make", "smallest"),
+    [
+        (functools.partial(_squeezenet.SqueezeNet, "1.0", 3, 5), 21),
+        (functools.partial(_squeezenet.SqueezeNet, "1.1", 3, 5), 17),
+        (functools.partial(_inception_v3.InceptionV3, 3, 5, norm=group_norm), 75),
+    ],
+)
+def test_the_smallest_images(make, smallest):
+    _, outputs = _shapes(make, 2, smallest, smallest, 3, dtype=jnp.bfloat16)
+    assert outputs["stage3"].shape[1:3] == (1, 1)
+    assert {value.dtype for value in outputs.values()} == {jnp.dtype(jnp.bfloat16)}
+    with pytest.raises(ValueError, match=f"at least {smallest}, not \\(2, {smallest - 1}, 99, 3"):
+        _shapes(make, 2, smallest - 1, 99, 3)
+
+
+def test_what_is_not_known_is_refused():
+    rngs = nnx.Rngs(0)
+    with pytest.raises(ValueError, match=r"one of \[18, 34, 50, 101, 152\], not 20"):
+        _resnet_imagenet.ImageNetResNet(20, 3, 5, rngs=rngs)
+    with pytest.raises(ValueError, match=r"one of \['large', 'small'\], not 'tiny'"):
+        _mobilenet_v3.MobileNetV3("tiny", 3, 5, rngs=rngs)
+    with pytest.raises(ValueError, match=r"one of \['1.0', '1.1'\], not '2.0'"):
+        _squeezenet.SqueezeNet("2.0", 3, 5, rngs=rngs)
+    with pytest.raises(ValueError, match=r"must be even, .* \(8, 17, 32\)"):
+        _shufflenet_v2.ShuffleNetV2(3, 5, widths=(8, 17, 32), rngs=rngs)
+    with pytest.raises(ValueError, match=r"MobileNetV1 takes images .* 3\], not \(2, 64, 64, 1\)"):
+        _shapes(SMALL["mobilenet_v1"], 2, 64, 64, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("resnet", {}),
+        ("efficientnet", {}),
+        ("mobilenet_v3", {"norm": group_norm}),
+    ],
+)
+def test_every_parameter_learns(name, more):
+    network = jaxkd.from_nnx(SMALL[name](**more, rngs=nnx.Rngs(0)))
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(8, 64, 64, 3)), jnp.float32)
+
+    # Compiling takes longer than anything else here.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def step(params):
+        def loss(params):
+            outputs, state = network.apply(
+                params, network.state, images, train=True, key=jax.random.key(0)
+            )
+            return jnp.square(outputs["logits"] - jnp.arange(5.0)).mean(), state
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    gradients, state = step(network.params)
+    assert all(np.isfinite(value).all() for value in gradients.values())
+    # A bias before a normalisation of so few values may be lost in it; kernels are not.
+    assert all(np.any(value) for path, value in gradients.items() if path.endswith("kernel"))
+    assert all(np.any(state[path] != value) for path, value in network.state.items())
+
+
+def test_stochastic_depth_keeps_or_drops_whole_examples():
+    block = InvertedResidual(
+        4,
+        8,
+        4,
+        3,
+        1,
+        activation=nnx.relu,
+        stochastic_depth_rate=0.5,
+        norm=group_norm,
+        rngs=nnx.Rngs(0),
+    )
+    network = jaxkd.from_nnx(block)
+    maps = jnp.asarray(np.random.default_rng(0).normal(size=(64, 3, 3, 4)), jnp.float32)
+    always, _ = network.apply(network.params, network.state, maps)
+    branch = always["logits"] - maps
+
+    def drawn(seed):
+        key = jax.random.key(seed)
+        outputs, _ = network.apply(network.params, network.state, maps, train=True, key=key)
+        share = (outputs["logits"] - maps) / branch
+        kept = share.mean(axis=(1, 2, 3)) > 1
+        np.testing.assert_allclose(
+            outputs["logits"], maps + jnp.where(kept, 2.0, 0.0)[:, None, None, None] * branch, 1e-4
+        )
+        return np.asarray(kept)
+
+    assert 16 < drawn(0).sum() < 48
+    np.testing.assert_array_equal(drawn(0), drawn(0))
+    assert np.any(drawn(0) != drawn(1))
+    with pytest.raises(ValueError, match="pass key="):
+        network.apply(network.params, network.state, maps, train=True)
+
+
+def test_the_last_window_of_squeezenets_pooling_may_reach_over_the_side():
+    for side, wanted in ((7, [2, 4, 6]), (8, [2, 4, 6, 7])):
+        row = jnp.arange(float(side))
+        pooled = _squeezenet._Pool()(jnp.broadcast_to(row[None, :, None, None], (1, side, side, 1)))
+        np.testing.assert_array_equal(pooled[0, :, 0, 0], wanted)

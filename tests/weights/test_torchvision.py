@@ -1,0 +1,124 @@
+"""The networks beside those that their published weights were trained with."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxkd
+from jaxkd import weights
+from jaxkd.models._efficientnet import EfficientNet
+from jaxkd.models._inception_v3 import InceptionV3
+from jaxkd.models._mobilenet_v1 import MobileNetV1
+from jaxkd.models._mobilenet_v2 import MobileNetV2
+from jaxkd.models._mobilenet_v3 import MobileNetV3
+from jaxkd.models._resnet_imagenet import ImageNetResNet
+from jaxkd.models._shufflenet_v2 import ShuffleNetV2
+from jaxkd.models._squeezenet import SqueezeNet
+from jaxkd.weights import _timm, _torchvision
+
+CLASSES = 10
+# Name elsewhere, ours, arguments, side of the images. Odd sides show where padding goes.
+CASES = {
+    **{f"resnet{depth}": (ImageNetResNet, (depth,), {}, 97) for depth in (18, 50)},
+    "inception_v3": (InceptionV3, (), {"dropout_rate": 0.0}, 107),
+    "mobilenetv1_100": (MobileNetV1, (), {}, 97),
+    "mobilenet_v2": (MobileNetV2, (), {"dropout_rate": 0.0}, 98),
+    "mobilenet_v3_small": (MobileNetV3, ("small",), {"dropout_rate": 0.0}, 98),
+    "mobilenet_v3_large": (MobileNetV3, ("large",), {"dropout_rate": 0.0}, 97),
+    "squeezenet1_0": (SqueezeNet, ("1.0",), {"dropout_rate": 0.0}, 96),
+    "squeezenet1_1": (SqueezeNet, ("1.1",), {"dropout_rate": 0.0}, 97),
+    "shufflenet_v2_x1_0": (ShuffleNetV2, (), {}, 98),
+    "efficientnet_b0": (
+        EfficientNet,
+        (),
+        {"dropout_rate": 0.0, "stochastic_depth_rate": 0.0},
+        97,
+    ),
+}
+
+
+def _elsewhere(name):
+    """The network elsewhere with random weights and statistics, and without anything random."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    if name == "mobilenetv1_100":
+        model = pytest.importorskip("timm").create_model(name, num_classes=CLASSES)
+    else:
+        torchvision = pytest.importorskip("torchvision")
+        options = {"init_weights": False} if name == "inception_v3" else {}
+        model = torchvision.models.get_model(name, num_classes=CLASSES, **options)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+            torch.nn.init.normal_(module.running_mean, 0, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+        elif "Dropout" in type(module).__name__ or "StochasticDepth" in type(module).__name__:
+            module.p = 0.0
+    return model
+
+
+def _loaded(name, model, **more):
+    kind, arguments, options, _ = CASES[name]
+    rules = {**_torchvision.RULES, **_timm.RULES}[kind.__name__]
+    network = jaxkd.from_nnx(kind(*arguments, 3, CLASSES, **options, **more, rngs=nnx.Rngs(0)))
+    arrays = {key: value.numpy() for key, value in model.state_dict().items()}
+    network, report = weights.load(network, arrays, rules)
+    assert report.complete
+    return network
+
+
+def _difference(ours, theirs):
+    """The largest, as a share of the largest logit."""
+    theirs = theirs.detach().numpy()
+    assert ours.shape == theirs.shape
+    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
+
+
+def _apply(network, images, *, train):
+    """Our outputs, computed in the precision of the images."""
+    params, state = jax.tree.map(
+        lambda value: jnp.asarray(value, images.dtype), (network.params, network.state)
+    )
+    apply = jax.jit(network.apply, static_argnames="train")
+    outputs, _ = apply(params, state, jnp.asarray(images), train=train)
+    return outputs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits_are_those_of_the_network_elsewhere(name):
+    torch = pytest.importorskip("torch")
+    model = _elsewhere(name)
+    if name == "inception_v3":  # its auxiliary classifier needs larger images, see below
+        model.aux_logits, model.AuxLogits = False, None
+        network = _loaded(name, model, auxiliary=False)
+    else:
+        network = _loaded(name, model)
+    side = CASES[name][-1]
+    images = np.random.default_rng(0).normal(size=(4, side, side, 3))
+    channels_first = torch.from_numpy(images.transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        theirs = model.eval()(channels_first.float())
+    ours = _apply(network, images.astype(np.float32), train=False)
+    assert _difference(ours["logits"], theirs) < 1e-4
+    # Statistics of a few small maps, layer after layer, blow rounding up; so in float64.
+    with torch.no_grad():
+        theirs = model.double().train()(channels_first)
+    with jax.enable_x64(True):
+        ours = _apply(network, images, train=True)
+    assert _difference(ours["logits"], theirs) < 1e-8
+
+
+def test_the_auxiliary_classifier_is_that_of_the_network_elsewhere():
+    torch = pytest.importorskip("torch")
+    model = _elsewhere("inception_v3").train()
+    network = _loaded("inception_v3", model)
+    images = np.random.default_rng(0).normal(size=(2, 299, 299, 3))
+    with torch.no_grad():
+        theirs = model.double()(torch.from_numpy(images.transpose(0, 3, 1, 2)))
+    with jax.enable_x64(True):
+        ours = _apply(network, images, train=True)
+    assert _difference(ours["logits"], theirs.logits) < 1e-8
+    assert _difference(ours["aux_logits"], theirs.aux_logits) < 1e-8

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 import jaxkd
-from experiments.study import Arm, Result, Study, run_arm, test_logits, train_teacher
+from experiments.arms import run_arm
+from experiments.study import Arm, Result, Study, test_logits, train_teacher
 from jaxkd import Network, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
@@ -181,13 +182,15 @@ def run(
             data,
             study.views,
             codec=codec,
-            num_views=study.num_views,
+            num_views=config.views.num_views,
             student=make_student(0),
         )
         if is_first():
             print(f"{name}: {predicted}")
         jaxkd.cache.confirm(predicted, yes=yes)
-        jaxkd.cache.build(path, teacher, data, study.views, codec=codec, num_views=study.num_views)
+        jaxkd.cache.build(
+            path, teacher, data, study.views, codec=codec, num_views=config.views.num_views
+        )
         return jaxkd.cache.open(
             path, teacher=teacher, dataset=data, views=study.views, num_classes=train.num_classes
         )

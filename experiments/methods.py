@@ -1,4 +1,4 @@
-"""Methods by name under one protocol: labels alone, and every recipe that is asked for."""
+"""Methods by name under one protocol: labels alone, and every recipe or strategy asked for."""
 
 import dataclasses
 import inspect
@@ -7,43 +7,20 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
 import jaxkd
-from experiments.study import Arm, Result, Study, run_arm, test_logits, train_teacher
+from experiments import strategic
+from experiments.arms import run_arm
+from experiments.strategic import BASELINE, Course, ProtocolConfig
+from experiments.study import Arm, Result, Study, test_logits, train_teacher
 from jaxkd import Network, Objective, recipes
 from jaxkd.data import Dataset
 from jaxkd.recipes import Pair
 from jaxkd.reporting import Column, Spread, Table
 from jaxkd.training import Partitioning, claim, dot
 from jaxkd.views import Normalize, Views
-
-BASELINE = "labels"
-
-
-@dataclasses.dataclass
-class ProtocolConfig:
-    """The protocol that all methods share: SGD with Nesterov momentum under a cosine.
-
-    Attributes:
-      examples: of the training set, the first so many; 0 for all.
-      test_examples: likewise of the test set.
-      epochs: passes of every student.
-      learning_rate: peak.
-      weight_decay: of all parameters.
-      batch_size: of the students.
-      options: JSON with options of recipes by name, `{"crd": {"num_negatives": 1024}}`.
-    """
-
-    examples: int = 0
-    test_examples: int = 0
-    epochs: int = 10
-    learning_rate: float = 0.05
-    weight_decay: float = 5e-4
-    batch_size: int = 64
-    options: str = "{}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +29,14 @@ class Compared:
 
     results: list[Result]
     labels: np.ndarray
-    teacher_accuracy: float
+    teacher: Network
+    teacher_logits: np.ndarray
+    study: Study
+
+    @property
+    def teacher_accuracy(self) -> float:
+        """On the test examples."""
+        return jaxkd.reporting.accuracy(self.teacher_logits, self.labels)
 
     def table(self, title: str, note: str = "") -> Table:
         """Accuracy at the last step and what the teacher brought, one row a method."""
@@ -74,14 +58,20 @@ class Compared:
         return Table(title, columns, rows, caption.strip())
 
 
-def names() -> list[str]:
-    """All methods: the recipes, and DOT, which is an optimizer on Hinton's objective."""
+def recipe_names() -> list[str]:
+    """The recipes, and DOT, which is an optimizer on Hinton's objective."""
     found = [
         name
         for name, recipe in vars(recipes).items()
         if inspect.isfunction(recipe) and not name.endswith("_pair")
     ]
-    return sorted({*found, "dot"} - {BASELINE})
+    # DeiT's wants a student with a distillation token: experiments.imagenet.
+    return sorted({*found, "dot"} - {BASELINE, "deit"})
+
+
+def names() -> list[str]:
+    """All methods: recipes, then strategies."""
+    return [*recipe_names(), *strategic.NAMES]
 
 
 def check(name: str) -> None:
@@ -91,7 +81,7 @@ def check(name: str) -> None:
 
 
 def objective(name: str, pair: Pair, *, steps: int, seed: int = 0, **options: Any) -> Objective:
-    """The objective of a method, with the arguments that its recipe takes."""
+    """The objective of a recipe, with the arguments that it takes."""
     recipe: Callable[..., Objective] = recipes.kd if name == "dot" else getattr(recipes, name)
     accepted = inspect.signature(recipe).parameters
     known = {"pair": pair, "steps": steps, "seed": seed}
@@ -108,29 +98,11 @@ def prepare(name: str, pair: Pair, seed: int) -> Pair:
     )
 
 
-def optimizer(
-    name: str, config: ProtocolConfig, steps: int
-) -> tuple[optax.GradientTransformation, bool]:
-    """The optimizer, and whether it wants two gradients."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, max(1, steps // 20), max(2, steps)
-    )
-    if name == "dot":
-        return dot(schedule, weight_decay=config.weight_decay), True
-    decay = optax.add_decayed_weights(config.weight_decay)
-    return optax.chain(decay, optax.sgd(schedule, momentum=0.9, nesterov=True)), False
-
-
-def arm(
-    name: str,
-    train: Dataset,
-    teacher: Network,
-    make_student: Callable[[int], Network],
-    config: ProtocolConfig,
-) -> Arm:
+def arm(name: str, course: Course) -> Arm:
     """One method as an arm of a study."""
-    steps = config.epochs * max(1, len(train) // config.batch_size)
-    inputs = jax.ShapeDtypeStruct((config.batch_size, *train.inputs.shape[1:]), np.float32)
+    if name in strategic.NAMES:
+        return strategic.arm(name, course)
+    train, config = course.train, course.config
     options = json.loads(config.options).get(name, {})
     if name == "crd":
         # By id, as the banks are; an id that is not among the examples is a class of its own.
@@ -139,24 +111,26 @@ def arm(
         options = {"num_examples": len(classes), "classes": classes, **options}
 
     def pair_of(fresh: Network, seed: int) -> Pair:
-        return prepare(name, Pair(fresh, teacher, inputs), seed)
+        return prepare(name, Pair(fresh, course.teacher, course.inputs), seed)
 
     def objective_of(seed: int) -> Objective:
-        pair = pair_of(make_student(seed), seed)
-        return objective(name, pair, steps=steps, seed=seed, **options)
+        pair = pair_of(course.make_student(seed), seed)
+        return objective(name, pair, steps=course.steps, seed=seed, **options)
 
-    optimiser, split = optimizer(name, config, steps)
-    first, prepared = objective_of(0), pair_of(make_student(0), 0)
+    optimiser: optax.GradientTransformation = course.optimizer()
+    if name == "dot":
+        optimiser = dot(course.schedule(course.steps), weight_decay=config.weight_decay)
+    first, prepared = objective_of(0), pair_of(course.make_student(0), 0)
     return Arm(
         name,
         train,
         first,
-        steps,
+        course.steps,
         teacher=prepared.teacher if first.needs_teacher else None,
         objective_of=objective_of,
         extend=lambda fresh, seed: pair_of(fresh, seed).student,
         optimizer=optimiser,
-        split_gradients=split,
+        split_gradients=name == "dot",
     )
 
 
@@ -172,8 +146,14 @@ def run(
     seeds: int,
     teacher_epochs: int,
     identity: dict[str, Any],
+    make_assistant: Callable[[int], Network] | None = None,
+    trained_teacher: Network | None = None,
+    views: Views | None = None,
+    test_views: Views | None = None,
+    num_views: int | None = 1,
     partitioning: Partitioning | None = None,
     profile: int | None = None,
+    probe: Callable[[Study, Network], dict[str, np.ndarray]] | None = None,
 ) -> Compared:
     """Trains a teacher once and a student for every method and seed.
 
@@ -188,8 +168,14 @@ def run(
       seeds: students of each method.
       teacher_epochs: passes of the teacher, over all of `train`.
       identity: what the work directory belongs to; another one is refused.
+      make_assistant: of the size between, for the strategy of that name.
+      trained_teacher: instead of one trained here.
+      views: what training examples go through, by default normalised alone.
+      test_views: what test examples go through, likewise.
+      num_views: different views of an example, None for new ones in every epoch.
       partitioning: of all devices, None for a single one.
       profile: steps to trace of every run, see `jaxkd.training.fit`.
+      probe: what else is kept of the first seed's students.
 
     Returns:
       What came out.
@@ -199,29 +185,49 @@ def run(
     """
     for name in chosen:
         check(name)
+    if not 1 <= config.evaluations <= 20:
+        raise ValueError(f"evaluations must lie in [1, 20], not {config.evaluations}")
     test = test.select(test.ids[: config.test_examples]) if config.test_examples else test
     few = train.select(train.ids[: config.examples]) if config.examples else train
-    views = Views((Normalize(),))
+    plain = Views((Normalize(),))
     study = Study(
         workdir=workdir,
         make_student=make_student,
         test=test,
-        views=views,
-        test_views=views,
-        num_views=1,
+        views=views or plain,
+        test_views=test_views or plain,
+        num_views=num_views,
         batch_size=config.batch_size,
         learning_rate=3e-3,
         seeds=tuple(range(seeds)),
         steps_per_call=None,
         partitioning=partitioning,
         profile=profile,
+        evaluations=config.evaluations,
     )
+    if probe is not None:
+        study = dataclasses.replace(study, probe=lambda network: probe(study, network))
+    fresh = trained_teacher or make_teacher(100)
+    make_student(0)  # what cannot be made ends here
     claim(workdir, identity)
     steps = teacher_epochs * max(1, len(train) // config.batch_size)
-    teacher = train_teacher(study, make_teacher(100), train, steps)
-    arms = [
-        arm(name, few, teacher, make_student, config) for name in dict.fromkeys([BASELINE, *chosen])
-    ]
+    course = Course(
+        study=study,
+        config=config,
+        train=few,
+        known=train,
+        teacher=fresh,
+        teacher_steps=steps,
+        make_teacher=make_teacher,
+        make_student=make_student,
+        make_assistant=make_assistant,
+    )
+    teacher = course.teacher
+    if trained_teacher is None:
+        teacher = train_teacher(
+            study, teacher, train, steps, optimiser=course.teacher_optimizer(), anchors=True
+        )
+        course = dataclasses.replace(course, teacher=teacher)
+    arms = [arm(name, course) for name in dict.fromkeys([BASELINE, *chosen])]
     results = [run_arm(study, each, "methods") for each in arms]
-    accuracy = jaxkd.reporting.accuracy(test_logits(study, teacher), test.labels)
-    return Compared(results, test.labels, accuracy)
+    return Compared(results, test.labels, teacher, test_logits(study, teacher), study)

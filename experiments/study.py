@@ -4,9 +4,10 @@ import dataclasses
 import functools
 import io
 import pathlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -14,6 +15,7 @@ import jaxkd
 from jaxkd import Network, Objective, TrainState
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader, eval_batches
+from jaxkd.strategies import Phase
 from jaxkd.training import (
     EvalStep,
     Partitioning,
@@ -27,7 +29,9 @@ from jaxkd.training import (
 from jaxkd.views import Views
 
 # Also a multiple of any number of devices that is a power of two.
-_TEST_BATCH = 512
+TEST_BATCH = 512
+# Shares of a teacher's training at which it is kept for progressive distillation.
+_ANCHORS = (0.2, 0.6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +44,15 @@ class Study:
       test: held-out examples.
       views: what training examples go through.
       test_views: what test examples go through.
-      num_views: different views of an example.
+      num_views: different views of an example, None for new ones in every epoch.
       batch_size: of training.
       learning_rate: the peak of a warmed-up cosine.
       seeds: one run of an arm for each.
       steps_per_call: see `jaxkd.training.fit`.
       partitioning: of all devices, None for a single one.
       profile: see `jaxkd.training.fit`.
+      probe: what else is kept of a trained student, of the first seed alone.
+      evaluations: of a student on its way, 1 to 20.
     """
 
     workdir: pathlib.Path
@@ -54,17 +60,19 @@ class Study:
     test: Dataset
     views: Views
     test_views: Views
-    num_views: int
+    num_views: int | None
     batch_size: int
     learning_rate: float
     seeds: tuple[int, ...]
     steps_per_call: int | None
     partitioning: Partitioning | None = None
     profile: int | None = None
+    probe: Callable[[Network], dict[str, np.ndarray]] | None = None
+    evaluations: int = 10
 
     def eval_step_of(self, network: Network) -> EvalStep:
         """How a network answers to test examples."""
-        spread = self.partitioning and self.partitioning.for_batch(_TEST_BATCH)
+        spread = self.partitioning and self.partitioning.for_batch(TEST_BATCH)
         return make_eval_step(network, views=self.test_views, partitioning=spread)
 
     def lay(self, batch_size: int) -> tuple[Partitioning | None, tuple[int, int]]:
@@ -94,6 +102,10 @@ class Arm:
       extend: what the method adds to a fresh student, given the seed too.
       optimizer: None for the study's own.
       split_gradients: see `jaxkd.make_train_step`.
+      views: of training, None for the study's own.
+      deploy: what is judged of the network that was trained; None for all of it.
+      phases: from a fresh student and the seed to trainings one after the other, in place of the
+        single one that objective, teacher and steps would make.
     """
 
     name: str
@@ -106,6 +118,9 @@ class Arm:
     extend: Callable[[Network, int], Network] | None = None
     optimizer: optax.GradientTransformation | None = None
     split_gradients: bool = False
+    views: Views | None = None
+    deploy: Callable[[Network], Network] | None = None
+    phases: Callable[[Network, int], Sequence[Phase]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +133,7 @@ class Result:
       curve_steps: training steps of the evaluations `[points]`.
       curve: test accuracy at them `[seeds, points]`.
       seconds: training time of each run; nan where a run was cut and resumed.
+      probed: what the study's probe found in the first seed's student.
     """
 
     arm: Arm
@@ -125,6 +141,7 @@ class Result:
     curve_steps: np.ndarray
     curve: np.ndarray
     seconds: np.ndarray
+    probed: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def accuracies(self, labels: np.ndarray) -> np.ndarray:
         """Test accuracy of each seed."""
@@ -140,14 +157,27 @@ def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
 
 
 def train_teacher(
-    study: Study, network: Network, train: Dataset, steps: int, *, name: str = "teacher"
+    study: Study,
+    network: Network,
+    train: Dataset,
+    steps: int,
+    *,
+    name: str = "teacher",
+    optimiser: optax.GradientTransformation | None = None,
+    anchors: bool = False,
 ) -> Network:
-    """Trains a teacher on all labels that it is given, or takes up where its training was cut."""
-    objective, adam = jaxkd.recipes.labels(), optimizer(study.learning_rate, steps)
+    """Trains a teacher on all labels that it is given, or takes up where its training was cut.
+
+    With `anchors` what it was at a fifth and at three fifths of its training is kept too, for
+    `anchors_of`.
+    """
+    objective = jaxkd.recipes.labels()
+    adam = optimiser or optimizer(study.learning_rate, steps)
     batch_size = min(study.batch_size, len(train))
     spread, process = study.lay(batch_size)
     step = jaxkd.make_train_step(network, objective, adam, views=study.views, partitioning=spread)
     log_every = max(1, steps // 20)
+    score = scorer(study, study.eval_step_of(network))
     fitted = fit(
         step,
         step.place(TrainState.create(network, objective, adam)),
@@ -155,7 +185,7 @@ def train_teacher(
         steps=steps,
         log_every=log_every,
         eval_every=log_every * 4,
-        evaluate=_scorer(study, study.eval_step_of(network)),
+        evaluate=_keeping(study, network, name, steps) if anchors else score,
         checkpoint_every=log_every * 4,
         workdir=study.workdir / name,
         progress=name,
@@ -164,102 +194,69 @@ def train_teacher(
     return fitted.state.network(network)
 
 
+def anchors_of(study: Study, teacher: Network, *, name: str = "teacher") -> list[Network]:
+    """The teacher as it was on its way, early to late: what `train_teacher` kept.
+
+    Raises:
+      FileNotFoundError: it was trained elsewhere, or without `anchors`.
+    """
+    leaves, tree = jax.tree.flatten((teacher.params, teacher.state))
+    found = []
+    for index in range(len(_ANCHORS)):
+        file = study.workdir / name / f"anchor{index}.npz"
+        if not file.exists():
+            raise FileNotFoundError(
+                f"{file} is not there: the teacher's earlier checkpoints are kept only where it is "
+                "trained by this experiment, and progressive distillation needs them"
+            )
+        with np.load(file) as stored:
+            params, state = jax.tree.unflatten(
+                tree, [jnp.asarray(stored[str(number)]) for number in range(len(leaves))]
+            )
+        found.append(teacher.replace(params=params, state=state))
+    return found
+
+
+def _keeping(
+    study: Study, network: Network, name: str, steps: int
+) -> Callable[[TrainState], dict[str, float]]:
+    """A scorer that keeps the network at the shares of its training."""
+    score, every = scorer(study, study.eval_step_of(network)), 4 * max(1, steps // 20)
+
+    def scored(state: TrainState) -> dict[str, float]:
+        for index, share in enumerate(_ANCHORS):
+            # Of the evaluations the first one that has come so far.
+            if 0 <= int(state.step) - share * steps < every:
+                now = state.network(network)
+                leaves = jax.tree.leaves((now.params, now.state))
+                arrays = {str(number): np.asarray(leaf) for number, leaf in enumerate(leaves)}
+                save_arrays(study.workdir / name / f"anchor{index}.npz", **arrays)
+        return score(state)
+
+    return scored
+
+
 def test_logits(study: Study, network: Network) -> np.ndarray:
     """A network's logits on the test examples."""
     step = study.eval_step_of(network)
-    return predict(step, network, eval_batches(study.test, _TEST_BATCH))
+    return predict(step, network, eval_batches(study.test, TEST_BATCH))
 
 
-def run_arm(study: Study, arm: Arm, regime: str) -> Result:
-    """Trains one student for each seed; runs that were finished before are read, not repeated."""
-    adam = arm.optimizer or optimizer(study.learning_rate, arm.steps)
+def scorer(study: Study, step: EvalStep) -> Callable[[TrainState], dict[str, float]]:
+    """From the state of a training to its network's scores on the test examples."""
 
-    def make_student(seed: int) -> Network:
-        fresh = study.make_student(seed)
-        return arm.extend(fresh, seed) if arm.extend else fresh
-
-    student, eval_step = make_student(study.seeds[0]), study.eval_step
-    if arm.extend:
-        eval_step = study.eval_step_of(student)
-    batch_size = min(study.batch_size, len(arm.train))
-    spread, process = study.lay(batch_size)
-    step = jaxkd.make_train_step(
-        student,
-        arm.objective,
-        adam,
-        teacher=arm.teacher,
-        views=study.views,
-        split_gradients=arm.split_gradients,
-        partitioning=spread,
-    )
-    runs = []
-    for seed in study.seeds:
-        directory = study.workdir / _slug(regime) / _slug(arm.name) / f"seed{seed}"
-        file = directory / "result.npz"
-        if not file.exists():
-            fresh = make_student(seed)
-            objective = arm.objective_of(seed) if arm.objective_of else arm.objective
-            log_every = max(1, arm.steps // 20)
-            resumed = (directory / "checkpoints").exists()
-            started = time.perf_counter()
-            fitted = fit(
-                step,
-                step.place(TrainState.create(fresh, objective, adam, seed=seed)),
-                Loader(
-                    arm.train,
-                    study.views,
-                    batch_size,
-                    seed=seed,
-                    cache=arm.cache,
-                    num_views=study.num_views,
-                    process=process,
-                ),
-                steps=arm.steps,
-                log_every=log_every,
-                eval_every=log_every * 2,
-                evaluate=_scorer(study, eval_step),
-                checkpoint_every=log_every * 10,
-                workdir=directory,
-                # An online teacher may have convolutions, for which loops are slow on CPU.
-                steps_per_call=None if arm.teacher else study.steps_per_call,
-                progress=f"{regime}: {arm.name}, seed {seed}",
-                profile=study.profile,
-            )
-            seconds = float("nan") if resumed else time.perf_counter() - started
-            logits = predict(
-                eval_step, fitted.state.network(fresh), eval_batches(study.test, _TEST_BATCH)
-            )
-            _save(
-                file,
-                logits=logits,
-                steps=np.array([row["step"] for row in fitted.eval]),
-                accuracy=np.array([row["accuracy"] for row in fitted.eval]),
-                seconds=np.array(seconds),
-            )
-        with np.load(file) as stored:
-            runs.append(dict(stored))
-    return Result(
-        arm=arm,
-        logits=np.stack([run["logits"] for run in runs]),
-        curve_steps=runs[0]["steps"],
-        curve=np.stack([run["accuracy"] for run in runs]),
-        seconds=np.array([float(run["seconds"]) for run in runs]),
-    )
-
-
-def _scorer(study: Study, step: EvalStep) -> Callable[[TrainState], dict[str, float]]:
     def score(state: TrainState) -> dict[str, float]:
         return evaluate(
             step,
             state.params["student"],
             state.model_state["student"],
-            eval_batches(study.test, _TEST_BATCH),
+            eval_batches(study.test, TEST_BATCH),
         )
 
     return score
 
 
-def _save(file: pathlib.Path, **arrays: np.ndarray) -> None:
+def save_arrays(file: pathlib.Path, **arrays: np.ndarray) -> None:
     """Writes a file for all processes, which read it afterwards."""
     if is_first():
         buffer = io.BytesIO()
@@ -268,7 +265,3 @@ def _save(file: pathlib.Path, **arrays: np.ndarray) -> None:
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(file)
     wait_for_all(str(file))
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in text.lower())

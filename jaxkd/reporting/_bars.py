@@ -191,3 +191,92 @@ def class_accuracy_bars(
         caption=caption,
         file_format=file_format,
     )
+
+
+def class_gain_bars(
+    gains: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    most: int = 10,
+    caption: str = "",
+    file_format: FileFormat = "svg",
+) -> Figure:
+    """Draws what each class gains or loses, the largest gain first.
+
+    Of many classes only the extremes are drawn. These are the largest of many noisy numbers, so
+    that another set of examples would show smaller ones, of other classes too.
+
+    Args:
+      gains: Differences that `jaxkd.reporting.class_gains` returns, `[num_classes]` of one run or
+        `[seeds, num_classes]` of several. A class that is nan is left out.
+      class_names: One name a class.
+      most: How many classes to draw from each end; all if there are no more than twice as many.
+      caption: What a reader must know to read the figure, such as who gains on whom.
+      file_format: `"svg"` or `"png"`.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: The numbers of classes differ, `most` is below one, or every class is nan.
+
+    Example:
+      >>> class_gain_bars([-0.02, 0.07, 0.0], ["boot", "bag", "coat"]).alt
+      'Bar chart of the gain in accuracy (points) by class, from bag +7.00 to boot -2.00: 1 of 3
+      classes gain, 1 lose.'
+    """
+    values = np.atleast_2d(np.asarray(gains, float))
+    if values.ndim != 2 or values.shape[1] != len(class_names) or 0 in values.shape:
+        raise ValueError(
+            f"gains must be [num_classes] or [seeds, num_classes] with one name a class, got shape "
+            f"{list(np.shape(gains))} and {len(class_names)} class names."
+        )
+    if most < 1:
+        raise ValueError(f"most must be at least 1, got {most}.")
+    known = [i for i, column in enumerate(values.T) if not np.isnan(column).any()]
+    if not known:
+        raise ValueError("there is nothing to draw: every class is nan.")
+    spreads = {i: Spread.of(100.0 * values[:, i]) for i in known}
+    ordered = sorted(known, key=lambda i: -spreads[i].mean)
+    up, down = (sum(sign * s.mean > 0 for s in spreads.values()) for sign in (1, -1))
+    hidden = max(0, len(ordered) - 2 * most)
+    shown = ordered[:most] + ordered[-most:] if hidden else ordered
+    # A line is left free for what is not drawn.
+    rows = [row + (hidden > 0 and row >= most) for row in range(len(shown))]
+
+    def paint(figure: "matplotlib.figure.Figure") -> None:
+        axes = figure.subplots()
+        for row, i in zip(rows, shown, strict=True):
+            mean, std = spreads[i].mean, np.nan_to_num(spreads[i].std)
+            axes.barh(row, mean, height=0.6, color=COLORS[0 if mean >= 0 else 1])
+            if std:
+                axes.errorbar(mean, row, xerr=std, fmt="none", ecolor=INK, elinewidth=1)
+            place = axes.get_yaxis_transform()
+            axes.text(1.02, row, f"{spreads[i]:+.2f}", va="center", fontsize=9, transform=place)
+        if hidden:
+            note = f"{hidden:,} classes between"
+            axes.text(0.5, most, note, ha="center", va="center", transform=place, style="italic")
+        axes.axvline(0.0, color=INK, linewidth=0.8)
+        axes.set_yticks(rows, [_shorten(class_names[i]) for i in shown])
+        axes.set_ylim(rows[-1] + 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.set(xlabel="Gain in accuracy (points)")
+
+    first, last = ordered[0], ordered[-1]
+    return draw(
+        paint,
+        size=(WIDTH, 1.0 + 0.27 * (rows[-1] + 1)),
+        alt=(
+            f"Bar chart of the gain in accuracy (points) by class, from {class_names[first]} "
+            f"{spreads[first]:+.2f} to {class_names[last]} {spreads[last]:+.2f}: {up} of "
+            f"{len(known)} classes gain, {down} lose."
+        ),
+        caption=caption,
+        file_format=file_format,
+    )
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:21].rstrip(' ,')}…"

@@ -164,8 +164,10 @@ def in_words(spreads: Mapping[str, Spread]) -> str:
     return "; ".join(f"{name} {spread}" for name, spread in spreads.items())
 
 
-def legend_above(axes: "matplotlib.axes.Axes", title: str | None = None) -> None:
-    """Puts the legend outside the data, in one or two columns, whatever fits."""
+def legend_above(
+    axes: "matplotlib.axes.Axes", title: str | None = None, columns: int | None = None
+) -> None:
+    """Puts the legend outside the data, by default in one or two columns, whatever fits."""
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles,
@@ -174,7 +176,7 @@ def legend_above(axes: "matplotlib.axes.Axes", title: str | None = None) -> None
         alignment="left",
         loc="lower left",
         bbox_to_anchor=(0.0, 1.02),
-        ncols=1 if max(len(label) for label in labels) > 24 else 2,
+        ncols=columns or (1 if max(len(label) for label in labels) > 24 else 2),
     )
 
 

@@ -30,8 +30,9 @@ def heat_map(
     column_label: str = "",
     value_label: str = "Accuracy",
     percent: bool = True,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = True,
     start: float | None = None,
+    stop: float | None = None,
     caption: str = "",
     file_format: FileFormat = "svg",
 ) -> Figure:
@@ -49,9 +50,12 @@ def heat_map(
       column_label: Likewise.
       value_label: What the numbers are, with their unit unless `percent`.
       percent: Whether the numbers are fractions to be drawn in percent.
-      higher_is_better: Whether the largest number is the best.
+      higher_is_better: Whether the largest number is the best. None where no number is better than
+        another, as with similarities: the colours then follow the numbers and no cell is marked.
       start: The number at which the colours start; cells beyond it share the first colour. By
         default the worst one.
+      stop: The number at which the colours end, likewise; by default the best one. Maps that are to
+        be compared need the same start and stop.
       caption: What a reader must know to read the figure.
       file_format: `"svg"` or `"png"`.
 
@@ -60,7 +64,7 @@ def heat_map(
 
     Raises:
       ValueError: There is no cell or no number, rows or columns of another count, or `start` is not
-        worse than the best.
+        worse than the best or than `stop`.
 
     Example:
       >>> figure = heat_map(
@@ -79,19 +83,27 @@ def heat_map(
     cells = _cells(values, len(names[0]), len(names[1]), 100.0 if percent else 1.0)
     value_label = f"{value_label} (%)" if percent else value_label
     means = np.array([[cell.mean for cell in row] for row in cells])
-    goodness = means if higher_is_better else -means
+    sign = -1.0 if higher_is_better is False else 1.0
+    goodness = sign * means
     if np.isnan(goodness).all():
         raise ValueError("there is nothing to draw: every cell is nan.")
     best = tuple(int(i) for i in np.unravel_index(np.nanargmax(goodness), means.shape))
     worst = tuple(int(i) for i in np.unravel_index(np.nanargmin(goodness), means.shape))
-    first = goodness[worst]
+    first, last = goodness[worst], goodness[best]
+    scale = sign * (100.0 if percent else 1.0)
     if start is not None:
-        first = start * (100.0 if percent else 1.0) * (1 if higher_is_better else -1)
-        if first >= goodness[best]:
-            raise ValueError(
-                f"start={start} must be worse than the best number, {cells[best[0]][best[1]]}."
-            )
-    close = _close(goodness, best, cells[best[0]][best[1]].std)
+        first = start * scale
+    if stop is not None:
+        last = stop * scale
+    if first >= last and not (start is None and stop is None):
+        ends = [f"{start=}", f"{stop=}"]
+        if start is None:
+            ends[0] = f"the worst number, {cells[worst[0]][worst[1]]},"
+        if stop is None:
+            ends[1] = f"the best number, {cells[best[0]][best[1]]}"
+        raise ValueError(f"{ends[0]} must be worse than {ends[1]}.")
+    marked = higher_is_better is not None
+    close = _close(goodness, best, cells[best[0]][best[1]].std) if marked else []
 
     def say(place: tuple[int, ...]) -> str:
         labels = (row_label or "row", column_label or "column")
@@ -100,7 +112,9 @@ def heat_map(
 
     extremes = [
         f"{word}: {say(place)} with {cells[place[0]][place[1]]}"
-        for word, place in (("Best", best), ("worst", worst))
+        for word, place in zip(
+            ("Best", "worst") if marked else ("Highest", "lowest"), (best, worst), strict=True
+        )
     ]
     alt = f"Heat map of {value_label}, {row_label or 'rows'} by {column_label or 'columns'}. "
     alt += f"{'; '.join(extremes)}."
@@ -109,12 +123,12 @@ def heat_map(
 
     def paint(figure: "matplotlib.figure.Figure") -> None:
         axes = figure.subplots()
-        shown = np.clip(goodness, first, None)
+        shown = np.clip(goodness, first, last)
         mesh = axes.pcolormesh(
             np.ma.masked_invalid(shown),
             cmap=_MAP,
             vmin=first,
-            vmax=max(goodness[best], first + 1e-9),
+            vmax=max(last, first + 1e-9),
             edgecolors="face",
             linewidth=0.3,
         )
@@ -122,12 +136,16 @@ def heat_map(
             red, green, blue, _ = mesh.cmap(mesh.norm(shown[row, column]))
             lightness = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
             color = _DARK if lightness > 0.18 else _LIGHT
-            _write(axes, cells, (row, column), color, bold=(row, column) == best)
-            if (row, column) == best:
+            is_best = marked and (row, column) == best
+            _write(axes, cells, (row, column), color, bold=is_best)
+            if is_best:
                 axes.add_patch(_frame(column, row, color, "-"))
             elif (row, column) in close:
                 axes.add_patch(_frame(column, row, color, _DASHES))
-        axes.set_xticks(np.arange(len(names[1])) + 0.5, names[1])
+        # A character of a name is about 6 points wide; names wider than their cell are turned.
+        narrow = 6.0 * max(map(len, names[1])) > 0.84 * 72 * WIDTH / len(names[1])
+        turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(np.arange(len(names[1])) + 0.5, names[1], **turned if narrow else {})
         axes.set_yticks(np.arange(len(names[0])) + 0.5, names[0])
         axes.invert_yaxis()
         axes.tick_params(length=0)
@@ -135,7 +153,10 @@ def heat_map(
         for spine in axes.spines.values():
             spine.set_visible(False)
         axes.set(xlabel=column_label, ylabel=row_label)
-        _legend(axes, value_label, bool(close))
+        if marked:
+            _legend(axes, value_label, bool(close))
+        else:
+            axes.set_title(value_label, loc="left", fontsize="medium")
 
     return draw(
         paint,

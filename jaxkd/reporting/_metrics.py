@@ -73,6 +73,28 @@ def class_accuracy(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
     return np.divide(right, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
+def class_gains(logits: ArrayLike, baseline: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """How much more often a network is right than another, on the examples of each class.
+
+    Args:
+      logits: Of the network, `[n, num_classes]`.
+      baseline: Of the one that it is compared with, `[n, num_classes]`.
+      labels: Integer classes, `[n]`.
+
+    Returns:
+      Differences of `class_accuracy`, `[num_classes]`, −1 to 1; nan for a class without examples.
+
+    Raises:
+      ValueError: The shapes do not fit, or a label is not a class.
+
+    Example:
+      >>> class_gains([[2.0, 1.0], [0.0, 3.0]], [[2.0, 1.0], [4.0, 0.0]], [0, 1])
+      array([0., 1.])
+    """
+    logits, baseline = _check_pair(logits, baseline, ("logits", "baseline"))
+    return class_accuracy(logits, labels) - class_accuracy(baseline, labels)
+
+
 def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
     """Mean of −log p(label), in nats.
 
@@ -268,11 +290,13 @@ def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray
     return logits, labels
 
 
-def _check_pair(student: ArrayLike, teacher: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    student, teacher = _check_logits("student", student), _check_logits("teacher", teacher)
-    if student.shape != teacher.shape:
+def _check_pair(
+    first: ArrayLike, second: ArrayLike, names: tuple[str, str] = ("student", "teacher")
+) -> tuple[np.ndarray, np.ndarray]:
+    first, second = _check_logits(names[0], first), _check_logits(names[1], second)
+    if first.shape != second.shape:
         raise ValueError(
-            f"student and teacher must have the same shape, "
-            f"got {list(student.shape)} and {list(teacher.shape)}."
+            f"{names[0]} and {names[1]} must have the same shape, "
+            f"got {list(first.shape)} and {list(second.shape)}."
         )
-    return student, teacher
+    return first, second

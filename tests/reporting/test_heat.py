@@ -1,3 +1,4 @@
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -92,3 +93,42 @@ def test_what_does_not_fit_is_refused(values, rows, columns, match):
 def test_names_from_outside_are_escaped():
     figure = heat_map([[0.1, 0.2]], ["<script>"], ["a", "b"])
     assert b"<script" not in figure.data and "<script>" in texts(figure)
+
+
+def test_where_no_number_is_better_nothing_is_marked():
+    figure = heat_map(
+        [[0.9, 0.2], [0.1, 0.8]], ["stage1", "embedding"], ["stage1", "embedding"],
+        row_label="student", column_label="teacher", value_label="CKA", percent=False,
+        higher_is_better=None,
+    )  # fmt: skip
+    assert "best" not in texts(figure) and "CKA" in texts(figure)
+    assert figure.alt.endswith(
+        "Highest: student stage1, teacher stage1 with 0.90; lowest: student embedding, "
+        "teacher stage1 with 0.10."
+    )
+    assert not any("bold" in n.get("style") or "700" in n.get("style") for n in nodes(figure))
+
+
+def test_maps_with_the_same_start_and_stop_can_be_compared():
+    def fill(value, **options):
+        """The colour of the first cell."""
+        figure = heat_map([[value, 0.1]], ["a"], ["b", "c"], percent=False, **options)
+        return re.findall(r"fill: (#\w{6}); stroke: #", figure.data.decode())[0]
+
+    common = {"start": 0.0, "stop": 1.0, "higher_is_better": None}
+    assert fill(0.5) == fill(1.0) == fill(1.0, **common) != fill(0.5, **common)
+    assert fill(1.5, **common) == fill(1.0, **common)
+    with pytest.raises(ValueError, match=r"start=0.5 must be worse than stop=0.5"):
+        drawn(start=0.5, stop=0.5)
+    with pytest.raises(ValueError, match=r"the worst number, 80.00, must be worse than stop=0.7"):
+        drawn(stop=0.7)
+
+
+def test_names_wider_than_their_cells_are_turned():
+    names = [f"stage{i} of the network" for i in range(6)]
+    turned = heat_map([[0.1] * 6], ["a"], names)
+    straight = heat_map([[0.1] * 6], ["a"], [f"stage{i}" for i in range(6)])
+    (first,) = [n for n in nodes(turned) if n.text == names[0]]
+    assert "rotate(-45" in first.get("transform")
+    (first,) = [n for n in nodes(straight) if n.text == "stage0"]
+    assert "rotate(-45" not in first.get("transform")

@@ -1,0 +1,149 @@
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxkd
+from experiments import cifar, methods, strategic
+from experiments.study import Study
+from jaxkd import models
+from jaxkd.data import images
+from jaxkd.views import Normalize, Views
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = [
+    "--config.dataset=cifar10",
+    "--config.mock=128",
+    "--config.pair=convnet/convnet",
+    "--config.seeds=1",
+    "--config.teacher_epochs=2",
+    "--config.protocol.epochs=2",
+    "--config.protocol.batch_size=64",
+]
+
+
+def run(workdir, *options, devices=1):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.cifar", f"--workdir={workdir}", *TINY, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)},
+    )
+
+
+def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_path):
+    first = run(tmp_path, "--config.method=dkd,data_free", devices=8)
+    assert first.returncode == 0, first.stderr
+    report = (tmp_path / "report.html").read_text()
+    assert "What the students learnt" in report
+    (file,) = tmp_path.glob("convnet_convnet_on_*.csv")
+    rows = list(csv.DictReader(file.open()))
+    names = ["labels", "dkd", "data_free"]
+    assert [row["Method"] for row in rows] == names
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("result.npz")}
+    assert len(before) == len(names)
+
+    # Another number of devices, another choice of methods: what is there is read.
+    second = run(tmp_path, "--config.method=dkd")
+    assert second.returncode == 0, second.stderr
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--config.pair=resnet32x5/resnet8x4", "there is no network 'resnet32x5' (did you mean"),
+        ("--config.pair=resnet8", "pair must be teacher/student"),
+        ("--config.method=magic", "method must be one of"),
+        ("--config.norm=layer", "not 'layer'"),
+        ("--config.protocol.evaluations=0", "evaluations must lie in [1, 20], not 0"),
+    ],
+)
+def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, option, message):
+    refused = run(tmp_path / "w", option)
+    assert refused.returncode != 0
+    assert message in refused.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def maker(name):
+    return lambda seed: jaxkd.from_nnx(models.create(name, num_classes=10, rngs=nnx.Rngs(seed)))
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    train = images.load("cifar10", "train", mock=64)
+    views = Views((Normalize(),))
+    study = Study(
+        tmp_path_factory.mktemp("course"),
+        maker("resnet8x0.5"),
+        train,
+        views,
+        views,
+        num_views=1,
+        batch_size=32,
+        learning_rate=1e-3,
+        seeds=(0,),
+        steps_per_call=None,
+    )
+    return strategic.Course(
+        study=study,
+        config=strategic.ProtocolConfig(epochs=10, batch_size=32),
+        train=train,
+        known=train,
+        teacher=maker("resnet14x0.5")(100),
+        teacher_steps=1,
+        make_teacher=maker("resnet14x0.5"),
+        make_student=maker("resnet8x0.5"),
+        make_assistant=maker("resnet8x0.5"),
+    )
+
+
+def test_a_student_starts_from_the_teachers_layers(course):
+    arm = strategic.arm("teacher_layers", course)
+    student = arm.extend(course.make_student(3), 3)
+    for path in ("stem.kernel", "stages.0.0.conv1.kernel", "head.kernel"):
+        np.testing.assert_array_equal(student.params[path], course.teacher.params[path])
+    with pytest.raises(ValueError, match="no layer of the student"):
+        strategic.matching_layers(maker("convnet")(0), course.teacher)
+
+
+def test_phases_share_the_steps_of_a_plain_training(course):
+    assert course.steps == 20
+    fresh = course.make_student(0)
+    for name, steps in {
+        "born_again": [20] * 3,
+        "assistant": [20] * 2,
+        "stage_wise": [5, 15],
+    }.items():
+        phases = strategic.arm(name, course).phases(fresh, 0)
+        assert [phase.steps for phase in phases] == steps
+
+
+def test_a_progressive_teacher_needs_its_earlier_checkpoints(course):
+    with pytest.raises(FileNotFoundError, match="anchor0.npz is not there"):
+        strategic.arm("progressive", course)
+
+
+def test_the_learning_rate_falls_at_the_papers_milestones(course):
+    config = strategic.ProtocolConfig(learning_rate=0.05, schedule="steps")
+    schedule = strategic.dataclasses.replace(course, config=config).schedule(240)
+    rates = [float(schedule(step)) for step in (0, 149, 151, 181, 211)]
+    np.testing.assert_allclose(rates, [0.05, 0.05, 5e-3, 5e-4, 5e-5], rtol=1e-5)
+
+
+def test_assistants_lie_between():
+    assert cifar._between("resnet110", "resnet20") == "resnet44"
+    assert cifar._between("resnet8", "resnet8") == ""
+
+
+def test_every_strategy_is_a_method():
+    assert set(strategic.NAMES) <= set(methods.names())
+    assert len(set(methods.names())) == len(methods.names())

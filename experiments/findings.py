@@ -127,7 +127,7 @@ def _left_out(compared: Compared) -> Section:
     plain, distilled = compared.left_out
     labels, left_out = compared.labels, compared.config.left_out_class
     share = 1 / compared.train.num_classes
-    corrected = np.stack([_raise_class(x, left_out, share) for x in distilled.logits])
+    corrected = np.stack([raise_class(x, left_out, share) for x in distilled.logits])
     arms = {
         "labels": plain.logits,
         "distilled": distilled.logits,
@@ -169,11 +169,21 @@ def _left_out(compared: Compared) -> Section:
     return Section("A class that the student never saw", text, [finding], [table], [figure])
 
 
-def _raise_class(logits: np.ndarray, index: int, share: float) -> np.ndarray:
-    """Adds to one class's logit what makes it the prediction for a given share of examples."""
-    others = np.delete(logits, index, axis=-1).max(-1)
+def raise_class(logits: np.ndarray, classes: int | Sequence[int], share: float) -> np.ndarray:
+    """Adds one number to the logits of a class, or of several, to correct their bias.
+
+    Args:
+      logits: `[examples, num_classes]`.
+      classes: a class, or several that are raised alike.
+      share: of the examples, for which the class, or one of them, shall be the prediction.
+
+    Returns:
+      The corrected logits. The number is negative where the classes came first too often.
+    """
+    chosen = np.atleast_1d(classes)
+    others = np.delete(logits, chosen, axis=-1).max(-1)
     raised = logits.copy()
-    raised[:, index] += np.quantile(others - logits[:, index], share)
+    raised[:, chosen] += np.quantile(others - logits[:, chosen].max(-1), share)
     return raised
 
 

@@ -7,31 +7,23 @@ import pytest
 from flax import nnx
 
 import jaxkd
-from jaxkd import weights
-from jaxkd.models._efficientnet import EfficientNet
-from jaxkd.models._inception_v3 import InceptionV3
-from jaxkd.models._mobilenet_v1 import MobileNetV1
-from jaxkd.models._mobilenet_v2 import MobileNetV2
-from jaxkd.models._mobilenet_v3 import MobileNetV3
-from jaxkd.models._resnet_imagenet import ImageNetResNet
-from jaxkd.models._shufflenet_v2 import ShuffleNetV2
-from jaxkd.models._squeezenet import SqueezeNet
+from jaxkd import models, weights
 from jaxkd.weights import _timm, _torchvision
 
 CLASSES = 10
 # Name elsewhere, ours, arguments, side of the images. Odd sides show where padding goes.
 CASES = {
-    **{f"resnet{depth}": (ImageNetResNet, (depth,), {}, 97) for depth in (18, 50)},
-    "inception_v3": (InceptionV3, (), {"dropout_rate": 0.0}, 107),
-    "mobilenetv1_100": (MobileNetV1, (), {}, 97),
-    "mobilenet_v2": (MobileNetV2, (), {"dropout_rate": 0.0}, 98),
-    "mobilenet_v3_small": (MobileNetV3, ("small",), {"dropout_rate": 0.0}, 98),
-    "mobilenet_v3_large": (MobileNetV3, ("large",), {"dropout_rate": 0.0}, 97),
-    "squeezenet1_0": (SqueezeNet, ("1.0",), {"dropout_rate": 0.0}, 96),
-    "squeezenet1_1": (SqueezeNet, ("1.1",), {"dropout_rate": 0.0}, 97),
-    "shufflenet_v2_x1_0": (ShuffleNetV2, (), {}, 98),
+    **{f"resnet{depth}": (models.ImageNetResNet, (depth,), {}, 97) for depth in (18, 50)},
+    "inception_v3": (models.InceptionV3, (), {"dropout_rate": 0.0}, 107),
+    "mobilenetv1_100": (models.MobileNetV1, (), {}, 97),
+    "mobilenet_v2": (models.MobileNetV2, (), {"dropout_rate": 0.0}, 98),
+    "mobilenet_v3_small": (models.MobileNetV3, ("small",), {"dropout_rate": 0.0}, 98),
+    "mobilenet_v3_large": (models.MobileNetV3, ("large",), {"dropout_rate": 0.0}, 97),
+    "squeezenet1_0": (models.SqueezeNet, ("1.0",), {"dropout_rate": 0.0}, 96),
+    "squeezenet1_1": (models.SqueezeNet, ("1.1",), {"dropout_rate": 0.0}, 97),
+    "shufflenet_v2_x1_0": (models.ShuffleNetV2, (), {}, 98),
     "efficientnet_b0": (
-        EfficientNet,
+        models.EfficientNet,
         (),
         {"dropout_rate": 0.0, "stochastic_depth_rate": 0.0},
         97,
@@ -63,7 +55,10 @@ def _elsewhere(name):
 def _loaded(name, model, **more):
     kind, arguments, options, _ = CASES[name]
     rules = {**_torchvision.RULES, **_timm.RULES}[kind.__name__]
-    network = jaxkd.from_nnx(kind(*arguments, 3, CLASSES, **options, **more, rngs=nnx.Rngs(0)))
+    # Nothing is computed for initial values, as all are replaced.
+    network = jaxkd.from_nnx(
+        nnx.eval_shape(lambda: kind(*arguments, 3, CLASSES, **options, **more, rngs=nnx.Rngs(0)))
+    )
     arrays = {key: value.numpy() for key, value in model.state_dict().items()}
     network, report = weights.load(network, arrays, rules)
     assert report.complete

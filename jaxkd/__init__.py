@@ -2,9 +2,9 @@
 
 A teacher answers once, its answers are cached for exact, replayable views, and students learn from
 them in one compiled step. The names below are the ones that most programs need; the rooms
-(`losses`, `connectors`, `views`, `targets`, `cache`, `data`, `training`, `models`, `compression`,
-`reporting`) hold the rest and are imported when first used, so that `import jaxkd` stays as light
-as importing JAX and Flax.
+(`losses`, `connectors`, `views`, `targets`, `cache`, `data`, `training`, `strategies`, `models`,
+`weights`, `compression`, `reporting`) hold the rest and are imported when first used, so that
+`import jaxkd` stays as light as importing JAX and Flax.
 """
 
 import importlib

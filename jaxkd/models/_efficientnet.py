@@ -47,11 +47,11 @@ class EfficientNet(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> model = EfficientNet(3, 10, width_factor=0.25, depth_factor=0.3, dropout_rate=0.0,
-      ...                      stochastic_depth_rate=0.0, rngs=nnx.Rngs(0))
-      >>> logits, features = model(jnp.ones((2, 64, 64, 3)))
+      >>> def run(images):
+      ...     return EfficientNet(3, 1000, rngs=nnx.Rngs(0))(images)
+      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 224, 224, 3)))
       >>> logits.shape, features["stage1"].shape, features["stage4"].shape
-      ((2, 10), (2, 16, 16, 8), (2, 2, 2, 80))
+      ((2, 1000), (2, 56, 56, 24), (2, 7, 7, 320))
 
     Reference:
       Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML

@@ -160,10 +160,10 @@ class InceptionV3(nnx.Module):
 
     Example:
       >>> def run(images):
-      ...     return InceptionV3(3, 10, dropout_rate=0.0, rngs=nnx.Rngs(0))(images)
-      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 107, 107, 3)))
+      ...     return InceptionV3(3, 1000, rngs=nnx.Rngs(0))(images)
+      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 299, 299, 3)))
       >>> logits.shape, features["stage1"].shape, features["stage3"].shape
-      ((2, 10), (2, 11, 11, 288), (2, 2, 2, 2048))
+      ((2, 1000), (2, 35, 35, 288), (2, 8, 8, 2048))
 
     Reference:
       Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016; as in

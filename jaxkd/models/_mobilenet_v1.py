@@ -46,10 +46,11 @@ class MobileNetV1(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> model = MobileNetV1(3, 10, width_factor=0.125, rngs=nnx.Rngs(0))
-      >>> logits, features = model(jnp.ones((2, 64, 64, 3)))
+      >>> def run(images):
+      ...     return MobileNetV1(3, 1000, rngs=nnx.Rngs(0))(images)
+      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 224, 224, 3)))
       >>> logits.shape, features["stage1"].shape, features["stage4"].shape
-      ((2, 10), (2, 16, 16, 16), (2, 2, 2, 128))
+      ((2, 1000), (2, 56, 56, 128), (2, 7, 7, 1024))
 
     Reference:
       Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision

@@ -41,10 +41,11 @@ class MobileNetV2(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> model = MobileNetV2(3, 10, width_factor=0.25, dropout_rate=0.0, rngs=nnx.Rngs(0))
-      >>> logits, features = model(jnp.ones((2, 64, 64, 3)))
+      >>> def run(images):
+      ...     return MobileNetV2(3, 1000, rngs=nnx.Rngs(0))(images)
+      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 224, 224, 3)))
       >>> logits.shape, features["stage1"].shape, features["stage4"].shape
-      ((2, 10), (2, 16, 16, 8), (2, 2, 2, 80))
+      ((2, 1000), (2, 56, 56, 24), (2, 7, 7, 320))
 
     Reference:
       Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018; padding and

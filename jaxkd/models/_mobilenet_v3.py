@@ -71,10 +71,11 @@ class MobileNetV3(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> model = MobileNetV3("small", 3, 10, width_factor=0.25, dropout_rate=0.0, rngs=nnx.Rngs(0))
-      >>> logits, features = model(jnp.ones((2, 64, 64, 3)))
+      >>> def run(images):
+      ...     return MobileNetV3("small", 3, 1000, rngs=nnx.Rngs(0))(images)
+      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 224, 224, 3)))
       >>> logits.shape, features["stage1"].shape, features["stage4"].shape
-      ((2, 10), (2, 16, 16, 8), (2, 2, 2, 24))
+      ((2, 1000), (2, 56, 56, 16), (2, 7, 7, 96))
 
     Reference:
       Howard et al., Searching for MobileNetV3, ICCV 2019; padding and dropout as in torchvision.

@@ -47,10 +47,11 @@ class ImageNetResNet(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> model = ImageNetResNet(18, 3, 10, width=4, rngs=nnx.Rngs(0))
-      >>> logits, features = model(jnp.ones((2, 64, 64, 3)))
+      >>> def run(images):
+      ...     return ImageNetResNet(50, 3, 1000, rngs=nnx.Rngs(0))(images)
+      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 224, 224, 3)))
       >>> logits.shape, features["stage1"].shape, features["stage4"].shape
-      ((2, 10), (2, 16, 16, 4), (2, 2, 2, 32))
+      ((2, 1000), (2, 56, 56, 256), (2, 7, 7, 2048))
 
     Reference:
       He et al., Deep Residual Learning for Image Recognition, CVPR 2016, section 4.1; the place of

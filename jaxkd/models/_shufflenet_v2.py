@@ -37,11 +37,11 @@ class ShuffleNetV2(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> model = ShuffleNetV2(
-      ...     3, 10, widths=(8, 16, 32), counts=(2, 2, 2), last_width=64, rngs=nnx.Rngs(0))
-      >>> logits, features = model(jnp.ones((2, 64, 64, 3)))
+      >>> def run(images):
+      ...     return ShuffleNetV2(3, 1000, rngs=nnx.Rngs(0))(images)
+      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 224, 224, 3)))
       >>> logits.shape, features["stage1"].shape, features["stage3"].shape
-      ((2, 10), (2, 8, 8, 8), (2, 2, 2, 32))
+      ((2, 1000), (2, 28, 28, 116), (2, 7, 7, 464))
 
     Reference:
       Ma et al., ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design, ECCV

@@ -59,10 +59,11 @@ class SqueezeNet(nnx.Module):
       ValueError: another version.
 
     Example:
-      >>> model = SqueezeNet("1.1", 3, 10, dropout_rate=0.0, rngs=nnx.Rngs(0))
-      >>> logits, features = model(jnp.ones((2, 64, 64, 3)))
+      >>> def run(images):
+      ...     return SqueezeNet("1.1", 3, 1000, rngs=nnx.Rngs(0))(images)
+      >>> logits, features = nnx.eval_shape(run, jnp.ones((2, 224, 224, 3)))
       >>> logits.shape, features["stage1"].shape, features["stage3"].shape
-      ((2, 10), (2, 15, 15, 128), (2, 3, 3, 512))
+      ((2, 1000), (2, 55, 55, 128), (2, 13, 13, 512))
 
     Reference:
       Iandola et al., SqueezeNet: AlexNet-level Accuracy with 50x Fewer Parameters and <0.5MB Model

@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, default=0.05)
     parser.add_argument("--pairs", type=int, default=12)
     arguments = parser.parse_args()
-    chosen = arguments.methods.split(",") if arguments.methods else methods.names()
+    chosen = arguments.methods.split(",") if arguments.methods else methods.recipe_names()
     config = methods.ProtocolConfig(
         examples=arguments.examples,
         epochs=arguments.epochs,

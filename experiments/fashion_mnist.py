@@ -11,9 +11,7 @@ Commands:
   # Another student, another teacher, augmented views:
   python -m experiments.fashion_mnist --config.data_dir=data --config.student.name=cnn \
       --config.teacher.name=resnet20 --config.views.crop=2 --config.views.num_views=10 --workdir=…
-  # Any method by its name, against labels alone, teacher online:
-  python -m experiments.fashion_mnist --config.data_dir=data --config.method=reviewkd \
-      --config.teacher.name=resnet20 --config.student.name=convnet --workdir=runs/reviewkd
+  # Any method by its name on the same images: experiments.cifar --config.dataset=fashion_mnist
 
 Expected (5 seeds, 2 cores): with 1,000 labels the student gains several points from the unlabelled
 pool; with all labels and a short schedule the teacher adds next to nothing. The README has the
@@ -26,8 +24,8 @@ import pathlib
 from flax import nnx
 
 import jaxkd
-from experiments import comparison, findings, launch, methods
-from jaxkd.data import Dataset, fashion_mnist
+from experiments import comparison, findings, launch
+from jaxkd.data import fashion_mnist
 from jaxkd.models import CNN, MLP, ConvNet, ResNet
 from jaxkd.training import is_first
 
@@ -65,10 +63,6 @@ class Config(comparison.ComparisonConfig):
 
     Attributes:
       data_dir: of tensorflow-datasets, empty for its own default.
-      method: a recipe by name (`kd`, `dkd`, `reviewkd`, `crd`, …, see `jaxkd.recipes`) to compare
-        with labels alone under the protocol below, several separated by commas; empty for the whole
-        comparison of regimes.
-      protocol: of the methods.
       student: the student.
       teacher: the teacher.
     """
@@ -76,8 +70,6 @@ class Config(comparison.ComparisonConfig):
     temperature: float = 2.0
     learning_rate: float = 3e-3
     data_dir: str = ""
-    method: str = ""
-    protocol: methods.ProtocolConfig = dataclasses.field(default_factory=methods.ProtocolConfig)
     student: StudentConfig = dataclasses.field(default_factory=StudentConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
 
@@ -112,15 +104,9 @@ def main(config: Config, workdir: pathlib.Path) -> None:
     # Unknown names end here, before data are read or a directory is made.
     make_teacher(config.teacher, 0)
     make_student(config.student, 0)
-    chosen = [name for name in config.method.split(",") if name]
-    for name in chosen:
-        methods.check(name)
     train, test = (
         fashion_mnist.load(split, data_dir=config.data_dir or None) for split in ("train", "test")
     )
-    if chosen:
-        _methods(config, workdir, chosen, train, test)
-        return
     compared = comparison.run(
         config,
         workdir,
@@ -143,36 +129,6 @@ def main(config: Config, workdir: pathlib.Path) -> None:
     report = findings.write(compared, workdir, title)
     report.print()
     print(f"\nThe report: {workdir / 'report.html'}")
-
-
-def _methods(
-    config: Config,
-    workdir: pathlib.Path,
-    chosen: list[str],
-    train: Dataset,
-    test: Dataset,
-) -> None:
-    """Compares methods with labels alone."""
-    compared = methods.run(
-        chosen,
-        config.protocol,
-        workdir,
-        train,
-        test,
-        lambda seed: make_teacher(config.teacher, seed),
-        lambda seed: make_student(config.student, seed),
-        seeds=config.seeds,
-        teacher_epochs=config.teacher_epochs,
-        # More methods may join those that a directory already has.
-        identity={k: v for k, v in dataclasses.asdict(config).items() if k != "method"},
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
-    )
-    if not is_first():  # one writes for all
-        return
-    table = compared.table(f"{config.teacher.name} teaches {config.student.name} by name")
-    table.print()
-    table.write_csv(workdir / "methods.csv")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,6 @@ def test_fashion_mnist_refuses_unknown_names_and_missing_data(tmp_path):
     for option, message in [
         ("--config.student.name=vit", "student.name must be mlp, cnn or convnet, not 'vit'"),
         ("--config.teacher.name=vgg", "not 'vgg'"),
-        ("--config.method=magic", "method must be one of"),
         (f"--config.data_dir={tmp_path / 'nothing'}", "prepare"),
     ]:
         refused = run(tmp_path / "w", option, module="experiments.fashion_mnist")

@@ -20,8 +20,8 @@ from jaxkd.models._registry import Entry as Entry
 from jaxkd.models._resnet import BottleneckResNet as BottleneckResNet
 from jaxkd.models._resnet import ResNet as ResNet
 from jaxkd.models._resnet_imagenet import ImageNetResNet as ImageNetResNet
-from jaxkd.models._shufflenet_cifar import CifarShuffleNetV1 as CifarShuffleNetV1
-from jaxkd.models._shufflenet_cifar import CifarShuffleNetV2 as CifarShuffleNetV2
+from jaxkd.models._shufflenet_v1 import CifarShuffleNetV1 as CifarShuffleNetV1
+from jaxkd.models._shufflenet_v2 import CifarShuffleNetV2 as CifarShuffleNetV2
 from jaxkd.models._shufflenet_v2 import ShuffleNetV2 as ShuffleNetV2
 from jaxkd.models._small import CNN as CNN
 from jaxkd.models._small import MLP as MLP

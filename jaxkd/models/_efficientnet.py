@@ -14,9 +14,8 @@ from jaxkd.models._layers import (
     check_images,
     global_average,
     make_divisible,
-    make_norm,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 # Expansion, kernel, stride of the first block, channels and number of blocks of EfficientNet-B0.
 _GROUPS = (
@@ -126,18 +125,11 @@ class EfficientNet(nnx.Module):
         return self.head(self.dropout(x)), features
 
 
-def _efficientnet_b0(
-    *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> EfficientNet:
-    del image_size
-    return EfficientNet(in_channels, num_classes, norm=make_norm(norm), rngs=rngs)
-
-
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "efficientnet_b0",
         "efficientnet",
-        _efficientnet_b0,
+        maker(EfficientNet),
         image_size=224,
         num_classes=1000,
         parameters=5_288_548,

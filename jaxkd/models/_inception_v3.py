@@ -13,10 +13,9 @@ from jaxkd.models._layers import (
     batch_norm,
     check_images,
     global_average,
-    make_norm,
     max_pool,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 # Of a convolution: channels, kernel, and whether it halves (stride 2, without padding). Where the
 # kernel is "fork", a 1×3 and a 3×1 convolution stand beside each other.
@@ -237,26 +236,11 @@ class InceptionV3(nnx.Module):
         return self.head(self.dropout(x)), features
 
 
-def _inception_v3(
-    auxiliary: bool,
-    *,
-    num_classes: int,
-    in_channels: int,
-    image_size: int,
-    norm: str,
-    rngs: nnx.Rngs,
-) -> InceptionV3:
-    del image_size
-    return InceptionV3(
-        in_channels, num_classes, auxiliary=auxiliary, norm=make_norm(norm), rngs=rngs
-    )
-
-
 ENTRIES: tuple[Entry, ...] = tuple(
     Entry(
         name,
         "inception",
-        functools.partial(_inception_v3, auxiliary),
+        maker(InceptionV3, auxiliary=auxiliary),
         image_size=299,
         num_classes=1000,
         parameters=parameters,

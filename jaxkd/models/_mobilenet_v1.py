@@ -10,9 +10,8 @@ from jaxkd.models._layers import (
     check_images,
     global_average,
     make_divisible,
-    make_norm,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 # Channels at width 1 and number of blocks; every group but the first halves height and width.
 _GROUPS = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))
@@ -101,18 +100,11 @@ class MobileNetV1(nnx.Module):
         return self.head(x), features
 
 
-def _mobilenet_v1(
-    *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> MobileNetV1:
-    del image_size
-    return MobileNetV1(in_channels, num_classes, norm=make_norm(norm), rngs=rngs)
-
-
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "mobilenet_v1",
         "mobilenet",
-        _mobilenet_v1,
+        maker(MobileNetV1),
         image_size=224,
         num_classes=1000,
         parameters=4_231_976,

@@ -11,9 +11,8 @@ from jaxkd.models._layers import (
     check_images,
     global_average,
     make_divisible,
-    make_norm,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 # Expansion, channels at width 1, number of blocks, and stride of the first.
 _GROUPS = (
@@ -109,18 +108,11 @@ class MobileNetV2(nnx.Module):
         return self.head(self.dropout(x)), features
 
 
-def _mobilenet_v2(
-    *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> MobileNetV2:
-    del image_size
-    return MobileNetV2(in_channels, num_classes, norm=make_norm(norm), rngs=rngs)
-
-
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "mobilenet_v2",
         "mobilenet",
-        _mobilenet_v2,
+        maker(MobileNetV2),
         image_size=224,
         num_classes=1000,
         parameters=3_504_872,

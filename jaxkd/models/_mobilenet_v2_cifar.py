@@ -9,9 +9,8 @@ from jaxkd.models._layers import (
     check_images,
     conv,
     global_average,
-    make_norm,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 # Expansion, channels at width 1, blocks and stride of the seven groups.
 _GROUPS = (
@@ -142,18 +141,11 @@ class CifarMobileNetV2(nnx.Module):
         return self.head(x), features
 
 
-def _mobilenet_v2(
-    *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> CifarMobileNetV2:
-    del image_size
-    return CifarMobileNetV2(0.5, in_channels, num_classes, norm=make_norm(norm), rngs=rngs)
-
-
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "mobilenet_v2_cifar",
         "mobilenet",
-        _mobilenet_v2,
+        maker(CifarMobileNetV2, 0.5),
         image_size=32,
         num_classes=100,
         parameters=812_836,

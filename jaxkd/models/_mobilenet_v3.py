@@ -13,9 +13,8 @@ from jaxkd.models._layers import (
     check_images,
     global_average,
     make_divisible,
-    make_norm,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 # Kernel, channels inside, channels out, whether channels are scaled, whether the activation is
 # hard-swish instead of ReLU, stride: tables 1 and 2 of the paper.
@@ -152,18 +151,11 @@ class MobileNetV3(nnx.Module):
         return self.head(self.dropout(x)), features
 
 
-def _mobilenet_v3(
-    size: str, *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> MobileNetV3:
-    del image_size
-    return MobileNetV3(size, in_channels, num_classes, norm=make_norm(norm), rngs=rngs)
-
-
 ENTRIES: tuple[Entry, ...] = tuple(
     Entry(
         f"mobilenet_v3_{size}",
         "mobilenet",
-        functools.partial(_mobilenet_v3, size),
+        maker(MobileNetV3, size),
         image_size=224,
         num_classes=1000,
         parameters=parameters,

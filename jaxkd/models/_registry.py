@@ -8,6 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxkd.models._layers import make_norm
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -34,6 +36,25 @@ class Entry:
     reference: str
     fixed_size: bool = False
     norms: tuple[str, ...] = ("batch", "group")
+
+
+def maker(network: Callable[..., nnx.Module], *leading: Any, **options: Any) -> Any:
+    """`Entry.make` of networks that take images of any size.
+
+    Args:
+      network: called as `network(*leading, in_channels, num_classes, norm=, rngs=, **options)`.
+      *leading: what comes first.
+      **options: further keywords.
+    """
+
+    def make(
+        *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        del image_size
+        made = make_norm(norm)
+        return network(*leading, in_channels, num_classes, norm=made, rngs=rngs, **options)
+
+    return make
 
 
 class Registry:

@@ -1,6 +1,5 @@
 """Residual networks for small images."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,9 +11,8 @@ from jaxkd.models._layers import (
     check_images,
     conv,
     global_average,
-    make_norm,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 
 class _Block(nnx.Module):
@@ -219,36 +217,6 @@ class BottleneckResNet(_Residual):
         )
 
 
-def _resnet(
-    depth: int,
-    widths: tuple[int, ...] = (16, 32, 64),
-    stem_width: int = 16,
-    *,
-    num_classes: int,
-    in_channels: int,
-    image_size: int,
-    norm: str,
-    rngs: nnx.Rngs,
-) -> ResNet:
-    del image_size
-    return ResNet(
-        depth,
-        in_channels,
-        num_classes,
-        widths=widths,
-        stem_width=stem_width,
-        norm=make_norm(norm),
-        rngs=rngs,
-    )
-
-
-def _resnet50(
-    *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> BottleneckResNet:
-    del image_size
-    return BottleneckResNet((3, 4, 6, 3), in_channels, num_classes, norm=make_norm(norm), rngs=rngs)
-
-
 _REFERENCE = "He et al., 2016"
 _COUNTS = {
     8: 83_892,
@@ -265,7 +233,7 @@ ENTRIES: tuple[Entry, ...] = (
         Entry(
             f"resnet{depth}",
             "resnet",
-            functools.partial(_resnet, depth),
+            maker(ResNet, depth),
             image_size=32,
             num_classes=100,
             parameters=parameters,
@@ -277,7 +245,7 @@ ENTRIES: tuple[Entry, ...] = (
         Entry(
             f"resnet{depth}x4",
             "resnet",
-            functools.partial(_resnet, depth, (64, 128, 256), 32),
+            maker(ResNet, depth, widths=(64, 128, 256), stem_width=32),
             image_size=32,
             num_classes=100,
             parameters=parameters,
@@ -290,7 +258,7 @@ ENTRIES: tuple[Entry, ...] = (
         Entry(
             f"resnet{depth}x0.5",
             "resnet",
-            functools.partial(_resnet, depth, (8, 16, 32), 8),
+            maker(ResNet, depth, widths=(8, 16, 32)),
             image_size=32,
             num_classes=100,
             parameters=None,
@@ -301,7 +269,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "resnet50_cifar",
         "resnet",
-        _resnet50,
+        maker(BottleneckResNet, (3, 4, 6, 3)),
         image_size=32,
         num_classes=100,
         parameters=23_705_252,

@@ -1,7 +1,5 @@
 """Residual networks for large images."""
 
-import functools
-
 import jax
 from flax import nnx
 
@@ -11,10 +9,9 @@ from jaxkd.models._layers import (
     check_images,
     conv,
     global_average,
-    make_norm,
     max_pool,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 from jaxkd.models._resnet import _Block, _Bottleneck
 
 # Kind and number of the blocks of the four stages, by the number of layers with weights.
@@ -106,18 +103,11 @@ class ImageNetResNet(nnx.Module):
         return self.head(x), features
 
 
-def _resnet(
-    depth: int, *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> ImageNetResNet:
-    del image_size
-    return ImageNetResNet(depth, in_channels, num_classes, norm=make_norm(norm), rngs=rngs)
-
-
 ENTRIES: tuple[Entry, ...] = tuple(
     Entry(
         f"resnet{depth}",
         "resnet",
-        functools.partial(_resnet, depth),
+        maker(ImageNetResNet, depth),
         image_size=224,
         num_classes=1000,
         parameters=parameters,

@@ -11,10 +11,9 @@ from jaxkd.models._layers import (
     batch_norm,
     check_images,
     global_average,
-    make_norm,
     max_pool,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 
 class MLP(nnx.Module):
@@ -202,13 +201,6 @@ def _cnn(*, num_classes: int, in_channels: int, image_size: int, norm: str, rngs
     return CNN(shape, (32, 64), 128, num_classes, rngs=rngs)
 
 
-def _convnet(
-    *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> ConvNet:
-    del image_size
-    return ConvNet(in_channels, num_classes, widths=(32, 64, 128), norm=make_norm(norm), rngs=rngs)
-
-
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "mlp",
@@ -235,7 +227,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "convnet",
         "small",
-        _convnet,
+        maker(ConvNet, widths=(32, 64, 128)),
         image_size=32,
         num_classes=10,
         parameters=None,

@@ -1,6 +1,5 @@
 """VGG for small images: the convolutions, and one dense layer on their average."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,10 +11,9 @@ from jaxkd.models._layers import (
     check_images,
     conv,
     global_average,
-    make_norm,
     max_pool,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 # Convolutions of the five blocks, by the number of layers with weights in the network.
 _COUNTS = {
@@ -118,18 +116,11 @@ class VGG(nnx.Module):
         return self.head(x), features
 
 
-def _vgg(
-    depth: int, *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
-) -> VGG:
-    del image_size
-    return VGG(depth, in_channels, num_classes, norm=make_norm(norm), rngs=rngs)
-
-
 ENTRIES: tuple[Entry, ...] = tuple(
     Entry(
         f"vgg{depth}",
         "vgg",
-        functools.partial(_vgg, depth),
+        maker(VGG, depth),
         image_size=32,
         num_classes=100,
         parameters=parameters,

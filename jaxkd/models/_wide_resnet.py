@@ -1,7 +1,5 @@
 """Wide residual networks, whose normalisation comes before the convolution."""
 
-import functools
-
 import jax
 from flax import nnx
 
@@ -11,9 +9,8 @@ from jaxkd.models._layers import (
     check_images,
     conv,
     global_average,
-    make_norm,
 )
-from jaxkd.models._registry import Entry
+from jaxkd.models._registry import Entry, maker
 
 
 class _Block(nnx.Module):
@@ -139,27 +136,11 @@ class WideResNet(nnx.Module):
         return self.head(x), features
 
 
-def _wide_resnet(
-    depth: int,
-    widen_factor: int,
-    *,
-    num_classes: int,
-    in_channels: int,
-    image_size: int,
-    norm: str,
-    rngs: nnx.Rngs,
-) -> WideResNet:
-    del image_size
-    return WideResNet(
-        depth, widen_factor, in_channels, num_classes, norm=make_norm(norm), rngs=rngs
-    )
-
-
 ENTRIES: tuple[Entry, ...] = tuple(
     Entry(
         f"wrn_{depth}_{widen_factor}",
         "wide_resnet",
-        functools.partial(_wide_resnet, depth, widen_factor),
+        maker(WideResNet, depth, widen_factor),
         image_size=32,
         num_classes=100,
         parameters=parameters,

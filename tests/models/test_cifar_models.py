@@ -10,7 +10,7 @@ import jaxkd
 from jaxkd.compression import count_parameters
 from jaxkd.models import _mobilenet_v2_cifar as mobilenet
 from jaxkd.models import _resnet as resnet
-from jaxkd.models import _shufflenet_cifar as shufflenet
+from jaxkd.models import _shufflenet_v1 as shufflenet
 from jaxkd.models import _vgg as vgg
 from jaxkd.models import _wide_resnet as wide_resnet
 from jaxkd.models._layers import batch_norm, group_norm
@@ -50,7 +50,7 @@ SMALL = {
         1, 5, widths=(48, 96, 120), counts=(1, 2, 1), norm=norm, rngs=r
     ),
     "shufflenet_v2": lambda norm, r: jaxkd.models.CifarShuffleNetV2(
-        1, 5, widths=(4, 8, 12), counts=(1, 1, 1), last_width=16, norm=norm, rngs=r
+        1, 5, widths=(4, 8, 12), counts=(2, 2, 2), last_width=16, norm=norm, rngs=r
     ),
     "mobilenet_v2": lambda norm, r: jaxkd.models.CifarMobileNetV2(0.125, 1, 5, norm=norm, rngs=r),
 }

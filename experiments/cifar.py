@@ -37,14 +37,15 @@ Killed and started again with the same command, it goes on where it was; asked t
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
 import jaxkd
 from experiments import findings, launch, learnt, methods
+from experiments.protocol import ProtocolConfig
 from experiments.published import PUBLISHED
-from experiments.strategic import ProtocolConfig
 from experiments.study import Study
 from jaxkd import Network, models, weights
 from jaxkd.data import Dataset, fashion_mnist, images
@@ -57,7 +58,7 @@ _CHANNELS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
 }
-_ELSE = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+_ELSE = ((0.5,), (0.25,))
 _REDUCED = "runs of the reduced protocol for processors"
 
 
@@ -76,7 +77,7 @@ class Config:
       teacher_weights: a file with the trained teacher, see `jaxkd.weights.read`; empty to train it.
       teacher_naming: whose names it has: `repdistiller`, `torchvision`, `timm`; empty for our own.
       teacher_epochs: passes of the teacher, 0 for as many as a student's.
-      norm: `batch` or `group`.
+      norm: `batch` or `group`, empty for each network's own.
       num_views: different views of an example; 0 for new ones in every epoch.
       seeds: students of each method.
       reduced: 2,000 examples and 8 epochs under a cosine, teachers of 2 epochs on all examples, no
@@ -93,7 +94,7 @@ class Config:
     teacher_weights: str = ""
     teacher_naming: str = ""
     teacher_epochs: int = 0
-    norm: str = "batch"
+    norm: str = ""
     num_views: int = 0
     seeds: int = 3
     reduced: bool = False
@@ -123,7 +124,7 @@ def main(config: Config, workdir: pathlib.Path) -> None:
                 num_classes=train.num_classes,
                 in_channels=train.shape[-1],
                 image_size=train.shape[0],
-                norm=config.norm,
+                norm=config.norm or None,
                 rngs=nnx.Rngs(seed),
             )
         )
@@ -180,13 +181,26 @@ def load(config: Config) -> tuple[Dataset, Dataset]:
 
 
 def _reduced(config: Config) -> Config:
+    """The short protocol, but for what has been chosen otherwise."""
     default = Config()
-    protocol = ProtocolConfig(examples=2_000, epochs=8, learning_rate=0.05, evaluations=2)
-    if config.protocol != default.protocol:
-        protocol = dataclasses.replace(config.protocol, schedule="cosine")
-    own = "resnet20x0.5/resnet8x0.5" if config.pair == default.pair else config.pair
-    epochs = config.teacher_epochs or 2
-    return dataclasses.replace(config, protocol=protocol, teacher_epochs=epochs, pair=own)
+    short: dict[str, Any] = {
+        "examples": 2_000,
+        "epochs": 8,
+        "learning_rate": 0.05,
+        "schedule": "cosine",
+        "evaluations": 2,
+    }
+    left = {
+        k: v
+        for k, v in short.items()
+        if getattr(config.protocol, k) == getattr(default.protocol, k)
+    }
+    return dataclasses.replace(
+        config,
+        protocol=dataclasses.replace(config.protocol, **left),
+        teacher_epochs=config.teacher_epochs or 2,
+        pair="resnet20x0.5/resnet8x0.5" if config.pair == default.pair else config.pair,
+    )
 
 
 def _names(config: Config) -> tuple[str, str, str]:

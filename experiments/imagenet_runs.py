@@ -1,7 +1,6 @@
 """The trainings of the ImageNet experiment: checked first, kept below one work directory."""
 
 import dataclasses
-import io
 import json
 import math
 import pathlib
@@ -17,7 +16,7 @@ from jax.sharding import NamedSharding
 import jaxkd
 from experiments import launch, learnt, methods
 from experiments.imagenet_protocols import NORMALS, PROTOCOLS, dot, load
-from experiments.study import Arm, Result
+from experiments.study import Arm, Result, save_arrays
 from jaxkd import Network, Objective, TrainState, Views, models, recipes, weights
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, Records, eval_batches
@@ -31,7 +30,6 @@ from jaxkd.training import (
     is_first,
     make_eval_step,
     predict,
-    wait_for_all,
 )
 from jaxkd.views import RandomFlip
 
@@ -262,13 +260,9 @@ class Runs:
         logits = self._predict(name, network, test)
         top1, top5 = hits(logits, test.labels)
         file = self.workdir / name / "result.npz"
-        if is_first():
-            buffer = io.BytesIO()
-            np.savez(buffer, top1=top1, top5=top5, logits=logits[shown(test)])
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.with_suffix(".tmp").write_bytes(buffer.getvalue())
-            file.with_suffix(".tmp").replace(file)
-        wait_for_all(str(file))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = logits[shown(test)]
+        save_arrays(file, top1=np.array(top1), top5=np.array(top5), logits=kept)
         found = self._kept(name)
         assert found is not None
         return found

@@ -13,7 +13,7 @@ import optax
 import jaxkd
 from experiments import strategic
 from experiments.arms import run_arm
-from experiments.strategic import BASELINE, Course, ProtocolConfig
+from experiments.protocol import BASELINE, Course, ProtocolConfig, check_config
 from experiments.study import Arm, Result, Study, test_logits, train_teacher
 from jaxkd import Network, Objective, recipes
 from jaxkd.data import Dataset
@@ -181,12 +181,15 @@ def run(
       What came out.
 
     Raises:
-      ValueError: an unknown method, a work directory of another configuration.
+      ValueError: an unknown method, one that does not fit the networks, a protocol that cannot run,
+        a work directory of another configuration; all before anything is trained.
     """
     for name in chosen:
         check(name)
-    if not 1 <= config.evaluations <= 20:
-        raise ValueError(f"evaluations must lie in [1, 20], not {config.evaluations}")
+    check_config(config)
+    for name, value in {"seeds": seeds, "teacher_epochs": teacher_epochs}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
     test = test.select(test.ids[: config.test_examples]) if config.test_examples else test
     few = train.select(train.ids[: config.examples]) if config.examples else train
     plain = Views((Normalize(),))
@@ -207,25 +210,33 @@ def run(
     )
     if probe is not None:
         study = dataclasses.replace(study, probe=lambda network: probe(study, network))
-    fresh = trained_teacher or make_teacher(100)
-    make_student(0)  # what cannot be made ends here
-    claim(workdir, identity)
-    steps = teacher_epochs * max(1, len(train) // config.batch_size)
     course = Course(
         study=study,
         config=config,
         train=few,
         known=train,
-        teacher=fresh,
-        teacher_steps=steps,
+        teacher=trained_teacher or make_teacher(100),
+        teacher_steps=teacher_epochs * max(1, len(train) // config.batch_size),
         make_teacher=make_teacher,
         make_student=make_student,
         make_assistant=make_assistant,
     )
+    # What does not fit these networks ends here, before anything is trained or written.
+    for name in chosen:
+        if name in strategic.NAMES:
+            strategic.check(name, course, trained_here=trained_teacher is None)
+        else:
+            arm(name, course)
+    claim(workdir, identity)
     teacher = course.teacher
     if trained_teacher is None:
         teacher = train_teacher(
-            study, teacher, train, steps, optimiser=course.teacher_optimizer(), anchors=True
+            study,
+            teacher,
+            train,
+            course.teacher_steps,
+            optimiser=course.teacher_optimizer(),
+            anchors=True,
         )
         course = dataclasses.replace(course, teacher=teacher)
     arms = [arm(name, course) for name in dict.fromkeys([BASELINE, *chosen])]

@@ -5,113 +5,40 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import numpy as np
 import optax
 from flax import nnx
 
 import jaxkd
-from experiments.study import Arm, Study, anchors_of, optimizer, train_teacher
+from experiments.protocol import Course
+from experiments.study import Arm, anchors_of
 from jaxkd import Network, Views, recipes, strategies
-from jaxkd.data import Dataset
 from jaxkd.recipes import Pair
 from jaxkd.views import Mixup
 
-BASELINE = "labels"
 _LATENT = 64
 _TEACHERS = ("one", "two", "three")
 
 
-@dataclasses.dataclass
-class ProtocolConfig:
-    """The protocol that all methods share: SGD with momentum.
+def check(name: str, course: Course, *, trained_here: bool) -> None:
+    """Raises ValueError where a strategy does not fit the networks; trains nothing.
 
-    Attributes:
-      examples: of the training set, the first so many; 0 for all.
-      test_examples: likewise of the test set.
-      epochs: passes of every student.
-      learning_rate: peak.
-      weight_decay: of all parameters.
-      batch_size: of the students.
-      schedule: `cosine`, warmed up and with Nesterov momentum; or `steps`, a tenth after 62.5, 75
-        and 87.5 % of the training, the papers' 150, 180 and 210 of 240 epochs.
-      options: JSON with options of recipes by name, `{"crd": {"num_negatives": 1024}}`.
-      evaluations: of a student on its way, 1 to 20.
+    Args:
+      name: of the strategy.
+      course: its teacher need not be trained yet.
+      trained_here: whether the teacher will be, so that its earlier checkpoints are kept.
     """
-
-    examples: int = 0
-    test_examples: int = 0
-    epochs: int = 10
-    learning_rate: float = 0.05
-    weight_decay: float = 5e-4
-    batch_size: int = 64
-    schedule: str = "cosine"
-    options: str = "{}"
-    evaluations: int = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Course:
-    """What methods and strategies are made from.
-
-    Attributes:
-      study: of all arms.
-      config: the protocol.
-      train: what students learn from.
-      known: what teachers were trained on.
-      teacher: trained.
-      teacher_steps: of its training.
-      make_teacher: from a seed to a fresh teacher.
-      make_student: likewise.
-      make_assistant: likewise, of a size between; None where there is none.
-    """
-
-    study: Study
-    config: ProtocolConfig
-    train: Dataset
-    known: Dataset
-    teacher: Network
-    teacher_steps: int
-    make_teacher: Callable[[int], Network]
-    make_student: Callable[[int], Network]
-    make_assistant: Callable[[int], Network] | None = None
-
-    @property
-    def steps(self) -> int:
-        """Of every student."""
-        return self.config.epochs * max(1, len(self.train) // self.config.batch_size)
-
-    @property
-    def inputs(self) -> jax.ShapeDtypeStruct:
-        """A batch as networks see it."""
-        return jax.ShapeDtypeStruct((self.config.batch_size, *self.train.shape), np.float32)
-
-    def schedule(self, steps: int) -> optax.Schedule:
-        """The learning rate of a training."""
-        peak = self.config.learning_rate
-        if self.config.schedule == "steps":
-            milestones = {round(steps * share): 0.1 for share in (0.625, 0.75, 0.875)}
-            return optax.piecewise_constant_schedule(peak, milestones)
-        return optax.warmup_cosine_decay_schedule(0.0, peak, max(1, steps // 20), max(2, steps))
-
-    def optimizer(self, steps: int | None = None) -> optax.GradientTransformation:
-        """SGD of a training, by default a student's."""
-        nesterov = self.config.schedule == "cosine"
-        sgd = optax.sgd(self.schedule(steps or self.steps), momentum=0.9, nesterov=nesterov)
-        return optax.chain(optax.add_decayed_weights(self.config.weight_decay), sgd)
-
-    def teacher_optimizer(self) -> optax.GradientTransformation:
-        """Of teachers: the students' own in the papers' protocol, AdamW in the short one."""
-        if self.config.schedule == "steps":
-            return self.optimizer(self.teacher_steps)
-        return optimizer(self.study.learning_rate, self.teacher_steps)
-
-    def another(self, fresh: Network, name: str) -> Network:
-        """A further teacher, trained like the first."""
-        adam = self.teacher_optimizer()
-        return train_teacher(
-            self.study, fresh, self.known, self.teacher_steps, name=name, optimiser=adam
+    if name == "progressive" and not trained_here:
+        raise ValueError(
+            "progressive wants the teacher's earlier checkpoints, which are kept where it is "
+            "trained by this experiment: leave teacher_weights empty"
         )
+    if name not in ("progressive", "teachers_mean", "teachers_confidence", "teachers_random"):
+        made = arm(name, course)
+        fresh = course.make_student(0)
+        if made.extend:
+            made.extend(fresh, 0)
+        if made.phases:
+            made.phases(fresh, 0)
 
 
 def arm(name: str, course: Course) -> Arm:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -10,6 +11,7 @@ from flax import nnx
 
 import jaxkd
 from experiments import cifar, methods, strategic
+from experiments.protocol import Course, ProtocolConfig
 from experiments.study import Study
 from jaxkd import models
 from jaxkd.data import images
@@ -64,10 +66,17 @@ def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_p
         ("--config.method=magic", "method must be one of"),
         ("--config.norm=layer", "not 'layer'"),
         ("--config.protocol.evaluations=0", "evaluations must lie in [1, 20], not 0"),
+        ("--config.protocol.schedule=step", "must be cosine or steps, not 'step'"),
+        ("--config.protocol.options=[]", "protocol.options map recipes to options, '[]'"),
+        ("--config.seeds=0", "seeds must be at least 1, not 0"),
+        (
+            "--config.pair=wrn_16_1/convnet --config.method=teacher_layers",
+            "no layer of the student",
+        ),
     ],
 )
 def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, option, message):
-    refused = run(tmp_path / "w", option)
+    refused = run(tmp_path / "w", *option.split())
     assert refused.returncode != 0
     assert message in refused.stderr
     assert not (tmp_path / "w").exists()
@@ -93,9 +102,9 @@ def course(tmp_path_factory):
         seeds=(0,),
         steps_per_call=None,
     )
-    return strategic.Course(
+    return Course(
         study=study,
-        config=strategic.ProtocolConfig(epochs=10, batch_size=32),
+        config=ProtocolConfig(epochs=10, batch_size=32),
         train=train,
         known=train,
         teacher=maker("resnet14x0.5")(100),
@@ -133,8 +142,8 @@ def test_a_progressive_teacher_needs_its_earlier_checkpoints(course):
 
 
 def test_the_learning_rate_falls_at_the_papers_milestones(course):
-    config = strategic.ProtocolConfig(learning_rate=0.05, schedule="steps")
-    schedule = strategic.dataclasses.replace(course, config=config).schedule(240)
+    config = ProtocolConfig(learning_rate=0.05, schedule="steps")
+    schedule = dataclasses.replace(course, config=config).schedule(240)
     rates = [float(schedule(step)) for step in (0, 149, 151, 181, 211)]
     np.testing.assert_allclose(rates, [0.05, 0.05, 5e-3, 5e-4, 5e-5], rtol=1e-5)
 
@@ -142,6 +151,14 @@ def test_the_learning_rate_falls_at_the_papers_milestones(course):
 def test_assistants_lie_between():
     assert cifar._between("resnet110", "resnet20") == "resnet44"
     assert cifar._between("resnet8", "resnet8") == ""
+
+
+def test_what_is_chosen_stays_in_the_reduced_protocol():
+    config = cifar.Config(reduced=True)
+    config.protocol.epochs = 3
+    reduced = cifar._reduced(config)
+    assert (reduced.protocol.epochs, reduced.protocol.examples) == (3, 2_000)
+    assert reduced.pair == "resnet20x0.5/resnet8x0.5"
 
 
 def test_every_strategy_is_a_method():

@@ -169,7 +169,7 @@ def cases() -> list[Case]:
         ("rkd", {"embedding": float32}, "a relation of the batch", {}),
         ("crd", None, "a bank of all examples", {"num_examples": 60_000, "classes": classes}),
     ):
-        sgd, _ = methods.optimizer(method, CONFIG.protocol, 1_000)
+        sgd, _ = methods.optimizer(method, methods.ProtocolConfig(), 1_000)
         objective = methods.objective(method, pair, steps=1_000, **options)
         name = f"methods: {method}, CNN, {'cached' if codec else 'online CNN'}"
         found.append(Case(name, small_cnn, cnn, objective, sgd, codec, meets=meets))

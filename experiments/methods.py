@@ -13,7 +13,14 @@ import optax
 import jaxkd
 from experiments import strategic
 from experiments.arms import run_arm
-from experiments.protocol import BASELINE, Course, ProtocolConfig, check_config
+from experiments.protocol import (
+    BASELINE,
+    Course,
+    ProtocolConfig,
+    check_config,
+    schedule,
+    sgd,
+)
 from experiments.study import Arm, Result, Study, test_logits, train_teacher
 from jaxkd import Network, Objective, recipes
 from jaxkd.data import Dataset
@@ -98,6 +105,15 @@ def prepare(name: str, pair: Pair, seed: int) -> Pair:
     )
 
 
+def optimizer(
+    name: str, config: ProtocolConfig, steps: int
+) -> tuple[optax.GradientTransformation, bool]:
+    """The optimizer of a recipe, and whether it wants two gradients."""
+    if name == "dot":
+        return dot(schedule(config, steps), weight_decay=config.weight_decay), True
+    return sgd(config, steps), False
+
+
 def arm(name: str, course: Course) -> Arm:
     """One method as an arm of a study."""
     if name in strategic.NAMES:
@@ -117,9 +133,7 @@ def arm(name: str, course: Course) -> Arm:
         pair = pair_of(course.make_student(seed), seed)
         return objective(name, pair, steps=course.steps, seed=seed, **options)
 
-    optimiser: optax.GradientTransformation = course.optimizer()
-    if name == "dot":
-        optimiser = dot(course.schedule(course.steps), weight_decay=config.weight_decay)
+    optimiser, split = optimizer(name, config, course.steps)
     first, prepared = objective_of(0), pair_of(course.make_student(0), 0)
     return Arm(
         name,
@@ -130,7 +144,7 @@ def arm(name: str, course: Course) -> Arm:
         objective_of=objective_of,
         extend=lambda fresh, seed: pair_of(fresh, seed).student,
         optimizer=optimiser,
-        split_gradients=name == "dot",
+        split_gradients=split,
     )
 
 

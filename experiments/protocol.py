@@ -65,6 +65,22 @@ def check_config(config: ProtocolConfig) -> None:
         raise ValueError(f"protocol.options map recipes to options, {config.options!r} does not")
 
 
+def schedule(config: ProtocolConfig, steps: int) -> optax.Schedule:
+    """The learning rate of a training."""
+    peak = config.learning_rate
+    if config.schedule == "steps":
+        milestones = {round(steps * share): 0.1 for share in (0.625, 0.75, 0.875)}
+        return optax.piecewise_constant_schedule(peak, milestones)
+    return optax.warmup_cosine_decay_schedule(0.0, peak, max(1, steps // 20), max(2, steps))
+
+
+def sgd(config: ProtocolConfig, steps: int) -> optax.GradientTransformation:
+    """The optimizer of a training."""
+    nesterov = config.schedule == "cosine"
+    momentum = optax.sgd(schedule(config, steps), momentum=0.9, nesterov=nesterov)
+    return optax.chain(optax.add_decayed_weights(config.weight_decay), momentum)
+
+
 @dataclasses.dataclass(frozen=True)
 class Course:
     """What methods and strategies are made from.
@@ -101,19 +117,9 @@ class Course:
         """A batch as networks see it."""
         return jax.ShapeDtypeStruct((self.config.batch_size, *self.train.shape), np.float32)
 
-    def schedule(self, steps: int) -> optax.Schedule:
-        """The learning rate of a training."""
-        peak = self.config.learning_rate
-        if self.config.schedule == "steps":
-            milestones = {round(steps * share): 0.1 for share in (0.625, 0.75, 0.875)}
-            return optax.piecewise_constant_schedule(peak, milestones)
-        return optax.warmup_cosine_decay_schedule(0.0, peak, max(1, steps // 20), max(2, steps))
-
     def optimizer(self, steps: int | None = None) -> optax.GradientTransformation:
         """SGD of a training, by default a student's."""
-        nesterov = self.config.schedule == "cosine"
-        sgd = optax.sgd(self.schedule(steps or self.steps), momentum=0.9, nesterov=nesterov)
-        return optax.chain(optax.add_decayed_weights(self.config.weight_decay), sgd)
+        return sgd(self.config, self.steps if steps is None else steps)
 
     def teacher_optimizer(self) -> optax.GradientTransformation:
         """Of teachers: the students' own in the papers' protocol, AdamW in the short one."""

@@ -142,6 +142,7 @@ SPARSE = [
     "total_variation",
     "adaptive_kl",
     "kd",
+    "hard_kd",
 ]
 
 

@@ -30,7 +30,12 @@ FAMILIES = (
     _shufflenet_v2,
     _efficientnet,
 )
-ENTRIES = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}
+ENTRIES = {
+    entry.name: entry
+    for family in FAMILIES
+    for entry in family.ENTRIES
+    if not entry.name.endswith("_cifar")
+}
 
 # Sides of the maps at the ends of the stages, and their channels, for images as published.
 STAGES = {

@@ -130,7 +130,7 @@ def cache_section(compared: Compared) -> Section:
     cached = next(r for r in compared.short if r.arm.cache is not None)
     readers = [
         r
-        for r in [*compared.short, *compared.long, *compared.few, *compared.left_out]
+        for r in [*compared.short, *compared.long, *compared.few]
         if r.arm.cache is not None and r.arm.cache.path == cache.path
     ]
     read = sum(r.arm.steps * len(r.seconds) for r in readers) * config.batch_size

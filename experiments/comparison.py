@@ -1,8 +1,8 @@
 """The comparison that the small experiments run: is a student better off with a teacher?
 
-Regimes: all labels with a short and a long schedule, few labels with a large unlabelled pool, and a
-class that the student never saw. Arms: labels, labels with smoothing, distilled online, distilled
-from the cache, and the control whose teacher had only the few labels.
+Regimes: all labels with a short and a long schedule, and few labels with a large unlabelled pool.
+Arms: labels, labels with smoothing, distilled online, distilled from the cache, and the control
+whose teacher had only the few labels. `experiments.transfer` asks where the knowledge comes from.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ class ComparisonConfig:
     """What both experiments let one choose.
 
     Attributes:
-      alpha: weight of the teacher where there are labels too; without labels it is 1.
+      alpha: weight of the teacher.
       temperature: of the distillation.
       label_smoothing: of the arm with smoothed labels.
       codec: `float32`, `bfloat16`, `float16`, `int8`, or `top3`, `top16`, … for the k largest
@@ -61,7 +61,6 @@ class ComparisonConfig:
         labelled examples alone make as many steps.
       labels_per_class: labels in the regime with few of them.
       teacher_epochs: passes of the teacher.
-      left_out_class: the class that no student of the last regime sees.
       seeds: runs of each arm.
       views: how training examples are seen.
     """
@@ -77,7 +76,6 @@ class ComparisonConfig:
     few_epochs: int = 10
     labels_per_class: int = 100
     teacher_epochs: int = 10
-    left_out_class: int = 3
     seeds: int = 5
     views: ViewsConfig = dataclasses.field(default_factory=ViewsConfig)
 
@@ -97,7 +95,6 @@ class Compared:
     short: list[Result]
     long: list[Result]
     few: list[Result]
-    left_out: list[Result]
 
     @property
     def labels(self) -> np.ndarray:
@@ -165,10 +162,8 @@ def run(
     labels = recipes.labels()
     smoothed = recipes.labels(label_smoothing=config.label_smoothing)
     kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
-    pure_kd = recipes.kd(alpha=1.0, temperature=config.temperature)
     few_ids = split_labels(train, config.labels_per_class, seed=0)
     few, pool = train.select(few_ids), train.with_labels(few_ids)
-    known = train.select(train.ids[train.labels != config.left_out_class])
     # Bound to the configuration only now that it is known to be a good one.
     claim(workdir, dataclasses.asdict(config))
 
@@ -203,15 +198,12 @@ def run(
     cache = answers("cache", teacher, train)
     control_cache = answers("control_cache", control, train)
     # Where views mix, partners come from the data set in use: a selection needs its own answers.
-    own = study.views.mixes
-    few_cache = answers("few_cache", teacher, few) if own else cache
-    known_cache = answers("known_cache", teacher, known) if own else cache
+    few_cache = answers("few_cache", teacher, few) if study.views.mixes else cache
 
     def both(data: Dataset, count: int) -> list[Arm]:
         return [Arm("labels", data, labels, count), Arm("label smoothing", data, smoothed, count)]
 
     short_steps, long_steps = steps(train, config.short_epochs), steps(train, config.long_epochs)
-    known_steps = steps(known, config.few_epochs)
     regimes = {
         "short": [
             *both(train, short_steps),
@@ -229,10 +221,6 @@ def run(
             Arm("distilled on the pool, cached", pool, kd, few_steps, cache=cache),
             Arm("control: teacher of few labels", pool, kd, few_steps, cache=control_cache),
         ],
-        "left-out class": [
-            Arm("labels", known, labels, known_steps),
-            Arm("distilled from the cache", known, pure_kd, known_steps, cache=known_cache),
-        ],
     }
     results = {
         regime: [run_arm(study, arm, regime) for arm in arms] for regime, arms in regimes.items()
@@ -249,7 +237,6 @@ def run(
         short=results["short"],
         long=results["long"],
         few=results["few labels"],
-        left_out=results["left-out class"],
     )
 
 
@@ -286,7 +273,3 @@ def _check(config: ComparisonConfig, train: Dataset) -> None:
         raise ValueError(f"learning_rate must be a positive number, not {config.learning_rate}")
     if config.batch_size > len(train):
         raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} examples")
-    if not 0 <= config.left_out_class < train.num_classes:
-        raise ValueError(
-            f"left_out_class={config.left_out_class} is not one of the {train.num_classes} classes"
-        )

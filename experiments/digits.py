@@ -1,7 +1,7 @@
 """Digits: the demonstration. Ends in under two minutes on two cores; needs no download.
 
 Scikit-learn's 1,797 handwritten digits of 8×8 pixels. A small convolutional teacher answers once;
-perceptrons learn from its answers with few labels, with a class left out, and with all labels.
+perceptrons learn from its answers with few labels and a pool without labels, and with all labels.
 
 Command:
   python -m experiments.digits --workdir=runs/digits

@@ -19,7 +19,6 @@ def write(compared: Compared, workdir: pathlib.Path, title: str) -> Report:
     """Writes `report.html` and one CSV file a table; returns the report."""
     sections = [
         _few_labels(compared),
-        _left_out(compared),
         _schedules(compared),
         accounts.networks_section(compared),
         accounts.teacher_section(compared),
@@ -121,70 +120,6 @@ def _few_labels(compared: Compared) -> Section:
             _curves(compared, results, "Test accuracy during training with few labels."),
         ],
     )
-
-
-def _left_out(compared: Compared) -> Section:
-    plain, distilled = compared.left_out
-    labels, left_out = compared.labels, compared.config.left_out_class
-    share = 1 / compared.train.num_classes
-    corrected = np.stack([raise_class(x, left_out, share) for x in distilled.logits])
-    arms = {
-        "labels": plain.logits,
-        "distilled": distilled.logits,
-        "distilled, bias corrected": corrected,
-    }
-    by_class = {
-        name: np.stack([reporting.class_accuracy(x, labels) for x in logits])
-        for name, logits in arms.items()
-    }
-    names = compared.train.class_names or tuple(map(str, range(compared.train.num_classes)))
-    rows: list[Row] = [
-        [
-            name,
-            Spread.of(by_class[name][:, left_out]),
-            Spread.of([reporting.accuracy(x, labels) for x in logits]),
-        ]
-        for name, logits in arms.items()
-    ]
-    text = f"""No example of the class “{names[left_out]}” was in the transfer set, and the
-        distilled student saw no label at all; what it knows of that class it has from the small
-        probabilities that the teacher gave it on other classes (Hinton, Vinyals, Dean, 2015). Its
-        bias for a class that never came first is too low; the last row raises it until the class
-        is predicted as often as its prior says, 1 in {compared.train.num_classes}, on the test
-        images, without their labels."""
-    columns: list[Column | str] = [
-        "Student",
-        Column("Accuracy on the unseen class", "percent"),
-        Column("Accuracy on all classes", "percent"),
-    ]
-    finding = compare(
-        "On the class that no student saw, distillation",
-        by_class["distilled"][:, left_out],
-        by_class["labels"][:, left_out],
-    )
-    figure = reporting.class_accuracy_bars(
-        by_class, names, left_out=names[left_out], caption="Test accuracy by class."
-    )
-    table = Table("A class left out", columns, rows, compared.caption)
-    return Section("A class that the student never saw", text, [finding], [table], [figure])
-
-
-def raise_class(logits: np.ndarray, classes: int | Sequence[int], share: float) -> np.ndarray:
-    """Adds one number to the logits of a class, or of several, to correct their bias.
-
-    Args:
-      logits: `[examples, num_classes]`.
-      classes: a class, or several that are raised alike.
-      share: of the examples, for which the class, or one of them, shall be the prediction.
-
-    Returns:
-      The corrected logits. The number is negative where the classes came first too often.
-    """
-    chosen = np.atleast_1d(classes)
-    others = np.delete(logits, chosen, axis=-1).max(-1)
-    raised = logits.copy()
-    raised[:, chosen] += np.quantile(others - logits[:, chosen].max(-1), share)
-    return raised
 
 
 def _schedules(compared: Compared) -> Section:

@@ -197,7 +197,7 @@ def _left_out(out: Transferred) -> Section:
 def _corrected(out: Transferred, part: Unseen) -> dict[str, np.ndarray]:
     """Logits of the students of a transfer set, with and without the bias corrected."""
     share = float(np.isin(out.train.labels, part.corrected).mean())
-    logits = [findings.raise_class(x, part.corrected, share) for x in part.distilled.logits]
+    logits = [reporting.raise_class(x, part.corrected, share) for x in part.distilled.logits]
     return {
         "labels": part.labels.logits,
         "distilled": part.distilled.logits,

@@ -55,7 +55,7 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
     assert "Few labels and a large unlabelled pool" in report
     arms = [row["Student"] for row in table(tmp_path / "few_labels.csv")]
     assert len(arms) == 6 and "control: teacher of few labels" in arms
-    for name in ("networks", "the_cache", "a_class_left_out", "confidence_and_calibration"):
+    for name in ("networks", "the_cache", "confidence_and_calibration"):
         assert table(tmp_path / f"{name}.csv")
     assert "distilled on the pool, cached" in " ".join(resumed.stdout.split())
 
@@ -71,7 +71,6 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
         (["--config.label_smoothing=2.0"], "label_smoothing must lie in [0, 1], not 2.0"),
         (["--config.views.num_views=0"], "views.num_views must be at least 1, not 0"),
         (["--config.views.mixup=0.2", "--config.views.cutmix=1.0"], "choose one"),
-        (["--config.left_out_class=10"], "left_out_class=10 is not one of the 10 classes"),
         (["--config.seeds=0"], "seeds must be at least 1, not 0"),
         (["--config.labels_per_class=1000"], "fewer than per_class=1000"),
         (["--config.nothing=1"], "nothing"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import findings, transfer
+from experiments import transfer
 from experiments.transfer import Config
 from experiments.transfer_regimes import noisy
 from jaxkd.data import Dataset
@@ -181,15 +181,3 @@ def test_noise_replaces_the_share_of_labels_by_all_other_classes_alike():
     assert some.fingerprint == data.fingerprint
     np.testing.assert_array_equal(noisy(data, 0.2).labels, some.labels)
     np.testing.assert_array_equal(noisy(data, 0.0).labels, data.labels)
-
-
-@pytest.mark.parametrize("classes", [2, (2,), (0, 3)])
-def test_classes_are_raised_to_their_share_together(classes):
-    logits = np.random.default_rng(0).normal(size=(1000, 5))
-    logits[:, 2] -= 5.0
-    chosen = np.atleast_1d(classes)
-    raised = findings.raise_class(logits, classes, 0.3)
-    assert np.isin(raised.argmax(-1), chosen).mean() == pytest.approx(0.3, abs=0.002)
-    others = np.setdiff1d(np.arange(5), chosen)
-    np.testing.assert_array_equal(raised[:, others], logits[:, others])
-    assert np.ptp(raised[:, chosen] - logits[:, chosen]) < 1e-9

@@ -9,6 +9,7 @@ more than the seeds can show, in one HTML file that loads nothing. matplotlib an
 from jaxkd.reporting._bars import accuracy_bars as accuracy_bars
 from jaxkd.reporting._bars import class_accuracy_bars as class_accuracy_bars
 from jaxkd.reporting._bars import class_gain_bars as class_gain_bars
+from jaxkd.reporting._bias import raise_class as raise_class
 from jaxkd.reporting._figure import Figure as Figure
 from jaxkd.reporting._findings import Finding as Finding
 from jaxkd.reporting._findings import compare as compare

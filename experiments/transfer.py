@@ -28,7 +28,7 @@ it in benchmarks/transfer.md):
     examples, 86.3 ± 0.1 on the pool, 75.0 ± 0.1 from a teacher of the same labels; with 1,000 a
     class 85.9, 85.9, 86.4, 85.9; with all labels 87.0 ± 0.2 against 86.5 ± 0.1.
   left_out: on dresses, which no student saw, 0 from labels, 76.3 ± 1.3 distilled, 84.1 ± 0.2 with
-    the bias corrected. Of sneakers and bags alone, on all ten classes, 19.9, 57.2 ± 0.6, 64.1 ± 0.8.
+    the bias corrected. Of sneakers and bags alone, on all classes: 19.9, 57.2 ± 0.6, 64.1 ± 0.8.
   noise: with 40 % wrong 83.1 ± 2.9 from labels, 83.9 ± 1.5 smoothed, 86.5 ± 0.1 from a teacher of
     clean labels, 83.7 ± 0.1 from one of the same labels.
   capacity: teachers of 84.9, 89.3 and 90.8 give students of 84.5, 86.5 and 86.5 (± 0.1); the

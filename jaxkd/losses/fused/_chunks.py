@@ -168,7 +168,7 @@ def _loop(plan: Plan, hidden, head, each, shared, *, gradients: bool):
         to_hidden = jax.lax.dynamic_update_slice_in_dim(to_hidden, found, start, axis=1)
         return total + added, to_hidden, to_head + matmul(part.T, to_products)
 
-    carry = (jnp.zeros((), dtype),)
+    carry: tuple[jax.Array, ...] = (jnp.zeros((), dtype),)
     if gradients:
         carry += (jnp.zeros(hidden.shape, hidden.dtype), jnp.zeros(head.shape, dtype))
     total, *found = jax.lax.fori_loop(0, -(-columns // step), body, carry)

@@ -240,14 +240,14 @@ def _default_chunk(classes: int) -> int:
 def _pair(side: str, given: Any) -> tuple[jax.Array, jax.Array]:
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise TypeError(
-            f"the {side} of a fused loss is a pair (hidden, head), not {type(given).__name__}; in a "
-            f'term: {side}=("hidden", "head")'
+            f"the {side} of a fused loss is a pair (hidden, head), not {type(given).__name__}: in "
+            f'a term {side}=("hidden", "head")'
         )
     hidden, head = (jnp.asarray(x) for x in given)
     if head.ndim != 2 or not hidden.ndim or hidden.shape[-1] != head.shape[0]:
         raise ValueError(
-            f"hidden states [..., width] and a head [width, num_classes] are needed; the {side} has "
-            f"{hidden.shape} and {head.shape}"
+            f"hidden states [..., width] and a head [width, num_classes] are needed, the {side} "
+            f"has {hidden.shape} and {head.shape}"
         )
     return hidden, head
 

@@ -128,8 +128,8 @@ def compiled(arguments: argparse.Namespace) -> Table:
         rows,
         f"kd at temperature {TEMPERATURE:g}, bfloat16, width {width:,}, {classes:,} classes, "
         f"chunks of {chunk} tokens. Beside the head's gradient: less the {gradient / 1e9:.3f} GB "
-        "in which it is added up in float32. The compiler counts the body of a loop once: FLOPs are its "
-        "number times the chunks. jax "
+        "in which it is added up in float32. The compiler counts the body of a loop once: FLOPs "
+        "are its number times the chunks. jax "
         f"{jax.__version__}, libtpu {libtpu}, {arguments.topology}; nothing was run.",
     )
 

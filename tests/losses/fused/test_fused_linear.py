@@ -84,14 +84,15 @@ LOSSES = {
     "mixed": mixed,
     "logit mse": losses.logit_mse,
 }
-# Of which each is known.
 CASES = [
-    (name, kind)
-    for name in LOSSES
-    for kind in KINDS
-    if not (kind == "sampled" and name not in ("kl", "kd"))
-    and not (kind == "top-k" and name == "logit mse")
+    *((name, "dense") for name in LOSSES),
+    *((name, "top-k") for name in ("kd", "reverse", "total variation", "mixed")),
+    *((name, "hidden") for name in ("kl", "js", "mixed", "logit mse")),
+    ("kd", "sampled"),
 ]
+# What takes time here is compiling.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 def capped(logits, cap):
@@ -131,23 +132,21 @@ def both(name, kind, *, temperature=2.0, cap=None, teacher_cap=None, valid=CLASS
 
 
 def assert_same(ours, naive, student, atol=1e-10):
-    for function in (ours, naive):
-        assert function(*student)[0].dtype == jnp.float64
-    (a, count), (b, expected) = (jax.jit(f)(*student) for f in (ours, naive))
-    np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+    def mean(function, *student):
+        total, count = function(*student)
+        # The mean, so that what the backward pass scales by is not 1.
+        return total / count, count
+
+    (found, count), gradients = jit(
+        jax.value_and_grad(functools.partial(mean, ours), (0, 1), has_aux=True)
+    )(*student)
+    (wanted, expected), naive_gradients = jit(
+        jax.value_and_grad(functools.partial(mean, naive), (0, 1), has_aux=True)
+    )(*student)
+    chex.assert_type((found, count, gradients), jnp.float64)
     assert count == expected > 0
-
-    def mean(function, *arguments):
-        total, count = function(*arguments)
-        return total / count
-
-    # The mean, so that what the backward pass scales by is not 1.
-    found, wanted = (
-        jax.jit(jax.value_and_grad(functools.partial(mean, f), (0, 1)))(*student)
-        for f in (ours, naive)
-    )
-    chex.assert_trees_all_close(found, wanted, rtol=0, atol=atol)
-    assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(wanted))
+    chex.assert_trees_all_close((found, gradients), (wanted, naive_gradients), rtol=0, atol=atol)
+    assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(naive_gradients))
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
@@ -161,9 +160,12 @@ def test_soft_caps_and_a_padded_vocabulary(kind):
     assert_same(*both(name, kind, chunk_size=6, cap=1.5, teacher_cap=2.5, valid=VALID))
 
 
-@pytest.mark.parametrize("chunk_size", [1, 2, 3, 4, 9, 12, 20, 21, 1000, None])
+@pytest.mark.parametrize("chunk_size", [1, 2, 4, 12, 20, None])
 def test_chunks_of_any_size(chunk_size):
-    assert_same(*both("mixed", "top-k", chunk_size=chunk_size, unlabelled=True))
+    ours, naive, student = both("mixed", "top-k", chunk_size=chunk_size, unlabelled=True)
+    assert_same(ours, naive, student)
+    # Without gradients.
+    np.testing.assert_allclose(jit(ours)(*student)[0], naive(*student)[0], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("axis", range(len(TOKENS) + 1))
@@ -180,10 +182,9 @@ def test_masks_of_the_first_axes_and_rubbish_where_they_are_false(axis):
         return loss((hidden, head), answer, labels, where=where)
 
     answer = teacher[0] @ teacher[1]
-    clean = jax.value_and_grad(value, (0, 1), has_aux=True)(*student, answer)
-    dirty = jax.value_and_grad(value, (0, 1), has_aux=True)(
-        rubbish(student[0], jnp.nan), student[1], rubbish(answer, jnp.inf)
-    )
+    run = jit(jax.value_and_grad(value, (0, 1), has_aux=True))
+    clean = run(*student, answer)
+    dirty = run(rubbish(student[0], jnp.nan), student[1], rubbish(answer, jnp.inf))
     chex.assert_trees_all_equal(clean, dirty)
     assert clean[0][1] == full.sum()
     assert np.all(np.asarray(clean[1][0])[~np.asarray(full)] == 0)
@@ -219,7 +220,7 @@ def test_parts_add_up_and_padding_changes_nothing():
         def total(head):
             return loss((hidden, head), (teacher_hidden, teacher[1]), labels, where=where)
 
-        return jax.value_and_grad(total, has_aux=True)(student[1])
+        return jit(jax.value_and_grad(total, has_aux=True))(student[1])
 
     each = student[0], teacher[0], labels, where
     whole = run(*each)
@@ -233,8 +234,8 @@ def test_parts_add_up_and_padding_changes_nothing():
 def test_nothing_to_learn_where_the_student_is_the_teacher(name):
     student, *_ = drawn()
     loss = losses.fused_linear(LOSSES[name], chunk_size=6, soft_cap=2.0, teacher_soft_cap=2.0)
-    value, gradients = jax.value_and_grad(
-        lambda *student_: loss(student_, student)[0], argnums=(0, 1)
+    value, gradients = jit(
+        jax.value_and_grad(lambda *pair: loss(pair, student)[0], argnums=(0, 1))
     )(*student)
     chex.assert_trees_all_close((value, gradients), jax.tree.map(jnp.zeros_like, (value, student)))
 
@@ -249,16 +250,15 @@ def test_no_gradient_to_the_teacher_and_the_temperature():
 
 
 def test_a_traced_temperature():
-    ours, naive, student = both("kd", "top-k")
-    traced = jax.jit(lambda t: both("kd", "dense", temperature=t)[0](*student))(3.0)
+    student, teacher, *_ = drawn()
+    traced = jit(lambda t: both("kd", "dense", temperature=t)[0](*student))(3.0)
     chex.assert_trees_all_close(traced, both("kd", "dense", temperature=3.0)[1](*student))
     # What a sparse teacher does not declare is refused where it is known, no number where not.
-    student, teacher, *_ = drawn()
     answer = sparse(teacher[0] @ teacher[1], 2.0)
     loss = losses.fused_linear(losses.kd)
     with pytest.raises(ValueError, match="temperature 3.0 is not among"):
         loss(student, answer, temperature=3.0)
-    assert np.isnan(jax.jit(lambda t: loss(student, answer, temperature=t)[0])(3.0))
+    assert np.isnan(jit(lambda t: loss(student, answer, temperature=t)[0])(3.0))
 
 
 def test_the_gradient_scales_and_a_population_is_mapped_over():
@@ -267,7 +267,7 @@ def test_the_gradient_scales_and_a_population_is_mapped_over():
 
     def gradients(function):
         one = jax.grad(lambda head, scale: jnp.sin(scale * function(hidden, head)[0]))
-        return jax.jit(jax.vmap(one))(heads, jnp.asarray([0.1, 0.2]))
+        return jit(jax.vmap(one))(heads, jnp.asarray([0.1, 0.2]))
 
     chex.assert_trees_all_close(gradients(ours), gradients(naive), rtol=1e-9)
 
@@ -281,7 +281,7 @@ def test_bfloat16_is_added_up_in_float32():
     loss = losses.fused_linear(losses.cross_entropy, chunk_size=16)
 
     def gradients(hidden, head):
-        return jax.jit(jax.value_and_grad(lambda *s: loss(s, labels)[0], (0, 1)))(hidden, head)
+        return jit(jax.value_and_grad(lambda *s: loss(s, labels)[0], (0, 1)))(hidden, head)
 
     total, (to_hidden, to_head) = gradients(hidden, head)
     expected, (_, wanted) = gradients(hidden.astype(jnp.float64), head.astype(jnp.float64))

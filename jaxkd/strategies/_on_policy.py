@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxkd.networks import PyTree
 from jaxkd.objective import Schedule
@@ -50,9 +51,10 @@ def on_policy(
     last bit.
 
     A batch has tokens as `"inputs"`, `[batch, length]` or `[batch, length, 2]` with document
-    numbers, one document a row; `"labels"` `[batch, length]` of next tokens; and
-    `"prompt_lengths"` `[batch]`, how many of a row's first tokens are the prompt, at most
-    `prompt_length`, 0 for a row that is padding. It gets the field `"by_student"`, bool `[batch]`.
+    numbers, and `"labels"` `[batch, length]` of next tokens. The prompts are a row's first tokens:
+    as many as the field `"prompt_lengths"` `[batch]` says (0 for a row that is padding), or
+    `prompt_length`, but none beyond the row's first document. The batch gets the field
+    `"by_student"`, bool `[batch]`.
 
     Args:
       generator: `functools.partial(jaxkd.generation.generate, decoder, max_new_tokens=…)`, where
@@ -72,7 +74,7 @@ def on_policy(
 
     Raises:
       ValueError: a share outside of [0, 1], another `per`, a prompt_length below 1; while tracing,
-        a batch without prompts, tokens or labels, texts of another length than the batch's.
+        a batch without tokens or labels, texts of another length than the batch's.
 
     Example:
       >>> from types import SimpleNamespace
@@ -82,9 +84,8 @@ def on_policy(
       >>> batch = {
       ...     "inputs": jnp.array([[5, 0, 0, 0]]),
       ...     "labels": jnp.array([[-1, -1, -1, -1]]),
-      ...     "prompt_lengths": jnp.array([1]),
       ... }
-      >>> rewrite = on_policy(count_up, prompt_length=2)
+      >>> rewrite = on_policy(count_up, prompt_length=1)
       >>> made = rewrite(None, None, batch, step=0, key=jax.random.key(0))
       >>> made["inputs"].tolist(), made["labels"].tolist()
       ([[0, 1, 2, 3]], [[1, 2, 3, -1]])
@@ -133,9 +134,14 @@ def _own(
     generator: Generator, params: PyTree, state: PyTree, batch: Any, prompt_length: int, key: Any
 ) -> dict[str, jax.Array]:
     """What the student writes, as the fields of a batch."""
-    inputs, given = batch["inputs"], batch["prompt_lengths"]
+    inputs = batch["inputs"]
     tokens = inputs if inputs.ndim == 2 else inputs[..., 0]
-    prompts, lengths = tokens[:, :prompt_length], jnp.clip(given, 1, prompt_length)
+    given = jnp.full(inputs.shape[:1], prompt_length)
+    if inputs.ndim == 3:
+        given = jnp.sum(inputs[:, :prompt_length, 1] == 1, axis=1)
+    if "prompt_lengths" in batch:
+        given = jnp.minimum(given, batch["prompt_lengths"])
+    prompts, lengths = tokens[:, :prompt_length], jnp.maximum(given, 1)
     text = generator(params, state, prompts, lengths, key=key)
     if text.tokens.shape != tokens.shape:
         raise ValueError(
@@ -172,17 +178,17 @@ def _split(batch: Any) -> tuple[dict[str, jax.Array], dict[str, Any]]:
 
 
 def _check(batch: Any, prompt_length: int) -> None:
-    missing = [name for name in ("inputs", "labels", "prompt_lengths") if name not in batch]
-    if missing:
+    if missing := [name for name in ("inputs", "labels") if name not in batch]:
         raise ValueError(
             f"on-policy training needs the fields {missing}; the batch has {sorted(batch)}"
         )
-    shapes = {name: jnp.shape(batch[name]) for name in ("inputs", "labels", "prompt_lengths")}
-    inputs, labels, prompts = shapes.values()
+    inputs, labels = (jnp.shape(batch[name]) for name in ("inputs", "labels"))
+    prompts = jnp.shape(batch.get("prompt_lengths", np.zeros(labels[:1])))
     if inputs not in (labels, (*labels, 2)) or len(labels) != 2 or prompts != labels[:1]:
         raise ValueError(
             "a batch for on-policy training has inputs [batch, length] or [batch, length, 2], "
-            f"labels [batch, length] and prompt_lengths [batch], not {shapes}"
+            f"labels [batch, length], and perhaps prompt_lengths [batch], not {inputs}, {labels} "
+            f"and {prompts}"
         )
     if prompt_length >= labels[1]:
         raise ValueError(

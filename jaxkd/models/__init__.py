@@ -9,6 +9,8 @@ published.
 from jaxkd.models._all import create as create
 from jaxkd.models._all import entry as entry
 from jaxkd.models._all import names as names
+from jaxkd.models._decoder import Decoder as Decoder
+from jaxkd.models._decoder import KeyValueCache as KeyValueCache
 from jaxkd.models._efficientnet import EfficientNet as EfficientNet
 from jaxkd.models._inception_v3 import InceptionV3 as InceptionV3
 from jaxkd.models._layers import max_pool as max_pool
@@ -20,6 +22,7 @@ from jaxkd.models._registry import Entry as Entry
 from jaxkd.models._resnet import BottleneckResNet as BottleneckResNet
 from jaxkd.models._resnet import ResNet as ResNet
 from jaxkd.models._resnet_imagenet import ImageNetResNet as ImageNetResNet
+from jaxkd.models._rope import RopeScaling as RopeScaling
 from jaxkd.models._shufflenet_v1 import CifarShuffleNetV1 as CifarShuffleNetV1
 from jaxkd.models._shufflenet_v2 import CifarShuffleNetV2 as CifarShuffleNetV2
 from jaxkd.models._shufflenet_v2 import ShuffleNetV2 as ShuffleNetV2

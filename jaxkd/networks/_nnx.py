@@ -108,11 +108,8 @@ class PureModule:
         capture: bool = False,
     ) -> tuple[Any, dict[Any, Any], PyTree]:
         """The module's result, what its submodules returned if `capture`, and the new state."""
-        module = nnx.merge(
-            self._graphdef,
-            _nest(params, self._paths),
-            _reseed(self._streams, key) if train else _copied(self._streams),
-            _nest(state, self._paths),
+        module = self._module(
+            params, state, _reseed(self._streams, key) if train else _copied(self._streams)
         )
         if train:
             module.train()
@@ -129,6 +126,17 @@ class PureModule:
             learnt = (nnx.Param, nnx.RngState, nnx.Intermediate)
             state = _flatten(nnx.state(module, nnx.Not(nnx.Any(*learnt))))
         return result, captured, state
+
+    def call_method(self, name: str, params: PyTree, state: PyTree, *inputs: Any) -> Any:
+        """What another method of the module returns, in evaluation mode."""
+        module = self._module(params, state, _copied(self._streams))
+        module.eval()
+        return getattr(module, name)(*inputs)
+
+    def _module(self, params: PyTree, state: PyTree, streams: nnx.State) -> Any:
+        return nnx.merge(
+            self._graphdef, _nest(params, self._paths), streams, _nest(state, self._paths)
+        )
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

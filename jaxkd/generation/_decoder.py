@@ -1,0 +1,78 @@
+"""A decoder as a pure network that can be called token by token."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxkd.networks import Network, PyTree, from_nnx
+from jaxkd.networks._nnx import PureModule
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CachedDecoder:
+    """A network of text, and its calls with a cache of keys and values.
+
+    Attributes:
+      network: the network on whole texts; its variables are what the other calls take.
+      init_cache: `init_cache(batch_size, max_length)` returns an empty cache, a pytree.
+      decode: `decode(params, state, tokens, cache, counts) -> (logits, cache)` for new tokens
+        `[batch, length]`, of which each row has `counts` at its front; logits
+        `[batch, vocab_size]` behind the last of them. A row with none stays as it is.
+    """
+
+    network: Network
+    init_cache: Callable[[int, int], PyTree]
+    decode: Callable[
+        [PyTree, PyTree, jax.Array, PyTree, jax.Array | None], tuple[jax.Array, PyTree]
+    ]
+
+
+def from_decoder(module: nnx.Module, *, dtype: Any = None) -> CachedDecoder:
+    """Adapts a decoder in Flax NNX, `jaxkd.models.Decoder` or one with the same two methods.
+
+    Args:
+      module: with `init_cache(batch_size, max_length)` and `decode(tokens, cache, counts)` beside
+        its call on whole texts.
+      dtype: what it computes in and what its cache holds, as for `jaxkd.from_nnx`.
+
+    Returns:
+      A `CachedDecoder`; its `network` is what `jaxkd.from_nnx` makes of the module.
+
+    Raises:
+      TypeError: a module without these methods.
+      ValueError: a dtype that is not floating.
+
+    Example:
+      >>> import jaxkd
+      >>> model = jaxkd.models.Decoder(64, 16, 2, 4, rngs=nnx.Rngs(0))
+      >>> decoder = from_decoder(model)
+      >>> decoder.network.name, decoder.init_cache(2, 5).keys[0].shape
+      ('Decoder', (2, 5, 4, 4))
+    """
+    if missing := [name for name in ("init_cache", "decode") if not hasattr(module, name)]:
+        raise TypeError(
+            f"{type(module).__name__} cannot be called token by token: it has no method "
+            f"{' and no method '.join(missing)}, as jaxkd.models.Decoder has"
+        )
+    network = from_nnx(module, dtype=dtype)
+    if dtype is not None:
+        module = nnx.clone(module)
+        module.set_attributes(dtype=jax.numpy.dtype(dtype), raise_if_not_found=False)
+    pure = PureModule(module)
+
+    def init_cache(batch_size: int, max_length: int) -> PyTree:
+        return pure.call_method("init_cache", pure.params, pure.state, batch_size, max_length)
+
+    def decode(
+        params: PyTree,
+        state: PyTree,
+        tokens: jax.Array,
+        cache: PyTree,
+        counts: jax.Array | None = None,
+    ) -> tuple[jax.Array, PyTree]:
+        return pure.call_method("decode", params, state, tokens, cache, counts)
+
+    return CachedDecoder(network, init_cache, decode)

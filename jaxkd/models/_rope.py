@@ -1,0 +1,55 @@
+"""Rotary position embeddings."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class RopeScaling(NamedTuple):
+    """How Llama 3 stretches rotary positions to longer texts than it was first trained on.
+
+    Attributes:
+      factor: by which slow rotations are slowed down further.
+      low_frequency_factor: rotations that turn fewer times within `length` are slowed by `factor`.
+      high_frequency_factor: those that turn more often stay; between the two it is interpolated.
+      length: of the texts before.
+    """
+
+    factor: float
+    low_frequency_factor: float
+    high_frequency_factor: float
+    length: int
+
+
+def rotations(
+    positions: jax.Array, head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Cosines and sines of the angles at each position, `[batch, length, 1, head_dim / 2]`.
+
+    References:
+      Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, 2021. Grattafiori et
+      al., The Llama 3 Herd of Models, 2024 (the scaling).
+    """
+    # In double precision on the host: of far positions, angles are large.
+    frequencies = 1.0 / theta ** (np.arange(0, head_dim, 2) / head_dim)
+    if scaling is not None:
+        turns = scaling.length * frequencies / (2 * np.pi)
+        low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+        kept = np.clip((turns - low) / (high - low), 0, 1)
+        frequencies = frequencies * (kept + (1 - kept) / scaling.factor)
+    angles = positions[..., None, None].astype(jnp.float32) * frequencies.astype(np.float32)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotated(heads: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Queries or keys `[batch, length, heads, head_dim]`, turned by their positions.
+
+    A pair to turn is a number of the first half and its fellow of the second, as in published
+    checkpoints, and not two neighbours, as in the paper.
+    """
+    cos, sin = rotation
+    first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(heads.dtype)

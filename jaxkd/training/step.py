@@ -38,14 +38,14 @@ class TrainStep:
       frozen: what the step uses and never trains, the online teacher's variables. An argument
         rather than a constant, which the compiler would copy into the program.
       logits: the student's logits for a batch, `(state, batch) -> array`; their shape is checked
-        against the data before training.
+        against the data before training. None comes back of a student without logits.
       partitioning: where arrays lie; None for one device.
       members: how many students the state holds, None for a single one.
     """
 
     function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, Sums]]
     frozen: PyTree
-    logits: Callable[[TrainState, Batch], jax.Array]
+    logits: Callable[[TrainState, Batch], jax.Array | None]
     partitioning: Partitioning | None = None
     members: int | None = None
 
@@ -192,7 +192,8 @@ def make_train_step(
     Returns:
       A `TrainStep`. A batch has `"inputs"` `[batch, ...]`, `"labels"` where a term wants them, and
       optionally `"where"` (bool `[batch]`, False = padding) and `"labelled"`. The metrics are
-      `loss`, one entry a term, and `accuracy` on the labelled examples where labels are integers;
+      `loss`, one entry a term, and `accuracy` on the labelled examples where labels are integers
+      (and the student has logits, see `jaxkd.networks.without_logits`);
       under `optax.apply_if_finite` also `skipped`, the share of updates that were not made, and
       all others are of the steps that were.
 
@@ -266,7 +267,7 @@ def make_train_step(
     def logits(state, batch):
         inputs = (views.render(batch) if views else batch)["inputs"]
         params, model_state = state.params["student"], state.model_state["student"]
-        return student.apply(params, model_state, inputs)[0]["logits"]
+        return student.apply(params, model_state, inputs)[0].get("logits")
 
     frozen = (teacher.params, teacher.state) if teacher else ()
     if teacher and partitioning:

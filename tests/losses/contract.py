@@ -31,6 +31,8 @@ HELPERS = {
     "curriculum_schedule": "a schedule",
     "draw_negatives": "draws what crd contrasts",
     "fsp_matrix": "one side of fsp",
+    "fused_kd": "makes a loss on hidden states and head",
+    "fused_linear": "makes a loss on hidden states and head out of one on logits",
     "length_normalized_returns": "rewards of sampled tokens, on one side",
     "masked_mean": "a reduction",
     "masked_sum_and_count": "a reduction",

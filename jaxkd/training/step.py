@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,15 @@ from jaxkd.training.state import TrainState
 from jaxkd.views import Views
 
 Metrics = dict[str, jax.Array]
+
+
+class Rewrite(Protocol):
+    """What a step makes of its batch first, as `jaxkd.strategies.on_policy` does."""
+
+    def __call__(
+        self, params: PyTree, state: PyTree, batch: Batch, *, step: jax.Array, key: jax.Array
+    ) -> Batch:
+        """The new batch, from the student's present variables, its step, and a key of the step."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,6 +160,7 @@ def make_train_step(
     teacher_train: bool = False,
     split_gradients: bool = False,
     micro_batches: int = 1,
+    rewrite: Rewrite | None = None,
     partitioning: Partitioning | None = None,
 ) -> TrainStep:
     """Makes the train step of a student.
@@ -174,6 +184,8 @@ def make_train_step(
         batches that do not fit in memory. The objective sees the outputs of the whole batch, so
         that its value and gradient are those of the batch whatever the losses couple; what it costs
         is one more forward pass. Dropout draws anew for each part.
+      rewrite: changes the rendered batch before anything else sees it, by what the student writes
+        for instance (`jaxkd.strategies.on_policy`). The teacher must be online.
       partitioning: where state, teacher and batches lie on a mesh of devices; lay the state with
         `step.place`. None for one device.
 
@@ -188,7 +200,7 @@ def make_train_step(
     Raises:
       ValueError: fewer than one part; while tracing, before the first step: no or two sources of
         teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
-        batch statistics.
+        batch statistics, a cache's answers to a batch that is rewritten.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -214,9 +226,19 @@ def make_train_step(
             raise ValueError(
                 "two teachers: teacher= was given and the batch carries answers of a cache"
             )
+        if rewrite is not None and answers is not None:
+            raise ValueError(
+                "the batch carries a cache's answers to the data, and rewrite= puts other inputs, "
+                "such as the student's own writing, in their place: let teacher= answer online, "
+                "or leave rewrite out"
+            )
         answers = jax.lax.stop_gradient(as_outputs(answers))
         step_key = jax.random.fold_in(state.key, state.step)
         student_key, connector_key = jax.random.split(step_key)
+        if rewrite is not None:
+            variables = state.params["student"], state.model_state["student"]
+            rewrite_key = jax.random.fold_in(step_key, 3)
+            batch = dict(rewrite(*variables, batch, step=state.step, key=rewrite_key))
         keys = Keys(student_key, jax.random.fold_in(step_key, 2), connector_key)
         pull_back, sums, model_state = lesson.pull_back(frozen, state, batch, answers, keys)
         one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)

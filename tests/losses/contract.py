@@ -49,6 +49,10 @@ HELPERS = {
     "whiten": "maps rewards",
 }
 
+# Losses of whole sequences, one number a token, whose arguments all have an axis of tokens: they
+# are held to the same in tests/losses/test_token_losses.py.
+ON_TOKENS = ["attention_kl", "attention_mse", "minillm_long", "relation_kl", "sampled_reverse_kl"]
+
 # Why a loss is not zero where the student is the teacher.
 CROSS_ENTROPY = "a cross entropy keeps the entropy of its target"
 CROSS_LAYERS = "every layer of the teacher is compared with every layer of the student"
@@ -286,6 +290,8 @@ ON_LOGITS_OF_BATCHES = [
 ON_FEATURES = [
     Entry("feature_mse", MAPS),
     Entry("feature_cosine", MAPS),
+    Entry("hidden_mse", VECTORS),
+    Entry("hidden_cosine", VECTORS),
     Entry("ab", MAPS, not_zero=MARGIN, moves_teacher=False),
     Entry("afd", [MAPS, SMALL_MAPS], each=attention, not_zero=CROSS_LAYERS),
     Entry("at", MAPS),

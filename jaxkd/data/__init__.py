@@ -27,5 +27,6 @@ from jaxkd.data._packing import pad as pad
 from jaxkd.data._records import Records as Records
 from jaxkd.data._sequences import Sequences as Sequences
 from jaxkd.data._source import Source as Source
+from jaxkd.data._texts import Texts as Texts
 from jaxkd.data._tokenizer import Encoded as Encoded
 from jaxkd.data._tokenizer import Tokenizer as Tokenizer

@@ -78,7 +78,7 @@ def pieces(
 
 
 def exact_offsets(text: str, tokens: Sequence[bytes | None]) -> npt.NDArray[np.int32] | None:
-    """Where tokens begin and end by their lengths, if together they are the text.
+    r"""Where tokens begin and end by their lengths, if together they are the text.
 
     Args:
       text: what was encoded.

@@ -316,21 +316,24 @@ class _Library(Tokenizer):
         return json.loads(self._inner.to_str())
 
     @functools.cached_property
-    def _named(self) -> dict[int, Any]:
-        """Tokens that the vocabulary was extended by: id to what they stand for in a text."""
-        return {a["id"]: a["content"].encode() for a in self._document.get("added_tokens") or ()}
+    def _stands_for(self) -> list[Any] | None:
+        """What a token found in a text stands for, a special one too; None if letters differ."""
+        if not _subwords.is_byte_level(self._document):
+            return None
+        found = list(self.pieces)
+        for added in self._document.get("added_tokens") or ():
+            found[added["id"]] = added["content"].encode()
+        return found
 
     def _encoded(self, text: str, found: Any) -> Encoded:
         ids = np.asarray(found.ids, np.int32)
         spans = np.asarray(found.offsets, np.int64).reshape(-1, 2)
         # Put around the text, not found in it.
         around = np.asarray(found.special_tokens_mask, bool) & (spans[:, 0] == spans[:, 1])
-        if _subwords.is_byte_level(self._document):
-            pieces = [
-                b"" if outside else self._named.get(int(index), self.pieces[index])
-                for index, outside in zip(ids, around, strict=True)
-            ]
-            if (offsets := _subwords.exact_offsets(text, pieces)) is not None:
+        if (known := self._stands_for) is not None:
+            pairs = zip(found.ids, around.tolist(), strict=True)
+            tokens = [b"" if outside else known[index] for index, outside in pairs]
+            if (offsets := _subwords.exact_offsets(text, tokens)) is not None:
                 return Encoded(ids, offsets)
         return Encoded(ids, _subwords.byte_offsets(text, spans, around))
 

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -219,7 +219,7 @@ class Texts:
         )
         return Sequences.from_packed(rows, self.labels if labels == "class" else None, **named)
 
-    def _named(self, tokenizer: Tokenizer) -> dict[str, object]:
+    def _named(self, tokenizer: Tokenizer) -> dict[str, Any]:
         return {
             "name": self.name,
             "version": self.version,

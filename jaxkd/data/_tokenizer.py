@@ -136,13 +136,14 @@ class Tokenizer(abc.ABC):
         try:
             document = json.loads(content)
             saved = document.pop(_SAVED, {})
-            if "specials" in saved:
-                return _Bytes(tuple(saved["specials"]), eos)
-            inner = _library().Tokenizer.from_str(json.dumps(document))
+            own = "specials" in saved
+            inner = None if own else _library().Tokenizer.from_str(json.dumps(document))
         except ImportError:
             raise
         except Exception as error:  # the package raises plain exceptions
             raise ValueError(f"{os.fspath(path)} is no tokenizer.json: {error}") from error
+        if own:
+            return _Bytes(tuple(saved["specials"]), eos)
         return _Library(inner, eos or saved.get("eos"))
 
     @abc.abstractmethod

@@ -12,6 +12,8 @@ import what they need only when asked to load: `jaxkd.data.digits` (scikit-learn
 `jaxkd.data.imagenet` (sets of photographs), the latter three by tensorflow-datasets.
 """
 
+from jaxkd.data._alignment import Aligned as Aligned
+from jaxkd.data._alignment import align as align
 from jaxkd.data._crops import CenterCrop as CenterCrop
 from jaxkd.data._crops import Crop as Crop
 from jaxkd.data._crops import RandomResizedCrop as RandomResizedCrop

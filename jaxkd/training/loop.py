@@ -187,9 +187,10 @@ def _check_classes(step: TrainStep, state: TrainState, batches: Batches, index: 
         return
     shape = logits.shape
     if shape[-1] < dataset.num_classes:
+        what = "tokens in its vocabulary" if dataset.labels.ndim > 1 else "classes"
         raise ValueError(
             f"the student's logits {shape} have {shape[-1]} classes, the data set {dataset.name} "
-            f"has {dataset.num_classes}: widen the student's head"
+            f"has {dataset.num_classes} {what}: widen the student's head"
         )
 
 

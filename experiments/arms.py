@@ -133,7 +133,8 @@ class _Course:
             self.batch_size,
             seed=seed,
             cache=self.arm.cache,
-            num_views=self.study.num_views,
+            # Views of an arm's own draw (mixtures, noise), anew in each epoch.
+            num_views=None if self.arm.views else self.study.num_views,
             process=self.process,
         )
 

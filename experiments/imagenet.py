@@ -161,6 +161,12 @@ def complete(config: Config) -> Config:
     if not isinstance(options, dict) or not all(isinstance(v, dict) for v in options.values()):
         raise ValueError(f"options must map recipes to their options, not {config.options!r}")
     file = config.teacher_weights
+    inception = names[0].startswith("inception_v3") and config.teacher_naming == "torchvision"
+    if file and inception and config.pixels == "imagenet":
+        raise ValueError(
+            "torchvision's Inception-v3 sees values from -1 to 1, whatever its transforms say (it "
+            "scales them itself, `transform_input`): set pixels=symmetric"
+        )
     if file and "://" not in file and not pathlib.Path(file).exists():
         raise ValueError(f"teacher_weights={file!r}: there is no such file")
     return config

@@ -87,7 +87,7 @@ def sgd(steps: int, factor: float) -> optax.GradientTransformation:
 
 def dot(steps: int, factor: float) -> optax.GradientTransformation:
     """The same with the two momenta of `jaxkd.training.dot`."""
-    return training.dot(_tenths(steps, factor), weight_decay=WEIGHT_DECAY)
+    return training.dot(_tenths(steps, factor), delta=0.09, weight_decay=WEIGHT_DECAY)
 
 
 def clipped_adam(steps: int, factor: float) -> optax.GradientTransformation:

@@ -14,14 +14,15 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 import jaxkd
-from experiments import launch, learnt, methods
+from experiments import launch, methods
 from experiments.imagenet_protocols import NORMALS, PROTOCOLS, dot, load
-from experiments.study import Arm, Result, save_arrays
+from experiments.imagenet_report import Score, hits, report, shown
+from experiments.study import save_arrays
 from jaxkd import Network, Objective, TrainState, Views, models, recipes, weights
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, Records, eval_batches
 from jaxkd.recipes import Pair
-from jaxkd.reporting import Column, Report, Section, Spread, Table
+from jaxkd.reporting import Report
 from jaxkd.targets import Dense
 from jaxkd.training import (
     EvalStep,
@@ -36,12 +37,8 @@ from jaxkd.views import RandomFlip
 if TYPE_CHECKING:
     from experiments.imagenet import Config
 
-Score = dict[str, np.ndarray]
-
 # What changes no run, or adds runs to those that are there.
 _FREE = ("data_dir", "method", "seeds", "baseline", "ahead", "workers", "checkpoint_every")
-# Examples whose logits are kept for the report.
-_KEPT = 10_000
 _TEST_BATCH = 256
 _LABELS = "labels"
 
@@ -107,6 +104,11 @@ class Runs:
         pair, method = self.pair(0), self.config.method
         for side in ("teacher", "student"):
             pair.shape(side, "logits")
+        if method == "crd" and self.views.mixes:
+            raise ValueError(
+                f"crd remembers examples by id, and {self.config.protocol} mixes them: choose "
+                "another method, or protocol=torchvision"
+            )
         few = {"num_examples": 2, "classes": np.arange(2)} if method == "crd" else {}
         objective = self.objective(pair, 0, 100, **few)
         for output in sorted(objective.student_outputs):
@@ -117,6 +119,29 @@ class Runs:
                 f"{method} compares the teacher's {sorted(map(str, asked))}; a cache of its logits "
                 "alone can stand in for it elsewhere: set cache=False"
             )
+        self._trace(pair, objective)
+
+    def _trace(self, pair: Pair, objective: Objective) -> None:
+        """Traces a step on a batch of the protocol: labels may be mixtures, which not all take."""
+        teacher = pair.teacher if objective.needs_teacher else None
+        step = jaxkd.make_train_step(
+            pair.student, objective, optax.identity(), teacher=teacher, views=self.views
+        )
+        number = jax.ShapeDtypeStruct((2,), np.int32)
+        image = jax.ShapeDtypeStruct((2, *pair.inputs.shape[1:]), np.uint8)
+        batch = {"id": number, "view": number, "inputs": image, "labels": number}
+        if self.views.mixes:
+            batch |= {"partner_inputs": image, "partner_labels": number}
+        state = jax.eval_shape(
+            lambda: TrainState.create(pair.student, objective, optax.identity(), seed=0)
+        )
+        try:
+            jax.eval_shape(step.function, step.frozen, state, batch)
+        except ValueError as error:
+            raise ValueError(
+                f"the method {self.config.method} does not fit the protocol "
+                f"{self.config.protocol}: {error}"
+            ) from error
 
     def run(self) -> Report:
         """Reads the data, trains what is not trained yet, and reports."""
@@ -136,7 +161,7 @@ class Runs:
             scores[arm] = [
                 self._student(arm, seed, train, test, steps, cache) for seed in range(config.seeds)
             ]
-        return self._report(scores, train, test, steps)
+        return report(config, scores, train, test, steps)
 
     def _steps(self, epochs: int, train: Records) -> int:
         return self.config.steps or epochs * (len(train) // self.config.batch_size)
@@ -149,7 +174,7 @@ class Runs:
             rate = plain.optimizer(steps, config.batch_size / plain.batch_size)
             self.teacher = self._fit(
                 "teacher", self.teacher, recipes.labels(), rate, train, test, steps,
-                views=self.plain_views,
+                views=self.plain_views, num_views=None,
             )  # fmt: skip
         return self._kept("teacher") or self._keep("teacher", self.teacher, test)
 
@@ -160,7 +185,8 @@ class Runs:
         name = f"{arm}/seed{seed}"
         if found := self._kept(name):
             return found
-        factor = self.config.batch_size / self.protocol.batch_size
+        config = self.config
+        factor = config.batch_size / self.protocol.batch_size
         optimizer = (dot if arm == "dot" else self.protocol.optimizer)(steps, factor)
         if arm == _LABELS:
             student, teacher = self.make(self.student, seed), None
@@ -174,6 +200,7 @@ class Runs:
         student = self._fit(
             name, student, objective, optimizer, train, test, steps,
             views=self.views,
+            num_views=config.num_views or None,
             teacher=teacher if taught and cache is None else None,
             cache=cache if taught else None,
             seed=seed,
@@ -192,6 +219,7 @@ class Runs:
         steps: int,
         *,
         views: Views,
+        num_views: int | None,
         cache: Cache | None = None,
         seed: int = 0,
         **options: Any,
@@ -208,7 +236,7 @@ class Runs:
             config.batch_size,
             seed=seed,
             cache=cache,
-            num_views=config.num_views or None,
+            num_views=num_views,
             process=spread.process if spread else (0, 1),
             ahead=config.ahead,
             workers=config.workers,
@@ -284,60 +312,3 @@ class Runs:
             spread = self.partitioning.for_batch(_TEST_BATCH)
             kind["batch_sharding"] = NamedSharding(spread.mesh, spread.batch)
         return jaxkd.cache.build(*asked, batch_size=_TEST_BATCH, **kind)
-
-    def _report(
-        self, scores: dict[str, list[Score]], train: Records, test: Records, steps: int
-    ) -> Report:
-        """A table of all networks, and what the students learnt."""
-        config = self.config
-        students = {name: runs for name, runs in scores.items() if name != "teacher"}
-        rows: list[list[Any]] = [
-            [name, *(Spread.of([float(run[key]) for run in runs]) for key in ("top1", "top5"))]
-            for name, runs in scores.items()
-        ]
-        columns: list[Column | str] = [
-            "Network",
-            Column("Top-1", "percent"),
-            Column("Top-5", "percent"),
-        ]
-        caption = f"Mean ± standard deviation of {config.seeds} students (seeds), one teacher."
-        table = Table("Accuracy", columns, rows, caption)
-        # The section reads the arm's name and the logits of each seed; an arm's type says that its
-        # examples are in memory.
-        examples: Any = train
-        results = [
-            Result(
-                Arm(name, examples, recipes.labels(), steps),
-                np.stack([run["logits"] for run in runs]),
-                np.array([steps]),
-                np.array([[run["top1"]] for run in runs]),
-                np.full(len(runs), math.nan),
-            )
-            for name, runs in students.items()
-        ]
-        some = shown(test)
-        section = learnt.section(
-            results, scores["teacher"][0]["logits"], test.labels[some], test.class_names
-        )
-        teacher, student = config.pair.split("/")
-        summary = f"""{teacher} teaches {student} by the protocol {config.protocol}: {steps:,} steps
-            of {config.batch_size} among {len(train):,} examples of {train.name}. The accuracies in
-            the first table are those on all {len(test):,} examples of the split
-            {config.test_split} at the last step, the rest is about {len(some):,} of them."""
-        title, summary = f"{config.pair} on {train.name}", " ".join(summary.split())
-        return Report(title, summary, [Section("Accuracy", tables=[table]), section])
-
-
-def hits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Shares of the labelled examples whose label is the first, and among the first five."""
-    known = labels >= 0
-    logits, labels = logits[known], labels[known]
-    own = np.take_along_axis(logits, labels[:, None], axis=-1)
-    # A tie counts against the network: one that answers always the same is right by no chance.
-    rank = (logits >= own).sum(-1)
-    return float((logits.argmax(-1) == labels).mean()), float((rank <= 5).mean())
-
-
-def shown(test: Records) -> np.ndarray:
-    """Positions of the examples whose logits the report is about, spread evenly."""
-    return np.linspace(0, len(test) - 1, min(_KEPT, len(test))).round().astype(int)

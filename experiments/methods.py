@@ -52,13 +52,15 @@ class Compared:
         for result in self.results:
             accuracies = result.accuracies(self.labels)
             gain = Spread.of(accuracies - baseline) if result is not self.results[0] else ""
-            rows.append([result.arm.name, Spread.of(accuracies), gain])
+            steps = int(result.curve_steps[-1])
+            rows.append([result.arm.name, steps, Spread.of(accuracies), gain])
         caption = (
-            f"Mean ± standard deviation of {len(baseline)} students (seeds), last step, one "
+            f"Mean ± standard deviation of {len(baseline)} students (seeds), last step, of a "
             f"teacher ({100 * self.teacher_accuracy:.2f} %). {note}"
         )
         columns: list[Column | str] = [
             "Method",
+            Column("Steps", "count"),
             Column("Accuracy", "percent"),
             Column("Gain on labels", "points"),
         ]
@@ -162,6 +164,8 @@ def run(
     identity: dict[str, Any],
     make_assistant: Callable[[int], Network] | None = None,
     trained_teacher: Network | None = None,
+    teacher_rate: float | None = None,
+    assistant_rate: float | None = None,
     views: Views | None = None,
     test_views: Views | None = None,
     num_views: int | None = 1,
@@ -184,6 +188,8 @@ def run(
       identity: what the work directory belongs to; another one is refused.
       make_assistant: of the size between, for the strategy of that name.
       trained_teacher: instead of one trained here.
+      teacher_rate: see `Course`, like the next.
+      assistant_rate: of an assistant.
       views: what training examples go through, by default normalised alone.
       test_views: what test examples go through, likewise.
       num_views: different views of an example, None for new ones in every epoch.
@@ -234,6 +240,8 @@ def run(
         make_teacher=make_teacher,
         make_student=make_student,
         make_assistant=make_assistant,
+        teacher_rate=teacher_rate,
+        assistant_rate=assistant_rate,
     )
     # What does not fit these networks ends here, before anything is trained or written.
     for name in chosen:

@@ -95,6 +95,8 @@ class Course:
       make_teacher: from a seed to a fresh teacher.
       make_student: likewise.
       make_assistant: likewise, of a size between; None where there is none.
+      teacher_rate: peak learning rate of teachers under the papers' schedule, None for a student's.
+      assistant_rate: of assistants, likewise.
     """
 
     study: Study
@@ -106,6 +108,8 @@ class Course:
     make_teacher: Callable[[int], Network]
     make_student: Callable[[int], Network]
     make_assistant: Callable[[int], Network] | None = None
+    teacher_rate: float | None = None
+    assistant_rate: float | None = None
 
     @property
     def steps(self) -> int:
@@ -117,14 +121,19 @@ class Course:
         """A batch as networks see it."""
         return jax.ShapeDtypeStruct((self.config.batch_size, *self.train.shape), np.float32)
 
-    def optimizer(self, steps: int | None = None) -> optax.GradientTransformation:
+    def optimizer(
+        self, steps: int | None = None, rate: float | None = None
+    ) -> optax.GradientTransformation:
         """SGD of a training, by default a student's."""
-        return sgd(self.config, self.steps if steps is None else steps)
+        config = self.config
+        if rate is not None:
+            config = dataclasses.replace(config, learning_rate=rate)
+        return sgd(config, self.steps if steps is None else steps)
 
     def teacher_optimizer(self) -> optax.GradientTransformation:
         """Of teachers: the students' own in the papers' protocol, AdamW in the short one."""
         if self.config.schedule == "steps":
-            return self.optimizer(self.teacher_steps)
+            return self.optimizer(self.teacher_steps, self.teacher_rate)
         return optimizer(self.study.learning_rate, self.teacher_steps)
 
     def another(self, fresh: Network, name: str) -> Network:

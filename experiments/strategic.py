@@ -102,13 +102,15 @@ def _assistant(course: Course) -> Arm:
     make_assistant = course.make_assistant
 
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
-        return strategies.chain(
+        first, second = strategies.chain(
             course.teacher,
             {"assistant": make_assistant(seed), "student": fresh},
             recipes.kd(),
             steps=course.steps,
             optimizer=course.optimizer(),
         )
+        own = course.optimizer(rate=course.assistant_rate)
+        return [dataclasses.replace(first, optimizer=own), second]
 
     return _plain(course, recipes.kd(), phases=phases)
 

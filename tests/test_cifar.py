@@ -1,17 +1,19 @@
 import csv
+import dataclasses
 import os
 import pathlib
 import re
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flagged import chosen
 from flax import nnx
 
 import jaxkd
-from experiments import cifar, methods, strategic
+from experiments import arms, cifar, methods, strategic
 from experiments.protocol import Course, ProtocolConfig, schedule
 from experiments.study import Study
 from jaxkd import models
@@ -151,6 +153,28 @@ def test_the_learning_rate_falls_at_the_papers_milestones():
 def test_assistants_lie_between():
     assert cifar._between("resnet110", "resnet20") == "resnet44"
     assert cifar._between("resnet8", "resnet8") == ""
+    assert cifar._between("resnet20x0.5", "resnet8x0.5") == "resnet14x0.5"
+    assert cifar._between("resnet20x0.5", "resnet14x0.5") == ""
+
+
+def test_learning_rates_are_each_networks_own(course):
+    papers = dataclasses.replace(course.config, schedule="steps", learning_rate=0.01)
+    mobile = dataclasses.replace(course, config=papers, teacher_rate=0.05, teacher_steps=10)
+
+    def first_step(optimiser):
+        params = {"w": jnp.ones(())}
+        updates, _ = optimiser.update({"w": jnp.ones(())}, optimiser.init(params), params)
+        return float(updates["w"])
+
+    ratio = first_step(mobile.teacher_optimizer()) / first_step(mobile.optimizer())
+    assert ratio == pytest.approx(5.0)
+
+
+def test_views_of_an_arms_own_are_new_in_every_epoch(course):
+    arm = strategic.arm("function_matching", course)
+    loader = arms._Course(course.study, arm, "methods")._loader(0)
+    assert course.study.num_views == 1
+    assert loader[0]["view"][0] == 0 and loader[loader.steps_per_epoch]["view"][0] == 1
 
 
 def test_what_is_chosen_stays_in_the_reduced_protocol():

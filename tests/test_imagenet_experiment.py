@@ -11,10 +11,10 @@ from absl import flags
 from flax import nnx
 
 import jaxkd
-from experiments import imagenet, imagenet_protocols, imagenet_runs
+from experiments import imagenet, imagenet_protocols, imagenet_report
 from experiments.imagenet import Config, complete
 from experiments.imagenet_protocols import PROTOCOLS, MixupOrCutmix
-from experiments.imagenet_runs import hits
+from experiments.imagenet_report import hits
 from jaxkd import models, weights
 
 # Ten classes and a network of three convolutions: what takes the time is compiling.
@@ -131,6 +131,8 @@ def test_bad_configurations_are_refused(options, message):
         ({"protocol": "deit"}, "wants the student's output 'class_logits'"),
         ({"cache": True, "num_views": 1, "method": "fitnet"}, "fitnet compares the teacher's"),
         ({"options": '{"kd": {"alpha": 2.0}}'}, "alpha must lie in"),
+        ({"protocol": "function_matching", "method": "dkd"}, "dkd does not fit the protocol"),
+        ({"protocol": "function_matching", "method": "crd"}, "crd remembers examples by id"),
     ],
 )
 def test_what_does_not_fit_is_found_before_data_are_read(options, message, tmp_path, monkeypatch):
@@ -144,6 +146,14 @@ def test_what_does_not_fit_is_found_before_data_are_read(options, message, tmp_p
     with pytest.raises(ValueError, match=message):
         imagenet.main(dataclasses.replace(TINY, **options), tmp_path / "w")
     assert read == [1] and not (tmp_path / "w").exists()
+
+
+def test_inception_of_torchvision_wants_its_own_pixels(tmp_path):
+    (tmp_path / "w.npz").touch()
+    options = {"pair": "inception_v3/resnet18", "teacher_weights": str(tmp_path / "w.npz")}
+    with pytest.raises(ValueError, match="set pixels=symmetric"):
+        complete(dataclasses.replace(TINY, teacher_naming="torchvision", **options))
+    complete(dataclasses.replace(TINY, pixels="symmetric", **options))
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
@@ -215,5 +225,5 @@ def test_mixup_or_cutmix_is_one_of_the_two():
 
 def test_hits_count_ties_against_the_network_and_leave_unlabelled_examples_out():
     logits = np.array([[9, 5, 4, 3, 2, 1], [1, 9, 2, 3, 4, 5], [0.0] * 6, [0.0] * 6])
-    assert hits(logits, np.array([4, 0, 0, -1])) == (1 / 3, 1 / 3)
-    assert imagenet_runs.shown(range(25_000)).shape == (10_000,)
+    assert hits(logits, np.array([4, 0, 0, -1])) == (0, 1 / 3)
+    assert imagenet_report.shown(range(25_000)).shape == (10_000,)

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -256,7 +257,8 @@ def read_labels(
         labels = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         if labels.shape == (len(split),):
             return labels
-    partial = path.parent / f"{path.name}.{os.getpid()}"
+    # Processes of several hosts may have one number, and one directory.
+    partial = path.parent / f"{path.name}.{uuid.uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(b"")

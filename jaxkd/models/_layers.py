@@ -30,13 +30,15 @@ def batch_norm(
 def group_norm(
     features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
 ) -> nnx.GroupNorm:
-    """Group normalisation (Wu and He, 2018): as many groups as divide the channels, 32 at most.
+    """Group normalisation (Wu and He, 2018): 32 groups, or fewer of at least 4 channels.
 
     Examples do not see each other and there are no running statistics: for micro-batches, small
     batches and populations.
     """
     del momentum
-    groups = max(count for count in range(1, min(32, features) + 1) if features % count == 0)
+    # A group of one channel would be instance normalisation, and nothing is left of a 1×1 map.
+    most = max(1, min(32, features // 4))
+    groups = max(count for count in range(1, most + 1) if features % count == 0)
     return nnx.GroupNorm(features, num_groups=groups, epsilon=epsilon, rngs=rngs)
 
 

@@ -53,9 +53,9 @@ def main() -> None:
 
     lines = [
         f"Tokens a second of a decoder of {count_parameters(network.params):,} parameters (4 "
-        f"layers of width 128, 8 heads that share 2 keys, {VOCABULARY:,} tokens), {NEW} tokens behind "
-        f"prompts of {PROMPT}, on {jax.devices()[0].device_kind} with jax {jax.__version__} "
-        "(`python benchmarks/generation.py`).",
+        f"layers of width 128, 8 heads that share 2 keys, {VOCABULARY:,} tokens), {NEW} tokens "
+        f"behind prompts of {PROMPT}, on {jax.devices()[0].device_kind} with jax "
+        f"{jax.__version__} (`python benchmarks/generation.py`).",
         "",
         "| batch | with the cache | without | ratio |",
         "|---:|---:|---:|---:|",

@@ -11,7 +11,8 @@ checkpoints are those of `jaxkd.training`.
 | assistants, generations, a teacher's checkpoints, hints | `chain`, `born_again`, `progressive`, |
 | | `stage_wise`: phases for `run_phases` |
 | a teacher that falls silent | `early_stopped` |
-| a student made of the teacher's layers | `from_teacher_layers`, `pick_layers`, `freeze` |
+| a student made of the teacher's layers | `from_teacher_layers`, with `spread_layers` or |
+| | `pick_layers`; `freeze` |
 | no data at all | `data_free`, with `Generator`, `noise` and `open_statistics` |
 
 `split` takes the networks to deploy out of those that were trained together. `over_teachers` and
@@ -37,6 +38,7 @@ from jaxkd.strategies._layers import by_path as by_path
 from jaxkd.strategies._layers import freeze as freeze
 from jaxkd.strategies._layers import from_teacher_layers as from_teacher_layers
 from jaxkd.strategies._layers import pick_layers as pick_layers
+from jaxkd.strategies._layers import spread_layers as spread_layers
 from jaxkd.strategies._mutual import between as between
 from jaxkd.strategies._mutual import mutual as mutual
 from jaxkd.strategies._phases import Phase as Phase

@@ -7,6 +7,7 @@ of BERT. Students start from its table of tokens, turned to their own width.
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,15 +86,13 @@ def load_teacher(folder: str, *, num_classes: int | None = None) -> Teacher:
 
 def made_up_teacher(tokenizer: Tokenizer, *, num_classes: int | None = None) -> Teacher:
     """A small encoder with random weights, for trying an experiment out."""
-    options = {"vocab_size": tokenizer.vocab_size, "width": 32, "num_layers": 4, "num_heads": 4}
-    encoder = Encoder(**options, num_classes=num_classes, rngs=nnx.Rngs(0))
+    encoder = Encoder(tokenizer.vocab_size, 32, 4, 4, num_classes=num_classes, rngs=nnx.Rngs(0))
     return Teacher("made-up encoder", jaxkd.from_nnx(encoder), tokenizer, 32, 4)
 
 
-def _with_classes(network: Network, options: dict[str, int], num_classes: int) -> Network:
+def _with_classes(network: Network, options: dict[str, Any], num_classes: int) -> Network:
     """The encoder with an untrained head."""
-    plain = Encoder(**options, num_classes=num_classes, rngs=nnx.Rngs(0))  # type: ignore[arg-type]
-    headed = jaxkd.from_nnx(plain)
+    headed = jaxkd.from_nnx(Encoder(**options, num_classes=num_classes, rngs=nnx.Rngs(0)))
     return headed.replace(params={**headed.params, **network.params}, state=headed.state)
 
 

@@ -171,7 +171,7 @@ class Protocol:
         if not arm.endswith("_cosine"):
             loss, weight = RELATIONS[self.config.relation]
             weight *= self.config.relation_weight
-            terms["relation"] = Term(loss, weight=weight)  # type: ignore[arg-type]
+            terms["relation"] = Term(loss, weight=weight)
         return Objective(**terms)
 
     def _result(self, arm: str, seed: int) -> dict[str, np.ndarray]:
@@ -243,7 +243,7 @@ class Protocol:
         # Students differ in variables alone, so one program serves them all.
         return {}
 
-    def _speeds(self, networks: Mapping[str, Network]) -> dict[str, Speed]:
+    def _speeds(self, networks: dict[str, Network]) -> dict[str, Speed]:
         # Equal networks are timed once.
         kinds = {network.architecture: name for name, network in reversed(networks.items())}
         timed = {name: network for name, network in networks.items() if name in kinds.values()}

@@ -166,7 +166,7 @@ def test_a_published_folder_is_read_and_a_tokenizer_of_another_vocabulary_refuse
     np.testing.assert_allclose(unit(headed["embedding"]), vectors, atol=1e-5)
 
     Tokenizer.bytes(specials=("<end>", "<mask>")).save(tmp_path / "tokenizer.json")
-    with pytest.raises(ValueError, match=r"not the teacher's tokenizer: it has 258 .* json .* 257"):
+    with pytest.raises(ValueError, match=r"not the teacher's tokenizer: it has 258 .*json .* 257"):
         load_teacher(str(tmp_path))
 
 

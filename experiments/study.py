@@ -14,7 +14,7 @@ import optax
 import jaxkd
 from jaxkd import Network, Objective, TrainState
 from jaxkd.cache import Cache
-from jaxkd.data import Dataset, Loader, eval_batches
+from jaxkd.data import Examples, Loader, eval_batches
 from jaxkd.strategies import Phase
 from jaxkd.training import (
     EvalStep,
@@ -57,7 +57,7 @@ class Study:
 
     workdir: pathlib.Path
     make_student: Callable[[int], Network]
-    test: Dataset
+    test: Examples
     views: Views
     test_views: Views
     num_views: int | None
@@ -109,7 +109,7 @@ class Arm:
     """
 
     name: str
-    train: Dataset
+    train: Examples
     objective: Objective
     steps: int
     teacher: Network | None = None
@@ -159,7 +159,7 @@ def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
 def train_teacher(
     study: Study,
     network: Network,
-    train: Dataset,
+    train: Examples,
     steps: int,
     *,
     name: str = "teacher",

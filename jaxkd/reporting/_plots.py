@@ -18,7 +18,6 @@ from jaxkd.reporting._figure import (
     WIDTH,
     Figure,
     FileFormat,
-    as_percent,
     check_arms,
     draw,
     in_words,
@@ -170,6 +169,8 @@ def size_accuracy_scatter(
     networks: Mapping[str, tuple[float, Spread | float]],
     *,
     x_label: str = "Parameters",
+    y_label: str = "Accuracy",
+    percent: bool = True,
     caption: str = "",
     file_format: FileFormat = "svg",
 ) -> Figure:
@@ -179,6 +180,8 @@ def size_accuracy_scatter(
       networks: For each network its size (parameters, bytes, FLOPs) and its accuracy, a fraction or
         its spread over seeds.
       x_label: What the sizes are, with their unit.
+      y_label: What is drawn against them, with its unit unless `percent`.
+      percent: Whether the values are fractions to be drawn in percent.
       caption: What a reader must know to read the figure.
       file_format: `"svg"` or `"png"`.
 
@@ -191,13 +194,20 @@ def size_accuracy_scatter(
     Example:
       >>> size_accuracy_scatter({"teacher": (824_458, 0.924), "student": (101_770, 0.854)}).alt
       'Scatter plot of accuracy (%) against Parameters: teacher 92.40; student 85.40.'
+      >>> size_accuracy_scatter({"student": (1e4, 0.854)}, y_label="Spearman", percent=False).alt
+      'Scatter plot of spearman against Parameters: student 0.85.'
     """
     check_arms(networks)
     for name, (size, _) in networks.items():
         if not size > 0:
             raise ValueError(f"network {name!r} needs a positive size, got {size}.")
     sizes = np.array([size for size, _ in networks.values()], float)
-    spreads = {name: as_percent(value) for name, (_, value) in networks.items()}
+    scale = 100.0 if percent else 1.0
+    y_label = f"{y_label} (%)" if percent else y_label
+    spreads = {
+        name: (value if isinstance(value, Spread) else Spread.of([value])) * scale
+        for name, (_, value) in networks.items()
+    }
 
     def paint(figure: "matplotlib.figure.Figure") -> None:
         from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
@@ -214,7 +224,7 @@ def size_accuracy_scatter(
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel=f"{x_label}, logarithmic", ylabel="Accuracy (%)")
+        axes.set(xlabel=f"{x_label}, logarithmic", ylabel=y_label)
         figure.draw_without_rendering()  # Fixes the axes, so that labels can be compared in pixels.
         figure.set_layout_engine("none")
         _name_points(axes, list(spreads), sizes, means)
@@ -222,7 +232,10 @@ def size_accuracy_scatter(
     return draw(
         paint,
         size=(WIDTH, 3.6),
-        alt=f"Scatter plot of accuracy (%) against {x_label}: {in_words(spreads)}.",
+        alt=(
+            f"Scatter plot of {y_label[:1].lower()}{y_label[1:]} against {x_label}: "
+            f"{in_words(spreads)}."
+        ),
         caption=caption,
         file_format=file_format,
     )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -73,7 +74,8 @@ class Logs:
         if self._writer:
             member = f"/{row['member']}" if "member" in row else ""
             for key, value in row.items():
-                if key not in _WHOLE:
+                # An accuracy where there is no label is no number, of which the writer warns.
+                if key not in _WHOLE and not math.isnan(value):
                     self._writer.add_scalar(f"{name}/{key}{member}", value, step)
 
     def _append(self, file: pathlib.Path, row: dict[str, Any], *, header: bool) -> None:

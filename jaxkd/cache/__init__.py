@@ -6,6 +6,8 @@ teacher as NumPy arrays. `open` checks that a cache belongs to this teacher, thi
 views before anyone reads from it. `python -m jaxkd.cache` looks after caches.
 """
 
+from jaxkd.cache._aligned import AlignedCache as AlignedCache
+from jaxkd.cache._aligned import AlignedRecord as AlignedRecord
 from jaxkd.cache._build import build as build
 from jaxkd.cache._build import extend as extend
 from jaxkd.cache._cache import Cache as Cache

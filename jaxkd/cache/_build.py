@@ -33,7 +33,7 @@ def build(
     codec: Codec | Mapping[str, Codec] | None = None,
     num_views: int = 1,
     batch_size: int = 256,
-    block_size: int = 8192,
+    block_size: int | None = None,
     valid_classes: int | None = None,
     batch_sharding: jax.sharding.Sharding | None = None,
     process: tuple[int, int] | None = None,
@@ -54,8 +54,11 @@ def build(
         each output, `{"logits": TopK(16), "stage3": Pooled((4, 4))}`.
       num_views: views of each example, numbered from 0.
       batch_size: examples in a forward pass; what is stored differs by rounding alone.
-      block_size: examples in a file.
-      valid_classes: how many of the logits are classes, where a vocabulary is padded.
+      block_size: examples in a file; by default 8192, or fewer of such a size that a file is of at
+        most 256 MB.
+      valid_classes: how many of the logits are classes, where a vocabulary is padded: 151,936 of
+        152,064. What is kept is of these alone; a student of another padding is cut to them by
+        `jaxkd.networks.valid_classes`.
       batch_sharding: where batches are put, by default on one device. If it spans the devices of
         several processes, for a teacher that is spread over them, all ask it the same batches
         together and the first one stores the answers.
@@ -99,7 +102,7 @@ def extend(
     *,
     num_views: int | None = None,
     batch_size: int = 256,
-    block_size: int = 8192,
+    block_size: int | None = None,
     batch_sharding: jax.sharding.Sharding | None = None,
     process: tuple[int, int] | None = None,
     allow: Collection[str] = (),
@@ -117,7 +120,7 @@ def extend(
       views: those that it was built with.
       num_views: how many views each example has afterwards; by default as many as before.
       batch_size: as in `build`, like all that follow.
-      block_size: examples in a file of the addition.
+      block_size: examples in a file of the addition, as in `build`.
       batch_sharding: where batches are put.
       process: `(index, count)` of this process.
       allow: names of contract fields that may differ.
@@ -141,6 +144,7 @@ def extend(
 
 def asker(
     teacher: Network,
+    dataset: Examples,
     views: Views,
     codecs: Mapping[str, Codec],
     shapes: Mapping[str, tuple[int, ...]],
@@ -149,19 +153,28 @@ def asker(
     """The compiled program that a teacher answers with: raw batch → (records, lost rows)."""
 
     def ask(params: Any, state: Any, batch: Any) -> Any:
-        labels = batch["labels"]
+        labels, present = batch["labels"], batch.pop("present", None)
         rendered = views.render(batch)
         outputs = teacher.apply(params, state, rendered["inputs"])[0]
         numbers = {"ids": batch["id"], "view": batch["view"], "labels": labels}
-        return encode(outputs, codecs, shapes, **numbers)
+        return encode(outputs, codecs, shapes, present=present, **numbers)
+
+    def with_present(batch: dict[str, Any]) -> dict[str, Any]:
+        present = dataset.present(batch["id"])
+        return batch if present is None else {**batch, "present": present}
 
     # Arguments rather than constants, which the compiler would copy into the program.
     variables = teacher.params, teacher.state
     if not isinstance(sharding, NamedSharding):
         compiled = jax.jit(ask)
-        return lambda batch: compiled(
-            *variables, batch if sharding is None else jax.device_put(batch, sharding)
-        )
+
+        def asked_here(batch: dict[str, Any]) -> Any:
+            batch = with_present(batch)
+            return compiled(
+                *variables, batch if sharding is None else jax.device_put(batch, sharding)
+            )
+
+        return asked_here
     mesh, everywhere = sharding.mesh, PartitionSpec()
     assert isinstance(mesh, Mesh)
     if mesh.explicit_axes:
@@ -172,7 +185,8 @@ def asker(
 
     def asked(batch: dict[str, Any]) -> Any:
         placed = jax.tree.map(
-            lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__), batch
+            lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__),
+            with_present(batch),
         )
         with jax.set_mesh(mesh):
             return spread(*variables, placed)
@@ -227,7 +241,7 @@ def _fill(
     codec: Codec | Mapping[str, Codec] | None,
     num_views: int,
     batch_size: int,
-    block_size: int,
+    block_size: int | None,
     valid_classes: int | None,
     batch_sharding: jax.sharding.Sharding | None,
     process: tuple[int, int] | None,
@@ -266,7 +280,7 @@ def _fill(
         extend=extend,
         allow=allow,
     )
-    ask = asker(teacher, views, codecs, shapes, batch_sharding)
+    ask = asker(teacher, dataset, views, codecs, shapes, batch_sharding)
     if together:
         # Everyone has seen the same blocks missing before the first one writes any.
         multihost_utils.sync_global_devices(f"asking for {path}")

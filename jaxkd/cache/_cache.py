@@ -26,6 +26,7 @@ from jaxkd.views import Views
 MEMORY_LIMIT = 4 << 30
 # Stretches that `stream` reads ahead of the one that it hands out.
 _AHEAD = 4
+_STRETCH_BYTES = 64 << 20
 
 Arrays = dict[str, np.ndarray]
 
@@ -183,12 +184,14 @@ class Cache:
             arrays = self._read(ids, view)
         return Record.flat(arrays, self.codecs, self.shapes)
 
-    def stream(self, view: int, *, batch_size: int = 8192) -> Iterator[tuple[np.ndarray, Record]]:
+    def stream(
+        self, view: int, *, batch_size: int | None = None
+    ) -> Iterator[tuple[np.ndarray, Record]]:
         """All answers of one view, in order of the examples, read ahead.
 
         Args:
           view: number of the view.
-          batch_size: examples in a stretch.
+          batch_size: examples in a stretch; by default 8192, or fewer if these are over 64 MB.
 
         Yields:
           Ids `[n]` and their `Record`.
@@ -197,6 +200,8 @@ class Cache:
           CacheError: a view that is not there, or a damaged file.
         """
         self._check_view(view)
+        if batch_size is None:
+            batch_size = max(1, min(8192, _STRETCH_BYTES // self.bytes_per_record))
         starts = range(0, len(self.ids), batch_size)
         under_way: list[Any] = []
         for start in starts:

@@ -43,6 +43,7 @@ def of_dataset(dataset: Examples) -> dict[str, Any]:
         "dataset.version": dataset.version,
         "dataset.split": dataset.split,
         "dataset.fingerprint": dataset.fingerprint,
+        **{f"dataset.{name}": value for name, value in dataset.described().items()},
     }
 
 

@@ -22,6 +22,7 @@ def encode(
     ids: jax.Array,
     view: jax.Array,
     labels: jax.Array | None = None,
+    present: jax.Array | None = None,
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Encodes the answers to a batch.
 
@@ -32,7 +33,9 @@ def encode(
       shapes: output name → shape of one answer.
       ids: example ids `[batch]`.
       view: view numbers `[batch]`.
-      labels: int `[batch]`, for codecs that want them.
+      labels: int `[batch]`, or one for each token, for codecs that want them.
+      present: bool `[batch, length]`, where the examples hold tokens; None where they are something
+        else. What a teacher says of padding is not looked at, and kept as zeros.
 
     Returns:
       `<output>.<array>` → `[batch, ...]`, and output → bool `[batch]`, the rows that were lost.
@@ -41,6 +44,9 @@ def encode(
     records, lost = {}, {}
     for output, codec in codecs.items():
         values = outputs[output][..., : shapes[output][-1]] if shapes[output] else outputs[output]
+        # What is [batch, length, ...] is of tokens; attention, of heads, has one axis more.
+        if present is not None and values.ndim == 3 and values.shape[:2] == present.shape:
+            values = jnp.where(present[..., None], values, 0)
         needed: dict[str, Any] = {}
         if "labels" in codec.needs:
             needed["labels"] = labels

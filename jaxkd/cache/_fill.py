@@ -61,7 +61,7 @@ class Filling:
         codec: Codec | Mapping[str, Codec] | None = None,
         num_views: int = 1,
         valid_classes: int | None = None,
-        block_size: int = 8192,
+        block_size: int | None = None,
         process: tuple[int, int] = (0, 1),
         allow: Collection[str] = (),
         memory_limit: int = MEMORY_LIMIT,
@@ -87,7 +87,7 @@ class Filling:
             process=process,
             allow=allow,
         )
-        self._ask = asker(teacher, views, codecs, shapes)
+        self._ask = asker(teacher, dataset, views, codecs, shapes)
         self._dataset, self._views, self._allowed = dataset, views, frozenset(allow)
         self.num_views, self.asked = num_views, 0
         self._tables = {view: self._writer.stored(view) for view in range(num_views)}

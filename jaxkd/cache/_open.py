@@ -40,7 +40,7 @@ def open(  # noqa: A001
     codec: Codec | Mapping[str, Codec] | None = None,
     num_views: int = 1,
     valid_classes: int | None = None,
-    block_size: int = 8192,
+    block_size: int | None = None,
     process: tuple[int, int] = (0, 1),
 ) -> Filling: ...
 
@@ -59,7 +59,7 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
     codec: Codec | Mapping[str, Codec] | None = None,
     num_views: int = 1,
     valid_classes: int | None = None,
-    block_size: int = 8192,
+    block_size: int | None = None,
     process: tuple[int, int] = (0, 1),
 ) -> Cache | Filling:
     """Opens a cache and checks that it belongs to this teacher, this data set and these views.

@@ -13,10 +13,12 @@ from jaxkd.cache._contract import CacheError
 from jaxkd.cache._segment import Segment, segments
 from jaxkd.data import Examples
 from jaxkd.networks import Network
-from jaxkd.targets import Codec, Layout, from_specification
+from jaxkd.targets import Codec, Layout, bytes_per_record, from_specification
 from jaxkd.views import Views
 
 FORMAT = 2
+# Examples in a file, unless they are larger than this: a block is held in memory while it fills.
+_BLOCK, _BLOCK_BYTES = 8192, 256 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,7 @@ def make_plan(
     shapes: Mapping[str, tuple[int, ...]],
     num_logits: int | None,
     num_views: int,
-    block_size: int,
+    block_size: int | None,
     extend: bool = False,
     allow: Collection[str] = (),
 ) -> Plan:
@@ -158,7 +160,9 @@ def _ids_of(found: Sequence[Segment], view: int) -> np.ndarray:
     return ids
 
 
-def _additions(plan: Plan, known: list[Segment], num_views: int, block_size: int) -> list[Segment]:
+def _additions(
+    plan: Plan, known: list[Segment], num_views: int, block_size: int | None
+) -> list[Segment]:
     ids, views = rectangle(known)
     new_ids = np.setdiff1d(plan.dataset.ids, ids)
     if num_views < views:
@@ -180,9 +184,12 @@ def _additions(plan: Plan, known: list[Segment], num_views: int, block_size: int
     return added
 
 
-def _new(plan: Plan, ids: np.ndarray, first: int, count: int, block_size: int) -> Segment:
+def _new(plan: Plan, ids: np.ndarray, first: int, count: int, block_size: int | None) -> Segment:
     import tensorstore
 
+    if block_size is None:
+        record = sum(bytes_per_record(c, plan.shapes[name]) for name, c in plan.codecs.items())
+        block_size = max(1, min(_BLOCK, 2 ** int(math.log2(max(1, _BLOCK_BYTES // record)))))
     block = min(block_size, math.ceil(len(ids) / 256) * 256)
     compression = compression_of(plan.codecs)
     segment = Segment(plan.path, plan.layout, compression, ids, first, count, block)
@@ -203,10 +210,10 @@ def _check_same(path: str, known: list[Segment], dataset: Examples, num_views: i
     _contract.check(path, stored, wanted, remedy="jaxkd.cache.extend adds views and examples.")
 
 
-def _check_sizes(num_views: int, block_size: int, dataset: Examples) -> None:
+def _check_sizes(num_views: int, block_size: int | None, dataset: Examples) -> None:
     sizes = {
         "num_views": num_views,
-        "block_size": block_size,
+        "block_size": 1 if block_size is None else block_size,
         "the number of examples": len(dataset),
     }
     for name, size in sizes.items():
@@ -236,6 +243,7 @@ def _check_codecs(
             raise ValueError(
                 f"{codec} keeps the label's class, and {views.transforms[-1]} gives an example two"
             )
-        if "labels" in codec.needs and (dataset.labels < 0).any():
+        # The next token of a text's last one is not known, nor needed.
+        if "labels" in codec.needs and dataset.labels.ndim == 1 and (dataset.labels < 0).any():
             count = int((dataset.labels < 0).sum())
             raise ValueError(f"{codec} keeps the label's class, and {count} examples have no label")

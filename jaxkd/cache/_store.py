@@ -17,8 +17,8 @@ import numpy as np
 from jaxkd.cache._contract import CacheError
 from jaxkd.targets import Layout
 
-# Rows in a chunk inside a file: what a read of one record costs at least.
-_ROWS_PER_CHUNK = 256
+# Rows in a chunk inside a file, and the most bytes: what a read of one record costs at least.
+_ROWS_PER_CHUNK, _CHUNK_BYTES = 256, 1 << 20
 # Memory for what was read lately, for each array.
 _CACHE_BYTES = 64 << 20
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -140,13 +140,43 @@ def open_arrays(
     Raises:
       CacheError: the description of an array is gone or not the one that was written.
     """
+    arguments = path, prefix, layout, views, examples, block, compression
+    try:
+        return _opened(*arguments, create=create, largest=_CHUNK_BYTES)
+    except ValueError as error:
+        try:
+            # As they were written before chunks of large records held fewer of them.
+            return _opened(*arguments, create=False, largest=None)
+        except ValueError:
+            raise CacheError(
+                f"the cache {path} is damaged below {prefix}: {error}. Restore the file named here "
+                "from a copy, or build the cache anew."
+            ) from error
+
+
+def _opened(
+    path: Path,
+    prefix: str,
+    layout: Layout,
+    views: int,
+    examples: int,
+    block: int,
+    compression: str | None,
+    *,
+    create: bool,
+    largest: int | None,
+) -> dict[str, Any]:
     import tensorstore as ts
 
     context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
     packed = [] if compression is None else [{"name": compression}]
     arrays = {}
     for name, (shape, dtype) in layout.items():
-        inner = [1, math.gcd(block, _ROWS_PER_CHUNK), *shape]
+        rows = _ROWS_PER_CHUNK
+        if largest is not None:
+            fitting = largest // max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+            rows = min(rows, 1 << max(0, fitting.bit_length() - 1))
+        inner = [1, math.gcd(block, rows), *shape]
         sharding = {
             "chunk_shape": inner,
             "codecs": [_BYTES, *packed, _CHECKSUM],
@@ -178,13 +208,7 @@ def open_arrays(
                 }
             ),
         )
-    try:
-        return {name: array.result() for name, array in arrays.items()}
-    except ValueError as error:
-        raise CacheError(
-            f"the cache {path} is damaged below {prefix}: {error}. Restore the file named here "
-            "from a copy, or build the cache anew."
-        ) from error
+    return {name: array.result() for name, array in arrays.items()}
 
 
 def read_rows(path: Path, name: str, future: Any) -> np.ndarray:

@@ -73,7 +73,7 @@ class Agreement:
     Attributes:
       records: how many were compared.
       largest: output → the largest absolute difference of stored numbers.
-      flips: records whose most probable class differs.
+      flips: records (or tokens) whose most probable class differs.
     """
 
     records: int
@@ -106,7 +106,7 @@ def ask_again(
     """
     rng = np.random.default_rng(seed)
     ids = rng.choice(dataset.ids, records).astype(np.int32)
-    ask = asker(teacher, views, cache.codecs, cache.shapes)
+    ask = asker(teacher, dataset, views, cache.codecs, cache.shapes)
     largest = dict.fromkeys(cache.codecs, 0.0)
     flips = 0
     for view, some in enumerate(np.array_split(ids, cache.num_views)):
@@ -131,7 +131,7 @@ class Statistics:
     """What the logits of a cache are like.
 
     Attributes:
-      records: how many were read.
+      records: how many were read, or how many tokens.
       mass: mean probability that is kept at temperature 1; 1 for dense logits.
       entropy: mean entropy in nats at temperature 1, of what is kept with the rest as one class.
       confidence: mean probability of the most probable class.
@@ -150,7 +150,8 @@ def stats(cache: Cache, dataset: Examples | None = None) -> Statistics:
 
     Args:
       cache: opened.
-      dataset: for labels; those of -1 do not count.
+      dataset: for labels; those of -1 do not count. Where every token has a label, tokens without
+        one do not count at all.
 
     Returns:
       Statistics.
@@ -161,22 +162,28 @@ def stats(cache: Cache, dataset: Examples | None = None) -> Statistics:
     if "logits" not in cache.codecs:
         raise CacheError(f"the cache {cache.path} keeps {sorted(cache.codecs)}, no logits")
     sums, count, hits, labelled = np.zeros(3), 0, 0, 0
-    summarise = jax.jit(lambda record: _summary(record.decode()["logits"]))
+    summarise = jax.jit(lambda record, where: _summary(record.decode()["logits"], where))
     for view in range(cache.num_views):
         for ids, record in cache.stream(view):
-            numbers, best = jax.device_get(summarise(record))
+            labels = None if dataset is None else dataset.labels[dataset.rows(ids)]
+            where = labels >= 0 if labels is not None and labels.ndim > 1 else None
+            numbers, best = jax.device_get(summarise(record, where))
             sums += np.asarray(numbers, float)
-            count += len(best.ravel())
-            if dataset is not None and best.ndim == 1:
-                labels = dataset.labels[dataset.rows(ids)]
+            count += best.size if where is None else int(where.sum())
+            if labels is not None and best.shape == labels.shape:
                 hits += int(np.sum(best == labels))
                 labelled += int(np.sum(labels >= 0))
     mass, entropy, confidence = (float(x) for x in sums / count)
     return Statistics(count, mass, entropy, confidence, hits / labelled if labelled else None)
 
 
-def _summary(logits: Any) -> tuple[jax.Array, jax.Array]:
-    """Sums of kept mass, entropy and largest probability, and the most probable classes."""
+def _summary(logits: Any, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Sums of kept mass, entropy and largest probability, and the most probable classes.
+
+    Args:
+      logits: as decoded.
+      where: bool, which rows of logits count; None for all.
+    """
     if isinstance(logits, SparseLogits):
         if 1.0 not in logits.temperatures:
             raise CacheError(
@@ -190,9 +197,11 @@ def _summary(logits: Any) -> tuple[jax.Array, jax.Array]:
     else:
         raise CacheError(f"no statistics of {type(logits).__name__}: it holds draws only")
     p = jnp.exp(logs)
-    entropy = -jnp.sum(jnp.where(p > 0, p * logs, 0))
-    mass, confidence = jnp.sum(jnp.exp(kept)), jnp.sum(jnp.exp(kept.max(-1)))
-    return jnp.stack([mass, entropy, confidence]), _best(logits)
+    entropy = -jnp.sum(jnp.where(p > 0, p * logs, 0), axis=-1)
+    mass, confidence = jnp.sum(jnp.exp(kept), axis=-1), jnp.exp(kept.max(-1))
+    rows = jnp.stack([mass, entropy, confidence]).reshape(3, -1)
+    counted = rows if where is None else jnp.where(where.ravel(), rows, 0)
+    return counted.sum(axis=1), _best(logits)
 
 
 def _best(logits: Any) -> Any:

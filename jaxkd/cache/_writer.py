@@ -44,7 +44,7 @@ class Writer:
       num_views: views of each example, numbered from 0.
       num_logits: width of the teacher's logits where it is larger than the number of classes, as in
         padded vocabularies; what lies beyond is cut off.
-      block_size: examples in a file.
+      block_size: examples in a file; by default as in `jaxkd.cache.build`.
       process: `(index, count)` of this writer among those that share the work.
       extend: whether a cache that is there may grow by views and examples.
       allow: names of contract fields that may differ from those of a cache that is there.
@@ -76,7 +76,7 @@ class Writer:
         codec: Codec | Mapping[str, Codec] | None = None,
         num_views: int = 1,
         num_logits: int | None = None,
-        block_size: int = 8192,
+        block_size: int | None = None,
         process: tuple[int, int] = (0, 1),
         extend: bool = False,
         allow: Collection[str] = (),
@@ -161,6 +161,7 @@ class Writer:
             ids=ids[pad],
             view=np.full(size, view, np.int32),
             labels=labels,
+            present=plan.dataset.present(ids[pad]),
         )
         check_lost(jax.device_get(lost), plan.codecs, ids, view)
         arrays = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}

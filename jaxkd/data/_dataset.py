@@ -2,13 +2,12 @@
 
 import dataclasses
 import functools
-import hashlib
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd.data._examples import Examples, check_fields, refuse
+from jaxkd.data._examples import Examples, check_fields, hash_arrays, refuse
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -148,14 +147,8 @@ class Dataset(Examples):
         """
         if self._source_fingerprint is not None:
             return self._source_fingerprint
-        # Bytes are hashed as little-endian, so that every machine finds the same name.
-        digest = hashlib.sha256(
-            f"jaxkd.Dataset 1 {self.inputs.dtype.name} {self.inputs.shape}".encode()
-        )
-        for array in (self.ids, self.inputs):
-            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            digest.update(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
-        return f"sha256:{digest.hexdigest()}"
+        header = f"jaxkd.Dataset 1 {self.inputs.dtype.name} {self.inputs.shape}"
+        return hash_arrays(header, self.ids, self.inputs)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -199,7 +192,7 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
       int32 ids `[num_classes * per_class]`, ascending.
 
     Raises:
-      ValueError: if a class has fewer labelled examples.
+      ValueError: if a class has fewer labelled examples, or the labels are tokens.
 
     Example:
       >>> dataset = Dataset.from_arrays(
@@ -211,6 +204,8 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
     """
     if per_class < 1:
         raise ValueError(f"per_class must be at least 1, got {per_class}.")
+    if dataset.labels.ndim != 1:
+        raise ValueError(f"{dataset.name} has a label for each token, and no classes to pick from.")
     # NumPy promises the raw stream of a bit generator for good, not what its samplers make of it.
     keys = np.random.PCG64(seed).random_raw(len(dataset))
     chosen = []

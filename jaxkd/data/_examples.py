@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import functools
+import hashlib
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,14 +17,15 @@ class Examples(abc.ABC):
     """Examples, each named by a stable integer `example_id`; a frozen dataclass derives from it.
 
     Loaders, evaluation and caches ask for no more than this, so that it makes no difference to them
-    whether the examples lie in memory (`Dataset`) or are decoded when they are read (`Records`).
+    whether the examples lie in memory (`Dataset`), are decoded when they are read (`Records`), or
+    are rows of tokens (`Sequences`).
 
     Attributes:
       name: name of the data set.
       version: its version.
       split: name of the split.
       ids: int32 `[n]`, unique, ascending.
-      labels: int32 `[n]`; -1 means unlabelled.
+      labels: int32 `[n]`; -1 means unlabelled. Or `[n, length]`, one for each token.
       num_classes: number of classes.
       class_names: one name a class, or empty.
     """
@@ -68,6 +70,15 @@ class Examples(abc.ABC):
 
         None: nothing but the content does, whose name is the fingerprint.
         """
+        return None
+
+    def described(self) -> dict[str, Any]:
+        """What else a cache's contract says of the data set, as plain data."""
+        return {}
+
+    def present(self, ids: npt.ArrayLike) -> npt.NDArray[np.bool_] | None:
+        """Which places of some examples hold something, bool `[batch, length]`; None: all do."""
+        del ids
         return None
 
     def __len__(self) -> int:
@@ -139,7 +150,11 @@ class Examples(abc.ABC):
             "must be unique",
         )
         return self._of_same_source(
-            **{name: getattr(self, name)[positions] for name in self._by_example}
+            **{
+                name: getattr(self, name)[positions]
+                for name in self._by_example
+                if getattr(self, name) is not None
+            }
         )
 
     def with_labels(self, ids: npt.ArrayLike) -> Self:
@@ -224,6 +239,20 @@ def integers(values: npt.ArrayLike, what: str) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"{what} must be integers, got dtype {array.dtype}.")
     return array
+
+
+def hash_arrays(header: str, *arrays: np.ndarray) -> str:
+    """Names the content of arrays, `"sha256:<64 hex digits>"`.
+
+    Args:
+      header: what else is part of the name.
+      *arrays: of numbers; hashed as little-endian, so that every machine finds the same name.
+    """
+    digest = hashlib.sha256(header.encode())
+    for array in arrays:
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def refuse(bad: npt.NDArray[np.bool_], what: str, values: np.ndarray, rule: str) -> None:

@@ -207,7 +207,11 @@ def raw_batch(
       view: view numbers `[batch]`.
 
     Returns:
-      `"id"`, `"view"`, `"inputs"`, `"labels"`, and the partners' inputs and labels where views mix.
+      `"id"`, `"view"`, `"inputs"`, `"labels"`, the partners' inputs and labels where views mix, and
+      where every token has a label, `"where"`, bool `[batch, length]`: False where it has none.
+
+    Raises:
+      ValueError: views that mix rows of tokens.
     """
     batch = {
         "id": np.asarray(ids, np.int32),
@@ -215,7 +219,11 @@ def raw_batch(
         "inputs": dataset.read(ids, view),
         "labels": dataset.labels[dataset.rows(ids)],
     }
+    if batch["labels"].ndim > 1:
+        batch["where"] = batch["labels"] >= 0
     if views.mixes:
+        if dataset.present(ids[:0]) is not None:
+            raise ValueError(f"{views.transforms[-1]} mixes images; tokens cannot be mixed")
         partners = _partners(views, batch["id"], batch["view"], len(dataset))
         batch["partner_inputs"] = dataset.read(dataset.ids[partners], view)
         batch["partner_labels"] = dataset.labels[partners]
@@ -234,7 +242,8 @@ def eval_batches(
       workers: processes that make them.
 
     Yields:
-      Raw batches of view 0 with `"where"`, bool `[batch]`, False for filling.
+      Raw batches of view 0 with `"where"`, bool `[batch]`, False for filling; `[batch, length]`
+      where every token has a label, False also where there is none.
     """
     batches = _InOrder(dataset, batch_size)
     if not ahead and not workers:
@@ -257,9 +266,10 @@ class _InOrder:
         dataset, size = self._dataset, self._batch_size
         ids = dataset.ids[index * size : (index + 1) * size]
         full = np.concatenate([ids, np.full(size - len(ids), dataset.ids[0], ids.dtype)])
-        return raw_batch(dataset, Views(), full, np.zeros(size, np.int32)) | {
-            "where": np.arange(size) < len(ids)
-        }
+        batch = raw_batch(dataset, Views(), full, np.zeros(size, np.int32))
+        own = np.arange(size) < len(ids)
+        batch["where"] = own[:, None] & batch["where"] if "where" in batch else own
+        return batch
 
 
 def _partners(views: Views, ids: np.ndarray, view: np.ndarray, pool: int) -> np.ndarray:

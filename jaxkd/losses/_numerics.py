@@ -268,7 +268,8 @@ def _check_same_logits(student: jax.Array, teacher: jax.Array, axis: int) -> Non
     if student.shape[axis] != teacher.shape[axis]:
         raise ValueError(
             f"student has {student.shape[axis]} classes and teacher {teacher.shape[axis]} along "
-            f"axis {axis}: {both}; map one set of classes onto the other first"
+            f"axis {axis}: {both}; map one set of classes onto the other first "
+            "(a padded vocabulary is cut by jaxkd.networks.valid_classes)"
         )
     if student.shape != teacher.shape:
         raise ValueError(f"student and teacher must have the same shape: {both}")

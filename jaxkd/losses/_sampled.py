@@ -78,7 +78,8 @@ def check_sampled(teacher: SampledClasses, student_shape: tuple[int, ...]) -> No
     if teacher.num_classes != student_shape[-1]:
         raise ValueError(
             f"student logits of shape {student_shape} (class axis last) have {student_shape[-1]} "
-            f"classes, the SampledClasses teacher has num_classes={teacher.num_classes}"
+            f"classes, the SampledClasses teacher has num_classes={teacher.num_classes} (a padded "
+            "vocabulary is cut by jaxkd.networks.valid_classes)"
         )
     if not indices or indices[-1] < 1 or {indices[:-1], entropy} != {student_shape[:-1]}:
         raise ValueError(

@@ -87,7 +87,8 @@ def check_sparse(teacher: SparseLogits, student_shape: tuple[int, ...]) -> None:
     if teacher.num_classes != student_shape[-1]:
         raise ValueError(
             f"student logits of shape {student_shape} (class axis last) have {student_shape[-1]} "
-            f"classes, the SparseLogits teacher has num_classes={teacher.num_classes}"
+            f"classes, the SparseLogits teacher has num_classes={teacher.num_classes} (a padded "
+            "vocabulary is cut by jaxkd.networks.valid_classes)"
         )
     if indices != logits or indices[:-1] != student_shape[:-1]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Networks made of networks: derived outputs, and modules that run behind a network."""
+"""Networks made of networks: derived outputs, fewer classes, and modules that run behind one."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -42,6 +42,54 @@ def add_outputs(
         return {**outputs, **function(params, outputs)}, state
 
     return dataclasses.replace(network, apply=apply)
+
+
+def valid_classes(network: Network, num_classes: int) -> Network:
+    """The network without the classes that pad its vocabulary.
+
+    Vocabularies are padded to sizes that suit the hardware, each network's to another: 151,936 of
+    152,064 logits, or of 151,936, are tokens. Wrap a student whose logits are more than what its
+    teacher's cache keeps (`jaxkd.cache.build(..., valid_classes=...)`): its padding then takes no
+    part in any loss, and nothing is ever predicted there.
+
+    Args:
+      network: one whose last axis of `"logits"` is the vocabulary.
+      num_classes: how many of the logits are kept, the first ones.
+
+    Returns:
+      A network with the same variables and `"logits"` `[..., num_classes]`; an output `"head"`
+      `[width, vocabulary]` is cut to `[width, num_classes]` alike.
+
+    Raises:
+      ValueError: num_classes below 1; when first called, fewer logits than that.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import from_function
+      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.ones((3, 8)))
+      >>> valid_classes(network, 5)(jnp.ones((2, 3)))["logits"].shape
+      (2, 5)
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+
+    def apply(params, state, inputs, *, train=False, key=None):
+        outputs, state = network.apply(params, state, inputs, train=train, key=key)
+        for name in {"logits", "head"} & set(outputs):
+            if outputs[name].shape[-1] < num_classes:
+                raise ValueError(
+                    f"the vocabulary has {num_classes} valid classes, the {name} of {network.name} "
+                    f"of shape {outputs[name].shape} are {outputs[name].shape[-1]}: widen its "
+                    "output layer, or check which vocabulary it was made for"
+                )
+        return {
+            name: value[..., :num_classes] if name in ("logits", "head") else value
+            for name, value in outputs.items()
+        }, state
+
+    return dataclasses.replace(
+        network, apply=apply, architecture=f"{network.architecture}\nclasses: {num_classes}"
+    )
 
 
 def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) -> Network:

@@ -184,9 +184,10 @@ def _check_classes(step: TrainStep, state: TrainState, batches: Batches, index: 
     plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     shape = jax.eval_shape(step.logits, plain, batches[index]).shape
     if shape[-1] < dataset.num_classes:
+        what = "tokens in its vocabulary" if dataset.labels.ndim > 1 else "classes"
         raise ValueError(
             f"the student's logits {shape} have {shape[-1]} classes, the data set {dataset.name} "
-            f"has {dataset.num_classes}: widen the student's head"
+            f"has {dataset.num_classes} {what}: widen the student's head"
         )
 
 

@@ -1,0 +1,176 @@
+"""Documents of tokens as rows of one length: packed without waste, or one document a row."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxkd.data._examples import integers
+
+
+class Packed(NamedTuple):
+    """Rows of tokens, as `Sequences.from_arrays` takes them.
+
+    Attributes:
+      tokens: int32 `[n, length]`; 0 where there is padding.
+      documents: int32 `[n, length]`: 1, 2, ... number the documents of a row, 0 is padding.
+      labels: int32 `[n, length]`, the next token of the same document; -1 where there is none.
+      offsets: int32 `[n, length, 2]`, where each token begins and ends in its document's text; None
+        if none were given.
+      dropped: how many tokens found no place.
+    """
+
+    tokens: npt.NDArray[np.int32]
+    documents: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int32] | None
+    dropped: int
+
+    @property
+    def padding(self) -> float:
+        """The share of the places that hold no token."""
+        return float(np.mean(self.documents == 0)) if self.documents.size else 0.0
+
+
+def pack(
+    documents: Sequence[npt.ArrayLike],
+    length: int,
+    *,
+    eos: int | None = None,
+    offsets: Sequence[npt.ArrayLike] | None = None,
+) -> Packed:
+    """Lays documents one after the other into rows, for language models.
+
+    All in order: a row that is full is followed by the next one, which goes on with the same
+    document. Nothing but the end of the last row is padding, row k depends on the first
+    `(k + 1) * length` tokens and the one after them alone, and documents that are added at the end
+    leave all full rows as they are. The last token of a row has the first of the next as its label
+    where the document goes on. What a document's beginning is to its end in another row, no model
+    sees: choose rows longer than most documents where that matters.
+
+    Args:
+      documents: integers `[tokens]` each.
+      length: of a row.
+      eos: appended to every document, with no width in the text.
+      offsets: integers `[tokens, 2]` for each document.
+
+    Returns:
+      The rows; `dropped` is 0.
+
+    Raises:
+      TypeError: tokens or offsets that are not integers.
+      ValueError: a length below 1, no token at all, a document that is not one array of tokens,
+        offsets that do not fit.
+
+    Example:
+      >>> rows = pack([[5, 6, 7], [8, 9]], 4, eos=1)
+      >>> rows.tokens.tolist()
+      [[5, 6, 7, 1], [8, 9, 1, 0]]
+      >>> rows.labels.tolist(), rows.documents.tolist(), rows.padding
+      ([[6, 7, 1, -1], [9, 1, -1, -1]], [[1, 1, 1, 1], [1, 1, 1, 0]], 0.125)
+    """
+    tokens, places = _checked(documents, length, eos, offsets)
+    stream = np.concatenate(tokens)
+    owner = np.repeat(np.arange(len(tokens)), [len(t) for t in tokens])
+    following = np.append(stream[1:], -1)
+    labels = np.where(owner == np.append(owner[1:], -1), following, -1)
+    empty = -len(stream) % length
+
+    def rows(values: np.ndarray, fill: int) -> np.ndarray:
+        padded = np.pad(values, [(0, empty), *[(0, 0)] * (values.ndim - 1)], constant_values=fill)
+        return padded.reshape(-1, length, *values.shape[1:])
+
+    owners = rows(owner, -1)
+    begins = owners[:, 1:] != owners[:, :-1]
+    numbers = 1 + np.pad(np.cumsum(begins, axis=1), [(0, 0), (1, 0)])
+    return Packed(
+        rows(stream, 0),
+        np.where(owners < 0, 0, numbers).astype(np.int32),
+        rows(labels, -1).astype(np.int32),
+        None if places is None else rows(np.concatenate(places), 0),
+        0,
+    )
+
+
+def pad(
+    documents: Sequence[npt.ArrayLike],
+    length: int,
+    *,
+    eos: int | None = None,
+    offsets: Sequence[npt.ArrayLike] | None = None,
+) -> Packed:
+    """Gives every document a row of its own, cut off or filled up: for whole texts.
+
+    For classes and embeddings of texts, and for two tokenizers of the same texts, whose rows then
+    correspond.
+
+    Args:
+      documents: integers `[tokens]` each.
+      length: of a row; what does not fit is dropped.
+      eos: appended to every document; dropped with the rest.
+      offsets: integers `[tokens, 2]` for each document.
+
+    Returns:
+      The rows, one for each document, an empty one too.
+
+    Raises:
+      TypeError: tokens or offsets that are not integers.
+      ValueError: as of `pack`.
+
+    Example:
+      >>> rows = pad([[5, 6, 7], [8]], 2, eos=1)
+      >>> rows.tokens.tolist(), rows.labels.tolist(), rows.dropped
+      ([[5, 6], [8, 1]], [[6, 7], [1, -1]], 2)
+    """
+    tokens, places = _checked(documents, length, eos, offsets)
+    rows = Packed(
+        np.zeros((len(tokens), length), np.int32),
+        np.zeros((len(tokens), length), np.int32),
+        np.full((len(tokens), length), -1, np.int32),
+        None if places is None else np.zeros((len(tokens), length, 2), np.int32),
+        sum(max(0, len(t) - length) for t in tokens),
+    )
+    for row, document in enumerate(tokens):
+        kept, known = document[:length], document[1 : length + 1]
+        rows.tokens[row, : len(kept)] = kept
+        rows.documents[row, : len(kept)] = 1
+        rows.labels[row, : len(known)] = known
+        if places is not None and rows.offsets is not None:
+            rows.offsets[row, : len(kept)] = places[row][:length]
+    return rows
+
+
+def _checked(
+    documents: Sequence[npt.ArrayLike],
+    length: int,
+    eos: int | None,
+    offsets: Sequence[npt.ArrayLike] | None,
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """Documents and offsets as int32 arrays, the end of each appended."""
+    if length < 1:
+        raise ValueError(f"length must be at least 1, got {length}")
+    if offsets is not None and len(offsets) != len(documents):
+        raise ValueError(f"{len(documents)} documents with the offsets of {len(offsets)}")
+    tokens: list[np.ndarray] = []
+    places: list[np.ndarray] = []
+    for index, document in enumerate(documents):
+        ids = integers(document, f"the tokens of document {index}").astype(np.int32)
+        if ids.ndim != 1:
+            raise ValueError(f"document {index} must be [tokens], got the shape {ids.shape}")
+        if offsets is not None:
+            spans = integers(offsets[index], f"the offsets of document {index}").astype(np.int32)
+            spans = spans.reshape(0, 2) if not spans.size else spans
+            if spans.shape != (len(ids), 2):
+                raise ValueError(
+                    f"document {index} has {len(ids)} tokens, its offsets must be "
+                    f"{(len(ids), 2)}, not {spans.shape}"
+                )
+            if eos is not None:
+                end = spans[-1, 1] if len(spans) else 0
+                spans = np.concatenate([spans, np.full((1, 2), end, np.int32)])
+            places.append(spans)
+        tokens.append(ids if eos is None else np.append(ids, np.int32(eos)))
+    if not any(len(ids) for ids in tokens):
+        raise ValueError(f"there is no token in {len(tokens)} documents")
+    return tokens, None if offsets is None else places

@@ -1,0 +1,129 @@
+"""What a vocabulary of subwords stands for: the bytes of its tokens, and a canonical form."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# Parts of a tokenizer.json that change no token of a text.
+_BESIDE = frozenset({"version", "truncation", "padding", "decoder"})
+
+
+def canonical(document: Mapping[str, Any]) -> Any:
+    """What of a tokenizer.json decides the tokens of a text, written in one way.
+
+    Releases of the package `tokenizers` differ in how they write merges, and in whether they write
+    settings that are off.
+
+    Args:
+      document: content of the file.
+
+    Returns:
+      Plain data.
+    """
+    content = {name: value for name, value in document.items() if name not in _BESIDE}
+    model = dict(content["model"])
+    if isinstance(model.get("merges"), list):
+        # "a b" in older releases, ["a", "b"] in newer ones.
+        model["merges"] = [
+            merge.split(" ", 1) if isinstance(merge, str) else list(merge)
+            for merge in model["merges"]
+        ]
+    return _without_defaults({**content, "model": model})
+
+
+def _without_defaults(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        kept = {name: x for name, x in value.items() if x is not None and x is not False}
+        return {name: _without_defaults(x) for name, x in kept.items()}
+    return [_without_defaults(item) for item in value] if isinstance(value, list) else value
+
+
+def is_byte_level(document: Mapping[str, Any]) -> bool:
+    """Whether each letter of a token's name stands for one byte."""
+    kinds = set()
+    for name, inner in (("pre_tokenizer", "pretokenizers"), ("decoder", "decoders")):
+        part = document.get(name) or {}
+        kinds |= {part.get("type"), *(nested["type"] for nested in part.get(inner) or ())}
+    return "ByteLevel" in kinds
+
+
+def pieces(
+    document: Mapping[str, Any], vocabulary: Mapping[str, int], vocab_size: int
+) -> tuple[bytes | None, ...]:
+    """The bytes that each token stands for; None for special ones and for ids that are not used.
+
+    Args:
+      document: content of the tokenizer.json.
+      vocabulary: name to id, added tokens too.
+      vocab_size: how many there are.
+    """
+    added = {token["id"]: token for token in document.get("added_tokens") or ()}
+    byte_level = is_byte_level(document)
+    found: list[bytes | None] = [None] * vocab_size
+    for name, index in vocabulary.items():
+        if index >= vocab_size:
+            continue  # ids with gaps
+        if index in added:
+            found[index] = None if added[index]["special"] else name.encode()
+        elif byte_level:
+            found[index] = bytes(_alphabet()[letter] for letter in name)
+        elif len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
+            found[index] = bytes([int(name[3:5], 16)])
+        else:
+            found[index] = name.replace("\u2581", " ").encode()  # the space of SentencePiece
+    return tuple(found)
+
+
+def exact_offsets(text: str, tokens: Sequence[bytes | None]) -> npt.NDArray[np.int32] | None:
+    r"""Where tokens begin and end by their lengths, if together they are the text.
+
+    Args:
+      text: what was encoded.
+      tokens: the bytes of each token.
+
+    Returns:
+      int32 `[tokens, 2]` in bytes, or None.
+
+    Example:
+      >>> exact_offsets("né", [b"n\xc3", b"\xa9"]).tolist()
+      [[0, 2], [2, 3]]
+    """
+    known = [token for token in tokens if token is not None]
+    if len(known) < len(tokens) or b"".join(known) != text.encode():
+        return None
+    ends = np.cumsum([0, *map(len, known)], dtype=np.int32)
+    return np.stack([ends[:-1], ends[1:]], axis=-1)
+
+
+def byte_offsets(text: str, spans: np.ndarray, around: np.ndarray) -> npt.NDArray[np.int32]:
+    """Offsets in characters as offsets in bytes.
+
+    Args:
+      text: what was encoded.
+      spans: integers `[tokens, 2]` in characters.
+      around: bool `[tokens]`, the tokens that stand for nothing in the text; they get no width, at
+        the place where the text has got to.
+
+    Returns:
+      int32 `[tokens, 2]`.
+
+    Example:
+      >>> byte_offsets("né!", np.array([[0, 2], [2, 3]]), np.array([False, False])).tolist()
+      [[0, 3], [3, 4]]
+    """
+    begins = np.cumsum([0, *(len(letter.encode()) for letter in text)])
+    offsets = begins[spans].astype(np.int32)
+    reached = np.maximum.accumulate(np.where(around, 0, offsets[:, 1]))
+    return np.where(around[:, None], np.stack([reached, reached], axis=-1), offsets)
+
+
+@functools.cache
+def _alphabet() -> dict[str, int]:
+    """The letters of byte-level vocabularies: printable bytes by themselves, others from U+0100."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {chr(byte): byte for byte in printable}
+    return letters | {chr(0x100 + place): byte for place, byte in enumerate(others)}

@@ -1,0 +1,229 @@
+"""Texts by `example_id`, and rows of tokens made of them."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxkd.data._examples import check_fields, refuse
+from jaxkd.data._packing import pack, pad
+from jaxkd.data._sequences import Sequences
+from jaxkd.data._tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Texts:
+    """Texts in memory, each named by a stable integer; build them with `Texts.from_texts`.
+
+    Attributes:
+      name: name of the data set.
+      version: its version.
+      split: name of the split.
+      texts: one string each, in the order of `ids`.
+      ids: int32 `[n]`, unique, ascending.
+      labels: int32 `[n]`, a class each; -1 means unlabelled.
+      num_classes: number of classes; 0 where there are none.
+      class_names: one name a class, or empty.
+
+    Example:
+      >>> from jaxkd.data import Texts, Tokenizer
+      >>> texts = Texts.from_texts(["one", "two!"], name="two", split="train")
+      >>> texts
+      Texts('two' 1, split 'train': 2 texts of 7 characters)
+      >>> texts.packed(Tokenizer.bytes(), 4)
+      Sequences('two' 1, split 'train': 3 rows of 4 tokens of 257, 7 next tokens, 25.0% padding)
+      >>> texts.padded(Tokenizer.bytes(), 6).tokens.tolist()
+      [[111, 110, 101, 256, 0, 0], [116, 119, 111, 33, 256, 0]]
+    """
+
+    name: str
+    version: str
+    split: str
+    texts: tuple[str, ...]
+    ids: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int32]
+    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        labels: npt.ArrayLike | None = None,
+        *,
+        name: str,
+        version: str = "1",
+        split: str,
+        num_classes: int = 0,
+        ids: npt.ArrayLike | None = None,
+        class_names: tuple[str, ...] = (),
+    ) -> Self:
+        """Check texts and sort them by id.
+
+        Args:
+          texts: any strings.
+          labels: integers `[n]` in `[-1, num_classes)`. None: all unlabelled.
+          name: name of the data set.
+          version: its version.
+          split: name of the split.
+          num_classes: number of classes, 0 for none.
+          ids: unique integers `[n]` in `[0, 2**31)`. None: `0..n-1`.
+          class_names: one name a class, or empty.
+
+        Returns:
+          The texts, in ascending order of ids.
+
+        Raises:
+          TypeError: a text that is no string, ids or labels that are not integers.
+          ValueError: as of `Dataset.from_arrays`.
+        """
+        texts = tuple(texts)
+        for place, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"text {place} must be a string, got {type(text).__name__}")
+        # Of no classes, each may be unlabelled alone, as of one.
+        ids, labels = check_fields(len(texts), ids, labels, num_classes or 1, class_names)
+        if not num_classes and (labels >= 0).any():
+            raise ValueError("labels need num_classes, the number of classes")
+        order = np.argsort(ids, kind="stable")
+        refuse(np.append(False, np.diff(ids[order]) == 0), "id", ids[order], "must be unique")
+        return cls(
+            name=name,
+            version=version,
+            split=split,
+            texts=tuple(texts[place] for place in order),
+            ids=ids[order].astype(np.int32),
+            labels=labels[order].astype(np.int32),
+            num_classes=num_classes,
+            class_names=tuple(class_names),
+        )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        classes = f", {self.num_classes} classes" if self.num_classes else ""
+        return (
+            f"Texts({self.name!r} {self.version}, split {self.split!r}: {len(self)} texts of "
+            f"{sum(map(len, self.texts))} characters{classes})"
+        )
+
+    def where(self, chosen: npt.ArrayLike, split: str | None = None) -> Self:
+        """Some of the texts, by a mask.
+
+        Args:
+          chosen: bool `[n]`.
+          split: name of the split that they are.
+
+        Returns:
+          These texts, with their ids.
+        """
+        places = np.flatnonzero(np.broadcast_to(np.asarray(chosen, bool), self.ids.shape))
+        return dataclasses.replace(
+            self,
+            texts=tuple(self.texts[place] for place in places),
+            ids=self.ids[places],
+            labels=self.labels[places],
+            split=split or self.split,
+        )
+
+    def held_out(self, test_fraction: float, seed: int = 0) -> tuple[Self, Self]:
+        """Splits by what the texts say, class by class.
+
+        The side of a text depends on its content, the seed, and, at the border, on how many there
+        are: equal texts are never parted, and neither order nor ids make a difference.
+
+        Args:
+          test_fraction: part of every class that is held out, in (0, 1).
+          seed: non-negative integer.
+
+        Returns:
+          The texts `"train"` and `"test"`.
+
+        Raises:
+          ValueError: a fraction outside (0, 1).
+        """
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"test_fraction must be in (0, 1), got {test_fraction}.")
+        draws = np.array(
+            [hashlib.sha256(f"{seed} {text}".encode()).digest()[:8] for text in self.texts], "S8"
+        )
+        held = np.zeros(len(self), bool)
+        for label in np.unique(self.labels):
+            own = self.labels == label
+            count = round(test_fraction * np.count_nonzero(own))
+            if count:
+                held |= own & (draws <= np.sort(draws[own])[count - 1])
+        return self.where(~held, "train"), self.where(held, "test")
+
+    def packed(self, tokenizer: Tokenizer, length: int) -> Sequences:
+        """All texts, one after the other, as full rows for a language model; see `pack`.
+
+        Args:
+          tokenizer: its `eos`, if it has one, ends every text.
+          length: of a row.
+
+        Returns:
+          Rows with next tokens as labels and the number of the row as id.
+
+        Raises:
+          ValueError: no text, or a length below 1.
+        """
+        encoded = tokenizer.encode(self.texts)
+        rows = pack(
+            [text.ids for text in encoded],
+            length,
+            eos=tokenizer.eos,
+            offsets=[text.offsets for text in encoded],
+        )
+        return Sequences.from_packed(rows, **self._named(tokenizer))
+
+    def padded(
+        self,
+        tokenizer: Tokenizer,
+        length: int,
+        *,
+        labels: Literal["next", "class"] = "next",
+        specials: bool = False,
+    ) -> Sequences:
+        """Each text as a row of its own; see `pad`.
+
+        Args:
+          tokenizer: its `eos`, if it has one, ends every text that fits.
+          length: of a row; what does not fit is cut off.
+          labels: `"next"` for next tokens, `"class"` for the classes of the texts.
+          specials: whether to add what the tokenizer puts around a text instead of its `eos`.
+
+        Returns:
+          Rows with the ids of the texts.
+
+        Raises:
+          ValueError: no text, a length below 1, classes that there are not.
+        """
+        if labels not in ("next", "class"):
+            raise ValueError(f"labels must be 'next' or 'class', got {labels!r}")
+        named = self._named(tokenizer) | {"ids": self.ids}
+        if labels == "class":
+            if not self.num_classes:
+                raise ValueError(f"{self.name} has no classes: labels='next'")
+            named |= {"num_classes": self.num_classes, "class_names": self.class_names}
+        encoded = tokenizer.encode(self.texts, specials=specials)
+        rows = pad(
+            [text.ids for text in encoded],
+            length,
+            eos=None if specials else tokenizer.eos,
+            offsets=[text.offsets for text in encoded],
+        )
+        return Sequences.from_packed(rows, self.labels if labels == "class" else None, **named)
+
+    def _named(self, tokenizer: Tokenizer) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "split": self.split,
+            "vocab_size": tokenizer.vocab_size,
+            "tokenizer": tokenizer.fingerprint,
+        }

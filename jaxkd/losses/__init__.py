@@ -5,7 +5,8 @@ number an example, float32 at least; `masked_mean` reduces them. Losses that cou
 a batch return a scalar and say so. No gradient flows to the teacher unless `teacher_gradient=True`
 asks for it. The divergences and `kd` also take `SparseLogits`, a teacher's k largest logits with
 the mass of the rest, as `teacher`; `kl_divergence` and `kd` also `SampledClasses`, classes drawn
-from the teacher. Feature maps are `[batch, height, width, channels]`.
+from the teacher. `fused_linear` makes of a loss on logits one on hidden states and head weights,
+which returns a sum and a count. Feature maps are `[batch, height, width, channels]`.
 """
 
 from jaxkd.losses._labels import cross_entropy as cross_entropy
@@ -17,6 +18,7 @@ from jaxkd.losses._stages import over_stages as over_stages
 from jaxkd.losses.contrastive import *  # noqa: F403
 from jaxkd.losses.divergences import *  # noqa: F403
 from jaxkd.losses.features import *  # noqa: F403
+from jaxkd.losses.fused import *  # noqa: F403
 from jaxkd.losses.language import *  # noqa: F403
 from jaxkd.losses.logits import *  # noqa: F403
 from jaxkd.losses.relations import *  # noqa: F403

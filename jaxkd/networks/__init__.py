@@ -8,6 +8,7 @@ state, together with the variables it starts from.
 from jaxkd.networks._compose import add_outputs as add_outputs
 from jaxkd.networks._compose import extend as extend
 from jaxkd.networks._compose import valid_classes as valid_classes
+from jaxkd.networks._compose import without_logits as without_logits
 from jaxkd.networks._connector import Connector as Connector
 from jaxkd.networks._connector import as_connector as as_connector
 from jaxkd.networks._function import from_function as from_function

@@ -92,6 +92,38 @@ def valid_classes(network: Network, num_classes: int) -> Network:
     )
 
 
+def without_logits(network: Network) -> Network:
+    """The same network without its logits, which are then never computed under `jit`.
+
+    For a student whose loss is fused with its head (`jaxkd.losses.fused_linear`): the train step
+    would compute all logits for its accuracy alone. There is none without them. Evaluate with the
+    network itself, whose variables are the same.
+
+    Args:
+      network: any network.
+
+    Returns:
+      A network with the same variables, and all outputs but `"logits"`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import from_function
+      >>> def decoder(params, tokens):
+      ...     hidden = params["embedding"][tokens]
+      ...     return hidden @ params["head"], {"hidden": hidden, "head": params["head"]}
+      >>> params = {"embedding": jnp.ones((9, 4)), "head": jnp.ones((4, 9))}
+      >>> network = from_function(decoder, params)
+      >>> sorted(without_logits(network)(jnp.zeros((2, 3), jnp.int32)))
+      ['head', 'hidden']
+    """
+
+    def apply(params, state, inputs, *, train=False, key=None):
+        outputs, state = network.apply(params, state, inputs, train=train, key=key)
+        return {name: value for name, value in outputs.items() if name != "logits"}, state
+
+    return dataclasses.replace(network, apply=apply)
+
+
 def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) -> Network:
     """A network with a module behind one of its outputs, trained and deployed together.
 

@@ -37,9 +37,9 @@ class Network:
 
     Attributes:
       apply: `apply(params, state, inputs, *, train=False, key=None) -> (outputs, state)`. `outputs`
-        is a dictionary with `"logits"` (`[batch, ..., num_classes]`) and one entry for each
-        feature. In evaluation the state comes back unchanged. `key` feeds dropout and is needed
-        only by networks that draw random numbers in training.
+        is a dictionary with `"logits"` (`[batch, ..., num_classes]`; only `without_logits` leaves
+        them out) and one entry for each feature. In evaluation the state comes back unchanged.
+        `key` feeds dropout and is needed only by networks that draw random numbers in training.
       params: what is trained, a pytree of arrays.
       state: what changes without being trained, batch statistics for instance. A pytree.
       name: the class or function name, for people.

@@ -177,6 +177,8 @@ def _sum_and_count(
 ) -> tuple[jax.Array, jax.Array]:
     where = counted(batch) if "labels" in term.requires else batch.get("where")
     values = term.loss(**arguments)
+    if isinstance(values, tuple):
+        return _own_sum_and_count(term, arguments, batch, name)
     if values.ndim:
         return masked_sum_and_count(values, None if where is None else _expand(where, values.ndim))
     if where is not None:
@@ -188,6 +190,37 @@ def _sum_and_count(
             )
         values = term.loss(**{**arguments, "where": where})
     return values, jnp.ones((), values.dtype)
+
+
+def _own_sum_and_count(
+    term: Term, arguments: dict[str, Any], batch: Mapping[str, Any], name: str
+) -> tuple[jax.Array, jax.Array]:
+    """What a loss that counts for itself says of the examples that are not padding.
+
+    Whether those without a label count is for it to say: their class ids are -1.
+    """
+    where, arguments = batch.get("where"), dict(arguments)
+    if "labels" in term.requires:
+        labels, labelled = arguments["labels"], batch.get("labelled")
+        if not jnp.issubdtype(labels.dtype, jnp.integer):
+            where = counted(batch)
+        elif labelled is not None:
+            arguments["labels"] = jnp.where(_expand(labelled, labels.ndim), labels, -1)
+    if "where" in term.accepts:
+        arguments["where"] = where
+    elif where is not None:
+        raise ValueError(
+            f"term {name!r} returns a sum and a count of its own and cannot leave out what does "
+            "not count (padding, or unlabelled examples): give it full batches, or a loss with a "
+            "parameter `where`"
+        )
+    found = term.loss(**arguments)
+    if len(found) != 2 or any(jnp.ndim(value) for value in found):
+        raise ValueError(
+            f"the loss of term {name!r} returns a tuple of shapes "
+            f"{tuple(map(jnp.shape, found))}: a tuple is (sum, count), two scalars"
+        )
+    return found
 
 
 def _lookup(outputs: Mapping[str, Any], output: str | tuple[str, ...], term: str, side: str) -> Any:

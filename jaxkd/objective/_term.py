@@ -30,7 +30,9 @@ class Term:
     Attributes:
       loss: a function of `student` and of `teacher` or `labels`, returning one number an example
         (or token), or a scalar if it couples the examples of a batch; then it has a parameter
-        `where` if it can leave examples out.
+        `where` if it can leave examples out. Or `(sum, count)`, two scalars, as the fused losses
+        do: then it is also given `where` (which examples or tokens are not padding), and class ids
+        of -1 where there is no label.
       weight: a number or an optax schedule.
       temperature: a number or an optax schedule, for losses that take one; None leaves the loss's
         own default.
@@ -47,7 +49,7 @@ class Term:
         (unless they are traced), a loss whose parameters cannot be supplied.
     """
 
-    loss: Callable[..., jax.Array]
+    loss: Callable[..., Any]
     weight: float | Schedule = 1.0
     temperature: float | Schedule | None = None
     student: str | tuple[str, ...] = "logits"

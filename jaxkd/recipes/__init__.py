@@ -5,9 +5,10 @@ outputs its connectors must fit. Weights of terms are the authors' for CIFAR; th
 entropy is among the terms. Where a method changes the networks, a function `…_pair` returns them as
 the recipe wants them. Where the authors warm a loss up or have an initial stage, `steps=` (of
 the whole training) gives it the share of the schedule that it has in theirs; without it there is
-none.
+none. Recipes for text are in the room `language`.
 """
 
+from jaxkd.recipes import language as language
 from jaxkd.recipes._adapted import ctkd as ctkd
 from jaxkd.recipes._adapted import sdd as sdd
 from jaxkd.recipes._adapted import sdd_pair as sdd_pair

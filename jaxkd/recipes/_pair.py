@@ -76,19 +76,28 @@ class Pair:
         Raises:
           ValueError: a network without maps of that name.
         """
-        counts = []
-        for side, shapes in self._shapes.items():
-            count = 0
-            while f"{name}{count + 1}" in shapes:
-                count += 1
-            if not count:
-                self.shape(side, f"{name}1")
-            counts.append(count)
-        student, teacher = counts
+        student, teacher = self.depth("student", name), self.depth("teacher", name)
         return [
             (f"{name}{student - back}", f"{name}{teacher - back}")
-            for back in reversed(range(min(counts)))
+            for back in reversed(range(min(student, teacher)))
         ]
+
+    def depth(self, side: str, name: str) -> int:
+        """How many outputs `name1`, `name2`, … a network has.
+
+        Args:
+          side: `"student"` or `"teacher"`.
+          name: `"stage"`, `"preact"`, or `"layer"` and `"attention"` of text networks.
+
+        Raises:
+          ValueError: none.
+        """
+        count = 0
+        while f"{name}{count + 1}" in self._shapes[side]:
+            count += 1
+        if not count:
+            self.shape(side, f"{name}1")
+        return count
 
     @property
     def num_classes(self) -> int:

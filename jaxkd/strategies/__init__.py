@@ -12,6 +12,8 @@ checkpoints are those of `jaxkd.training`.
 | | `stage_wise`: phases for `run_phases` |
 | a teacher that falls silent | `early_stopped` |
 | a student made of the teacher's layers | `from_teacher_layers`, `pick_layers`, `freeze` |
+| a student that learns from its own writing | `on_policy`, with `recipes.language` |
+| a teacher's writing as data | `written` |
 | no data at all | `data_free`, with `Generator`, `noise` and `open_statistics` |
 
 `split` takes the networks to deploy out of those that were trained together. `over_teachers` and
@@ -39,6 +41,7 @@ from jaxkd.strategies._layers import from_teacher_layers as from_teacher_layers
 from jaxkd.strategies._layers import pick_layers as pick_layers
 from jaxkd.strategies._mutual import between as between
 from jaxkd.strategies._mutual import mutual as mutual
+from jaxkd.strategies._on_policy import on_policy as on_policy
 from jaxkd.strategies._phases import Phase as Phase
 from jaxkd.strategies._phases import run_phases as run_phases
 from jaxkd.strategies._sequences import born_again as born_again
@@ -51,3 +54,5 @@ from jaxkd.strategies._teachers import ConfidenceWeights as ConfidenceWeights
 from jaxkd.strategies._teachers import RandomTeacher as RandomTeacher
 from jaxkd.strategies._teachers import over_teachers as over_teachers
 from jaxkd.strategies._teachers import several_teachers as several_teachers
+from jaxkd.strategies._written import Written as Written
+from jaxkd.strategies._written import written as written

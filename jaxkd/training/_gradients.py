@@ -98,6 +98,7 @@ class Lesson:
             inputs, number = part
             return self._ask(frozen, inputs, jax.random.fold_in(keys.teacher, number))
 
+        self._check_outputs(lambda inputs: student(params, (inputs, 0)), batch["inputs"])
         parts = (inputs, numbers)
         if self.teacher is not None:
             answers = _joined(jax.lax.map(teacher, parts))
@@ -141,6 +142,19 @@ class Lesson:
                 f"micro_batches={self.micro_batches} and teacher_train, but the teacher has batch "
                 f"statistics, {names}, which would be those of parts: use micro_batches=1"
             )
+
+    def _check_outputs(self, student: Callable[[Any], PyTree], inputs: Any) -> None:
+        """Refuses outputs that do not belong to examples: those of parts cannot be joined."""
+        part = jax.tree.map(lambda leaf: leaf[: leaf.shape[0] // self.micro_batches], inputs)
+        whole, part = jax.eval_shape(student, inputs), jax.eval_shape(student, part)
+        for name, output in whole.items():
+            if not output.ndim or part[name].shape[0] * self.micro_batches != output.shape[0]:
+                raise ValueError(
+                    f"micro_batches={self.micro_batches}, but the student's output {name!r} "
+                    f"{output.shape} has no axis of examples in front and cannot be put together "
+                    "from parts of a batch (a head that a fused loss takes, for one): use "
+                    "micro_batches=1 with jaxkd.networks.remat, or optax.MultiSteps"
+                )
 
     def _ask(self, frozen: PyTree, inputs: jax.Array, key: jax.Array) -> PyTree:
         assert self.teacher is not None
@@ -211,6 +225,8 @@ def _names(tree: PyTree) -> list[str]:
 
 def _accuracy(outputs: Mapping[str, jax.Array], batch: Batch) -> Sums:
     if "labels" not in batch or not jnp.issubdtype(batch["labels"].dtype, jnp.integer):
+        return {}
+    if "logits" not in outputs:  # see `jaxkd.networks.without_logits`
         return {}
     hits = jnp.argmax(outputs["logits"], axis=-1) == batch["labels"]
     return {"accuracy": masked_sum_and_count(hits, counted(batch))}

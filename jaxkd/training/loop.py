@@ -182,7 +182,10 @@ def _check_classes(step: TrainStep, state: TrainState, batches: Batches, index: 
         return
     # Shapes alone: networks are written without regard to the types of an Explicit mesh.
     plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    shape = jax.eval_shape(step.logits, plain, batches[index]).shape
+    logits = jax.eval_shape(step.logits, plain, batches[index])
+    if logits is None:  # see `jaxkd.networks.without_logits`
+        return
+    shape = logits.shape
     if shape[-1] < dataset.num_classes:
         what = "tokens in its vocabulary" if dataset.labels.ndim > 1 else "classes"
         raise ValueError(

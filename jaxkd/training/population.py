@@ -169,7 +169,7 @@ class Population:
             inputs = (self._views.render(batch) if self._views else batch)["inputs"]
 
             def one(params, model_state):
-                return self.student.apply(params, model_state, inputs)[0]["logits"]
+                return self.student.apply(params, model_state, inputs)[0].get("logits")
 
             return jax.vmap(one)(state.params["student"], state.model_state["student"])
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,15 @@ from jaxkd.views import Views
 Metrics = dict[str, jax.Array]
 
 
+class Rewrite(Protocol):
+    """What a step makes of its batch first, as `jaxkd.strategies.on_policy` does."""
+
+    def __call__(
+        self, params: PyTree, state: PyTree, batch: Batch, *, step: jax.Array, key: jax.Array
+    ) -> Batch:
+        """The new batch, from the student's present variables, its step, and a key of the step."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainStep:
     """`step(state, batch) -> (state, metrics)`, compiled; the state's memory is reused.
@@ -29,14 +38,14 @@ class TrainStep:
       frozen: what the step uses and never trains, the online teacher's variables. An argument
         rather than a constant, which the compiler would copy into the program.
       logits: the student's logits for a batch, `(state, batch) -> array`; their shape is checked
-        against the data before training.
+        against the data before training. None comes back of a student without logits.
       partitioning: where arrays lie; None for one device.
       members: how many students the state holds, None for a single one.
     """
 
     function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, Sums]]
     frozen: PyTree
-    logits: Callable[[TrainState, Batch], jax.Array]
+    logits: Callable[[TrainState, Batch], jax.Array | None]
     partitioning: Partitioning | None = None
     members: int | None = None
 
@@ -151,6 +160,7 @@ def make_train_step(
     teacher_train: bool = False,
     split_gradients: bool = False,
     micro_batches: int = 1,
+    rewrite: Rewrite | None = None,
     partitioning: Partitioning | None = None,
 ) -> TrainStep:
     """Makes the train step of a student.
@@ -174,20 +184,23 @@ def make_train_step(
         batches that do not fit in memory. The objective sees the outputs of the whole batch, so
         that its value and gradient are those of the batch whatever the losses couple; what it costs
         is one more forward pass. Dropout draws anew for each part.
+      rewrite: changes the rendered batch before anything else sees it, by what the student writes
+        for instance (`jaxkd.strategies.on_policy`). The teacher must be online.
       partitioning: where state, teacher and batches lie on a mesh of devices; lay the state with
         `step.place`. None for one device.
 
     Returns:
       A `TrainStep`. A batch has `"inputs"` `[batch, ...]`, `"labels"` where a term wants them, and
       optionally `"where"` (bool `[batch]`, False = padding) and `"labelled"`. The metrics are
-      `loss`, one entry a term, and `accuracy` on the labelled examples where labels are integers;
+      `loss`, one entry a term, and `accuracy` on the labelled examples where labels are integers
+      (and the student has logits, see `jaxkd.networks.without_logits`);
       under `optax.apply_if_finite` also `skipped`, the share of updates that were not made, and
       all others are of the steps that were.
 
     Raises:
       ValueError: fewer than one part; while tracing, before the first step: no or two sources of
         teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
-        batch statistics.
+        batch statistics, a cache's answers to a batch that is rewritten.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -213,9 +226,19 @@ def make_train_step(
             raise ValueError(
                 "two teachers: teacher= was given and the batch carries answers of a cache"
             )
+        if rewrite is not None and answers is not None:
+            raise ValueError(
+                "the batch carries a cache's answers to the data, and rewrite= puts other inputs, "
+                "such as the student's own writing, in their place: let teacher= answer online, "
+                "or leave rewrite out"
+            )
         answers = jax.lax.stop_gradient(as_outputs(answers))
         step_key = jax.random.fold_in(state.key, state.step)
         student_key, connector_key = jax.random.split(step_key)
+        if rewrite is not None:
+            variables = state.params["student"], state.model_state["student"]
+            rewrite_key = jax.random.fold_in(step_key, 3)
+            batch = dict(rewrite(*variables, batch, step=state.step, key=rewrite_key))
         keys = Keys(student_key, jax.random.fold_in(step_key, 2), connector_key)
         pull_back, sums, model_state = lesson.pull_back(frozen, state, batch, answers, keys)
         one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
@@ -244,7 +267,7 @@ def make_train_step(
     def logits(state, batch):
         inputs = (views.render(batch) if views else batch)["inputs"]
         params, model_state = state.params["student"], state.model_state["student"]
-        return student.apply(params, model_state, inputs)[0]["logits"]
+        return student.apply(params, model_state, inputs)[0].get("logits")
 
     frozen = (teacher.params, teacher.state) if teacher else ()
     if teacher and partitioning:

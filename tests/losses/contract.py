@@ -31,6 +31,8 @@ HELPERS = {
     "curriculum_schedule": "a schedule",
     "draw_negatives": "draws what crd contrasts",
     "fsp_matrix": "one side of fsp",
+    "fused_kd": "makes a loss on hidden states and head",
+    "fused_linear": "makes a loss on hidden states and head out of one on logits",
     "length_normalized_returns": "rewards of sampled tokens, on one side",
     "masked_mean": "a reduction",
     "masked_sum_and_count": "a reduction",
@@ -46,6 +48,10 @@ HELPERS = {
     "vid_variance": "maps a parameter of vid",
     "whiten": "maps rewards",
 }
+
+# Losses of whole sequences, one number a token, whose arguments all have an axis of tokens: they
+# are held to the same in tests/losses/test_token_losses.py.
+ON_TOKENS = ["attention_kl", "attention_mse", "minillm_long", "relation_kl", "sampled_reverse_kl"]
 
 # Why a loss is not zero where the student is the teacher.
 CROSS_ENTROPY = "a cross entropy keeps the entropy of its target"
@@ -284,6 +290,8 @@ ON_LOGITS_OF_BATCHES = [
 ON_FEATURES = [
     Entry("feature_mse", MAPS),
     Entry("feature_cosine", MAPS),
+    Entry("hidden_mse", VECTORS),
+    Entry("hidden_cosine", VECTORS),
     Entry("ab", MAPS, not_zero=MARGIN, moves_teacher=False),
     Entry("afd", [MAPS, SMALL_MAPS], each=attention, not_zero=CROSS_LAYERS),
     Entry("at", MAPS),

@@ -1,0 +1,205 @@
+"""The student learns from what it writes itself: a rewriting of the batch within the train step."""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxkd.networks import PyTree
+from jaxkd.objective import Schedule
+from jaxkd.strategies._written import next_tokens
+from jaxkd.training.step import Rewrite
+
+_WAYS = ("step", "row")
+# Of a batch, what the student's writing takes the place of.
+_WRITTEN = ("inputs", "labels", "where", "by_student")
+
+
+class Generator(Protocol):
+    """Writes on from prompts, as `jaxkd.generation.generate` of a decoder does."""
+
+    def __call__(
+        self,
+        params: PyTree,
+        state: PyTree,
+        prompts: jax.Array,
+        prompt_lengths: jax.Array,
+        *,
+        key: jax.Array,
+    ) -> Any:
+        """Returns `tokens` `[batch, length]`, each row its prompt and what follows, and `lengths`.
+
+        Rows are padded behind; a token that ends a row counts in its length.
+        """
+
+
+def on_policy(
+    generator: Generator,
+    *,
+    prompt_length: int,
+    share: float | Schedule = 1.0,
+    per: str = "step",
+    beside: bool = False,
+) -> Rewrite:
+    """Lets the student write on from the prompts of a batch, and learn from that.
+
+    For `make_train_step(…, teacher=…, rewrite=on_policy(…))`. Before anything else in the step the
+    student, as it is, continues the prompts; inputs, labels and `where` then are those of its own
+    texts (only tokens that it wrote are counted), and the teacher scores them in the same program.
+    What is written depends on the state's key and step alone: a run that was cut goes on to the
+    last bit.
+
+    A batch has tokens as `"inputs"`, `[batch, length]` or `[batch, length, 2]` with document
+    numbers, and `"labels"` `[batch, length]` of next tokens. The prompts are a row's first tokens:
+    as many as the field `"prompt_lengths"` `[batch]` says (0 for a row that is padding), or
+    `prompt_length`, but none beyond the row's first document. The batch gets the field
+    `"by_student"`, bool `[batch]`.
+
+    Args:
+      generator: `functools.partial(jaxkd.generation.generate, decoder, max_new_tokens=…)`, where
+        `decoder` is of the same architecture as the student; `prompt_length` and the new tokens
+        together make the length of the batch's rows. Losses that are estimates over drawn tokens
+        want a temperature of 1, and all tokens.
+      prompt_length: the longest prompt.
+      share: of the student's texts, from 0 (the data alone, where nothing is generated) to 1; the
+        lambda of GKD. A number or an optax schedule.
+      per: whether the choice falls for the whole batch of a `"step"`, so that nothing is written
+        where the data are learnt, or for each `"row"`.
+      beside: keep the data too: row i of the data and what the student wrote instead become rows
+        2i and 2i + 1. The share must be 1.
+
+    Returns:
+      A function for `make_train_step(…, rewrite=…)`.
+
+    Raises:
+      ValueError: a share outside of [0, 1], another `per`, a prompt_length below 1; while tracing,
+        a batch without tokens or labels, texts of another length than the batch's.
+
+    Example:
+      >>> from types import SimpleNamespace
+      >>> def count_up(params, state, prompts, prompt_lengths, *, key):
+      ...     tokens = jnp.arange(4) * jnp.ones_like(prompts[:, :1])
+      ...     return SimpleNamespace(tokens=tokens, lengths=jnp.full(len(prompts), 4))
+      >>> batch = {
+      ...     "inputs": jnp.array([[5, 0, 0, 0]]),
+      ...     "labels": jnp.array([[-1, -1, -1, -1]]),
+      ... }
+      >>> rewrite = on_policy(count_up, prompt_length=1)
+      >>> made = rewrite(None, None, batch, step=0, key=jax.random.key(0))
+      >>> made["inputs"].tolist(), made["labels"].tolist()
+      ([[0, 1, 2, 3]], [[1, 2, 3, -1]])
+
+    References:
+      Agarwal et al., On-Policy Distillation of Language Models, ICLR 2024 (GKD); Ko et al.,
+      DistiLLM-2, ICML 2025 (both texts beside each other).
+    """
+    if not callable(share) and not 0 <= share <= 1:
+        raise ValueError(f"share must lie in [0, 1], not {share}")
+    if per not in _WAYS:
+        raise ValueError(f"per must be one of {', '.join(_WAYS)}, not {per!r}")
+    if prompt_length < 1:
+        raise ValueError(f"prompt_length must be at least 1, not {prompt_length}")
+    if beside and (callable(share) or share != 1):
+        raise ValueError(
+            f"beside=True keeps both texts of every prompt, which leaves no share={share} to "
+            "choose: leave share at 1"
+        )
+
+    def rewrite(params, state, batch, *, step, key):
+        _check(batch, prompt_length)
+        data, others = _split(batch)
+        choice, writing = jax.random.split(key)
+
+        def own() -> dict[str, jax.Array]:
+            return _own(generator, params, state, batch, prompt_length, writing)
+
+        if beside:
+            both = jax.tree.map(_in_turn, data, own())
+            return {**jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), others), **both}
+        if not callable(share) and share in (0, 1):
+            return {**others, **(own() if share == 1 else data)}
+        wanted = share(step) if callable(share) else share
+        if per == "step":
+            chosen = jax.lax.cond(jax.random.uniform(choice) < wanted, own, lambda: data)
+        else:
+            rows = jax.random.uniform(choice, batch["inputs"].shape[:1]) < wanted
+            chosen = jax.tree.map(lambda a, b: jnp.where(_to_rank(rows, a), a, b), own(), data)
+        return {**others, **chosen}
+
+    return rewrite
+
+
+def _own(
+    generator: Generator, params: PyTree, state: PyTree, batch: Any, prompt_length: int, key: Any
+) -> dict[str, jax.Array]:
+    """What the student writes, as the fields of a batch."""
+    inputs = batch["inputs"]
+    tokens = inputs if inputs.ndim == 2 else inputs[..., 0]
+    given = jnp.full(inputs.shape[:1], prompt_length)
+    if inputs.ndim == 3:
+        given = jnp.sum(inputs[:, :prompt_length, 1] == 1, axis=1)
+    if "prompt_lengths" in batch:
+        given = jnp.minimum(given, batch["prompt_lengths"])
+    prompts, lengths = tokens[:, :prompt_length], jnp.maximum(given, 1)
+    text = generator(params, state, prompts, lengths, key=key)
+    if text.tokens.shape != tokens.shape:
+        raise ValueError(
+            f"the student writes texts of shape {text.tokens.shape}, the batch's have shape "
+            f"{tokens.shape}: prompt_length={prompt_length} and the generator's max_new_tokens "
+            "together must make their length"
+        )
+    written = text.tokens.astype(inputs.dtype)
+    labels, where, documents = next_tokens(written, text.lengths, lengths)
+    real = given > 0
+    if batch.get("where") is not None and batch["where"].ndim == 1:
+        real &= batch["where"]
+    if inputs.ndim == 3:
+        written = jnp.stack([written, documents.astype(inputs.dtype)], axis=-1)
+    return {
+        "inputs": written,
+        "labels": jnp.where(real[:, None], labels, -1).astype(batch["labels"].dtype),
+        "where": where & real[:, None],
+        "by_student": jnp.ones(given.shape, bool),
+    }
+
+
+def _split(batch: Any) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+    """The fields that writing replaces, as the data have them, and the others."""
+    labels, where = batch["labels"], batch.get("where")
+    where = labels >= 0 if where is None else _to_rank(where, labels)
+    data = {
+        "inputs": batch["inputs"],
+        "labels": labels,
+        "where": jnp.broadcast_to(where, labels.shape),
+        "by_student": jnp.zeros(labels.shape[:1], bool),
+    }
+    return data, {name: value for name, value in batch.items() if name not in _WRITTEN}
+
+
+def _check(batch: Any, prompt_length: int) -> None:
+    if missing := [name for name in ("inputs", "labels") if name not in batch]:
+        raise ValueError(
+            f"on-policy training needs the fields {missing}; the batch has {sorted(batch)}"
+        )
+    inputs, labels = (jnp.shape(batch[name]) for name in ("inputs", "labels"))
+    prompts = jnp.shape(batch.get("prompt_lengths", np.zeros(labels[:1])))
+    if inputs not in (labels, (*labels, 2)) or len(labels) != 2 or prompts != labels[:1]:
+        raise ValueError(
+            "a batch for on-policy training has inputs [batch, length] or [batch, length, 2], "
+            f"labels [batch, length], and perhaps prompt_lengths [batch], not {inputs}, {labels} "
+            f"and {prompts}"
+        )
+    if prompt_length >= labels[1]:
+        raise ValueError(
+            f"prompt_length={prompt_length} leaves nothing to write of rows of {labels[1]} tokens"
+        )
+
+
+def _to_rank(mask: jax.Array, values: jax.Array) -> jax.Array:
+    return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+
+
+def _in_turn(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Rows in turn, so that each device of a mesh keeps its own."""
+    return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])

@@ -1,0 +1,223 @@
+"""Recipes for text: they fit networks, and neither padding nor the cut of a batch matters."""
+
+import functools
+import inspect
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxkd
+from experiments import methods
+from jaxkd import TrainState, losses, make_train_step, recipes
+from jaxkd.recipes import Pair, language
+from jaxkd.strategies import on_policy
+
+VOCABULARY, LENGTH, BATCH = 11, 6, 8
+
+
+def apply(params, inputs):
+    """A small transformer without normalisation, with the outputs that recipes name."""
+    tokens, documents = inputs[..., 0], inputs[..., 1]
+    seen = (documents[:, :, None] == documents[:, None, :]) & (documents > 0)[:, :, None]
+    x = params["embeddings"][tokens]
+    features = {"embeddings": x}
+    for number, layer in enumerate(params["layers"], 1):
+        q, k, v = (jnp.einsum("btw,whd->bhtd", x, layer[name]) for name in "qkv")
+        scores = jnp.einsum("bhqd,bhkd->bhqk", q, k) / q.shape[-1] ** 0.5
+        weights = jax.nn.softmax(jnp.where(seen[:, None], scores, -1e9))
+        x = x + jnp.einsum("bhqk,bhkd->bqhd", weights, v).reshape(*tokens.shape, -1)
+        features |= {f"layer{number}": x, f"attention{number}": scores}
+    features |= {"hidden": x, "queries": q, "keys": k, "values": v}
+    return x @ params["embeddings"].T, features
+
+
+def network(seed, width, layers, heads):
+    keys = iter(jax.random.split(jax.random.key(seed), 1 + 3 * layers))
+
+    def draw(*shape):
+        return jax.random.normal(next(keys), shape) / shape[0] ** 0.5
+
+    made = [{name: draw(width, heads, width // heads) for name in "qkv"} for _ in range(layers)]
+    params = {"embeddings": 2 * draw(VOCABULARY, width), "layers": made}
+    return jaxkd.from_function(apply, params)
+
+
+def data(seed=0, padding=0):
+    """Packed rows of one or two documents, padded behind, and further padded."""
+    generator = np.random.default_rng(seed)
+    tokens = generator.integers(1, VOCABULARY, (BATCH, LENGTH + padding))
+    cuts, ends = generator.integers(1, 4, (BATCH, 1)), generator.integers(4, LENGTH + 1, (BATCH, 1))
+    places = np.arange(LENGTH + padding)
+    documents = np.where(places < ends, 1 + (places >= cuts), 0)
+    follows = np.append(documents[:, 1:], np.zeros((BATCH, 1), int), axis=1)
+    where = (documents > 0) & (follows == documents)
+    # Of padding whatever there may be.
+    labels = np.where(where, np.roll(tokens, -1, axis=1), -1)
+    inputs = np.stack([tokens, documents], axis=-1)
+    return {
+        "inputs": inputs.astype(np.int32),
+        "labels": labels.astype(np.int32),
+        "where": where,
+        "by_student": np.arange(BATCH) % 2 == 0,
+    }
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A student of half the width and layers, with as many heads."""
+    return Pair(network(0, 8, 2, 2), network(1, 16, 4, 2), data()["inputs"])
+
+
+RECIPES = {
+    "token_kd": lambda pair: language.token_kd(),
+    "token_kd, reverse": lambda pair: language.token_kd(
+        divergence=losses.reverse_kl_divergence,
+        alpha=optax.linear_schedule(0.2, 0.8, 10),
+        temperature=2.0,
+    ),
+    "distilbert": language.distilbert,
+    "tinybert": functools.partial(language.tinybert, prediction_weight=1.0),
+    "minilm": language.minilm,
+    "minilm, causal": functools.partial(language.minilm, causal=True),
+    "minilm, relation heads": functools.partial(language.minilm, relation_heads=4),
+    "gkd": lambda pair: language.gkd(),
+    "on_policy_reverse_kl": lambda pair: language.on_policy_reverse_kl(),
+    "minillm": lambda pair: language.minillm(),
+    "distillm2": lambda pair: language.distillm2(),
+}
+
+
+def public():
+    return {
+        name
+        for name, recipe in vars(language).items()
+        if inspect.isfunction(recipe) and name != "uniform_layers"
+    }
+
+
+def test_every_recipe_is_here_and_documents_its_arguments():
+    assert {name.split(",")[0] for name in RECIPES} == public()
+    for name in public():
+        recipe = getattr(language, name)
+        for parameter in inspect.signature(recipe).parameters:
+            assert f"\n  {parameter}: " in inspect.getdoc(recipe), (name, parameter)
+
+
+def test_recipes_for_text_are_none_for_images():
+    assert not public() & set(methods.names())
+
+
+def gradients(pair, objective, batch, **options):
+    """The metrics and the parameters after one step of plain descent, by 1."""
+    optimizer = optax.sgd(1.0)
+    step = make_train_step(pair.student, objective, optimizer, teacher=pair.teacher, **options)
+    state, metrics = step(TrainState.create(pair.student, objective, optimizer), batch)
+    return jax.device_get((state.params, metrics))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_neither_padding_nor_micro_batches_change_a_step(name, pair):
+    objective = RECIPES[name](pair)
+    params, metrics = gradients(pair, objective, data())
+    before = pair.student.params
+    moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), params["student"], before)
+    assert max(jax.tree.leaves(moved)) > 1e-4
+    assert all(np.isfinite(value) for value in metrics.values())
+
+    short = data()
+    longer = data(1, padding=3)
+    for key in ("inputs", "labels", "where"):
+        longer[key][:, :LENGTH] = short[key]
+    longer["inputs"][:, LENGTH:, 1], longer["labels"][:, LENGTH:] = 0, -1
+    longer["where"][:, LENGTH:] = False
+    same, values = gradients(pair, objective, longer)
+    chex.assert_trees_all_close(same, params, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(values, metrics, rtol=1e-4, atol=1e-5)
+
+    same, values = gradients(pair, objective, short, micro_batches=2)
+    chex.assert_trees_all_close(same, params, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(values, metrics, rtol=1e-4, atol=1e-5)
+
+
+def test_distillm2_learns_each_half_from_its_own_rows(pair):
+    batch = data()
+    outputs = [dict(side(batch["inputs"])) for side in (pair.student, pair.teacher)]
+    _, metrics, _ = language.distillm2(skew=0.2)(*outputs, batch)
+    for name, loss, rows in (
+        ("forward", losses.skew_kl_divergence, ~batch["by_student"]),
+        ("reverse", losses.skew_reverse_kl_divergence, batch["by_student"]),
+    ):
+        values = loss(*(side["logits"] for side in outputs), skew=0.2)
+        mask = batch["where"] & rows[:, None]
+        np.testing.assert_allclose(metrics[name][0], np.sum(values, where=mask), rtol=1e-5)
+        assert metrics[name][1] == mask.sum()
+
+
+def test_token_kd_is_kd_for_the_forward_divergence(pair):
+    batch = data()
+    outputs = [side(batch["inputs"]) for side in (pair.student, pair.teacher)]
+    for temperature in (1.0, 3.0, optax.constant_schedule(3.0)):
+        mine = language.token_kd(alpha=0.3, temperature=temperature)(*outputs, batch)[0]
+        other = recipes.kd(alpha=0.3, temperature=temperature)(*outputs, batch)[0]
+        np.testing.assert_allclose(mine, other, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], not 2"):
+        language.token_kd(alpha=2)
+
+
+def test_layers_are_spread_evenly_the_last_for_the_last(pair):
+    assert language.uniform_layers(3, 3) == [(1, 1), (2, 2), (3, 3)]
+    assert language.uniform_layers(3, 7) == [(1, 3), (2, 5), (3, 7)]
+    terms = language.tinybert(pair).terms
+    assert {name: (term.student, term.teacher) for name, term in terms.items()} == {
+        "embeddings": ("embeddings", "embeddings"),
+        "hidden1": ("layer1", "layer2"),
+        "hidden2": ("layer2", "layer4"),
+        "attention1": ("attention1", "attention2"),
+        "attention2": ("attention2", "attention4"),
+    }
+    assert language.minilm(pair).terms["attention"].teacher == "attention4"
+    with pytest.raises(ValueError, match="student of 4 layers .* teacher of 2"):
+        language.uniform_layers(4, 2)
+
+
+def test_widths_that_agree_need_no_projection(pair):
+    same = Pair(network(0, 16, 2, 2), pair.teacher, pair.inputs)
+    assert language.distilbert(same).terms["cosine"].connector is None
+    assert language.distilbert(pair).terms["cosine"].connector is not None
+
+
+def test_what_does_not_fit_is_refused(pair):
+    other = Pair(network(0, 8, 2, 4), pair.teacher, pair.inputs)
+    with pytest.raises(ValueError, match="'attention1' has 4 heads, the teacher's 'attention2' 2"):
+        language.tinybert(other)
+    with pytest.raises(ValueError, match="'attention2' has 4 heads, the teacher's 'attention4' 2"):
+        language.minilm(other)
+    language.minilm(other, relation_heads=8)
+    with pytest.raises(ValueError, match="student's queries are 8 wide, which relation_heads=16"):
+        language.minilm(other, relation_heads=16)
+    plain = jaxkd.from_function(lambda params, x: params[x[..., 0]], jnp.ones((VOCABULARY, 3)))
+    with pytest.raises(ValueError, match="wants the student's output 'hidden'"):
+        language.distilbert(Pair(plain, pair.teacher, pair.inputs))
+    with pytest.raises(ValueError, match="needs by_student; the batch has"):
+        batch = {name: value for name, value in data().items() if name != "by_student"}
+        gradients(pair, language.distillm2(), batch)
+
+
+def test_rows_beside_each_other_meet_the_recipe(pair):
+    """The batch of `on_policy(beside=True)` is what DistiLLM-2's recipe asks for."""
+
+    class Text:
+        def __init__(self, tokens, lengths):
+            self.tokens, self.lengths = tokens, lengths
+
+    def generator(params, state, prompts, prompt_lengths, *, key):
+        tokens = jnp.concatenate([prompts, jnp.tile(prompts[:, :1], (1, LENGTH - 2))], axis=1)
+        return Text(tokens, jnp.full(len(prompts), LENGTH))
+
+    rewrite = on_policy(generator, prompt_length=2, beside=True)
+    _, metrics = gradients(pair, language.distillm2(), data(), rewrite=rewrite)
+    assert metrics["forward"] > 0 and metrics["reverse"] > 0

@@ -1,9 +1,13 @@
 """Networks for teachers and students, in Flax NNX, channels last.
 
-Each returns `(logits, features)`: the maps of its stages before (`preact1`, …) and after
-(`stage1`, …) the activation, and `embedding`, what its last layer sees. What nobody uses is
-compiled away. `create` makes one by its name, `names` lists them, and `entry` tells what was
-published.
+Each returns `(logits, features)`; what nobody uses is compiled away.
+
+Of images, the features are the maps of the stages before (`preact1`, …) and after (`stage1`, …) the
+activation, and `embedding`, what the last layer sees. `create` makes one by its name, `names` lists
+them, and `entry` tells what was published.
+
+Of text there are `Decoder` (Llama, Mistral, Qwen, Gemma), `Encoder` (BERT, MiniLM) and
+`StaticEmbedder`, made from their sizes or from published configurations (`jaxkd.weights`).
 """
 
 from jaxkd.models._all import create as create
@@ -12,6 +16,8 @@ from jaxkd.models._all import names as names
 from jaxkd.models._decoder import Decoder as Decoder
 from jaxkd.models._decoder import KeyValueCache as KeyValueCache
 from jaxkd.models._efficientnet import EfficientNet as EfficientNet
+from jaxkd.models._encoder import Encoder as Encoder
+from jaxkd.models._encoder import StaticEmbedder as StaticEmbedder
 from jaxkd.models._inception_v3 import InceptionV3 as InceptionV3
 from jaxkd.models._layers import max_pool as max_pool
 from jaxkd.models._mobilenet_v1 import MobileNetV1 as MobileNetV1

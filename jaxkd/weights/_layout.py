@@ -15,6 +15,9 @@ _LAST = {
     "weight": ("kernel", "scale", "embedding"),
     "running_mean": ("mean",),
     "running_var": ("var",),
+    # Of normalisations in files that were converted from TensorFlow.
+    "gamma": ("scale",),
+    "beta": ("bias",),
 }
 
 

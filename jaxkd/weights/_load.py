@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,8 +15,9 @@ from jaxkd.weights._layout import joined_attention, laid_out, place_of
 from jaxkd.weights._names import Places, flat_variables
 from jaxkd.weights._read import read, to_numpy
 
-# Each has its RULES in a module of its own, by the class of our network.
-NAMINGS = ("repdistiller", "timm", "torchvision")
+# Each has its RULES in a module of its own, by the class of our network, and there may be a pattern
+# of names IGNORED, of what is no weight.
+NAMINGS = ("bert", "gemma2", "llama", "repdistiller", "timm", "torchvision")
 
 # Book-keeping that no forward pass reads: of PyTorch's statistics, of NNX's random streams.
 _IGNORED = re.compile(r"(^|\.)(num_batches_tracked|rngs\.(.*\.)?(count|key))$")
@@ -32,12 +33,14 @@ class Report:
       unused: names in the source that the network has no place for.
       missing: paths in the network that nothing was found for; they keep their initial values.
       misfits: path in the network → what does not fit, for arrays of another shape.
+      ignored: names in the source that were left out as `load` was told to.
     """
 
     matched: dict[str, str]
     unused: tuple[str, ...]
     missing: tuple[str, ...]
     misfits: dict[str, str]
+    ignored: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -65,6 +68,7 @@ def load(
     naming: str | Rules | None = None,
     *,
     flatten: Mapping[str, tuple[int, int, int]] | None = None,
+    ignore: Sequence[str] = (),
     strict: bool = True,
 ) -> tuple[Network, Report]:
     """Puts arrays of another library, or saved ones of this one, into a network.
@@ -81,12 +85,14 @@ def load(
       source: a path that `read` takes; or name → array, of a state dict for one, or nested
         variables of Flax.
       naming: whose names these are: `"repdistiller"`, `"timm"` or `"torchvision"`, for networks of
-        `jaxkd.models`; or rules, pairs of a regular expression and its replacement, applied one
-        after the other to each name without its last part (and to the whole name if that leads
+        images in `jaxkd.models`; for those of text `"bert"`, `"llama"` (Mistral, Qwen and Gemma 1
+        as well) or `"gemma2"`; or rules, pairs of a regular expression and its replacement, applied
+        one after the other to each name without its last part (and to the whole name if that leads
         nowhere); None for our own names.
       flatten: for a dense layer behind a flattened map, its path in the network → `(channels,
         height, width)` of that map as the source flattened it; its rows are put in the order of
         channels last.
+      ignore: regular expressions of names in the source to leave out: a head that is not wanted.
       strict: whether anything missing, unused or of another shape is an error.
 
     Returns:
@@ -106,7 +112,7 @@ def load(
       >>> print(report)
       2 arrays matched
     """
-    rules = _rules(naming, network.name)
+    rules, ignored_names = _rules(naming, network.name)
     places = Places(network)
     known, flatten = places.arrays, dict(flatten or {})
     if unknown := [path for path in flatten if _join(path, "kernel") not in known]:
@@ -118,8 +124,12 @@ def load(
     matched: dict[str, str] = {}
     misfits: dict[str, str] = {}
     unused: list[str] = []
+    ignored: list[str] = []
     for name, value in arrays.items():
-        if _IGNORED.search(name):
+        if _IGNORED.search(name) or ignored_names.search(name):
+            continue
+        if any(re.search(pattern, name) for pattern in ignore):
+            ignored.append(name)
             continue
         path = place_of(name, rules, known)
         if path is None:
@@ -141,6 +151,7 @@ def load(
         tuple(unused),
         tuple(path for path in known if path not in matched),
         misfits,
+        tuple(ignored),
     )
     if strict and not report.complete:
         raise ValueError(
@@ -182,22 +193,25 @@ def from_linen_variables(
     return load(network, variables, rules, strict=strict)
 
 
-def _rules(naming: str | Rules | None, network: str) -> Rules:
+def _rules(naming: str | Rules | None, network: str) -> tuple[Rules, re.Pattern[str]]:
+    """The rules, and a pattern of names that are no weights."""
+    nothing = re.compile(r"(?!)")
     if naming is None:
-        return ()
+        return (), nothing
     if not isinstance(naming, str):
-        return naming
+        return naming, nothing
     if naming not in NAMINGS:
         raise ValueError(
             f"naming must be one of {list(NAMINGS)}, or rules of your own, not {naming!r}"
         )
-    known = importlib.import_module(f"jaxkd.weights._{naming}").RULES
+    module = importlib.import_module(f"jaxkd.weights._{naming}")
+    known = module.RULES
     if network not in known:
         raise ValueError(
             f"the names that {naming} has for {network} are not known, only those for "
             f"{sorted(known)}: pass rules of your own"
         )
-    return known[network]
+    return known[network], re.compile(getattr(module, "IGNORED", nothing.pattern))
 
 
 def _join(path: str, last: str) -> str:

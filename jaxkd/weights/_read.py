@@ -42,7 +42,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Nothing but arrays is read: a file cannot run code.
 
     Args:
-      path: a `.npz` or `.safetensors`; a PyTorch state dict (`.pt`, `.pth`, `.bin`), bare or under
+      path: a `.npz` or `.safetensors`, or a directory with one or several of these, which a large
+        network is split into; a PyTorch state dict (`.pt`, `.pth`, `.bin`), bare or under
         `"model"`, `"state_dict"`, `"model_state"` or `"net"`, without the `module.` of data
         parallelism; or a directory that Orbax wrote: variables of Linen or NNX, a train state, or
         numbered checkpoints, of which the newest is read. Of a `jaxkd.TrainState` it is the
@@ -67,7 +68,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if not place.exists():
         raise FileNotFoundError(f"no weights at {place}")
     if place.is_dir():
-        return _orbax(place)
+        parts = sorted(place.glob("*.safetensors"))
+        return _several(parts) if parts else _orbax(place)
     if place.suffix == ".npz":
         with np.load(place, allow_pickle=False) as file:
             return dict(file)
@@ -109,6 +111,19 @@ def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise ValueError(f"{name!r} in {path} is of the type {part['dtype']}, not read here")
         dtype = np.dtype(_SAFETENSORS[part["dtype"]])
         arrays[name] = np.frombuffer(part["data"], dtype).reshape(part["shape"])
+    return arrays
+
+
+def _several(parts: list[pathlib.Path]) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for part in parts:
+        found = _safetensors(part)
+        if double := sorted(arrays.keys() & found.keys()):
+            raise ValueError(
+                f"{double[0]!r} is in {part.name} and in another file of {part.parent}: read the "
+                "files that belong together one by one"
+            )
+        arrays |= found
     return arrays
 
 

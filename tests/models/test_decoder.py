@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,9 @@ from flax import nnx
 
 import jaxkd
 from jaxkd.models import Decoder, RopeScaling
+
+# Compiled quickly rather than well.
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 GEMMA2 = {
     "activation": "gelu",
@@ -19,8 +24,7 @@ GEMMA2 = {
 }
 KINDS = {
     "llama": {"tied": False, "rope_scaling": RopeScaling(8.0, 1.0, 4.0, 16)},
-    "qwen2": {"num_kv_heads": 2, "qkv_bias": True},
-    "qwen3": {"num_kv_heads": 1, "qk_norm": True, "head_dim": 8},
+    "qwen": {"num_kv_heads": 1, "qk_norm": True, "head_dim": 8, "qkv_bias": True},
     "gemma2": {"num_kv_heads": 2, **GEMMA2},
 }
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(1, 50, (3, 9)))
@@ -49,7 +53,7 @@ def pairs(tokens, documents):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_depend_on_the_past_alone(kind):
-    run = jax.jit(jaxkd.from_nnx(decoder(**KINDS[kind])))
+    run = compiled(jaxkd.from_nnx(decoder(**KINDS[kind])))
     logits = run(TOKENS)["logits"]
     changed = run(TOKENS.at[:, 5].set(TOKENS[:, 5] % 49 + 1))["logits"]
     moved = np.abs(logits - changed).max((0, 2))
@@ -60,7 +64,7 @@ def test_logits_depend_on_the_past_alone(kind):
 def test_attention_looks_no_farther_than_its_window():
     model = decoder(windows=(3, None))
     changed = TOKENS.at[:, 2].set(TOKENS[:, 2] % 49 + 1)
-    features, others = (jaxkd.from_nnx(model)(tokens) for tokens in (TOKENS, changed))
+    features, others = (compiled(jaxkd.from_nnx(model))(tokens) for tokens in (TOKENS, changed))
     first = np.abs(features["layer1"] - others["layer1"]).max((0, 2))
     assert first[2:5].min() > 1e-3
     assert first[5:].max() == 0
@@ -69,7 +73,7 @@ def test_attention_looks_no_farther_than_its_window():
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
 def test_packed_documents_are_as_if_each_had_its_row(kind):
-    run = jax.jit(jaxkd.from_nnx(decoder(**KINDS[kind])))
+    run = compiled(jaxkd.from_nnx(decoder(**KINDS[kind])))
     packed = run(pairs(TOKENS, [1, 1, 1, 1, 2, 2, 2, 0, 0]))["logits"]
     first, second = run(TOKENS[:, :4])["logits"], run(TOKENS[:, 4:7])["logits"]
     np.testing.assert_allclose(packed[:, :4], first, atol=2e-5)
@@ -80,7 +84,7 @@ def test_packed_documents_are_as_if_each_had_its_row(kind):
 
 
 def test_padding_in_front_changes_nothing():
-    run = jax.jit(jaxkd.from_nnx(decoder()))
+    run = compiled(jaxkd.from_nnx(decoder()))
     padded = jnp.concatenate([jnp.zeros((3, 2), TOKENS.dtype), TOKENS], axis=1)
     logits = run(pairs(padded, [0, 0, *([1] * 9)]))["logits"]
     np.testing.assert_allclose(logits[:, 2:], run(TOKENS)["logits"], atol=2e-5)
@@ -90,8 +94,8 @@ def test_padding_in_front_changes_nothing():
 def test_cached_logits_are_those_of_whole_texts(kind):
     """Prompts of several lengths at once, then one token at a time, then two."""
     model = decoder(**KINDS[kind])
-    full = jax.jit(jaxkd.from_nnx(model))(TOKENS)["logits"]
-    decode = jax.jit(model.decode)
+    full = compiled(jaxkd.from_nnx(model))(TOKENS)["logits"]
+    decode = compiled(model.decode)
     rows, lengths = jnp.arange(3), jnp.array([5, 2, 1])
     # What lies behind a prompt does not matter.
     logits, cache = decode(TOKENS[:, :5], model.init_cache(3, 9), lengths)
@@ -109,7 +113,7 @@ def test_cached_logits_are_those_of_whole_texts(kind):
 
 def test_features_lead_to_the_logits():
     model = decoder(num_kv_heads=2)
-    outputs = jaxkd.from_nnx(model)(TOKENS)
+    outputs = compiled(jaxkd.from_nnx(model))(TOKENS)
     assert {name: value.shape for name, value in outputs.items()} == {
         "logits": (3, 9, 50),
         "embeddings": (3, 9, 16),
@@ -143,12 +147,12 @@ def test_gradient_flows_to_the_head_feature(tied):
         outputs = network.apply(params, network.state, TOKENS, train=True)[0]
         return jnp.sum(jax.lax.stop_gradient(outputs["hidden"]) @ outputs["head"])
 
-    gradients = jax.jit(jax.grad(loss))(network.params)
+    gradients = compiled(jax.grad(loss))(network.params)
     moved = {path for path, value in gradients.items() if np.abs(value).max() > 0}
     assert moved == {"embeddings.embedding" if tied else "head.kernel"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["qwen", "gemma2"])
 def test_layers_computed_again_give_the_same_gradients(kind):
     def gradients(remat):
         network = jaxkd.from_nnx(decoder(**KINDS[kind], remat=remat))
@@ -157,7 +161,7 @@ def test_layers_computed_again_give_the_same_gradients(kind):
             logits = network.apply(params, network.state, TOKENS, train=True)[0]["logits"]
             return -jnp.mean(jax.nn.log_softmax(logits)[..., 0])
 
-        return jax.jit(jax.grad(loss))(network.params)
+        return compiled(jax.grad(loss))(network.params)
 
     plain, again = gradients(False), gradients(True)
     assert all(np.isfinite(value).all() and np.abs(value).max() > 0 for value in plain.values())
@@ -167,15 +171,15 @@ def test_layers_computed_again_give_the_same_gradients(kind):
 
 def test_bfloat16_computes_in_it_and_keeps_master_weights():
     network = jaxkd.from_nnx(decoder(), dtype=jnp.bfloat16)
-    outputs = network(TOKENS)
+    outputs = compiled(network)(TOKENS)
     assert {value.dtype for value in outputs.values()} == {jnp.dtype(jnp.bfloat16)}
     assert {value.dtype for value in network.params.values()} == {jnp.dtype(jnp.float32)}
-    full = jaxkd.from_nnx(decoder())(TOKENS)["logits"]
+    full = compiled(jaxkd.from_nnx(decoder()))(TOKENS)["logits"]
     assert np.abs(outputs["logits"].astype(jnp.float32) - full).max() < 0.1 * np.abs(full).max()
 
 
 def test_soft_cap_bounds_the_logits():
-    capped = jaxkd.from_nnx(decoder(logit_soft_cap=0.5))(TOKENS)
+    capped = compiled(jaxkd.from_nnx(decoder(logit_soft_cap=0.5)))(TOKENS)
     raw = capped["hidden"] @ capped["head"]
     assert np.abs(raw).max() > 1
     np.testing.assert_allclose(capped["logits"], 0.5 * np.tanh(raw / 0.5), atol=1e-5)

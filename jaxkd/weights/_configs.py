@@ -1,0 +1,206 @@
+"""The arguments of our networks of text from published configurations."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from jaxkd.models import RopeScaling
+
+Source = Mapping[str, Any] | str | os.PathLike[str]
+
+_DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
+_ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu"}
+# What none of our networks does, and the values with which it is not done.
+_REFUSED: dict[str, tuple[Any, ...]] = {
+    "attention_bias": (None, False),
+    "mlp_bias": (None, False),
+    "partial_rotary_factor": (None, 1, 1.0),
+    "use_bidirectional_attention": (None, False),
+}
+
+
+def decoder_config(source: Source) -> dict[str, Any]:
+    """Arguments of `jaxkd.models.Decoder` from the configuration of a published checkpoint.
+
+    For Llama, Mistral, Qwen2, Qwen3 (the naming `"llama"` of `load`), Gemma 1 (the same) and Gemma
+    2 (`"gemma2"`). Some files of tied networks hold the output matrix twice: pass
+    `ignore=("^lm_head",)` to `load` there.
+
+    Args:
+      source: the folder of a checkpoint, the path of its `config.json`, or what is in it.
+
+    Returns:
+      Keywords, to which `rngs` is to be added.
+
+    Raises:
+      FileNotFoundError: there is no configuration.
+      ValueError: a kind of model, or an option, that `Decoder` does not have; names the field.
+
+    Example:
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> options = decoder_config({
+      ...     "model_type": "qwen2", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2,
+      ...     "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32,
+      ...     "tie_word_embeddings": True})
+      >>> options["num_kv_heads"], options["qkv_bias"], options["tied"]
+      (2, True, True)
+      >>> decoder = jaxkd.models.Decoder(**options, rngs=nnx.Rngs(0))
+    """
+    config = _mapping(source)
+    kind = _kind(config, _DECODERS, "Decoder")
+    for field, allowed in _REFUSED.items():
+        _allow(config, field, allowed, "Decoder")
+    gemma, gemma2 = kind.startswith("gemma"), kind == "gemma2"
+    # Gemma's first configurations say "gelu" and mean its approximation.
+    named = "hidden_activation" if gemma and config.get("hidden_activation") else "hidden_act"
+    activation = config.get(named, "gelu_pytorch_tanh" if gemma else "silu")
+    if gemma and activation == "gelu":
+        activation = "gelu_pytorch_tanh"
+    _allow({named: activation}, named, tuple(_ACTIVATIONS), "Decoder")
+    theta, scaling = _rope(config, 1e6 if kind == "qwen3" and "rope_theta" not in config else 1e4)
+    layers = config["num_hidden_layers"]
+    options = {
+        "vocab_size": config["vocab_size"],
+        "width": config["hidden_size"],
+        "num_layers": layers,
+        "num_heads": config["num_attention_heads"],
+        "num_kv_heads": config.get("num_key_value_heads"),
+        "head_dim": config.get("head_dim", 128 if kind == "qwen3" else 256 if gemma else None),
+        "hidden_width": config["intermediate_size"],
+        "rope_theta": theta,
+        "rope_scaling": scaling,
+        "norm_eps": config.get("rms_norm_eps", 1e-6),
+        "tied": config.get("tie_word_embeddings", gemma),
+        "qkv_bias": kind == "qwen2",
+        "qk_norm": kind == "qwen3",
+        "activation": _ACTIVATIONS[activation],
+        "windows": _windows(config, kind, layers),
+    }
+    if gemma:
+        options |= {"norm_offset": 1.0, "scale_embeddings": True}
+    if gemma2:
+        options |= {
+            "post_norms": True,
+            "attention_scale": config.get("query_pre_attn_scalar", 256) ** -0.5,
+            "attention_soft_cap": config.get("attn_logit_softcapping", 50.0),
+            "logit_soft_cap": config.get("final_logit_softcapping", 30.0),
+        }
+    return options
+
+
+def encoder_config(source: Source) -> dict[str, Any]:
+    """Arguments of `jaxkd.models.Encoder` from the configuration of a checkpoint of BERT's family.
+
+    In a folder of a sentence encoder the kind of pooling is read as well.
+
+    Args:
+      source: the folder of a checkpoint, the path of its `config.json`, or what is in it.
+
+    Returns:
+      Keywords, to which `rngs` is to be added, and `num_classes` and `pooler` for a classifier.
+      Dropout is left at 0.
+
+    Raises:
+      FileNotFoundError: there is no configuration.
+      ValueError: a kind of model, or an option, that `Encoder` does not have; names the field.
+
+    Example:
+      >>> encoder_config({
+      ...     "model_type": "bert", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2,
+      ...     "num_attention_heads": 4, "intermediate_size": 32})["max_length"]
+      512
+    """
+    config = _mapping(source)
+    _kind(config, ("bert",), "Encoder")
+    _allow(config, "hidden_act", (None, "gelu"), "Encoder")
+    _allow(config, "position_embedding_type", (None, "absolute"), "Encoder")
+    _allow(config, "is_decoder", (None, False), "Encoder")
+    options = {
+        "vocab_size": config["vocab_size"],
+        "width": config["hidden_size"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "hidden_width": config["intermediate_size"],
+        "max_length": config.get("max_position_embeddings", 512),
+        "num_types": config.get("type_vocab_size", 2),
+        "norm_eps": config.get("layer_norm_eps", 1e-12),
+        "pad_id": config.get("pad_token_id", 0),
+    }
+    if not isinstance(source, Mapping):
+        place = pathlib.Path(source)
+        folder = place if place.is_dir() else place.parent
+        if (folder / "1_Pooling" / "config.json").exists():
+            options["pooling"] = _pooling(_mapping(folder / "1_Pooling"))
+    return options
+
+
+def _mapping(source: Source) -> Mapping[str, Any]:
+    if isinstance(source, Mapping):
+        return source
+    place = pathlib.Path(source)
+    file = place / "config.json" if place.is_dir() else place
+    if not file.exists():
+        raise FileNotFoundError(f"no configuration at {file}")
+    return json.loads(file.read_text())
+
+
+def _kind(config: Mapping[str, Any], known: tuple[str, ...], network: str) -> str:
+    kind = config.get("model_type")
+    if kind not in known:
+        raise ValueError(f"{network} is for model_type {' or '.join(known)}, not {kind!r}")
+    return kind
+
+
+def _allow(config: Mapping[str, Any], field: str, values: tuple[Any, ...], network: str) -> None:
+    if config.get(field) not in values:
+        allowed = " or ".join(repr(value) for value in values if value is not None)
+        raise ValueError(f"{network} knows {field} {allowed} alone, not {config[field]!r}")
+
+
+def _rope(config: Mapping[str, Any], theta: float) -> tuple[float, RopeScaling | None]:
+    # Newer configurations hold base and scaling together, some by kind of layer.
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    theta = rope.get("rope_theta", config.get("rope_theta", theta))
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if any(isinstance(value, Mapping) for value in rope.values()) or kind not in (
+        "default",
+        "llama3",
+    ):
+        raise ValueError(f"Decoder knows rope_type 'default' or 'llama3' alone, not {rope}")
+    if kind == "default":
+        return theta, None
+    return theta, RopeScaling(
+        rope["factor"],
+        rope["low_freq_factor"],
+        rope["high_freq_factor"],
+        rope["original_max_position_embeddings"],
+    )
+
+
+def _windows(config: Mapping[str, Any], kind: str, layers: int) -> tuple[int | None, ...] | None:
+    window = config.get("sliding_window", 4096 if kind == "gemma2" else None)
+    if window is None or kind in ("llama", "gemma"):
+        return None
+    if kind.startswith("qwen") and not config.get("use_sliding_window", False):
+        return None
+    if types := config.get("layer_types"):
+        slides = [name == "sliding_attention" for name in types]
+    elif kind == "gemma2":
+        slides = [number % 2 == 0 for number in range(layers)]
+    else:
+        first = config.get("max_window_layers", 28) if kind.startswith("qwen") else 0
+        slides = [number >= first for number in range(layers)]
+    return tuple(window if slide else None for slide in slides)
+
+
+def _pooling(config: Mapping[str, Any]) -> str:
+    known = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
+    modes = [name.removeprefix("pooling_mode_") for name, on in config.items() if on is True]
+    modes = [mode for mode in modes if mode in known or mode.endswith(("tokens", "token"))]
+    modes = modes or [str(config.get("pooling_mode"))]
+    if len(modes) != 1 or modes[0] not in known:
+        raise ValueError(f"Encoder knows the pooling 'mean' or 'cls' alone, not {modes}")
+    return known[modes[0]]

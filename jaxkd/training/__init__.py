@@ -22,5 +22,6 @@ from jaxkd.training.partitioning import Partitioning as Partitioning
 from jaxkd.training.partitioning import make_mesh as make_mesh
 from jaxkd.training.population import Population as Population
 from jaxkd.training.state import TrainState as TrainState
+from jaxkd.training.step import Rewrite as Rewrite
 from jaxkd.training.step import TrainStep as TrainStep
 from jaxkd.training.step import make_train_step as make_train_step

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxkd import connectors, losses
 from jaxkd.objective import Objective, Schedule, Term
@@ -101,7 +102,15 @@ def minillm(
     Reference:
       Gu et al., MiniLLM: Knowledge Distillation of Large Language Models, ICLR 2024.
     """
-    long = functools.partial(losses.minillm_long, discount=discount, whitened=whitened)
+
+    # It asks for the mask, so that returns are whitened over what counts.
+    def long(student, teacher, labels, where):
+        if where is not None:
+            where = _of_tokens(where, labels)
+        return losses.minillm_long(
+            student, teacher, labels, discount=discount, whitened=whitened, where=where
+        )
+
     return Objective(
         single=Term(losses.reverse_kl_divergence, single_weight), long=Term(long, long_weight)
     )
@@ -158,11 +167,18 @@ def _of_rows(loss: Callable[..., jax.Array]) -> Callable[..., Any]:
     """Sum and count of a loss over the tokens of some rows."""
 
     def over_rows(student, teacher, rows, *, temperature=1.0, where=None):
-        # The mask of tokens, of those rows alone.
-        mask = rows.reshape(rows.shape + (1,) * (student.ndim - 1 - rows.ndim))
+        tokens = student[..., 0]
+        mask = _of_tokens(rows, tokens)
         if where is not None:
-            mask = mask & where.reshape(where.shape + (1,) * (student.ndim - 1 - where.ndim))
+            mask &= _of_tokens(where, tokens)
         values = loss(student, teacher, temperature=temperature, where=mask)
         return losses.masked_sum_and_count(values, mask)
 
     return over_rows
+
+
+def _of_tokens(mask: jax.Array, tokens: jax.Array) -> jax.Array:
+    """A mask of rows or tokens as one of tokens."""
+    return jnp.broadcast_to(
+        mask.reshape(mask.shape + (1,) * (tokens.ndim - mask.ndim)), tokens.shape
+    )

@@ -36,9 +36,11 @@ def bigrams(seed=0, size=VOCABULARY, vocabulary=VOCABULARY, params=None):
     """Logits that depend on the last token alone."""
     if params is None:
         params = jax.random.normal(jax.random.key(seed), (vocabulary, size))
-    return jaxkd.from_function(
-        lambda params, inputs: params[inputs[..., 0]], params, name="bigrams"
-    )
+
+    def apply(params, inputs):
+        return params[inputs[..., 0]]
+
+    return jaxkd.from_function(apply, params)
 
 
 def build(path, teacher, rows, **options):
@@ -133,10 +135,9 @@ def test_every_codec_keeps_tokens(tmp_path, codec):
     again = caches.ask_again(cache, teacher, rows, Views(), records=16)
     assert again.largest["logits"] < 1e-2 and again.flips == 0
     element = Source(rows, cache=cache)[3]
-    assert element["teacher"].arrays["logits"]["indices" if "Dense" not in str(codec) else "values"]
+    assert all(array.shape[0] == 8 for array in element["teacher"].arrays["logits"].values())
     student = bigrams(params=jnp.zeros((VOCABULARY, VOCABULARY)))
-    loss = losses.kl_divergence if not isinstance(codec, Sampled) else losses.sampled_kl_divergence
-    first, last, _ = trained(student, rows, cache, loss=loss)
+    first, last, _ = trained(student, rows, cache)
     assert last < first / 3
     if getattr(codec, "label", False):
         kept = cache.read(rows.ids, 0).decode()["logits"].indices
@@ -202,15 +203,14 @@ def test_a_padded_vocabulary_works_both_ways(tmp_path, codec):
     loud = teacher.replace(params=teacher.params.at[:, VOCABULARY:].set(1e4), state=teacher.state)
     cache = build(tmp_path, loud, rows, codec=codec, valid_classes=VOCABULARY)
     assert (cache.contract["num_classes"], cache.contract["num_logits"]) == (VOCABULARY, PADDED)
-    loss = losses.kl_divergence if not isinstance(codec, Sampled) else losses.sampled_kl_divergence
     results = []
     for size in (VOCABULARY, OWN):
         student = bigrams(params=jnp.zeros((VOCABULARY, size)))
         if size > VOCABULARY:
             with pytest.raises(ValueError, match=r"33 .*30.*a padded vocabulary is cut by jaxkd"):
-                trained(student, rows, cache, steps=1, loss=loss)
+                trained(student, rows, cache, steps=1)
             student = valid_classes(student, VOCABULARY)
-        first, last, state = trained(student, rows, cache, loss=loss)
+        first, last, state = trained(student, rows, cache)
         assert last < first / 3
         assert (np.asarray(state.params)[:, VOCABULARY:] == 0).all()
         results.append(last)
@@ -218,9 +218,9 @@ def test_a_padded_vocabulary_works_both_ways(tmp_path, codec):
     # One that pads nothing is the teacher's own vocabulary, a smaller one is another.
     small = bigrams(params=jnp.zeros((VOCABULARY, 28)))
     with pytest.raises(ValueError, match=r"28 .*30"):
-        trained(small, rows, cache, steps=1, loss=loss)
-    with pytest.raises(ValueError, match="30 valid classes, the logits of bigrams .* are 28"):
-        trained(valid_classes(small, VOCABULARY), rows, cache, steps=1, loss=loss)
+        trained(small, rows, cache, steps=1)
+    with pytest.raises(ValueError, match="30 valid classes, the logits of .* are 28"):
+        trained(valid_classes(small, VOCABULARY), rows, cache, steps=1)
 
 
 def test_a_student_of_fewer_tokens_is_refused_before_it_trains(tmp_path):
@@ -350,9 +350,7 @@ def test_a_teacher_of_another_tokenizer(tmp_path):
                     (ours, answer["student_labels"][row], answer["student_chunks"][row]),
                 )
             ]
-            assert parts[0] == parts[1] and parts[0] in (*[text.encode()], b"") + tuple(
-                [parts[0]] if parts[0] in text.encode() else []
-            )
+            assert parts[0] == parts[1] and parts[0] in text.encode()
     student = bigrams(params=jnp.zeros((ours.vocab_size, ours.vocab_size)))
     outputs = ("logits", "labels", "chunks", "student_labels", "student_chunks")
     first, last, state = trained(

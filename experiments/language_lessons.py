@@ -176,7 +176,7 @@ class Lessons:
                 log_every=log_every,
                 eval_every=log_every * max(1, 20 // _EVALUATIONS),
                 evaluate=self._scorer(network),
-                checkpoint_every=log_every * 4,
+                checkpoint_every=log_every * 10,
                 workdir=workdir,
                 steps_per_call=min(_STEPS_PER_CALL, log_every),
                 progress=name,

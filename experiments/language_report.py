@@ -116,7 +116,7 @@ def _students(told: Told) -> Section:
         KL(teacher‖student) on held-out text, of its own text KL(student‖teacher) on what the
         student writes behind held-out beginnings.
 
-        {_reason(told)}"""
+        {reason(told)}"""
     curves = {
         ARMS[arm]: (judged.curve_steps, judged.curve) for arm, judged in told.students.items()
     }
@@ -142,7 +142,7 @@ def _students(told: Told) -> Section:
     )
 
 
-def _reason(told: Told) -> str:
+def reason(told: Told) -> str:
     """Why it came out as it did, as far as the numbers tell."""
     labels, teacher = Spread.of(told.students["labels"].bits), Spread.of(told.judged.bits)
     gap = labels.mean - teacher.mean
@@ -297,9 +297,10 @@ def _summary(told: Told) -> str:
     bits = {ARMS[arm]: Spread.of(judged.bits) for arm, judged in told.students.items()}
     own = ", ".join(f"{name} {spread:.3f}" for name, spread in bits.items())
     teacher = Spread.of(told.judged.bits)
-    return f"""Bits per byte of held-out text at equal steps: {own}; the teacher {teacher:.3f}.
-
-        {_reason(told)}
-
-        jaxkd {jaxkd.__version__}, {told.config.seeds} seeds, alpha {told.config.alpha},
-        temperature {told.config.temperature}{_total(told)}."""
+    parts = [
+        f"Bits per byte of held-out text at equal steps: {own}; the teacher {teacher:.3f}.",
+        reason(told),
+        f"jaxkd {jaxkd.__version__}, {told.config.seeds} seeds, alpha {told.config.alpha}, "
+        f"temperature {told.config.temperature}{_total(told)}.",
+    ]
+    return "\n\n".join(part for part in parts if part)

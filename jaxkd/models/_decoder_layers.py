@@ -26,7 +26,7 @@ class RMSNorm(nnx.Module):
 
     def __init__(self, width: int, *, epsilon: float, offset: float):
         self.epsilon, self.offset = epsilon, offset
-        self.scale = nnx.Param(jnp.full((width,), 1.0 - offset))
+        self.scale = nnx.Param(jnp.full((width,), 1.0 - offset, jnp.float32))
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         values = inputs.astype(jnp.float32)

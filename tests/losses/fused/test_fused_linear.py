@@ -143,7 +143,7 @@ def assert_same(ours, naive, student, atol=1e-10):
     (wanted, expected), naive_gradients = jit(
         jax.value_and_grad(functools.partial(mean, naive), (0, 1), has_aux=True)
     )(*student)
-    chex.assert_type((found, count, gradients), jnp.float64)
+    chex.assert_type(jax.tree.leaves((found, count, gradients)), jnp.float64)
     assert count == expected > 0
     chex.assert_trees_all_close((found, gradients), (wanted, naive_gradients), rtol=0, atol=atol)
     assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(naive_gradients))
@@ -237,7 +237,8 @@ def test_nothing_to_learn_where_the_student_is_the_teacher(name):
     value, gradients = jit(
         jax.value_and_grad(lambda *pair: loss(pair, student)[0], argnums=(0, 1))
     )(*student)
-    chex.assert_trees_all_close((value, gradients), jax.tree.map(jnp.zeros_like, (value, student)))
+    zeros = jax.tree.map(jnp.zeros_like, (value, student))
+    chex.assert_trees_all_close((value, gradients), zeros, atol=1e-13)
 
 
 def test_no_gradient_to_the_teacher_and_the_temperature():
@@ -322,7 +323,7 @@ def test_a_single_token_has_no_axes():
     [
         ((4, 2048), 384, (4, 2048, 96)),
         ((8192,), 1024, (128, 64, 8)),
-        ((72,), 40, (4, 18, 8)),
+        ((72,), 40, (4, 18, 10)),
         ((7, 5), 1000, (7, 5, 5)),
         ((7,), 2, (1, 7, 2)),
     ],

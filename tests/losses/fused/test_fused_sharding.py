@@ -13,7 +13,7 @@ from jaxkd import losses
 from jaxkd.compression import collectives
 
 TOKENS, WIDTH, CLASSES, VALID, TEMPERATURE = (8, 12), 6, 32, 29, 2.0
-DATA, MODEL = 4, 2
+DATA, MODEL, CHUNK = 4, 2, 16
 
 
 def targets(generator):
@@ -38,7 +38,7 @@ def program(token_axes):
     loss = losses.fused_kd(
         alpha=0.7,
         temperature=TEMPERATURE,
-        chunk_size=16,
+        chunk_size=CHUNK,
         valid_classes=VALID,
         token_axes=token_axes,
     )
@@ -89,5 +89,5 @@ def test_each_device_keeps_its_tokens_and_its_classes(axis_type, token_axes, kin
         gradient = (WIDTH, CLASSES // MODEL)
         arrays = [shape for one in sent for shape in one.arrays if shape != gradient]
         # Beside that gradient: numbers of the chunk's tokens, or their hidden states.
-        assert max(map(np.prod, arrays)) <= 12 * WIDTH
+        assert max(map(np.prod, arrays)) <= CHUNK * WIDTH
         assert sum(gradient in one.arrays for one in sent) == 1

@@ -16,7 +16,7 @@ They are judged on held-out text: bits per byte, the next token's accuracy, agre
 teacher and KL divergence to it; and by the divergence from the teacher of what they write.
 
 Commands:
-  # Jane Austen's novels on two CPU cores, about twenty minutes (an estimate from the time of single steps).
+  # Jane Austen's novels on two CPU cores, about twenty minutes.
   apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb austen
   python -m jaxkd.data.austen prepare --data_dir=data \
       --source_dir=austen/usr/lib/R/site-library/janeaustenr/data

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 
@@ -72,11 +73,16 @@ def check_sampling(temperature: ArrayLike, top_k: int | None, top_p: ArrayLike |
     for name, value in {"temperature": temperature, "top_p": top_p}.items():
         if value is not None and jnp.ndim(value):
             raise ValueError(f"{name} must be a scalar, not of shape {jnp.shape(value)}")
-    if not isinstance(temperature, jax.core.Tracer) and not 0 <= temperature < jnp.inf:
+    known = {
+        name: float(np.asarray(value))
+        for name, value in {"temperature": temperature, "top_p": top_p}.items()
+        if value is not None and not isinstance(value, jax.core.Tracer)
+    }
+    if not 0 <= known.get("temperature", 1.0) < np.inf:
         raise ValueError(f"temperature must be finite and not negative, not {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, not {top_k}; None keeps all tokens")
-    if top_p is not None and not isinstance(top_p, jax.core.Tracer) and not 0 < top_p <= 1:
+    if not 0 < known.get("top_p", 1.0) <= 1:
         raise ValueError(f"top_p must lie in (0, 1], not {top_p}; None keeps all tokens")
 
 

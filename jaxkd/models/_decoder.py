@@ -271,11 +271,12 @@ class Decoder(nnx.Module):
         distance = positions[:, :, None] - places
         hidden, rotation = self._embed(tokens), self._rotation(positions)
         keys, values = [], []
-        for layer, window, *held in zip(
+        for layer, window, key, value in zip(
             self.layers, self.windows, cache.keys, cache.values, strict=True
         ):
             mask = _within(distance >= 0, distance, window)
-            hidden, (_, key, value) = layer(hidden, rotation, mask, (*held, cache.lengths))
+            held = (key, value, cache.lengths)
+            hidden, (_, key, value) = layer(hidden, rotation, mask, held)
             keys.append(key)
             values.append(value)
         last = jnp.maximum(counts - 1, 0)[:, None, None]

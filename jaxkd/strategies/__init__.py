@@ -11,7 +11,8 @@ checkpoints are those of `jaxkd.training`.
 | assistants, generations, a teacher's checkpoints, hints | `chain`, `born_again`, `progressive`, |
 | | `stage_wise`: phases for `run_phases` |
 | a teacher that falls silent | `early_stopped` |
-| a student made of the teacher's layers | `from_teacher_layers`, `pick_layers`, `freeze` |
+| a student made of the teacher's layers | `from_teacher_layers`, with `spread_layers` or |
+| | `pick_layers`; `freeze` |
 | a student that learns from its own writing | `on_policy`, with `recipes.language` |
 | a teacher's writing as data | `written` |
 | no data at all | `data_free`, with `Generator`, `noise` and `open_statistics` |
@@ -39,6 +40,7 @@ from jaxkd.strategies._layers import by_path as by_path
 from jaxkd.strategies._layers import freeze as freeze
 from jaxkd.strategies._layers import from_teacher_layers as from_teacher_layers
 from jaxkd.strategies._layers import pick_layers as pick_layers
+from jaxkd.strategies._layers import spread_layers as spread_layers
 from jaxkd.strategies._mutual import between as between
 from jaxkd.strategies._mutual import mutual as mutual
 from jaxkd.strategies._on_policy import on_policy as on_policy

@@ -109,6 +109,50 @@ def pick_layers(teacher_count: int, student_count: int) -> list[int]:
     return [(2 * i * (teacher_count - 1) + gaps) // (2 * gaps) for i in range(student_count)]
 
 
+def spread_layers(student: Network, teacher: Network, layers: str = "layers") -> dict[str, str]:
+    """For `from_teacher_layers`: layers picked evenly, and everything else as it is called.
+
+    Args:
+      student: a network with numbered layers, a `Decoder` or an `Encoder` for one.
+      teacher: the same with more of them.
+      layers: path of the layers in both, with dots.
+
+    Returns:
+      Path in the student → path in the teacher, of each of the student's layers, by `pick_layers`,
+      and of all its parts that are not among them (embeddings, the last normalisation, the head).
+      Take out what is to start anew.
+
+    Raises:
+      ValueError: a network without such layers, a student with more than its teacher.
+
+    Example:
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> decoder = lambda depth, seed: jaxkd.from_nnx(
+      ...     jaxkd.models.Decoder(32, 8, depth, 2, rngs=nnx.Rngs(seed)))
+      >>> teacher, student = decoder(4, 0), decoder(2, 1)
+      >>> mapping = spread_layers(student, teacher)
+      >>> mapping
+      {'layers.0': 'layers.0', 'layers.1': 'layers.3', 'embeddings': 'embeddings', 'norm': 'norm'}
+      >>> started = from_teacher_layers(student, teacher, mapping)
+    """
+    counts = []
+    for network in (teacher, student):
+        paths = _leaves(network.params)
+        numbers = {
+            path[len(layers) + 1 :].partition(".")[0] for path in paths if is_under(path, layers)
+        }
+        if not numbers or not all(number.isdigit() for number in numbers):
+            known = sorted({path.partition(".")[0] for path in paths})
+            raise ValueError(f"{network.name} has no numbered layers under {layers!r}, but {known}")
+        counts.append(len(numbers))
+    mapping = {
+        f"{layers}.{own}": f"{layers}.{other}" for own, other in enumerate(pick_layers(*counts))
+    }
+    others = sorted(path for path in _leaves(student.params) if not is_under(path, layers))
+    return mapping | {part: part for part in (path.rpartition(".")[0] or path for path in others)}
+
+
 def by_path(
     optimizer: optax.GradientTransformation, others: Mapping[str, optax.GradientTransformation]
 ) -> optax.GradientTransformationExtraArgs:

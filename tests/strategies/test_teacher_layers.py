@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import jaxkd
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Loader
-from jaxkd.strategies import by_path, freeze, from_teacher_layers, pick_layers
+from jaxkd.strategies import by_path, freeze, from_teacher_layers, pick_layers, spread_layers
 from jaxkd.training import fit
 from jaxkd.views import Normalize, Views
 
@@ -39,6 +39,43 @@ def test_picked_layers_are_spread_evenly(a, b):
     if student > 1:
         exact = [i * (teacher - 1) / (student - 1) for i in range(student)]
         assert max(abs(x - y) for x, y in zip(layers, exact, strict=True)) <= 0.5
+
+
+def text_network(kind, depth, seed):
+    make = {"decoder": jaxkd.models.Decoder, "encoder": jaxkd.models.Encoder}[kind]
+    return jaxkd.from_nnx(make(20, 8, depth, 2, rngs=nnx.Rngs(seed)))
+
+
+def test_a_decoder_of_spread_layers_is_its_teacher_without_the_others():
+    teacher, student = text_network("decoder", 4, 0), text_network("decoder", 2, 1)
+    mapping = spread_layers(student, teacher)
+    assert mapping["layers.0"] == "layers.0" and mapping["layers.1"] == "layers.3"
+    made = from_teacher_layers(student, teacher, mapping)
+    # A layer whose last products are 0 leaves its tokens as they are.
+    idle = {
+        path: value * (not path.startswith(("layers.1.", "layers.2.")) or "norm" in path)
+        for path, value in teacher.params.items()
+    }
+    tokens = jnp.arange(10).reshape(2, 5)
+    outputs = jax.jit(made)(tokens)["logits"]
+    expected = jax.jit(teacher.replace(params=idle, state={}))(tokens)["logits"]
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    assert np.abs(outputs - jax.jit(student)(tokens)["logits"]).max() > 1e-3
+
+
+def test_encoders_are_spread_by_path():
+    teacher, student = text_network("encoder", 6, 0), text_network("encoder", 3, 1)
+    mapping = spread_layers(student, teacher)
+    made = from_teacher_layers(student, teacher, mapping)
+    sources = {"0": "0", "1": "3", "2": "5"}
+    for path, value in made.params.items():
+        head, number, *rest = path.split(".")
+        source = ".".join((head, sources[number], *rest)) if head == "layers" else path
+        np.testing.assert_array_equal(value, teacher.params[source])
+    with pytest.raises(ValueError, match="6 layers cannot be picked from 3"):
+        spread_layers(teacher, student)
+    with pytest.raises(ValueError, match=r"no numbered layers under 'blocks', but \['embeddings'"):
+        spread_layers(student, teacher, "blocks")
 
 
 def test_layers_are_copied_with_their_statistics():

@@ -228,7 +228,7 @@ def test_namings_are_found_by_the_class_of_the_network():
     )
     assert by_name[1] == by_rules[1]
     assert by_name[1].matched == {"stem.kernel": "conv1.weight"}
-    with pytest.raises(ValueError, match=r"one of \['repdistiller', 'timm', 'torchvision'\].*'tf'"):
+    with pytest.raises(ValueError, match=r"one of \['bert', .*'torchvision'\].*'tf'"):
         weights.load(network, arrays, "tf")
     with pytest.raises(ValueError, match="that timm has for ResNet .*'VisionTransformer'"):
         weights.load(network, arrays, "timm")

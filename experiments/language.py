@@ -16,7 +16,7 @@ They are judged on held-out text: bits per byte, the next token's accuracy, agre
 teacher and KL divergence to it; and by the divergence from the teacher of what they write.
 
 Commands:
-  # Jane Austen's novels on two CPU cores, about twenty minutes (an estimate from the time of single steps).
+  # Jane Austen's novels on two CPU cores: about twenty minutes, as the time of single steps says.
   apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb austen
   python -m jaxkd.data.austen prepare --data_dir=data \
       --source_dir=austen/usr/lib/R/site-library/janeaustenr/data
@@ -36,9 +36,8 @@ Commands:
   # Some of the arms; others may join them in the same directory later.
   python -m experiments.language --config.arms=labels,top_k --config.data_dir=data --workdir=…
 
-Expected: the teacher has fewer bits per byte than any student. The cached arms beat labels alone
-at equal steps by more than the seeds differ; the on-policy students are the closest to the teacher
-in what they write themselves. Whatever came out instead, the report says so.
+Expected: the teacher has fewer bits per byte than any student. Whether the cached arms beat labels
+alone at equal steps, by more than the seeds differ, and why, is what the report says first.
 
 Writes `report.html`, the tables as CSV, the figures, the tokenizer, and prints the tables. Killed
 and started again with the same command, it goes on where it was.

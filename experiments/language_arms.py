@@ -20,7 +20,7 @@ from jaxkd.data import Sequences
 from jaxkd.generation import CachedDecoder, from_decoder
 from jaxkd.models import Decoder
 from jaxkd.networks import add_outputs, valid_classes, without_logits
-from jaxkd.targets import Sampled, TopK
+from jaxkd.targets import Codec, Sampled, TopK
 
 ARMS = {
     "labels": "labels alone",
@@ -36,8 +36,9 @@ ARMS = {
 def teach(lessons: Lessons) -> tuple[Teacher, Judged]:
     """The teacher, trained here or from elsewhere, and what it is worth."""
     config = lessons.config
+    trace: dict[str, np.ndarray] = {}
     if config.teacher_weights:
-        decoder, trace = _pretrained(config), {}
+        decoder = _pretrained(config)
     else:
         decoder = lessons.make(config.teacher, 1000)
         network, trace = lessons.train(
@@ -68,7 +69,7 @@ def ask(lessons: Lessons, teacher: Teacher) -> tuple[Cache, dict[str, np.ndarray
     config, rows = lessons.config, lessons.corpus.train
     # The same logits under another name, to be kept by another codec.
     network = add_outputs(teacher.network, lambda params, outputs: {"draws": outputs["logits"]})
-    codec = {
+    codec: dict[str, Codec] = {
         "logits": TopK(config.k, temperatures=tuple({1.0, float(config.temperature)})),
         "draws": Sampled(config.samples, temperature=config.temperature),
     }

@@ -5,7 +5,7 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -70,7 +70,7 @@ class Judged:
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, runs: list[Mapping[str, np.ndarray]]) -> "Judged":
+    def of(cls, runs: Sequence[Mapping[str, np.ndarray]]) -> "Judged":
         """The results of several seeds together."""
         first = {name: runs[0][name] for name in ("curve_steps", "written", "lengths")}
         fields = [field.name for field in dataclasses.fields(cls)]

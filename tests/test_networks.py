@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 import jaxkd
+from jaxkd import networks
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.float32)
 
@@ -181,3 +182,23 @@ def test_fingerprints_tell_networks_apart(small):
     assert other["parameters"] == small(0).fingerprint()["parameters"]
     assert other["architecture"] != small(0).fingerprint()["architecture"]
     assert "0x" not in small(0).architecture + linen_small().architecture
+
+
+def test_the_padding_of_a_vocabulary_is_cut_from_logits_and_head():
+    def apply(params, inputs):
+        return {"logits": inputs @ params, "head": params, "hidden": inputs}
+
+    network = jaxkd.from_function(apply, jnp.ones((3, 8)))
+    cut = networks.valid_classes(network, 5)
+    outputs = cut(jnp.ones((2, 4, 3)))
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "logits": (2, 4, 5),
+        "head": (3, 5),
+        "hidden": (2, 4, 3),
+    }
+    assert cut.params is network.params
+    assert cut.fingerprint()["architecture"] != network.fingerprint()["architecture"]
+    with pytest.raises(ValueError, match=r"9 valid classes, the .* \(.*8\) are 8"):
+        networks.valid_classes(network, 9)(jnp.ones((2, 3)))
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        networks.valid_classes(network, 0)

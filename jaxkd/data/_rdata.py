@@ -43,7 +43,7 @@ def read_strings(path: str | os.PathLike[str], name: str) -> list[str]:
         entries = _Reader(gzip.decompress(index.read_bytes())).value()["variables"]
     except FileNotFoundError:
         raise
-    except (OSError, EOFError, zlib.error, KeyError, TypeError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{index} is no index of an R package's data: {error}") from error
     if name not in entries:
         raise ValueError(f"{index} has no {name!r}, it has {sorted(entries)}")
@@ -56,7 +56,7 @@ def read_strings(path: str | os.PathLike[str], name: str) -> list[str]:
         if len(content) < length:
             raise ValueError(f"it ends before byte {offset + length}")
         found = _Reader(zlib.decompress(content[4:])).value()
-    except (ValueError, zlib.error) as error:
+    except (LookupError, TypeError, ValueError, zlib.error) as error:
         raise ValueError(f"{name!r} cannot be read from {database}: {error}") from error
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise ValueError(f"{name!r} in {database} is no character vector")

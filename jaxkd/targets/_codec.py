@@ -29,7 +29,8 @@ class Codec(Protocol):
 
         Args:
           values: the teacher's answers.
-          labels: int `[batch]`, -1 where unknown; given where `needs` has "labels".
+          labels: int `[batch]`, or one for each row of logits, -1 where unknown; given where
+            `needs` has "labels".
           keys: typed PRNG keys `[batch]`; given where `needs` has "keys".
         """
 

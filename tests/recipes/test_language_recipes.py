@@ -63,14 +63,14 @@ def data(seed=0, padding=0):
         "inputs": inputs.astype(np.int32),
         "labels": labels.astype(np.int32),
         "where": where,
-        "by_student": np.arange(BATCH) % 2 == 0,
+        "by_student": np.arange(BATCH) % 4 < 2,
     }
 
 
 @pytest.fixture(scope="module")
 def pair():
     """A student of half the width and layers, with as many heads."""
-    return Pair(network(0, 8, 2, 2), network(1, 16, 4, 2), data()["inputs"])
+    return Pair(network(0, 8, 1, 2), network(1, 16, 2, 2), data()["inputs"])
 
 
 RECIPES = {
@@ -138,30 +138,19 @@ def padded(batch, more=3):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_padding_changes_nothing(name, pair):
-    evaluate = evaluator(pair, RECIPES[name](pair))
-    (value, metrics), gradient = evaluate(data())
-    _, connectors = gradient
-    largest = [np.max(np.abs(leaf)) for leaf in jax.tree.leaves(gradient)]
-    assert np.isfinite(value) and max(largest) > 1e-3
-    assert all(np.max(np.abs(leaf)) > 1e-5 for leaf in jax.tree.leaves(connectors))
-    longer = evaluate(padded(data()))
+def test_neither_padding_nor_the_cut_of_a_batch_matters(name, pair):
+    evaluate, batch = evaluator(pair, RECIPES[name](pair)), data()
+    (value, metrics), gradient = evaluate(batch)
+    assert np.isfinite(value)
+    assert max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(gradient)) > 1e-3
+    assert all(np.max(np.abs(leaf)) > 1e-5 for leaf in jax.tree.leaves(gradient[1]))
+    longer = evaluate(padded(batch))
     chex.assert_trees_all_close(longer, ((value, metrics), gradient), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_parts_of_a_batch_add_up(name, pair):
-    """Sums and counts of two micro-batches are those of the batch."""
-    if name == "minillm":
-        pytest.skip("whitening is over the batch: see the test of micro-batches")
-    evaluate = evaluator(pair, RECIPES[name](pair))
-    whole = data()
-    whole["by_student"] = np.arange(BATCH) % 4 < 2  # Both kinds of rows in each half.
-    halves = [jax.tree.map(lambda x, h=half: x[h::2], whole) for half in (0, 1)]
-    (_, metrics), _ = evaluate(whole)
-    one, two = (evaluate(half)[0][1] for half in halves)
-    added = jax.tree.map(np.add, one, two)
-    chex.assert_trees_all_close(added, metrics, rtol=1e-4, atol=1e-5)
+    if name != "minillm":  # Whitened over the batch: see the test of micro-batches.
+        halves = [jax.tree.map(lambda x, h=half: x[h::2], batch) for half in (0, 1)]
+        one, two = (evaluate(half)[0][1] for half in halves)
+        added = jax.tree.map(np.add, one, two)
+        chex.assert_trees_all_close(added, metrics, rtol=1e-4, atol=1e-5)
 
 
 def one_step(pair, objective, batch, **options):
@@ -214,26 +203,24 @@ def test_layers_are_spread_evenly_the_last_for_the_last(pair):
     assert {name: (term.student, term.teacher) for name, term in terms.items()} == {
         "embeddings": ("embeddings", "embeddings"),
         "hidden1": ("layer1", "layer2"),
-        "hidden2": ("layer2", "layer4"),
         "attention1": ("attention1", "attention2"),
-        "attention2": ("attention2", "attention4"),
     }
-    assert language.minilm(pair).terms["attention"].teacher == "attention4"
+    assert language.minilm(pair).terms["attention"].teacher == "attention2"
     with pytest.raises(ValueError, match="student of 4 layers .* teacher of 2"):
         language.uniform_layers(4, 2)
 
 
 def test_widths_that_agree_need_no_projection(pair):
-    same = Pair(network(0, 16, 2, 2), pair.teacher, pair.inputs)
+    same = Pair(network(0, 16, 1, 2), pair.teacher, pair.inputs)
     assert language.distilbert(same).terms["cosine"].connector is None
     assert language.distilbert(pair).terms["cosine"].connector is not None
 
 
 def test_what_does_not_fit_is_refused(pair):
-    other = Pair(network(0, 8, 2, 4), pair.teacher, pair.inputs)
+    other = Pair(network(0, 8, 1, 4), pair.teacher, pair.inputs)
     with pytest.raises(ValueError, match="'attention1' has 4 heads, the teacher's 'attention2' 2"):
         language.tinybert(other)
-    with pytest.raises(ValueError, match="'attention2' has 4 heads, the teacher's 'attention4' 2"):
+    with pytest.raises(ValueError, match="'attention1' has 4 heads, the teacher's 'attention2' 2"):
         language.minilm(other)
     language.minilm(other, relation_heads=8)
     with pytest.raises(ValueError, match="student's queries are 8 wide, which relation_heads=16"):

@@ -251,12 +251,9 @@ def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
     assert np.all(error < 0.1 * np.max(np.abs(jax.grad(exact)(student))))
 
 
-@pytest.mark.parametrize(
-    "objective",
-    [language.on_policy_reverse_kl(), language.minillm(whitened=False), language.gkd()],
-    ids=["on_policy_reverse_kl", "minillm", "gkd"],
-)
-def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(objective):
+@pytest.mark.parametrize("recipe", [language.minillm, language.gkd])
+def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
+    objective = recipe()
     rewrite = on_policy(write, prompt_length=PROMPT)
     adam, student, teacher = optax.adam(0.1), chain(), chain(9).params
     step = make_train_step(student, objective, adam, teacher=chain(9), rewrite=rewrite)

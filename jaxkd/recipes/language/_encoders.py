@@ -159,11 +159,12 @@ def minilm(
       Wang et al., MiniLM, NeurIPS 2020; Wang et al., MiniLMv2, Findings of ACL 2021.
     """
     if relation_heads is None:
-        last = [f"attention{pair.depth(side, 'attention')}" for side in ("student", "teacher")]
-        _check_heads(pair, *last)
+        student = f"attention{pair.depth('student', 'attention')}"
+        teacher = f"attention{pair.depth('teacher', 'attention')}"
+        _check_heads(pair, student, teacher)
         _check_heads(pair, "values", "values")
         values = Term(losses.relation_kl, weight, None, "values", "values", _pairs(causal))
-        attention = Term(losses.attention_kl, weight, None, *last, _pairs(causal))
+        attention = Term(losses.attention_kl, weight, None, student, teacher, _pairs(causal))
         return Objective(attention=attention, values=values)
     terms = {}
     for name in ("queries", "keys", "values"):

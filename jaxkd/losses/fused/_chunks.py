@@ -91,8 +91,15 @@ def _spread(plan: Plan, hidden, head, each, shared, *, gradients: bool):
     Without it the compiler would send that gradient after each chunk. Axes that are not named here
     are left to the compiler: classes spread over them stay so.
     """
-    run = functools.partial(_loop, plan, gradients=gradients)
     mesh = jax.sharding.get_abstract_mesh()
+    if mesh.explicit_axes:
+        # Losses are written without regard to a mesh: inside as on Auto axes.
+        out: tuple[Any, ...] = (P(),)
+        if gradients:
+            out += (jax.typeof(hidden).sharding.spec, jax.typeof(head).sharding.spec)
+        inside = functools.partial(_spread, plan, gradients=gradients)
+        return jax.sharding.auto_axes(inside, out_sharding=out)(hidden, head, each, shared)
+    run = functools.partial(_loop, plan, gradients=gradients)
     kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
     axes = tuple(
         axis
@@ -190,5 +197,7 @@ def grid(shape: tuple[int, ...], chunk_size: int) -> tuple[int, int, int]:
         # a chunk, as many as accelerators keep together.
         rows = math.gcd(first, 1 << (max(chunk_size // 8, 1).bit_length() - 1))
     columns = first // rows * others
-    count = -(-columns // max(chunk_size // rows, 1))
-    return rows, columns, -(-columns // count)
+    most = max(chunk_size // rows, 1)
+    count = -(-columns // most)
+    step = -(-columns // count)
+    return rows, columns, min(-(-step // 8) * 8, most, columns)

@@ -15,9 +15,9 @@ from jaxkd.losses._sampled import SampledClasses
 from jaxkd.losses._sparse import SparseLogits, empty_places
 from jaxkd.losses.fused._chunks import Plan, chunked_sum, matmul
 
-# Bytes of the float32 logits of a chunk. Large enough that reading the head and adding to its
-# gradient, once a chunk, take less time than the products.
-_CHUNK_BYTES = 1 << 29
+# Bytes of the float32 logits of a chunk. The head is read and its gradient added to once a chunk,
+# which with fewer than some 300 tokens takes longer than the products.
+_CHUNK_BYTES = 192 << 20
 # The axes of `jaxkd.training.make_mesh` that a batch is spread over.
 _TOKEN_AXES = ("data", "fsdp")
 # What a loss on logits takes and one on hidden states does not.
@@ -55,8 +55,8 @@ def fused_linear(
         `cross_entropy`, a `functools.partial` of one, or a function that adds up several. Its other
         parameters (`temperature`, …) are passed on. It may not couple tokens.
       chunk_size: tokens whose logits are held at a time, on each part of the mesh's `token_axes`.
-        By default as many as take 512 MiB in float32, rounded down to a power of two: 1,024 with
-        128,256 classes.
+        By default as many as take 192 MiB in float32, rounded down to a multiple of 128: 384 with
+        128,256 classes. More are faster where memory allows them.
       soft_cap: c, if the student's logits are `c tanh(hidden @ head / c)`.
       teacher_soft_cap: likewise of a teacher given as hidden states and head.
       valid_classes: the number of classes, where the head has more columns to fill up (a padded
@@ -146,7 +146,8 @@ class _Fused:
             raise ValueError(
                 f"valid_classes={valid}, but the student's head {head.shape} has {classes} classes"
             )
-        each: dict[str, Any] = {"where": _rows(where, tokens)}
+        where = None if where is None else _rows(where, tokens)
+        each: dict[str, Any] = {}
         # Numbers that are known stay so: a sparse teacher looks its temperature up.
         known = {name: v for name, v in options.items() if not _is_traced(v)}
         shared: dict[str, Any] = {name: v for name, v in options.items() if name not in known}
@@ -154,7 +155,7 @@ class _Fused:
             labels = jnp.asarray(labels)
             _check_tokens("labels", labels, tokens)
             if labels.ndim == len(tokens) and not self.unlabelled:
-                each["where"] &= labels >= 0
+                where = labels >= 0 if where is None else where & (labels >= 0)
             each["labels"] = labels
         if isinstance(teacher, tuple):
             each["teacher"], shared["teacher_head"] = _pair("teacher", teacher)
@@ -163,6 +164,7 @@ class _Fused:
         if teacher is not None:
             _check_tokens("teacher", each["teacher"], tokens)
             _check_classes(_classes(each["teacher"], shared), classes, valid)
+        each["where"] = jnp.ones(tokens, bool) if where is None else where
         each, shared = jax.lax.stop_gradient((each, shared))
         count = jnp.sum(each["where"], dtype=compute_dtype(hidden, head))
         if not tokens:
@@ -234,7 +236,7 @@ def _fill(values: jax.Array, classes: int, value: float) -> jax.Array:
 
 def _default_chunk(classes: int) -> int:
     tokens = max(_CHUNK_BYTES // (4 * classes), 1)
-    return 1 << (tokens.bit_length() - 1)
+    return max(tokens // 128 * 128, min(tokens, 128))
 
 
 def _pair(side: str, given: Any) -> tuple[jax.Array, jax.Array]:
@@ -252,10 +254,8 @@ def _pair(side: str, given: Any) -> tuple[jax.Array, jax.Array]:
     return hidden, head
 
 
-def _rows(where: ArrayLike | None, tokens: tuple[int, ...]) -> jax.Array:
+def _rows(where: ArrayLike, tokens: tuple[int, ...]) -> jax.Array:
     """Which tokens count, from a mask of their first few axes."""
-    if where is None:
-        return jnp.ones(tokens, bool)
     where = jnp.asarray(where)
     missing = max(len(tokens) - where.ndim, 0)
     where = where.reshape(*where.shape, *(1,) * missing)

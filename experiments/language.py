@@ -36,9 +36,8 @@ Commands:
   # Some of the arms; others may join them in the same directory later.
   python -m experiments.language --config.arms=labels,top_k --config.data_dir=data --workdir=…
 
-Expected: the teacher has fewer bits per byte than any student. The cached arms beat labels alone
-at equal steps by more than the seeds differ; the on-policy students are the closest to the teacher
-in what they write themselves. Whatever came out instead, the report says so.
+Expected: the teacher has fewer bits per byte than any student. Whether the cached arms beat labels
+alone at equal steps, by more than the seeds differ, and why, is what the report says first.
 
 Writes `report.html`, the tables as CSV, the figures, the tokenizer, and prints the tables. Killed
 and started again with the same command, it goes on where it was.

@@ -14,10 +14,10 @@ from flax import nnx
 import jaxkd
 from experiments import language_text
 from experiments.language_lessons import TEST_BATCH, Judged, Lessons, Teacher, once
-from jaxkd import Network, Objective, Term, losses, recipes, strategies, weights
+from jaxkd import Objective, Term, losses, recipes, strategies, weights
 from jaxkd.cache import Cache
 from jaxkd.data import Sequences
-from jaxkd.generation import CachedDecoder, from_decoder
+from jaxkd.generation import from_decoder
 from jaxkd.models import Decoder
 from jaxkd.networks import add_outputs, valid_classes, without_logits
 from jaxkd.targets import Codec, Sampled, TopK
@@ -38,7 +38,7 @@ def teach(lessons: Lessons) -> tuple[Teacher, Judged]:
     config = lessons.config
     trace: dict[str, np.ndarray] = {}
     if config.teacher_weights:
-        decoder = _pretrained(config)
+        teacher = pretrained(lessons)
     else:
         decoder = lessons.make(config.teacher, 1000)
         network, trace = lessons.train(
@@ -49,9 +49,7 @@ def teach(lessons: Lessons) -> tuple[Teacher, Judged]:
             steps=config.teacher_steps,
             learning_rate=config.teacher_learning_rate,
         )
-        decoder = dataclasses.replace(decoder, network=network)
-    tokens = lessons.corpus.tokenizer.vocab_size
-    teacher = Teacher(decoder, _unpadded(decoder.network, tokens))
+        teacher = Teacher(dataclasses.replace(decoder, network=network), network)
     none = {
         "seconds": np.array(math.nan),
         "curve_steps": np.array([0]),
@@ -70,7 +68,7 @@ def ask(lessons: Lessons, teacher: Teacher) -> tuple[Cache, dict[str, np.ndarray
     # The same logits under another name, to be kept by another codec.
     network = add_outputs(teacher.network, lambda params, outputs: {"draws": outputs["logits"]})
     codec: dict[str, Codec] = {
-        "logits": TopK(config.k, temperatures=tuple({1.0, float(config.temperature)})),
+        "logits": TopK(config.k, temperatures=tuple(sorted({1.0, float(config.temperature)}))),
         "draws": Sampled(config.samples, temperature=config.temperature),
     }
     path = lessons.workdir / "cache"
@@ -196,17 +194,30 @@ def _lesson(
     return objective, options
 
 
-def _unpadded(network: Network, tokens: int) -> Network:
-    inputs = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    outputs = jax.eval_shape(network.apply, network.params, network.state, inputs)[0]
-    width = outputs["logits"].shape[-1]
-    return network if width == tokens else valid_classes(network, tokens)
+def pretrained(lessons: Lessons) -> Teacher:
+    """A published decoder from the folder of its checkpoint, for the tokens of its tokenizer.
 
-
-def _pretrained(config: Any) -> CachedDecoder:
-    """A published decoder from the folder of its checkpoint."""
-    folder = pathlib.Path(config.teacher_weights)
-    decoder = from_decoder(Decoder(**weights.decoder_config(folder), rngs=nnx.Rngs(0)))
+    Raises:
+      FileNotFoundError: no configuration or weights there.
+      ValueError: a network that is not ours, weights that do not fit it, or fewer logits than
+        tokens.
+    """
+    folder = pathlib.Path(lessons.config.teacher_weights)
+    options = weights.decoder_config(folder)
+    decoder = from_decoder(Decoder(**options, rngs=nnx.Rngs(0)))
     naming = "gemma2" if '"gemma2"' in (folder / "config.json").read_text() else "llama"
-    loaded, _ = weights.load(decoder.network, folder / "model.safetensors", naming=naming)
-    return dataclasses.replace(decoder, network=loaded)
+    network, _ = weights.load(decoder.network, folder / "model.safetensors", naming=naming)
+    tokens, logits = lessons.corpus.tokenizer.vocab_size, options["vocab_size"]
+    if logits < tokens:
+        raise ValueError(
+            f"the tokenizer in {folder} has {tokens} tokens, the network logits of {logits}"
+        )
+    if logits == tokens:
+        return Teacher(dataclasses.replace(decoder, network=network), network)
+
+    def decode(*arguments: Any) -> tuple[jax.Array, Any]:
+        answers, held = decoder.decode(*arguments)
+        return answers[..., :tokens], held
+
+    writing = dataclasses.replace(decoder, network=network, decode=decode)
+    return Teacher(writing, valid_classes(network, tokens))

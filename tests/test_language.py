@@ -18,8 +18,9 @@ from flax import nnx
 import jaxkd
 from experiments import language, language_arms, language_report, language_text
 from experiments.language import Config, Size
-from experiments.language_lessons import Judged
+from experiments.language_lessons import Judged, Lessons
 from jaxkd import targets
+from jaxkd.data import Tokenizer
 from jaxkd.networks import without_logits
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -279,3 +280,50 @@ def test_the_report_says_whether_the_teacher_helped_and_why(numbers, kind, text)
     assert text in language_report.reason(result)
     if text.startswith("Distilled beats"):
         assert "closes 25% of the 0.400 bits per byte" in language_report.reason(result)
+
+
+def as_published(params):
+    """Our names and axes of a tied decoder as those of a Llama's file."""
+    names = {
+        "embeddings.embedding": "model.embed_tokens",
+        "norm.scale": "model.norm",
+        ".norm1": ".input_layernorm",
+        ".norm2": ".post_attention_layernorm",
+        ".attention.query": ".self_attn.q_proj",
+        ".attention.key": ".self_attn.k_proj",
+        ".attention.value": ".self_attn.v_proj",
+        ".attention.out": ".self_attn.o_proj",
+        ".mlp.gate": ".mlp.gate_proj",
+        ".mlp.up": ".mlp.up_proj",
+        ".mlp.down": ".mlp.down_proj",
+    }
+    found = {}
+    for name, value in params.items():
+        kernel = name.endswith(".kernel")
+        for ours, theirs in names.items():
+            name = name.replace(ours, theirs) if not ours.startswith(".") else name
+            name = name.replace(ours + ".", theirs + ".")
+        name = name.replace("layers.", "model.layers.", 1) if name.startswith("layers") else name
+        name = name.removesuffix(".kernel").removesuffix(".scale") + ".weight"
+        found[name] = np.ascontiguousarray(np.asarray(value).T if kernel else value)
+    return found
+
+
+def test_a_published_teacher_is_read_and_its_padding_left_out(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    network = jaxkd.from_nnx(jaxkd.models.Decoder(264, 8, 2, 2, rngs=nnx.Rngs(3)))
+    safetensors.save_file(as_published(network.params), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "vocab_size": 264, "hidden_size": 8, "num_hidden_layers": 2, '
+        '"num_attention_heads": 2, "intermediate_size": 32, "tie_word_embeddings": true}'
+    )
+    Tokenizer.bytes().save(tmp_path / "tokenizer.json")
+    config = Config(mock=110_000, teacher_weights=str(tmp_path), length=16, prompt_length=4)
+    language.check(config)
+    corpus = language_text.read(config, tmp_path / "w")
+    lessons = Lessons(config, tmp_path / "w", corpus)
+    teacher = language_arms.pretrained(lessons)
+    inputs = corpus.test.read(corpus.test.ids[:2])
+    wanted = network(inputs)["logits"]
+    np.testing.assert_allclose(teacher.decoder.network(inputs)["logits"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(teacher.network(inputs)["logits"], wanted[..., :257], rtol=1e-5)

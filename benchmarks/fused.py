@@ -86,18 +86,19 @@ def compiled(arguments: argparse.Namespace) -> Table:
         given = arrays(make, target, tokens, width, classes)
         program = jax.jit(jax.value_and_grad(function, (0, 1))).lower(*given).compile()
         memory = program.memory_analysis().temp_size_in_bytes
-        print(target, tokens, memory, file=sys.stderr, flush=True)
         # The body of a loop counts once in the compiler's number, and all is in the loop.
-        return memory, trips * program.cost_analysis()["flops"]
+        flops = trips * program.cost_analysis()["flops"]
+        print(target, tokens, memory, flops, file=sys.stderr, flush=True)
+        return memory, flops
 
-    compared = 8_192
+    compared, nan = 8_192, float("nan")
     known = {
         target: measured(naive, target, compared) for target in TARGETS if target in arguments.naive
     }
     gradient = 4 * width * classes
     chunk = arguments.chunk_size or _default_chunk(classes)
     rows = [
-        ["all logits", target, compared, memory / 1e9, None, None, flops / 1e12, None]
+        ["all logits", target, compared, memory / 1e9, nan, nan, flops / 1e12, nan]
         for target, (memory, flops) in known.items()
     ]
     for target in TARGETS:
@@ -111,7 +112,7 @@ def compiled(arguments: argparse.Namespace) -> Table:
                 all_memory, all_flops = known[target]
                 row += [memory / all_memory, flops / 1e12, flops / all_flops]
             else:
-                row += [None, flops / 1e12, None]
+                row += [nan, flops / 1e12, nan]
             rows.append(row)
     return Table(
         "Value and both gradients on one chip, compiled",
@@ -193,7 +194,7 @@ def _torch_rows(tokens: int, width: int, classes: int) -> list[list[Any]]:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    memory = None
+    memory = float("nan")
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -212,16 +213,16 @@ def _best(call: Callable[[], Any], times: int = 5) -> float:
     return min(found)
 
 
-def _integer(number: float | None) -> str:
-    return "" if number is None else f"{number:,.0f}"
+def _integer(number: float) -> str:
+    return f"{number:,.0f}"
 
 
-def _decimal(number: float | None) -> str:
-    return "" if number is None else f"{number:,.3f}"
+def _decimal(number: float) -> str:
+    return "" if np.isnan(number) else f"{number:,.3f}"
 
 
-def _ratio(number: float | None) -> str:
-    return "" if number is None else f"{number:.2f} ×"
+def _ratio(number: float) -> str:
+    return "" if np.isnan(number) else f"{number:.2f} ×"
 
 
 def main() -> None:

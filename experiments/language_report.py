@@ -183,7 +183,7 @@ def _own_text(told: Told) -> Section:
     labels = told.students["labels"]
     verdict = [
         compare(
-            f"{ARMS[arm].capitalize()}, against labels alone, in the divergence of its own text,",
+            f"{ARMS[arm].capitalize()}, against labels alone, in the divergence of its own text",
             judged.own_kl,
             labels.own_kl,
             format="difference",
@@ -205,12 +205,15 @@ def _own_text(told: Told) -> Section:
         [name, text(judged.written[0, start : judged.lengths[0]])]
         for name, judged in networks.items()
     ]
+    about = f"""Each network went on from {len(told.judged.written)} beginnings of held-out rows,
+        {start} tokens long, drawing from its own distribution at temperature 1; this is the first
+        of them, by the first seed's students."""
+    if "on_policy" in told.students:
+        about += f""" Of the on-policy steps {told.config.share:.0%} were on such texts after the
+        first {told.config.warm:.0%} of the training."""
     return Section(
         "What they write",
-        f"""Each network went on from {len(told.judged.written)} beginnings of held-out rows,
-        {start} tokens long, drawing from its own distribution at temperature 1; this is the first
-        of them, by the first seed's students. Of the steps on-policy {told.config.share:.0%} after
-        the first {told.config.warm:.0%} were on such texts.""",
+        about,
         verdict,
         [Table("Samples", ["Who", "Text"], rows)],
     )

@@ -22,8 +22,8 @@ Commands:
   python -m experiments.embeddings --config.arms=static --config.sentences=4000 ...
   python -m experiments.embeddings --config.mock=2000 --config.epochs=2 --workdir=runs/mock
 
-Expected: at least 0.80 Spearman on random held-out pairs for either student. The transformer embeds
-at least five times as many sentences a second as the teacher, the bag of tokens hundreds of times.
+The aim, which no whole run has shown yet: 0.80 Spearman on random held-out pairs, five times the
+teacher's sentences a second. On 3,000 sentences of 32 tokens, one seed, `static` reached 0.73.
 
 Writes `report.html`, the table as CSV, the figures, and prints the table. Killed and started again
 with the same command, it goes on where it was.

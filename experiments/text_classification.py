@@ -21,8 +21,8 @@ Commands:
   # Made-up sentences and a made-up encoder, in a minute.
   python -m experiments.text_classification --config.mock=600 --workdir=runs/mock
 
-Expected: with 20 labels a class a student distilled on all texts comes far above one of the labels
-alone, and near one of all labels; the control lies between.
+No whole run on real texts has been measured yet. What to look for: whether a student distilled on
+all texts comes above one of the labels alone, and how much of that the control has as well.
 
 Writes `report.html`, the tables as CSV, the figures, and prints the tables. Killed and started
 again with the same command, it goes on where it was.

@@ -247,7 +247,7 @@ def main() -> None:
     table.print()
     if arguments.output:
         arguments.output.write_text(
-            f"# Fused losses\n\n## {table.title}\n\n{table.to_markdown()}\n"
+            f"# Fused losses\n\n## {table.title}\n\n{table.to_markdown()}\n\n{table.caption}\n"
         )
 
 

@@ -36,8 +36,10 @@ Commands:
   # Some of the arms; others may join them in the same directory later.
   python -m experiments.language --config.arms=labels,top_k --config.data_dir=data --workdir=…
 
-Expected: the teacher has fewer bits per byte than any student. Whether the cached arms beat labels
-alone at equal steps, by more than the seeds differ, and why, is what the report says first.
+Expected on the novels (bits per byte of held-out text, mean ± standard deviation of 3 seeds, 400
+steps): teacher 1.780, labels 2.399 ± 0.009, top_k 2.247 ± 0.219 (one seed of three fell back),
+top_k_alone 2.219 ± 0.032; they agree with the teacher on 36.7, 46.3 and 59.9 % of the next tokens.
+The other arms have not been measured yet.
 
 Writes `report.html`, the tables as CSV, the figures, the tokenizer, and prints the tables. Killed
 and started again with the same command, it goes on where it was.

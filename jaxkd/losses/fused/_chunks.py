@@ -70,11 +70,31 @@ def _forward(plan, hidden, head, each, shared):
 
 
 def _backward(plan, gradients, cotangent):
-    to_hidden, to_head = (
-        (cotangent * gradient).astype(dtype)
-        for gradient, dtype in zip(gradients, plan.dtypes, strict=True)
+    to_hidden, to_head = gradients
+    return (
+        _scaled_in_place(to_hidden, cotangent).astype(plan.dtypes[0]),
+        (cotangent * to_head).astype(plan.dtypes[1]),
+        None,
+        None,
     )
-    return to_hidden, to_head, None, None
+
+
+def _scaled_in_place(gradient: jax.Array, scale: jax.Array) -> jax.Array:
+    """The gradient to the hidden states, scaled.
+
+    A product would be a second array of their size; a loop works on the one that it is given. It
+    goes along the second axis of the tokens, since the first may be spread over devices.
+    """
+    if gradient.ndim < 3 or gradient.shape[1] % 2:
+        return (scale * gradient).astype(gradient.dtype)
+    half = gradient.shape[1] // 2
+
+    def body(index, gradient):
+        part = jax.lax.dynamic_slice_in_dim(gradient, index * half, half, axis=1)
+        part = (scale * part).astype(gradient.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(gradient, part, index * half, axis=1)
+
+    return jax.lax.fori_loop(0, 2, body, gradient)
 
 
 chunked_sum.defvjp(_forward, _backward)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import jaxkd
-from experiments.study import TEST_BATCH, Arm, Result, Study, optimizer, save_arrays, scorer
+from experiments.study import TEST_BATCH, Arm, Result, Study, once, optimizer, scorer
 from jaxkd import Network, TrainState
 from jaxkd.data import Loader, eval_batches
 from jaxkd.strategies import run_phases
@@ -21,24 +21,8 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
     course = _Course(study, arm, regime)
     runs = []
     for seed in study.seeds:
-        directory = course.directory(seed)
-        file = directory / "result.npz"
-        if not file.exists():
-            resumed = directory.exists() and any(directory.rglob("checkpoints"))
-            started = time.perf_counter()
-            student, steps, accuracy = course.train(seed)
-            seconds = float("nan") if resumed else time.perf_counter() - started
-            probed = study.probe(student) if study.probe and seed == study.seeds[0] else {}
-            save_arrays(
-                file,
-                logits=predict(course.eval_step, student, eval_batches(study.test, TEST_BATCH)),
-                steps=np.array(steps),
-                accuracy=np.array(accuracy),
-                seconds=np.array(seconds),
-                **{f"probed.{name}": value for name, value in probed.items()},
-            )
-        with np.load(file) as stored:
-            runs.append(dict(stored))
+        file = course.directory(seed) / "result.npz"
+        runs.append(once(file, functools.partial(course.result, seed)))
     return Result(
         arm=arm,
         logits=np.stack([run["logits"] for run in runs]),
@@ -79,6 +63,22 @@ class _Course:
     def deployed(self, network: Network) -> Network:
         """What is judged."""
         return self.arm.deploy(network) if self.arm.deploy else network
+
+    def result(self, seed: int) -> dict[str, Any]:
+        """What one training gives, as arrays."""
+        directory, study = self.directory(seed), self.study
+        resumed = directory.exists() and any(directory.rglob("checkpoints"))
+        started = time.perf_counter()
+        student, steps, accuracy = self.train(seed)
+        seconds = float("nan") if resumed else time.perf_counter() - started
+        probed = study.probe(student) if study.probe and seed == study.seeds[0] else {}
+        return {
+            "logits": predict(self.eval_step, student, eval_batches(study.test, TEST_BATCH)),
+            "steps": np.array(steps),
+            "accuracy": np.array(accuracy),
+            "seconds": np.array(seconds),
+            **{f"probed.{name}": value for name, value in probed.items()},
+        }
 
     def train(self, seed: int) -> tuple[Network, list[int], list[float]]:
         """The trained student, and its accuracy on the way."""

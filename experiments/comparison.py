@@ -13,6 +13,7 @@ import numpy as np
 
 import jaxkd
 from experiments.arms import run_arm
+from experiments.refusals import at_least, fields, positive
 from experiments.study import Arm, Result, Study, test_logits, train_teacher
 from jaxkd import Network, recipes
 from jaxkd.cache import Cache
@@ -264,12 +265,7 @@ def _codec(config: ComparisonConfig) -> Codec:
 
 def _check(config: ComparisonConfig, train: Dataset) -> None:
     counts = ("short_epochs", "long_epochs", "few_epochs", "teacher_epochs", "seeds", "batch_size")
-    for name in counts:
-        if (value := getattr(config, name)) < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    if config.views.num_views < 1:
-        raise ValueError(f"views.num_views must be at least 1, not {config.views.num_views}")
-    if not 0 < config.learning_rate < float("inf"):
-        raise ValueError(f"learning_rate must be a positive number, not {config.learning_rate}")
+    at_least(1, fields(config, *counts) | fields(config.views, "num_views", prefix="views."))
+    positive(fields(config, "learning_rate"))
     if config.batch_size > len(train):
         raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} examples")

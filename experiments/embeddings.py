@@ -30,7 +30,6 @@ with the same command, it goes on where it was.
 """
 
 import dataclasses
-import math
 import pathlib
 
 import numpy as np
@@ -45,6 +44,7 @@ from experiments.embeddings_networks import (
     static_student,
 )
 from experiments.embeddings_runs import ARMS, RELATIONS, Embedded, Protocol
+from experiments.refusals import at_least, fields, positive
 from jaxkd import Network
 from jaxkd.data import Sequences, Texts, austen
 from jaxkd.training import claim, is_first
@@ -123,15 +123,11 @@ def check(config: Config) -> None:
         raise ValueError(f"arms must be some of {', '.join(ARMS)}, each once, not {config.arms!r}")
     if config.relation not in RELATIONS:
         raise ValueError(f"relation must be one of {list(RELATIONS)}, not {config.relation!r}")
-    for name in ("mock", "sentences"):
-        if (value := getattr(config, name)) < 0:
-            raise ValueError(f"{name} must be at least 0, not {value}")
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(field.default, float) and not 0 < value < math.inf:
-            raise ValueError(f"{field.name} must be a positive number, not {value}")
-        if isinstance(field.default, int) and field.default and value < 1:
-            raise ValueError(f"{field.name} must be at least 1, not {value}")
+    at_least(0, fields(config, "mock", "sentences"))
+    sizes = ("length", "student_width", "student_layers", "student_heads", "static_width")
+    counts = ("batch_size", "epochs", "static_epochs", "seeds", "pairs", "speed_batch")
+    at_least(1, fields(config, *sizes, *counts, "speed_rounds"))
+    positive(fields(config, "relation_weight", "learning_rate", "static_learning_rate"))
     if config.mock and config.teacher:
         raise ValueError("mock has a teacher of its own: leave config.teacher out")
 

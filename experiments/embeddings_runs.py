@@ -12,7 +12,7 @@ import jaxkd
 from experiments import launch
 from experiments.embeddings_judged import Pairs, Speed, judge, side_by_side, spearman, unit
 from experiments.embeddings_networks import Teacher
-from experiments.study import TEST_BATCH, optimizer, save_arrays
+from experiments.study import TEST_BATCH, once, optimizer
 from jaxkd import Network, Objective, Term, TrainState, Views, losses
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, Sequences, eval_batches
@@ -177,20 +177,17 @@ class Protocol:
     def _result(self, arm: str, seed: int) -> dict[str, np.ndarray]:
         """Of one run; read if it was finished before."""
         directory = self.workdir / arm / f"seed{seed}"
-        file = directory / "result.npz"
-        if not file.exists():
+
+        def made() -> dict[str, np.ndarray]:
             student, rows = self._train(arm, seed, directory)
-            save_arrays(
-                file,
-                steps=np.array([row["step"] for row in rows], np.int64),
-                curve=np.array([row["spearman"] for row in rows]),
-                **{
-                    name: np.array(value)
-                    for name, value in judge(self._embed(student), self.wanted, self.pairs).items()
-                },
-            )
-        with np.load(file) as stored:
-            return dict(stored)
+            scores = judge(self._embed(student), self.wanted, self.pairs)
+            return {
+                "steps": np.array([row["step"] for row in rows], np.int64),
+                "curve": np.array([row["spearman"] for row in rows]),
+                **{name: np.array(value) for name, value in scores.items()},
+            }
+
+        return once(directory / "result.npz", made)
 
     def _train(
         self, arm: str, seed: int, directory: pathlib.Path

@@ -52,6 +52,7 @@ import pathlib
 from experiments import findings, launch, methods
 from experiments.imagenet_protocols import NORMALS, PROTOCOLS
 from experiments.imagenet_runs import Runs
+from experiments.refusals import at_least, fields
 from jaxkd import models, recipes
 from jaxkd.training import is_first
 
@@ -146,12 +147,8 @@ def complete(config: Config) -> Config:
             raise ValueError(f"{config.method} is no recipe: see experiments.cifar for strategies")
     if config.method == "dot" and config.protocol != "torchvision":
         raise ValueError(f"dot is an optimizer with momentum, {config.protocol} has its own")
-    for name in ("image_size", "epochs", "teacher_epochs", "batch_size", "seeds"):
-        if (value := getattr(config, name)) < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    for name in ("mock", "steps", "num_views", "ahead", "workers"):
-        if (value := getattr(config, name)) < 0:
-            raise ValueError(f"{name} must not be negative, got {value}")
+    at_least(1, fields(config, "image_size", "epochs", "teacher_epochs", "batch_size", "seeds"))
+    at_least(0, fields(config, "mock", "steps", "num_views", "ahead", "workers"))
     if config.cache and not config.num_views:
         raise ValueError("cache=True needs num_views, the number of views that are answered")
     try:

@@ -46,13 +46,13 @@ and started again with the same command, it goes on where it was.
 """
 
 import dataclasses
-import math
 import pathlib
 
 from experiments import language_arms, language_report, language_text, launch
 from experiments.language_arms import ARMS
 from experiments.language_lessons import Lessons
 from experiments.language_report import Told
+from experiments.refusals import at_least, fields, positive, share
 from jaxkd.training import claim, is_first
 
 
@@ -167,33 +167,19 @@ def check(config: Config) -> None:
             f"several texts: dataset={config.dataset!r}, text={config.text!r}, "
             f"mock={config.mock}; choose one"
         )
-    counts = {
-        name: getattr(config, name)
-        for name in ("test_rows", "teacher_steps", "steps", "batch_size", "seeds", "k", "samples")
-    }
-    for role in ("teacher", "student"):
-        size = dataclasses.asdict(getattr(config, role))
-        counts |= {f"{role}.{name}": value for name, value in size.items()}
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    counts = ("test_rows", "teacher_steps", "steps", "batch_size", "seeds", "k", "samples")
+    at_least(1, fields(config, *counts))
     for role in ("teacher", "student"):
         size = getattr(config, role)
+        at_least(1, {f"{role}.{name}": value for name, value in dataclasses.asdict(size).items()})
         if size.width % (2 * size.heads):
             raise ValueError(
                 f"{role}.width={size.width} must be a multiple of twice the {role}.heads="
                 f"{size.heads}: the width of a head is even"
             )
-    for name in ("alpha", "share", "warm", "beta"):
-        if not 0 <= (value := getattr(config, name)) <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], not {value}")
-    for name in ("temperature", "learning_rate", "teacher_learning_rate"):
-        if not 0 < (value := getattr(config, name)) < math.inf:
-            raise ValueError(f"{name} must be a positive number, not {value}")
-    if config.mock < 0 or config.vocabulary < 0:
-        raise ValueError(
-            f"mock={config.mock} and vocabulary={config.vocabulary} must be at least 0"
-        )
+    share(fields(config, "alpha", "share", "warm", "beta"))
+    positive(fields(config, "temperature", "learning_rate", "teacher_learning_rate"))
+    at_least(0, fields(config, "mock", "vocabulary"))
     if 0 < config.vocabulary < 257:
         raise ValueError(
             f"vocabulary={config.vocabulary} must hold 256 bytes and the end of a text: 257 at "

@@ -13,7 +13,8 @@ from flax import nnx
 
 import jaxkd
 from experiments import language_text
-from experiments.language_lessons import TEST_BATCH, Judged, Lessons, Teacher, once
+from experiments.language_lessons import TEST_BATCH, Judged, Lessons, Teacher
+from experiments.study import once
 from jaxkd import Objective, Term, losses, recipes, strategies, weights
 from jaxkd.cache import Cache
 from jaxkd.data import Sequences

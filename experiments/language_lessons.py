@@ -15,7 +15,7 @@ from flax import nnx
 
 import jaxkd
 from experiments.language_text import Corpus
-from experiments.study import optimizer, save_arrays
+from experiments.study import optimizer
 from jaxkd import Network, Objective, TrainState, Views, losses
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, Sequences, eval_batches
@@ -283,12 +283,3 @@ class Lessons:
             max_new_tokens=self.config.length - self.config.prompt_length,
             stop_tokens=() if eos is None else (eos,),
         )
-
-
-def once(file: pathlib.Path, make: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
-    """What was made, read from its file; made now if it is not there."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_arrays(file, **make())
-    with np.load(file) as stored:
-        return dict(stored)

@@ -21,6 +21,7 @@ from experiments.protocol import (
     schedule,
     sgd,
 )
+from experiments.refusals import at_least
 from experiments.study import Arm, Result, Study, test_logits, train_teacher
 from jaxkd import Network, Objective, recipes
 from jaxkd.data import Dataset
@@ -207,9 +208,7 @@ def run(
     for name in chosen:
         check(name)
     check_config(config)
-    for name, value in {"seeds": seeds, "teacher_epochs": teacher_epochs}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    at_least(1, {"seeds": seeds, "teacher_epochs": teacher_epochs})
     test = test.select(test.ids[: config.test_examples]) if config.test_examples else test
     few = train.select(train.ids[: config.examples]) if config.examples else train
     plain = Views((Normalize(),))

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 
+from experiments.refusals import at_least, fields, positive
 from experiments.study import Study, optimizer, train_teacher
 from jaxkd import Network
 from jaxkd.data import Dataset
@@ -45,14 +46,9 @@ class ProtocolConfig:
 
 def check_config(config: ProtocolConfig) -> None:
     """Raises ValueError for a protocol that cannot run; names the field."""
-    for name in ("epochs", "batch_size"):
-        if (value := getattr(config, name)) < 1:
-            raise ValueError(f"protocol.{name} must be at least 1, not {value}")
-    for name in ("examples", "test_examples"):
-        if (value := getattr(config, name)) < 0:
-            raise ValueError(f"protocol.{name} must be a number of examples, not {value}")
-    if not 0 < config.learning_rate < float("inf"):
-        raise ValueError(f"protocol.learning_rate must be positive, not {config.learning_rate}")
+    at_least(1, fields(config, "epochs", "batch_size", prefix="protocol."))
+    at_least(0, fields(config, "examples", "test_examples", prefix="protocol."))
+    positive(fields(config, "learning_rate", prefix="protocol."))
     if config.schedule not in ("cosine", "steps"):
         raise ValueError(f"protocol.schedule must be cosine or steps, not {config.schedule!r}")
     if not 1 <= config.evaluations <= 20:

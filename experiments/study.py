@@ -5,6 +5,7 @@ import functools
 import io
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -254,6 +255,15 @@ def scorer(study: Study, step: EvalStep) -> Callable[[TrainState], dict[str, flo
         )
 
     return score
+
+
+def once(file: pathlib.Path, make: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Arrays by name: read from their file, made and written first where it is not there."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_arrays(file, **make())
+    with np.load(file) as stored:
+        return dict(stored)
 
 
 def save_arrays(file: pathlib.Path, **arrays: np.ndarray) -> None:

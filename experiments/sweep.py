@@ -41,6 +41,7 @@ from flax import nnx
 
 import jaxkd
 from experiments import launch, settings
+from experiments.refusals import at_least, fields
 from experiments.study import Study, optimizer, test_logits, train_teacher
 from experiments.swept import VIEWS, Parts, Setting, Swept, gather, train
 from jaxkd import recipes
@@ -144,10 +145,8 @@ def complete(config: Config) -> Config:
     given: dict[str, Any] = {name: getattr(config, name) or own[name] for name in counts}
     given["learning_rates"] = config.learning_rates or (own["learning_rate"],)
     config = dataclasses.replace(config, **given)
-    for name in (*counts, "chunk"):
-        least = 0 if name == "chunk" else 1
-        if (value := getattr(config, name)) < least:
-            raise ValueError(f"{name} must be at least {least}, not {value}")
+    at_least(1, fields(config, *counts))
+    at_least(0, fields(config, "chunk"))
     for name in ("temperatures", "alphas", "learning_rates"):
         values = getattr(config, name)
         numbers = all(isinstance(value, int | float) for value in values)

@@ -30,7 +30,6 @@ again with the same command, it goes on where it was.
 
 import dataclasses
 import functools
-import math
 import pathlib
 
 from flax import nnx
@@ -40,6 +39,7 @@ from experiments import launch, text_classification_report
 from experiments.embeddings_judged import side_by_side
 from experiments.embeddings_mock import made_up_texts, made_up_tokenizer
 from experiments.embeddings_networks import Teacher, load_teacher, made_up_teacher
+from experiments.refusals import at_least, fields, positive, share
 from experiments.study import Study
 from experiments.text_classification_runs import STUDENTS, VIEWS, Classified, Protocol
 from jaxkd import Network, recipes
@@ -125,14 +125,12 @@ def check(config: Config) -> None:
         raise ValueError(
             f"students must be some of {', '.join(STUDENTS)}, each once, not {config.students!r}"
         )
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(field.default, float) and not 0 < value < math.inf:
-            raise ValueError(f"{field.name} must be a positive number, not {value}")
-        if isinstance(field.default, int) and value < (1 if field.default else 0):
-            raise ValueError(
-                f"{field.name} must be at least {1 if field.default else 0}, not {value}"
-            )
+    at_least(0, fields(config, "mock"))
+    sizes = ("length", "student_width", "student_layers", "student_heads", "static_width")
+    counts = ("labels_per_class", "batch_size", "epochs", "teacher_steps", "seeds", "speed_batch")
+    at_least(1, fields(config, *sizes, *counts, "speed_rounds"))
+    positive(fields(config, "temperature", "learning_rate", "teacher_learning_rate"))
+    share(fields(config, "alpha"))
     if config.student_width % config.student_heads:
         raise ValueError(
             f"student_width must be a multiple of student_heads={config.student_heads}, not "

@@ -47,6 +47,7 @@ from flax import nnx
 
 import jaxkd
 from experiments import launch, transfer_regimes, transfer_report
+from experiments.refusals import at_least, fields, positive
 from experiments.study import Study
 from experiments.transfer_regimes import VIEWS, Protocol, Transferred
 from jaxkd import recipes
@@ -150,16 +151,13 @@ def complete(config: Config) -> Config:
     if unknown := [name for name in regimes if name not in REGIMES]:
         raise ValueError(f"regimes must be some of {', '.join(REGIMES)}, not {unknown}")
     counts = ("batch_size", "epochs", "teacher_epochs", "seeds", "width", "teacher_width")
-    for name in (*counts, "assistant_width"):
-        if (value := getattr(config, name)) < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    at_least(1, fields(config, *counts, "assistant_width"))
     if config.mock < 0 or (config.mock and config.dataset == "digits"):
         raise ValueError(
             f"mock={config.mock} with dataset={config.dataset!r}: mock must be at least 0, and the "
             "digits need no made-up examples"
         )
-    if not 0 < config.learning_rate < math.inf:
-        raise ValueError(f"learning_rate must be a positive number, not {config.learning_rate}")
+    positive(fields(config, "learning_rate"))
     for name, low, high in [
         ("labels_per_class", 1, math.inf),
         ("left_out_classes", 0, math.inf),

@@ -1,15 +1,10 @@
-import csv
 import dataclasses
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flagged import chosen
+from experiment_runs import chosen, run, table
 from flax import nnx
 
 import jaxkd
@@ -20,7 +15,6 @@ from jaxkd import models
 from jaxkd.data import images
 from jaxkd.views import Normalize, Views
 
-ROOT = pathlib.Path(__file__).parents[1]
 TINY = [
     "--config.dataset=cifar10",
     "--config.mock=128",
@@ -32,31 +26,20 @@ TINY = [
 ]
 
 
-def run(workdir, *options, devices=1):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.cifar", f"--workdir={workdir}", *TINY, *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)},
-    )
-
-
 def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_path):
-    first = run(tmp_path, "--config.method=dkd,data_free", devices=8)
+    first = run("cifar", tmp_path, *TINY, "--config.method=dkd,data_free", devices=8)
     assert first.returncode == 0, first.stderr
     report = (tmp_path / "report.html").read_text()
     assert "What the students learnt" in report
     (file,) = tmp_path.glob("convnet_convnet_on_*.csv")
-    rows = list(csv.DictReader(file.open()))
+    rows = table(file)
     names = ["labels", "dkd", "data_free"]
     assert [row["Method"] for row in rows] == names
     before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("result.npz")}
     assert len(before) == len(names)
 
     # Another number of devices, another choice of methods: what is there is read.
-    second = run(tmp_path, "--config.method=dkd")
+    second = run("cifar", tmp_path, *TINY, "--config.method=dkd")
     assert second.returncode == 0, second.stderr
     assert {f: f.stat().st_mtime_ns for f in before} == before
 

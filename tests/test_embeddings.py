@@ -1,15 +1,13 @@
 import csv
 import dataclasses
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
+from experiment_runs import ROOT, run
 
 from experiments import embeddings
 from experiments.embeddings import Config
@@ -27,7 +25,6 @@ from jaxkd.data import Tokenizer
 
 pytest.importorskip("tokenizers")
 
-ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden_models" / "text_bert.npz"
 TINY = [
     "--config.mock=640",
@@ -45,25 +42,6 @@ TINY = [
 ]
 
 
-def run(workdir, *options):
-    # Two devices. Compiling takes most of the time: it is done once, and in haste.
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 "
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.embeddings", f"--workdir={workdir}", *TINY, *options],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def teacher():
     return made_up_teacher(made_up_tokenizer())
@@ -76,13 +54,13 @@ def tokens(teacher, count=100, length=12, split="train"):
 
 def test_students_from_end_to_end_one_after_the_others(tmp_path):
     workdir = tmp_path / "w"
-    first = run(workdir, "--config.arms=static")
+    first = run("embeddings", workdir, *TINY, "--config.arms=static", devices=2)
     assert first.returncode == 0, first.stderr
     kept = [*workdir.glob("static/*/result.npz"), *workdir.glob("answers_*/*.json")]
     before = {file: file.stat().st_mtime_ns for file in kept}
     assert len(before) >= 4
 
-    second = run(workdir, "--config.arms=encoder,static")
+    second = run("embeddings", workdir, *TINY, "--config.arms=encoder,static", devices=2)
     assert second.returncode == 0, second.stderr
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
@@ -96,7 +74,7 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
     assert "Scatter plot of spearman against Sentences a second" in page
     assert "Line chart of Spearman by Step" in page
 
-    other = run(workdir, "--config.length=20")
+    other = run("embeddings", workdir, *TINY, "--config.length=20", devices=2)
     assert other.returncode != 0 and "length: 16 there, 20 now" in other.stderr
 
 

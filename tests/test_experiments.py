@@ -1,18 +1,10 @@
-import csv
-import os
-import pathlib
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
-from flagged import chosen
+from experiment_runs import chosen, run, run_until, table
 
 from experiments import digits, fashion_mnist
 
-ROOT = pathlib.Path(__file__).parents[1]
 TINY = [
     "--config.seeds=2",
     "--config.short_epochs=2",
@@ -23,36 +15,14 @@ TINY = [
 ]
 
 
-def command(workdir, *options, module="experiments.digits"):
-    return [sys.executable, "-m", module, f"--workdir={workdir}", *TINY, *options]
-
-
-def run(*arguments, **options):
-    return subprocess.run(
-        command(*arguments, **options), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
-def table(file: pathlib.Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(file.open()))
-
-
 def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
     views = ["--config.views.crop=1", "--config.views.num_views=2", "--config.codec=top4"]
-    process = subprocess.Popen(
-        command(tmp_path, *views), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    deadline = time.monotonic() + 300
     # Killed while students train: after the first result is there, before the last.
-    while not list(tmp_path.glob("short/*/seed0/result.npz")) and time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read().decode()
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    run_until("short/*/seed0/result.npz", "digits", tmp_path, *TINY, *views, devices=8)
     before = {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*/*/result.npz")}
     assert before and not (tmp_path / "report.html").exists()
 
-    resumed = run(tmp_path, *views)
+    resumed = run("digits", tmp_path, *TINY, *views, devices=8)
     assert resumed.returncode == 0, resumed.stderr
     assert {f: f.stat().st_mtime_ns for f in before} == before
     report = (tmp_path / "report.html").read_text()
@@ -86,7 +56,7 @@ def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, 
 
 
 def test_an_unknown_flag_is_refused(tmp_path):
-    refused = run(tmp_path, "--config.nothing=1")
+    refused = run("digits", tmp_path, *TINY, "--config.nothing=1")
     assert refused.returncode != 0
     assert "nothing" in refused.stderr + refused.stdout
 

@@ -110,7 +110,7 @@ def test_function_matching_learns_from_a_cache_of_replayed_views(tmp_path):
         ({"method": "dkdd"}, "method must be one of .*dkd.*, not 'dkdd'"),
         ({"method": "dot", "protocol": "deit"}, "dot is an optimizer with momentum, deit has"),
         ({"pixels": "unit"}, "pixels must be one of imagenet, symmetric, not 'unit'"),
-        ({"steps": -1}, "steps must not be negative, got -1"),
+        ({"steps": -1}, "steps must be at least 0, not -1"),
         ({"seeds": 0}, "seeds must be at least 1, not 0"),
         ({"cache": True}, "cache=True needs num_views"),
         ({"options": "{kd}"}, "options must be JSON"),

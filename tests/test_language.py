@@ -1,11 +1,4 @@
-import csv
 import dataclasses
-import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
 import types
 
 import jax
@@ -13,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
+from experiment_runs import run, run_until, table
 from flax import nnx
 
 import jaxkd
@@ -23,8 +17,6 @@ from jaxkd import targets
 from jaxkd.data import Tokenizer
 from jaxkd.networks import without_logits
 
-ROOT = pathlib.Path(__file__).parents[1]
-SMALL = Size(8, 1, 2, 16)
 TINY = [
     "--config.mock=120000",
     "--config.vocabulary=0",
@@ -46,57 +38,14 @@ TINY = [
 ]
 
 
-def command(workdir, *options):
-    return [sys.executable, "-m", "experiments.language", f"--workdir={workdir}", *TINY, *options]
-
-
-def settings(workdir):
-    # One device. Compiling takes most of the time: it is done once for all runs, and in haste.
-    return {
-        "cwd": ROOT,
-        "env": {
-            **{name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
-            "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-            "--xla_llvm_disable_expensive_passes=true",
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
-    }
-
-
-def run(workdir, *options):
-    return subprocess.run(
-        command(workdir, *options),
-        capture_output=True,
-        text=True,
-        check=False,
-        **settings(workdir),
-    )
-
-
-def table(file: pathlib.Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(file.open()))
-
-
 def test_from_end_to_end_killed_on_the_way(tmp_path):
     workdir = tmp_path / "w"
-    process = subprocess.Popen(
-        command(workdir, "--config.arms=labels,top_k"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        **settings(workdir),
-    )
-    deadline = time.monotonic() + 900
-    while not list(workdir.glob("students/*/seed0/result.npz")) and time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read().decode()
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    first = [*TINY, "--config.arms=labels,top_k"]
+    run_until("students/*/seed0/result.npz", "language", workdir, *first)
     before = {f: f.stat().st_mtime_ns for f in workdir.glob("**/result.npz")}
     assert before and not (workdir / "report.html").exists()
 
-    resumed = run(workdir)
+    resumed = run("language", workdir, *TINY)
     assert resumed.returncode == 0, resumed.stderr
     assert {f: f.stat().st_mtime_ns for f in before} == before
     students = {row["Network"]: row for row in table(workdir / "students.csv")}
@@ -119,7 +68,7 @@ def test_from_end_to_end_killed_on_the_way(tmp_path):
 
     # All is there: the same tables to the last digit, of fewer arms too.
     tables = {file.name: file.read_bytes() for file in workdir.glob("*.csv")}
-    again = run(workdir)
+    again = run("language", workdir, *TINY)
     assert again.returncode == 0, again.stderr
     assert {file.name: file.read_bytes() for file in workdir.glob("*.csv")} == tables
 
@@ -139,7 +88,7 @@ def test_from_end_to_end_killed_on_the_way(tmp_path):
         ({"share": float("nan")}, r"share must lie in \[0, 1\], not nan"),
         ({"temperature": 0.0}, "temperature must be a positive number, not 0.0"),
         ({"vocabulary": 100}, "vocabulary=100 must hold 256 bytes"),
-        ({"mock": -1}, "mock=-1"),
+        ({"mock": -1}, "mock must be at least 0, not -1"),
         ({"vocabulary": 0, "k": 300}, "k=300 must be less than the 257 tokens"),
         ({"prompt_length": 128}, "prompt_length=128 must be at least 1 and leave something"),
         ({"written": 2}, "written=2 rows do not fill a batch of batch_size=16"),

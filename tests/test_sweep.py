@@ -1,20 +1,10 @@
-import csv
-import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
+from experiment_runs import run, run_until, table
 
 from experiments import settings
 from experiments.swept import Setting, Swept, gather
 
-# Two devices, over which the members are spread.
-ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-ROOT = pathlib.Path(__file__).parents[1]
 TINY = [
     "--config.temperatures=1,4",
     "--config.alphas=0.5,0.9",
@@ -25,46 +15,15 @@ TINY = [
 ]
 
 
-def command(workdir, *options):
-    return [sys.executable, "-m", "experiments.sweep", f"--workdir={workdir}", *options]
-
-
-def run(workdir, *options):
-    return subprocess.run(
-        command(workdir, *options),
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def table(file: pathlib.Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(file.open()))
-
-
 def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
     """Four students on two devices, then four more, killed while the latter train."""
     options = [*TINY, "--config.chunk=4"]
-    process = subprocess.Popen(
-        command(tmp_path, *options),
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    deadline = time.monotonic() + 200
-    while not (tmp_path / "students/1/train.csv").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read().decode()
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    run_until("students/1/train.csv", "sweep", tmp_path, *options, devices=2)
     first = tmp_path / "students/0/train.csv"
     before = first.read_bytes()
     assert not (tmp_path / "report.html").exists()
 
-    resumed = run(tmp_path, *options)
+    resumed = run("sweep", tmp_path, *options, devices=2)
     assert resumed.returncode == 0, resumed.stderr
     assert first.read_bytes() == before
     assert {row["member"] for row in table(first)} == {str(member) for member in range(4)}
@@ -97,7 +56,7 @@ def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
     ],
 )
 def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
-    refused = run(tmp_path, *options)
+    refused = run("sweep", tmp_path, *options, devices=2)
     assert refused.returncode != 0
     assert message in refused.stderr + refused.stdout
     assert not list(tmp_path.iterdir())

@@ -1,12 +1,9 @@
-import csv
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from absl import flags
+from experiment_runs import run, table
 
 from experiments import text_classification
 from experiments.embeddings_mock import TOPICS, made_up_texts
@@ -17,7 +14,6 @@ from jaxkd.reporting import accuracy
 
 pytest.importorskip("tokenizers")
 
-ROOT = pathlib.Path(__file__).parents[1]
 TINY = [
     "--config.mock=640",
     "--config.length=16",
@@ -32,37 +28,17 @@ TINY = [
 ]
 
 
-def run(workdir, *options):
-    # Two devices. Compiling takes most of the time: it is done once, and in haste.
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 "
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    command = [sys.executable, "-m", "experiments.text_classification", f"--workdir={workdir}"]
-    return subprocess.run(
-        [*command, *TINY, *options],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def table(file: pathlib.Path) -> dict[str, dict[str, str]]:
-    return {row["Network"]: row for row in csv.DictReader(file.open())}
+def by_network(file: pathlib.Path) -> dict[str, dict[str, str]]:
+    return {row["Network"]: row for row in table(file)}
 
 
 def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     workdir = tmp_path / "w"
-    first = run(workdir, "--config.students=static")
+    first = run("text_classification", workdir, *TINY, "--config.students=static", devices=2)
     assert first.returncode == 0, first.stderr
     before = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/*/result.npz")}
     assert len(before) == 4 * 2
-    static = table(workdir / "static_student.csv")
+    static = by_network(workdir / "static_student.csv")
     reached = {name: float(row["Accuracy mean"]) for name, row in static.items()}
     assert list(reached) == [
         "teacher",
@@ -80,11 +56,11 @@ def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     assert [row["Labels"] for row in static.values()] == ["640", "12", "12", "12", "12", "640"]
     assert float(static["all labels"]["F1, mean of classes mean"]) > 0.5
 
-    second = run(workdir, "--config.students=encoder")
+    second = run("text_classification", workdir, *TINY, "--config.students=encoder", devices=2)
     assert second.returncode == 0, second.stderr
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    assert len(table(workdir / "encoder_student.csv")) == 6
-    cost = table(workdir / "size_and_speed.csv")
+    assert len(by_network(workdir / "encoder_student.csv")) == 6
+    cost = by_network(workdir / "size_and_speed.csv")
     assert list(cost) == ["made-up encoder", "encoder"]
     assert int(cost["encoder"]["Parameters"]) < int(cost["made-up encoder"]["Parameters"])
     page = (workdir / "report.html").read_text()

@@ -1,19 +1,13 @@
-import csv
-import os
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from absl import flags
+from experiment_runs import run, table
 
 from experiments import transfer
 from experiments.transfer import Config
 from experiments.transfer_regimes import noisy
 from jaxkd.data import Dataset
 
-ROOT = pathlib.Path(__file__).parents[1]
 TINY = [
     "--config.dataset=digits",
     "--config.seeds=2",
@@ -28,35 +22,13 @@ TINY = [
 ]
 
 
-def run(workdir, *options):
-    # One device. Compiling takes most of the time: it is done once for all runs, and in haste.
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.transfer", f"--workdir={workdir}", *TINY, *options],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def table(file: pathlib.Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(file.open()))
-
-
 def numbers(row: dict[str, str]) -> dict[str, float]:
     return {k.removesuffix(" mean"): float(v) for k, v in [*row.items()][1:] if v}
 
 
 def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
     workdir = tmp_path / "w"
-    first = run(workdir, "--config.regimes=few_labels,left_out")
+    first = run("transfer", workdir, *TINY, "--config.regimes=few_labels,left_out")
     assert first.returncode == 0, first.stderr
     before = {f: f.stat().st_mtime_ns for f in workdir.glob("*/*/*/result.npz")}
     assert len(before) == 2 * (3 + 4 + 2 * 2)
@@ -67,7 +39,7 @@ def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
     assert not (workdir / "noisy_labels.csv").exists()
 
     # The teacher and the students of all labels are shared.
-    joined = run(workdir, "--config.regimes=noise,capacity")
+    joined = run("transfer", workdir, *TINY, "--config.regimes=noise,capacity")
     assert joined.returncode == 0, joined.stderr
     assert {f: f.stat().st_mtime_ns for f in before} == before
     assert len(list(workdir.glob("*/*/*/result.npz"))) == len(before) + 2 * (4 + 1 + 1)

@@ -37,6 +37,31 @@ class Paired(NamedTuple):
         return _finish(losses, self.rows, self.known)
 
 
+def paired_tokens(
+    student: jax.Array, teacher: jax.Array, where: ArrayLike | None, teacher_gradient: bool
+) -> Paired:
+    """Vectors `[..., n]` of tokens in one dtype, float32 at least, 0 for those that take no part.
+
+    Args:
+      student: checked, its last axis may be of another size than the teacher's.
+      teacher: checked.
+      where: boolean `[...]`, the tokens that take part; None for all.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Raises:
+      ValueError: a mask that does not fit.
+    """
+    dtype = compute_dtype(student, teacher)
+    student, teacher = student.astype(dtype), teacher.astype(dtype)
+    if not teacher_gradient:
+        teacher = jax.lax.stop_gradient(teacher)
+    if where is None:
+        return Paired(student, teacher)
+    rows = as_mask(where, student.shape[:-1], "the tokens, of shape")
+    rows = jnp.broadcast_to(rows, student.shape[:-1])
+    return Paired(mask_logits(student, None, rows), mask_logits(teacher, None, rows), rows)
+
+
 def paired_logits(
     student: ArrayLike,
     teacher: ArrayLike | SparseLogits | SampledClasses,

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, compute_dtype
 from jaxkd.losses._batch import as_features, unit
-from jaxkd.losses._numerics import Paired, mask_logits
+from jaxkd.losses._numerics import Paired, paired_tokens
 
 
 def hidden_mse(
@@ -46,7 +45,7 @@ def hidden_mse(
       Jiao et al., TinyBERT: Distilling BERT for Natural Language Understanding, Findings of EMNLP
       2020.
     """
-    pair = _paired_tokens(student, teacher, where, teacher_gradient)
+    pair = _paired_states(student, teacher, where, teacher_gradient)
     return pair.finish(jnp.mean(jnp.square(pair.student - pair.teacher), axis=-1))
 
 
@@ -85,7 +84,7 @@ def hidden_cosine(
       Sanh et al., DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter,
       2019.
     """
-    pair = _paired_tokens(student, teacher, where, teacher_gradient)
+    pair = _paired_states(student, teacher, where, teacher_gradient)
     unit_student, has_student = unit(pair.student)
     unit_teacher, has_teacher = unit(pair.teacher)
     # Half the squared distance of unit vectors is 1 - cos, exactly 0 where they are equal.
@@ -93,7 +92,7 @@ def hidden_cosine(
     return pair.finish(jnp.where(has_student & has_teacher, distance, has_student ^ has_teacher))
 
 
-def _paired_tokens(
+def _paired_states(
     student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None, teacher_gradient: bool
 ) -> Paired:
     """States `[..., width]` in one dtype, float32 at least, 0 for tokens that take no part."""
@@ -103,12 +102,4 @@ def _paired_tokens(
             f"hidden states are [..., tokens, width] of one shape, got student {student.shape} and "
             f"teacher {teacher.shape}: put a connector on the student where the widths differ"
         )
-    dtype = compute_dtype(student, teacher)
-    student, teacher = student.astype(dtype), teacher.astype(dtype)
-    if not teacher_gradient:
-        teacher = jax.lax.stop_gradient(teacher)
-    if where is None:
-        return Paired(student, teacher)
-    rows = as_mask(where, student.shape[:-1], "the tokens, of shape")
-    rows = jnp.broadcast_to(rows, student.shape[:-1])
-    return Paired(mask_logits(student, None, rows), mask_logits(teacher, None, rows), rows)
+    return paired_tokens(student, teacher, where, teacher_gradient)

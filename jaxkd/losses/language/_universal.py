@@ -8,14 +8,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import (
-    as_mask,
     check_temperature,
     check_weight,
-    compute_dtype,
     concrete_value,
     temper,
 )
-from jaxkd.losses._numerics import Paired, dense, mask_logits
+from jaxkd.losses._numerics import Paired, dense, paired_tokens
 from jaxkd.losses.divergences._kl import kl_to_mixture
 
 # The least probability that the matched part of `hybrid_uld` counts, as published.
@@ -263,12 +261,4 @@ def _paired_vocabularies(
             f"student of shape {student.shape} and teacher of shape {teacher.shape} must agree in "
             "all axes but the last, the vocabulary: pair their tokens first, see align_by_bytes"
         )
-    dtype = compute_dtype(student, teacher)
-    student, teacher = student.astype(dtype), teacher.astype(dtype)
-    if not teacher_gradient:
-        teacher = jax.lax.stop_gradient(teacher)
-    if where is None:
-        return Paired(student, teacher)
-    rows = as_mask(where, student.shape[:-1], "the tokens, of shape")
-    rows = jnp.broadcast_to(rows, student.shape[:-1])
-    return Paired(mask_logits(student, None, rows), mask_logits(teacher, None, rows), rows)
+    return paired_tokens(student, teacher, where, teacher_gradient)

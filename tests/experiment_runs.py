@@ -1,0 +1,77 @@
+"""Experiments as the tests start them: in this process, or as one of their own."""
+
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from absl import flags
+from ml_collections import config_flags
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def chosen(config, options):
+    """The default configuration with options such as `--config.seeds=2`, parsed as launch does."""
+    # Flags of launch, which an experiment reads, keep their defaults.
+    flags.FLAGS.mark_as_parsed()
+    values = flags.FlagValues()
+    line = ["test", *options]
+    holder = config_flags.DEFINE_config_dataclass(
+        "config", config, flag_values=values, sys_argv=line
+    )
+    values(line)
+    return holder.value
+
+
+def run(name, workdir, *options, devices=1):
+    """Runs the module of a name in a process of its own, to its end."""
+    return subprocess.run(
+        _command(name, workdir, options),
+        cwd=ROOT,
+        env=_environment(workdir, devices),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_until(pattern, name, workdir, *options, devices=1):
+    """Starts it, and kills it by SIGKILL once a file of the pattern is in its work directory."""
+    process = subprocess.Popen(
+        _command(name, workdir, options),
+        cwd=ROOT,
+        env=_environment(workdir, devices),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    deadline = time.monotonic() + 900
+    while not list(workdir.glob(pattern)) and time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def table(file):
+    """The rows of a CSV file."""
+    return list(csv.DictReader(file.open()))
+
+
+def _command(name, workdir, options):
+    return [sys.executable, "-m", f"experiments.{name}", f"--workdir={workdir}", *options]
+
+
+def _environment(workdir, devices):
+    # Compiling takes most of the time: it is done once for all runs of a test, and in haste.
+    return {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }

@@ -41,12 +41,13 @@ from experiments.embeddings_networks import (
     encoder_student,
     load_teacher,
     made_up_teacher,
+    rows_of,
     static_student,
 )
 from experiments.embeddings_runs import ARMS, RELATIONS, Embedded, Protocol
 from experiments.refusals import at_least, fields, positive
 from jaxkd import Network
-from jaxkd.data import Sequences, Texts, austen
+from jaxkd.data import Sequences, austen
 from jaxkd.training import claim, is_first
 
 
@@ -161,7 +162,9 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
         raise ValueError(
             f"batch_size={config.batch_size} is more than the {len(train)} training sentences"
         )
-    return teacher, _tokens(train, teacher, config.length), _tokens(test, teacher, config.length)
+    # A class for the whole sentence, of which none is known: next tokens are nobody's business.
+    train, test = (dataclasses.replace(part, num_classes=1) for part in (train, test))
+    return teacher, rows_of(train, teacher, config.length), rows_of(test, teacher, config.length)
 
 
 def run(config: Config, workdir: pathlib.Path) -> Embedded:
@@ -204,12 +207,6 @@ def run(config: Config, workdir: pathlib.Path) -> Embedded:
     claim(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
     protocol = Protocol(config, workdir, teacher, train, test, made, launch.partitioning())
     return protocol.run(arms)
-
-
-def _tokens(texts: Texts, teacher: Teacher, length: int) -> Sequences:
-    # A class for the whole sentence, of which none is known: next tokens are nobody's business.
-    whole = dataclasses.replace(texts, num_classes=1)
-    return whole.padded(teacher.tokenizer, length, labels="class", specials=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import Network, weights
-from jaxkd.data import Sequences, Tokenizer
+from jaxkd.data import Sequences, Texts, Tokenizer
 from jaxkd.models import Encoder, StaticEmbedder
 from jaxkd.strategies import from_teacher_layers, pick_layers
 
@@ -43,6 +43,18 @@ class Teacher:
     tokenizer: Tokenizer
     width: int
     layers: int
+
+
+def rows_of(texts: Texts, teacher: Teacher, length: int) -> Sequences:
+    """Texts in the teacher's tokens, one a row, cut at `length`.
+
+    Raises:
+      ValueError: a length beyond the teacher's positions.
+    """
+    positions = teacher.network.params["embeddings.positions.embedding"].shape[0]
+    if length > positions:
+        raise ValueError(f"length={length} is more than the {positions} positions of the teacher")
+    return texts.padded(teacher.tokenizer, length, labels="class", specials=True)
 
 
 def load_teacher(folder: str, *, num_classes: int | None = None) -> Teacher:

@@ -21,6 +21,10 @@ from jaxkd.reporting import Column, Finding, Report, Section, Spread, Table, com
 Row = list[str | int | float | Spread]
 # Arms that learn from the text with a teacher's help, which labels alone must be beaten by.
 _CACHED = ("top_k", "top_k_alone", "sampled")
+_FAILED = {
+    "none": "does not beat labels only, as far as these seeds can show",
+    "loss": "does not beat labels only: it is worse",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +116,10 @@ def _students(told: Told) -> Section:
     text = f"""Judged on {corpus.test_tokens:,} tokens of held-out text, which stand for
         {corpus.test_bytes:,} bytes; training had {len(corpus.train):,} rows
         ({corpus.train_bytes / 1e6:.1f} MB), of which a student saw
-        {_seen(told):.2g} times as many. The divergences are in nats a token: to the teacher
+        {_seen(told):.2g} times as many. The arm of the teacher's texts has
+        {told.config.written:,} rows instead; there, and where a student learns from its own texts,
+        only the tokens behind the {told.config.prompt_length} of a beginning count. The
+        divergences are in nats a token: to the teacher
         KL(teacher‖student) on held-out text, of its own text KL(student‖teacher) on what the
         student writes behind held-out beginnings.
 
@@ -149,13 +156,15 @@ def reason(told: Told) -> str:
     found = {arm: verdict for arm, verdict in verdicts(told).items() if arm in _CACHED}
     if not found:
         return ""
-    best = min(found, key=lambda arm: Spread.of(told.students[arm].bits).mean)
+    # Of those with a shown gain, if there are any; the best mean alone may be one lucky seed's.
+    shown = [arm for arm, verdict in found.items() if verdict.kind == "gain"] or list(found)
+    best = min(shown, key=lambda arm: Spread.of(told.students[arm].bits).mean)
     gained = labels.mean - Spread.of(told.students[best].bits).mean
     if gap <= 0:
         return (
             f"The teacher is no better than its students ({teacher:.3f} bits per byte against "
-            f"{labels:.3f} of labels alone): what it says carries its own errors, and there is "
-            "nothing to gain. Train it longer, or take a larger one."
+            f"{labels:.3f} of labels alone): what it says carries its own errors. Train it longer, "
+            "or take a larger one."
         )
     if found[best].kind == "gain":
         return (
@@ -165,11 +174,9 @@ def reason(told: Told) -> str:
             "the gradient is that much less noisy."
         )
     return (
-        "Distilled does not beat labels only, as far as these seeds can show. The teacher is "
-        f"{gap:.3f} bits per byte better than labels alone, so that it has something to give; "
-        f"but here every place of the text has its label, a row is seen {_seen(told):.2g} times, "
-        "and a student of this size is limited by the number of steps rather than by how noisy "
-        f"its targets are: labels alone agree with the teacher on "
+        f"Distilled {_FAILED[found[best].kind]}. The teacher is {gap:.3f} bits per byte better "
+        "than labels alone, so that it has something to give; but here every place of the text has "
+        f"its label, and a row is seen {_seen(told):.2g} times. Labels alone agree with it on "
         f"{Spread.of(told.students['labels'].agreement).mean:.0%} of the tokens, {ARMS[best]} on "
         f"{Spread.of(told.students[best].agreement).mean:.0%}."
     )
@@ -280,7 +287,7 @@ def _cost(told: Told) -> Section:
         "What it took",
         f"""On {len(devices)} device{"s" * (len(devices) > 1)} ({devices[0].device_kind},
         {devices[0].platform}) of a machine with {os.cpu_count()} cores{_total(told)}. All students
-        make equally many steps of equally many tokens with one network; beside that, the cached
+        make equally many steps of batches of one size with one network; beside that, the cached
         arms read answers, and on-policy training pays for the teacher's forward pass in every step
         and for writing.""",
         tables=tables,

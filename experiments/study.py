@@ -261,17 +261,23 @@ def once(file: pathlib.Path, make: Callable[[], dict[str, Any]]) -> dict[str, np
     """Arrays by name: read from their file, made and written first where it is not there."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_arrays(file, **make())
+        _write(file, make())
+    # Also where the file is there: one process may see it that another has just made.
+    wait_for_all(str(file))
     with np.load(file) as stored:
         return dict(stored)
 
 
 def save_arrays(file: pathlib.Path, **arrays: np.ndarray) -> None:
     """Writes a file for all processes, which read it afterwards."""
+    _write(file, arrays)
+    wait_for_all(str(file))
+
+
+def _write(file: pathlib.Path, arrays: dict[str, Any]) -> None:
     if is_first():
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, **arrays)
         temporary = file.with_suffix(".tmp")
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(file)
-    wait_for_all(str(file))

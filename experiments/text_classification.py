@@ -38,12 +38,12 @@ import jaxkd
 from experiments import launch, text_classification_report
 from experiments.embeddings_judged import side_by_side
 from experiments.embeddings_mock import made_up_texts, made_up_tokenizer
-from experiments.embeddings_networks import Teacher, load_teacher, made_up_teacher
+from experiments.embeddings_networks import Teacher, load_teacher, made_up_teacher, rows_of
 from experiments.refusals import at_least, fields, positive, share
 from experiments.study import Study
 from experiments.text_classification_runs import STUDENTS, VIEWS, Classified, Protocol
 from jaxkd import Network, recipes
-from jaxkd.data import Sequences, Texts, fortunes, spam, split_labels
+from jaxkd.data import Sequences, fortunes, spam, split_labels
 from jaxkd.models import Encoder, StaticEmbedder
 from jaxkd.training import claim, is_first
 
@@ -164,7 +164,7 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
         teacher = load_teacher(config.teacher, num_classes=train.num_classes)
     if len(train) < config.batch_size:
         raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} texts")
-    return teacher, _tokens(train, teacher, config.length), _tokens(test, teacher, config.length)
+    return teacher, rows_of(train, teacher, config.length), rows_of(test, teacher, config.length)
 
 
 def run(config: Config, workdir: pathlib.Path) -> Classified:
@@ -236,10 +236,6 @@ def student(config: Config, train: Sequences, name: str, seed: int) -> Network:
             rngs=rngs,
         )
     )
-
-
-def _tokens(texts: Texts, teacher: Teacher, length: int) -> Sequences:
-    return texts.padded(teacher.tokenizer, length, labels="class", specials=True)
 
 
 if __name__ == "__main__":

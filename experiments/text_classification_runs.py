@@ -6,10 +6,12 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 from flax import nnx
 
 import jaxkd
+from experiments import launch
 from experiments.arms import run_arm
 from experiments.embeddings_judged import Speed
 from experiments.embeddings_networks import Teacher
@@ -169,6 +171,8 @@ class Protocol:
             learning_rate=config.teacher_learning_rate,
             seeds=(0,),
             steps_per_call=20,
+            partitioning=launch.partitioning(),
+            profile=launch.PROFILE.value,
         )
         adam = optimizer(config.teacher_learning_rate, config.teacher_steps)
         head = train_teacher(
@@ -190,7 +194,13 @@ class Protocol:
         path = self.workdir / f"answers_{name}"
         shape = (self.train.num_classes,)
         with Writer(
-            path, network, self.train, VIEWS, shapes={"logits": shape}, codec=Dense("float16")
+            path,
+            network,
+            self.train,
+            VIEWS,
+            shapes={"logits": shape},
+            codec=Dense("float16"),
+            process=(jax.process_index(), jax.process_count()),
         ) as writer:
             for ids, view in writer.missing(batch_size=1024):
                 writer.write(ids, view, logits[self.train.rows(ids)])

@@ -95,6 +95,7 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
         ({"student_width": 16, "student_layers": 5}, "with 5 layers cannot start"),
         ({"student_width": 16, "student_heads": 3}, "multiple of the 3 heads, not 16"),
         ({"static_width": 64, "arms": "static"}, "table of width 64 cannot start"),
+        ({"length": 600}, "length=600 is more than the 512 positions of the teacher"),
     ],
 )
 def test_a_bad_configuration_ends_before_the_teacher_is_asked(tmp_path, options, message):

@@ -218,7 +218,7 @@ def told(teacher, labels, cached):
     [
         ((2.0, [2.4, 2.41, 2.39], [2.3, 2.31, 2.29]), "gain", "Distilled beats labels only: top-k"),
         ((2.0, [2.4, 2.41, 2.39], [2.4, 2.38, 2.42]), "none", "does not beat labels only"),
-        ((2.0, [2.3, 2.31, 2.29], [2.4, 2.41, 2.39]), "loss", "does not beat labels only"),
+        ((2.0, [2.3, 2.31, 2.29], [2.4, 2.41, 2.39]), "loss", "labels only: it is worse"),
         ((2.5, [2.4, 2.41, 2.39], [2.3, 2.31, 2.29]), "gain", "no better than its students"),
     ],
 )
@@ -229,6 +229,15 @@ def test_the_report_says_whether_the_teacher_helped_and_why(numbers, kind, text)
     assert text in language_report.reason(result)
     if text.startswith("Distilled beats"):
         assert "closes 25% of the 0.400 bits per byte" in language_report.reason(result)
+
+
+def test_an_arm_with_a_shown_gain_stands_before_a_lucky_mean():
+    result = told(2.0, [2.39, 2.4, 2.41], [2.39, 2.0, 2.36])
+    sampled = told(2.0, [2.39, 2.4, 2.41], [2.29, 2.3, 2.31]).students["top_k"]
+    result.students["sampled"] = sampled
+    kinds = {arm: verdict.kind for arm, verdict in language_report.verdicts(result).items()}
+    assert kinds == {"top_k": "none", "sampled": "gain"}
+    assert language_report.reason(result).startswith("Distilled beats labels only: draws")
 
 
 def as_published(params):

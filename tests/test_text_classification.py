@@ -100,6 +100,8 @@ def test_teachers_are_the_encoder_with_a_classifier_and_answer_as_their_caches_s
         ({"teacher": "somewhere"}, "mock has an encoder of its own"),
         ({"batch_size": 300}, "batch_size=300 is more than the 200 texts"),
         ({"labels_per_class": 150}, "fewer than per_class=150"),
+        ({"alpha": 1.5}, r"alpha must lie in \[0, 1\], not 1.5"),
+        ({"length": 600}, "length=600 is more than the 512 positions of the teacher"),
     ],
 )
 def test_a_bad_configuration_ends_before_the_encoder_is_asked(tmp_path, options, message):

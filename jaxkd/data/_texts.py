@@ -157,6 +157,7 @@ class Texts:
             count = round(test_fraction * np.count_nonzero(own))
             if count:
                 held |= own & (draws <= np.sort(draws[own])[count - 1])
+        held = np.isin(draws, draws[held])  # equal texts of another class, too
         return self.where(~held, "train"), self.where(held, "test")
 
     def packed(self, tokenizer: Tokenizer, length: int) -> Sequences:

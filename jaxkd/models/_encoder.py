@@ -177,6 +177,11 @@ class Encoder(nnx.Module):
             raise ValueError(f"num_layers must be at least 1, not {num_layers}")
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {list(POOLINGS)}, not {pooling!r}")
+        if pooler and pooling != "cls":
+            raise ValueError(
+                f"the pooler is a layer on the first token, and pooling={pooling!r}: give "
+                "pooling='cls' with it"
+            )
         self.max_length, self.pad_id, self.pooling = max_length, pad_id, pooling
         self.normalize, self.num_classes = normalize, num_classes
         self.embeddings = _Embeddings(
@@ -225,7 +230,10 @@ class Encoder(nnx.Module):
         mask = documents[:, :, None] == documents[:, None, :]
         # Tokens are counted from the front, whatever is padding, as in BERT.
         counted = jnp.broadcast_to(jnp.arange(length), tokens.shape)
-        positions = counted if jnp.ndim(inputs) == 2 else positions_of(documents)
+        positions = counted
+        if jnp.ndim(inputs) == 3:
+            # Padding may be longer than there are positions; whatever stands there is not seen.
+            positions = jnp.where(documents > 0, positions_of(documents), 0)
         features = {}
         features["embeddings"] = hidden = self.embeddings(tokens, positions)
         for number, layer in enumerate(self.layers, 1):

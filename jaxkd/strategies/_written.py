@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from jaxkd.data._examples import integers, refuse
 from jaxkd.networks import Network
 
 
@@ -106,9 +107,9 @@ def written(
       Kim and Rush, Sequence-Level Knowledge Distillation, EMNLP 2016 (with beam search; here the
       texts are drawn, or the likeliest token is taken at temperature 0).
     """
-    prompts, lengths = np.asarray(prompts), np.asarray(prompt_lengths)
+    prompts, lengths = integers(prompts, "prompts"), integers(prompt_lengths, "prompt_lengths")
     count = len(prompts)
-    named = np.arange(count) if ids is None else np.asarray(ids)
+    named = np.arange(count) if ids is None else integers(ids, "ids")
     _check(prompts, lengths, named, batch_size)
 
     @jax.jit
@@ -160,7 +161,9 @@ def _check(prompts: np.ndarray, lengths: np.ndarray, ids: np.ndarray, batch_size
             f"prompt_lengths must lie in [1, {prompts.shape[1]}], got {lengths.min()} to "
             f"{lengths.max()}"
         )
-    if ids.shape != lengths.shape or len(np.unique(ids)) < len(ids):
-        raise ValueError(f"ids must be unique, one for each of {len(prompts)} prompts")
+    if ids.shape != lengths.shape:
+        raise ValueError(f"ids must be one for each of {len(prompts)} prompts, got {ids.shape}")
+    values, counts = np.unique(ids, return_counts=True)
+    refuse(counts > 1, "id", values, "must be unique")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")

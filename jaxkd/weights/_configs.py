@@ -100,8 +100,8 @@ def encoder_config(source: Source) -> dict[str, Any]:
       source: the folder of a checkpoint, the path of its `config.json`, or what is in it.
 
     Returns:
-      Keywords, to which `rngs` is to be added, and `num_classes` and `pooler` for a classifier.
-      Dropout is left at 0.
+      Keywords, to which `rngs` is to be added, and `num_classes`, `pooler=True` and `pooling="cls"`
+      for a classifier. Dropout is left at 0.
 
     Raises:
       FileNotFoundError: there is no configuration.

@@ -38,6 +38,14 @@ def test_a_split_is_stratified_and_stable_and_parts_no_equal_texts():
     )  # fmt: skip
     assert set(turned.held_out(0.2)[1].texts) == set(test.texts)
     assert set(everything.held_out(0.2, seed=1)[1].texts) != set(test.texts)
+    # Equal texts of two classes stand on one side, too.
+    doubled = Texts.from_texts(
+        [*everything.texts, *everything.texts[:100:2]],
+        [*everything.labels, *(everything.labels[:100:2] + 1) % 4],
+        name="t", split="all", num_classes=4,
+    )  # fmt: skip
+    train, test = doubled.held_out(0.2)
+    assert len(test) and not set(train.texts) & set(test.texts)
     with pytest.raises(ValueError, match=r"test_fraction must be in \(0, 1\), got 1"):
         everything.held_out(1)
 

@@ -37,6 +37,13 @@ def test_padding_changes_nothing_and_embeddings_have_length_one():
     assert np.abs(changed["layer1"] - plain["layer1"]).max((0, 2)).min() > 1e-4
 
 
+def test_padding_beyond_the_last_position_changes_nothing():
+    network = encoder(max_length=8)
+    rows = jnp.stack([TOKENS, jnp.ones_like(TOKENS)], axis=-1)
+    padded = compiled(network)(jnp.pad(rows, ((0, 0), (0, 20), (0, 0))))
+    np.testing.assert_allclose(padded["logits"], compiled(network)(rows)["logits"], atol=1e-5)
+
+
 def test_packed_documents_do_not_see_each_other():
     run = compiled(encoder())
     documents = jnp.broadcast_to(jnp.array([1, 1, 1, 2, 2, 2, 0]), (2, 7))
@@ -133,6 +140,7 @@ def test_static_embeddings_are_the_normalised_mean_of_their_tokens():
         (lambda: Encoder(9, 10, 1, 4, rngs=nnx.Rngs(0)), "multiple of the 4 heads, not 10"),
         (lambda: Encoder(9, 8, 0, 4, rngs=nnx.Rngs(0)), "num_layers must be at least 1, not 0"),
         (lambda: encoder(pooling="max"), r"one of \['mean', 'cls'\], not 'max'"),
+        (lambda: encoder(pooler=True), "first token, and pooling='mean'"),
         (lambda: encoder(max_length=6)(TOKENS), "positions for 6 tokens, not for 7: cut"),
         (lambda: encoder()(jnp.ones((2,), int)), r"\[batch, length, 2\].*not \(2,\)"),
     ],

@@ -378,7 +378,11 @@ def test_prompts_that_do_not_fit_are_refused():
         written(write, teacher, PROMPTS, PROMPT_LENGTHS[:4])
     with pytest.raises(ValueError, match=r"\[1, 2\], got 0 to 2"):
         written(write, teacher, PROMPTS, PROMPT_LENGTHS * np.arange(5).clip(0, 1))
-    with pytest.raises(ValueError, match="unique, one for each of 5"):
-        written(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.zeros(5, int))
+    with pytest.raises(ValueError, match="id must be unique; 1 of 4 do not fit: 3"):
+        written(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.array([0, 3, 3, 1, 2]))
+    with pytest.raises(ValueError, match=r"one for each of 5 prompts, got \(4,\)"):
+        written(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.arange(4))
+    with pytest.raises(TypeError, match="prompts must be integers, got dtype float64"):
+        written(write, teacher, PROMPTS / 1.0, PROMPT_LENGTHS)
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
         written(write, teacher, PROMPTS, PROMPT_LENGTHS, batch_size=0)

@@ -21,11 +21,14 @@ class TokenPairs(nnx.Module):
       causal: whether a token sees those up to itself alone, as in a decoder.
 
     Raises:
-      ValueError: when called with inputs that are no tokens.
+      ValueError: when called with inputs that are no tokens; with numbered documents and a batch
+        whose `where` does not say for each token whether it counts, since padding would enter the
+        mean.
 
     Example:
       >>> inputs = jnp.stack([jnp.array([[7, 8, 9, 5]]), jnp.array([[1, 1, 2, 0]])], axis=-1)
-      >>> made = TokenPairs(causal=True)(jnp.zeros((1, 2, 4, 4)), inputs=inputs)
+      >>> where = inputs[..., 1] > 0
+      >>> made = TokenPairs(causal=True)(jnp.zeros((1, 2, 4, 4)), inputs=inputs, where=where)
       >>> made["where"][0].astype(int).tolist()
       [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     """
@@ -39,6 +42,13 @@ class TokenPairs(nnx.Module):
         """The student's output, and `where` `[batch, tokens, tokens]`."""
         if inputs.ndim == 3 and inputs.shape[-1] == 2:
             documents = inputs[..., 1]
+            if where is None or where.shape != documents.shape:
+                found = None if where is None else where.shape
+                raise ValueError(
+                    f"tokens of shape {documents.shape} are compared one by one, and the batch's "
+                    f"'where' has the shape {found}: padding would enter the mean. Give the batch "
+                    "where=inputs[..., 1] > 0, or another choice of tokens"
+                )
         elif inputs.ndim == 2:
             documents = jnp.ones(inputs.shape, jnp.int32)
             if where is not None and where.shape == inputs.shape:

@@ -247,3 +247,15 @@ def test_rows_beside_each_other_meet_the_recipe(pair):
     rewrite = on_policy(generator, prompt_length=2, beside=True)
     _, metrics = one_step(pair, language.distillm2(), data(), rewrite=rewrite)
     assert metrics["forward"] > 0 and metrics["reverse"] > 0
+
+
+@pytest.mark.parametrize("recipe", [language.tinybert, language.minilm])
+def test_padding_that_nothing_leaves_out_is_refused(pair, recipe):
+    batch = data()
+    del batch["where"]
+    objective = recipe(pair)
+    with pytest.raises(ValueError, match=r"'where' has the shape None.*enter the mean"):
+        evaluator(pair, objective)(batch)
+    rows = batch | {"where": np.ones(BATCH, bool)}
+    with pytest.raises(ValueError, match=rf"'where' has the shape \({BATCH},\)"):
+        evaluator(pair, objective)(rows)

@@ -49,7 +49,9 @@ def distilbert(
 ) -> Objective:
     """Soft logits, labels of masked tokens, and the direction of the last hidden states.
 
-    Labels are -1 but for the masked tokens; the other two terms are over all tokens of `where`.
+    Labels are -1 but for the masked tokens; the other two terms are over all tokens of `where`. A
+    `Loader` of token rows selects the labelled ones there: for the authors' objective give the
+    batch `where=inputs[..., 1] > 0`, all tokens that are not padding.
 
     Args:
       pair: the networks.

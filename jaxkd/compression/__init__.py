@@ -2,8 +2,18 @@
 
 [`measure`][jaxkd.compression.measure] counts the parameters, their bytes and the FLOPs of one
 example, and times the compiled forward pass; its parts can be called alone.
+
+| to prune | what becomes of the network |
+| :-- | :-- |
+| `pruning`, last in a chain of optax | weights become zero while it trains; it costs what it cost |
+| `magnitude_masks`, `apply_masks`, `sparsity` | the same at once, and measured |
+| `shrink`, `channel_groups` | channels, neurons and heads are cut out; it gets faster |
+| `drop_layers` | whole blocks are left out; it gets faster |
 """
 
+from jaxkd.compression.channels import Group as Group
+from jaxkd.compression.channels import Place as Place
+from jaxkd.compression.channels import channel_groups as channel_groups
 from jaxkd.compression.communication import Collective as Collective
 from jaxkd.compression.communication import collectives as collectives
 from jaxkd.compression.cost import Cost as Cost
@@ -14,3 +24,13 @@ from jaxkd.compression.cost import latency as latency
 from jaxkd.compression.cost import measure as measure
 from jaxkd.compression.cost import parameter_bytes as parameter_bytes
 from jaxkd.compression.cost import program_flops as program_flops
+from jaxkd.compression.gradual import PruningState as PruningState
+from jaxkd.compression.gradual import cubic_sparsity as cubic_sparsity
+from jaxkd.compression.gradual import pruning as pruning
+from jaxkd.compression.layers import drop_layers as drop_layers
+from jaxkd.compression.masks import Sparsity as Sparsity
+from jaxkd.compression.masks import apply_masks as apply_masks
+from jaxkd.compression.masks import magnitude_masks as magnitude_masks
+from jaxkd.compression.masks import prunable as prunable
+from jaxkd.compression.masks import sparsity as sparsity
+from jaxkd.compression.structured import shrink as shrink

@@ -91,21 +91,41 @@ def regroupings(
     """
     plan: list[Regrouping] = []
     for source, target in _matched(old, new):
-        first = target[0] - (target[0] > 0 and new[target[0] - 1] == 1)  # one head is a head
-        target = tuple(range(first, target[-1] + 1))
-        chosen = len(target) - 1
-        count: tuple[str, str] | None = None
+        target = tuple(range(target[0], target[-1] + 1))
+        meaning = None
         if len(target) > 1:
-            blocks, width = new[target[-2]], new[target[-1]]
-            for path in _outwards(module):
-                own = attributes.get(path, {})
-                name = next((n for n in COUNTS if own.get(n) == blocks), None)
-                if name or any(own.get(n) == width for n in BLOCK_SIZES):
-                    chosen = len(target) - 2
-                    count = (path, name) if name else None
-                    break
-        plan.append((source, target, chosen, count))
+            where = _outwards(module)
+            meaning = _blocks(new[target[-2]], new[target[-1]], where, attributes)
+        elif target[0] and new[target[0] - 1] == 1:  # a layer of one head, or one group
+            meaning = _blocks(1, new[target[0]], [module], attributes)
+            target = (target[0] - 1, target[0]) if meaning else target
+        if meaning:
+            plan.append((source, target, len(target) - 2, meaning[0]))
+        else:
+            plan.append((source, target, len(target) - 1, None))
     return plan
+
+
+def _blocks(
+    count: int,
+    width: int,
+    modules: Sequence[str],
+    attributes: Mapping[str, Mapping[str, Any]],
+) -> tuple[tuple[str, str] | None] | None:
+    """Whether an axis falls into whole blocks, by an attribute of the innermost module that says.
+
+    Returns:
+      The module and the name of the attribute that counts the blocks, None if an attribute has
+      their size instead, as the only member of a tuple; None if no attribute says so.
+    """
+    for path in modules:
+        own = attributes.get(path, {})
+        name = next((name for name in COUNTS if own.get(name) == count), None)
+        if name:
+            return ((path, name),)
+        if any(own.get(name) == width for name in BLOCK_SIZES):
+            return (None,)
+    return None
 
 
 def _outwards(path: str) -> list[str]:

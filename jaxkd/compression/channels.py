@@ -232,11 +232,14 @@ def _fix_attention(
     """Flax's attention keeps heads as an axis of its kernels, and their width as an attribute."""
     for path, module in nnx.iter_modules(model):
         if isinstance(module, nnx.MultiHeadAttention):
-            name = ".".join(map(str, path))
-            for part in ("query", "key", "value"):
-                heads, width = variables[f"{name}.{part}.kernel"][-2:]
-                wiring.fix(width, f"the width of heads in {name}")
-            wiring.counts.append(Count(name, "num_heads", heads))
+            prefix = "".join(f"{part}." for part in path)
+            kernels = {part: f"{prefix}{part}.kernel" for part in ("query", "key", "value")}
+            for kernel in kernels.values():
+                wiring.fix(variables[kernel][-1], f"the width of heads in {prefix[:-1]}")
+            for part, count in (("query", "num_heads"), ("key", "num_kv_heads")):
+                if hasattr(module, count):
+                    heads = variables[kernels[part]][-2]
+                    wiring.counts.append(Count(".".join(map(str, path)), count, heads))
 
 
 def _groups(

@@ -79,4 +79,5 @@ def drop_layers(
 
 
 def _logits(model: nnx.Module, inputs: Any) -> tuple[int, ...]:
-    return jax.eval_shape(from_nnx(model), inputs)["logits"].shape
+    network = from_nnx(model)
+    return jax.eval_shape(network.apply, network.params, network.state, inputs)[0]["logits"].shape

@@ -83,6 +83,8 @@ def shrink(
       et al., Importance Estimation for Neural Network Pruning, CVPR 2019 (taylor). Fang et al.,
       DepGraph, CVPR 2023 (groups, and l2 over a whole group).
     """
+    if multiple_of < 1:
+        raise ValueError(f"multiple_of must be at least 1, not {multiple_of}")
     traced = trace(model, inputs)
     wanted = _wanted(traced, keep, protect)
     if not wanted:

@@ -151,17 +151,21 @@ class Wiring:
     def _window(
         self, axes: tuple[Numbers, ...], params: Mapping[str, Any], shape: Sequence[int], why: str
     ) -> tuple[Numbers, ...]:
-        names = ("window_dimensions", "window_strides", "padding")
-        made = []
-        for numbers, size, window, stride, padding in zip(
-            axes, shape, *(params[name] for name in names), strict=True
-        ):
-            if (window, stride, *padding) == (1, 1, 0, 0):
-                made.append(numbers)
-            else:
-                self.fix(numbers, why)
-                made.append(np.full(size, FIXED))
-        return tuple(made)
+        windows = zip(
+            *(params[name] for name in ("window_dimensions", "window_strides", "padding")),
+            strict=True,
+        )
+        return tuple(
+            self._whole(numbers, size, (window, stride, *padding) == (1, 1, 0, 0), why)
+            for numbers, size, (window, stride, padding) in zip(axes, shape, windows, strict=True)
+        )
+
+    def _whole(self, numbers: Numbers, size: int, untouched: bool, why: str) -> Numbers:
+        """An axis that is as it was, or of which nothing may be removed."""
+        if untouched:
+            return numbers
+        self.fix(numbers, why)
+        return np.full(size, FIXED)
 
     def _broadcast_in_dim(self, inputs, params, shapes, why, module):
         axes = list(any_of(shapes[0]))
@@ -221,13 +225,8 @@ class Wiring:
         return [tuple(axes)]
 
     def _dynamic_slice(self, inputs, params, shapes, why, module):
-        axes = []
-        for numbers, size in zip(inputs[0].axes, shapes[0], strict=True):
-            if size != len(numbers):
-                self.fix(numbers, why)
-                numbers = np.full(size, FIXED)
-            axes.append(numbers)
-        return [tuple(axes)]
+        pairs = zip(inputs[0].axes, shapes[0], strict=True)
+        return [tuple(self._whole(n, size, size == len(n), why) for n, size in pairs)]
 
     def _gather(self, inputs, params, shapes, why, module):
         dims, sizes = params["dimension_numbers"], params["slice_sizes"]
@@ -235,11 +234,9 @@ class Wiring:
         left_out = {*dims.collapsed_slice_dims, *dims.operand_batching_dims}
         whole = []
         for axis, numbers in enumerate(operand):
-            if sizes[axis] != len(numbers) or axis in left_out:
-                self.fix(numbers, why)
-            if axis not in left_out:
-                same = sizes[axis] == len(numbers)
-                whole.append(numbers if same else np.full(sizes[axis], FIXED))
+            untouched = sizes[axis] == len(numbers) and axis not in left_out
+            numbers = self._whole(numbers, sizes[axis], untouched, why)
+            whole += [] if axis in left_out else [numbers]
         axes = list(fixed(shapes[0]).axes)
         for axis, numbers in zip(dims.offset_dims, whole, strict=True):
             axes[axis] = numbers
@@ -248,15 +245,8 @@ class Wiring:
         return [tuple(axes)]
 
     def _pad(self, inputs, params, shapes, why, module):
-        axes = []
-        for numbers, size, config in zip(
-            inputs[0].axes, shapes[0], params["padding_config"], strict=True
-        ):
-            if config != (0, 0, 0):
-                self.fix(numbers, why)
-                numbers = np.full(size, FIXED)
-            axes.append(numbers)
-        return [tuple(axes)]
+        triples = zip(inputs[0].axes, shapes[0], params["padding_config"], strict=True)
+        return [tuple(self._whole(n, size, how == (0, 0, 0), why) for n, size, how in triples)]
 
     def _dot_general(self, inputs, params, shapes, why, module):
         (left, right), (left_batch, right_batch) = params["dimension_numbers"]

@@ -165,12 +165,16 @@ def follow(
       The numbers, the wiring found, and the outputs' shapes.
     """
     model = nnx.clone(model)
-    modules = {".".join(map(str, path)): module for path, module in nnx.iter_modules(model) if path}
+    modules: dict[str, Any] = {
+        ".".join(map(str, path)): module for path, module in nnx.iter_modules(model) if path
+    }
     wiring = Wiring(
         {path: vars(module) for path, module in modules.items()} | {"": vars(model)}, followed=plan
     )
     for path, module in modules.items():
-        _scope(module, path)
+        # Of this copy alone; `nnx.split` and `merge` keep both.
+        kind: Any = type(module)
+        module.__class__, module.path_in_trace = _scoped(kind), path
     pure = PureModule(model)
 
     def forward(params: Any, state: Any, inputs: Any) -> Any:
@@ -205,15 +209,15 @@ def follow(
     return variables, wiring, {name: shape.shape for name, shape in shapes.items()}
 
 
-def _scope(module: nnx.Module, path: str) -> None:
-    """Lets a module's operations bear its path in the trace."""
-    kind: Any = type(module)
+@functools.cache
+def _scoped(kind: Any) -> Any:
+    """The class of a module, whose operations bear the module's path in the trace."""
 
     def scoped(method: Any) -> Any:
         @functools.wraps(method)
-        def call(*args: Any, **keywords: Any) -> Any:
-            with jax.named_scope(path):
-                return method(*args, **keywords)
+        def call(self: Any, *args: Any, **keywords: Any) -> Any:
+            with jax.named_scope(self.path_in_trace):
+                return method(self, *args, **keywords)
 
         return call
 
@@ -221,9 +225,9 @@ def _scope(module: nnx.Module, path: str) -> None:
         name: scoped(method)
         for name, method in inspect.getmembers(kind, inspect.isfunction)
         if name == "__call__" or not (name.startswith("_") or hasattr(nnx.Module, name))
+        if not isinstance(inspect.getattr_static(kind, name), staticmethod)
     }
-    # A class of its own for this copy alone; `nnx.split` and `merge` keep it.
-    module.__class__ = type(kind)(kind.__name__, (kind,), methods | {"__module__": kind.__module__})
+    return type(kind)(kind.__name__, (kind,), methods | {"__module__": kind.__module__})
 
 
 def _fix_attention(

@@ -237,10 +237,8 @@ def _cut(model: nnx.Module, inputs: Any, traced: Traced, kept: Kept) -> nnx.Modu
 def _taken(array: Any, stays: Sequence[np.ndarray]) -> Any:
     if isinstance(array, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct([int(mask.sum()) for mask in stays], array.dtype)
-    for axis, mask in enumerate(stays):
-        if not mask.all():
-            array = jnp.take(array, np.flatnonzero(mask), axis=axis)
-    return array
+    # On the host, where a shape of its own for every layer compiles nothing.
+    return jnp.asarray(np.asarray(array)[np.ix_(*stays)])
 
 
 def _mend(module: Any) -> None:

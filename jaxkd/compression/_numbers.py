@@ -20,6 +20,11 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# Calls of other traced functions.
+CALLS = _names(
+    "checkpoint closed_call core_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr jit "
+    "pjit remat remat2"
+)
 # Operations that act on every position alone, that take one number of many along an axis, that do
 # so along an axis by parts, and those with a rule of their own.
 ELEMENTWISE = _names(

@@ -20,6 +20,7 @@ from jax.extend import core as jex_core
 
 from jaxkd.compression._numbers import (
     ANY,
+    CALLS,
     ELEMENTWISE,
     FIXED,
     REDUCTIONS,
@@ -45,6 +46,7 @@ class Wiring:
       counts: attributes that change where blocks are removed.
       plan: what ambiguous operations were taken to mean, in their order.
       followed: the plan of the whole network, when a smaller one is traced.
+      scalars: the numbers written into the program, scales of attention for instance.
     """
 
     attributes: Mapping[str, Mapping[str, Any]]
@@ -52,6 +54,7 @@ class Wiring:
     counts: list[Count] = dataclasses.field(default_factory=list)
     plan: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)
     followed: Sequence[tuple[Any, Any]] = ()
+    scalars: list[float] = dataclasses.field(default_factory=list)
 
     def join(self, a: Numbers, b: Numbers, why: str) -> Numbers:
         """The numbers of an axis that two values share."""
@@ -86,6 +89,10 @@ class Wiring:
 
         for equation in jaxpr.eqns:
             inputs = [read(atom) for atom in equation.invars]
+            numbers = [atom.val for atom in equation.invars if isinstance(atom, jex_core.Literal)]
+            self.scalars += [
+                float(x) for x in numbers if np.issubdtype(np.result_type(x), np.inexact)
+            ]
             outputs = self._one(equation, inputs, self._owner(equation, module))
             weight = all(v.weight for v, a in zip(inputs, equation.invars, strict=True) if v.axes)
             for variable, axes in zip(equation.outvars, outputs, strict=True):
@@ -108,7 +115,7 @@ class Wiring:
         inner = next(
             (params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params), None
         )
-        if inner is not None and name not in ("scan", "while", "cond"):
+        if inner is not None and name in CALLS:
             closed = isinstance(inner, jex_core.ClosedJaxpr)
             body = inner.jaxpr if closed else inner
             consts = [fixed(np.shape(const)) for const in (inner.consts if closed else ())]

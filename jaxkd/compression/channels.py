@@ -70,6 +70,7 @@ class Traced:
         that are equal for positions of one channel and FIXED for those that stay.
       counts: attributes that count blocks.
       plan: what ambiguous operations were taken to mean.
+      scalars: the numbers written into the program.
       outputs: name of each output → shape.
     """
 
@@ -77,6 +78,7 @@ class Traced:
     owners: dict[str, tuple[Numbers, ...]]
     counts: tuple[Count, ...]
     plan: tuple[Any, ...]
+    scalars: tuple[float, ...]
     outputs: dict[str, tuple[int, ...]]
 
 
@@ -144,7 +146,7 @@ def trace(model: nnx.Module, inputs: Any) -> Traced:
         dataclasses.replace(c, numbers=np.where(stays[part[c.numbers]], FIXED, part[c.numbers] + 1))
         for c in wiring.counts
     )
-    return Traced(groups, owners, counts, tuple(wiring.plan), outputs)
+    return Traced(groups, owners, counts, tuple(wiring.plan), tuple(wiring.scalars), outputs)
 
 
 def follow(

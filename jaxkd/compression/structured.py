@@ -287,6 +287,13 @@ def _check(
             raise ValueError(
                 f"{why}: other channels would meet than in the whole network; {advice}"
             )
+    pairs = list(zip(traced.scalars, wiring.scalars, strict=False))
+    changed = [(a, b) for a, b in pairs if a != b and not np.isnan(a)]
+    if len(traced.scalars) == len(wiring.scalars) and changed:
+        raise ValueError(
+            f"a number in the program would change with the channels, from {changed[0][0]:.6g} to "
+            f"{changed[0][1]:.6g}; {advice}"
+        )
     if outputs["logits"] != traced.outputs["logits"]:
         raise ValueError(
             f"the logits would be {outputs['logits']}, not {traced.outputs['logits']}; {advice}"

@@ -79,7 +79,10 @@ NETWORKS = {
         lambda r: models.VisionTransformer(4, 16, 4, 4, 3, 5, image_size=8, rngs=r),
         _images(),
     ),
-    "encoder": (lambda r: models.Encoder(32, 16, 1, 4, num_classes=3, rngs=r), _tokens()),
+    "encoder": (
+        lambda r: models.Encoder(32, 16, 1, 4, max_length=8, num_classes=3, rngs=r),
+        _tokens(),
+    ),
     "decoder": (lambda r: models.Decoder(32, 16, 2, 4, num_kv_heads=2, rngs=r), _tokens()),
     "concatenation": (Concatenated, _images()),
     "flax attention": (FlaxAttention, jnp.ones((2, 5, 16)).cumsum(1)),
@@ -296,6 +299,23 @@ class Halves(nnx.Module):
         if x.shape[1] < 8:
             x = jnp.roll(x, 1, axis=1)
         return self.head(x)
+
+
+class Scaled(nnx.Module):
+    """Divides by the root of a width, as attention does."""
+
+    def __init__(self, rngs):
+        self.first = nnx.Linear(4, 8, rngs=rngs)
+        self.head = nnx.Linear(8, 2, rngs=rngs)
+
+    def __call__(self, x):
+        x = self.first(x)
+        return self.head(x) * x.shape[-1] ** -0.5
+
+
+def test_a_scale_that_follows_the_width_is_found_out():
+    with pytest.raises(ValueError, match="number in the program would change.*0.353553 to 0.5"):
+        shrink(Scaled(nnx.Rngs(0)), jnp.ones((2, 4)), keep=0.5)
 
 
 def test_an_operation_that_mixes_channels_is_named():

@@ -178,6 +178,7 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
         {"network": network.state, "extension": connector.state},
         f"{network.name}+{connector.name}",
         f"{network.architecture}\n+ {output}: {_describe(module)}",
+        vocab_size=network.vocab_size,
     )
 
 

@@ -194,7 +194,7 @@ class Texts:
 
         Args:
           tokenizer: its `eos`, if it has one, ends every text that fits.
-          length: of a row; what does not fit is cut off, but for what the tokenizer puts at the end.
+          length: of a row; what does not fit is cut off, save what the tokenizer puts at its end.
           labels: `"next"` for next tokens, `"class"` for the classes of the texts.
           specials: whether to add what the tokenizer puts around a text instead of its `eos`.
 

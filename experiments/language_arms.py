@@ -108,21 +108,19 @@ def dictated(lessons: Lessons, teacher: CachedDecoder) -> tuple[Sequences, dict[
         )
         return {
             "tokens": written.tokens,
-            "documents": written.documents,
-            "labels": written.labels,
+            "lengths": written.lengths,
             "seconds": np.array(time.perf_counter() - started),
         }
 
     made = once(lessons.workdir / "written.npz", write)
-    rows = Sequences.from_arrays(
-        made["tokens"],
-        made["documents"],
-        made["labels"],
+    texts = strategies.Written(
+        ids, made["tokens"], made["lengths"], np.full(len(ids), config.prompt_length)
+    )
+    rows = texts.sequences(
         name=f"{corpus.train.name}, as the teacher writes",
         split="train",
         vocab_size=corpus.tokenizer.vocab_size,
         tokenizer=corpus.tokenizer.fingerprint,
-        ids=ids,
     )
     return rows, made
 

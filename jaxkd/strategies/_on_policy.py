@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxkd.networks import PyTree
 from jaxkd.objective import Schedule
-from jaxkd.strategies._written import next_tokens
+from jaxkd.strategies._written import labels_and_documents
 from jaxkd.training.step import Rewrite
 
 _WAYS = ("step", "row")
@@ -156,16 +156,17 @@ def _own(
             "together must make their length"
         )
     written = text.tokens.astype(inputs.dtype)
-    labels, where, documents = next_tokens(written, text.lengths, lengths)
+    labels, documents = labels_and_documents(written, text.lengths, lengths)
     real = given > 0
     if batch.get("where") is not None and batch["where"].ndim == 1:
         real &= batch["where"]
     if inputs.ndim == 3:
         written = jnp.stack([written, documents.astype(inputs.dtype)], axis=-1)
+    labels = jnp.where(real[:, None], labels, -1)
     return {
         "inputs": written,
-        "labels": jnp.where(real[:, None], labels, -1).astype(batch["labels"].dtype),
-        "where": where & real[:, None],
+        "labels": labels.astype(batch["labels"].dtype),
+        "where": labels >= 0,
         "by_student": jnp.ones(given.shape, bool),
     }
 

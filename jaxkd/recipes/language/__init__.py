@@ -14,7 +14,8 @@ layer `queries`, `keys`, `values`.
 | `minillm`, `on_policy_reverse_kl` | reverse KL with a policy's gradient | the student's |
 
 Where the student writes, give the train step `rewrite=jaxkd.strategies.on_policy(…)`. Learning from
-what a teacher wrote (sequence-level distillation) is `recipes.labels` on `strategies.written(…)`.
+what a teacher wrote (sequence-level distillation) is `recipes.labels` on
+`strategies.written(…).sequences(…)`.
 """
 
 from jaxkd.recipes.language._encoders import distilbert as distilbert

@@ -129,7 +129,8 @@ class Objective:
         Returns:
           The total, a dictionary with each term's unweighted (sum, count), to be added up over
           batches and then divided, and the connectors' new state. What counts are the examples (or
-          tokens) that are not padding, and labelled where the loss takes labels.
+          tokens) that `"where"`, or the term's own `where`, selects, and that are labelled where
+          the loss takes labels.
 
         Raises:
           ValueError: an output that a network does not have, teacher outputs or labels that a term
@@ -148,8 +149,9 @@ class Objective:
                         "read the batches from a cache"
                     )
                 arguments["teacher"] = _lookup(teacher, term.teacher, name, "teacher")
+            seen = batch if term.where is None else {**batch, "where": term.where(batch)}
             for field in term.wants - {"student", "teacher"}:
-                arguments[field] = _supplied(field, batch, step, name)
+                arguments[field] = _supplied(field, seen, step, name)
             if term.temperature is not None:
                 arguments["temperature"] = at_step(term.temperature, step)
             if isinstance(term.connector, Connector):
@@ -168,7 +170,7 @@ class Objective:
                     )
                 # What only the connector asked for goes no further.
                 arguments = {k: v for k, v in arguments.items() if k in term.accepts} | made
-            metrics[name] = _sum_and_count(term, arguments, batch, name)
+            metrics[name] = _sum_and_count(term, arguments, seen, name)
         task, distillation = self.parts(metrics, step)
         return task + distillation, metrics, new_state
 

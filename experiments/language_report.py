@@ -248,7 +248,8 @@ def _cost(told: Told) -> Section:
         seconds = float(told.kept["seconds"])
         times.append(["teacher, asked for the cache", seconds, rows / seconds])
     if told.written is not None:
-        seconds, own = float(told.written["seconds"]), int((told.written["labels"] >= 0).sum())
+        own = int(np.sum(told.written["lengths"] - config.prompt_length))
+        seconds = float(told.written["seconds"])
         times.append(["teacher, writing", seconds, own / seconds])
     times += [
         [ARMS[arm], Spread.of(judged.seconds), Spread.of(tokens / judged.seconds)]

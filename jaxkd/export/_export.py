@@ -79,8 +79,8 @@ def export(
     - `"safetensors"`, `weights.safetensors`: the variables by name, for `jaxkd.weights.load`, with
       the network's fingerprint as metadata. Needs the extra `weights`.
 
-    There is no ONNX: no converter that works beside this library's versions of JAX and Orbax covers
-    these networks.
+    There is no ONNX. Of the converters tried, jax2onnx 0.17 wants an older Orbax, and tflite2onnx
+    0.4.1 converts neither the CNN, nor ResNet-20, nor the encoder of `jaxkd.models`.
 
     Every program is run in a fresh process on CPU, on all examples, and compared with the network;
     weights are read back. Beside the files lie `run.py`, which runs them on a device without this
@@ -100,8 +100,8 @@ def export(
         becomes part of the programs: `lambda x: jaxkd.views.Normalize(mean, std)(None, x)` for
         uint8 images.
       stablehlo_batch: size of its batch; None for any.
-      litert_batch: size of its batch; None for any, which is slower, and which some networks (of
-        attention over patches) and `"litert_int8"` do not take.
+      litert_batch: size of its batch; None for any, which vision transformers and `"litert_int8"`
+        do not take.
       tolerance: largest absolute difference of a logit in `"stablehlo"` and `"litert"`, whose most
         probable classes must all be the network's.
       int8_agreement: share of the examples on which `"litert_int8"` must give the network's most

@@ -70,7 +70,8 @@ def quantize(program: bytes) -> bytes:
     from litert_quantizer import Quantizer, recipe
 
     quantizer = Quantizer(program, recipe.dynamic_wi8_afp32())
-    return bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
+    done = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False)
+    return bytes(done.quantized_model)
 
 
 def _foreign(module, ir) -> set[str]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import random_images, small_network
-from flax import linen
+from flax import linen, nnx
 
 import jaxkd
 from jaxkd import weights
@@ -209,6 +209,18 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, format
         export(tmp_path / "x", NETWORK, normalize(IMAGES.inputs), formats=formats)
 
 
+def test_a_network_quantised_by_qwix_stays_so(tmp_path):
+    qwix = pytest.importorskip("qwix")
+    model = nnx.Sequential(nnx.Linear(64, 64, rngs=nnx.Rngs(0)), nnx.relu)
+    rule = qwix.QuantizationRule(module_path=".*", weight_qtype=jnp.int8, act_qtype=jnp.int8)
+    inputs = np.random.default_rng(0).normal(size=(6, 64)).astype(np.float32)
+    quantised = qwix.quantize_model(model, qwix.PtqProvider([rule]), inputs)
+    done = export(tmp_path / "x", jaxkd.from_nnx(quantised), inputs)
+    assert done.checks["stablehlo"].largest <= 1e-6
+    for file in done.files.values():
+        assert file.stat().st_size < 4 * 64 * 64  # bytes of the weights alone in float32
+
+
 def test_comparisons():
     wanted = np.array([[1.0, 2.0, -np.inf], [3.0, 0.0, -np.inf]], np.float32)
     labels = np.array([1, 1])
@@ -237,6 +249,8 @@ def test_cards_of_wrong_fields_are_refused(tmp_path):
     (tmp_path / "bad.json").write_text('{"theacher": "t"}')
     with pytest.raises(ValueError, match=r"some of \['name', 'teacher'.*it has \['theacher'\]"):
         Card.read(tmp_path / "bad.json")
+    with pytest.raises(ValueError, match="says what was measured"):
+        Card(accuracy=0.895)
     with pytest.raises(ValueError, match=r"share in \[0, 1\], 'test' is 89.5"):
         Card(accuracy={"test": 89.5})
 

@@ -91,9 +91,18 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
         ({"sentences": 1000}, "sentences=1000 is more than the 200"),
         ({"teacher": "somewhere"}, "mock has a teacher of its own"),
         ({"batch_size": 500}, "batch_size=500 is more than the 200 training sentences"),
-        ({"student_width": 64}, "width 64 with 2 layers cannot start from a teacher of width 32"),
-        ({"student_width": 16, "student_layers": 5}, "with 5 layers cannot start"),
-        ({"student_width": 16, "student_heads": 3}, "multiple of the 3 heads, not 16"),
+        (
+            {"student_width": 64, "arms": "encoder"},
+            "width 64 with 2 layers cannot start from a teacher of width 32",
+        ),
+        (
+            {"student_width": 16, "student_layers": 5, "arms": "encoder"},
+            "with 5 layers cannot start",
+        ),
+        (
+            {"student_width": 16, "student_heads": 3, "arms": "encoder"},
+            "multiple of the 3 heads, not 16",
+        ),
         ({"static_width": 64, "arms": "static"}, "table of width 64 cannot start"),
         ({"length": 600}, "length=600 is more than the 512 positions of the teacher"),
     ],

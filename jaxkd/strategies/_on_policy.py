@@ -53,8 +53,9 @@ def on_policy(
     A batch has tokens as `"inputs"`, `[batch, length]` or `[batch, length, 2]` with document
     numbers, and `"labels"` `[batch, length]` of next tokens. The prompts are a row's first tokens:
     as many as the field `"prompt_lengths"` `[batch]` says (0 for a row that is padding), or
-    `prompt_length`, but none beyond the row's first document. The batch gets the field
-    `"by_student"`, bool `[batch]`.
+    `prompt_length`, of the row's first document. A row counts for nothing where another document
+    begins right behind the prompt, or, without `"prompt_lengths"`, padding: the text has ended. The
+    batch gets the field `"by_student"`, bool `[batch]`.
 
     Args:
       generator: `functools.partial(jaxkd.generation.generate, decoder, max_new_tokens=…)`, where
@@ -141,6 +142,11 @@ def _own(
         given = jnp.sum(inputs[:, :prompt_length, 1] == 1, axis=1)
     if "prompt_lengths" in batch:
         given = jnp.minimum(given, batch["prompt_lengths"])
+    if inputs.ndim == 3:
+        # Behind the end of a text there is nothing to learn; a prompt alone has not ended.
+        behind = jnp.take_along_axis(inputs[..., 1], given[:, None], axis=1)[:, 0]
+        ended = behind > 1 if "prompt_lengths" in batch else behind != 1
+        given = jnp.where(ended, 0, given)
     prompts, lengths = tokens[:, :prompt_length], jnp.maximum(given, 1)
     text = generator(params, state, prompts, lengths, key=key)
     if text.tokens.shape != tokens.shape:

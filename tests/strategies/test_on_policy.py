@@ -123,12 +123,24 @@ def test_the_batch_is_what_the_student_wrote(documents):
 def test_without_prompt_lengths_the_first_document_gives_the_prompt():
     batch = data()
     del batch["prompt_lengths"]
-    batch["inputs"][0, :, 1] = [1, 2, 2, 2, 0, 0]
-    batch["inputs"][1, :, 1] = 0
+    documents = batch["inputs"][:4, :, 1]
+    documents[0] = [1, 2, 2, 2, 0, 0]  # ends within the prompt, as
+    documents[1] = [1, 1, 0, 0, 0, 0]  # this one with it
+    documents[2] = 0
+    documents[3] = [1, 1, 1, 2, 2, 2]
     made = rewritten(batch)
-    first = made["where"].argmax(axis=1)
-    assert first[0] == 0 and set(first[2:]) == {PROMPT - 1}
-    assert not made["where"][1].any() and (made["labels"][1] == -1).all()
+    assert not made["where"][:3].any() and (made["labels"][:3] == -1).all()
+    assert set(made["where"][3:].argmax(axis=1)) == {PROMPT - 1}
+    assert made["where"][3:].any(axis=1).all()
+
+
+def test_prompts_alone_are_written_on_but_not_beyond_a_finished_document():
+    batch = data()
+    batch["prompt_lengths"][:] = 2
+    batch["inputs"][..., 1] = [1, 1, 0, 0, 0, 0]
+    batch["inputs"][0, :, 1] = [1, 2, 2, 2, 0, 0]
+    made = rewritten(batch)
+    assert made["where"].any(axis=1).tolist() == [False] + [True] * (BATCH - 1)
 
 
 def test_rows_of_padding_stay_padding():

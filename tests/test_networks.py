@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import Small, small_network
 from flax import nnx
 
 import jaxkd
-from jaxkd import networks
+from jaxkd import networks, strategies
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.float32)
 
@@ -202,3 +203,41 @@ def test_the_padding_of_a_vocabulary_is_cut_from_logits_and_head():
         networks.valid_classes(network, 9)(jnp.ones((2, 3)))
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
         networks.valid_classes(network, 0)
+
+
+def test_networks_know_how_many_tokens_they_have_embeddings_for(small):
+    class Bag(nn.Module):
+        vocab_size: int
+
+        @nn.compact
+        def __call__(self, tokens):
+            return nn.Dense(3)(nn.Embed(self.vocab_size, 4)(tokens).mean(1))
+
+    bag = Bag(9)
+    linen = jaxkd.from_linen(bag, bag.init(jax.random.key(0), jnp.zeros((1, 2), int)))
+    wide = jaxkd.from_nnx(jaxkd.models.StaticEmbedder(12, 3, rngs=nnx.Rngs(0)))
+    longer = networks.extend(wide, nnx.Linear(3, 3, rngs=nnx.Rngs(0)), "embedding")
+    assert (linen.vocab_size, wide.vocab_size, longer.vocab_size) == (9, 12, 12)
+    assert small().vocab_size is None
+    assert strategies.with_average(wide).vocab_size == 12
+    # Of several networks the one with the fewest decides.
+    assert strategies.join({"a": linen, "b": wide, "c": small()}).vocab_size == 9
+
+
+def test_a_module_with_a_networks_variables_is_a_copy(small):
+    trained, model = small_network(3), Small(5, rngs=nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
+    before = from_nnx_logits(model, images)
+    made = networks.to_nnx(trained, model)
+    np.testing.assert_allclose(made(images), trained(images)["logits"], rtol=1e-6)
+    np.testing.assert_array_equal(from_nnx_logits(model, images), before)
+    assert jaxkd.from_nnx(made).fingerprint() == trained.fingerprint()
+    with pytest.raises(ValueError, match=r"conv.bias: shape \(4,\) in the network, shape \(8,\)"):
+        networks.to_nnx(trained, Small(5, width=8, rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="head.bias: nothing in the network"):
+        network = trained.replace(params={}, state={})
+        networks.to_nnx(network, Small(5, rngs=nnx.Rngs(0)))
+
+
+def from_nnx_logits(model, images):
+    return np.asarray(jaxkd.from_nnx(model)(images)["logits"])

@@ -2,6 +2,12 @@
 
 [`measure`][jaxkd.compression.measure] counts the parameters, their bytes and the FLOPs of one
 example, and times the compiled forward pass; its parts can be called alone.
+[`memory`][jaxkd.compression.memory] and [`intensity`][jaxkd.compression.intensity] say what a call
+needs of a [`machine`][jaxkd.compression.machine].
+
+`quantize` keeps weights, and computes, in few bits; `calibrate` finds the ranges of activations
+for it, and `fake_quantized` trains for it, with a teacher. `fold_batch_norm` makes normalisations
+a part of the layers before them. `low_rank` makes of one layer two thin ones.
 
 | to prune | what becomes of the network |
 | :-- | :-- |
@@ -11,6 +17,8 @@ example, and times the compiled forward pass; its parts can be called alone.
 | `drop_layers` | whole blocks are left out; it gets faster |
 """
 
+from jaxkd.compression.batch_norm import fold_batch_norm as fold_batch_norm
+from jaxkd.compression.calibration import calibrate as calibrate
 from jaxkd.compression.channels import Group as Group
 from jaxkd.compression.channels import Place as Place
 from jaxkd.compression.channels import channel_groups as channel_groups
@@ -24,13 +32,27 @@ from jaxkd.compression.cost import latency as latency
 from jaxkd.compression.cost import measure as measure
 from jaxkd.compression.cost import parameter_bytes as parameter_bytes
 from jaxkd.compression.cost import program_flops as program_flops
+from jaxkd.compression.cost import sparse_bytes as sparse_bytes
+from jaxkd.compression.factored import factors as factors
+from jaxkd.compression.factored import low_rank as low_rank
+from jaxkd.compression.factored import plan_ranks as plan_ranks
 from jaxkd.compression.gradual import PruningState as PruningState
 from jaxkd.compression.gradual import cubic_sparsity as cubic_sparsity
 from jaxkd.compression.gradual import pruning as pruning
 from jaxkd.compression.layers import drop_layers as drop_layers
+from jaxkd.compression.limits import Intensity as Intensity
+from jaxkd.compression.limits import Machine as Machine
+from jaxkd.compression.limits import Memory as Memory
+from jaxkd.compression.limits import intensity as intensity
+from jaxkd.compression.limits import machine as machine
+from jaxkd.compression.limits import memory as memory
 from jaxkd.compression.masks import Sparsity as Sparsity
 from jaxkd.compression.masks import apply_masks as apply_masks
 from jaxkd.compression.masks import magnitude_masks as magnitude_masks
 from jaxkd.compression.masks import prunable as prunable
 from jaxkd.compression.masks import sparsity as sparsity
+from jaxkd.compression.quantized import Precision as Precision
+from jaxkd.compression.quantized import fake_quantized as fake_quantized
+from jaxkd.compression.quantized import from_fake_quantized as from_fake_quantized
+from jaxkd.compression.quantized import quantize as quantize
 from jaxkd.compression.structured import shrink as shrink

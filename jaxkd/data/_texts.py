@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jaxkd.data._examples import check_fields, refuse
 from jaxkd.data._packing import pack, pad
 from jaxkd.data._sequences import Sequences
-from jaxkd.data._tokenizer import Tokenizer
+from jaxkd.data._tokenizer import Encoded, Tokenizer
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -194,7 +194,7 @@ class Texts:
 
         Args:
           tokenizer: its `eos`, if it has one, ends every text that fits.
-          length: of a row; what does not fit is cut off.
+          length: of a row; what does not fit is cut off, save what the tokenizer puts at its end.
           labels: `"next"` for next tokens, `"class"` for the classes of the texts.
           specials: whether to add what the tokenizer puts around a text instead of its `eos`.
 
@@ -212,6 +212,8 @@ class Texts:
                 raise ValueError(f"{self.name} has no classes: labels='next'")
             named |= {"num_classes": self.num_classes, "class_names": self.class_names}
         encoded = tokenizer.encode(self.texts, specials=specials)
+        if specials:
+            encoded = [_cut(text, length) for text in encoded]
         rows = pad(
             [text.ids for text in encoded],
             length,
@@ -228,3 +230,13 @@ class Texts:
             "vocab_size": tokenizer.vocab_size,
             "tokenizer": tokenizer.fingerprint,
         }
+
+
+def _cut(text: Encoded, length: int) -> Encoded:
+    """A text that fits, with the tokens that stand behind it, as its network saw in training."""
+    wide = np.flatnonzero(text.offsets[:, 0] < text.offsets[:, 1])
+    behind = len(text.ids) - (wide[-1] + 1 if len(wide) else 0)
+    if len(text.ids) <= length or behind >= length:
+        return text
+    kept = np.delete(np.arange(len(text.ids)), np.s_[length - behind : len(text.ids) - behind])
+    return Encoded(text.ids[kept], text.offsets[kept])

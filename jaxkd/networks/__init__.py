@@ -19,4 +19,5 @@ from jaxkd.networks._linen import from_linen as from_linen
 from jaxkd.networks._network import Network as Network
 from jaxkd.networks._network import PyTree as PyTree
 from jaxkd.networks._nnx import from_nnx as from_nnx
+from jaxkd.networks._nnx import to_nnx as to_nnx
 from jaxkd.networks._remat import remat as remat

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.networks._architecture import describe_modules
-from jaxkd.networks._network import Network, PyTree, captured_output, mode_arguments, named
+from jaxkd.networks._network import (
+    Network,
+    PyTree,
+    captured_output,
+    mode_arguments,
+    named,
+    vocabulary_of,
+)
 
 
 def from_nnx(
@@ -73,7 +80,54 @@ def from_nnx(
             outputs[name] = captured_output(captured, name, path.split("."))
         return outputs, state
 
-    return Network(apply, pure.params, pure.state, type(model).__name__, describe_modules(modules))
+    return Network(
+        apply,
+        pure.params,
+        pure.state,
+        type(model).__name__,
+        describe_modules(modules),
+        vocab_size=vocabulary_of(model),
+    )
+
+
+def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:
+    """A module with the variables of a network, to be cut, quantised or saved as modules are.
+
+    Args:
+      network: of `from_nnx`, with trained variables for instance; or of any other origin whose
+        variables have the same paths.
+      model: a module of the same shapes. It is left as it is.
+
+    Returns:
+      A copy of the module with the network's variables, in evaluation mode.
+
+    Raises:
+      ValueError: paths or shapes that differ, which are named.
+
+    Example:
+      >>> from flax import nnx
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> model = nnx.Linear(4, 2, rngs=nnx.Rngs(0))
+      >>> network = from_nnx(model)
+      >>> trained = network.replace(params=jax.tree.map(jnp.zeros_like, network.params), state={})
+      >>> to_nnx(trained, model)(jnp.ones((1, 4))).tolist()
+      [[0.0, 0.0]]
+    """
+    pure = PureModule(model)
+    ours = {**network.params, **network.state}
+    theirs = {**pure.params, **pure.state}
+    differing = [
+        f"{path}: {_told(ours.get(path))} in the network, {_told(theirs.get(path))} in the module"
+        for path in sorted({*ours, *theirs})
+        if _told(ours.get(path)) != _told(theirs.get(path))
+    ]
+    if differing:
+        raise ValueError(
+            f"the variables of {network.name} do not fit this {type(model).__name__} "
+            f"({'; '.join(differing[:5])}): pass a module made like the network's own"
+        )
+    return pure.module(network.params, network.state)
 
 
 class PureModule:
@@ -129,14 +183,22 @@ class PureModule:
 
     def call_method(self, name: str, params: PyTree, state: PyTree, *inputs: Any) -> Any:
         """What another method of the module returns, in evaluation mode."""
+        return getattr(self.module(params, state), name)(*inputs)
+
+    def module(self, params: PyTree, state: PyTree) -> Any:
+        """The module with these variables, in evaluation mode."""
         module = self._module(params, state, _copied(self._streams))
         module.eval()
-        return getattr(module, name)(*inputs)
+        return module
 
     def _module(self, params: PyTree, state: PyTree, streams: nnx.State) -> Any:
         return nnx.merge(
             self._graphdef, _nest(params, self._paths), streams, _nest(state, self._paths)
         )
+
+
+def _told(leaf: Any) -> str:
+    return "nothing" if leaf is None else f"shape {tuple(leaf.shape)}"
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

@@ -1,8 +1,10 @@
 """Checkpoints of the whole train state, by Orbax."""
 
+import json
 import pathlib
 import time
 import warnings
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,6 +67,7 @@ class Checkpoints:
             return
         tree = _storable(state)
         document = {"digests": digests(tree), "arrays": _described(tree), "notes": notes or {}}
+        document["digest"] = _digest(document)
         args = self._ocp.args.Composite(
             state=self._ocp.args.StandardSave(tree), document=self._ocp.args.JsonSave(document)
         )
@@ -141,6 +144,9 @@ class Checkpoints:
         document = self._manager.restore(
             step, args=args.Composite(document=args.JsonRestore())
         ).document
+        # Before it is compared with anything: damage must not pass for another student's state.
+        if document.get("digest") != _digest(document):
+            raise OSError("its document is not what was saved")
         self._check_arrays(step, document["arrays"], _described(tree))
         target = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
@@ -214,6 +220,14 @@ def _as_before(like: jax.Array, saved: jax.Array) -> jax.Array:
 
 def _is_key(leaf: jax.Array) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    """A checksum of a checkpoint's document, without the one that it holds."""
+    rest = {name: value for name, value in document.items() if name != "digest"}
+    # As a reader of the file sees it: JSON has no numbers for keys and no tuples.
+    read = json.loads(json.dumps(rest))
+    return f"{zlib.crc32(json.dumps(read, sort_keys=True).encode()):08x}"
 
 
 def _described(tree: Any) -> dict[str, str]:

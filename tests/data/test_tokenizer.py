@@ -148,6 +148,9 @@ def test_a_vocabulary_of_words_counts_bytes_of_characters(tmp_path):
     texts = Texts.from_texts(["les!"], [1], name="t", split="s", num_classes=2)
     rows = texts.padded(tokenizer, 6, labels="class", specials=True)
     assert rows.tokens.tolist() == [[1, 5, 6, 7, 2, 0]] and rows.labels.tolist() == [1]
+    cut = texts.padded(tokenizer, 4, labels="class", specials=True)
+    assert cut.tokens.tolist() == [[1, 5, 6, 2]]
+    assert cut.offsets.tolist() == [[[0, 0], [0, 2], [2, 3], [4, 4]]]
 
 
 def test_shared_tokens_stand_for_the_same_bytes(bpe):

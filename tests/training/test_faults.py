@@ -146,6 +146,26 @@ def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how)
     assert fell_back >= 2
 
 
+def test_a_damaged_document_is_not_another_students_state(small, tmp_path):
+    step, state = start(small())
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(state)
+        (state, _), saved = step(state, Loader(random_images(), VIEWS, 32)[0]), state
+        checkpoints.save(state, {"seen": (1, 2), "names": {10: "ten", 9: "nine"}})
+        assert checkpoints.restore(state)[1]["names"] == {"10": "ten", "9": "nine"}
+    (document,) = (
+        file
+        for file in (tmp_path / "c" / "1").rglob("*")
+        if file.is_file() and b"student" in (text := file.read_bytes()) and b"digests" in text
+    )
+    document.write_bytes(document.read_bytes().replace(b"norm.scale", b"norm.skale"))
+    with (
+        Checkpoints(tmp_path / "c") as checkpoints,
+        pytest.warns(UserWarning, match="step 1 .* is damaged .its document is not what was saved"),
+    ):
+        assert int(checkpoints.restore(saved)[0].step) == 0
+
+
 def test_nothing_whole_is_an_error_and_another_state_too(small, mlp, tmp_path):
     step, state = start(small())
     with Checkpoints(tmp_path / "c") as checkpoints:

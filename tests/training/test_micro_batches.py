@@ -59,7 +59,8 @@ def test_micro_batches_give_the_numbers_of_the_whole_batch(name):
     data = few if name == "per example" else random_images()
     whole, metrics = trained(objectives()[name], data=data)
     parts, others = trained(objectives()[name], data=data, micro_batches=4)
-    chex.assert_trees_all_close(parts.params, whole.params, rtol=1e-5, atol=1e-6)
+    # Sums in another order: about 1e-6 in angles between triples after three steps.
+    chex.assert_trees_all_close(parts.params, whole.params, rtol=1e-5, atol=1e-5)
     chex.assert_trees_all_close(parts.model_state, whole.model_state, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(others, metrics, rtol=1e-5, atol=1e-6)
 

@@ -3,8 +3,8 @@
 A teacher answers once, its answers are cached for exact, replayable views, and students learn from
 them in one compiled step. The names below are the ones that most programs need; the rooms
 (`losses`, `connectors`, `views`, `targets`, `cache`, `data`, `training`, `generation`,
-`strategies`, `models`, `weights`, `compression`, `reporting`) hold the rest and are imported when
-first used, so that `import jaxkd` stays as light as importing JAX and Flax.
+`strategies`, `models`, `weights`, `compression`, `export`, `reporting`) hold the rest and are
+imported when first used, so that `import jaxkd` stays as light as importing JAX and Flax.
 """
 
 import importlib
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jaxkd import compression as compression
     from jaxkd import connectors as connectors
     from jaxkd import data as data
+    from jaxkd import export as export
     from jaxkd import generation as generation
     from jaxkd import models as models
     from jaxkd import recipes as recipes
@@ -43,6 +44,7 @@ _ROOMS = frozenset(
         "compression",
         "connectors",
         "data",
+        "export",
         "generation",
         "models",
         "recipes",

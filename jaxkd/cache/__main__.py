@@ -15,9 +15,9 @@ from jaxkd.cache import Cache, CacheError
 from jaxkd.views import Views
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.cache") -> int:
     """Runs a command; returns the exit status: 1 if a cache is damaged or refused."""
-    parser = argparse.ArgumentParser(prog="python -m jaxkd.cache", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     info = _command(commands, _info, "the contract, bytes a record and in all")

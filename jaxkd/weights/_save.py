@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,7 +10,12 @@ from jaxkd.networks import Network
 from jaxkd.weights._names import Places
 
 
-def save(network: Network, path: str | os.PathLike[str]) -> None:
+def save(
+    network: Network,
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Saves parameters and state under their own names, for `load` without a naming.
 
     The file is written under another name first, so that what was there before is replaced as a
@@ -20,9 +26,10 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         `state.network(student)`.
       path: with the suffix `.safetensors` or `.npz`. NumPy has no bfloat16 and the like: in a
         `.npz` these are float32, which holds them exactly.
+      metadata: name → text, kept in the header of a `.safetensors`.
 
     Raises:
-      ValueError: another suffix.
+      ValueError: another suffix, or metadata for a `.npz`.
       ImportError: a `.safetensors` without the package safetensors.
 
     Example:
@@ -42,13 +49,15 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
             f"weights are saved as .safetensors or .npz, not as "
             f"{place.suffix or 'a file without suffix'}: {place}"
         )
+    if metadata and place.suffix == ".npz":
+        raise ValueError(f"a .npz keeps no metadata: save {place} as .safetensors")
     arrays = {name: np.asarray(array, order="C") for name, array in Places(network).arrays.items()}
     partial = place.with_name(f".{place.stem}.partial{place.suffix}")
     try:
         if place.suffix == ".npz":
             np.savez(partial, **{name: _native(array) for name, array in arrays.items()})  # type: ignore[arg-type]
         else:
-            _save_safetensors(arrays, partial)
+            _save_safetensors(arrays, partial, dict(metadata or {}))
         os.replace(partial, place)
     finally:
         partial.unlink(missing_ok=True)
@@ -59,7 +68,9 @@ def _native(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
-def _save_safetensors(arrays: dict[str, np.ndarray], path: pathlib.Path) -> None:
+def _save_safetensors(
+    arrays: dict[str, np.ndarray], path: pathlib.Path, metadata: dict[str, str]
+) -> None:
     try:
         from safetensors.numpy import save_file
     except ImportError as error:
@@ -67,4 +78,4 @@ def _save_safetensors(arrays: dict[str, np.ndarray], path: pathlib.Path) -> None
             "saving .safetensors needs the package safetensors: pip install "
             "'jaxkd-distill[weights]'; or save a .npz"
         ) from error
-    save_file(arrays, path)
+    save_file(arrays, path, metadata or None)

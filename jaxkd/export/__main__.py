@@ -1,0 +1,114 @@
+"""Exports a network of jaxkd.models with saved weights, and checks what was exported."""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxkd import models, weights
+from jaxkd.export import Card, export
+from jaxkd.export._export import FORMATS
+from jaxkd.export._programs import Preprocess
+from jaxkd.networks import from_nnx
+from jaxkd.views import Normalize
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.export") -> int:
+    """Exports; returns the exit status: 1 if something was refused."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=__doc__,
+        epilog="Networks of other kinds are exported from Python: jaxkd.export.export.",
+    )
+    parser.add_argument("model", help="a name in jaxkd.models.names()")
+    parser.add_argument("weights", help="what jaxkd.weights.load takes, a .safetensors for one")
+    parser.add_argument(
+        "--examples", type=pathlib.Path, required=True, help=".npy [examples, height, width, c]"
+    )
+    parser.add_argument("--output", required=True, help="directory to make")
+    parser.add_argument("--labels", type=pathlib.Path, help=".npy of integers [examples]")
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=_DEFAULT)
+    parser.add_argument("--card", help="JSON with some of the fields of jaxkd.export.Card")
+    parser.add_argument("--num_classes", type=int, help="by default as published")
+    parser.add_argument("--norm", help="batch or group, by default as published")
+    parser.add_argument("--naming", help="of the weights, if they are not this library's")
+    parser.add_argument("--mean", type=float, nargs="+", help="of the channels, once scaled")
+    parser.add_argument("--std", type=float, nargs="+", help="of the channels, once scaled")
+    parser.add_argument("--scale", type=float, help="the value that becomes 1, 255 of uint8")
+    parser.add_argument("--litert_batch", type=int, default=1, help="1 by default, 0 for any")
+    given = parser.parse_args(arguments)
+    try:
+        _export(given)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+_DEFAULT = ["stablehlo", "safetensors"]
+
+
+def _export(given: argparse.Namespace) -> None:
+    # The least that can be wrong first: the network may be large.
+    card = Card.read(given.card) if given.card else Card()
+    examples = np.load(given.examples)
+    if examples.ndim != 4 or examples.shape[1] != examples.shape[2]:
+        raise ValueError(f"examples must be [examples, side, side, c], not {list(examples.shape)}")
+    preprocess = _normalisation(given, examples.dtype)
+
+    def create() -> nnx.Module:
+        return models.create(
+            given.model,
+            num_classes=given.num_classes,
+            in_channels=examples.shape[-1],
+            image_size=examples.shape[1],
+            norm=given.norm,
+            rngs=nnx.Rngs(0),
+        )
+
+    network, report = weights.load(
+        from_nnx(nnx.eval_shape(create)), given.weights, naming=given.naming
+    )
+    print(report)
+    done = export(
+        given.output,
+        network,
+        examples,
+        labels=np.load(given.labels) if given.labels else None,
+        formats=given.formats,
+        card=dataclasses.replace(card, name=card.name or given.model),
+        preprocess=preprocess,
+        litert_batch=given.litert_batch or None,
+    )
+    for name, check in done.checks.items():
+        right = "" if check.accuracy is None else f", accuracy {check.accuracy:.2%}"
+        print(
+            f"{done.files[name].name}: {check.examples:,} examples, largest difference "
+            f"{check.largest:.1e}, {check.agreement:.2%} equal classes{right}"
+        )
+    print(
+        f"written to {done.directory}; not stated: {', '.join(done.card['missing']) or 'nothing'}"
+    )
+
+
+def _normalisation(given: argparse.Namespace, dtype: np.dtype) -> Preprocess | None:
+    if given.mean is None and given.std is None and given.scale is None:
+        if not np.issubdtype(dtype, np.floating):
+            raise ValueError(
+                f"the examples are {dtype}: say how they are normalised, --scale 255 --mean … "
+                "--std …, or give what the network sees"
+            )
+        return None
+    normalize = Normalize(
+        tuple(given.mean or (0.0,)), tuple(given.std or (1.0,)), given.scale or 1.0
+    )
+    return lambda images: normalize(jax.random.key(0), images)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

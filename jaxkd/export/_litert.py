@@ -1,0 +1,108 @@
+"""StableHLO as a file of LiteRT, without TensorFlow."""
+
+import importlib.util
+import re
+
+import jax
+
+from jaxkd.export._programs import ExportError, Forward, lower
+
+# What may stand in a converted program beside the operations of LiteRT, `tfl.*`.
+_PLAIN = frozenset({"builtin.module", "func.func", "func.return", "arith.constant"})
+_EXTRA = (
+    "pip install 'jaxkd-distill[litert]' (343 MB; in an environment of its own if pip finds no "
+    "versions that fit)"
+)
+
+
+def require(*, int8: bool) -> None:
+    """Refuses to start without the packages.
+
+    Raises:
+      ImportError: one is missing; names the extra.
+    """
+    for package in ("litert_converter", "ai_edge_litert", *(["litert_quantizer"] * int8)):
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f"exporting for LiteRT needs the package {package}: {_EXTRA}")
+
+
+def convert(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) -> bytes:
+    """A `.tflite` in the types that the function computes in.
+
+    Args:
+      function: as `jaxkd.export._programs.forward` makes it.
+      like: shape and type of one input.
+      batch: size of the leading axis; None for any.
+
+    Raises:
+      ExportError: LiteRT has no operation for a part of the network; names it.
+    """
+    from litert_converter.mlir import ir, passmanager
+    from litert_converter.mlir._mlir_libs import converter_api_ext as converter
+
+    program = lower(function, like, batch, ("cpu",)).mlir_module()
+    context = ir.Context()
+    converter.prepare_mlir_context(context)
+    with context:
+        module = ir.Module.parse(program)
+        try:
+            converter.run_convert_to_tfl_passes(
+                module, passmanager.PassManager(), converter.ConvertToTFLConfig()
+            )
+        except ValueError as error:
+            raise _refusal(set(re.findall(r"operation '([\w.]+)'", str(error))), error) from error
+        # The converter writes some foreign operations that no interpreter runs.
+        if foreign := _foreign(module, ir):
+            raise _refusal(foreign)
+        converter.set_signature(module.operation, "serving_default", ["inputs"], ["logits"])
+        try:
+            return bytes(converter.export_flatbuffer_to_bytes(module.operation))
+        except ValueError as error:
+            raise _refusal(set(), error) from error
+
+
+def quantize(program: bytes) -> bytes:
+    """A float `.tflite` with int8 weights, a scale a channel; activations when it runs.
+
+    Args:
+      program: as `convert` returns it, for a fixed batch.
+    """
+    from litert_quantizer import Quantizer, recipe
+
+    quantizer = Quantizer(program, recipe.dynamic_wi8_afp32())
+    done = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False)
+    return bytes(done.quantized_model)
+
+
+def _foreign(module, ir) -> set[str]:
+    """Operations that are not LiteRT's, and loops and branches, which cannot be written."""
+    found: set[str] = set()
+
+    def look(operation):
+        name, parent = operation.name, operation.parent
+        if parent is not None and parent.name not in _PLAIN:
+            return ir.WalkResult.ADVANCE  # named by what it is a part of
+        inner = [region for region in operation.regions if len(list(region.blocks))]
+        if name.startswith("tfl."):
+            if inner:
+                found.add(name)
+        elif name == "stablehlo.custom_call":
+            found.add(f"{name} {operation.attributes['call_target_name']}")
+        elif name not in _PLAIN:
+            found.add(name)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(look)
+    return found
+
+
+def _refusal(operations: set[str], error: Exception | None = None) -> ExportError:
+    named = ", ".join(sorted(operations)) or "an operation that the converter does not name"
+    # The first line says what, behind a place in the source; the lines below are that source.
+    first = str(error).partition("\n")[0].rpartition("error: ")[2] if error else ""
+    detail = f" ({first[:300]})" if first else ""
+    return ExportError(
+        f"LiteRT cannot run a part of the network: {named}{detail}. Export it as StableHLO, or "
+        "change the network: lax loops can be unrolled, sorting, Fourier transforms and linear "
+        "algebra have no operation there"
+    )

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 
 from jaxkd import Network
+from jaxkd.compression import count_parameters, parameter_bytes
+from jaxkd.reporting import Column, Format
 
 # A round gives each network about as long as one call of the first one, and no more calls.
 _MOST_CALLS = 50
@@ -128,6 +130,41 @@ class Speed:
     times: float
     low: float
     high: float
+
+    def cells(self) -> list[str | int | float]:
+        """What stands below `speed_columns`."""
+        return [round(self.per_second), self.times, f"{self.low:.1f} to {self.high:.1f}"]
+
+
+SIZE_COLUMNS = (Column("Parameters", "count"), Column("Size", Format(",.1f", 1e-6, "MB")))
+
+
+def size_cells(network: Network) -> list[int]:
+    """What stands below `SIZE_COLUMNS`."""
+    return [count_parameters(network.params), parameter_bytes(network.params)]
+
+
+def speed_columns(examples: str) -> list[Column | str]:
+    """The columns of a table for a `Speed` beside the teacher's.
+
+    Args:
+      examples: what a network takes, `"Sentences"` for instance.
+    """
+    times = Column("Times the teacher", "times")
+    return [Column(f"{examples} a second", "count"), times, "Middle 80 % of rounds"]
+
+
+def how_timed(batch: str, rounds: int) -> str:
+    """What a caption says of the numbers of `side_by_side`.
+
+    Args:
+      batch: what a batch is made of, `"32 sentences"` for instance.
+      rounds: how often each network had its turn.
+    """
+    return (
+        f"Speed: batches of {batch}, {rounds} rounds in which each network had its turn; the "
+        "networks alone, without the tokenizer."
+    )
 
 
 def side_by_side(

@@ -4,13 +4,13 @@ import pathlib
 
 import jaxkd
 from experiments import findings
+from experiments.embeddings_judged import SIZE_COLUMNS, how_timed, size_cells, speed_columns
 from experiments.embeddings_runs import ARMS, UNTRAINED, Embedded
-from jaxkd.compression import count_parameters, parameter_bytes
+from jaxkd.compression import count_parameters
 from jaxkd.reporting import (
     Column,
     Figure,
     Finding,
-    Format,
     Report,
     Section,
     Spread,
@@ -21,7 +21,6 @@ from jaxkd.reporting import (
 )
 
 Row = list[str | int | float | Spread]
-_MEGABYTES = Format(",.1f", 1e-6, "MB")
 GOAL, TIMES = 0.8, 5.0
 """Spearman and throughput that a student is to reach, the latter in times the teacher's."""
 
@@ -40,28 +39,28 @@ def write(embedded: Embedded, workdir: pathlib.Path) -> Report:
 
 def _agreement(embedded: Embedded) -> Section:
     teacher, config = embedded.teacher, embedded.config
-    rows: list[Row] = [[teacher.name, *_size(embedded, teacher.name), *[""] * 4, *_speed(embedded)]]
+    sized = {name: size_cells(network) for name, network in embedded.networks.items()}
+    timed = {name: speed.cells() for name, speed in embedded.speeds.items()}
+    own = teacher.name
+    rows: list[Row] = [[own, *sized[own], *[""] * 4, *timed[own]]]
     for name, scores in embedded.scores.items():
         spreads = [Spread.of(scores[key]) for key in ("cosine", "spearman", "near", "found")]
         of = _network_of(embedded, name)
-        rows.append([name, *_size(embedded, of), *spreads, *_speed(embedded, of)])
+        rows.append([name, *sized[of], *spreads, *timed[of]])
     columns: list[Column | str] = [
         "Network",
-        Column("Parameters", "count"),
-        Column("Size", _MEGABYTES),
+        *SIZE_COLUMNS,
         Column("Cosine", "decimal"),
         Column("Spearman, random pairs", "decimal"),
         Column("Spearman, near pairs", "decimal"),
         Column("Nearest among ten", "percent"),
-        Column("Sentences a second", "count"),
-        Column("Times the teacher", "times"),
-        "Middle 80 % of rounds",
+        *speed_columns("Sentences"),
     ]
+    batch = f"{min(config.speed_batch, len(embedded.test))} sentences"
     caption = f"""{len(embedded.test):,} held-out sentences of at most {config.length} tokens,
         {config.pairs:,} random pairs; near pairs are each sentence with the four that the teacher
-        finds nearest. Mean ± standard deviation of {config.seeds} seeds. Speed: batches of
-        {min(config.speed_batch, len(embedded.test))} sentences, {config.speed_rounds} rounds in
-        which each network had its turn; the networks alone, without the tokenizer."""
+        finds nearest. Mean ± standard deviation of {config.seeds} seeds.
+        {how_timed(batch, config.speed_rounds)}"""
     text = f"""The teacher embedded {len(embedded.train):,} sentences once
         ({embedded.cache.bytes / 1e6:.1f} MB of answers). Students learnt from these embeddings, no
         label. Cosine is that of the two embeddings of a sentence; Spearman says whether pairs of
@@ -133,17 +132,6 @@ def _network_of(embedded: Embedded, name: str) -> str:
     if name != UNTRAINED:
         return name
     return next(n for n in (ARMS["static"], ARMS["static_cosine"]) if n in embedded.networks)
-
-
-def _size(embedded: Embedded, name: str) -> Row:
-    params = embedded.networks[name].params
-    return [count_parameters(params), parameter_bytes(params)]
-
-
-def _speed(embedded: Embedded, name: str | None = None) -> Row:
-    speed = embedded.speeds[name or embedded.teacher.name]
-    middle = f"{speed.low:.1f} to {speed.high:.1f}" if name else ""
-    return [round(speed.per_second), speed.times, middle]
 
 
 def _summary(embedded: Embedded) -> str:

@@ -6,21 +6,20 @@ import pathlib
 import time
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 import jaxkd
 from experiments import language_text
-from experiments.language_lessons import TEST_BATCH, Judged, Lessons, Teacher
+from experiments.language_lessons import TEST_BATCH, Judged, Lessons
 from experiments.study import once
 from jaxkd import Objective, Term, losses, recipes, strategies, weights
 from jaxkd.cache import Cache
 from jaxkd.data import Sequences
-from jaxkd.generation import from_decoder
+from jaxkd.generation import CachedDecoder, from_decoder
 from jaxkd.models import Decoder
-from jaxkd.networks import add_outputs, valid_classes, without_logits
+from jaxkd.networks import add_outputs, without_logits
 from jaxkd.targets import Codec, Sampled, TopK
 
 ARMS = {
@@ -34,7 +33,7 @@ ARMS = {
 """The students, and what the report calls them."""
 
 
-def teach(lessons: Lessons) -> tuple[Teacher, Judged]:
+def teach(lessons: Lessons) -> tuple[CachedDecoder, Judged]:
     """The teacher, trained here or from elsewhere, and what it is worth."""
     config = lessons.config
     trace: dict[str, np.ndarray] = {}
@@ -50,7 +49,7 @@ def teach(lessons: Lessons) -> tuple[Teacher, Judged]:
             steps=config.teacher_steps,
             learning_rate=config.teacher_learning_rate,
         )
-        teacher = Teacher(dataclasses.replace(decoder, network=network), network)
+        teacher = dataclasses.replace(decoder, network=network)
     none = {
         "seconds": np.array(math.nan),
         "curve_steps": np.array([0]),
@@ -58,12 +57,12 @@ def teach(lessons: Lessons) -> tuple[Teacher, Judged]:
     }
     result = once(
         lessons.workdir / "teacher" / "result.npz",
-        lambda: {**none, **trace, **lessons.judge(teacher.decoder, teacher.network, teacher)},
+        lambda: {**none, **trace, **lessons.judge(teacher, teacher.network, teacher)},
     )
     return teacher, Judged.of([result])
 
 
-def ask(lessons: Lessons, teacher: Teacher) -> tuple[Cache, dict[str, np.ndarray]]:
+def ask(lessons: Lessons, teacher: CachedDecoder) -> tuple[Cache, dict[str, np.ndarray]]:
     """The teacher's answers to all training rows, each kept in both ways, in one pass."""
     config, rows = lessons.config, lessons.corpus.train
     # The same logits under another name, to be kept by another codec.
@@ -92,7 +91,7 @@ def ask(lessons: Lessons, teacher: Teacher) -> tuple[Cache, dict[str, np.ndarray
     return cache, result
 
 
-def dictated(lessons: Lessons, teacher: Teacher) -> tuple[Sequences, dict[str, np.ndarray]]:
+def dictated(lessons: Lessons, teacher: CachedDecoder) -> tuple[Sequences, dict[str, np.ndarray]]:
     """What the teacher writes behind beginnings of training rows, as rows to learn from."""
     config, corpus = lessons.config, lessons.corpus
     prompts, ids = language_text.prompts_of(corpus.train, config.prompt_length, config.written)
@@ -100,8 +99,8 @@ def dictated(lessons: Lessons, teacher: Teacher) -> tuple[Sequences, dict[str, n
     def write() -> dict[str, Any]:
         started = time.perf_counter()
         written = strategies.written(
-            lessons.writer(teacher.decoder),
-            teacher.decoder.network,
+            lessons.writer(teacher),
+            teacher.network,
             prompts,
             np.full(len(prompts), config.prompt_length),
             ids=ids,
@@ -109,21 +108,19 @@ def dictated(lessons: Lessons, teacher: Teacher) -> tuple[Sequences, dict[str, n
         )
         return {
             "tokens": written.tokens,
-            "documents": written.documents,
-            "labels": written.labels,
+            "lengths": written.lengths,
             "seconds": np.array(time.perf_counter() - started),
         }
 
     made = once(lessons.workdir / "written.npz", write)
-    rows = Sequences.from_arrays(
-        made["tokens"],
-        made["documents"],
-        made["labels"],
+    texts = strategies.Written(
+        ids, made["tokens"], made["lengths"], np.full(len(ids), config.prompt_length)
+    )
+    rows = texts.sequences(
         name=f"{corpus.train.name}, as the teacher writes",
         split="train",
         vocab_size=corpus.tokenizer.vocab_size,
         tokenizer=corpus.tokenizer.fingerprint,
-        ids=ids,
     )
     return rows, made
 
@@ -141,7 +138,7 @@ def distilled(config: Any, output: str, alpha: float) -> Objective:
 def learn(
     lessons: Lessons,
     arm: str,
-    teacher: Teacher,
+    teacher: CachedDecoder,
     cache: Cache | None = None,
     rows: Sequences | None = None,
 ) -> Judged:
@@ -172,7 +169,7 @@ def learn(
 
 
 def _lesson(
-    lessons: Lessons, arm: str, teacher: Teacher, cache: Cache | None
+    lessons: Lessons, arm: str, teacher: CachedDecoder, cache: Cache | None
 ) -> tuple[Objective, dict[str, Any]]:
     """What an arm minimises, and what else its training takes."""
     config = lessons.config
@@ -195,7 +192,7 @@ def _lesson(
     return objective, options
 
 
-def pretrained(lessons: Lessons) -> Teacher:
+def pretrained(lessons: Lessons) -> CachedDecoder:
     """A published decoder from the folder of its checkpoint, for the tokens of its tokenizer.
 
     Raises:
@@ -205,20 +202,14 @@ def pretrained(lessons: Lessons) -> Teacher:
     """
     folder = pathlib.Path(lessons.config.teacher_weights)
     options = weights.decoder_config(folder)
-    decoder = from_decoder(Decoder(**options, rngs=nnx.Rngs(0)))
-    naming = "gemma2" if '"gemma2"' in (folder / "config.json").read_text() else "llama"
-    network, _ = weights.load(decoder.network, folder / "model.safetensors", naming=naming)
     tokens, logits = lessons.corpus.tokenizer.vocab_size, options["vocab_size"]
     if logits < tokens:
         raise ValueError(
             f"the tokenizer in {folder} has {tokens} tokens, the network logits of {logits}"
         )
-    if logits == tokens:
-        return Teacher(dataclasses.replace(decoder, network=network), network)
-
-    def decode(*arguments: Any) -> tuple[jax.Array, Any]:
-        answers, held = decoder.decode(*arguments)
-        return answers[..., :tokens], held
-
-    writing = dataclasses.replace(decoder, network=network, decode=decode)
-    return Teacher(writing, valid_classes(network, tokens))
+    decoder = from_decoder(
+        Decoder(**options, rngs=nnx.Rngs(0)), valid_classes=tokens if tokens < logits else None
+    )
+    naming = "gemma2" if '"gemma2"' in (folder / "config.json").read_text() else "llama"
+    network, _ = weights.load(decoder.network, folder / "model.safetensors", naming=naming)
+    return dataclasses.replace(decoder, network=network)

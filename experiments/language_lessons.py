@@ -29,19 +29,6 @@ _EVALUATIONS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Teacher:
-    """A trained teacher.
-
-    Attributes:
-      decoder: with its trained variables, for writing.
-      network: the same, without what pads its vocabulary.
-    """
-
-    decoder: CachedDecoder
-    network: Network
-
-
-@dataclasses.dataclass(frozen=True)
 class Judged:
     """What the networks of one kind are worth on held-out text, one number a seed.
 
@@ -202,7 +189,9 @@ class Lessons:
 
         return score
 
-    def judge(self, decoder: CachedDecoder, network: Network, teacher: Teacher) -> dict[str, Any]:
+    def judge(
+        self, decoder: CachedDecoder, network: Network, teacher: CachedDecoder
+    ) -> dict[str, Any]:
         """A trained network's results on held-out text, and what it writes."""
         sums: dict[str, Any] = {}
         variables = (network.params, network.state)

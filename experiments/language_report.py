@@ -13,9 +13,10 @@ import numpy as np
 import jaxkd
 from experiments import findings
 from experiments.language_arms import ARMS
-from experiments.language_lessons import Judged, Lessons, Teacher
+from experiments.language_lessons import Judged, Lessons
 from jaxkd import reporting
 from jaxkd.compression import count_parameters, flops
+from jaxkd.generation import CachedDecoder
 from jaxkd.reporting import Column, Finding, Report, Section, Spread, Table, compare
 
 Row = list[str | int | float | Spread]
@@ -43,7 +44,7 @@ class Told:
 
     config: Any
     lessons: Lessons
-    teacher: Teacher
+    teacher: CachedDecoder
     judged: Judged
     students: dict[str, Judged]
     kept: Mapping[str, np.ndarray] | None
@@ -247,7 +248,8 @@ def _cost(told: Told) -> Section:
         seconds = float(told.kept["seconds"])
         times.append(["teacher, asked for the cache", seconds, rows / seconds])
     if told.written is not None:
-        seconds, own = float(told.written["seconds"]), int((told.written["labels"] >= 0).sum())
+        own = int(np.sum(told.written["lengths"] - config.prompt_length))
+        seconds = float(told.written["seconds"])
         times.append(["teacher, writing", seconds, own / seconds])
     times += [
         [ARMS[arm], Spread.of(judged.seconds), Spread.of(tokens / judged.seconds)]

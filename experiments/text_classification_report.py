@@ -6,14 +6,13 @@ import numpy as np
 
 import jaxkd
 from experiments import findings
+from experiments.embeddings_judged import SIZE_COLUMNS, how_timed, size_cells, speed_columns
 from experiments.study import Result
 from experiments.text_classification_runs import ALL, CONTROL, LABELS, POOL, Classified, f1
 from jaxkd import reporting
-from jaxkd.compression import count_parameters, parameter_bytes
-from jaxkd.reporting import Column, Finding, Format, Report, Section, Spread, Table, compare
+from jaxkd.reporting import Column, Finding, Report, Section, Spread, Table, compare
 
 Row = list[str | int | float | Spread]
-_MEGABYTES = Format(",.1f", 1e-6, "MB")
 
 
 def write(classified: Classified, workdir: pathlib.Path) -> Report:
@@ -115,33 +114,14 @@ def _verdicts(accuracy: dict[str, np.ndarray]) -> list[Finding]:
 
 
 def _cost(classified: Classified) -> Section:
-    rows: list[Row] = []
-    for name, network in classified.networks.items():
-        speed = classified.speeds[name]
-        rows.append(
-            [
-                name,
-                count_parameters(network.params),
-                parameter_bytes(network.params),
-                round(speed.per_second),
-                speed.times,
-                f"{speed.low:.1f} to {speed.high:.1f}",
-            ]
-        )
-    columns: list[Column | str] = [
-        "Network",
-        Column("Parameters", "count"),
-        Column("Size", _MEGABYTES),
-        Column("Texts a second", "count"),
-        Column("Times the teacher", "times"),
-        "Middle 80 % of rounds",
+    rows: list[Row] = [
+        [name, *size_cells(network), *classified.speeds[name].cells()]
+        for name, network in classified.networks.items()
     ]
+    columns: list[Column | str] = ["Network", *SIZE_COLUMNS, *speed_columns("Texts")]
     config = classified.config
-    caption = (
-        f"Batches of {min(config.speed_batch, len(classified.test))} texts of {config.length} "
-        f"tokens, {config.speed_rounds} rounds in which each network had its turn; the networks "
-        "alone, without the tokenizer."
-    )
+    batch = f"{min(config.speed_batch, len(classified.test))} texts of {config.length} tokens"
+    caption = how_timed(batch, config.speed_rounds)
     return Section("Size and speed", tables=[Table("Size and speed", columns, rows, caption)])
 
 

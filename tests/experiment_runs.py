@@ -3,11 +3,13 @@
 import csv
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
@@ -54,6 +56,39 @@ def run_until(pattern, name, workdir, *options, devices=1):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def kill_in(folder, step, name, workdir, *options, devices=1):
+    """Runs it until SIGKILL at a step of the training in a folder, behind a first checkpoint."""
+    where = [name, str(workdir / folder), str(step), f"--workdir={workdir}"]
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.killed_experiment", *where, *options],
+        cwd=ROOT,
+        env=_environment(workdir, devices),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    saved = [int(p.name) for p in workdir.glob(f"{folder}/checkpoints/*") if p.name.isdigit()]
+    assert saved and max(saved) < step and not (workdir / folder / "result.npz").exists()
+
+
+def uninterrupted(folder, name, workdir, *options, devices=1):
+    """What the training in a folder comes to in one go, all else as it is: asserts the very same.
+
+    Returns the work directory, a copy of the other.
+    """
+    copy = workdir.with_name(f"{workdir.name}_uninterrupted")
+    shutil.copytree(workdir, copy)
+    shutil.rmtree(copy / folder)
+    process = run(name, copy, *options, devices=devices)
+    assert process.returncode == 0, process.stderr
+    found, wanted = (dict(np.load(at / folder / "result.npz")) for at in (workdir, copy))
+    assert found.keys() == wanted.keys()
+    for key in found.keys() - {"seconds"}:
+        np.testing.assert_array_equal(found[key], wanted[key], err_msg=key)
+    return copy
 
 
 def table(file):

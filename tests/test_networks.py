@@ -10,7 +10,7 @@ from conftest import Small, small_network
 from flax import nnx
 
 import jaxkd
-from jaxkd import networks
+from jaxkd import networks, strategies
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.float32)
 
@@ -203,6 +203,25 @@ def test_the_padding_of_a_vocabulary_is_cut_from_logits_and_head():
         networks.valid_classes(network, 9)(jnp.ones((2, 3)))
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
         networks.valid_classes(network, 0)
+
+
+def test_networks_know_how_many_tokens_they_have_embeddings_for(small):
+    class Bag(nn.Module):
+        vocab_size: int
+
+        @nn.compact
+        def __call__(self, tokens):
+            return nn.Dense(3)(nn.Embed(self.vocab_size, 4)(tokens).mean(1))
+
+    bag = Bag(9)
+    linen = jaxkd.from_linen(bag, bag.init(jax.random.key(0), jnp.zeros((1, 2), int)))
+    wide = jaxkd.from_nnx(jaxkd.models.StaticEmbedder(12, 3, rngs=nnx.Rngs(0)))
+    longer = networks.extend(wide, nnx.Linear(3, 3, rngs=nnx.Rngs(0)), "embedding")
+    assert (linen.vocab_size, wide.vocab_size, longer.vocab_size) == (9, 12, 12)
+    assert small().vocab_size is None
+    assert strategies.with_average(wide).vocab_size == 12
+    # Of several networks the one with the fewest decides.
+    assert strategies.join({"a": linen, "b": wide, "c": small()}).vocab_size == 9
 
 
 def test_a_module_with_a_networks_variables_is_a_copy(small):

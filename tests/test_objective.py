@@ -71,6 +71,25 @@ def test_a_coupled_loss_may_return_a_scalar():
         Objective(r=Term(relation))(STUDENT, TEACHER, {"where": jnp.array([True] * 3 + [False])})
 
 
+@pytest.mark.parametrize("kind", ["each", "coupled", "counted"])
+def test_every_kind_of_loss_is_computed_once(kind):
+    computed = []
+
+    def loss(student, where=None):
+        jax.debug.callback(lambda: computed.append(kind))
+        values = jnp.square(student[:, 0])
+        if kind == "each":
+            return values
+        total, count = losses.masked_sum_and_count(values, where)
+        return total / count if kind == "coupled" else (total, count)
+
+    batch = {"where": jnp.array([True, True, False])}
+    outputs = {"logits": jnp.array([[1.0], [3.0], [7.0]])}
+    total, _, _ = Objective(term=Term(loss))(outputs, None, batch)
+    jax.effects_barrier()
+    assert (float(total), computed) == (5.0, [kind])
+
+
 def test_a_mask_of_examples_covers_all_their_tokens():
     """Four examples of four tokens: the mask of examples must not be taken for one of tokens."""
     logits = jnp.asarray(np.random.default_rng(2).normal(size=(4, 4, 3)), jnp.float32)

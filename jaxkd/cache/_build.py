@@ -16,6 +16,7 @@ from jaxkd.cache._cache import Cache
 from jaxkd.cache._encode import check_lost, encode
 from jaxkd.cache._writer import Writer, by_output
 from jaxkd.data import Examples, raw_batch
+from jaxkd.data._examples import check_vocabulary
 from jaxkd.networks import Network
 from jaxkd.targets import Codec
 from jaxkd.views import Views
@@ -205,8 +206,9 @@ def answer_shapes(
 
     Raises:
       ValueError: an output that the teacher does not have, logits of the wrong rank, more valid
-        classes than logits.
+        classes than logits, more tokens than embeddings.
     """
+    check_vocabulary(dataset, teacher=teacher.vocab_size)
     if not len(dataset):
         raise ValueError("the number of examples must be at least 1, not 0")
     example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))

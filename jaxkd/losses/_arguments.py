@@ -69,6 +69,19 @@ def as_mask(where: ArrayLike, shape: tuple[int, ...], what: str) -> jax.Array:
     return mask.astype(bool)
 
 
+def to_rank(values: jax.Array, rank: int) -> jax.Array:
+    """Values of the first axes, a mask of examples for instance, to be broadcast over the others.
+
+    Args:
+      values: any shape.
+      rank: how many axes there are in all.
+
+    Returns:
+      The values with axes of size 1 behind; as they are if they have so many already.
+    """
+    return values.reshape(values.shape + (1,) * (rank - values.ndim))
+
+
 def check_temperature(temperature: ArrayLike) -> None:
     """Raises ValueError unless `temperature` is a scalar, and if concrete positive and finite."""
     if jnp.ndim(temperature) != 0:

@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from jaxkd.banks import gathered as gathered
 from jaxkd.banks import unit as unit
-from jaxkd.losses._arguments import as_mask, compute_dtype
+from jaxkd.losses._arguments import as_mask, compute_dtype, to_rank
 from jaxkd.losses._numerics import Paired, dense
 
 _NOT_LOGITS = "it stands for a distribution over classes, not for features"
@@ -86,7 +86,7 @@ def mask_rows(values: jax.Array, rows: jax.Array | None) -> jax.Array:
     """Values `[batch, ...]`, 0 in the rows that take no part, whatever stood there."""
     if rows is None:
         return values
-    return jnp.where(rows.reshape(rows.shape + (1,) * (values.ndim - 1)), values, 0)
+    return jnp.where(to_rank(rows, values.ndim), values, 0)
 
 
 def flat(features: jax.Array) -> jax.Array:

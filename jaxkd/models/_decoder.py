@@ -203,6 +203,11 @@ class Decoder(nnx.Module):
         if not tied:
             self.head = dense(width, vocab_size, rngs)
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.embeddings.num_embeddings
+
     def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Logits `[batch, length, vocab_size]` of the next tokens, and features.
 

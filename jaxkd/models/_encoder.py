@@ -196,6 +196,11 @@ class Encoder(nnx.Module):
         self.dropout = _dropout(dropout_rate, rngs)
         self.head = None if num_classes is None else _dense(width, num_classes, rngs)
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.embeddings.tokens.num_embeddings
+
     def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Logits `[batch, num_classes]`, or embeddings `[batch, width]`, and features.
 
@@ -288,6 +293,11 @@ class StaticEmbedder(nnx.Module):
         self.normalize, self.pad_id = normalize, pad_id
         self.embeddings = _embed(vocab_size, table_width or width, rngs)
         self.projection = None if table_width is None else _dense(table_width, width, rngs)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.embeddings.num_embeddings
 
     def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Embeddings `[batch, width]` of inputs as `Encoder` takes, and features.

@@ -107,21 +107,27 @@ def valid_classes(network: Network, num_classes: int) -> Network:
 
     def apply(params, state, inputs, *, train=False, key=None):
         outputs, state = network.apply(params, state, inputs, train=train, key=key)
-        for name in {"logits", "head"} & set(outputs):
-            if outputs[name].shape[-1] < num_classes:
-                raise ValueError(
-                    f"the vocabulary has {num_classes} valid classes, the {name} of {network.name} "
-                    f"of shape {outputs[name].shape} are {outputs[name].shape[-1]}: widen its "
-                    "output layer, or check which vocabulary it was made for"
-                )
         return {
-            name: value[..., :num_classes] if name in ("logits", "head") else value
+            name: first_classes(value, num_classes, f"{name} of {network.name}")
+            if name in ("logits", "head")
+            else value
             for name, value in outputs.items()
         }, state
 
     return dataclasses.replace(
         network, apply=apply, architecture=f"{network.architecture}\nclasses: {num_classes}"
     )
+
+
+def first_classes(values: jax.Array, num_classes: int, what: str) -> jax.Array:
+    """The first classes of the last axis, or a ValueError that says what has fewer."""
+    if values.shape[-1] < num_classes:
+        raise ValueError(
+            f"the vocabulary has {num_classes} valid classes, the {what} of shape {values.shape} "
+            f"are {values.shape[-1]}: widen its output layer, or check which vocabulary it was "
+            "made for"
+        )
+    return values[..., :num_classes]
 
 
 def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) -> Network:
@@ -172,6 +178,7 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
         {"network": network.state, "extension": connector.state},
         f"{network.name}+{connector.name}",
         f"{network.architecture}\n+ {output}: {_describe(module)}",
+        vocab_size=network.vocab_size,
     )
 
 

@@ -6,7 +6,13 @@ from typing import Any
 import flax.linen as nn
 
 from jaxkd.networks._architecture import describe
-from jaxkd.networks._network import Network, captured_output, mode_arguments, named
+from jaxkd.networks._network import (
+    Network,
+    captured_output,
+    mode_arguments,
+    named,
+    vocabulary_of,
+)
 
 
 def from_linen(
@@ -65,4 +71,11 @@ def from_linen(
         return outputs, {**state, **updates} if train else state
 
     state = {name: variables[name] for name in collections}
-    return Network(apply, variables["params"], state, type(module).__name__, describe(module))
+    return Network(
+        apply,
+        variables["params"],
+        state,
+        type(module).__name__,
+        describe(module),
+        vocab_size=vocabulary_of(module),
+    )

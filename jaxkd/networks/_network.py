@@ -45,6 +45,8 @@ class Network:
       name: the class or function name, for people.
       architecture: a text that tells two networks with equal parameters apart (layer classes,
         activations, strides); part of the fingerprint.
+      vocab_size: how many tokens it has embeddings for, as a module's own `vocab_size` says; None
+        if it says nothing. Data of more tokens are refused before work starts.
     """
 
     apply: Apply
@@ -52,6 +54,7 @@ class Network:
     state: PyTree
     name: str
     architecture: str
+    vocab_size: int | None = dataclasses.field(default=None, kw_only=True)
 
     def __call__(self, inputs: Any) -> Outputs:
         """Named outputs in evaluation mode, with the network's own variables."""
@@ -101,6 +104,12 @@ def named(result: Any) -> Outputs:
         "a network returns logits, a mapping with 'logits', or (logits, mapping of features), "
         f"not {type(result).__name__}"
     )
+
+
+def vocabulary_of(module: Any) -> int | None:
+    """The number of tokens that a module says it has embeddings for."""
+    found = getattr(module, "vocab_size", None)
+    return found if isinstance(found, int) else None
 
 
 def mode_arguments(call: Callable[..., Any]) -> Callable[[bool], dict[str, bool]]:

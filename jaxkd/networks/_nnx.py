@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.networks._architecture import describe_modules
-from jaxkd.networks._network import Network, PyTree, captured_output, mode_arguments, named
+from jaxkd.networks._network import (
+    Network,
+    PyTree,
+    captured_output,
+    mode_arguments,
+    named,
+    vocabulary_of,
+)
 
 
 def from_nnx(
@@ -73,7 +80,14 @@ def from_nnx(
             outputs[name] = captured_output(captured, name, path.split("."))
         return outputs, state
 
-    return Network(apply, pure.params, pure.state, type(model).__name__, describe_modules(modules))
+    return Network(
+        apply,
+        pure.params,
+        pure.state,
+        type(model).__name__,
+        describe_modules(modules),
+        vocab_size=vocabulary_of(model),
+    )
 
 
 def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxkd.losses import SampledClasses, SparseLogits, masked_sum_and_count
+from jaxkd.losses._arguments import to_rank
 from jaxkd.networks import Connector, PyTree
 from jaxkd.objective._term import Term, at_step, values_of
 
@@ -128,7 +129,8 @@ class Objective:
         Returns:
           The total, a dictionary with each term's unweighted (sum, count), to be added up over
           batches and then divided, and the connectors' new state. What counts are the examples (or
-          tokens) that are not padding, and labelled where the loss takes labels.
+          tokens) that `"where"`, or the term's own `where`, selects, and that are labelled where
+          the loss takes labels.
 
         Raises:
           ValueError: an output that a network does not have, teacher outputs or labels that a term
@@ -147,8 +149,9 @@ class Objective:
                         "read the batches from a cache"
                     )
                 arguments["teacher"] = _lookup(teacher, term.teacher, name, "teacher")
+            seen = batch if term.where is None else {**batch, "where": term.where(batch)}
             for field in term.wants - {"student", "teacher"}:
-                arguments[field] = _supplied(field, batch, step, name)
+                arguments[field] = _supplied(field, seen, step, name)
             if term.temperature is not None:
                 arguments["temperature"] = at_step(term.temperature, step)
             if isinstance(term.connector, Connector):
@@ -167,7 +170,7 @@ class Objective:
                     )
                 # What only the connector asked for goes no further.
                 arguments = {k: v for k, v in arguments.items() if k in term.accepts} | made
-            metrics[name] = _sum_and_count(term, arguments, batch, name)
+            metrics[name] = _sum_and_count(term, arguments, seen, name)
         task, distillation = self.parts(metrics, step)
         return task + distillation, metrics, new_state
 
@@ -176,11 +179,13 @@ def _sum_and_count(
     term: Term, arguments: dict[str, Any], batch: Mapping[str, Any], name: str
 ) -> tuple[jax.Array, jax.Array]:
     where = counted(batch) if "labels" in term.requires else batch.get("where")
-    values = term.loss(**arguments)
-    if isinstance(values, tuple):
+    # Which kind of loss it is, before it is called with what that kind takes.
+    kind = jax.eval_shape(functools.partial(term.loss, **arguments))
+    if isinstance(kind, tuple):
         return _own_sum_and_count(term, arguments, batch, name)
-    if values.ndim:
-        return masked_sum_and_count(values, None if where is None else _expand(where, values.ndim))
+    if kind.ndim:
+        mask = None if where is None else to_rank(where, kind.ndim)
+        return masked_sum_and_count(term.loss(**arguments), mask)
     if where is not None:
         if "where" not in term.accepts:
             raise ValueError(
@@ -188,8 +193,9 @@ def _sum_and_count(
                 "not count (padding, or unlabelled ones): give it full batches, or a loss with a "
                 "parameter `where`"
             )
-        values = term.loss(**{**arguments, "where": where})
-    return values, jnp.ones((), values.dtype)
+        arguments = {**arguments, "where": where}
+    value = term.loss(**arguments)
+    return value, jnp.ones((), value.dtype)
 
 
 def _own_sum_and_count(
@@ -205,7 +211,7 @@ def _own_sum_and_count(
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             where = counted(batch)
         elif labelled is not None:
-            arguments["labels"] = jnp.where(_expand(labelled, labels.ndim), labels, -1)
+            arguments["labels"] = jnp.where(to_rank(labelled, labels.ndim), labels, -1)
     if "where" in term.accepts:
         arguments["where"] = where
     elif where is not None:
@@ -257,11 +263,7 @@ def counted(batch: Mapping[str, Any]) -> jax.Array | None:
     if not masks:
         return None
     rank = max(mask.ndim for mask in masks)
-    return functools.reduce(jnp.logical_and, (_expand(mask, rank) for mask in masks))
-
-
-def _expand(mask: jax.Array, rank: int) -> jax.Array:
-    return mask.reshape(mask.shape + (1,) * (rank - mask.ndim))
+    return functools.reduce(jnp.logical_and, (to_rank(mask, rank) for mask in masks))
 
 
 def _check_declared(temperature: Any, declared: tuple[float, ...], term: str) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -42,6 +42,9 @@ class Term:
         module (or a network of `jaxkd.from_linen` or `jaxkd.from_function`) that returns the new
         output, or a mapping of arguments of the loss. A module also gets, by name, what else its
         `__call__` requires: `teacher`, `labels`, `where`, `step`, or a field of the batch.
+      where: a function from the batch to the mask of this term, in place of the batch's own field
+        `"where"`: for losses that take in other tokens than those that the batch selects. None
+        leaves it at the batch's.
 
     Raises:
       TypeError: a connector that is none.
@@ -55,6 +58,7 @@ class Term:
     student: str | tuple[str, ...] = "logits"
     teacher: str | tuple[str, ...] = "logits"
     connector: nnx.Module | Network | Connector | None = None
+    where: Callable[[Mapping[str, Any]], jax.Array | None] | None = None
 
     def __post_init__(self):
         name = _name(self.loss)

@@ -88,6 +88,7 @@ def with_average(network: Network, *, decay: float = 0.999, warmup: bool = True)
         f"{network.name} with average",
         f"{network.architecture}\naverage {decay} {warmup}",
         members,
+        vocab_size=network.vocab_size,
     )
 
 

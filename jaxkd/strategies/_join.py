@@ -78,6 +78,7 @@ def join(
             for name, network in networks.items()
         }
 
+    known = [n.vocab_size for n in networks.values() if n.vocab_size is not None]
     return Composite(
         apply,
         {name: network.params for name, network in networks.items()},
@@ -86,6 +87,7 @@ def join(
         f"join {combine} {sorted(shares.items())}\n"
         + "\n".join(f"{name}: {network.architecture}" for name, network in networks.items()),
         members,
+        vocab_size=min(known, default=None),
     )
 
 

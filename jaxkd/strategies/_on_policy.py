@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxkd.losses._arguments import to_rank
 from jaxkd.networks import PyTree
 from jaxkd.objective import Schedule
-from jaxkd.strategies._written import next_tokens
+from jaxkd.strategies._written import labels_and_documents
 from jaxkd.training.step import Rewrite
 
 _WAYS = ("step", "row")
@@ -125,7 +126,7 @@ def on_policy(
             chosen = jax.lax.cond(jax.random.uniform(choice) < wanted, own, lambda: data)
         else:
             rows = jax.random.uniform(choice, batch["inputs"].shape[:1]) < wanted
-            chosen = jax.tree.map(lambda a, b: jnp.where(_to_rank(rows, a), a, b), own(), data)
+            chosen = jax.tree.map(lambda a, b: jnp.where(to_rank(rows, a.ndim), a, b), own(), data)
         return {**others, **chosen}
 
     return rewrite
@@ -156,16 +157,17 @@ def _own(
             "together must make their length"
         )
     written = text.tokens.astype(inputs.dtype)
-    labels, where, documents = next_tokens(written, text.lengths, lengths)
+    labels, documents = labels_and_documents(written, text.lengths, lengths)
     real = given > 0
     if batch.get("where") is not None and batch["where"].ndim == 1:
         real &= batch["where"]
     if inputs.ndim == 3:
         written = jnp.stack([written, documents.astype(inputs.dtype)], axis=-1)
+    labels = jnp.where(real[:, None], labels, -1)
     return {
         "inputs": written,
-        "labels": jnp.where(real[:, None], labels, -1).astype(batch["labels"].dtype),
-        "where": where & real[:, None],
+        "labels": labels.astype(batch["labels"].dtype),
+        "where": labels >= 0,
         "by_student": jnp.ones(given.shape, bool),
     }
 
@@ -173,7 +175,7 @@ def _own(
 def _split(batch: Any) -> tuple[dict[str, jax.Array], dict[str, Any]]:
     """The fields that writing replaces, as the data have them, and the others."""
     labels, where = batch["labels"], batch.get("where")
-    where = labels >= 0 if where is None else _to_rank(where, labels)
+    where = labels >= 0 if where is None else to_rank(where, labels.ndim)
     data = {
         "inputs": batch["inputs"],
         "labels": labels,
@@ -200,10 +202,6 @@ def _check(batch: Any, prompt_length: int) -> None:
         raise ValueError(
             f"prompt_length={prompt_length} leaves nothing to write of rows of {labels[1]} tokens"
         )
-
-
-def _to_rank(mask: jax.Array, values: jax.Array) -> jax.Array:
-    return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
 
 
 def _in_turn(first: jax.Array, second: jax.Array) -> jax.Array:

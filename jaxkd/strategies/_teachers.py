@@ -13,6 +13,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxkd import losses, recipes
+from jaxkd.losses._arguments import to_rank
 from jaxkd.objective import Objective, Schedule
 
 _WAYS = ("mean", "confidence", "random")
@@ -64,8 +65,7 @@ def over_teachers(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
                 f"weights of shape {factors.shape} do not fit {len(teacher)} teachers with losses "
                 f"of shape {values.shape[1:]}: give [teachers] or [teachers, batch]"
             )
-        factors = factors.reshape(factors.shape + (1,) * (values.ndim - factors.ndim))
-        return jnp.sum(factors * values, axis=0)
+        return jnp.sum(to_rank(factors, values.ndim) * values, axis=0)
 
     signature = inspect.signature(loss)
     keyword = inspect.Parameter("weights", inspect.Parameter.KEYWORD_ONLY, default=None)

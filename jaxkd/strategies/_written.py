@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from jaxkd.data import Sequences
 from jaxkd.data._examples import integers, refuse
 from jaxkd.networks import Network
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Written:
-    """Texts behind prompts, as data: rows of tokens, with labels for what was written alone.
+    """Texts behind prompts.
 
     Attributes:
       ids: int32 `[n]`, of the prompts.
@@ -31,43 +32,26 @@ class Written:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def documents(self) -> npt.NDArray[np.int32]:
-        """int32 `[n, length]`: 1 for the text, 0 for padding."""
-        places = np.arange(self.tokens.shape[1])
-        return (places < self.lengths[:, None]).astype(np.int32)
+    def sequences(self, **named: Any) -> Sequences:
+        """The texts as rows to learn from, under the ids of their prompts.
 
-    @property
-    def labels(self) -> npt.NDArray[np.int32]:
-        """int32 `[n, length]`: the next token where it was written, -1 elsewhere."""
-        with jax.ensure_compile_time_eval():
-            labels, _, _ = next_tokens(*map(jnp.asarray, self._row_fields))
-        return np.asarray(labels)
-
-    def batch(self, rows: npt.ArrayLike) -> dict[str, np.ndarray]:
-        """Some rows as a batch of the train step.
+        Where prompts of several lengths are to be written on from once more (`on_policy`), batches
+        need the field `"prompt_lengths"` beside.
 
         Args:
-          rows: integers `[batch]`.
+          **named: `name`, `split`, `vocab_size` and `tokenizer`, and what else
+            `Sequences.from_arrays` takes.
 
         Returns:
-          `id`, `inputs` `[batch, length, 2]` of tokens and documents, `labels`, `where` and
-          `prompt_lengths`.
-        """
-        rows = np.asarray(rows)
-        part = Written(*(array[rows] for array in (self.ids, *self._row_fields)))
-        labels = part.labels
-        return {
-            "id": part.ids,
-            "inputs": np.stack([part.tokens, part.documents], axis=-1),
-            "labels": labels,
-            "where": labels >= 0,
-            "prompt_lengths": part.prompt_lengths,
-        }
+          The rows; their labels are the next tokens where they were written, -1 elsewhere.
 
-    @property
-    def _row_fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.tokens, self.lengths, self.prompt_lengths
+        Raises:
+          ValueError: as `Sequences.from_arrays`, tokens outside of the vocabulary for instance.
+        """
+        with jax.ensure_compile_time_eval():
+            fields = map(jnp.asarray, (self.tokens, self.lengths, self.prompt_lengths))
+            labels, documents = map(np.asarray, labels_and_documents(*fields))
+        return Sequences.from_arrays(self.tokens, documents, labels, ids=self.ids, **named)
 
 
 def written(
@@ -129,10 +113,10 @@ def written(
     return Written(named.astype(np.int32), tokens, ends, lengths.astype(np.int32))
 
 
-def next_tokens(
+def labels_and_documents(
     tokens: jax.Array, lengths: jax.Array, prompt_lengths: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Labels of what was written behind prompts.
+) -> tuple[jax.Array, jax.Array]:
+    """What is learnt of texts behind prompts, and where they are.
 
     Args:
       tokens: `[batch, length]`.
@@ -140,14 +124,14 @@ def next_tokens(
       prompt_lengths: `[batch]`.
 
     Returns:
-      The next token where it was written, -1 elsewhere; where that is, a mask; and 1 for each token
-      of the text, 0 behind it. All `[batch, length]`.
+      The next token where it was written, -1 elsewhere; and 1 for each token of the text, 0 behind
+      it. Both `[batch, length]`.
     """
     places = jnp.arange(tokens.shape[1])
-    where = (places + 1 >= prompt_lengths[:, None]) & (places + 1 < lengths[:, None])
+    learnt = (places + 1 >= prompt_lengths[:, None]) & (places + 1 < lengths[:, None])
     following = jnp.pad(tokens[:, 1:], ((0, 0), (0, 1)))
     documents = (places < lengths[:, None]).astype(jnp.int32)
-    return jnp.where(where, following, -1), where, documents
+    return jnp.where(learnt, following, -1), documents
 
 
 def _check(prompts: np.ndarray, lengths: np.ndarray, ids: np.ndarray, batch_size: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from jaxkd.data._examples import check_vocabulary
 from jaxkd.training._checkpoints import Checkpoints
 from jaxkd.training._logs import Logs
 from jaxkd.training._preemption import Preempted, StopSignal
@@ -96,8 +97,9 @@ def fit(
 
     Raises:
       ValueError: intervals that are not multiples of `log_every`, a `workdir` of another
-        configuration, of more steps or of another state, a student with fewer classes than the
-        data, a trace without a `workdir`; before anything runs.
+        configuration, of more steps or of another state, a student with fewer classes, or a
+        network with fewer embeddings, than the data have, a trace without a `workdir`; before
+        anything runs.
       OSError: `workdir` cannot be written to, before anything runs or when the disk is full; what
         was saved stays whole.
       FloatingPointError: the loss is not finite at a log step, or a parameter at a checkpoint
@@ -137,7 +139,7 @@ def fit(
                 "another workdir, or delete this one"
             )
         if done < steps:
-            _check_classes(step, state, batches, done)
+            _check_data(step, state, batches, done)
         record = Record(logs, step.members)
         record.resume(notes, step)
         bar = stack.enter_context(_bar(progress if is_first() else None, steps, done))
@@ -176,10 +178,11 @@ def fit(
         return Fitted(state, record.train, record.evaluations)
 
 
-def _check_classes(step: TrainStep, state: TrainState, batches: Batches, index: int) -> None:
+def _check_data(step: TrainStep, state: TrainState, batches: Batches, index: int) -> None:
     dataset = getattr(batches, "dataset", None)
     if dataset is None:
         return
+    check_vocabulary(dataset, **step.vocab_sizes)
     # Shapes alone: networks are written without regard to the types of an Explicit mesh.
     plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     logits = jax.eval_shape(step.logits, plain, batches[index])

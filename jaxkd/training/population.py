@@ -19,7 +19,7 @@ from jaxkd.training._members import SEED, Made, as_arrays, checked
 from jaxkd.training._stacked import AXES, member_of, on_host, stack
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState
-from jaxkd.training.step import TrainStep, as_outputs, make_train_step
+from jaxkd.training.step import TrainStep, as_outputs, make_train_step, vocab_sizes
 from jaxkd.views import Views
 
 
@@ -173,7 +173,8 @@ class Population:
 
             return jax.vmap(one)(state.params["student"], state.model_state["student"])
 
-        return TrainStep(function, (teacher, numbers), logits, self.partitioning, len(self))
+        sizes = vocab_sizes(self.student, self._teacher)
+        return TrainStep(function, (teacher, numbers), logits, self.partitioning, len(self), sizes)
 
     def create(self) -> TrainState:
         """The state before the first step, every array with the members as its first axis.

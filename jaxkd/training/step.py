@@ -41,6 +41,8 @@ class TrainStep:
         against the data before training. None comes back of a student without logits.
       partitioning: where arrays lie; None for one device.
       members: how many students the state holds, None for a single one.
+      vocab_sizes: how many tokens each of the networks has embeddings for, as far as it is known;
+        checked against the data before training.
     """
 
     function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, Sums]]
@@ -48,6 +50,7 @@ class TrainStep:
     logits: Callable[[TrainState, Batch], jax.Array | None]
     partitioning: Partitioning | None = None
     members: int | None = None
+    vocab_sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step; a batch on the host is put on the mesh, each process giving its own rows."""
@@ -272,7 +275,16 @@ def make_train_step(
     frozen = (teacher.params, teacher.state) if teacher else ()
     if teacher and partitioning:
         frozen = partitioning.place_teacher(*frozen)
-    return TrainStep(step_function, frozen, logits, partitioning)
+    sizes = vocab_sizes(student, teacher)
+    return TrainStep(step_function, frozen, logits, partitioning, vocab_sizes=sizes)
+
+
+def vocab_sizes(student: Network, teacher: Network | None) -> dict[str, int | None]:
+    """How many tokens student and online teacher have embeddings for."""
+    return {
+        "student": student.vocab_size,
+        "teacher": None if teacher is None else teacher.vocab_size,
+    }
 
 
 def _guarded(opt_state: PyTree, old: PyTree, new: PyTree, sums: Sums) -> tuple[PyTree, Sums]:

@@ -94,7 +94,8 @@ def decoder_config(source: Source) -> dict[str, Any]:
 def encoder_config(source: Source) -> dict[str, Any]:
     """Arguments of `jaxkd.models.Encoder` from the configuration of a checkpoint of BERT's family.
 
-    In a folder of a sentence encoder the kind of pooling is read as well.
+    In a folder of a sentence encoder the kind of pooling is read as well, and from its
+    `modules.json`, if there is one, whether embeddings are normalised.
 
     Args:
       source: the folder of a checkpoint, the path of its `config.json`, or what is in it.
@@ -105,7 +106,8 @@ def encoder_config(source: Source) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is no configuration.
-      ValueError: a kind of model, or an option, that `Encoder` does not have; names the field.
+      ValueError: a kind of model, an option, or a module behind the transformer (a dense layer for
+        instance), that `Encoder` does not have; names the field or the module.
 
     Example:
       >>> encoder_config({
@@ -131,9 +133,27 @@ def encoder_config(source: Source) -> dict[str, Any]:
     }
     if not isinstance(source, Mapping):
         place = pathlib.Path(source)
-        folder = place if place.is_dir() else place.parent
-        if (folder / "1_Pooling" / "config.json").exists():
-            options["pooling"] = _pooling(_mapping(folder / "1_Pooling"))
+        options |= _behind_the_transformer(place if place.is_dir() else place.parent)
+    return options
+
+
+def _behind_the_transformer(folder: pathlib.Path) -> dict[str, Any]:
+    """What a sentence encoder does with its tokens, as the files of sentence-transformers say."""
+    pooling = folder / "1_Pooling"
+    options: dict[str, Any] = {}
+    if (file := folder / "modules.json").exists():
+        modules = json.loads(file.read_text())
+        names = [module["type"].rpartition(".")[2] for module in modules]
+        if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+            raise ValueError(
+                f"Encoder is a Transformer, a Pooling and, if wanted, a Normalize, not what {file} "
+                f"says: {', '.join(names)}. Load what it has (from_function takes any function) or "
+                "choose an encoder without other modules"
+            )
+        options["normalize"] = "Normalize" in names
+        pooling = folder / modules[1]["path"]
+    if (pooling / "config.json").exists():
+        options["pooling"] = _pooling(_mapping(pooling))
     return options
 
 

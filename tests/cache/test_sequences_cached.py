@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import jaxkd
 from jaxkd import cache as caches
-from jaxkd import losses
+from jaxkd import losses, models
 from jaxkd.cache import AlignedCache, CacheError, Joined, Writer
 from jaxkd.data import Loader, Sequences, Source, Texts, Tokenizer, pack
 from jaxkd.networks import valid_classes
@@ -221,6 +222,25 @@ def test_a_padded_vocabulary_works_both_ways(tmp_path, codec):
         trained(small, rows, cache, steps=1)
     with pytest.raises(ValueError, match="30 valid classes, the logits of .* are 28"):
         trained(valid_classes(small, VOCABULARY), rows, cache, steps=1)
+
+
+def test_networks_without_embeddings_for_all_tokens_are_refused(tmp_path):
+    """Before any work: an embedding that is not there is NaN."""
+    rows = tokens()
+    small = jaxkd.from_nnx(models.Encoder(28, 8, 1, 2, rngs=nnx.Rngs(0)))
+    batch = jnp.asarray(rows.read(rows.ids))
+    assert (small(batch)["logits"].shape, small.vocab_size) == ((len(rows), 8), 28)
+    assert jnp.isnan(small(batch)["logits"]).any()
+    message = "the {} has embeddings for 28 tokens, the data set rows has 30 tokens in its vocab"
+    with pytest.raises(ValueError, match=message.format("teacher")):
+        build(tmp_path / "cache", valid_classes(small, 8), rows)
+    assert not (tmp_path / "cache").exists()
+    objective = jaxkd.Objective(kd=jaxkd.Term(losses.kl_divergence))
+    for student, teacher, role in ((small, bigrams(), "student"), (bigrams(), small, "teacher")):
+        step = jaxkd.make_train_step(student, objective, optax.sgd(0.1), teacher=teacher)
+        state = jaxkd.TrainState.create(student, objective, optax.sgd(0.1))
+        with pytest.raises(ValueError, match=message.format(role)):
+            fit(step, state, Loader(rows, Views(), 4), steps=1, log_every=1, progress=None)
 
 
 def test_a_student_of_fewer_tokens_is_refused_before_it_trains(tmp_path):

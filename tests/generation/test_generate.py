@@ -18,12 +18,12 @@ PROMPTS = jnp.array([[5, 6, 7, 1], [8, 99, 99, 99], [3, 2, 0, 0]])
 LENGTHS = jnp.array([4, 1, 2])
 
 
-def make(dtype=None, **options):
+def make(dtype=None, valid_classes=None, **options):
     """A decoder whose predictions are neither flat nor certain."""
     options = {"num_kv_heads": 2, "tied": False, **options}
     model = Decoder(VOCABULARY, 16, 1, 4, rngs=nnx.Rngs(1), **options)
     nnx.update(model, jax.tree.map(lambda value: 8 * value, nnx.state(model, nnx.Param)))
-    return from_decoder(model, dtype=dtype)
+    return from_decoder(model, dtype=dtype, valid_classes=valid_classes)
 
 
 def written_by(
@@ -102,6 +102,30 @@ def test_first_tokens_are_drawn_as_the_network_says():
     found = np.bincount(text.tokens[:, 4], minlength=VOCABULARY) / count
     assert np.abs(found - exact).sum() / 2 < 0.015
     assert np.sort(exact)[-2] > 0.05 and exact.max() < 0.9
+
+
+def test_the_padding_of_a_vocabulary_is_never_written():
+    text = written_by(make(valid_classes=7), 8, temperature=2.0)
+    assert np.asarray(text.tokens)[text.where].max() < 7
+    # The probabilities are of the seven alone, though the whole network would write others too.
+    whole = compiled(make().network)(text.tokens)["logits"][:, :-1]
+    assert jax.nn.softmax(whole / 2)[..., 7:].sum(-1)[text.where[:, 1:]].mean() > 0.2
+    expected = jnp.take_along_axis(
+        jax.nn.log_softmax(whole[..., :7]), text.tokens[:, 1:, None], axis=-1
+    )[..., 0]
+    np.testing.assert_allclose(
+        text.log_probs[:, 1:], np.where(text.where[:, 1:], expected, 0), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(13, "13 valid classes, the logits of Decoder"), (0, "at least 1")]
+)
+def test_more_tokens_than_logits_are_refused(count, message):
+    with pytest.raises(ValueError, match=message):
+        decoder = make(valid_classes=count)
+        variables = decoder.network.params, decoder.network.state
+        jax.eval_shape(decoder.decode, *variables, PROMPTS, decoder.init_cache(3, 5), LENGTHS)
 
 
 def test_stop_tokens_end_their_rows_alone():

@@ -12,7 +12,7 @@ import pytest
 
 import jaxkd
 from experiments import methods
-from jaxkd import TrainState, losses, make_train_step, recipes
+from jaxkd import TrainState, connectors, losses, make_train_step, recipes
 from jaxkd.recipes import Pair, language
 from jaxkd.strategies import on_policy
 
@@ -96,7 +96,7 @@ def public():
     return {
         name
         for name, recipe in vars(language).items()
-        if inspect.isfunction(recipe) and name != "uniform_layers"
+        if inspect.isfunction(recipe) and name not in ("uniform_layers", "present")
     }
 
 
@@ -249,11 +249,41 @@ def test_rows_beside_each_other_meet_the_recipe(pair):
     assert metrics["forward"] > 0 and metrics["reverse"] > 0
 
 
-@pytest.mark.parametrize("recipe", [language.tinybert, language.minilm])
-def test_padding_that_nothing_leaves_out_is_refused(pair, recipe):
-    batch = data()
+def test_encoders_learn_from_tokens_without_a_label(pair):
+    """From the first and the last of a document, and from those of prompts, but from no padding."""
+    batch, there = data(), data()["inputs"][..., 1] > 0
+    assert there.sum() > batch["where"].sum()
+    prompts = batch | {"labels": np.where(np.arange(LENGTH) < 3, -1, batch["labels"])}
+    prompts["where"] = prompts["labels"] >= 0
+    unlabelled = batch | {"where": np.zeros_like(there)}
+    rows = batch | {"where": np.arange(BATCH) % 2 < 1}
+    without = {name: value for name, value in batch.items() if name != "where"}
+    tokens = batch | {"inputs": batch["inputs"][..., 0]}
+    outputs = [
+        jax.jit(side, compiler_options=QUICK)(batch["inputs"])
+        for side in (pair.student, pair.teacher)
+    ]
+    for recipe in (language.distilbert, language.tinybert, language.minilm):
+        objective = recipe(pair)
+
+        @jax.jit
+        def counts(batch, objective=objective):
+            params, state = objective.connectors()
+            found = objective(*outputs, batch, params=params, state=state)[1]
+            return [count for name, (_, count) in found.items() if name != "label"]
+
+        for each in (batch, prompts, unlabelled, without):
+            assert {int(count) for count in counts(each)} == {there.sum()}
+        assert {int(count) for count in counts(rows)} == {there[::2].sum()}
+        # Where nothing says what is padding, the batch does.
+        assert {int(count) for count in counts(tokens)} == {batch["where"].sum()}
+
+
+def test_padding_that_nothing_leaves_out_is_refused(pair):
+    pairs = connectors.TokenPairs()
+    term = jaxkd.Term(losses.attention_mse, 1.0, None, "attention1", "attention2", pairs)
+    objective, batch = jaxkd.Objective(attention=term), data()
     del batch["where"]
-    objective = recipe(pair)
     with pytest.raises(ValueError, match=r"'where' has the shape None.*enter the mean"):
         evaluator(pair, objective)(batch)
     rows = batch | {"where": np.ones(BATCH, bool)}

@@ -13,11 +13,13 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import TrainState, make_train_step, recipes
+from jaxkd.data import raw_batch
 from jaxkd.generation import from_decoder, generate
 from jaxkd.models import Decoder
 from jaxkd.recipes import language
 from jaxkd.strategies import on_policy, written
 from jaxkd.training import Partitioning, fit, make_mesh
+from jaxkd.views import Views
 
 VOCABULARY, PROMPT, LENGTH, BATCH = 5, 2, 6, 8
 STOP = 4
@@ -306,7 +308,7 @@ def test_a_decoder_writes_with_its_cache_inside_the_step():
 
     network = decoder.network
     texts = written(generator, network, PROMPTS, PROMPT_LENGTHS, batch_size=5)
-    batch = texts.batch(np.arange(5))
+    batch = batch_of(texts)
     for row, prompt in enumerate(PROMPT_LENGTHS):
         np.testing.assert_array_equal(texts.tokens[row, :prompt], PROMPTS[row, :prompt])
         assert batch["where"][row].sum() == texts.lengths[row] - prompt
@@ -362,6 +364,17 @@ def test_a_teachers_texts_belong_to_their_ids():
     again = written(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, seed=1)
     assert np.any(again.tokens != texts.tokens)
     assert len(texts) == 5 and texts.tokens.shape == (5, LENGTH)
+    # As rows they stand in the order of their ids, whatever the order of the prompts.
+    mine, theirs = batch_of(texts), batch_of(others)
+    np.testing.assert_array_equal(mine["id"], np.sort(ids))
+    np.testing.assert_array_equal(mine["inputs"], theirs["inputs"])
+    np.testing.assert_array_equal(mine["inputs"][..., 0], texts.tokens[np.argsort(ids)])
+
+
+def batch_of(texts):
+    """All that was written, as rows of a data set."""
+    rows = texts.sequences(name="written", split="train", vocab_size=VOCABULARY, tokenizer="none")
+    return raw_batch(rows, Views(), rows.ids, np.zeros(len(rows), np.int32))
 
 
 def test_a_student_learns_what_its_teacher_wrote():
@@ -370,8 +383,7 @@ def test_a_student_learns_what_its_teacher_wrote():
     prompts = np.random.default_rng(0).integers(0, STOP, (count, 1)).astype(np.int32)
     teacher = chain(9)
     texts = written(write, teacher, prompts, np.ones(count, int), batch_size=200)
-    batch = texts.batch(np.arange(count))
-    np.testing.assert_array_equal(batch["labels"], texts.labels)
+    batch = batch_of(texts)
     np.testing.assert_array_equal(batch["where"].sum(axis=1), texts.lengths - 1)
     np.testing.assert_array_equal(batch["inputs"][..., 1].sum(axis=1), texts.lengths)
     rows, places = np.nonzero(batch["where"])

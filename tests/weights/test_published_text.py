@@ -142,6 +142,46 @@ def test_configurations_say_what_the_network_is(tmp_path):
         weights.encoder_config(tmp_path)
 
 
+def sentence_encoder(folder, *names):
+    """A checkpoint's folder with these modules, the pooling in a folder of its own name."""
+    (folder / "config.json").write_text(json.dumps(LLAMA | {"model_type": "bert"}))
+    (folder / "pooled").mkdir()
+    (folder / "pooled/config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    places = {"Transformer": "", "Pooling": "pooled"}
+    modules = [
+        {"idx": i, "path": places.get(name, name), "type": f"sentence_transformers.models.{name}"}
+        for i, name in enumerate(names)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return folder
+
+
+@pytest.mark.parametrize("last", [(), ("Normalize",)])
+def test_modules_of_a_sentence_encoder_say_how_it_ends(tmp_path, last):
+    options = weights.encoder_config(sentence_encoder(tmp_path, "Transformer", "Pooling", *last))
+    assert options["pooling"] == "cls"
+    assert options["normalize"] is bool(last)
+    embeddings = jaxkd.from_nnx(models.Encoder(**options, rngs=nnx.Rngs(0)))(
+        jnp.array([[5, 6, 7]])
+    )["logits"]
+    assert (abs(jnp.linalg.norm(embeddings) - 1) < 1e-3) == bool(last)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Transformer", "Pooling", "Dense"),
+        ("Transformer", "Pooling", "Dense", "Normalize"),
+        ("WordEmbeddings", "Pooling"),
+        ("Transformer",),
+        ("Transformer", "Normalize", "Pooling"),
+    ],
+)
+def test_other_modules_of_a_sentence_encoder_are_refused_by_name(tmp_path, names):
+    with pytest.raises(ValueError, match=f"modules.json says: {', '.join(names)}"):
+        weights.encoder_config(sentence_encoder(tmp_path, *names))
+
+
 @pytest.mark.parametrize(
     ("read", "changes", "message"),
     [

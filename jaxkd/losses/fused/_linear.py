@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, check_positive, compute_dtype
+from jaxkd.losses._arguments import as_mask, check_positive, compute_dtype, to_rank
 from jaxkd.losses._sampled import SampledClasses
 from jaxkd.losses._sparse import SparseLogits, empty_places
 from jaxkd.losses.fused._chunks import Plan, chunked_sum, matmul
@@ -146,7 +146,9 @@ class _Fused:
             raise ValueError(
                 f"valid_classes={valid}, but the student's head {head.shape} has {classes} classes"
             )
-        where = None if where is None else _rows(where, tokens)
+        if where is not None:
+            mask = to_rank(jnp.asarray(where), len(tokens))
+            where = jnp.broadcast_to(as_mask(mask, tokens, "the tokens, of shape"), tokens)
         each: dict[str, Any] = {}
         # Numbers that are known stay so: a sparse teacher looks its temperature up.
         known = {name: v for name, v in options.items() if not _is_traced(v)}
@@ -252,14 +254,6 @@ def _pair(side: str, given: Any) -> tuple[jax.Array, jax.Array]:
             f"has {hidden.shape} and {head.shape}"
         )
     return hidden, head
-
-
-def _rows(where: ArrayLike, tokens: tuple[int, ...]) -> jax.Array:
-    """Which tokens count, from a mask of their first few axes."""
-    where = jnp.asarray(where)
-    missing = max(len(tokens) - where.ndim, 0)
-    where = where.reshape(*where.shape, *(1,) * missing)
-    return jnp.broadcast_to(as_mask(where, tokens, "the tokens, of shape"), tokens)
 
 
 def _check_tokens(name: str, tree: Any, tokens: tuple[int, ...]) -> None:

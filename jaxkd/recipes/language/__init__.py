@@ -1,9 +1,10 @@
 """Recipes for text: one number a token, the mean over the tokens that count.
 
 Batches have `"inputs"` (tokens), `"labels"` (the next token, -1 where there is none) and `"where"`
-`[batch, length]`, the tokens that count. Networks name their outputs as `jaxkd.models.Decoder` and
-`jaxkd.models.Encoder` do: `embeddings`, `layer1`, …, `attention1`, …, `hidden`, and of the last
-layer `queries`, `keys`, `values`.
+`[batch, length]`, the tokens that count; `distilbert`, `tinybert` and `minilm` need no labels and
+take in every token with a document number (`present`). Networks name their outputs as
+`jaxkd.models.Decoder` and `jaxkd.models.Encoder` do: `embeddings`, `layer1`, …, `attention1`, …,
+`hidden`, and of the last layer `queries`, `keys`, `values`.
 
 | recipe | what is learnt | from whose tokens |
 | :-- | :-- | :-- |
@@ -14,11 +15,13 @@ layer `queries`, `keys`, `values`.
 | `minillm`, `on_policy_reverse_kl` | reverse KL with a policy's gradient | the student's |
 
 Where the student writes, give the train step `rewrite=jaxkd.strategies.on_policy(…)`. Learning from
-what a teacher wrote (sequence-level distillation) is `recipes.labels` on `strategies.written(…)`.
+what a teacher wrote (sequence-level distillation) is `recipes.labels` on
+`strategies.written(…).sequences(…)`.
 """
 
 from jaxkd.recipes.language._encoders import distilbert as distilbert
 from jaxkd.recipes.language._encoders import minilm as minilm
+from jaxkd.recipes.language._encoders import present as present
 from jaxkd.recipes.language._encoders import tinybert as tinybert
 from jaxkd.recipes.language._encoders import uniform_layers as uniform_layers
 from jaxkd.recipes.language._tokens import token_kd as token_kd

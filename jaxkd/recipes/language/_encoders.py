@@ -1,7 +1,10 @@
 """Recipes on hidden states, attention and relations, as they are used for encoders."""
 
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 from flax import nnx
 
 from jaxkd import connectors, losses
@@ -38,6 +41,33 @@ def uniform_layers(student: int, teacher: int) -> list[tuple[int, int]]:
     return [(m, -(-m * teacher // student)) for m in range(1, student + 1)]
 
 
+def present(batch: Mapping[str, Any]) -> jax.Array | None:
+    """Which tokens are there, whether or not they have a label.
+
+    A `Loader` of token rows selects those with a next token, which losses that need no labels have
+    no reason to keep to: they also learn from prompts, and from a text's last token.
+
+    Args:
+      batch: `"inputs"` `[batch, length, 2]` of (token, document number) or `[batch, length]`, and
+        optionally `"where"`, `[batch]` or `[batch, length]`.
+
+    Returns:
+      bool `[batch, length]`: the tokens with a document number, in the rows that a `"where"` of
+      rows selects. A `"where"` of tokens counts only where documents are not numbered.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> inputs = jnp.array([[[7, 1], [8, 1], [0, 0]]])
+      >>> present({"inputs": inputs, "where": jnp.array([[True, False, False]])}).tolist()
+      [[True, True, False]]
+    """
+    inputs, where = batch["inputs"], batch.get("where")
+    if inputs.ndim != 3:
+        return where
+    tokens = inputs[..., 1] > 0
+    return tokens & where[:, None] if where is not None and where.ndim == 1 else tokens
+
+
 def distilbert(
     pair: Pair,
     *,
@@ -49,9 +79,8 @@ def distilbert(
 ) -> Objective:
     """Soft logits, labels of masked tokens, and the direction of the last hidden states.
 
-    Labels are -1 but for the masked tokens; the other two terms are over all tokens of `where`. A
-    `Loader` of token rows selects the labelled ones there: for the authors' objective give the
-    batch `where=inputs[..., 1] > 0`, all tokens that are not padding.
+    Labels are -1 but for the masked tokens; the other two terms are over all tokens that are not
+    padding (see `present`).
 
     Args:
       pair: the networks.
@@ -71,7 +100,7 @@ def distilbert(
       Sanh et al., DistilBERT, a distilled version of BERT, 2019; the weights are those of its code.
     """
     cosine = _hidden(losses.hidden_cosine, pair, "hidden", "hidden", cosine_weight, nnx.Rngs(seed))
-    kd = Term(losses.kd, kd_weight, temperature)
+    kd = Term(losses.kd, kd_weight, temperature, where=_of_logits(pair))
     return with_labels(label_weight, kd=kd, cosine=cosine)
 
 
@@ -124,10 +153,10 @@ def tinybert(
         names = f"attention{s}", f"attention{t}"
         _check_heads(pair, *names)
         terms[f"attention{s}"] = Term(
-            losses.attention_mse, attention_weight, None, *names, _pairs(causal)
+            losses.attention_mse, attention_weight, None, *names, _pairs(causal), present
         )
     if callable(prediction_weight) or prediction_weight:
-        terms["kd"] = Term(losses.kd, prediction_weight, temperature)
+        terms["kd"] = Term(losses.kd, prediction_weight, temperature, where=_of_logits(pair))
     return Objective(**terms)
 
 
@@ -165,8 +194,10 @@ def minilm(
         teacher = f"attention{pair.depth('teacher', 'attention')}"
         _check_heads(pair, student, teacher)
         _check_heads(pair, "values", "values")
-        values = Term(losses.relation_kl, weight, None, "values", "values", _pairs(causal))
-        attention = Term(losses.attention_kl, weight, None, student, teacher, _pairs(causal))
+        values = Term(losses.relation_kl, weight, None, "values", "values", _pairs(causal), present)
+        attention = Term(
+            losses.attention_kl, weight, None, student, teacher, _pairs(causal), present
+        )
         return Objective(attention=attention, values=values)
     terms = {}
     for name in ("queries", "keys", "values"):
@@ -178,7 +209,7 @@ def minilm(
                     f"{relation_heads} does not divide: choose a divisor of both widths"
                 )
         loss = functools.partial(losses.relation_kl, relation_heads=relation_heads)
-        terms[name] = Term(loss, weight, None, name, name, _pairs(causal))
+        terms[name] = Term(loss, weight, None, name, name, _pairs(causal), present)
     return Objective(**terms)
 
 
@@ -186,7 +217,12 @@ def _hidden(loss, pair: Pair, student: str, teacher: str, weight, rngs: nnx.Rngs
     """A term of hidden states, with a linear map where the widths differ."""
     widths = pair.width("student", student), pair.width("teacher", teacher)
     linear = connectors.Linear(*widths, rngs=rngs) if widths[0] != widths[1] else None
-    return Term(loss, weight, None, student, teacher, linear)
+    return Term(loss, weight, None, student, teacher, linear, present)
+
+
+def _of_logits(pair: Pair) -> Callable[[Mapping[str, Any]], jax.Array | None] | None:
+    """`present` where logits are of tokens; those of whole texts are left to the batch."""
+    return present if len(pair.shape("student", "logits")) == 3 else None
 
 
 def _pairs(causal: bool) -> connectors.TokenPairs:

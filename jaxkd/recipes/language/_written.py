@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxkd import connectors, losses
+from jaxkd.losses._arguments import to_rank
 from jaxkd.objective import Objective, Schedule, Term
 from jaxkd.recipes._common import with_labels
 
@@ -179,6 +180,4 @@ def _of_rows(loss: Callable[..., jax.Array]) -> Callable[..., Any]:
 
 def _of_tokens(mask: jax.Array, tokens: jax.Array) -> jax.Array:
     """A mask of rows or tokens as one of tokens."""
-    return jnp.broadcast_to(
-        mask.reshape(mask.shape + (1,) * (tokens.ndim - mask.ndim)), tokens.shape
-    )
+    return jnp.broadcast_to(to_rank(mask, tokens.ndim), tokens.shape)

@@ -251,8 +251,10 @@ class Decoder(nnx.Module):
 
     def init_cache(self, batch_size: int, max_length: int) -> KeyValueCache:
         """An empty cache for so many rows of at most so many tokens."""
-        shape = (batch_size, max_length, self.num_kv_heads, self.head_dim)
-        empty = tuple(jnp.zeros(shape, self.embeddings.dtype) for _ in self.layers)
+        # Of as many heads as each layer has: some may have been removed.
+        heads = [layer.attention.key.kernel.shape[-1] // self.head_dim for layer in self.layers]
+        shapes = [(batch_size, max_length, count, self.head_dim) for count in heads]
+        empty = tuple(jnp.zeros(shape, self.embeddings.dtype) for shape in shapes)
         return KeyValueCache(empty, empty, jnp.zeros((batch_size,), jnp.int32))
 
     def decode(

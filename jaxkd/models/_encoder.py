@@ -67,17 +67,18 @@ class _Attention(nnx.Module):
         self, tokens: jax.Array, mask: jax.Array
     ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
         """What was mixed, the scores before the mask, and queries, keys and values."""
-        batch, length, width = tokens.shape
+        batch, length, _ = tokens.shape
         queries, keys, values = (
             layer(tokens).reshape(batch, length, self.num_heads, -1).swapaxes(1, 2)
             for layer in (self.query, self.key, self.value)
         )
         scores = jnp.einsum("bhtd,bhsd->bhts", queries, keys, preferred_element_type=jnp.float32)
-        scores = scores * (width // self.num_heads) ** -0.5
+        # Of the width that the heads have: some may have been removed.
+        scores = scores * queries.shape[-1] ** -0.5
         # Finite, since padding sees nothing and all of -inf would be no number.
         masked = jnp.where(mask[:, None], scores, 0.7 * jnp.finfo(scores.dtype).min)
         shares = self.dropout(jax.nn.softmax(masked, axis=-1).astype(values.dtype))
-        mixed = (shares @ values).swapaxes(1, 2).reshape(tokens.shape)
+        mixed = (shares @ values).swapaxes(1, 2).reshape(batch, length, -1)
         return self.out(mixed), scores, (queries, keys, values)
 
 

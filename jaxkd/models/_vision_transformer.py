@@ -37,10 +37,11 @@ class _Attention(nnx.Module):
         self.dropout = _dropout(dropout_rate, rngs)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        batch, count, width = tokens.shape
-        parts = self.qkv(tokens).reshape(batch, count, 3, self.heads, width // self.heads)
+        batch, count, _ = tokens.shape
+        # Of the width that the heads have: some may have been removed.
+        parts = self.qkv(tokens).reshape(batch, count, 3, self.heads, -1)
         mixed = jax.nn.dot_product_attention(*(parts[:, :, part] for part in range(3)))
-        return self.dropout(self.out(mixed.reshape(batch, count, width)))
+        return self.dropout(self.out(mixed.reshape(batch, count, -1)))
 
 
 class _MLP(nnx.Module):

@@ -1,14 +1,14 @@
 """How exported networks compare with the networks, on 300 real images.
 
   pip install 'jaxkd-distill[experiments,litert]'
-  python benchmarks/export.py [--steps 200] [--only cnn,resnet20]
+  python benchmarks/export.py [--steps 100] [--only cnn,resnet20]
 
 Each network is trained a little on the digits of scikit-learn, so that its classes lie apart as
 those of a trained network do, and exported as StableHLO, for LiteRT and for LiteRT with int8
 weights. The images are 32×32, uint8 and normalised inside the files; the vision transformer has 4
-blocks of width 192, the encoder 2 layers of 64, which read the 64 grey levels of a digit as tokens.
-What is refused stands in the table with the numbers. Writes benchmarks/export.md when all networks
-have run.
+blocks of width 64, the encoder 2 layers of 64, which read the 64 grey levels of a digit as tokens.
+Kept says whether `export` keeps such a file or refuses it, whose int8 answers agree in less than
+99.5 %. Writes benchmarks/export.md when all networks have run.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from flax import nnx
 import jaxkd
 from jaxkd import TrainState, make_train_step, models, recipes
 from jaxkd.data import Dataset, Loader, digits
-from jaxkd.export import ExportError, export
+from jaxkd.export import export
 from jaxkd.reporting import Column, Table
 from jaxkd.views import Normalize, Views
 
@@ -60,7 +60,7 @@ def of_images(name: str) -> Callable[[], nnx.Module]:
 
 
 def transformer() -> nnx.Module:
-    return models.VisionTransformer(4, 192, 4, 3, 3, 10, image_size=SIDE, rngs=nnx.Rngs(0))
+    return models.VisionTransformer(4, 64, 4, 4, 3, 10, image_size=SIDE, rngs=nnx.Rngs(0))
 
 
 def encoder() -> nnx.Module:
@@ -94,18 +94,15 @@ def rows_of(name: str, steps: int) -> list[list]:
     rows = []
     for kind in ("stablehlo", "litert", "litert_int8"):
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                done = export(
-                    pathlib.Path(folder, "x"),
-                    network,
-                    test.inputs[:EXAMPLES],
-                    labels=test.labels[:EXAMPLES],
-                    formats=[kind],
-                    preprocess=None if of_text else normalize,
-                )
-            except ExportError as error:
-                rows.append([name, kind, str(error), "", "", ""])
-                continue
+            done = export(
+                pathlib.Path(folder, "x"),
+                network,
+                test.inputs[:EXAMPLES],
+                labels=test.labels[:EXAMPLES],
+                formats=[kind],
+                preprocess=None if of_text else normalize,
+                int8_agreement=0.0,
+            )
             check, size = done.checks[kind], done.files[kind].stat().st_size
             rows.append(
                 [
@@ -115,6 +112,7 @@ def rows_of(name: str, steps: int) -> list[list]:
                     f"{check.agreement:.2%}",
                     f"{check.accuracy:.2%}",
                     f"{size:,}",
+                    "no" if check.agreement < 0.995 else "yes",
                 ]
             )
         print(*rows[-1], sep=" | ", flush=True)
@@ -127,13 +125,13 @@ def normalize(batch: jax.Array) -> jax.Array:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--only", help="names of networks, by default all")
     given = parser.parse_args()
     names = given.only.split(",") if given.only else list(NETWORKS)
     rows = [row for name in names for row in rows_of(name, given.steps)]
     columns: list = ["Network", "Format", "Largest difference", "Equal classes"]
-    columns += [Column("Accuracy"), Column("Bytes")]
+    columns += [Column("Accuracy"), Column("Bytes"), "Kept"]
     note = (
         f"{EXAMPLES} test images of digits after {given.steps} steps of {BATCH}. StableHLO for any "
         f"batch, LiteRT for batch 1, each run in a fresh process on CPU. jax {jax.__version__}."

@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 from absl import flags
-from experiment_runs import run, table
+from experiment_runs import kill_in, run, table, uninterrupted
 
 from experiments import text_classification
 from experiments.embeddings_mock import TOPICS, made_up_texts
@@ -34,10 +34,15 @@ def by_network(file: pathlib.Path) -> dict[str, dict[str, str]]:
 
 def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     workdir = tmp_path / "w"
-    first = run("text_classification", workdir, *TINY, "--config.students=static", devices=2)
+    alone, name = [*TINY, "--config.students=static"], "text_classification"
+    cut = "static/students/distilled_on_the_pool/seed1"
+    kill_in(cut, 75, name, workdir, *alone, devices=2)
+    kept = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/*/result.npz")}
+    first = run(name, workdir, *alone, devices=2)
     assert first.returncode == 0, first.stderr
     before = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/*/result.npz")}
-    assert len(before) == 4 * 2
+    assert len(before) == 4 * 2 and kept and kept.items() <= before.items()
+    uninterrupted(cut, name, workdir, *alone, devices=2)
     static = by_network(workdir / "static_student.csv")
     reached = {name: float(row["Accuracy mean"]) for name, row in static.items()}
     assert list(reached) == [

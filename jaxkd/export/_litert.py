@@ -1,6 +1,8 @@
 """StableHLO as a file of LiteRT, without TensorFlow."""
 
+import contextlib
 import importlib.util
+import io
 import re
 
 import jax
@@ -70,7 +72,9 @@ def quantize(program: bytes) -> bytes:
     from litert_quantizer import Quantizer, recipe
 
     quantizer = Quantizer(program, recipe.dynamic_wi8_afp32())
-    done = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False)
+    # It draws a bar for each of its parts, whatever it is told.
+    with contextlib.redirect_stderr(io.StringIO()):
+        done = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False)
     return bytes(done.quantized_model)
 
 

@@ -49,7 +49,7 @@ def test_views_of_a_loader_calibrate():
     loader = Loader(data, seen, 32)
     batches = (seen.render(loader[step])["inputs"] for step in range(4))
     ranges = calibrate(_mlp(), batches)
-    np.testing.assert_allclose(ranges["layers.0"], 2 * images.max() / 255, rtol=1e-5)
+    np.testing.assert_allclose(ranges["layers.0"], 2 * float(images.max()) / 255, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def run(
         workdir=workdir,
         make_student=make_student,
         test=test,
-        views=_views(config.views, train.num_classes),
+        views=views_of(config.views, train.num_classes),
         test_views=Views((Normalize(),)),
         num_views=config.views.num_views,
         batch_size=config.batch_size,
@@ -241,7 +241,12 @@ def run(
     )
 
 
-def _views(config: ViewsConfig, num_classes: int) -> Views:
+def views_of(config: ViewsConfig, num_classes: int) -> Views:
+    """The views of a configuration.
+
+    Raises:
+      ValueError: both mixtures at once.
+    """
     if config.mixup and config.cutmix:
         raise ValueError(
             f"views.mixup={config.mixup} and views.cutmix={config.cutmix}: choose one, set the "

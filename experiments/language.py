@@ -122,7 +122,7 @@ class Config:
     eos: str = ""
     teacher_steps: int = 800
     teacher_learning_rate: float = 2e-3
-    steps: int = 400
+    steps: int = 600
     batch_size: int = 16
     learning_rate: float = 6e-3
     seeds: int = 3

@@ -9,10 +9,16 @@ from flax import nnx
 import jaxkd
 from jaxkd.data import Dataset
 
-# Read when JAX looks for devices, which importing it does not.
-_DEVICES = "--xla_force_host_platform_device_count"
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8"
+# Read when JAX looks for devices, which importing it does not. Compiling takes most of the time of
+# the tests, so it is done in haste: the programs are the same, their machine code is less polished.
+_FLAGS = {
+    "--xla_force_host_platform_device_count": "8",
+    "--xla_backend_optimization_level": "0",
+    "--xla_llvm_disable_expensive_passes": "true",
+}
+for _flag, _value in _FLAGS.items():
+    if _flag not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}"
 
 
 def random_images() -> Dataset:

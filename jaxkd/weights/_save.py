@@ -63,6 +63,9 @@ def save(
         partial.unlink(missing_ok=True)
 
 
+_NOT_IN_SAFETENSORS = ("int2", "uint2", "int4", "uint4")
+
+
 def _native(array: np.ndarray) -> np.ndarray:
     # Types that NumPy itself does not know are saved by it as bytes of no type.
     return array.astype(np.float32) if array.dtype.kind == "V" else array
@@ -78,4 +81,10 @@ def _save_safetensors(
             "saving .safetensors needs the package safetensors: pip install "
             "'jaxkd-distill[weights]'; or save a .npz"
         ) from error
+    types = {name: array.dtype.name for name, array in arrays.items()}
+    if narrow := [name for name, dtype in types.items() if dtype in _NOT_IN_SAFETENSORS]:
+        raise ValueError(
+            f"safetensors has no type {types[narrow[0]]}, which {narrow[:3]} have: save a .npz, "
+            "which keeps the numbers as float32"
+        )
     save_file(arrays, path, metadata or None)

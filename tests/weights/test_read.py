@@ -204,3 +204,11 @@ def test_students_of_our_own_checkpoints(tmp_path, stateless):
     loaded, report = weights.load(jaxkd.from_nnx(other), tmp_path)
     assert report.complete
     assert_same(loaded, saved)
+
+
+def test_safetensors_have_no_four_bits(tmp_path):
+    narrow = jaxkd.from_function(lambda p, x: x @ p["w"], {"w": jnp.ones((2, 2), jnp.int4)})
+    with pytest.raises(ValueError, match=r"no type int4, which \['w'\] have: save a .npz"):
+        weights.save(narrow, tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
+    weights.save(narrow, tmp_path / "w.npz")

@@ -1,0 +1,126 @@
+"""The compression experiment, whole, on scikit-learn's digits."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from experiment_runs import chosen, run, run_until, table
+
+from experiments import compress
+from experiments.compress import Config
+from experiments.compress_report import front
+from experiments.compress_steps import pipelines
+
+OPTIONS = (
+    "--config.dataset=digits", "--config.examples=512", "--config.batch_size=32",
+    "--config.teacher.channels=8", "--config.teacher.hidden=32", "--config.teacher_epochs=3",
+    "--config.student.channels=4", "--config.student.hidden=16", "--config.epochs=3",
+    "--config.tuning_epochs=1", "--config.qat_epochs=1", "--config.seeds=1", "--config.repeats=10",
+    "--config.views.flip=False",
+)  # fmt: skip
+CHOSEN = "labels,distil,labels-prune,distil-prune,distil-sparse,distil-low_rank-qat,distil-int8"
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """Of a whole run."""
+    folder = tmp_path_factory.mktemp("compress") / "run"
+    compress.main(chosen(Config(), [*OPTIONS, f"--config.pipelines={CHOSEN}"]), folder)
+    return folder
+
+
+def test_every_network_is_in_the_table_with_its_cost(workdir):
+    rows = {row["Steps"]: row for row in table(workdir / "compression.csv")}
+    assert len(rows) == 8 and "distil · low rank · qat" in rows
+
+    def number(steps, column):
+        (name,) = (name for name in rows[steps] if name.startswith(column))
+        return float(rows[steps][name].replace(",", ""))
+
+    for cheaper, than in (("labels", "teacher"), ("labels · prune", "labels")):
+        for column in ("Weights not zero", "Bytes of the weights", "Forward pass"):
+            assert number(cheaper, column) < number(than, column)
+    assert number("distil · sparse", "Weights not zero") < 0.35 * number(
+        "distil", "Weights not zero"
+    )
+    assert number("distil · int8", "Bytes") < 0.4 * number("distil", "Bytes")
+    assert number("distil · int8", "Forward pass") == number("distil", "Forward pass")
+    assert all(number(steps, "Accuracy") > 20 for steps in rows)
+    for name in ("report.html", "with_and_without_the_teacher.csv", "exported_files.csv"):
+        assert (workdir / name).stat().st_size > 100
+
+
+def test_exported_networks_run_alone_and_tell_what_they_are(workdir, tmp_path):
+    folder = workdir / "exported" / "distil-prune"
+    card = json.loads((folder / "card.json").read_text())
+    assert card["stated"]["method"] == "distil · prune" and card["missing"] != []
+    (program,) = (f for f in folder.iterdir() if f.suffix in (".tflite", ".stablehlo"))
+    assert card["checks"][program.name]["agreement"] == 1.0
+    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8, 1), np.uint8))
+    done = subprocess.run(
+        [sys.executable, folder / "run.py", program, tmp_path / "x.npy", "--repeats", "3"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "latency" in done.stdout, done.stderr
+
+
+def test_a_finished_run_is_read_and_other_pipelines_join_it(workdir):
+    files = sorted(workdir.glob("seed0/*/result.npz"))
+    before = {file: file.stat().st_mtime_ns for file in files}
+    config = chosen(Config(), [*OPTIONS, "--config.pipelines=distil-prune,distil-prune-int4"])
+    out = compress.run(config, workdir)
+    assert {file: file.stat().st_mtime_ns for file in files} == before
+    assert list(out.logits) == [("distil", "prune"), ("distil", "prune", "int4")]
+    assert front(out, {("distil", "prune"): 2.0, ("distil", "prune", "int4"): 1.0})[0][-1] == "int4"
+    other = chosen(Config(), [*OPTIONS, "--config.keep=0.5"])
+    with pytest.raises(ValueError, match="keep"):
+        compress.run(other, workdir)
+
+
+def test_killed_in_training_it_goes_on_to_the_same_numbers(workdir, tmp_path):
+    options = [*OPTIONS, "--config.pipelines=distil-sparse", "--config.export=False"]
+    cut = tmp_path / "cut"
+    run_until("seed0/distil/checkpoints/*/state", "compress", cut, *options)
+    assert not list(cut.glob("seed0/*/result.npz"))
+    done = run("compress", cut, *options)
+    assert done.returncode == 0, done.stderr
+    whole = tmp_path / "whole"
+    assert run("compress", whole, *options).returncode == 0
+    name = "seed0/distil-sparse/result.npz"
+    np.testing.assert_array_equal(np.load(cut / name)["logits"], np.load(whole / name)["logits"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("labels,labels", "each pipeline once"),
+        ("prune", "must begin with labels or distil"),
+        ("labels-squeeze", r"no step \['squeeze'\]; there are \['labels'"),
+        ("labels-int8-prune", "nothing can follow int8"),
+        ("labels-prune-prune", "a step twice in a row"),
+        ("labels-low_rank-prune", "prune before low_rank"),
+    ],
+)
+def test_pipelines_that_make_no_sense_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        pipelines(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "mnist"}, "fashion_mnist or digits, not 'mnist'"),
+        ({"keep": 0.0}, "keep must be a positive number"),
+        ({"sparsity": 1.5}, r"sparsity must lie in \[0, 1\]"),
+        ({"qat_epochs": 0}, "qat_epochs must be at least 1"),
+        ({"dataset": "digits", "examples": 5000}, "examples=5000 is more than the 1437"),
+        ({"dataset": "digits", "batch_size": 512}, "too few for the 8 batches of 512"),
+    ],
+)
+def test_a_bad_configuration_ends_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        compress.run(Config(**options), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -9,7 +9,7 @@ demo: install
 	$(BIN)/python -m experiments.digits --workdir=runs/digits
 
 test: install lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

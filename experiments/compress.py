@@ -175,7 +175,9 @@ def run(config: Config, workdir: pathlib.Path) -> compress_runs.Compressed:
         partitioning=launch.partitioning(),
         profile=launch.PROFILE.value,
     )
-    return compress_runs.run(config, study, train, maker(config.teacher), make_student, chosen)
+    return compress_runs.run(
+        config, study, train, test, maker(config.teacher), make_student, chosen
+    )
 
 
 def load(config: Config) -> tuple[Dataset, Dataset]:

@@ -6,6 +6,7 @@ import json
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 import jaxkd
@@ -78,7 +79,7 @@ def measured(out: Compressed) -> dict[Steps, Files]:
     folders = {steps: _exported(out, steps, networks[steps]) for steps in networks}
     files = {steps: _program(folder) for steps, folder in folders.items()}
     runners = {steps: edge.load(file) for steps, file in files.items()}
-    image = out.study.test.inputs[:1]
+    image = out.test.inputs[:1]
     times: dict[Steps, list[np.ndarray]] = {steps: [] for steps in runners}
     for _ in range(_ROUNDS):
         for steps, runner in runners.items():
@@ -111,7 +112,7 @@ def _exported(out: Compressed, steps: Steps, network: Network) -> pathlib.Path:
     folder = out.study.workdir / "exported" / "-".join(steps)
     if folder.exists():
         return folder
-    test = out.study.test
+    test = out.test
     last = steps[-1]
     chosen = "stablehlo"
     if litert() and last != "int4":
@@ -121,7 +122,7 @@ def _exported(out: Compressed, steps: Steps, network: Network) -> pathlib.Path:
     card = Card(
         name="-".join(steps),
         teacher=f"{out.teacher.name}, {out.reached:.4f} on the test images" if taught else "none",
-        data=f"{test.name} {test.version}, {out.trained_on:,} training images",
+        data=f"{test.name} {test.version}, {len(out.train):,} training images",
         data_licence=_LICENCES[test.name],
         method=labelled(steps),
         accuracy={f"{test.name}, {len(test):,} test images": accuracy},
@@ -150,7 +151,7 @@ def _floating(out: Compressed, steps: Steps) -> Network:
 
 
 def _normalised(images: Any) -> Any:
-    return Normalize()(None, images)
+    return Normalize()(jax.random.key(0), images)  # which is not used
 
 
 def _program(folder: pathlib.Path) -> pathlib.Path:

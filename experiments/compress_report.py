@@ -23,7 +23,7 @@ def write(out: Compressed, workdir: pathlib.Path) -> Report:
     """Exports, measures, and writes `report.html`, the tables as CSV and the figures."""
     files = measured(out)
     report = Report(
-        title=f"Compressing a network for {out.study.test.name}",
+        title=f"Compressing a network for {out.test.name}",
         summary=_target(out, files).text,
         sections=[_all(out, files), _with_a_teacher(out), _exports(out, files)],
     )
@@ -220,7 +220,7 @@ def _exports(out: Compressed, files: dict[Steps, Files]) -> Section:
         Column("Accuracy of the file", "percent"),
     ]
     text = f"""Each network of the first seed as a file in `exported/`, beside its card and the
-        program that runs it on a device, compared on all {len(out.study.test):,} test images in a
+        program that runs it on a device, compared on all {len(out.test):,} test images in a
         fresh process. LiteRT quantises activations when it runs, and is compared with the network
         before quantisation."""
     return Section("Files", text, [], [Table("Exported files", columns, rows)], [])

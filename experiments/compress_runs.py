@@ -40,7 +40,8 @@ class Compressed:
     Attributes:
       config: the experiment.
       study: what all trainings have in common.
-      trained_on: number of training examples.
+      train: labelled examples.
+      test: held-out ones.
       teacher: trained.
       teacher_logits: on the test examples.
       logits: by pipeline, on the test examples, `[seeds, examples, num_classes]`.
@@ -49,7 +50,8 @@ class Compressed:
 
     config: "Config"
     study: Study
-    trained_on: int
+    train: Dataset
+    test: Dataset
     teacher: Network
     teacher_logits: np.ndarray
     logits: dict[Steps, np.ndarray]
@@ -57,19 +59,20 @@ class Compressed:
 
     def accuracies(self, steps: Steps) -> np.ndarray:
         """Test accuracy of each seed."""
-        labels = self.study.test.labels
+        labels = self.test.labels
         return np.array([jaxkd.reporting.accuracy(x, labels) for x in self.logits[steps]])
 
     @property
     def reached(self) -> float:
         """Test accuracy of the teacher."""
-        return jaxkd.reporting.accuracy(self.teacher_logits, self.study.test.labels)
+        return jaxkd.reporting.accuracy(self.teacher_logits, self.test.labels)
 
 
 def run(
     config: "Config",
     study: Study,
     train: Dataset,
+    test: Dataset,
     make_teacher: Callable[[int], nnx.Module],
     make_student: Callable[[int], nnx.Module],
     pipelines: Sequence[Steps],
@@ -81,7 +84,7 @@ def run(
     steps = config.teacher_epochs * max(1, len(train) // config.batch_size)
     teacher = train_teacher(study, jaxkd.from_nnx(make_teacher(100)), train, steps)
     cache = jaxkd.cache.build(
-        study.workdir / "cache", teacher, train, study.views, num_views=study.num_views
+        study.workdir / "cache", teacher, train, study.views, num_views=config.views.num_views
     )
     tree = Tree(config, study, train, cache, make_student)
     logits = {}
@@ -90,7 +93,8 @@ def run(
     return Compressed(
         config=config,
         study=study,
-        trained_on=len(train),
+        train=train,
+        test=test,
         teacher=teacher,
         teacher_logits=test_logits(study, teacher),
         logits=logits,

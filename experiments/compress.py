@@ -2,9 +2,9 @@ r"""Compression: what distilling, pruning, quantising and factorising give, alon
 
 One teacher; students of one architecture; pipelines of steps, from `labels` and `distil` over
 `distil-prune` to `distil-prune-qat`, each step with the teacher's help or without. Every network is
-judged by accuracy on the test images, bytes and latency, and the best compromises (the Pareto
-front) are exported: StableHLO, LiteRT where it is installed, weights, a card, and a program that
-runs them on a device.
+judged by accuracy on the test images, bytes and latency; the best compromises are the Pareto front.
+The first seed's networks are exported, for LiteRT where it is installed and as StableHLO elsewhere,
+with weights, a card, and a program that runs them on a device.
 
 Commands:
   python -m jaxkd.data.fashion_mnist prepare --data_dir=data
@@ -32,16 +32,17 @@ from flax import nnx
 import jaxkd
 from experiments import compress_report, compress_runs, launch
 from experiments.comparison import ViewsConfig, views_of
-from experiments.compress_steps import pipelines
+from experiments.compress_steps import LAST, pipelines
 from experiments.refusals import at_least, fields, positive, share
 from experiments.study import Study
+from jaxkd import compression
 from jaxkd.data import Dataset, digits, fashion_mnist
 from jaxkd.models import CNN
 from jaxkd.training import claim, is_first
 from jaxkd.views import Normalize, Views
 
 PIPELINES = (
-    "labels,distil,"
+    "labels,distil,labels-labels,distil-distil,"
     "labels-prune,distil-prune,labels-prune-distil,"
     "labels-sparse,distil-sparse,labels-low_rank,distil-low_rank,"
     "labels-int8,distil-int8,distil-int4,labels-qat,distil-qat,"
@@ -88,7 +89,6 @@ class Config:
       pipelines: steps joined by `-`, pipelines by commas.
       seeds: students of each pipeline.
       repeats: timed calls of each network.
-      export: whether the best compromises are exported.
       views: how training examples are seen.
     """
 
@@ -113,7 +113,6 @@ class Config:
     pipelines: str = PIPELINES
     seeds: int = 5
     repeats: int = 200
-    export: bool = True
     views: ViewsConfig = dataclasses.field(
         default_factory=lambda: ViewsConfig(flip=True, num_views=4)
     )
@@ -157,7 +156,11 @@ def run(config: Config, workdir: pathlib.Path) -> compress_runs.Compressed:
         return make
 
     make_student = maker(config.student)
-    ignored = ("pipelines", "repeats", "export")
+    if any("low_rank" in steps for steps in chosen):
+        compression.plan_ranks(make_student(0), rank=config.rank)
+    if any(steps[-1] in LAST for steps in chosen):
+        compression.quantize(make_student(0))
+    ignored = ("pipelines", "repeats")
     known = {k: v for k, v in dataclasses.asdict(config).items() if k not in ignored}
     claim(workdir, known)
     study = Study(

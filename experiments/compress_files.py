@@ -42,7 +42,8 @@ class Files:
       median_s: of a call with one example, in seconds.
       p10_s: its 10th percentile.
       p90_s: its 90th percentile.
-      agreement: share of the test examples on which the file gives the network's class.
+      agreement: share of the test examples on which the file gives the network's class; of LiteRT's
+        int8, which is made of floating weights, that network's.
       difference: largest absolute difference of a logit.
       accuracy: of the file on the test examples.
     """
@@ -83,8 +84,9 @@ def measured(out: Compressed) -> dict[Steps, Files]:
     times: dict[Steps, list[np.ndarray]] = {steps: [] for steps in runners}
     for _ in range(_ROUNDS):
         for steps, runner in runners.items():
-            count = max(1, out.config.repeats // _ROUNDS)
-            times[steps].append(edge.latency(runner, image, repeats=count, warmup=5))
+            times[steps].append(
+                edge.latency(runner, image, repeats=calls(out) // _ROUNDS, warmup=5)
+            )
     found = {}
     for steps, network in networks.items():
         known = json.loads((folders[steps] / "card.json").read_text())
@@ -107,16 +109,21 @@ def measured(out: Compressed) -> dict[Steps, Files]:
     return found
 
 
+def calls(out: Compressed) -> int:
+    """How often each file is timed."""
+    return _ROUNDS * -(-out.config.repeats // _ROUNDS)
+
+
 def _exported(out: Compressed, steps: Steps, network: Network) -> pathlib.Path:
     """The directory of a network's files, made where it is not there."""
-    folder = out.study.workdir / "exported" / "-".join(steps)
-    if folder.exists():
-        return folder
     test = out.test
     last = steps[-1]
     chosen = "stablehlo"
     if litert() and last != "int4":
         chosen = "litert_int8" if last in LAST else "litert"
+    folder = out.study.workdir / "exported" / chosen / "-".join(steps)
+    if folder.exists():
+        return folder
     accuracy = out.reached if steps == TEACHER else float(out.accuracies(steps)[0])
     taught = "distil" in steps
     card = Card(

@@ -129,14 +129,17 @@ def pipelines(text: str) -> list[tuple[str, ...]]:
             raise ValueError(f"{name!r}: there is no step {unknown}; there are {list(STEPS)}")
         if steps[0] not in ("labels", "distil"):
             raise ValueError(f"{name!r} must begin with labels or distil, which train a student")
-        if any(a == b for a, b in zip(steps, steps[1:], strict=False)):
-            raise ValueError(f"{name!r} takes a step twice in a row")
+        twice = [a for a, b in zip(steps, steps[1:], strict=False) if a == b]
+        if any(step not in ("labels", "distil") for step in twice):
+            raise ValueError(f"{name!r} takes {twice[0]} twice in a row")
         if early := [step for step in steps[:-1] if step in LAST]:
             raise ValueError(
                 f"{name!r}: nothing can follow {early[0]}, whose kernels are integers; put it last"
             )
         if "low_rank" in steps and "prune" in steps[steps.index("low_rank") :]:
-            raise ValueError(f"{name!r}: prune before low_rank, which ends channels of its own")
+            raise ValueError(f"{name!r}: prune before low_rank, which makes channels of its own")
+        if "sparse" in steps and "low_rank" in steps[steps.index("sparse") :]:
+            raise ValueError(f"{name!r}: low_rank before sparse, whose zeros it would fill")
         found.append(steps)
     return found
 

@@ -12,15 +12,16 @@ from experiments import compress
 from experiments.compress import Config
 from experiments.compress_report import front
 from experiments.compress_steps import pipelines
+from jaxkd import weights
 
 OPTIONS = (
-    "--config.dataset=digits", "--config.examples=512", "--config.batch_size=32",
+    "--config.dataset=digits", "--config.batch_size=32", "--config.learning_rate=0.01",
     "--config.teacher.channels=8", "--config.teacher.hidden=32", "--config.teacher_epochs=3",
     "--config.student.channels=4", "--config.student.hidden=16", "--config.epochs=3",
     "--config.tuning_epochs=1", "--config.qat_epochs=1", "--config.seeds=1", "--config.repeats=10",
     "--config.views.flip=False",
 )  # fmt: skip
-CHOSEN = "labels,distil,labels-prune,distil-prune,distil-sparse,distil-low_rank-qat,distil-int8"
+CHOSEN = "labels,distil,labels-prune,distil-sparse,distil-sparse-qat,distil-low_rank,distil-int8"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def workdir(tmp_path_factory):
 
 def test_every_network_is_in_the_table_with_its_cost(workdir):
     rows = {row["Steps"]: row for row in table(workdir / "compression.csv")}
-    assert len(rows) == 8 and "distil · low rank · qat" in rows
+    assert len(rows) == 8 and "distil · sparse · qat" in rows
 
     def number(steps, column):
         (name,) = (name for name in rows[steps] if name.startswith(column))
@@ -52,10 +53,32 @@ def test_every_network_is_in_the_table_with_its_cost(workdir):
         assert (workdir / name).stat().st_size > 100
 
 
+def test_what_was_masked_stays_zero_in_int8(workdir):
+    """The share of zeros, and each in its place, behind one more training."""
+    before, after = (
+        {
+            path: np.asarray(kernel, np.float32) == 0
+            for path, kernel in read(next((workdir / "exported").glob(f"*/{name}"))).items()
+            if path.endswith("kernel")
+        }
+        for name in ("distil-sparse", "distil-sparse-qat")
+    )
+    assert sum(zeros.sum() for zeros in before.values()) >= 0.79 * sum(
+        zeros.size for zeros in before.values()
+    )
+    for path, zeros in before.items():
+        assert after[path][zeros].all(), path
+
+
+def read(folder):
+    """The weights of an exported network."""
+    return weights.read(folder / "weights.safetensors")
+
+
 def test_exported_networks_run_alone_and_tell_what_they_are(workdir, tmp_path):
-    folder = workdir / "exported" / "distil-prune"
+    folder = next((workdir / "exported").glob("*/labels-prune"))
     card = json.loads((folder / "card.json").read_text())
-    assert card["stated"]["method"] == "distil · prune" and card["missing"] != []
+    assert card["stated"]["method"] == "labels · prune" and card["missing"] != []
     (program,) = (f for f in folder.iterdir() if f.suffix in (".tflite", ".stablehlo"))
     assert card["checks"][program.name]["agreement"] == 1.0
     np.save(tmp_path / "x.npy", np.zeros((2, 8, 8, 1), np.uint8))
@@ -70,18 +93,18 @@ def test_exported_networks_run_alone_and_tell_what_they_are(workdir, tmp_path):
 def test_a_finished_run_is_read_and_other_pipelines_join_it(workdir):
     files = sorted(workdir.glob("seed0/*/result.npz"))
     before = {file: file.stat().st_mtime_ns for file in files}
-    config = chosen(Config(), [*OPTIONS, "--config.pipelines=distil-prune,distil-prune-int4"])
+    config = chosen(Config(), [*OPTIONS, "--config.pipelines=distil,distil-int4"])
     out = compress.run(config, workdir)
     assert {file: file.stat().st_mtime_ns for file in files} == before
-    assert list(out.logits) == [("distil", "prune"), ("distil", "prune", "int4")]
-    assert front(out, {("distil", "prune"): 2.0, ("distil", "prune", "int4"): 1.0})[0][-1] == "int4"
+    assert list(out.logits) == [("distil",), ("distil", "int4")]
+    assert front(out, {("distil",): 2.0, ("distil", "int4"): 1.0})[0][-1] == "int4"
     other = chosen(Config(), [*OPTIONS, "--config.keep=0.5"])
     with pytest.raises(ValueError, match="keep"):
         compress.run(other, workdir)
 
 
 def test_killed_in_training_it_goes_on_to_the_same_numbers(workdir, tmp_path):
-    options = [*OPTIONS, "--config.pipelines=distil-sparse", "--config.export=False"]
+    options = [*OPTIONS, "--config.pipelines=distil-sparse"]
     cut = tmp_path / "cut"
     run_until("seed0/distil/checkpoints/*/state", "compress", cut, *options)
     assert not list(cut.glob("seed0/*/result.npz"))
@@ -100,8 +123,9 @@ def test_killed_in_training_it_goes_on_to_the_same_numbers(workdir, tmp_path):
         ("prune", "must begin with labels or distil"),
         ("labels-squeeze", r"no step \['squeeze'\]; there are \['labels'"),
         ("labels-int8-prune", "nothing can follow int8"),
-        ("labels-prune-prune", "a step twice in a row"),
+        ("labels-prune-prune", "takes prune twice in a row"),
         ("labels-low_rank-prune", "prune before low_rank"),
+        ("labels-sparse-low_rank", "low_rank before sparse"),
     ],
 )
 def test_pipelines_that_make_no_sense_are_refused(text, message):
@@ -116,6 +140,7 @@ def test_pipelines_that_make_no_sense_are_refused(text, message):
         ({"keep": 0.0}, "keep must be a positive number"),
         ({"sparsity": 1.5}, r"sparsity must lie in \[0, 1\]"),
         ({"qat_epochs": 0}, "qat_epochs must be at least 1"),
+        ({"dataset": "digits", "rank": 1.0}, "a share above 0 and below 1, not 1.0"),
         ({"dataset": "digits", "examples": 5000}, "examples=5000 is more than the 1437"),
         ({"dataset": "digits", "batch_size": 512}, "too few for the 8 batches of 512"),
     ],

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ca
     parsed = parser.parse_args(arguments)
     try:
         return int(parsed.run(parsed) or 0)
-    except (CacheError, ValueError) as error:
+    except (CacheError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -145,9 +145,10 @@ def _call(name: str) -> dict[str, Any]:
         raise ValueError(f"name a function as module:function, not {name!r}")
     sys.path.insert(0, "")  # as python -m does for its own module
     try:
-        return dict(getattr(importlib.import_module(module), function)())
+        make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{name} cannot be found: {error}") from error
+    return dict(make())
 
 
 if __name__ == "__main__":

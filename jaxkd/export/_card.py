@@ -64,9 +64,16 @@ class Card:
             raise ValueError(
                 f"accuracy says what was measured, {{'test images': 0.9}}, and is {self.accuracy!r}"
             )
+        shares = {}
         for what, share in (self.accuracy or {}).items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"an accuracy is a share in [0, 1], {what!r} is {share}")
+            try:
+                shares[str(what)] = float(share)
+            except (TypeError, ValueError):
+                shares[str(what)] = float("nan")
+            if isinstance(share, str) or not 0 <= shares[str(what)] <= 1:
+                raise ValueError(f"an accuracy is a share in [0, 1], {what!r} is {share!r}")
+        if self.accuracy is not None:
+            object.__setattr__(self, "accuracy", shares)  # plain numbers, for JSON
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Card":

@@ -143,9 +143,16 @@ def export(
     inputs = np.asarray(examples)
     if inputs.ndim < 2 or not len(inputs):
         raise ValueError(f"examples must be [examples, ...], not {list(inputs.shape)}")
+    if (dtype := jax.dtypes.canonicalize_dtype(inputs.dtype)) != inputs.dtype:
+        raise ValueError(
+            f"examples are {inputs.dtype}, the program takes {dtype}: give "
+            f"examples.astype({str(dtype)!r})"
+        )
     function = _programs.forward(network, preprocess)
     logits = reference(function, inputs)
     answers = None if labels is None else np.asarray(labels)
+    if answers is not None and answers.dtype.kind not in "iu":
+        raise ValueError(f"labels are integers, not {answers.dtype}")
     if answers is not None and answers.shape != logits.shape[:-1]:
         raise ValueError(f"labels must be {list(logits.shape[:-1])}, not {list(answers.shape)}")
     like = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
@@ -184,7 +191,7 @@ def export(
             network,
             inputs,
             logits,
-            _card.cost_of(network, seen if preprocess is None else preprocess(seen)),
+            _card.cost_of(network, seen if preprocess is None else jax.jit(preprocess)(seen)),
             whole,
             {files[name].name: check for name, check in checks.items()},
             preprocessed=preprocess is not None,
@@ -192,7 +199,11 @@ def export(
         (partial / "card.json").write_text(json.dumps(known, indent=2) + "\n")
         (partial / "README.md").write_text(_card.markdown(known))
         _refuse_existing(directory)
-        os.rename(partial, directory)
+        try:
+            os.rename(partial, directory)
+        except OSError:
+            _refuse_existing(directory)  # made by another process meanwhile
+            raise
     return Exported(
         directory, {name: directory / file.name for name, file in files.items()}, checks, known
     )

@@ -23,7 +23,8 @@ class Check:
       examples: number of examples that both answered.
       largest: largest absolute difference of a logit.
       agreement: share of the examples with the same most probable class.
-      accuracy: share of the labels that the file's most probable class hits; None without labels.
+      accuracy: share of the labels that the file's most probable class hits, those of -1 left out;
+        None without labels.
     """
 
     examples: int
@@ -123,5 +124,7 @@ def compare(
             f"logit is {largest:.3g} and the most probable classes agree in {agreement:.2%}; "
             f"allowed: {' and '.join(allowed)}. Nothing was written"
         )
-    accuracy = None if labels is None else float(np.mean(classes == labels))
+    accuracy = None
+    if labels is not None and (known := labels >= 0).any():  # -1 is no label
+        accuracy = float(np.mean((classes == labels)[known]))
     return Check(len(wanted), largest, agreement, accuracy)

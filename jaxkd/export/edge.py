@@ -164,6 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         _run(given)
+    except ImportError as error:
+        needed = "ai-edge-litert" if given.file.suffix == ".tflite" else "jax flatbuffers"
+        print(f"error: {error}: pip install numpy {needed}", file=sys.stderr)
+        return 1
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -181,13 +185,16 @@ def _run(given: argparse.Namespace) -> None:
     classes = logits.argmax(-1)
     if labels is not None and labels.shape != classes.shape:
         raise ValueError(f"there are labels {list(labels.shape)} for classes {list(classes.shape)}")
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise ValueError(f"labels are integers, not {labels.dtype}")
     if given.outputs is not None:
         np.save(given.outputs, logits)
     print(f"file: {given.file}, {given.file.stat().st_size:,} bytes")
     print(f"machine: {machine()}; Python {platform.python_version()}, {runner.software}")
     print(f"first classes: {' '.join(map(str, classes.ravel()[:10]))}")
     if labels is not None:
-        print(f"top-1: {np.mean(classes == labels):.4f} of {classes.size:,}")
+        known = labels >= 0  # -1 is no label
+        print(f"top-1: {np.mean((classes == labels)[known]):.4f} of {known.sum():,}")
     if given.repeats:
         times = latency(runner, inputs, repeats=given.repeats, warmup=given.warmup)
         p10, median, p90 = np.percentile(times, (10, 50, 90)) * 1e3

@@ -46,7 +46,8 @@ def from_decoder(
         None: all.
 
     Returns:
-      A `CachedDecoder`; its `network` is what `jaxkd.from_nnx` makes of the module.
+      A `CachedDecoder`; its `network` is what `jaxkd.from_nnx` makes of the module, cut to
+        `valid_classes`.
 
     Raises:
       TypeError: a module without these methods.

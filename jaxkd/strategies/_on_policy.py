@@ -162,6 +162,7 @@ def _own(
     if batch.get("where") is not None and batch["where"].ndim == 1:
         real &= batch["where"]
     if inputs.ndim == 3:
+        documents = jnp.where(real[:, None], documents, 0)  # a row that counts for nothing is empty
         written = jnp.stack([written, documents.astype(inputs.dtype)], axis=-1)
     labels = jnp.where(real[:, None], labels, -1)
     return {

@@ -152,7 +152,8 @@ def _behind_the_transformer(folder: pathlib.Path) -> dict[str, Any]:
             )
         options["normalize"] = "Normalize" in names
         pooling = folder / modules[1]["path"]
-    if (pooling / "config.json").exists():
+        options["pooling"] = _pooling(_mapping(pooling))  # an error where its file is missing
+    elif (pooling / "config.json").exists():
         options["pooling"] = _pooling(_mapping(pooling))
     return options
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd import connectors, losses
@@ -53,7 +54,8 @@ def present(batch: Mapping[str, Any]) -> jax.Array | None:
 
     Returns:
       bool `[batch, length]`: the tokens with a document number, in the rows that a `"where"` of
-      rows selects. A `"where"` of tokens counts only where documents are not numbered.
+      rows selects. A `"where"` of tokens counts only where documents are not numbered, and is then
+      what is returned, None included: padding is told by it alone.
 
     Example:
       >>> import jax.numpy as jnp
@@ -62,7 +64,7 @@ def present(batch: Mapping[str, Any]) -> jax.Array | None:
       [[True, True, False]]
     """
     inputs, where = batch["inputs"], batch.get("where")
-    if inputs.ndim != 3:
+    if inputs.shape[2:] != (2,) or not jnp.issubdtype(inputs.dtype, jnp.integer):
         return where
     tokens = inputs[..., 1] > 0
     return tokens & where[:, None] if where is not None and where.ndim == 1 else tokens

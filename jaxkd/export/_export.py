@@ -151,10 +151,10 @@ def export(
     function = _programs.forward(network, preprocess)
     logits = reference(function, inputs)
     answers = None if labels is None else np.asarray(labels)
-    if answers is not None and answers.dtype.kind not in "iu":
-        raise ValueError(f"labels are integers, not {answers.dtype}")
     if answers is not None and answers.shape != logits.shape[:-1]:
         raise ValueError(f"labels must be {list(logits.shape[:-1])}, not {list(answers.shape)}")
+    if answers is not None and answers.dtype.kind not in "iu":
+        raise ValueError(f"labels are integers, not {answers.dtype}")
     like = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
     exactly = Tolerance(tolerance, 1.0)
     directory.parent.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,7 @@ def test_all_inputs_are_answered_whatever_the_batch(batch):
     [
         (INPUTS.astype(np.float64), None, [], r"takes float32 .*8, 8, 1\], .* float64 \[200, 8, 8"),
         (INPUTS[:, :7], None, [], r"the inputs are float32 \[200, 7, 8, 1\]"),
+        (INPUTS, IMAGES.labels * 1.0, [], "labels are integers, not float64"),
         (INPUTS, IMAGES.labels[:5], [], r"labels \[5\] for classes \[200\]"),
         (INPUTS, None, ["--warmup", "0"], "warmup and threads at least 1"),
     ],

@@ -186,6 +186,8 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path):
         ({"stablehlo_batch": 0}, "stablehlo_batch must be at least 1"),
         ({"litert_batch": -1}, "litert_batch must be at least 1"),
         ({"labels": np.zeros(7)}, r"labels must be \[200\], not \[7\]"),
+        ({"labels": np.zeros(200)}, "labels are integers, not float64"),
+        ({"examples": np.zeros((5, 8, 8, 1))}, r"float64, .* takes float32: .*astype\('float32'\)"),
         ({"examples": np.zeros((0, 4))}, r"examples must be \[examples, ...\], not \[0, 4\]"),
     ],
 )
@@ -226,6 +228,8 @@ def test_comparisons():
     labels = np.array([1, 1])
     same = compare("f", wanted, wanted.copy(), labels, Tolerance(0.0, 1.0))
     assert (same.examples, same.largest, same.agreement, same.accuracy) == (2, 0, 1, 0.5)
+    unlabelled = compare("f", wanted, wanted.copy(), np.array([1, -1]), Tolerance(0.0, 1.0))
+    assert unlabelled.accuracy == 1.0
     near = wanted + np.array([[0.25, 0, 0], [0, 0, 0]], np.float32)
     assert compare("f", wanted, near, None, Tolerance(0.25, 1.0)).largest == 0.25
     with pytest.raises(ExportError, match=r"is 0\.25 .* at most 2\.4e-01"):
@@ -251,8 +255,10 @@ def test_cards_of_wrong_fields_are_refused(tmp_path):
         Card.read(tmp_path / "bad.json")
     with pytest.raises(ValueError, match="says what was measured"):
         Card(accuracy=0.895)
-    with pytest.raises(ValueError, match=r"share in \[0, 1\], 'test' is 89.5"):
-        Card(accuracy={"test": 89.5})
+    for share in (89.5, "0.9", None, float("nan")):
+        with pytest.raises(ValueError, match=rf"share in \[0, 1\], 'test' is {share!r}"):
+            Card(accuracy={"test": share})
+    assert json.dumps(Card(accuracy={"test": np.float32(0.5)}).accuracy) == '{"test": 0.5}'
 
 
 def test_a_loop_of_unknown_length_costs_no_known_number(tmp_path):

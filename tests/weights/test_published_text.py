@@ -167,6 +167,13 @@ def test_modules_of_a_sentence_encoder_say_how_it_ends(tmp_path, last):
     assert (abs(jnp.linalg.norm(embeddings) - 1) < 1e-3) == bool(last)
 
 
+def test_the_pooling_of_a_sentence_encoder_is_not_guessed(tmp_path):
+    folder = sentence_encoder(tmp_path, "Transformer", "Pooling")
+    (folder / "pooled/config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="no configuration at .*pooled"):
+        weights.encoder_config(folder)
+
+
 @pytest.mark.parametrize(
     "names",
     [

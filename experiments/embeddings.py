@@ -95,7 +95,7 @@ class Config:
     batch_size: int = 128
     epochs: int = 3
     learning_rate: float = 1e-3
-    static_epochs: int = 20
+    static_epochs: int = 10
     static_learning_rate: float = 3e-3
     seeds: int = 3
     pairs: int = 20_000

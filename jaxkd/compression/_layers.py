@@ -6,6 +6,8 @@ from typing import Any
 
 from flax import nnx
 
+from jaxkd.networks._network import dotted
+
 
 def layers_of(model: nnx.Module, types: type | tuple[type, ...]) -> dict[str, Any]:
     """Path → layer, of all layers of these very types, in order of their paths.
@@ -60,11 +62,6 @@ def check_used(rules: Iterable[str], paths: Iterable[str], what: str) -> None:
     idle = [rule for rule in rules if not any(re.fullmatch(rule, path) for path in paths)]
     if idle:
         raise ValueError(f"{idle} match the whole path of no layer {what}; those are {paths}")
-
-
-def dotted(path: Iterable[Any]) -> str:
-    """A path of NNX as the rest of jaxkd writes it."""
-    return ".".join(map(str, path))
 
 
 class Watched(nnx.Module):

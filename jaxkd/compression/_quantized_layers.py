@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.compression._layers import take_over
+from jaxkd.compression.calibration import range_of
 
 INTEGERS = ("int8", "int4")
 FLOATS = ("float8_e4m3fn", "float8_e5m2")
@@ -61,18 +62,20 @@ class _Quantized:
 
     def __init__(self, layer: Any, weights: str, activations: str | None, limit: Any):
         """Quantises the layer's kernel; `limit` is the static range of its inputs, if any."""
-        training = ("product", "use_running_average")
+        training = ("product", "use_running_average", "percentile")
         take_over(self, layer, without=("kernel", *training, *_HOOKS))  # type: ignore[arg-type]
         kernel = quantized_kernel(layer.kernel[...], weights)
         self.kernel, self.kernel_scale = nnx.Param(kernel.qvalue), nnx.Param(kernel.scale)
         self.weights, self.activations = weights, activations
         self.input_range = None if limit is None else nnx.Param(jnp.asarray(limit, jnp.float32))
-        self.promote = layer.promote_dtype
+        # A layer in training has the method of the float one beside its own.
+        self.promote = getattr(layer, "promote", layer.promote_dtype)
 
     def promote_dtype(self, arrays: Any, *, dtype: Any = None) -> tuple[Any, Any, Any]:
         """The kernel stays in its few bits."""
         inputs, kernel, bias = arrays
-        inputs, bias = self.promote((inputs, bias), dtype=dtype)
+        # The scales have the type that the kernel had, and say as much of the result's.
+        inputs, _, bias = self.promote((inputs, self.kernel_scale[...], bias), dtype=dtype)
         return inputs, kernel, bias
 
     def _operands(self, inputs: jax.Array, kernel: jax.Array, examples: int) -> tuple[Any, Any]:
@@ -118,33 +121,40 @@ class QuantizedConv(_Quantized, nnx.Conv):  # type: ignore[misc]
 class _FakeQuantized:
     """What layers in training share: rounded in the forward pass, straight through backwards."""
 
-    def __init__(self, layer: Any, weights: str, activations: str | None, limit: Any):
+    def __init__(
+        self, layer: Any, weights: str, activations: str | None, limit: Any, percentile: float
+    ):
         """Takes the layer's float kernel over; `limit` is where the range of inputs starts."""
-        take_over(self, layer, without=_HOOKS[:2])  # type: ignore[arg-type]
-        self.weights, self.activations = weights, activations
+        take_over(self, layer, without=_HOOKS)  # type: ignore[arg-type]
+        self.weights, self.activations, self.percentile = weights, activations, percentile
+        self.promote = layer.promote_dtype
         self.input_range = None if limit is None else InputRange(jnp.asarray(limit, jnp.float32))
         self.use_running_average = False
         self.product = getattr(layer, "dot_general", None) or layer.conv_general_dilated
 
-    def _operands(self, inputs: jax.Array, kernel: jax.Array, examples: int) -> tuple[Any, Any]:
+    def promote_dtype(self, arrays: Any, *, dtype: Any = None) -> tuple[Any, Any, Any]:
+        """The kernel is rounded as it is kept, as when it is deployed, and then cast."""
+        inputs, kernel, bias = arrays
         rounded = quantized_kernel(jax.lax.stop_gradient(kernel), self.weights)
-        kernel = _straight_through(kernel, rounded)
+        return self.promote((inputs, _straight_through(kernel, rounded), bias), dtype=dtype)
+
+    def _rounded(self, inputs: jax.Array, examples: int) -> jax.Array:
         if self.activations is None:
-            return inputs, kernel
+            return inputs
         fixed, limit = jax.lax.stop_gradient(inputs), None
         if self.input_range is not None:
             limit = self.input_range[...]
             if not self.use_running_average:
-                now = jnp.max(jnp.abs(fixed)).astype(jnp.float32)
+                now = range_of(fixed, self.percentile)
                 limit = self.input_range[...] = _DECAY * limit + (1 - _DECAY) * now
             # Inputs beyond the range do not move the outputs, and have no gradient.
             edge = limit.astype(inputs.dtype)
             inputs = jnp.clip(inputs, -edge, edge)
         rounded = quantized_inputs(fixed, self.activations, limit, examples)
-        return _straight_through(inputs, rounded), kernel
+        return _straight_through(inputs, rounded)
 
 
-class FakeQuantizedLinear(_FakeQuantized, nnx.Linear):
+class FakeQuantizedLinear(_FakeQuantized, nnx.Linear):  # type: ignore[misc]
     """An `nnx.Linear` that computes as if it were quantised; made by `fake_quantized`."""
 
     __call__ = nnx.Linear.__call__  # Of this very class, as nnx.capture wants it.
@@ -153,11 +163,11 @@ class FakeQuantizedLinear(_FakeQuantized, nnx.Linear):
         self, inputs: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any
     ) -> jax.Array:
         """The product of rounded numbers, in floating point."""
-        operands = self._operands(inputs, kernel, inputs.ndim - 1)
-        return self.product(*operands, dimension_numbers, **options)
+        inputs = self._rounded(inputs, inputs.ndim - 1)
+        return self.product(inputs, kernel, dimension_numbers, **options)
 
 
-class FakeQuantizedConv(_FakeQuantized, nnx.Conv):
+class FakeQuantizedConv(_FakeQuantized, nnx.Conv):  # type: ignore[misc]
     """An `nnx.Conv` that computes as if it were quantised; made by `fake_quantized`."""
 
     __call__ = nnx.Conv.__call__  # Of this very class, as nnx.capture wants it.
@@ -166,8 +176,8 @@ class FakeQuantizedConv(_FakeQuantized, nnx.Conv):
         self, inputs: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any
     ) -> jax.Array:
         """The convolution of rounded numbers, in floating point."""
-        operands = self._operands(inputs, kernel, 1)
-        return self.product(*operands, strides, padding, **options)
+        inputs = self._rounded(inputs, 1)
+        return self.product(inputs, kernel, strides, padding, **options)
 
 
 def _straight_through(values: jax.Array, rounded: Any) -> jax.Array:

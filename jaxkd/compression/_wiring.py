@@ -11,13 +11,13 @@ of layers.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jax.extend import core as jex_core
 
+from jaxkd.compression._joins import Joins
 from jaxkd.compression._numbers import (
     ANY,
     CALLS,
@@ -35,37 +35,22 @@ from jaxkd.compression._numbers import (
 )
 
 
-@dataclasses.dataclass
-class Wiring:
+@dataclasses.dataclass(kw_only=True)
+class Wiring(Joins):
     """What a forward pass was found to demand.
 
     Attributes:
+      joins: as in `Joins`.
       attributes: plain attributes of the modules by path, to read a reshape's meaning from.
-      joins: pairs of numbers that are the same channel, and why. With FIXED in it a pair says that
-        the other must stay.
       counts: attributes that change where blocks are removed.
       plan: what ambiguous operations were taken to mean, in their order.
       followed: the plan of the whole network, when a smaller one is traced.
-      scalars: the numbers written into the program, scales of attention for instance.
     """
 
     attributes: Mapping[str, Mapping[str, Any]]
-    joins: list[tuple[Numbers, Numbers, str]] = dataclasses.field(default_factory=list)
     counts: list[Count] = dataclasses.field(default_factory=list)
     plan: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)
     followed: Sequence[tuple[Any, Any]] = ()
-    scalars: list[float] = dataclasses.field(default_factory=list)
-
-    def join(self, a: Numbers, b: Numbers, why: str) -> Numbers:
-        """The numbers of an axis that two values share."""
-        known = (a != ANY) & (b != ANY) & (a != b)
-        if known.any():
-            self.joins.append((a[known], b[known], why))
-        return np.where(a == ANY, b, a)
-
-    def fix(self, numbers: Numbers, why: str) -> None:
-        """Positions that must stay."""
-        self.join(numbers, np.full_like(numbers, FIXED), why)
 
     def run(
         self, jaxpr: jex_core.Jaxpr, consts: Sequence[Value], values: Sequence[Value], module: str
@@ -89,10 +74,6 @@ class Wiring:
 
         for equation in jaxpr.eqns:
             inputs = [read(atom) for atom in equation.invars]
-            numbers = [atom.val for atom in equation.invars if isinstance(atom, jex_core.Literal)]
-            self.scalars += [
-                float(x) for x in numbers if np.issubdtype(np.result_type(x), np.inexact)
-            ]
             outputs = self._one(equation, inputs, self._owner(equation, module))
             weight = all(v.weight for v, a in zip(inputs, equation.invars, strict=True) if v.axes)
             for variable, axes in zip(equation.outvars, outputs, strict=True):
@@ -123,7 +104,7 @@ class Wiring:
         if name in ELEMENTWISE:
             return self._elementwise(inputs, shapes, why)
         if name in REDUCTIONS:
-            return [self._without(inputs[0].axes, params["axes"], f"{name} over it, {why}")]
+            return [self.without(inputs[0].axes, params["axes"], f"{name} over it, {why}")]
         if name in WINDOWS:
             return [self._window(inputs[0].axes, params, shapes[0], why)]
         rule: Callable[..., list[tuple[Numbers, ...]]] | None = getattr(self, f"_{name}", None)
@@ -148,13 +129,6 @@ class Wiring:
                 )
         return [axes]
 
-    def _without(
-        self, axes: tuple[Numbers, ...], gone: Sequence[int], why: str
-    ) -> tuple[Numbers, ...]:
-        for axis in gone:
-            self.fix(axes[axis], why)
-        return tuple(numbers for axis, numbers in enumerate(axes) if axis not in gone)
-
     def _window(
         self, axes: tuple[Numbers, ...], params: Mapping[str, Any], shape: Sequence[int], why: str
     ) -> tuple[Numbers, ...]:
@@ -163,16 +137,9 @@ class Wiring:
             strict=True,
         )
         return tuple(
-            self._whole(numbers, size, (window, stride, *padding) == (1, 1, 0, 0), why)
+            self.whole(numbers, size, (window, stride, *padding) == (1, 1, 0, 0), why)
             for numbers, size, (window, stride, padding) in zip(axes, shape, windows, strict=True)
         )
-
-    def _whole(self, numbers: Numbers, size: int, untouched: bool, why: str) -> Numbers:
-        """An axis that is as it was, or of which nothing may be removed."""
-        if untouched:
-            return numbers
-        self.fix(numbers, why)
-        return np.full(size, FIXED)
 
     def _broadcast_in_dim(self, inputs, params, shapes, why, module):
         axes = list(any_of(shapes[0]))
@@ -208,7 +175,7 @@ class Wiring:
         numbers = inputs[0].axes[along]
         if len(set(sizes)) == 1:
             # Into so many equal parts: the number of parts stays.
-            part = self._divided(numbers, (len(sizes), sizes[0]), 1, why)
+            part = self.divided(numbers, (len(sizes), sizes[0]), 1, why)
             parts = [part] * len(sizes)
         else:
             self.fix(numbers, why)
@@ -233,7 +200,7 @@ class Wiring:
 
     def _dynamic_slice(self, inputs, params, shapes, why, module):
         pairs = zip(inputs[0].axes, shapes[0], strict=True)
-        return [tuple(self._whole(n, size, size == len(n), why) for n, size in pairs)]
+        return [tuple(self.whole(n, size, size == len(n), why) for n, size in pairs)]
 
     def _gather(self, inputs, params, shapes, why, module):
         dims, sizes = params["dimension_numbers"], params["slice_sizes"]
@@ -242,7 +209,7 @@ class Wiring:
         whole = []
         for axis, numbers in enumerate(operand):
             untouched = sizes[axis] == len(numbers) and axis not in left_out
-            numbers = self._whole(numbers, sizes[axis], untouched, why)
+            numbers = self.whole(numbers, sizes[axis], untouched, why)
             whole += [] if axis in left_out else [numbers]
         axes = list(fixed(shapes[0]).axes)
         for axis, numbers in zip(dims.offset_dims, whole, strict=True):
@@ -253,7 +220,7 @@ class Wiring:
 
     def _pad(self, inputs, params, shapes, why, module):
         triples = zip(inputs[0].axes, shapes[0], params["padding_config"], strict=True)
-        return [tuple(self._whole(n, size, how == (0, 0, 0), why) for n, size, how in triples)]
+        return [tuple(self.whole(n, size, how == (0, 0, 0), why) for n, size, how in triples)]
 
     def _dot_general(self, inputs, params, shapes, why, module):
         (left, right), (left_batch, right_batch) = params["dimension_numbers"]
@@ -287,12 +254,12 @@ class Wiring:
                 self.fix(axis, why)
         elif grouped and depthwise:
             # Depthwise: a channel goes with all that is made of it.
-            made = self._divided(out, (groups, len(out) // groups), 0, why)
+            made = self.divided(out, (groups, len(out) // groups), 0, why)
             self.join(channels, made, why)
         elif grouped:
             # Groups stay, each with one channel less.
-            self.join(self._divided(channels, (groups, len(inside)), 1, why), inside, why)
-            self._divided(out, (groups, len(out) // groups), 1, why)
+            self.join(self.divided(channels, (groups, len(inside)), 1, why), inside, why)
+            self.divided(out, (groups, len(out) // groups), 1, why)
         else:
             self.join(channels, inside, why)
         axes = list(fixed(shapes[0]).axes)
@@ -306,14 +273,14 @@ class Wiring:
         )
         axes = list(any_of(new))
         for source, target, chosen, count in plan:
-            merged = self._merged([inputs[0].axes[axis] for axis in source], why)
+            merged = self.merged([inputs[0].axes[axis] for axis in source], why)
             sizes = tuple(new[axis] for axis in target)
             if len(sizes) == 1:
                 axes[target[0]] = merged
                 continue
             named = (merged > FIXED).any()
             if named:
-                axes[target[chosen]] = self._divided(merged, sizes, chosen, why)
+                axes[target[chosen]] = self.divided(merged, sizes, chosen, why)
                 if count:
                     self.counts.append(Count(count[0], count[1], axes[target[chosen]]))
             for place, axis in enumerate(target):
@@ -330,29 +297,6 @@ class Wiring:
             decision = decide()
         self.plan.append((kind, decision))
         return decision
-
-    def _divided(self, numbers: Numbers, sizes: tuple[int, ...], axis: int, why: str) -> Numbers:
-        """The numbers along one part of an axis, all those of the other parts joined."""
-        table = np.moveaxis(numbers.reshape(sizes), axis, 0).reshape(sizes[axis], -1)
-        made = table[:, 0]
-        for column in table.T[1:]:
-            made = self.join(made, column, why)
-        return made
-
-    def _merged(self, parts: list[Numbers], why: str) -> Numbers:
-        """The numbers along axes that become one."""
-        if len(parts) == 1:
-            return parts[0]
-        sizes = tuple(map(len, parts))
-        named = [axis for axis, part in enumerate(parts) if (part > FIXED).any()]
-        for axis in named[:-1]:  # a position cannot have two numbers
-            self.fix(parts[axis], why)
-        if not named:
-            rest = FIXED if any((part == FIXED).any() for part in parts) else ANY
-            return np.full(math.prod(sizes), rest)
-        shape = [1] * len(sizes)
-        shape[named[-1]] = sizes[named[-1]]
-        return np.broadcast_to(parts[named[-1]].reshape(shape), sizes).ravel()
 
 
 def _shape(atom: Any) -> tuple[int, ...]:

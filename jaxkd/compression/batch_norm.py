@@ -111,8 +111,14 @@ def _folded(model: nnx.Module, pairs: dict[str, str]) -> nnx.Module:
 
 
 def _shaken(model: nnx.Module) -> nnx.Module:
-    """A copy with other statistics: those of a fresh module would hide what does not fit."""
+    """A copy with other statistics: those of a fresh module would hide what does not fit.
+
+    In float32, so that the rounding of narrower types does not look like what does not fit.
+    """
     model = nnx.clone(model)
+    for _, variable in nnx.to_flat_state(nnx.state(model)):
+        if jnp.issubdtype(variable.dtype, jnp.floating):
+            variable.set_value(variable.get_value().astype(jnp.float32))
     for number, norm in enumerate(layers_of(model, nnx.BatchNorm).values()):
         keys = jax.random.split(jax.random.key(number), 4)
         for key, name in zip(keys, ("mean", "var", "scale", "bias"), strict=True):
@@ -126,8 +132,10 @@ def _shaken(model: nnx.Module) -> nnx.Module:
 
 def _agree(one: nnx.Module, other: nnx.Module, inputs: Any) -> bool:
     def outputs(model: nnx.Module) -> Any:
-        network = from_nnx(model)
-        return jax.jit(network.apply)(network.params, network.state, inputs)[0]
+        network = from_nnx(model, dtype=jnp.float32)
+        # Of the products too, which accelerators would round.
+        with jax.default_matmul_precision("highest"):
+            return jax.jit(network.apply)(network.params, network.state, inputs)[0]
 
     pairs = zip(jax.tree.leaves(outputs(one)), jax.tree.leaves(outputs(other)), strict=True)
     return all(

@@ -54,15 +54,14 @@ def calibrate(
     Reference:
       Krishnamoorthi, Quantizing deep convolutional networks for efficient inference, 2018.
     """
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile must be above 0 and at most 100, not {percentile}")
+    check_percentile(percentile)
     seen: dict[str, list[jax.Array]] = {}
 
     def watched(path: str, layer: nnx.Module) -> Watched:
         def record(inputs: jax.Array, outputs: Any) -> None:
             del outputs
-            sizes = jnp.abs(inputs).astype(jnp.float32)
-            largest = jnp.max(sizes) if percentile == 100 else jnp.percentile(sizes, percentile)
+            # A percentile alone would pass over infinities.
+            largest = jnp.where(jnp.isfinite(inputs).all(), range_of(inputs, percentile), jnp.inf)
             seen.setdefault(path, []).append(largest)
 
         return Watched(layer, record)
@@ -98,6 +97,18 @@ def calibrate(
             "more batches, or lower min_examples if ranges that new inputs exceed will do"
         )
     return ranges
+
+
+def range_of(inputs: jax.Array, percentile: float) -> jax.Array:
+    """The percentile of an array's absolute values, in float32."""
+    sizes = jnp.abs(inputs).astype(jnp.float32)
+    return jnp.max(sizes) if percentile == 100 else jnp.percentile(sizes, percentile)
+
+
+def check_percentile(percentile: float) -> None:
+    """Refuses what is no percentile above 0."""
+    if not 0 < percentile <= 100:
+        raise ValueError(f"percentile must be above 0 and at most 100, not {percentile}")
 
 
 def _kind(batch: Any) -> tuple[str, tuple[int, ...]] | None:

@@ -13,9 +13,10 @@ from flax import nnx
 from jax.extend import core as jex_core
 from scipy.sparse import coo_matrix, csgraph
 
+from jaxkd.compression._constants import constants_in
 from jaxkd.compression._numbers import ANY, FIXED, Count, Numbers, Value, fixed
 from jaxkd.compression._wiring import Wiring
-from jaxkd.networks._network import named
+from jaxkd.networks._network import dotted, named
 from jaxkd.networks._nnx import PureModule
 
 
@@ -70,7 +71,7 @@ class Traced:
         that are equal for positions of one channel and FIXED for those that stay.
       counts: attributes that count blocks.
       plan: what ambiguous operations were taken to mean.
-      scalars: the numbers written into the program.
+      constants: the numbers written into the program.
       outputs: name of each output → shape.
     """
 
@@ -78,7 +79,7 @@ class Traced:
     owners: dict[str, tuple[Numbers, ...]]
     counts: tuple[Count, ...]
     plan: tuple[Any, ...]
-    scalars: tuple[float, ...]
+    constants: tuple[np.ndarray, ...]
     outputs: dict[str, tuple[int, ...]]
 
 
@@ -118,7 +119,7 @@ def channel_groups(model: nnx.Module, inputs: Any) -> tuple[Group, ...]:
 
 def trace(model: nnx.Module, inputs: Any) -> Traced:
     """The wiring of a network; see `channel_groups`."""
-    variables, wiring, outputs = follow(model, inputs, None)
+    variables, wiring, outputs, constants = follow(model, inputs, None)
     count = 1 + sum(len(axis) for axes in variables.values() for axis in axes)
     # Channels are the connected parts of what is joined, whatever must stay among them.
     edges = [(a, b) for a, b, _ in wiring.joins]
@@ -146,7 +147,7 @@ def trace(model: nnx.Module, inputs: Any) -> Traced:
         dataclasses.replace(c, numbers=np.where(stays[part[c.numbers]], FIXED, part[c.numbers] + 1))
         for c in wiring.counts
     )
-    return Traced(groups, owners, counts, tuple(wiring.plan), tuple(wiring.scalars), outputs)
+    return Traced(groups, owners, counts, tuple(wiring.plan), constants, outputs)
 
 
 def follow(
@@ -154,7 +155,9 @@ def follow(
     inputs: Any,
     owners: Mapping[str, tuple[Numbers, ...]] | None,
     plan: Sequence[Any] = (),
-) -> tuple[dict[str, tuple[Numbers, ...]], Wiring, dict[str, tuple[int, ...]]]:
+) -> tuple[
+    dict[str, tuple[Numbers, ...]], Wiring, dict[str, tuple[int, ...]], tuple[np.ndarray, ...]
+]:
     """Traces a network with a number for every position along every axis of its variables.
 
     Args:
@@ -164,14 +167,15 @@ def follow(
       plan: what ambiguous operations mean.
 
     Returns:
-      The numbers, the wiring found, and the outputs' shapes.
+      The numbers, the wiring found, the outputs' shapes, and the constants of the program.
     """
     model = nnx.clone(model)
     modules: dict[str, Any] = {
-        ".".join(map(str, path)): module for path, module in nnx.iter_modules(model) if path
+        dotted(path): module for path, module in nnx.iter_modules(model) if path
     }
     wiring = Wiring(
-        {path: vars(module) for path, module in modules.items()} | {"": vars(model)}, followed=plan
+        attributes={path: vars(module) for path, module in modules.items()} | {"": vars(model)},
+        followed=plan,
     )
     for path, module in modules.items():
         # Of this copy alone; `nnx.split` and `merge` keep both.
@@ -208,7 +212,8 @@ def follow(
     )
     for numbers in results["logits"].axes:
         wiring.fix(numbers, "the logits")
-    return variables, wiring, {name: shape.shape for name, shape in shapes.items()}
+    outputs = {name: shape.shape for name, shape in shapes.items()}
+    return variables, wiring, outputs, tuple(constants_in(closed.jaxpr, closed.consts))
 
 
 @functools.cache
@@ -245,7 +250,7 @@ def _fix_attention(
             for part, count in (("query", "num_heads"), ("key", "num_kv_heads")):
                 if hasattr(module, count):
                     heads = variables[kernels[part]][-2]
-                    wiring.counts.append(Count(".".join(map(str, path)), count, heads))
+                    wiring.counts.append(Count(dotted(path), count, heads))
 
 
 def _groups(

@@ -2,13 +2,14 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.extend import core as jex_core
 
+from jaxkd.compression._forward import batch_size_of, forward_of
 from jaxkd.networks import Network
 
 
@@ -195,8 +196,8 @@ def flops(network: Network, inputs: Any) -> float:
       ValueError: The inputs are empty or differ in their leading axis, or the network has a loop
         whose number of iterations is only known when it runs.
     """
-    batch_size = _batch_size(inputs)
-    forward = jax.make_jaxpr(_forward(network))(network.params, network.state, inputs)
+    batch_size = batch_size_of(inputs)
+    forward = jax.make_jaxpr(forward_of(network))(network.params, network.state, inputs)
     return _flops_with_loops(forward) / batch_size
 
 
@@ -224,9 +225,9 @@ def latency(network: Network, inputs: Any, *, repeats: int = 50, warmup: int = 5
             f"repeats and warmup must be at least 1, got repeats={repeats} and warmup={warmup}: "
             "the first call compiles and must not be timed."
         )
-    batch_size = _batch_size(inputs)
+    batch_size = batch_size_of(inputs)
     arguments = jax.device_put((network.params, network.state, inputs))
-    forward = jax.jit(_forward(network))
+    forward = jax.jit(forward_of(network))
     for _ in range(warmup):
         jax.block_until_ready(forward(*arguments))
     times = np.empty(repeats)
@@ -255,7 +256,7 @@ def measure(network: Network, inputs: Any, *, repeats: int = 50, warmup: int = 5
       ValueError: As in [`flops`][jaxkd.compression.flops] and
         [`latency`][jaxkd.compression.latency].
     """
-    _batch_size(inputs)
+    batch_size_of(inputs)
     first = jax.tree.map(lambda x: x[:1], inputs)
     return Cost(
         parameters=count_parameters(network.params),
@@ -266,16 +267,6 @@ def measure(network: Network, inputs: Any, *, repeats: int = 50, warmup: int = 5
     )
 
 
-def _forward(network: Network) -> Callable[[Any, Any, Any], Any]:
-    """The pure evaluation pass; parameters are arguments, so that XLA cannot fold them away."""
-
-    def forward(params: Any, state: Any, inputs: Any) -> Any:
-        outputs, _ = network.apply(params, state, inputs, train=False)
-        return outputs.get("logits", outputs)  # An encoder has no logits: all of its outputs count.
-
-    return forward
-
-
 def _arrays(params: Any) -> Iterator[Any]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if not hasattr(leaf, "dtype") or not hasattr(leaf, "size"):
@@ -284,17 +275,6 @@ def _arrays(params: Any) -> Iterator[Any]:
                 "pass the tree of parameters, `network.params`."
             )
         yield leaf
-
-
-def _batch_size(inputs: Any) -> int:
-    leaves = jax.tree.leaves(inputs)
-    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
-    if len(sizes) != 1 or not (size := sizes.pop()):
-        shapes = [leaf.shape for leaf in leaves]
-        raise ValueError(
-            f"inputs must be arrays with one leading batch axis of at least 1, got shapes {shapes}."
-        )
-    return size
 
 
 def _flops_with_loops(jaxpr: jex_core.ClosedJaxpr) -> float:

@@ -10,11 +10,11 @@ from jaxkd.compression.masks import (
     Structure,
     Where,
     check_options,
-    dotted,
     masks_of,
     prunable,
     pruned_leaves,
 )
+from jaxkd.networks._network import dotted
 
 
 class PruningState(NamedTuple):
@@ -83,10 +83,10 @@ def pruning(
 
     What the updates before it would make of a parameter, p + u, becomes mask · (p + u). Masks are
     made anew from the magnitudes of p + u every `every` updates for as long as the sparsity
-    changes; with a number, or once a schedule has ended, they stay. What is pruned is zero and so
-    stays pruned while the sparsity grows. Nothing outside of the optimizer is needed: the step of
-    `make_train_step`, its checkpoints, partitionings and populations serve as they are. Connectors
-    are left alone.
+    changes; with a number, or once a schedule has ended, they stay. What is pruned stays pruned
+    while the sparsity grows, whatever its update; where it falls, the largest p + u come back.
+    Nothing outside of the optimizer is needed: the step of `make_train_step`, its checkpoints,
+    partitionings and populations serve as they are. Connectors are left alone.
 
     JaxPruner (Lee et al., 2023) covers this ground, but its masks are applied by a second function
     around each step, and its release calls `jax.tree_map`, which JAX no longer has.
@@ -147,10 +147,13 @@ def pruning(
         # As optax.apply_updates makes them, in the parameters' own type.
         news = {path: (olds[path] + moves[path]).astype(olds[path].dtype) for path in state.masks}
         wanted = target(state.step)
+        # A pruned weight would move again; it may only where the sparsity falls.
+        grows = wanted >= state.sparsity
+        gone = {path: grows & ~mask for path, mask in state.masks.items()}
         due = (state.step % every == 0) & (wanted != state.sparsity)
         masks, made_with = jax.lax.cond(
             due,
-            lambda: (masks_of(news, wanted, scope, structure), wanted),
+            lambda: (masks_of(news, wanted, scope, structure, gone), wanted),
             lambda: (state.masks, state.sparsity),
         )
         for path, mask in masks.items():

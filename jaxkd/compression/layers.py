@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from jaxkd.networks import from_nnx
+from jaxkd.networks._network import dotted
 from jaxkd.strategies import pick_layers
 
 
@@ -22,9 +23,9 @@ def drop_layers(
       model: an NNX module whose layers are in lists, called with the inputs alone. Its arrays are
         read, never changed.
       inputs: a batch as it takes it; only shapes matter.
-      keep: path of a list of layers, with dots (`"layers"`, `"stages.0"`) → the numbers of those
-        that stay, or how many; these are then spread evenly, first and last among them, by
-        [`pick_layers`][jaxkd.strategies.pick_layers].
+      keep: path of a list of layers in the given module, with dots (`"layers"`, `"stages.0"`) → the
+        numbers of those that stay, or how many; these are then spread evenly, first and last
+        among them, by [`pick_layers`][jaxkd.strategies.pick_layers].
 
     Returns:
       The shallower module, and path → ascending numbers of the layers that stayed: plain JSON,
@@ -32,7 +33,7 @@ def drop_layers(
 
     Raises:
       ValueError: a path that is no list of layers, layers that there are not, a network that does
-        not run without them, or with other logits.
+        not run without them, or with other logits; a list inside of a layer that goes.
 
     Example:
       >>> import jax.numpy as jnp
@@ -47,16 +48,24 @@ def drop_layers(
       Structured Dropout, ICLR 2020 (every other layer).
     """
     small = nnx.clone(model)
-    modules = {".".join(map(str, path)): module for path, module in nnx.iter_modules(small)}
+    modules = {dotted(path): module for path, module in nnx.iter_modules(small)}
     lists = {path: module for path, module in modules.items() if isinstance(module, nnx.List)}
     kept: dict[str, list[int]] = {}
-    for path, wanted in keep.items():
+    # A list inside of another first: its path holds for the whole network.
+    for path, wanted in sorted(keep.items(), key=lambda item: -item[0].count(".")):
         if path not in lists:
             raise ValueError(f"{path!r} is no list of layers; there are {sorted(lists)}")
         count = len(lists[path])
         rest = pick_layers(count, wanted) if isinstance(wanted, int) else sorted(map(int, wanted))
         if not rest or len(set(rest)) < len(rest) or rest[0] < 0 or rest[-1] >= count:
             raise ValueError(f"{path} has the layers 0 to {count - 1}; {wanted} are to stay")
+        for inner in kept:
+            number = inner.removeprefix(f"{path}.").partition(".")[0]
+            if inner.startswith(f"{path}.") and int(number) not in rest:
+                raise ValueError(
+                    f"layers of {inner} are to stay, but {path} keeps {rest} alone: leave "
+                    f"{inner} out"
+                )
         kept[path] = rest
         parent, _, name = path.rpartition(".")
         fewer = nnx.List([lists[path][number] for number in rest])

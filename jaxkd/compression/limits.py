@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxkd.compression.cost import _batch_size, _forward, program_flops
+from jaxkd.compression._forward import batch_size_of, forward_of
+from jaxkd.compression.cost import program_flops
 from jaxkd.networks import Network
 
 
@@ -105,7 +106,7 @@ def memory(network: Network, inputs: Any) -> Memory:
       >>> needed.parameters, needed.inputs, needed.outputs
       (2600, 2048, 320)
     """
-    _batch_size(inputs)
+    batch_size_of(inputs)
     analysis = _compiled(network, inputs).memory_analysis()
     if analysis is None:
         raise ValueError(f"{jax.default_backend()} does not tell what a program needs")
@@ -132,7 +133,7 @@ def intensity(network: Network, inputs: Any) -> Intensity:
     Raises:
       ValueError: the inputs are empty or differ in their leading axis, or XLA does not know a cost.
     """
-    _batch_size(inputs)
+    batch_size_of(inputs)
     program = _compiled(network, inputs)
     moved = float((program.cost_analysis() or {}).get("bytes accessed", 0.0))
     if moved <= 0:
@@ -177,5 +178,5 @@ def _best(function: Any, arguments: tuple[jax.Array, ...], repeats: int) -> floa
 
 
 def _compiled(network: Network, inputs: Any) -> jax.stages.Compiled:
-    forward = jax.jit(_forward(network), keep_unused=True)
+    forward = jax.jit(forward_of(network), keep_unused=True)
     return forward.lower(network.params, network.state, inputs).compile()

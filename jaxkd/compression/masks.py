@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxkd.networks import PyTree
+from jaxkd.networks._network import dotted
 
 Where = Callable[[str, Any], bool]
 Structure = tuple[int, int]
@@ -142,11 +143,6 @@ def sparsity(params: PyTree, *, where: Where = prunable) -> Sparsity:
     return Sparsity(1 - left / size, shares, left)
 
 
-def dotted(path: Any) -> str:
-    """A path of `jax.tree_util` with dots."""
-    return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
 def check_options(sparsity: Any, scope: str, structure: Structure | None) -> None:
     """Refuses options that say too much, too little, or what there is not."""
     if (sparsity is None) == (structure is None):
@@ -154,7 +150,8 @@ def check_options(sparsity: Any, scope: str, structure: Structure | None) -> Non
             f"give either a sparsity or a structure (n, m), not sparsity={sparsity} with "
             f"structure={structure}"
         )
-    if isinstance(sparsity, int | float) and not 0 <= sparsity <= 1:
+    known = not (sparsity is None or callable(sparsity) or isinstance(sparsity, jax.core.Tracer))
+    if known and not 0 <= float(sparsity) <= 1:
         raise ValueError(f"sparsity is the share that is masked, in [0, 1], not {sparsity}")
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {list(SCOPES)}, not {scope!r}")
@@ -190,10 +187,21 @@ def masks_of(
     sparsity: Any,
     scope: str,
     structure: Structure | None,
+    below: Mapping[str, jax.Array] | None = None,
 ) -> dict[str, jax.Array]:
-    """The masks of some leaves by path; pure, and the sparsity may be traced."""
+    """The masks of some leaves by path; pure, and the sparsity may be traced.
+
+    Args:
+      leaves: path → array.
+      sparsity: as in `magnitude_masks`.
+      scope: likewise.
+      structure: likewise.
+      below: path → boolean array of the weights that are masked before all others.
+    """
     # Float32, since bfloat16 magnitudes are compared as they are and others must not lose digits.
     sizes = {path: jnp.abs(leaf.astype(jnp.float32)) for path, leaf in leaves.items()}
+    if below is not None:
+        sizes = {path: jnp.where(below[path], -1.0, size) for path, size in sizes.items()}
     if structure is not None:
         return {path: _largest_of_each(size, *structure) for path, size in sizes.items()}
     if scope == "layer":

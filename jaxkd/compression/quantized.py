@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxkd.compression import _quantized_layers as quantized_layers
 from jaxkd.compression._layers import check_used, chosen, layers_of, replaced
+from jaxkd.compression.calibration import check_percentile
 
 _WEIGHTS = (*quantized_layers.INTEGERS, *quantized_layers.FLOATS)
 _ACTIVATIONS = ("int8", *quantized_layers.FLOATS)
@@ -98,7 +99,7 @@ def quantize(
       rules: regular expression for the whole path of a layer → its `Precision`, or None to leave it
         as it is; the first that fits counts. `{"head": None}` leaves out the last layer.
       ranges: path → largest absolute input, from `calibrate`, for all layers whose activations are
-        quantised.
+        quantised. Those of other layers are not used.
 
     Returns:
       A copy. It can be called and exported, not trained.
@@ -106,7 +107,8 @@ def quantize(
     Raises:
       ImportError: without the package qwix.
       ValueError: types that do not go together, a rule that fits no layer, missing or additional
-        ranges, a convolution with a mask, nothing to quantise.
+        ranges, ranges where no activations are quantised, a convolution with a mask, nothing to
+        quantise.
 
     Example:
       >>> import jax.numpy as jnp
@@ -125,7 +127,7 @@ def quantize(
     """
     layers = layers_of(model, tuple(_MADE[False]))
     precisions = _precisions(layers, Precision(weights, activations), rules or {}, ranges)
-    return _made(model, layers, precisions, ranges, fake=False)
+    return _made(model, layers, precisions, ranges)
 
 
 def fake_quantized(
@@ -135,6 +137,7 @@ def fake_quantized(
     activations: str | None = "int8",
     rules: Mapping[str, Precision | None] | None = None,
     ranges: Mapping[str, float] | None = None,
+    percentile: float = 100.0,
 ) -> nnx.Module:
     """The module computing as if it were quantised, to be trained so.
 
@@ -151,13 +154,15 @@ def fake_quantized(
       activations: as for `quantize`.
       rules: as for `quantize`.
       ranges: as for `quantize`; None for scales found when a layer is called.
+      percentile: the one that `calibrate` was given, for the ranges to follow the same of the
+        training batches; 100 is the maximum.
 
     Returns:
       A copy. `from_fake_quantized` makes it the quantised module.
 
     Raises:
       ImportError: without the package qwix.
-      ValueError: as `quantize`.
+      ValueError: as `quantize`; a percentile beyond 100 or not above 0, or one without ranges.
 
     Example:
       A float network teaches its int8 self; any objective and any cache of the teacher would do.
@@ -186,9 +191,15 @@ def fake_quantized(
       Model compression via distillation and quantization, ICLR 2018; Mishra and Marr, Apprentice,
       ICLR 2018 (a teacher for the quantised student).
     """
+    check_percentile(percentile)
+    if percentile != 100 and ranges is None:
+        raise ValueError(
+            f"percentile={percentile} says how ranges follow the batches, and there are none: give "
+            "ranges= from calibrate, or leave it out"
+        )
     layers = layers_of(model, tuple(_MADE[True]))
     precisions = _precisions(layers, Precision(weights, activations), rules or {}, ranges)
-    return _made(model, layers, precisions, ranges, fake=True)
+    return _made(model, layers, precisions, ranges, percentile)
 
 
 def from_fake_quantized(model: nnx.Module) -> nnx.Module:
@@ -243,6 +254,11 @@ def _precisions(
         raise ValueError(f"convolutions with a mask cannot be quantised: {masked}")
     if ranges is not None:
         active = {path for path, value in precisions.items() if value.activations is not None}
+        if not active:
+            raise ValueError(
+                "ranges are those of quantised inputs, and no activations are quantised: leave "
+                "ranges out, or give activations"
+            )
         missing, additional = sorted(active - ranges.keys()), sorted(ranges.keys() - set(layers))
         if missing or additional:
             raise ValueError(
@@ -260,13 +276,15 @@ def _made(
     layers: Mapping[str, Any],
     precisions: Mapping[str, Precision],
     ranges: Mapping[str, float] | None,
-    *,
-    fake: bool,
+    percentile: float | None = None,
 ) -> nnx.Module:
+    """The module with other layers: with a percentile those that are trained."""
+    of_training = () if percentile is None else (percentile,)
     made = {}
     for path, precision in precisions.items():
         static = ranges is not None and precision.activations is not None
         limit = ranges[path] if static and ranges is not None else None
-        make = _MADE[fake][type(layers[path])]
-        made[path] = make(layers[path], precision.weights, precision.activations, limit)
+        make = _MADE[percentile is not None][type(layers[path])]
+        few = (precision.weights, precision.activations)
+        made[path] = make(layers[path], *few, limit, *of_training)
     return replaced(model, made)

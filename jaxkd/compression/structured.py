@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxkd.compression._constants import changed
 from jaxkd.compression._numbers import Numbers
 from jaxkd.compression.channels import Group, Traced, follow, trace
+from jaxkd.networks._network import dotted
 from jaxkd.networks._nnx import PureModule
 
 Kept = dict[str, list[int]]
@@ -213,10 +215,10 @@ def _cut(model: nnx.Module, inputs: Any, traced: Traced, kept: Kept) -> nnx.Modu
     removed = np.unique(np.concatenate([np.zeros(0, int), *gone]))
     small = nnx.clone(model)
     for keys, variable in nnx.to_flat_state(nnx.state(small)):
-        name = ".".join(map(str, keys))
+        name = dotted(keys)
         if name in stays and not all(axis.all() for axis in stays[name]):
             variable.set_value(_taken(variable.get_value(), stays[name]))
-    modules = {".".join(map(str, keys)): module for keys, module in nnx.iter_modules(small)}
+    modules = {dotted(keys): module for keys, module in nnx.iter_modules(small)}
     left: dict[tuple[str, str], set[int]] = {}
     for count in traced.counts:
         rest = int((~np.isin(count.numbers, removed)).sum())
@@ -277,7 +279,7 @@ def _check(
         "these groups whole by protect="
     )
     try:
-        _, wiring, outputs = follow(small, inputs, owners, traced.plan)
+        _, wiring, outputs, constants = follow(small, inputs, owners, traced.plan)
     except Exception as error:
         raise ValueError(
             f"{type(small).__name__} does not run with fewer channels ({error}); {advice}"
@@ -287,12 +289,9 @@ def _check(
             raise ValueError(
                 f"{why}: other channels would meet than in the whole network; {advice}"
             )
-    pairs = list(zip(traced.scalars, wiring.scalars, strict=False))
-    changed = [(a, b) for a, b in pairs if a != b and not np.isnan(a)]
-    if len(traced.scalars) == len(wiring.scalars) and changed:
+    if change := changed(traced.constants, constants):
         raise ValueError(
-            f"a number in the program would change with the channels, from {changed[0][0]:.6g} to "
-            f"{changed[0][1]:.6g}; {advice}"
+            f"a number in the program would change with the channels, {change}; {advice}"
         )
     if outputs["logits"] != traced.outputs["logits"]:
         raise ValueError(

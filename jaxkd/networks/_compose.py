@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxkd.networks._architecture import describe_modules
 from jaxkd.networks._connector import as_connector
-from jaxkd.networks._network import Network, PyTree
+from jaxkd.networks._network import Network, PyTree, dotted
 
 
 def add_outputs(
@@ -183,4 +183,4 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
 
 
 def _describe(module: nnx.Module) -> str:
-    return describe_modules({".".join(map(str, p)): m for p, m in nnx.iter_modules(module)})
+    return describe_modules({dotted(p): m for p, m in nnx.iter_modules(module)})

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -104,6 +104,11 @@ def named(result: Any) -> Outputs:
         "a network returns logits, a mapping with 'logits', or (logits, mapping of features), "
         f"not {type(result).__name__}"
     )
+
+
+def dotted(path: Iterable[Any]) -> str:
+    """A path as jaxkd writes it, of NNX modules and of `jax.tree_util` alike."""
+    return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
 
 
 def vocabulary_of(module: Any) -> int | None:

@@ -12,6 +12,7 @@ from jaxkd.networks._network import (
     Network,
     PyTree,
     captured_output,
+    dotted,
     mode_arguments,
     named,
     vocabulary_of,
@@ -61,7 +62,7 @@ def from_nnx(
             raise ValueError(f"a network computes in floating point, not in {jnp.dtype(dtype)}")
         model = nnx.clone(model)
         model.set_attributes(dtype=jnp.dtype(dtype), raise_if_not_found=False)
-    modules = {_dotted(path): module for path, module in nnx.iter_modules(model)}
+    modules = {dotted(path): module for path, module in nnx.iter_modules(model)}
     for name, path in features.items():
         if path not in modules or not callable(modules[path]):
             known = sorted(p for p, module in modules.items() if p and callable(module))
@@ -146,7 +147,7 @@ class PureModule:
         params, self._streams, state = states
         self._mode = mode_arguments(type(model).__call__)
         self._paths = {
-            _dotted(path): path for tree in (params, state) for path, _ in nnx.to_flat_state(tree)
+            dotted(path): path for tree in (params, state) for path, _ in nnx.to_flat_state(tree)
         }
         self.params, self.state = _flatten(params), _flatten(state)
 
@@ -201,13 +202,9 @@ def _told(leaf: Any) -> str:
     return "nothing" if leaf is None else f"shape {tuple(leaf.shape)}"
 
 
-def _dotted(path: tuple[Any, ...]) -> str:
-    return ".".join(map(str, path))
-
-
 def _flatten(state: nnx.State) -> dict[str, jax.Array]:
     return {
-        _dotted(path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+        dotted(path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
         for path, leaf in nnx.to_flat_state(state)
     }
 

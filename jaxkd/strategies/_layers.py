@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxkd.networks import Network, PyTree
+from jaxkd.networks._network import dotted
 
 
 def from_teacher_layers(student: Network, teacher: Network, layers: Mapping[str, str]) -> Network:
@@ -183,7 +184,7 @@ def by_path(
         used = set()
 
         def one(path: Any, _: Any) -> str:
-            name = _dotted(path)
+            name = dotted(path)
             for own in paths:
                 if is_under(name, f"student.{own}"):
                     used.add(own)
@@ -250,17 +251,11 @@ def _is_nested(state: PyTree) -> bool:
 
 
 def _leaves(tree: PyTree) -> dict[str, jax.Array]:
-    return {_dotted(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {dotted(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _with(tree: PyTree, values: Mapping[str, jax.Array]) -> PyTree:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: values.get(_dotted(path), leaf), tree
-    )
-
-
-def _dotted(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: values.get(dotted(path), leaf), tree)
 
 
 def _layers(variables: Mapping[str, Mapping[str, Any]]) -> list[str]:

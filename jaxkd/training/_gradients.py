@@ -134,8 +134,8 @@ class Lesson:
             raise ValueError(
                 f"micro_batches={self.micro_batches}, but the student keeps state in training, "
                 f"{names}: statistics of a part of a batch are not those of the batch. Use "
-                "GroupNorm or LayerNorm instead of BatchNorm, or micro_batches=1 with "
-                "jaxkd.networks.remat"
+                "GroupNorm or LayerNorm instead of BatchNorm, fake_quantized without ranges, or "
+                "micro_batches=1 with jaxkd.networks.remat"
             )
         if self.teacher is not None and self.teacher_train and (names := _names(frozen[1])):
             raise ValueError(

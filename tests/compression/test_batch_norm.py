@@ -21,7 +21,8 @@ def _with_statistics(model):
                 variable = getattr(norm, name)
                 if variable is not None:
                     key = jax.random.fold_in(jax.random.key(number), len(name))
-                    variable[...] = jax.random.uniform(key, variable.shape, minval=low) + low / 2
+                    value = jax.random.uniform(key, variable.shape, minval=low) + low / 2
+                    variable[...] = value.astype(variable.dtype)
     return model
 
 
@@ -62,6 +63,25 @@ def test_a_normalisation_of_a_dense_layer_with_bias_and_without_scale_is_folded(
     assert not _norms(folded)
     wanted = jaxkd.from_nnx(model)(inputs)["logits"]
     np.testing.assert_allclose(folded(inputs), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("params", [jnp.float32, jnp.bfloat16])
+def test_half_precision_is_folded(params):
+    options = {"dtype": jnp.bfloat16, "param_dtype": params, "rngs": nnx.Rngs(0)}
+    model = _with_statistics(
+        nnx.Sequential(
+            nnx.Conv(4, 8, (3, 3), **options), nnx.BatchNorm(8, **options), nnx.relu,
+            nnx.Conv(8, 4, (3, 3), **options), nnx.BatchNorm(4, **options),
+        )
+    )  # fmt: skip
+    folded = fold_batch_norm(model, IMAGES)
+    assert len(_norms(model)) == 2 and not _norms(folded)
+    layer = folded.layers[0]
+    assert layer.kernel.dtype == layer.bias.dtype == params and layer.dtype == jnp.bfloat16
+    before, after = (jaxkd.from_nnx(m)(IMAGES)["logits"] for m in (model, folded))
+    assert after.dtype == before.dtype
+    scale = float(jnp.max(jnp.abs(before)))
+    np.testing.assert_allclose(np.float32(after), np.float32(before), atol=0.03 * scale)
 
 
 def test_a_normalisation_after_something_else_stays():

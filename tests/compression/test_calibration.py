@@ -65,6 +65,11 @@ def test_views_of_a_loader_calibrate():
         ),
         ([{"inputs": jnp.ones((128, 4))}], {}, r"not dict: .*views.render\(batch\)\['inputs'\]"),
         ([jnp.full((128, 4), jnp.nan)], {}, "are not finite in calibration batch 0"),
+        (
+            [jnp.ones((128, 4)), jnp.ones((128, 4)).at[0, 0].set(-jnp.inf)],
+            {"percentile": 99.0},
+            "inputs of .* are not finite in calibration batch 1",
+        ),
         ([jnp.ones((128, 4))], {"percentile": 0}, "percentile must be above 0 .* not 0"),
         ([jnp.ones((128, 4))], {"percentile": 101}, "percentile .* at most 100, not 101"),
     ],

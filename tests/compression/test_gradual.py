@@ -77,6 +77,37 @@ def test_what_is_pruned_stays_pruned(trained):
         assert not (late & ~early).any()
 
 
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_nothing_pruned_returns_however_large_its_updates(scope):
+    keys = jax.random.split(jax.random.key(0), 6)
+    params = {"kernel": 0.05 * jax.random.normal(keys[0], (8, 8)).at[0].set(0.0)}
+    schedule = cubic_sparsity(0.2, 0.8, begin=0, end=5)
+    optimizer = optax.chain(optax.sgd(0.1), pruning(schedule, scope=scope))
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    for number, key in enumerate(keys):
+        before = state[1].masks["kernel"]
+        # Some weights have no gradient, and zeros among them stay zeros that are not pruned.
+        gradients = {"kernel": jax.random.normal(key, (8, 8)).at[0].set(0.0)}
+        updates, state = update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        mask = state[1].masks["kernel"]
+        assert not (mask & ~before).any()
+        assert int((~mask).sum()) == round(64 * float(schedule(number)))
+
+
+def test_where_the_sparsity_falls_the_largest_come_back():
+    params = {"kernel": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
+    optimizer = pruning(lambda step: jnp.where(step == 0, 0.75, 0.25))
+    updates, state = optimizer.update({"kernel": jnp.zeros((2, 2))}, optimizer.init(params), params)
+    params = optax.apply_updates(params, updates)
+    updates, state = optimizer.update(
+        {"kernel": jnp.array([[0.5, 0.1], [0.2, 0.0]])}, state, params
+    )
+    np.testing.assert_allclose(
+        optax.apply_updates(params, updates)["kernel"], [[0.5, 0.0], [0.2, 4.0]]
+    )
+
+
 def test_a_saved_run_goes_on_with_its_masks(trained, tmp_path):
     step, states = trained
     with Checkpoints(tmp_path) as checkpoints:
@@ -148,6 +179,7 @@ def test_members_of_a_population_have_masks_of_their_own():
         (lambda: pruning(0.5, every=0), "every must be at least 1 update, not 0"),
         (lambda: pruning(), "either a sparsity or a structure"),
         (lambda: pruning(-0.1), "not -0.1"),
+        (lambda: pruning(jnp.float32(1.5)), r"in \[0, 1\], not 1.5"),
         (lambda: cubic_sparsity(0.0, 1.2, 0, 10), "final_value=1.2"),
         (lambda: cubic_sparsity(0.0, 0.5, 10, 10), "begin=10 and end=10"),
         (lambda: pruning(0.5).init({"w": jnp.ones((2, 2))}), r"selects none of \['w'\]"),

@@ -31,6 +31,19 @@ def test_a_number_of_layers_is_spread_evenly_and_nested_lists_are_found():
     assert "stages.0.1.conv1.kernel" in paths and "stages.2.1.conv1.kernel" not in paths
 
 
+def test_lists_within_lists_are_shortened_by_the_paths_of_the_whole():
+    make = lambda: models.ResNet(20, 3, 5, widths=(4, 6, 8), rngs=nnx.Rngs(0))  # noqa: E731
+    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    keep = {"stages": [0, 1, 2], "stages.0": 2, "stages.1": [0]}
+    small, kept = drop_layers(nnx.eval_shape(make), images, keep)
+    assert kept == {"stages": [0, 1, 2], "stages.0": [0, 2], "stages.1": [0]}
+    assert [len(stage) for stage in small.stages] == [2, 1, 3]
+    again, _ = drop_layers(nnx.eval_shape(make), images, kept)
+    assert [len(stage) for stage in again.stages] == [2, 1, 3]
+    with pytest.raises(ValueError, match=r"layers of stages.0 are .* stages keeps \[1, 2\] alone"):
+        drop_layers(nnx.eval_shape(make), images, {"stages": [1, 2], "stages.0": 2})
+
+
 @pytest.mark.parametrize(
     ("keep", "message"),
     [

@@ -84,6 +84,8 @@ def test_what_is_pruned_if_nothing_is_said(path, shape, expected):
         ({}, "either a sparsity or a structure"),
         ({"sparsity": 0.5, "structure": (2, 4)}, "either a sparsity or a structure"),
         ({"sparsity": 1.5}, r"in \[0, 1\], not 1.5"),
+        ({"sparsity": np.float32(1.5)}, r"in \[0, 1\], not 1.5"),
+        ({"sparsity": jnp.asarray(-0.5)}, r"in \[0, 1\], not -0.5"),
         ({"sparsity": 0.5, "scope": "row"}, "'global', 'layer'.*not 'row'"),
         ({"structure": (4, 2)}, "1 <= n <= m"),
         ({"structure": (2, 3)}, r"no multiple of 3 in .*first.kernel \(4, 3\)"),

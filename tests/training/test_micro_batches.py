@@ -80,6 +80,8 @@ def test_micro_batches_on_a_mesh_and_with_two_gradients():
 def test_what_cannot_be_cut_is_refused(small):
     with pytest.raises(ValueError, match=r"student keeps state in training, \['norm.mean'"):
         trained(recipes.kd(), small(), micro_batches=2)
+    with pytest.raises(ValueError, match="BatchNorm, fake_quantized without ranges, or micro_b"):
+        trained(recipes.kd(), small(), micro_batches=2)
     with pytest.raises(ValueError, match="batch of 32 cannot be cut into micro_batches=5"):
         trained(recipes.kd(), micro_batches=5)
     with pytest.raises(ValueError, match="micro_batches must be at least 1, not 0"):

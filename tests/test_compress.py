@@ -48,7 +48,7 @@ def test_every_network_is_in_the_table_with_its_cost(workdir):
     )
     assert number("distil · int8", "Bytes") < 0.4 * number("distil", "Bytes")
     assert number("distil · int8", "Forward pass") == number("distil", "Forward pass")
-    assert all(number(steps, "Accuracy") > 20 for steps in rows)
+    assert all(number(steps, "Accuracy mean") > 0.15 for steps in rows)
     for name in ("report.html", "with_and_without_the_teacher.csv", "exported_files.csv"):
         assert (workdir / name).stat().st_size > 100
 

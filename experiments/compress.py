@@ -32,7 +32,7 @@ from flax import nnx
 import jaxkd
 from experiments import compress_report, compress_runs, launch
 from experiments.comparison import ViewsConfig, views_of
-from experiments.compress_steps import LAST, pipelines
+from experiments.compress_steps import LAST, pipelines, ranks_of
 from experiments.refusals import at_least, fields, positive, share
 from experiments.study import Study
 from jaxkd import compression
@@ -157,7 +157,7 @@ def run(config: Config, workdir: pathlib.Path) -> compress_runs.Compressed:
 
     make_student = maker(config.student)
     if any("low_rank" in steps for steps in chosen):
-        compression.plan_ranks(make_student(0), rank=config.rank)
+        ranks_of(make_student(0), config.rank)
     if any(steps[-1] in LAST for steps in chosen):
         compression.quantize(make_student(0))
     ignored = ("pipelines", "repeats")

@@ -22,10 +22,10 @@ Commands:
   python -m experiments.embeddings --config.arms=static --config.sentences=4000 ...
   python -m experiments.embeddings --config.mock=2000 --config.epochs=2 --workdir=runs/mock
 
-Expected (27,562 sentences of at most 48 tokens, 3 seeds, 2 CPU cores): `static` reaches 0.801 ± 0.000
-Spearman on random held-out pairs, 0.735 on near ones, at about 900 times the teacher's sentences a
-second; before training it has 0.330. Twenty epochs in place of ten end at 0.792. The transformer
-has not been measured at this size.
+Expected (27,562 sentences of at most 48 tokens, 3 seeds, 2 CPU cores): `static` reaches
+0.801 ± 0.000 Spearman on random held-out pairs, 0.735 on near ones, at about 900 times the
+teacher's sentences a second; before training it has 0.330. Twenty epochs in place of ten end at
+0.792. The transformer has not been measured at this size.
 
 Writes `report.html`, the table as CSV, the figures, and prints the table. Killed and started again
 with the same command, it goes on where it was.

@@ -59,7 +59,7 @@ def test_equal_features_have_a_finite_value_and_no_gradient(loss, least):
     value, gradient = jax.jit(jax.value_and_grad(loss))(teacher, teacher)
     np.testing.assert_allclose(value, least, rtol=1e-5)
     # Compilers may round the two sides differently.
-    np.testing.assert_allclose(gradient, 0, atol=1e-4)
+    np.testing.assert_allclose(gradient, 0, atol=1e-3)
 
 
 @pytest.mark.parametrize("loss", [losses.srd, losses.srd_correlation])

@@ -9,8 +9,11 @@ with weights, a card, and a program that runs them on a device.
 Commands:
   python -m jaxkd.data.fashion_mnist prepare --data_dir=data
   python -m experiments.compress --config.data_dir=data --workdir=runs/compress
-  # Scikit-learn's digits, nothing to prepare, a minute.
-  python -m experiments.compress --config.dataset=digits --workdir=runs/compress_digits
+  # Scikit-learn's digits, nothing to prepare, ten minutes; mirrored they would be other signs.
+  python -m experiments.compress --config.dataset=digits --config.views.flip=False \
+      --config.batch_size=64 --config.teacher_epochs=30 --config.epochs=30 \
+      --config.tuning_epochs=10 --config.qat_epochs=5 --config.learning_rate=0.005 \
+      --config.student.channels=8 --config.student.hidden=32 --workdir=runs/compress_digits
   # Some pipelines; others may join them in the same directory later.
   python -m experiments.compress --config.pipelines=labels-qat,distil-qat --config.data_dir=data \
       --workdir=runs/compress
@@ -18,6 +21,10 @@ Commands:
 Steps: labels, distil (train a student; later on: who trains from here), prune (channels are cut
 out), sparse (weights are masked), low_rank (layers become two), int8, int4 (after training), qat
 (int8 in training).
+
+Expected on the digits (5 seeds): teacher 98.9 %, labels and distil 97.6 ± 0.4, distil-int8
+97.6 ± 0.4 in 1/139 of the bytes, distil-prune-qat 96.7 ± 0.2 in 1/227; the teacher adds nothing
+there. Fashion-MNIST has not been run to the end yet.
 
 Writes `report.html`, the table as CSV, the figures, `exported/` and prints the table. Killed and
 started again with the same command, it goes on where it was.
@@ -70,7 +77,6 @@ class Config:
     Attributes:
       dataset: `fashion_mnist`, or `digits` of scikit-learn.
       data_dir: of tensorflow-datasets, empty for its own default.
-      examples: so many training images at most; 0 for all.
       teacher: its size.
       student: its size, before anything is cut.
       teacher_epochs: passes of the teacher.
@@ -94,7 +100,6 @@ class Config:
 
     dataset: str = "fashion_mnist"
     data_dir: str = ""
-    examples: int = 0
     teacher: Width = dataclasses.field(default_factory=lambda: Width(48, 256))
     student: Width = dataclasses.field(default_factory=lambda: Width(16, 64))
     teacher_epochs: int = 6
@@ -190,12 +195,6 @@ def load(config: Config) -> tuple[Dataset, Dataset]:
     else:
         folder = config.data_dir or None
         train, test = (fashion_mnist.load(x, data_dir=folder) for x in ("train", "test"))
-    if config.examples:
-        if config.examples > len(train):
-            raise ValueError(
-                f"examples={config.examples} is more than the {len(train)} of {train.name}"
-            )
-        train = train.select(train.ids[: config.examples])
     least = config.batch_size * compress_runs.CALIBRATION
     if len(train) < least:
         raise ValueError(
@@ -218,7 +217,6 @@ def check(config: Config) -> None:
         at_least(1, fields(getattr(config, name), "channels", "hidden", prefix=f"{name}."))
     counts = ("teacher_epochs", "epochs", "tuning_epochs", "qat_epochs", "batch_size", "seeds")
     at_least(1, fields(config, *counts, "repeats"))
-    at_least(0, fields(config, "examples"))
     rates = ("learning_rate", "tuning_rate", "qat_rate", "temperature")
     positive(fields(config, *rates, "keep", "rank"))
     share(fields(config, "alpha", "keep", "rank", "sparsity"))

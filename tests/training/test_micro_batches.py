@@ -34,7 +34,8 @@ def objectives() -> dict[str, Objective]:
     hint = Term(losses.feature_mse, 1.0, None, "hidden", "hidden", projector)
     return {
         "per example": recipes.kd(),
-        "relation": Objective(label=label, rkd=Term(losses.rkd_angle), dist=Term(losses.dist)),
+        "relation": Objective(label=label, rkd=Term(losses.rkd_angle), sp=Term(losses.sp)),
+        "correlation": Objective(label=label, dist=Term(losses.dist)),
         "bank": Objective(label=label, crd=Term(losses.crd, connector=bank)),
         "connector": Objective(label=label, hint=hint),
     }
@@ -57,10 +58,11 @@ def test_micro_batches_give_the_numbers_of_the_whole_batch(name):
     """Whatever the losses couple: relations, banks, connectors; labels that are missing."""
     few = random_images().with_labels(random_images().ids[:90])
     data = few if name == "per example" else random_images()
-    whole, metrics = trained(objectives()[name], data=data)
-    parts, others = trained(objectives()[name], data=data, micro_batches=4)
-    # Sums in another order: about 1e-6 in angles between triples after three steps.
-    chex.assert_trees_all_close(parts.params, whole.params, rtol=1e-5, atol=1e-5)
+    # Correlations of fresh networks' nearly even answers multiply rounding at every step.
+    steps = 1 if name == "correlation" else 3
+    whole, metrics = trained(objectives()[name], data=data, steps=steps)
+    parts, others = trained(objectives()[name], data=data, steps=steps, micro_batches=4)
+    chex.assert_trees_all_close(parts.params, whole.params, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(parts.model_state, whole.model_state, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(others, metrics, rtol=1e-5, atol=1e-6)
 

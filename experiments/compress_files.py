@@ -96,7 +96,7 @@ def measured(out: Compressed) -> dict[Steps, Files]:
         found[steps] = Files(
             parameters=int(sum(kept)),
             weights=compression.sparse_bytes(network.params),
-            flops=compression.flops(_floating(out, steps), _normalised(image)),
+            flops=compression.flops(_floating(out, steps), normalised(image)),
             file=files[steps].stat().st_size,
             runtime=runners[steps].software,
             median_s=median,
@@ -143,7 +143,7 @@ def _exported(out: Compressed, steps: Steps, network: Network) -> pathlib.Path:
         # There are no four bits in safetensors.
         formats=(chosen,) if last == "int4" else (chosen, "safetensors"),
         card=card,
-        preprocess=_normalised,
+        preprocess=normalised,
         int8_agreement=_AGREEMENT,
     )
     return folder
@@ -157,7 +157,8 @@ def _floating(out: Compressed, steps: Steps) -> Network:
     return point.network if point.floating is None else jaxkd.from_nnx(point.floating)
 
 
-def _normalised(images: Any) -> Any:
+def normalised(images: Any) -> Any:
+    """Images as the networks see them."""
     return Normalize()(jax.random.key(0), images)  # which is not used
 
 

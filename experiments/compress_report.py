@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 import jaxkd
-from experiments import findings
+from experiments import compress_needs, findings
 from experiments.compress_files import TEACHER, Files, calls, measured
 from experiments.compress_runs import Compressed, Steps
 from experiments.compress_steps import STEPS, labelled
@@ -25,7 +25,12 @@ def write(out: Compressed, workdir: pathlib.Path) -> Report:
     report = Report(
         title=f"Compressing a network for {out.test.name}",
         summary=_target(out, files).text,
-        sections=[_all(out, files), _with_a_teacher(out), _exports(out, files)],
+        sections=[
+            _all(out, files),
+            _with_a_teacher(out),
+            compress_needs.section(out),
+            _exports(out, files),
+        ],
     )
     findings.save(report, workdir)
     return report

@@ -4,7 +4,7 @@ import pathlib
 
 import jaxkd
 from experiments import findings
-from experiments.embeddings_judged import SIZE_COLUMNS, how_timed, size_cells, speed_columns
+from experiments.costs import SIZE_COLUMNS, how_timed, size_cells, speed_columns
 from experiments.embeddings_runs import ARMS, UNTRAINED, Embedded
 from jaxkd.compression import count_parameters
 from jaxkd.reporting import (

@@ -10,7 +10,8 @@ import numpy as np
 
 import jaxkd
 from experiments import launch
-from experiments.embeddings_judged import Pairs, Speed, judge, side_by_side, spearman, unit
+from experiments.costs import Speed, side_by_side
+from experiments.embeddings_judged import Pairs, judge, spearman, unit
 from experiments.embeddings_networks import Teacher
 from experiments.study import TEST_BATCH, once, optimizer
 from jaxkd import Network, Objective, Term, TrainState, Views, losses

@@ -36,7 +36,7 @@ from flax import nnx
 
 import jaxkd
 from experiments import launch, text_classification_report
-from experiments.embeddings_judged import side_by_side
+from experiments.costs import side_by_side
 from experiments.embeddings_mock import made_up_texts, made_up_tokenizer
 from experiments.embeddings_networks import Teacher, load_teacher, made_up_teacher, rows_of
 from experiments.refusals import at_least, fields, positive, share

@@ -6,7 +6,7 @@ import numpy as np
 
 import jaxkd
 from experiments import findings
-from experiments.embeddings_judged import SIZE_COLUMNS, how_timed, size_cells, speed_columns
+from experiments.costs import SIZE_COLUMNS, how_timed, size_cells, speed_columns
 from experiments.study import Result
 from experiments.text_classification_runs import ALL, CONTROL, LABELS, POOL, Classified, f1
 from jaxkd import reporting

@@ -13,7 +13,7 @@ from flax import nnx
 import jaxkd
 from experiments import launch
 from experiments.arms import run_arm
-from experiments.embeddings_judged import Speed
+from experiments.costs import Speed
 from experiments.embeddings_networks import Teacher
 from experiments.study import Arm, Result, Study, optimizer, train_teacher
 from jaxkd import Network, Views, recipes

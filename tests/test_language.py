@@ -72,7 +72,8 @@ def test_from_end_to_end_killed_on_the_way(tmp_path):
     for file in workdir.glob("*.csv"):
         for one, other in zip(table(file), table(copy / file.name), strict=True):
             changed = {key for key in one if one[key] != other[key]}
-            assert changed <= {"Seconds mean", "Tokens a second mean"}, file.name
+            again = one.get("What") == language_arms.ARMS["top_k"]  # trained once more
+            assert changed <= ({"Seconds mean", "Tokens a second mean"} if again else set())
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from jaxkd.compression.cost import measure as measure
 from jaxkd.compression.cost import parameter_bytes as parameter_bytes
 from jaxkd.compression.cost import program_flops as program_flops
 from jaxkd.compression.cost import sparse_bytes as sparse_bytes
+from jaxkd.compression.factored import Factors as Factors
 from jaxkd.compression.factored import factors as factors
 from jaxkd.compression.factored import low_rank as low_rank
 from jaxkd.compression.factored import plan_ranks as plan_ranks

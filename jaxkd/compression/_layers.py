@@ -57,11 +57,15 @@ def chosen(path: str, rules: Mapping[str, Any], default: Any) -> Any:
 
 
 def check_used(rules: Iterable[str], paths: Iterable[str], what: str) -> None:
-    """Refuses regular expressions that are the whole of no path."""
+    """Refuses regular expressions that are the whole of none of these names."""
     paths = list(paths)
-    idle = [rule for rule in rules if not any(re.fullmatch(rule, path) for path in paths)]
+    idle = [
+        rule
+        for rule in rules
+        if rule not in paths and not any(re.fullmatch(rule, path) for path in paths)
+    ]
     if idle:
-        raise ValueError(f"{idle} match the whole path of no layer {what}; those are {paths}")
+        raise ValueError(f"{idle} match the whole name of no {what}; those are {paths}")
 
 
 class Watched(nnx.Module):

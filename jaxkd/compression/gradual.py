@@ -63,12 +63,7 @@ def cubic_sparsity(init_value: float, final_value: float, begin: int, end: int) 
         )
     if not 0 <= begin < end:
         raise ValueError(f"0 <= begin < end must hold, not begin={begin} and end={end}")
-
-    def schedule(count: Any) -> jax.Array:
-        done = jnp.clip((jnp.asarray(count, jnp.float32) - begin) / (end - begin), 0.0, 1.0)
-        return final_value + (init_value - final_value) * (1.0 - done) ** 3
-
-    return schedule
+    return optax.polynomial_schedule(init_value, final_value, 3, end - begin, begin)
 
 
 def pruning(

@@ -18,7 +18,7 @@ class Memory:
     """Bytes that one call of the evaluation forward pass needs.
 
     Attributes:
-      parameters: of the parameters and the other variables that the program reads.
+      parameters: of all parameters and other variables of the network.
       inputs: of the batch.
       temporaries: of what lies between the two and the logits; XLA plans it ahead.
       outputs: of the logits.

@@ -1,7 +1,6 @@
 """Weights set to zero by their magnitude: masks, and how sparse a tree is."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -210,7 +209,7 @@ def masks_of(
     masks, start = {}, 0
     for path, size in sizes.items():
         masks[path] = flat[start : start + size.size].reshape(size.shape)
-        start += math.prod(size.shape)
+        start += size.size
     return masks
 
 

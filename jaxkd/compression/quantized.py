@@ -241,7 +241,7 @@ def _precisions(
 ) -> dict[str, Precision]:
     """What each layer gets, after all that could be wrong is known to be right."""
     quantized_layers.qwix()
-    check_used(rules, layers, "that can be quantised (nnx.Linear, nnx.Conv)")
+    check_used(rules, layers, "layer that can be quantised (nnx.Linear, nnx.Conv)")
     wanted = {path: chosen(path, rules, default) for path in layers}
     precisions = {path: value for path, value in wanted.items() if value is not None}
     if not precisions:

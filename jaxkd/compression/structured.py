@@ -1,6 +1,5 @@
 """Networks made smaller for good: channels, neurons and heads cut out of the arrays."""
 
-import fnmatch
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jaxkd.compression._constants import changed
+from jaxkd.compression._layers import check_used, chosen
 from jaxkd.compression._numbers import Numbers
 from jaxkd.compression.channels import Group, Traced, follow, trace
 from jaxkd.networks._network import dotted
@@ -47,15 +47,16 @@ def shrink(
       model: an NNX module, called with the inputs alone. Its arrays are read, never changed.
       inputs: a batch as it takes it; only shapes matter.
       keep: share of the channels that stay, in (0, 1], in every group, at least one channel; or,
-        by the name of a group (with `*` and `?` for several, the first that fits counts), a share,
-        or the numbers of the channels that stay. Groups that are not named stay whole.
+        by the name of a group (or a regular expression for whole names, the first that fits
+        counts), a share, or the numbers of the channels that stay. Groups that are not named stay
+        whole.
       importance: of a channel. `"l2"`, the norm of all weights that make it or take it; `"l1"`,
         their sum without signs; `"batch_norm"`, the scales of its normalisations; `"taylor"`, the
         sum of (parameter · gradient)², what the loss changes by without it, roughly. Or a function
         of a `Group` that returns an array `[group.size]`.
       gradients: for `"taylor"`: path → array like `jaxkd.from_nnx(model).params`, of any loss;
         `jax.grad` of an objective on some batches for one.
-      protect: names of groups that stay whole, with `*` and `?`.
+      protect: names of groups that stay whole, or regular expressions for whole names.
       multiple_of: the numbers of channels are rounded up to multiples, as far as there are so many;
         hardware likes multiples of 8 or more. Heads and groups of channels count one by one.
 
@@ -87,6 +88,15 @@ def shrink(
     """
     if multiple_of < 1:
         raise ValueError(f"multiple_of must be at least 1, not {multiple_of}")
+    if gradients is not None and importance != "taylor":
+        raise ValueError(
+            f"gradients are for importance='taylor', not for importance={importance!r}: leave one "
+            "of the two out"
+        )
+    if not callable(importance) and importance not in IMPORTANCES:
+        raise ValueError(
+            f"importance must be one of {list(IMPORTANCES)} or a function, not {importance!r}"
+        )
     traced = trace(model, inputs)
     wanted = _wanted(traced, keep, protect)
     if not wanted:
@@ -116,22 +126,19 @@ def _wanted(
 ) -> list[tuple[Group, float | list[int]]]:
     """The groups to remove from, with the share or the channels that stay."""
     groups = {group.name: group for group in traced.groups}
-    rules: Mapping[str, Any] = keep if isinstance(keep, Mapping) else {"*": keep}
-    for pattern in (*protect, *(rules if isinstance(keep, Mapping) else ())):
-        if not fnmatch.filter(groups, pattern):
-            raise ValueError(f"there is no group {pattern!r}; there are {list(groups)}")
+    rules: Mapping[str, Any] = keep if isinstance(keep, Mapping) else {".*": keep}
+    check_used((*protect, *(rules if isinstance(keep, Mapping) else ())), groups, "group")
     wanted: list[tuple[Group, float | list[int]]] = []
     for group in traced.groups:
-        # A name is itself before it is a pattern.
-        fits = [p for p in rules if p == group.name]
-        fits += [p for p in rules if fnmatch.fnmatchcase(group.name, p)]
-        if not fits or any(fnmatch.fnmatchcase(group.name, pattern) for pattern in protect):
+        # A name is itself before it is an expression.
+        amount = rules.get(group.name, chosen(group.name, rules, None))
+        if amount is None or chosen(group.name, dict.fromkeys(protect, True), False):
             continue
         if group.reason:
-            if fits[0] == group.name:
+            if group.name in rules:
                 raise ValueError(f"{group.name} must stay whole, because of {group.reason}")
             continue
-        wanted.append((group, _checked(group, rules[fits[0]])))
+        wanted.append((group, _checked(group, amount)))
     return wanted
 
 
@@ -157,10 +164,6 @@ def _scorer(
     """What tells the importance of a group's channels."""
     if callable(importance):
         return importance
-    if importance not in IMPORTANCES:
-        raise ValueError(
-            f"importance must be one of {list(IMPORTANCES)} or a function, not {importance!r}"
-        )
     params = PureModule(model).params
     if importance == "taylor":
         given = {path: g.shape for path, g in (gradients or {}).items()}

@@ -104,10 +104,9 @@ def _normalisation(given: argparse.Namespace, dtype: np.dtype) -> Preprocess | N
                 "--std …, or give what the network sees"
             )
         return None
-    scale, std = 1.0 if given.scale is None else given.scale, tuple(given.std or (1.0,))
-    if scale <= 0 or min(std) <= 0:
-        raise ValueError(f"--scale and --std are above 0, not {scale} and {std}")
-    normalize = Normalize(tuple(given.mean or (0.0,)), std, scale)
+    whole = 1.0 if np.issubdtype(dtype, np.floating) else float(np.iinfo(dtype).max)
+    scale = whole if given.scale is None else given.scale
+    normalize = Normalize(tuple(given.mean or (0.0,)), tuple(given.std or (1.0,)), scale)
     return lambda images: normalize(jax.random.key(0), images)
 
 

@@ -114,8 +114,6 @@ def facts(
       preprocessed: whether the files take inputs as they are before preprocessing.
     """
     stated = dataclasses.asdict(card) | {"name": card.name or network.name}
-    if card.accuracy is not None:
-        stated["accuracy"] = dict(card.accuracy)
     return {
         "stated": stated,
         "missing": sorted(field for field, value in stated.items() if value is None),

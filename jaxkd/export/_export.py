@@ -138,6 +138,11 @@ def export(
     _check_request(
         directory, formats, {"stablehlo_batch": stablehlo_batch, "litert_batch": litert_batch}
     )
+    if not tolerance >= 0 or not 0 <= int8_agreement <= 1:
+        raise ValueError(
+            "tolerance is a difference of at least 0 and int8_agreement a share in [0, 1], not "
+            f"{tolerance} and {int8_agreement}"
+        )
     if "litert_int8" in formats and litert_batch is None:
         raise ValueError("litert_int8 is made for one batch size: give litert_batch, 1 for one")
     inputs = np.asarray(examples)
@@ -149,12 +154,13 @@ def export(
             f"examples.astype({str(dtype)!r})"
         )
     function = _programs.forward(network, preprocess)
-    logits = reference(function, inputs)
     answers = None if labels is None else np.asarray(labels)
-    if answers is not None and answers.shape != logits.shape[:-1]:
-        raise ValueError(f"labels must be {list(logits.shape[:-1])}, not {list(answers.shape)}")
+    wanted = jax.eval_shape(function, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)).shape[:-1]
+    if answers is not None and answers.shape != wanted:
+        raise ValueError(f"labels must be {list(wanted)}, not {list(answers.shape)}")
     if answers is not None and answers.dtype.kind not in "iu":
         raise ValueError(f"labels are integers, not {answers.dtype}")
+    logits = reference(function, inputs)
     like = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
     exactly = Tolerance(tolerance, 1.0)
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +172,8 @@ def export(
         partial.mkdir()
         checks: dict[str, Check] = {}
         files = {name: partial / FORMATS[name] for name in formats}
+        if "safetensors" in formats:  # first, since it takes no time and may be refused
+            _save_weights(network, files["safetensors"])
         if set(formats) - {"safetensors"}:
             shutil.copyfile(edge.__file__, partial / PROGRAM)
 
@@ -182,8 +190,6 @@ def export(
                 keep("litert", program, exactly)
             if "litert_int8" in formats:
                 keep("litert_int8", _litert.quantize(program), Tolerance(np.inf, int8_agreement))
-        if "safetensors" in formats:
-            _save_weights(network, files["safetensors"])
         seen = inputs[:_BATCH]
         whole = {file.name: file for file in sorted(partial.iterdir())}
         known = _card.facts(

@@ -260,7 +260,7 @@ def test_batch_norm_scales_choose_and_protected_groups_stay():
 
 def test_shares_by_name_and_multiples():
     model, inputs = models.MLP(12, (16, 24), 3, rngs=nnx.Rngs(0)), jnp.ones((2, 12))
-    _, kept = shrink(model, inputs, keep={"layers.1": 0.4, "*": 0.2}, multiple_of=8)
+    _, kept = shrink(model, inputs, keep={"layers.1": 0.4, ".*": 0.2}, multiple_of=8)
     assert {name: len(rest) for name, rest in kept.items()} == {"layers.0": 8, "layers.1": 16}
     whole, kept = shrink(model, inputs, keep=1.0)
     assert kept == {} and whole.layers[0].kernel.shape == (12, 16)

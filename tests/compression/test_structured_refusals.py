@@ -140,11 +140,11 @@ def test_code_that_turns_channels_when_there_are_fewer_is_found_out():
     [
         ({"keep": 0.0}, r"in \(0, 1\], not 0.0"),
         ({"keep": 2}, r"in \(0, 1\], not 2"),
-        ({"keep": {"layers.9": 0.5}}, r"no group 'layers.9'; there are \['layers.0'"),
+        ({"keep": {"layers.9": 0.5}}, r"\['layers.9'\] match the whole name of no group; those"),
         ({"keep": {"head": 0.5}}, "head must stay whole, because of the logits"),
         ({"keep": {"layers.0": [0, 8]}}, r"channels 0 to 7; \[0, 8\] are to stay"),
         ({"keep": {"layers.0": []}}, r"\[\] are to stay"),
-        ({"keep": 0.5, "protect": ["conv*"]}, r"no group 'conv\*'"),
+        ({"keep": 0.5, "protect": ["conv*"]}, r"\['conv\*'\] match the whole name of no group"),
         ({"keep": 0.5, "protect": ["layers.*"]}, "nothing of MLP can be removed"),
         ({"keep": 0.5, "importance": "l3"}, "not 'l3'"),
         ({"keep": 0.5, "importance": "taylor"}, "taylor needs gradients="),

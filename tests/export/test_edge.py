@@ -43,7 +43,7 @@ def test_it_says_how_right_and_how_fast(folder, tmp_path, capsys):
     assert f"jax {jax.__version__} on cpu" in said
 
 
-def test_nothing_is_timed_unless_asked(folder, monkeypatch, capsys):
+def test_no_repeats_time_nothing(folder, monkeypatch, capsys):
     monkeypatch.setattr(edge, "latency", None)
     assert run(folder, "--repeats", "0") == 0
     assert "latency" not in capsys.readouterr().out

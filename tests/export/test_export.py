@@ -186,12 +186,14 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path):
         ({"stablehlo_batch": 0}, "stablehlo_batch must be at least 1"),
         ({"litert_batch": -1}, "litert_batch must be at least 1"),
         ({"labels": np.zeros(7)}, r"labels must be \[200\], not \[7\]"),
+        ({"int8_agreement": 99.5}, r"share in \[0, 1\], not 0.0001 and 99.5"),
         ({"labels": np.zeros(200)}, "labels are integers, not float64"),
         ({"examples": np.zeros((5, 8, 8, 1))}, r"float64, .* takes float32: .*astype\('float32'\)"),
         ({"examples": np.zeros((0, 4))}, r"examples must be \[examples, ...\], not \[0, 4\]"),
     ],
 )
-def test_bad_requests_are_refused_before_work(tmp_path, options, message):
+def test_bad_requests_are_refused_before_work(tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr(_export, "reference", None)
     given = {"examples": normalize(IMAGES.inputs)} | options
     with pytest.raises(ValueError, match=message):
         export(tmp_path / "x", NETWORK, **given)

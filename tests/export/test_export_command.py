@@ -79,7 +79,7 @@ def test_the_program_of_the_package_and_the_rooms_are_one(given, tmp_path):
         ("labels.npy", [], r"examples must be \[examples, side, side, c\], not \[20\]"),
         ("inputs.npy", ["--num_classes=7"], r"\(256, 7\) wanted"),
         ("inputs.npy", ["--output={folder}"], "exists: name another directory"),
-        ("images.npy", ["--scale=0"], "--scale and --std are above 0, not 0"),
+        ("images.npy", ["--scale=0"], "scale and std must be positive, not 0"),
         ("nowhere.npy", [], "No such file"),
     ],
 )

@@ -75,7 +75,7 @@ def export(
       Needs the extra `litert`.
     - `"litert_int8"`, `model_int8.tflite`: the same with int8 weights, one scale a channel;
       activations are quantised when it runs, so that inputs and logits stay float32 and nothing
-      needs calibrating. From the network's float weights.
+      needs calibrating. From the network's float weights; layers of fewer than 1,024 stay float.
     - `"safetensors"`, `weights.safetensors`: the variables by name, for `jaxkd.weights.load`, with
       the network's fingerprint as metadata. Needs the extra `weights`.
 

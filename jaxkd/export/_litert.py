@@ -66,12 +66,15 @@ def convert(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) ->
 def quantize(program: bytes) -> bytes:
     """A float `.tflite` with int8 weights, a scale a channel; activations when it runs.
 
+    Layers of fewer than 1,024 weights stay as they are: they weigh next to nothing, and turning
+    their activations into integers takes longer than it saves.
+
     Args:
       program: as `convert` returns it, for a fixed batch.
     """
     from litert_quantizer import Quantizer, recipe
 
-    quantizer = Quantizer(program, recipe.dynamic_wi8_afp32())
+    quantizer = Quantizer(program, recipe.dynamic_legacy_wi8_afp32())
     # It draws a bar for each of its parts, whatever it is told.
     with contextlib.redirect_stderr(io.StringIO()):
         done = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False)

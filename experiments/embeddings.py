@@ -25,7 +25,7 @@ Commands:
 Expected (27,562 sentences of at most 48 tokens, 3 seeds, 2 CPU cores): `static` reaches
 0.801 ± 0.000 Spearman on random held-out pairs, 0.735 on near ones, at about 900 times the
 teacher's sentences a second; before training it has 0.330. Twenty epochs in place of ten end at
-0.792. The transformer has not been measured at this size.
+0.792. `encoder` reaches 0.829 ± 0.002 on random and 0.696 on near pairs, at 9.9 times the speed.
 
 Writes `report.html`, the table as CSV, the figures, and prints the table. Killed and started again
 with the same command, it goes on where it was.

@@ -24,7 +24,9 @@ out), sparse (weights are masked), low_rank (layers become two), int8, int4 (aft
 
 Expected on the digits (5 seeds): teacher 98.9 %, labels and distil 97.6 ± 0.4, distil-int8
 97.6 ± 0.4 in 1/139 of the bytes, distil-prune-qat 96.7 ± 0.2 in 1/227; the teacher adds nothing
-there. Fashion-MNIST has not been run to the end yet.
+there. On Fashion-MNIST (teacher 93.11 %) labels and distil 90.7 and 90.6, distil-prune-qat
+90.57 ± 0.17; with --config.epochs=12 --config.tuning_epochs=4 --config.temperature=2 it reaches
+91.87 ± 0.16 in 1/76 of the teacher's file and 1/13 of its latency.
 
 Writes `report.html`, the table as CSV, the figures, `exported/` and prints the table. Killed and
 started again with the same command, it goes on where it was.

@@ -97,7 +97,8 @@ def max_pool(images: jax.Array, window: int = 2, stride: int = 2, *, padding: in
 
     Without a gradient it is XLA's windowed maximum, which every runtime has an operation for. With
     one it is a maximum of strided slices, since the gradient of the former is dozens of times
-    slower on CPU. Both give the same numbers.
+    slower on CPU. Both give the same numbers. (On CPU a whole small CNN's evaluation takes between
+    the same time and a third more by windows; in LiteRT it is two to four times as fast.)
 
     Args:
       images: `[batch, height, width, channels]`.

@@ -21,8 +21,9 @@ Commands:
   # Made-up sentences and a made-up encoder, in a minute.
   python -m experiments.text_classification --config.mock=600 --workdir=runs/mock
 
-No whole run on real texts has been measured yet. What to look for: whether a student distilled on
-all texts comes above one of the labels alone, and how much of that the control has as well.
+Expected on the emails (static, 3 seeds, 40 labels): labels alone 86.7 ± 0.1 %, distilled on all
+texts 92.6 ± 0.1, control 93.6 ± 0.1, all labels 94.4 ± 0.1, teacher 95.7. The transformer and the
+fortunes have not been measured.
 
 Writes `report.html`, the tables as CSV, the figures, and prints the tables. Killed and started
 again with the same command, it goes on where it was.

@@ -67,7 +67,7 @@ def section(out: Compressed) -> Section:
         Column("Peak memory of one", "kilobytes"),
         Column("FLOPs a byte", Format(".2f")),
         "Bound by",
-        Column("Not faster than", Format(",.1f", 1e6, "µs")),
+        Column("Computed or fetched in", Format(",.1f", 1e6, "µs")),
         *speed_columns("Images"),
     ]
     caption = (
@@ -76,7 +76,7 @@ def section(out: Compressed) -> Section:
         f"{limits.balance:.1f} FLOPs a byte. {how_timed(f'{_BATCH} images', _ROUNDS)}"
     )
     text = """The first seed's networks with floating weights, as JAX compiles them here. Memory,
-        FLOPs and bytes are XLA's counts for one image. What has few FLOPs a byte waits for memory,
-        and no call is faster than the slower of computing and fetching; calls of small networks
-        take longer than either, since starting them costs more."""
+        FLOPs and bytes are XLA's counts for one image. What has few FLOPs a byte waits for memory.
+        Computed or fetched in: the slower of the two, were all bytes fetched from memory. A network
+        that fits into a cache can be faster; starting a call comes on top."""
     return Section("What a machine must give", text, [], [Table("Needs", columns, rows, caption)])

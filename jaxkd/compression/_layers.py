@@ -52,7 +52,9 @@ def take_over(new: nnx.Module, old: nnx.Module, *, without: Iterable[str] = ()) 
 
 
 def chosen(path: str, rules: Mapping[str, Any], default: Any) -> Any:
-    """What the first rule whose expression is the whole of a path says."""
+    """What the rule of this very name says, or the first whose expression is the whole of it."""
+    if path in rules:
+        return rules[path]
     return next((value for rule, value in rules.items() if re.fullmatch(rule, path)), default)
 
 

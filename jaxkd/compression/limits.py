@@ -78,7 +78,10 @@ class Intensity:
         return "compute" if self.flops_per_byte >= machine.balance else "memory"
 
     def least_seconds(self, machine: Machine) -> float:
-        """The roofline: no call is faster than the slower of the two."""
+        """The roofline: the slower of computing and of fetching all from memory.
+
+        Only what stays in a cache can be faster.
+        """
         return max(
             self.flops / machine.flops_per_second, self.bytes_accessed / machine.bytes_per_second
         )

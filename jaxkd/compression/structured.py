@@ -130,8 +130,7 @@ def _wanted(
     check_used((*protect, *(rules if isinstance(keep, Mapping) else ())), groups, "group")
     wanted: list[tuple[Group, float | list[int]]] = []
     for group in traced.groups:
-        # A name is itself before it is an expression.
-        amount = rules.get(group.name, chosen(group.name, rules, None))
+        amount = chosen(group.name, rules, None)
         if amount is None or chosen(group.name, dict.fromkeys(protect, True), False):
             continue
         if group.reason:

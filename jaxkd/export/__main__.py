@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ex
     parser.add_argument("--naming", help="of the weights, if they are not this library's")
     parser.add_argument("--mean", type=float, nargs="+", help="of the channels, once scaled")
     parser.add_argument("--std", type=float, nargs="+", help="of the channels, once scaled")
-    parser.add_argument("--scale", type=float, help="the value that becomes 1, 255 of uint8")
+    parser.add_argument("--scale", type=float, help="what becomes 1; by default 255 of uint8")
     parser.add_argument("--litert_batch", type=int, default=1, help="1 by default, 0 for any")
     given = parser.parse_args(arguments)
     try:

@@ -149,6 +149,7 @@ def test_code_that_turns_channels_when_there_are_fewer_is_found_out():
         ({"keep": 0.5, "importance": "l3"}, "not 'l3'"),
         ({"keep": 0.5, "importance": "taylor"}, "taylor needs gradients="),
         ({"keep": 0.5, "importance": lambda group: [1.0]}, "layers.0 must be 8 numbers"),
+        ({"keep": 0.5, "gradients": {}}, "for importance='taylor', not for importance='l2'"),
         ({"keep": 0.5, "multiple_of": 0}, "multiple_of must be at least 1, not 0"),
     ],
 )

@@ -41,7 +41,7 @@ def arguments(given, output, examples="images.npy", *more):
     ]
 
 
-SEEN = ("--scale=255", "--mean=0.5", "--std=0.25")
+SEEN = ("--mean=0.5", "--std=0.25")  # the scale is that of the type
 
 
 def test_images_as_they_are_go_into_what_is_exported(given, tmp_path, capsys):

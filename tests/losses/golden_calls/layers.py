@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxkd import pooling
+from jaxkd import ops
 
 
 def _probed(y, inputs):
@@ -20,11 +20,11 @@ def _resized(resize):
 
 def _pyramid(inputs, outputs, M, in_size):  # noqa: N803
     levels = tuple(int(level) for level in M.strip("[]").split(","))
-    return _probed(pooling.pyramid(jnp.moveaxis(inputs["x"], 1, -1), levels), inputs)
+    return _probed(ops.pyramid(jnp.moveaxis(inputs["x"], 1, -1), levels), inputs)
 
 
 CALLS = {
-    "layer_adaptive_avg_pool2d": _resized(pooling.adaptive_average_pool),
-    "layer_interpolate_nearest": _resized(pooling.resize_nearest),
+    "layer_adaptive_avg_pool2d": _resized(ops.adaptive_average_pool),
+    "layer_interpolate_nearest": _resized(ops.resize_nearest),
     "layer_sdd_spp": _pyramid,
 }

@@ -1,10 +1,10 @@
 """Every call of `golden_calls` depends on every hyperparameter of its entry.
 
-Which of them a call reads, `test_golden` checks on whatever reference numbers it is given. Here each
-gets other values, one at a time, and the program that JAX makes of the call must become another, or
-the call must say that the value contradicts the arrays of the case, or needs one that is not there.
-So a hyperparameter that is only asserted, or read and dropped, is found although its value never
-changes from case to case. The programs are compared as text and not compiled.
+Which of them a call reads, `test_golden` checks on whatever reference numbers it is given. Here
+each gets other values, one at a time, and the program that JAX makes of the call must become
+another, or the call must say that the value contradicts the arrays of the case, or needs one that
+is not there. So a hyperparameter that is only asserted, or read and dropped, is found although its
+value never changes from case to case. The programs are compared as text and not compiled.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import jax
 import pytest
 import test_golden
 from golden_calls import CALLS, Differs
-from golden_calls._options import Mismatch, MissingInput, Options, Refused, flat
+from golden_calls._options import Mismatch, Missing, Options, Refused, flat
 from golden_cases import WITHOUT_EFFECT, arrays_of, call_on, floats, methods
 
 METHODS = {method["method"]: method for method in methods()}
@@ -30,7 +30,29 @@ WITH = {
     ("uld_extended", "uld_hybrid_unmatched_weight"): _WEIGHTS,
 }
 # What describes the arrays of a case and so has one value for them; any other is refused.
-DESCRIPTIONS = {}
+_TOP_K = {"k"}
+DESCRIPTIONS = {
+    "uskd": {"num_classes", "channel"},
+    "wsld": {"num_classes"},
+    "sdd_kd": {"N"},
+    "sdd_dkd": {"N"},
+    "sdd_nkd": {"N"},
+    "semckd": {"num_stu", "num_tea"},
+    "crd": {"feat_dim", "nce_k"},
+    "layer_adaptive_avg_pool2d": {"in_size", "out_size"},
+    "layer_interpolate_nearest": {"in_size", "out_size"},
+    "layer_sdd_spp": {"in_size", "M"},
+    # Widths of the layers whose weights are given, and sizes of maps.
+    "reviewkd_full": {"shapes", "out_shapes", "in_channels", "out_channels"},
+    "simkd": {"factor"},
+    "semckd_full": {"factor"},
+    "afd": {"qk_dim", "n_t"},
+    # Columns of the singular vectors whose signs are taken over.
+    "kdsvd": {"k"},
+    "kdsvd__mdistiller": {"k"},
+    **dict.fromkeys(("sparse_kl", "sparse_js", "sparse_tvd"), _TOP_K),
+    **dict.fromkeys(("sparse_kl_tail", "sparse_kl_ghost"), _TOP_K),
+}
 
 
 def _program(call, name, arrays, hyperparameters):
@@ -50,7 +72,7 @@ def _reaction(call, name, arrays, hyperparameters, other):
         program, _ = _program(call, name, arrays, other)
     except Mismatch:
         return "described"
-    except MissingInput:
+    except Missing:
         return "missing"
     except Exception as error:  # Any error at all is a value that the call does not take.
         return f"{type(error).__name__}: {error}"

@@ -9,8 +9,8 @@ class Mismatch(ValueError):
     """A hyperparameter contradicts the arrays that it describes."""
 
 
-class MissingInput(LookupError):
-    """A hyperparameter's value needs an array that the case does not have."""
+class Missing(LookupError):
+    """A hyperparameter's value needs an array, or another hyperparameter, that is not there."""
 
 
 class Refused(ValueError):
@@ -18,10 +18,10 @@ class Refused(ValueError):
 
 
 class Inputs(dict):
-    """The arrays of a case by name; one that is not there is a `MissingInput`."""
+    """The arrays of a case by name; one that is not there is `Missing`."""
 
     def __missing__(self, name):
-        raise MissingInput(name)
+        raise Missing(name)
 
     def __or__(self, other):
         return Inputs(dict(self) | dict(other))
@@ -60,7 +60,7 @@ class Options:
     def __getitem__(self, name):
         value = self.get(name)
         if name not in self._values:
-            raise LookupError(f"{self._method} has no hyperparameter {name!r}")
+            raise Missing(f"{self._method} has no hyperparameter {name!r}")
         return value
 
     def get(self, name, default=None):

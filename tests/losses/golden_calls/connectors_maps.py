@@ -49,10 +49,10 @@ def _review(inputs, outputs, options):
         (*(_last(inputs[f"feat_{side}{i}"]) for i in range(stages - 1)), inputs[f"pooled_{side}"])
         for side in "st"
     )
-    shapes, out_shapes = options["shapes"], options["out_shapes"]
-    if shapes != [1, *(maps.shape[2] for maps in student[-2::-1])] or out_shapes[0] != 1:
-        raise Mismatch(f"shapes {shapes} and {out_shapes} are not those of the maps")
-    sizes = [(size, size) for size in out_shapes[:0:-1]]
+    for name, side in (("shapes", student), ("out_shapes", teacher)):
+        if options[name] != (seen := [1, *(maps.shape[2] for maps in side[-2::-1])]):
+            raise Mismatch(f"{name} is {options[name]}, the maps say {seen}")
+    sizes = [(size, size) for size in options["out_shapes"][:0:-1]]
     weights = {}
     for stage in range(stages):
         ours, theirs = f"blocks.{stage}", f"abfs.{stages - 1 - stage}"

@@ -89,6 +89,8 @@ def _singular(layout, *, reference=True):
     """All pairs of consecutive stages; `reference` takes the signs of its singular vectors."""
 
     def call(inputs, outputs, options):
+        if reference:
+            options.describes("k", outputs["out_vt_0"], -1)
         k = options["k"]
         count = sum(name.startswith("feat_s") for name in inputs)
         student, teacher = (

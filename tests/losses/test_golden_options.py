@@ -30,7 +30,6 @@ WITH = {
     ("uld_extended", "uld_hybrid_unmatched_weight"): _WEIGHTS,
 }
 # What describes the arrays of a case and so has one value for them; any other is refused.
-_TOP_K = {"k"}
 DESCRIPTIONS = {
     "uskd": {"num_classes", "channel"},
     "wsld": {"num_classes"},
@@ -50,8 +49,11 @@ DESCRIPTIONS = {
     # Columns of the singular vectors whose signs are taken over.
     "kdsvd": {"k"},
     "kdsvd__mdistiller": {"k"},
-    **dict.fromkeys(("sparse_kl", "sparse_js", "sparse_tvd"), _TOP_K),
-    **dict.fromkeys(("sparse_kl_tail", "sparse_kl_ghost"), _TOP_K),
+    "sparse_kl": {"k"},
+    "sparse_js": {"k"},
+    "sparse_tvd": {"k"},
+    "sparse_kl_tail": {"k"},
+    "sparse_kl_ghost": {"k"},
 }
 
 

@@ -90,11 +90,16 @@ def _effect_of_clamping(inputs, temperature, eps, most):
     log_p, ids = inputs["teacher_topk_logprobs"], inputs["teacher_topk_ids"]
     left_over = jnp.maximum(1 - jnp.sum(jnp.exp(log_p), axis=-1), 0) ** (1 / temperature)
     kept = jnp.sum(jnp.exp(log_p / temperature), axis=-1)
-    student = jax.nn.softmax(inputs["student_logits"] / temperature)
-    q = jnp.sum(jnp.put_along_axis(student, ids, 0, axis=-1, inplace=False), axis=-1)
     p = left_over / (kept + left_over)
-    clamped = [jnp.clip(mass, eps, most) for mass in (p, q)]
-    return jax.scipy.special.rel_entr(*clamped) - jax.scipy.special.rel_entr(p, q)
+    log_q = jax.nn.log_softmax(inputs["student_logits"] / temperature)
+    rest = jnp.put_along_axis(log_q, ids, -jnp.inf, axis=-1, inplace=False)
+    log_rest = jax.nn.logsumexp(rest, axis=-1)
+
+    def term(p, log_q):
+        return jax.scipy.special.xlogy(p, p) - p * log_q
+
+    clamped = jnp.clip(log_rest, jnp.log(eps), jnp.log(most))
+    return term(jnp.clip(p, eps, most), clamped) - term(p, log_rest)
 
 
 def _distillkit(loss, *, clamped):

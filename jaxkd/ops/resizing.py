@@ -23,6 +23,7 @@ def resize_nearest(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
       ValueError: maps of another rank, a size that is not positive.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> resize_nearest(jnp.arange(2.0).reshape(1, 1, 2, 1), (1, 4)).ravel()
       Array([0., 0., 1., 1.], dtype=float32)
     """

@@ -23,11 +23,13 @@ import optax
 from flax import nnx
 
 import jaxkd
+from benchmarks.side_by_side import in_turn, timed
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.cache import Cache, Writer
 from jaxkd.data import Dataset, Loader, raw_batch
 from jaxkd.models import MLP, ResNet
 from jaxkd.reporting import Table
+from jaxkd.targets import Codec
 from jaxkd.views import Normalize, Views
 
 HERE = pathlib.Path(__file__).parent
@@ -122,32 +124,38 @@ def building(pairs: int, examples: int):
     images = rng.integers(0, 256, (examples, 28, 28, 1), np.uint8)
     data = Dataset.from_arrays(images, name="random", split="train", num_classes=10)
     teacher = jaxkd.from_nnx(ResNet(8, 1, 10, rngs=nnx.Rngs(0)))
+    times = in_turn(*passes_and_build(teacher, data, BATCH), pairs)
+    what = "building, over the teacher's forward passes alone"
+    figure = f"{times.ratio:.3f} × ({times.medians[1]:.1f} s)"
+    return what, figure, "1.05 ×", times.ratio <= 1.05
 
-    def alone() -> float:
-        started = time.perf_counter()
 
+def passes_and_build(
+    teacher: jaxkd.Network, data: Dataset, batch_size: int, codec: Codec | None = None
+) -> tuple[Callable[[], float], Callable[[], float]]:
+    """The teacher's forward passes alone, and building a cache; both compile and return seconds."""
+
+    def passes():
         @jax.jit
         def forward(params, state, batch):
             return teacher.apply(params, state, VIEWS.render(batch)["inputs"])[0]["logits"]
 
-        view = np.zeros(BATCH, np.int32)
-        batches = (data.ids[i : i + BATCH] for i in range(0, examples, BATCH))
-        answers = [
+        view = np.zeros(batch_size, np.int32)
+        batches = (data.ids[i : i + batch_size] for i in range(0, len(data), batch_size))
+        return [
             forward(teacher.params, teacher.state, raw_batch(data, VIEWS, ids, view))
             for ids in batches
         ]
-        jax.block_until_ready(answers)
-        return time.perf_counter() - started
 
     def build() -> float:
-        started = time.perf_counter()
-        path = tempfile.mkdtemp()
-        jaxkd.cache.build(path, teacher, data, VIEWS, batch_size=BATCH, progress=False)
-        return time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as path:
+            started = time.perf_counter()
+            jaxkd.cache.build(
+                path, teacher, data, VIEWS, codec=codec, batch_size=batch_size, progress=False
+            )
+            return time.perf_counter() - started
 
-    ratio, seconds = in_turn(alone, build, pairs)
-    what = "building, over the teacher's forward passes alone"
-    return what, f"{ratio:.3f} × ({seconds:.1f} s)", "1.05 ×", ratio <= 1.05
+    return timed(passes), build
 
 
 def training(pairs: int, steps: int = 300):
@@ -183,7 +191,8 @@ def training(pairs: int, steps: int = 300):
 
     array = runner(FromArray(data, VIEWS, 128, num_views=1))
     cached = runner(Loader(data, VIEWS, 128, cache=cache))
-    ratio, seconds = in_turn(cached, array, 3 * pairs)
+    times = in_turn(cached, array, 3 * pairs)
+    ratio, seconds = times.ratio, times.medians[1]
     what = "training from the cache, over training from an array in memory (speed)"
     return what, f"{ratio:.3f} × ({1e3 * seconds / steps:.2f} ms a step)", "0.97 ×", ratio >= 0.97
 
@@ -192,20 +201,6 @@ def rate(run: Callable[[], object], count: int) -> float:
     started = time.perf_counter()
     run()
     return count / (time.perf_counter() - started)
-
-
-def in_turn(first: Callable[[], float], second: Callable[[], float], pairs: int):
-    """Median ratio of the second's seconds to the first's, and the second's median."""
-    ratios, seconds = [], []
-    for turn in range(pairs):
-        # Who goes first alternates, since a machine's speed drifts.
-        if turn % 2:
-            b, a = second(), first()
-        else:
-            a, b = first(), second()
-        ratios.append(b / a)
-        seconds.append(b)
-    return float(np.median(ratios)), float(np.median(seconds))
 
 
 if __name__ == "__main__":

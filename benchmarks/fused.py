@@ -153,7 +153,7 @@ def timed(arguments: argparse.Namespace) -> Table:
             forms = {"all logits": naive, "fused": functools.partial(fused, arguments.chunk_size)}
             for name, form in forms.items():
                 program = jax.jit(jax.value_and_grad(form, (0, 1))).lower(*given).compile()
-                seconds = _best(lambda p=program, g=given: jax.block_until_ready(p(*g)))
+                seconds = best(lambda p=program, g=given: jax.block_until_ready(p(*g)))
                 memory = program.memory_analysis().temp_size_in_bytes
                 rows.append([name, target, tokens, memory / 1e6, 1e3 * seconds])
         rows += _torch_rows(tokens, width, classes)
@@ -200,10 +200,11 @@ def _torch_rows(tokens: int, width: int, classes: int) -> list[list[Any]]:
         before = torch.cuda.memory_allocated()
         once()
         memory = (torch.cuda.max_memory_allocated() - before) / 1e6
-    return [["all logits, PyTorch", "dense", tokens, memory, 1e3 * _best(once)]]
+    return [["all logits, PyTorch", "dense", tokens, memory, 1e3 * best(once)]]
 
 
-def _best(call: Callable[[], Any], times: int = 5) -> float:
+def best(call: Callable[[], Any], times: int = 5) -> float:
+    """The fewest seconds of some calls, after one that does not count."""
     call()
     found = []
     for _ in range(times):

@@ -15,7 +15,6 @@ Teachers' answers lie in a cache; the data are random images of Fashion-MNIST's 
 import argparse
 import itertools
 import tempfile
-import time
 
 import jax
 import numpy as np
@@ -23,6 +22,7 @@ import optax
 from flax import nnx
 
 import jaxkd
+from benchmarks.side_by_side import stretch
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--members", default="1,4,16")
     arguments = parser.parse_args()
-    loader = _loader(arguments.batch_size)
+    loader = make_loader(arguments.batch_size)
     batches = jax.device_put([loader[index] for index in range(arguments.steps)])
     rows = []
     for name, make_student in {"MLP-128": perceptron, "ConvNet-16": convnet}.items():
@@ -101,11 +101,12 @@ def main() -> None:
     ).print()
 
 
-def _loader(batch_size: int) -> Loader:
+def make_loader(batch_size: int, examples: int = 6_400) -> Loader:
+    """Random images with a teacher's logits in a cache."""
     generator = np.random.default_rng(0)
     data = Dataset.from_arrays(
-        generator.integers(0, 256, (6_400, 28, 28, 1), np.uint8),
-        generator.integers(0, 10, 6_400),
+        generator.integers(0, 256, (examples, 28, 28, 1), np.uint8),
+        generator.integers(0, 10, examples),
         name="random",
         split="train",
         num_classes=10,
@@ -117,22 +118,8 @@ def _loader(batch_size: int) -> Loader:
 
 def _runner(step, state, batches, looped):
     """FLOPs of a step, and a function that runs a stretch of steps and returns its seconds."""
-    stacked = jax.device_put(jax.tree.map(lambda *x: np.stack(x), *batches)) if looped else None
     flops = program_flops(step.lower(state, batches[0]).compile())
-
-    def run() -> float:
-        nonlocal state
-        started = time.perf_counter()
-        if looped:
-            state, _ = step.many(state, stacked, len(batches))
-        else:
-            for batch in batches:
-                state, _ = step(state, batch)
-        jax.block_until_ready(state.params)
-        return time.perf_counter() - started
-
-    run()
-    return flops, run
+    return flops, stretch(step, state, batches, looped=looped)
 
 
 def _pair(together, one, count: int, turn: int) -> tuple[float, list[float]]:

@@ -24,6 +24,7 @@ import optax
 from flax import nnx
 
 import jaxkd
+from benchmarks.side_by_side import in_turn, stretch
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.models import CNN, MLP
 from jaxkd.reporting import Column, Table
@@ -91,25 +92,51 @@ def filled(layer: Any, weight: np.ndarray, bias: Any) -> Any:
 
 
 def torch_runner(
-    student: Any, teacher: Any, batches: list[dict[str, np.ndarray]], device: str, *, fast: bool
-) -> tuple[float, Callable[[], None]]:
-    """The loss of the first batch, and a function that takes a step on every batch."""
-    student = student.to(device)
-    adam = torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE, weight_decay=DECAY)
+    student: Any,
+    teacher: Any,
+    batches: list[dict[str, np.ndarray]],
+    device: str,
+    *,
+    fast: bool,
+    mixed: bool = False,
+) -> tuple[float, Callable[[], float]]:
+    """The loss of the first batch, and a function that takes a step on every batch.
+
+    Args:
+      student: a module.
+      teacher: one that is run in the step; None where batches hold its logits.
+      batches: on the host.
+      device: where to train.
+      fast: whether the objective goes through `torch.compile`.
+      mixed: whether to compute in bfloat16 by autocast, images with channels last, and AdamW in one
+        kernel: what PyTorch's guide to tuning recommends on a GPU.
+
+    Returns:
+      The loss, and the function, which returns its seconds.
+    """
+    order = torch.channels_last if mixed else torch.contiguous_format
+    student = student.to(device, memory_format=order)
+    adam = torch.optim.AdamW(
+        student.parameters(), lr=LEARNING_RATE, weight_decay=DECAY, fused=mixed or None
+    )
     known = [
         {name: torch.from_numpy(value).to(device) for name, value in b.items()} for b in batches
     ]
     # Channels before pixels, once and for all.
-    known = [{**b, "inputs": b["inputs"].permute(0, 3, 1, 2).contiguous()} for b in known]
+    known = [
+        {**b, "inputs": b["inputs"].permute(0, 3, 1, 2).contiguous(memory_format=order)}
+        for b in known
+    ]
     teacher = teacher.to(device).eval() if teacher is not None else None
 
     def objective(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        logits = student(batch["inputs"])
-        if teacher is None:
-            answers = batch["teacher"]
-        else:
-            with torch.no_grad():
-                answers = teacher(batch["inputs"])
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
+            logits = student(batch["inputs"]).float()
+            if teacher is None:
+                answers = batch["teacher"]
+            else:
+                with torch.no_grad():
+                    answers = teacher(batch["inputs"]).float()
         soft = functional.kl_div(
             functional.log_softmax(logits / TEMPERATURE, 1),
             functional.log_softmax(answers / TEMPERATURE, 1),
@@ -121,13 +148,15 @@ def torch_runner(
 
     called = torch.compile(objective) if fast else objective
 
-    def run() -> None:
+    def run() -> float:
+        started = time.perf_counter()
         for batch in known:
             adam.zero_grad(set_to_none=True)
             called(batch).backward()
             adam.step()
         if device == "cuda":
             torch.cuda.synchronize()
+        return time.perf_counter() - started
 
     return float(objective(known[0]).detach()), run
 
@@ -138,7 +167,7 @@ def jax_runner(
     batches: list[dict[str, np.ndarray]],
     *,
     looped: bool,
-) -> tuple[float, Callable[[], None]]:
+) -> tuple[float, Callable[[], float]]:
     """The same of jaxkd."""
     adam = optax.adamw(LEARNING_RATE, weight_decay=DECAY)
     objective = recipes.kd(alpha=ALPHA, temperature=TEMPERATURE)
@@ -146,21 +175,9 @@ def jax_runner(
     if teacher is not None:
         batches = [{k: v for k, v in batch.items() if k != "teacher"} for batch in batches]
     known = jax.device_put(batches)
-    stacked = jax.device_put(jax.tree.map(lambda *x: np.stack(x), *batches)) if looped else None
     state = TrainState.create(student, objective, adam)
     state, metrics = step(state, known[0])
-    loss = float(metrics["loss"])
-
-    def run() -> None:
-        nonlocal state
-        if looped:
-            state, _ = step.many(state, stacked, len(known))
-        else:
-            for batch in known:
-                state, _ = step(state, batch)
-        jax.block_until_ready(state.params)
-
-    return loss, run
+    return float(metrics["loss"]), stretch(step, state, known, looped=looped)
 
 
 def main() -> None:
@@ -232,16 +249,11 @@ def main() -> None:
 def compared(ours: Any, theirs: Any, arguments: Any) -> tuple[float, float, float, str]:
     """Images a second of PyTorch and of jaxkd, the ratio of a pair, and its spread."""
     ours(), theirs()
-    times = np.empty((arguments.pairs, 2))
-    for turn in range(arguments.pairs):
-        # Who goes first alternates, since a machine's speed drifts.
-        for side in (0, 1) if turn % 2 else (1, 0):
-            started = time.perf_counter()
-            (theirs, ours)[side]()
-            times[turn, side] = time.perf_counter() - started
-    low, middle, high = np.percentile(times[:, 0] / times[:, 1], [10, 50, 90])
-    speeds = arguments.batch_size * arguments.steps / np.median(times, axis=0)
-    return float(speeds[0]), float(speeds[1]), float(middle), f"{low:.2f} to {high:.2f}"
+    times = in_turn(ours, theirs, arguments.pairs)
+    images = arguments.batch_size * arguments.steps
+    low, high = times.spread
+    own, other = (images / seconds for seconds in times.medians)
+    return other, own, times.ratio, f"{low:.2f} to {high:.2f}"
 
 
 if __name__ == "__main__":

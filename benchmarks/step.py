@@ -22,6 +22,7 @@ import optax
 from flax import nnx
 
 import jaxkd
+from benchmarks.side_by_side import in_turn, stretch
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
@@ -81,13 +82,13 @@ def main() -> None:
                 student, recipes.kd(), data, views, arguments, teacher=teacher
             )
             for name, (flops, run) in others.items():
-                ratios = np.array([_pair(plain[1], run, turn) for turn in range(arguments.pairs)])
-                low, middle, high = np.percentile(ratios, [10, 50, 90])
+                pairs = in_turn(plain[1], run, arguments.pairs)
+                low, high = pairs.spread
                 rows.append(
                     [
                         f"{student_name}, {views_name}: {name}",
                         flops / plain[0],
-                        float(middle),
+                        pairs.ratio,
                         f"{low:.3f} to {high:.3f}",
                     ]
                 )
@@ -128,27 +129,18 @@ def main() -> None:
 
 def _runner(student, objective, data, views, arguments, *, looped=False, teacher=None, cache=None):
     """FLOPs of a step, and a function that runs a stretch of steps and returns its seconds."""
-    adam = optax.adamw(1e-3)
-    step = make_train_step(student, objective, adam, teacher=teacher, views=views)
     loader = Loader(data, views, arguments.batch_size, cache=cache, num_views=1)
-    batches = jax.device_put([loader[index] for index in range(arguments.steps)])
-    stacked = jax.device_put(jax.tree.map(lambda *x: np.stack(x), *batches)) if looped else None
-    state = TrainState.create(student, objective, adam)
+    step, state, batches = prepared(student, objective, loader, arguments.steps, teacher=teacher)
     flops = program_flops(step.lower(state, batches[0]).compile())
+    return flops, stretch(step, state, batches, looped=looped)
 
-    def run() -> float:
-        nonlocal state
-        started = time.perf_counter()
-        if looped:
-            state, _ = step.many(state, stacked, arguments.steps)
-        else:
-            for batch in batches:
-                state, _ = step(state, batch)
-        jax.block_until_ready(state.params)
-        return time.perf_counter() - started
 
-    run()
-    return flops, run
+def prepared(student, objective, loader, steps, *, teacher=None):
+    """The step of AdamW, the state before the first one, and the first batches on the device."""
+    adam = optax.adamw(1e-3)
+    step = make_train_step(student, objective, adam, teacher=teacher, views=loader.views)
+    batches = jax.device_put([loader[index] for index in range(steps)])
+    return step, TrainState.create(student, objective, adam), batches
 
 
 def _where(student, teacher, data, views, arguments):
@@ -211,15 +203,6 @@ def _where(student, teacher, data, views, arguments):
         rows.append([name, until - so_far, (until - so_far) / total, until])
         so_far = until
     return rows
-
-
-def _pair(plain, other, turn: int) -> float:
-    """The ratio of two stretches; who goes first alternates, since a machine's speed drifts."""
-    if turn % 2:
-        seconds = other()
-        return seconds / plain()
-    baseline = plain()
-    return other() / baseline
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd.compression import count_parameters
@@ -117,7 +118,7 @@ def filled(model):
     return network.replace(params=params, state=state)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@few("name", SMALL)
 def test_learns_with_group_norm_in_bfloat16(name):
     def make():
         model = SMALL[name](group_norm, nnx.Rngs(0))

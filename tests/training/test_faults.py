@@ -212,6 +212,7 @@ run(jaxkd.from_nnx(jaxkd.models.MLP(64, (2000,), 5, rngs=nnx.Rngs(0))), {workdir
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_damages_nothing(mlp, tmp_path):
     """Files may not grow beyond a limit, as on a disk that is full."""
     here = pathlib.Path(__file__).parent

@@ -115,7 +115,7 @@ def damage(directory: pathlib.Path, how: str, chance: random.Random) -> None:
         file.write_bytes(content)
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+@few("how", ["flipped", "cut", "gone"])
 def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how):
     """Damage either touches nothing that is read, or the one before is taken, with a warning."""
     step, state = start(small())

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import TrainState, losses, make_train_step, recipes
@@ -71,7 +72,7 @@ def test_terms_follow_their_formulas():
     assert found["kd"] == pytest.approx(float(kd), rel=1e-5)
 
 
-@pytest.mark.parametrize("momentum", [0.9, 0.99, 0.0])
+@few("momentum", [0.9, 0.99, 0.0])
 def test_statistics_are_those_of_the_batch_whatever_the_momentum(momentum):
     teacher = convnet(1, momentum)
     network, _ = data_free(convnet(0), generator(), teacher, latent=LATENT, statistics=1.0)
@@ -123,7 +124,7 @@ def test_opened_layers_compute_the_same():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, theirs)
 
 
-@pytest.mark.parametrize("term", ["kd", *ALL])
+@few("term", ["kd", *ALL], keep=3)
 def test_each_term_moves_whom_it_should(term):
     network, objective = data_free(convnet(0), generator(), convnet(1), latent=LATENT, **ALL)
     gradient = jax.jit(

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import TrainState, losses, make_train_step, recipes
@@ -42,7 +43,7 @@ def test_answers_are_those_of_the_members(images, pair):
     assert "logits" not in join(pair, combine=None)(inputs)
 
 
-@pytest.mark.parametrize("combine", ["probabilities", "logits", None])
+@few("combine", ["probabilities", "logits", None], keep=2)
 def test_a_joined_cache_gives_the_same(images, pair, tmp_path, combine):
     caches = {
         name: build(tmp_path / name, network, images, VIEWS, num_views=1, progress=False)

@@ -26,10 +26,10 @@ SMALL = {
     "transfer": (
         "dataset=digits regimes=noise seeds=1 epochs=1 teacher_epochs=1 teacher_width=4 noise=0.6",
         "noisy_labels.csv",
-        ["60"],
+        ["60%"],
     ),
     "language": (
-        "mock=60000 vocabulary=0 length=16 prompt_length=4 teacher.width=16 teacher.layers=1 "
+        "mock=110000 vocabulary=0 length=16 prompt_length=4 teacher.width=16 teacher.layers=1 "
         "teacher.heads=2 teacher.hidden=16 student.width=8 student.layers=1 student.heads=2 "
         "student.hidden=8 teacher_steps=20 steps=20 seeds=1 test_rows=16 arms=labels,top_k",
         "students.csv",
@@ -50,7 +50,7 @@ SMALL = {
 }
 
 
-SLOW = ["digits"]  # of many arms
+SLOW = ["digits", "transfer", "embeddings"]  # more than ten seconds, or much of another
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
 
 

@@ -193,6 +193,7 @@ def blobs(count, seed):
     return (images - images.mean()).astype(np.float32), labels
 
 
+@pytest.mark.slow
 def test_a_student_that_saw_no_image_comes_to_agree_with_its_teacher(tmp_path):
     def mlp(seed, width):
         return jaxkd.from_nnx(jaxkd.models.MLP(64, (width,), 4, rngs=nnx.Rngs(seed)))

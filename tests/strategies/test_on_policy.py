@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import TrainState, make_train_step, recipes
@@ -210,6 +211,7 @@ class Data:
         return data(step)
 
 
+@pytest.mark.exhaustive
 def test_cut_and_resumed_it_writes_the_same(tmp_path):
     """With a share between: choice, texts and updates all follow from the state."""
     rewrite = on_policy(write, prompt_length=PROMPT, share=0.5, per="row")
@@ -265,7 +267,7 @@ def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
     assert np.all(error < 0.1 * np.max(np.abs(jax.grad(exact)(student))))
 
 
-@pytest.mark.parametrize("recipe", [language.minillm, language.gkd])
+@few("recipe", [language.minillm, language.gkd])
 def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
     objective = recipe()
     rewrite = on_policy(write, prompt_length=PROMPT)
@@ -283,6 +285,7 @@ def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
     assert distance(state.params) < 0.5 * before
 
 
+@pytest.mark.exhaustive
 def test_micro_batches_and_meshes_learn_the_same():
     rewrite = on_policy(write, prompt_length=PROMPT, beside=True)
     objective = language.distillm2()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiers import few
 
 import jaxkd
 from jaxkd import TrainState, losses, make_eval_step, make_train_step
@@ -76,6 +77,7 @@ def test_between_keeps_a_losss_other_parameters():
         mutual(["a"])
 
 
+@pytest.mark.slow
 def test_members_come_closer_and_stay_different(images, mlp):
     def distance(trained):
         a, b = (net(images.inputs / np.float32(255))["logits"] for net in split(trained).values())
@@ -87,7 +89,7 @@ def test_members_come_closer_and_stay_different(images, mlp):
     assert 1e-4 < distance(together) < distance(alone) / 2
 
 
-@pytest.mark.parametrize("warmup", [True, False])
+@few("warmup", [True, False])
 def test_the_average_follows_its_formula(images, small, warmup):
     student, objective = with_average(small(), decay=0.6, warmup=warmup), self_distillation()
     optimizer = optax.sgd(0.1)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from tiers import few
 
 from jaxkd import Objective, Term, TrainState, losses, make_train_step
 from jaxkd.strategies import (
@@ -119,7 +120,7 @@ def test_tokens_and_losses_that_couple_a_batch():
         over_teachers(losses.dist)(STUDENT, TEACHERS, weights=weights)
 
 
-@pytest.mark.parametrize("how", ["mean", "confidence", "random"])
+@few("how", ["mean", "confidence", "random"])
 def test_a_step_with_teachers_online(mlp, how):
     teacher, student, sgd = join({"a": mlp(1), "b": mlp(2)}), mlp(3), optax.sgd(0.1)
     objective = several_teachers(("a", "b"), how=how)

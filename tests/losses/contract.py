@@ -348,9 +348,18 @@ RELATIONS = [
 ENTRIES = [*DIVERGENCES, *ON_LOGITS, *ON_LOGITS_OF_BATCHES, *ON_FEATURES, *RELATIONS]
 
 
+def entangled(entry: Entry) -> bool:
+    """Whether examples see each other, or have something of their own beside the two sides."""
+    return entry.coupled or entry.each is not nothing
+
+
 def entries(
-    condition: Callable[[Entry], bool] = lambda entry: True, keep: int | None = None
+    condition: Callable[[Entry], bool] = lambda entry: True,
+    first: Callable[[Entry], bool] = lambda entry: True,
 ) -> pytest.MarkDecorator:
-    """Runs a test once for each entry that meets the condition; all but `keep` are exhaustive."""
-    chosen = list(filter(condition, ENTRIES))
-    return few("entry", chosen, keep=len(chosen) if keep is None else keep, ids=str)
+    """Runs a test once for each entry that meets the condition.
+
+    Those that are not `first` are marked exhaustive.
+    """
+    chosen = sorted(filter(condition, ENTRIES), key=lambda entry: not first(entry))
+    return few("entry", chosen, keep=sum(map(first, chosen)), ids=str)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import BATCH, Entry, Inputs, entries
+from contract import BATCH, Entry, Inputs, entangled, entries
 from contract_calls import QUICK, answer, assert_close, quick
 
 INF = np.inf
@@ -132,7 +132,7 @@ def test_selecting_one_example_or_none_is_finite(entry):
     assert not_finite(answer(entry, inputs, where=np.arange(BATCH) == 3)) == []
 
 
-@entries()
+@entries(first=entangled)
 def test_one_example_of_two_classes_is_finite(entry):
     inputs = entry.inputs(batch=1, classes=2)
     call = quick(entry)

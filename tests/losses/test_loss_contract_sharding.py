@@ -3,15 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from contract import BATCH, ENTRIES, nothing
+from contract import BATCH, entangled, entries
 from contract_calls import answer, assert_close, quick
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tiers import few
 
 DEVICES = 8
-# Where a device needs more than its own examples, or what belongs to an example is sharded too.
-ENTANGLED = [entry for entry in ENTRIES if entry.coupled or entry.each is not nothing]
-REST = [entry for entry in ENTRIES if entry not in ENTANGLED]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +19,7 @@ def devices():
 
 
 @few("kind", [AxisType.Explicit, AxisType.Auto], ids=["explicit", "auto"])
-@few("entry", ENTANGLED + REST, keep=len(ENTANGLED), ids=str)
+@entries(first=entangled)
 def test_sharded_over_the_batch(entry, kind, devices):
     mesh = jax.make_mesh((DEVICES,), ("data",), (kind,), devices=devices)
     over_batch, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))

@@ -6,6 +6,7 @@ import optax
 import pytest
 from conftest import random_images, small_network
 from prepared import photos
+from tiers import few
 
 import jaxkd
 from jaxkd import Objective, Term, TrainState, losses
@@ -69,7 +70,7 @@ def test_processes_share_the_batches_that_are_read_ahead():
             assert_equal(jax.tree.map(lambda *x: np.concatenate(x), *parts), whole[step])
 
 
-@pytest.mark.parametrize("memory_limit", [1 << 30, 0], ids=["in_memory", "from_files"])
+@few("memory_limit", [1 << 30, 0], ids=["in_memory", "from_files"])
 def test_answers_are_joined(memory_limit, tmp_path, images, small):
     teacher = small()
     caches.build(tmp_path, teacher, images, VIEWS, num_views=2, progress=False)
@@ -85,7 +86,7 @@ def test_answers_are_joined(memory_limit, tmp_path, images, small):
             assert "teacher" in one
 
 
-@pytest.mark.parametrize("options", [{"ahead": 2}, {"workers": 1}], ids=["threads", "workers"])
+@few("options", [{"ahead": 2}, {"workers": 1}], ids=["threads", "workers"])
 def test_an_error_names_the_example_and_comes_again(options):
     data = records(broken=[7])
     # The same order of examples that can all be read.
@@ -99,7 +100,7 @@ def test_an_error_names_the_example_and_comes_again(options):
                 loader[bad]
 
 
-@pytest.mark.parametrize("options", [{"ahead": 3}, {"workers": 1}], ids=["threads", "workers"])
+@few("options", [{"ahead": 3}, {"workers": 1}], ids=["threads", "workers"])
 def test_evaluation_reads_ahead_too(options):
     data = records()
     batches = list(eval_batches(data, 8, **options))
@@ -108,6 +109,7 @@ def test_evaluation_reads_ahead_too(options):
         assert_equal(one, two)
 
 
+@pytest.mark.exhaustive
 def test_training_ends_in_the_same_student_and_resumes_there(tmp_path):
     images = random_images()
     network, objective = small_network(), Objective(label=Term(losses.cross_entropy))

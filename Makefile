@@ -1,7 +1,20 @@
 # Both commands install what they need into .venv, from a fresh checkout on.
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+
+# The newest Python that constraints.txt is for and that starts: a name on the path may belong to
+# a version that is not installed, and Debian's may be unable to make environments. An untested one,
+# such as 3.14, is taken where it is asked for (make PYTHON=python3.14) or is all there is.
+CANDIDATES := python3.13 python3.12 python3.11 python3
+ifndef PYTHON
+PYTHON := $(shell for name in $(CANDIDATES); do \
+  $$name -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
+  && echo $$name && break; done)
+endif
+
+# One environment, of one Python: another version has another stamp and makes the environment anew.
+VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+INSTALLED := $(VENV)/installed-$(VERSION)
 
 .PHONY: demo test lint install clean
 
@@ -16,11 +29,12 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-install: $(VENV)/installed
+install: $(INSTALLED)
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt
+	$(if $(PYTHON),,$(error No Python from 3.11 up that can make environments was found (tried: $(CANDIDATES)); install one, or run make PYTHON=/path/to/python))
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxkd needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(wildcard $(VENV)/lib/python$(VERSION)),,--clear) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[tests]'
 	touch $@

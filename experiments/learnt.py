@@ -17,7 +17,7 @@ import numpy as np
 from experiments.study import Result, Study
 from jaxkd import Network, reporting
 from jaxkd.data import Examples, eval_batches
-from jaxkd.pooling import adaptive_average_pool
+from jaxkd.ops import adaptive_average_pool
 from jaxkd.reporting import Column, Figure, Finding, Section, Spread, Table, compare
 from jaxkd.training import EvalStep
 

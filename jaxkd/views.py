@@ -277,9 +277,7 @@ class Views:
             ],
             "seed": self.seed,
             "prng": _PRNG,
-            "prng_partitionable": bool(
-                jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
-            ),
+            "prng_partitionable": bool(jax.threefry_partitionable.value),
         }
 
     def probe(self, inputs: np.ndarray, second: np.ndarray | None = None) -> list[float]:

@@ -53,7 +53,7 @@ def test_rooms_import_downhill():
     order = ["reporting", "export", "compression", "strategies", "generation"]
     order += ["training", "cache", "data"]
     order += ["weights", "recipes", "objective", "targets", "networks", "views", "losses"]
-    order += ["models", "connectors", "pooling", "banks"]
+    order += ["models", "connectors", "ops"]
     names = {path.stem for path in (ROOT / "jaxkd").iterdir()}
     assert set(order) == names - {"__init__", "__main__", "__pycache__", "py"}
     for level, room in enumerate(order):

@@ -18,6 +18,7 @@ from jaxkd.compression._numbers import ANY, FIXED, Count, Numbers, Value, fixed
 from jaxkd.compression._wiring import Wiring
 from jaxkd.networks._network import dotted, named
 from jaxkd.networks._nnx import PureModule
+from jaxkd.ops import xla_convolutions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -186,7 +187,9 @@ def follow(
     def forward(params: Any, state: Any, inputs: Any) -> Any:
         return named(pure(params, state, (inputs,), {}, train=False, key=None)[0])
 
-    closed, shapes = jax.make_jaxpr(forward, return_shape=True)(pure.params, pure.state, inputs)
+    with xla_convolutions():  # one operation each, whatever form they run in
+        traced = jax.make_jaxpr(forward, return_shape=True)
+        closed, shapes = traced(pure.params, pure.state, inputs)
     # In the order in which the forward pass comes by them.
     used = {
         atom: -at

@@ -11,6 +11,7 @@ from jax.extend import core as jex_core
 
 from jaxkd.compression._forward import batch_size_of, forward_of
 from jaxkd.networks import Network
+from jaxkd.ops import xla_convolutions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,8 +198,9 @@ def flops(network: Network, inputs: Any) -> float:
         whose number of iterations is only known when it runs.
     """
     batch_size = batch_size_of(inputs)
-    forward = jax.make_jaxpr(forward_of(network))(network.params, network.state, inputs)
-    return _flops_with_loops(forward) / batch_size
+    with xla_convolutions():  # whose multiplications are counted, in whatever form they run
+        forward = jax.make_jaxpr(forward_of(network))(network.params, network.state, inputs)
+        return _flops_with_loops(forward) / batch_size
 
 
 def latency(network: Network, inputs: Any, *, repeats: int = 50, warmup: int = 5) -> Latency:

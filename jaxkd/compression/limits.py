@@ -11,6 +11,7 @@ import numpy as np
 from jaxkd.compression._forward import batch_size_of, forward_of
 from jaxkd.compression.cost import program_flops
 from jaxkd.networks import Network
+from jaxkd.ops import xla_convolutions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +138,8 @@ def intensity(network: Network, inputs: Any) -> Intensity:
       ValueError: the inputs are empty or differ in their leading axis, or XLA does not know a cost.
     """
     batch_size_of(inputs)
-    program = _compiled(network, inputs)
+    with xla_convolutions():  # whose work is counted, in whatever form they run
+        program = _compiled(network, inputs)
     moved = float((program.cost_analysis() or {}).get("bytes accessed", 0.0))
     if moved <= 0:
         raise ValueError(f"XLA's cost analysis gives {moved} bytes accessed")

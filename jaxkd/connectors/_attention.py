@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxkd.connectors._blocks import ConvNorm, check_count, unit
 from jaxkd.connectors._projections import check_widths
-from jaxkd.pooling import to_common_size
+from jaxkd.ops import to_common_size
 
 
 class SemCKD(nnx.Module):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.connectors._projections import check_widths
+from jaxkd.ops import conv_general_dilated
 
 
 class ConvNorm(nnx.Module):
@@ -30,7 +31,14 @@ class ConvNorm(nnx.Module):
         if size == 1:
             self.conv = nnx.Linear(in_features, out_features, use_bias=False, rngs=rngs)
         else:
-            self.conv = nnx.Conv(in_features, out_features, (size, size), use_bias=False, rngs=rngs)
+            self.conv = nnx.Conv(
+                in_features,
+                out_features,
+                (size, size),
+                use_bias=False,
+                conv_general_dilated=conv_general_dilated,
+                rngs=rngs,
+            )
         self.norm = nnx.BatchNorm(out_features, momentum=0.9, rngs=rngs)
         self.relu = relu
 

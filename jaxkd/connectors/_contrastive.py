@@ -8,9 +8,9 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxkd.banks import NegativePool, crd_normalizer, draw_negatives, negative_pool, update_bank
 from jaxkd.connectors._blocks import Constant, unit
 from jaxkd.connectors._projections import check_widths
+from jaxkd.ops.banks import NegativePool, crd_normalizer, draw_negatives, negative_pool, update_bank
 
 
 class Memory(nnx.Variable):

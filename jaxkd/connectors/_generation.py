@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.connectors._projections import check_widths
+from jaxkd.ops import conv_general_dilated
 
 _MASKS = ("channels", "positions")
 
@@ -54,12 +55,22 @@ class MGD(nnx.Module):
             raise ValueError(f"mask_ratio must lie in [0, 1), not {mask_ratio}")
         self.mask, self.mask_ratio = mask, mask_ratio
         self.align = (
-            nnx.Conv(in_features, out_features, (1, 1), rngs=rngs)
+            nnx.Conv(
+                in_features,
+                out_features,
+                (1, 1),
+                conv_general_dilated=conv_general_dilated,
+                rngs=rngs,
+            )
             if in_features != out_features
             else None
         )
-        self.first = nnx.Conv(out_features, out_features, (3, 3), rngs=rngs)
-        self.second = nnx.Conv(out_features, out_features, (3, 3), rngs=rngs)
+        self.first = nnx.Conv(
+            out_features, out_features, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs
+        )
+        self.second = nnx.Conv(
+            out_features, out_features, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs
+        )
         self.deterministic = False
         self.stream = rngs["dropout"].fork()
 

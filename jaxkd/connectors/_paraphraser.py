@@ -4,6 +4,7 @@ import jax
 from flax import nnx
 
 from jaxkd.connectors._projections import check_widths
+from jaxkd.ops import conv_general_dilated
 
 
 class FactorTransfer(nnx.Module):
@@ -73,7 +74,7 @@ def _blocks(widths: tuple[int, ...], rngs: nnx.Rngs) -> nnx.Sequential:
     layers: list = []
     for before, after in zip(widths, widths[1:], strict=False):
         layers += [
-            nnx.Conv(before, after, (3, 3), rngs=rngs),
+            nnx.Conv(before, after, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs),
             nnx.BatchNorm(after, momentum=0.9, rngs=rngs),
             _leaky_relu,
         ]

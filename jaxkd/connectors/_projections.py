@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxkd.ops import conv_general_dilated
+
 
 class Linear(nnx.Module):
     """An affine map of the last axis, `[..., in_features]` to `[..., out_features]`.
@@ -75,7 +77,14 @@ class Conv1x1(nnx.Module):
         rngs: nnx.Rngs,
     ):
         check_widths(in_features, out_features)
-        self.conv = nnx.Conv(in_features, out_features, (1, 1), use_bias=not norm, rngs=rngs)
+        self.conv = nnx.Conv(
+            in_features,
+            out_features,
+            (1, 1),
+            use_bias=not norm,
+            conv_general_dilated=conv_general_dilated,
+            rngs=rngs,
+        )
         self.norm = nnx.BatchNorm(out_features, momentum=0.9, rngs=rngs) if norm else None
         self.relu = relu
 

@@ -4,7 +4,7 @@ import jax
 from flax import nnx
 
 from jaxkd.connectors._blocks import ConvNorm, FrozenHead
-from jaxkd.pooling import adaptive_average_pool
+from jaxkd.ops import adaptive_average_pool
 
 
 class SimKD(nnx.Module):

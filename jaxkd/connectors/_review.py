@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.connectors._blocks import ConvNorm, check_count
-from jaxkd.pooling import resize_nearest
+from jaxkd.ops import resize_nearest
 
 
 class ReviewKD(nnx.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.connectors._projections import check_widths
-from jaxkd.pooling import to_common_size
+from jaxkd.ops import to_common_size
 
 
 class VID(nnx.Module):

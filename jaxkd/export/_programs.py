@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.networks import Network
+from jaxkd.ops import xla_convolutions
 
 Forward = Callable[[jax.Array], jax.Array]
 Preprocess = Callable[[Any], Any]
@@ -65,7 +66,8 @@ def lower(
     size = export.symbolic_shape("batch")[0] if batch is None else batch
     spec = jax.ShapeDtypeStruct((size, *like.shape), like.dtype)
     try:
-        return export.export(jax.jit(function), platforms=platforms)(spec)
+        with xla_convolutions():  # devices have operations for them
+            return export.export(jax.jit(function), platforms=platforms)(spec)
     except Exception as error:  # the network's own, JAX's of symbolic sizes, of custom calls
         many = " for any batch size; give a batch size, or mend the network" if not batch else ""
         raise ExportError(

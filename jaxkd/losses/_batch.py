@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.banks import gathered as gathered
-from jaxkd.banks import unit as unit
 from jaxkd.losses._arguments import as_mask, compute_dtype, to_rank
 from jaxkd.losses._numerics import Paired, dense
+from jaxkd.ops.banks import gathered as gathered
+from jaxkd.ops.banks import unit as unit
 
 _NOT_LOGITS = "it stands for a distribution over classes, not for features"
 

@@ -19,7 +19,6 @@ from jaxkd.models._efficientnet import EfficientNet as EfficientNet
 from jaxkd.models._encoder import Encoder as Encoder
 from jaxkd.models._encoder import StaticEmbedder as StaticEmbedder
 from jaxkd.models._inception_v3 import InceptionV3 as InceptionV3
-from jaxkd.models._layers import max_pool as max_pool
 from jaxkd.models._mobilenet_v1 import MobileNetV1 as MobileNetV1
 from jaxkd.models._mobilenet_v2 import MobileNetV2 as MobileNetV2
 from jaxkd.models._mobilenet_v2_cifar import CifarMobileNetV2 as CifarMobileNetV2

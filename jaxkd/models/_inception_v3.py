@@ -13,9 +13,9 @@ from jaxkd.models._layers import (
     batch_norm,
     check_images,
     global_average,
-    max_pool,
 )
 from jaxkd.models._registry import Entry, maker
+from jaxkd.ops import max_pool
 
 # Of a convolution: channels, kernel, and whether it halves (stride 2, without padding). Where the
 # kernel is "fork", a 1×3 and a 3×1 convolution stand beside each other.

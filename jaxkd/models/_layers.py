@@ -1,13 +1,13 @@
 """What the networks share: layers with the padding and the initial weights of the papers."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
+
+from jaxkd.ops import conv_general_dilated
 
 # He et al., Delving Deep into Rectifiers, 2015, by the width of what follows.
 he_fan_out = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -88,78 +88,9 @@ def conv(
         feature_group_count=groups,
         use_bias=use_bias,
         kernel_init=kernel_init,
+        conv_general_dilated=conv_general_dilated,
         rngs=rngs,
     )
-
-
-def max_pool(images: jax.Array, window: int = 2, stride: int = 2, *, padding: int = 0) -> jax.Array:
-    """Max pooling over windows that fit; what is left over at the far sides falls away.
-
-    Without a gradient it is XLA's windowed maximum, which every runtime has an operation for. With
-    one it is a maximum of strided slices, since the gradient of the former is dozens of times
-    slower on CPU. Both give the same numbers. (On CPU a whole small CNN's evaluation takes between
-    the same time and a third more by windows; in LiteRT it is two to four times as fast.)
-
-    Args:
-      images: `[batch, height, width, channels]`.
-      window: side of the window.
-      stride: between windows.
-      padding: places on every side, which never win.
-
-    Returns:
-      `[batch, (height + 2 padding - window) // stride + 1, …, channels]`.
-
-    Raises:
-      ValueError: the window does not fit.
-
-    Example:
-      >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel()
-      Array([ 5.,  7., 13., 15.], dtype=float32)
-    """
-    if min(images.shape[1:3]) + 2 * padding < window:
-        raise ValueError(f"a window of {window} does not fit into maps of {images.shape[1:3]}")
-    return _max_pool(images, window, stride, padding)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-def _max_pool(images: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
-    sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    exact = jnp.issubdtype(images.dtype, jnp.integer)
-    lowest = np.asarray(jnp.iinfo(images.dtype).min if exact else -np.inf, images.dtype)
-    sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
-    return jax.lax.reduce_window(images, lowest, jax.lax.max, sizes, strides, sides)
-
-
-@_max_pool.defjvp
-def _max_pool_jvp(
-    window: int,
-    stride: int,
-    padding: int,
-    primals: tuple[jax.Array],
-    tangents: tuple[jax.Array],
-) -> tuple[jax.Array, jax.Array]:
-    def pool(images: jax.Array) -> jax.Array:
-        return _slices_max(images, window, stride, padding)
-
-    return jax.jvp(pool, primals, tangents)
-
-
-def _slices_max(images: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
-    if padding:
-        pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-        images = jnp.pad(images, pads, constant_values=-jnp.inf)
-    for axis in (1, 2):
-        count = (images.shape[axis] - window) // stride + 1
-        parts = [
-            jax.lax.slice_in_dim(images, at, at + (count - 1) * stride + 1, stride, axis)
-            for at in range(window)
-        ]
-        # In pairs, so that the gradient's chain stays short.
-        while len(parts) > 1:
-            pairs = [jnp.maximum(a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
-            parts = pairs + parts[len(pairs) * 2 :]
-        images = parts[0]
-    return images
 
 
 def global_average(maps: jax.Array) -> jax.Array:

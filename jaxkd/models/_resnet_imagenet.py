@@ -9,10 +9,10 @@ from jaxkd.models._layers import (
     check_images,
     conv,
     global_average,
-    max_pool,
 )
 from jaxkd.models._registry import Entry, maker
 from jaxkd.models._resnet import _Block, _Bottleneck
+from jaxkd.ops import max_pool
 
 # Kind and number of the blocks of the four stages, by the number of layers with weights.
 _STAGES: dict[int, tuple[type[_Block] | type[_Bottleneck], tuple[int, ...]]] = {

@@ -12,10 +12,10 @@ from jaxkd.models._layers import (
     check_images,
     conv,
     global_average,
-    max_pool,
 )
 from jaxkd.models._registry import Entry, maker
 from jaxkd.models._shufflenet_v1 import check_stages, shuffle_channels
+from jaxkd.ops import max_pool
 
 _STEM = 24
 

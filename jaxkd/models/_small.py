@@ -11,9 +11,9 @@ from jaxkd.models._layers import (
     batch_norm,
     check_images,
     global_average,
-    max_pool,
 )
 from jaxkd.models._registry import Entry, maker
+from jaxkd.ops import conv_general_dilated, max_pool
 
 
 class MLP(nnx.Module):
@@ -102,7 +102,8 @@ class CNN(nnx.Module):
         height, width, depth = image_shape
         depths = [depth, *channels]
         self.convs = nnx.List(
-            nnx.Conv(a, b, (3, 3), rngs=rngs) for a, b in zip(depths, depths[1:], strict=False)
+            nnx.Conv(a, b, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs)
+            for a, b in zip(depths, depths[1:], strict=False)
         )
         for _ in channels:
             height, width = height // 2, width // 2
@@ -168,7 +169,15 @@ class ConvNet(nnx.Module):
         self.in_channels = in_channels
         depths = [in_channels, *widths]
         self.convs = nnx.List(
-            nnx.Conv(a, b, (3, 3), strides=(s, s), use_bias=False, rngs=rngs)
+            nnx.Conv(
+                a,
+                b,
+                (3, 3),
+                strides=(s, s),
+                use_bias=False,
+                conv_general_dilated=conv_general_dilated,
+                rngs=rngs,
+            )
             for a, b, s in zip(depths, widths, strides, strict=False)
         )
         self.norms = nnx.List(norm(width, rngs=rngs) for width in widths)

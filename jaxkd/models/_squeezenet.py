@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxkd.models._layers import check_images, conv, global_average, max_pool
+from jaxkd.models._layers import check_images, conv, global_average
 from jaxkd.models._registry import Entry
+from jaxkd.ops import max_pool
 
 # Channels and side of the first convolution, least side of the images that leaves a pixel to the
 # last pooling, and the layers: squeezed channels of a fire module, or None for max pooling.

@@ -11,9 +11,9 @@ from jaxkd.models._layers import (
     check_images,
     conv,
     global_average,
-    max_pool,
 )
 from jaxkd.models._registry import Entry, maker
+from jaxkd.ops import max_pool
 
 # Convolutions of the five blocks, by the number of layers with weights in the network.
 _COUNTS = {

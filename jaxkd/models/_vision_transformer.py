@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxkd.models._layers import check_images
 from jaxkd.models._registry import Entry
+from jaxkd.ops import conv_general_dilated
 
 _initial = nnx.initializers.truncated_normal(0.02)
 
@@ -146,7 +147,15 @@ class VisionTransformer(nnx.Module):
         self.in_channels, self.image_size = in_channels, image_size
         self.distils = distillation_token
         size = (patch_size, patch_size)
-        self.patches = nnx.Conv(in_channels, width, size, strides=size, padding="VALID", rngs=rngs)
+        self.patches = nnx.Conv(
+            in_channels,
+            width,
+            size,
+            strides=size,
+            padding="VALID",
+            conv_general_dilated=conv_general_dilated,
+            rngs=rngs,
+        )
         places = (image_size // patch_size) ** 2 + 1 + distillation_token
         self.cls_token = nnx.Param(_initial(rngs.params(), (1, 1, width)))
         if distillation_token:

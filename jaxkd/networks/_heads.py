@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxkd import pooling
+from jaxkd import ops
 from jaxkd.networks._compose import add_outputs
 from jaxkd.networks._network import Network, PyTree
 
@@ -105,7 +105,7 @@ def region_logits(
 
     def regions(params, outputs):
         kernel, bias = head_weights(params, head)
-        logits = pooling.pyramid(outputs[feature], tuple(levels)) @ kernel
+        logits = ops.pyramid(outputs[feature], tuple(levels)) @ kernel
         return {"regions": logits if bias is None else logits + bias}
 
     return add_outputs(network, regions)

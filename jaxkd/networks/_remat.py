@@ -43,4 +43,4 @@ def remat(network: Network, policy: Any = None) -> Network:
 
 
 def _products(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name in ("dot_general", "conv_general_dilated")
+    return primitive.name in ("dot_general", "conv_general_dilated", "cpu_convolution")

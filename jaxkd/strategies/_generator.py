@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxkd.data import Dataset
+from jaxkd.ops import conv_general_dilated
 from jaxkd.views import Views
 
 
@@ -57,11 +58,14 @@ class Generator(nnx.Module):
         self.dense = nnx.Linear(latent, int(np.prod(self.start)), rngs=rngs)
         depths = (width, width, width // 2)
         self.convs = nnx.List(
-            nnx.Conv(a, b, (3, 3), rngs=rngs) for a, b in zip(depths, depths[1:], strict=False)
+            nnx.Conv(a, b, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs)
+            for a, b in zip(depths, depths[1:], strict=False)
         )
         self.norms = nnx.List(nnx.BatchNorm(depth, momentum=0.9, rngs=rngs) for depth in depths)
         channels = image_shape[2]
-        self.last = nnx.Conv(depths[-1], channels, (3, 3), rngs=rngs)
+        self.last = nnx.Conv(
+            depths[-1], channels, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs
+        )
         self.scale = nnx.BatchNorm(
             channels, momentum=0.9, use_scale=False, use_bias=False, rngs=rngs
         )

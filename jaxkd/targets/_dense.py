@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxkd.pooling import adaptive_average_pool
+from jaxkd.ops import adaptive_average_pool
 from jaxkd.targets._codec import Layout, any_in_record, invalid
 
 _ERRORS = {
@@ -106,7 +106,7 @@ class Pooled:
     """Feature maps `[height, width, channels]`, averaged over bins to a smaller size.
 
     For losses that compare maps at such a size anyway; the student's are pooled alike, by
-    `jaxkd.pooling.adaptive_average_pool`.
+    `jaxkd.ops.adaptive_average_pool`.
 
     Attributes:
       size: `(height, width)` of what is kept.

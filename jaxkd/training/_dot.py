@@ -26,6 +26,7 @@ def dot(
     *,
     momentum: float = 0.9,
     delta: float = 0.075,
+    dampening: float = 0.0,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """The distillation-oriented trainer: SGD in which the distillation has the longer memory.
@@ -33,27 +34,31 @@ def dot(
     The task's gradient g and the distillation's h have their own momenta, so that the student
     follows the teacher into flatter minima before the labels pull it elsewhere:
 
-        v ← (momentum − delta) v + g + weight_decay · θ
-        u ← (momentum + delta) u + h
+        v ← (momentum − delta) v + (1 − dampening) (g + weight_decay · θ)
+        u ← (momentum + delta) u + (1 − dampening) h
         θ ← θ − learning_rate (v + u)
 
-    A parameter that has only one of the two gradients (a connector has no task) keeps the plain
-    momentum; one without a task gradient decays with its distillation gradient, from the second
-    step on, as in the authors' code.
+    The first gradients fill the buffers undampened, as in PyTorch's SGD. A parameter that has only
+    one of the two gradients (a connector has no task) keeps the plain momentum; one without a task
+    gradient decays with its distillation gradient, from the second step on, as in the authors'
+    code. There a task momentum of exactly 0 means no buffer at all: task gradients are then used as
+    they are, without dampening, also for parameters that have no other.
 
     Args:
       learning_rate: number or optax schedule.
       momentum: the mean of the two momenta.
       delta: half their difference; 0.075 for CIFAR, 0.09 for ImageNet. 0 is SGD with momentum.
+      dampening: share of each gradient after the first that is kept out of its buffer, in [0, 1].
       weight_decay: factor of the parameters added to the task's gradient.
 
     Returns:
       An optax transformation. Its `update` needs the keywords `task_updates` and
       `distillation_updates`, trees like the parameters, with None for leaves without that
-      gradient; `make_train_step(…, split_gradients=True)` passes them.
+      gradient, at all steps the same ones; `make_train_step(…, split_gradients=True)` passes them.
 
     Raises:
-      ValueError: momenta outside of [0, 1); while updating, gradients that were not split.
+      ValueError: momenta outside of [0, 1), a dampening outside of [0, 1]; while updating,
+        gradients that were not split.
 
     Example:
       >>> optimizer = dot(0.1, momentum=0.9, delta=0.0)
@@ -72,6 +77,13 @@ def dot(
         raise ValueError(
             f"momentum ± delta must lie in [0, 1), got {momentum} ± {delta}: choose a smaller delta"
         )
+
+    if not 0 <= dampening <= 1:
+        raise ValueError(
+            f"dampening must lie in [0, 1], got {dampening}: it is the share of each gradient that "
+            "is kept out of the momentum buffers"
+        )
+    task_buffers = momentum != delta
 
     def init(params: optax.Params) -> DotState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -95,6 +107,7 @@ def dot(
             raise ValueError("dot decays weights: pass params to update")
         rate = learning_rate(state.step) if callable(learning_rate) else learning_rate
         later = state.step > 0
+        gain = jnp.where(later, 1 - dampening, 1.0) if dampening else 1.0
 
         leaves: list[Any]
         tree: Any
@@ -105,10 +118,12 @@ def dot(
         for parameter, task, distillation, v, u in zip(*columns, strict=True):
             both = task is not None and distillation is not None
             if task is not None:
-                v = (momentum - delta if both else momentum) * v + task + weight_decay * parameter
+                g = task + weight_decay * parameter
+                v = (momentum - delta if both else momentum) * v + gain * g if task_buffers else g
             if distillation is not None:
                 decay = 0.0 if both else jnp.where(later, weight_decay, 0.0) * parameter
-                u = (momentum + delta if both else momentum) * u + distillation + decay
+                h = distillation + decay
+                u = (momentum + delta if both else momentum) * u + gain * h
             change = (0 if task is None else v) + (0 if distillation is None else u)
             moved.append((jnp.asarray(-rate * change, parameter.dtype), v, u))
         change, v, u = (tree.unflatten(column) for column in zip(*moved, strict=True))

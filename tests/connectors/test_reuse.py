@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 import jaxkd
-from jaxkd import connectors, losses, networks, pooling
+from jaxkd import connectors, losses, networks, ops
 
 
 def maps(*shape, seed=0):
@@ -56,7 +56,7 @@ def test_simkd_behind_a_student():
 
 def test_simkd_pools_a_larger_student_first():
     student = maps(2, 8, 3, 4)
-    pooled = pooling.adaptive_average_pool(student, (4, 3))
+    pooled = ops.adaptive_average_pool(student, (4, 3))
     np.testing.assert_allclose(
         simkd(size=(4, 6))(student)["projected"], simkd()(pooled)["projected"], rtol=1e-6
     )

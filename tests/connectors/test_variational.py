@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 import jaxkd
-from jaxkd import connectors, losses, pooling
+from jaxkd import connectors, losses, ops
 
 
 def maps(*shape, seed=0):
@@ -38,7 +38,7 @@ def test_the_mean_is_that_of_three_matrices():
 
 def test_a_larger_student_is_pooled_before_the_regressor():
     module, student, teacher = vid(), maps(2, 8, 3, 3), maps(2, 4, 6, 5)
-    pooled = pooling.adaptive_average_pool(student, (4, 3))
+    pooled = ops.adaptive_average_pool(student, (4, 3))
     np.testing.assert_allclose(
         module(student, teacher=teacher)["student"], module(pooled, teacher=teacher)["student"]
     )

@@ -1,12 +1,12 @@
 """Values and gradients of the authors' published code, computed once and stored beside the tests.
 
 `golden_calls.CALLS` maps a method of the index to the call that should give the same number; a
-method of the index that it lacks fails. `JAXKD_GOLDEN_DIR` names another set of the same layout.
-Floating-point inputs are arguments of one compiled function, integers (labels, ids, byte offsets)
-constants of it: NumPy arrays, which a call may also work on before anything is traced.
+method of the index that it lacks fails, and so does a call that does not use each hyperparameter of
+its entry. `JAXKD_GOLDEN_DIR` names another set of the same layout. Floating-point inputs are
+arguments of one compiled function, integers (labels, ids, byte offsets) constants of it: NumPy
+arrays, which a call may also work on before anything is traced.
 """
 
-import json
 import os
 import pathlib
 
@@ -15,45 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_calls import CALLS, Differs
-
-DIRECTORY = pathlib.Path(
-    os.environ.get("JAXKD_GOLDEN_DIR", pathlib.Path(__file__).parents[1] / "golden")
+from golden_cases import (
+    HERE,
+    arrays_of,
+    assert_all_used,
+    call_on,
+    evaluate,
+    floats,
+    methods,
+    options_of,
 )
-METHODS = json.loads((DIRECTORY / "index.json").read_text())["methods"]
+
+DIRECTORY = pathlib.Path(os.environ.get("JAXKD_GOLDEN_DIR", HERE))
+METHODS = methods(DIRECTORY)
 RELATIVE_TOLERANCE = 1e-8
 # Of the largest gradient of a case: what rounding leaves of a gradient that is 0 by the mathematics
-# (a bias before batch normalisation).
+# (a bias before batch normalization).
 ROUNDING = 1e-12
-
-
-def _cases(method):
-    """The arrays of each case of a method, by name."""
-    with np.load(DIRECTORY / method["file"]) as archive:
-        arrays = dict(archive)
-    return [
-        {
-            name.removeprefix(prefix): array
-            for name, array in arrays.items()
-            if name.startswith(prefix := f"case{case['case']}/")
-        }
-        for case in method["cases"]
-    ]
-
-
-def _floats(arrays):
-    return {name: a for name, a in arrays.items() if np.issubdtype(a.dtype, np.floating)}
-
-
-def _evaluate(call, arrays, hyperparameters):
-    """The value, other outputs, and the gradient to each input that the reference has one for."""
-    moving = {name: array for name, array in arrays.items() if f"grad_{name}" in arrays}
-
-    def value_and_others(moving):
-        result = call(arrays | moving, outputs=arrays, **hyperparameters)
-        return result if isinstance(result, tuple) else (result, {})
-
-    (value, others), gradients = jax.value_and_grad(value_and_others, has_aux=True)(moving)
-    return value, others, gradients
 
 
 def _largest(array):
@@ -69,25 +47,26 @@ def _close(got, expected, what, rounding=0.0):
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method["method"])
 def test_equals_the_reference(method):
     assert method["method"] in CALLS, f"no call is mapped to {method['method']}"
-    call, cases = CALLS[method["method"]], _cases(method)
+    call, cases = CALLS[method["method"]], arrays_of(method, DIRECTORY)
     differs = call if isinstance(call, Differs) else None
     if differs:
         call = differs.reference
-    hyperparameters = [case["hyperparameters"] for case in method["cases"]]
+    options, options_of_correct = options_of(method), options_of(method)
 
     @jax.jit
-    def evaluate(floats):
-        inputs = [constant | moving for constant, moving in zip(cases, floats, strict=True)]
-        results = [_evaluate(call, *case) for case in zip(inputs, hyperparameters, strict=True)]
+    def evaluate_all(moving):
+        inputs = [arrays | of_case for arrays, of_case in zip(cases, moving, strict=True)]
+        results = [evaluate(call, *case) for case in zip(inputs, options, strict=True)]
         if differs is None:
             return results, None
         return results, [
-            differs.correct(arrays, outputs=arrays, **settings)
-            for arrays, settings in zip(inputs, hyperparameters, strict=True)
+            call_on(differs.correct, arrays, arrays, settings)[0]
+            for arrays, settings in zip(inputs, options_of_correct, strict=True)
         ]
 
     with jax.enable_x64(True):
-        results, corrected = evaluate([_floats(arrays) for arrays in cases])
+        results, corrected = evaluate_all([floats(arrays) for arrays in cases])
+        assert_all_used(method["method"], options)
         for case, arrays, result in zip(method["cases"], cases, results, strict=True):
             value, others, gradients = result
             assert value.dtype == jnp.float64
@@ -103,6 +82,7 @@ def test_equals_the_reference(method):
                 _close(other, arrays[name], f"{name}, case {case['kind']}")
 
         if corrected is not None:
+            assert_all_used(method["method"], options_of_correct, but=differs.guards)
             references = [float(arrays["value"]) for arrays in cases]
             difference = np.abs(np.array(corrected) - references) / np.abs(references)
             if differs.at_most is None:

@@ -31,46 +31,6 @@ def test_parameters_and_shapes(make, parameters):
 
 
 @pytest.mark.parametrize(
-    ("window", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1), (3, 1, 1)]
-)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_max_pool_is_the_windowed_maximum_with_its_gradient(window, stride, padding, dtype):
-    places = np.random.default_rng(1).permutation(2 * 7 * 6 * 3).reshape(2, 7, 6, 3)  # no ties
-    images = (
-        jnp.asarray(places, dtype) if dtype == jnp.float32 else jnp.asarray(places % 256, dtype)
-    )
-
-    def windowed(x):
-        pads = [(padding, padding)] * 2
-        return nnx.max_pool(x, (window, window), strides=(stride, stride), padding=pads)
-
-    def pooled(x):
-        return models.max_pool(x, window, stride, padding=padding)
-
-    np.testing.assert_array_equal(pooled(images), windowed(images))
-    (values, pull), (wanted, pull_wanted) = jax.vjp(pooled, images), jax.vjp(windowed, images)
-    np.testing.assert_array_equal(values, wanted)
-    if dtype == jnp.float32:
-        seed = jnp.asarray(np.random.default_rng(2).normal(size=values.shape), dtype)
-        np.testing.assert_allclose(pull(seed)[0], pull_wanted(seed)[0], rtol=1e-6)
-
-
-def test_max_pool_without_a_gradient_is_one_operation_and_with_one_is_slices():
-    images = jnp.ones((1, 4, 4, 1))
-    forward = str(jax.make_jaxpr(models.max_pool)(images))
-    assert "reduce_window_max" in forward and "slice" not in forward
-    backward = str(jax.make_jaxpr(jax.grad(lambda x: models.max_pool(x).sum()))(images))
-    assert "reduce_window" not in backward and "select_and_scatter" not in backward
-
-
-def test_max_pool_of_whole_numbers_and_of_too_small_maps():
-    numbers = jnp.arange(16).reshape(1, 4, 4, 1) - 20
-    np.testing.assert_array_equal(models.max_pool(numbers).ravel(), [-15, -13, -7, -5])
-    with pytest.raises(ValueError, match=r"window of 3 does not fit into maps of \(2, 4\)"):
-        models.max_pool(jnp.ones((1, 2, 4, 1)), 3)
-
-
-@pytest.mark.parametrize(
     ("make", "shapes"),
     [
         (lambda r: models.ResNet(8, 1, 10, rngs=r), [(28, 16), (14, 32), (7, 64)]),

@@ -5,7 +5,7 @@ from codec_calls import roundtrip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxkd.pooling import adaptive_average_pool
+from jaxkd.ops import adaptive_average_pool
 from jaxkd.targets import Dense, Pooled
 
 VALUES = jnp.asarray(np.random.default_rng(0).normal(size=(7, 30)) * 4, jnp.float32)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.banks import checked, over_negatives, scores
 from jaxkd.losses._arguments import check_temperature
 from jaxkd.losses._batch import mask_rows, paired_features
+from jaxkd.ops.banks import checked, over_negatives, scores
 
 # The authors' constant, added to the denominators of both probabilities.
 _EPSILON = 1e-7

@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._batch import paired_features, unit
 from jaxkd.losses.features._several import check_same_channels
-from jaxkd.pooling import adaptive_average_pool
+from jaxkd.ops import adaptive_average_pool
 
 
 def cat_kd(

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxkd.losses._batch import flat, mask_rows, paired_features, unit
 from jaxkd.losses.features._positions import rescaled
 from jaxkd.losses.features._several import check_several
-from jaxkd.pooling import adaptive_average_pool
+from jaxkd.ops import adaptive_average_pool
 
 
 def semckd(

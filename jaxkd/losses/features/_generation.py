@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._batch import as_features, paired_features
-from jaxkd.pooling import to_common_size
+from jaxkd.ops import to_common_size
 
 
 def mgd(

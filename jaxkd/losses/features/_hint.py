@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._batch import paired_features, unit
-from jaxkd.pooling import to_common_size
+from jaxkd.ops import to_common_size
 
 
 def feature_mse(

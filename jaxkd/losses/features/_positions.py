@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from jaxkd.losses._arguments import concrete_value
 from jaxkd.losses._batch import paired_features
 from jaxkd.losses._numerics import Paired
-from jaxkd.pooling import to_common_size
+from jaxkd.ops import to_common_size
 
 
 def paired_maps(

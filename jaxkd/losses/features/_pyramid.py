@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._batch import as_features, paired_features
-from jaxkd.pooling import adaptive_average_pool
+from jaxkd.ops import adaptive_average_pool
 
 _LEVELS = (4, 2, 1)
 

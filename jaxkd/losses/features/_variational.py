@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxkd.losses._arguments import check_positive, compute_dtype
 from jaxkd.losses._batch import paired_features
 from jaxkd.losses.features._several import check_same_channels
-from jaxkd.pooling import to_common_size
+from jaxkd.ops import to_common_size
 
 
 def vid(

@@ -28,7 +28,7 @@ def sdd(
     The first region is the whole image. A region weighs 2 where the teacher is right in it and
     wrong on the whole image, or the other way round, and 1 elsewhere; the sum is divided by the
     number of regions, not of weights. The logits of a region are those of the classifier on its
-    pooled features: `jaxkd.pooling.pyramid` pools 1, 4 and 16 regions.
+    pooled features: `jaxkd.ops.pyramid` pools 1, 4 and 16 regions.
 
     The authors' code for NKD keeps the label's class among the others, by a slip; with
     `loss=losses.nkd` it leaves them, as NKD wants it.

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxkd import banks, losses
+from jaxkd import losses
+from jaxkd.ops import banks
 
 N, BATCH, K, WIDTH = 20, 4, 7, 3
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxkd import losses
-from jaxkd.pooling import adaptive_average_pool
+from jaxkd.ops import adaptive_average_pool
 
 
 def maps(*shape, seed=0):

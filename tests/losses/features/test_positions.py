@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxkd import losses, pooling
+from jaxkd import losses, ops
 
 LOSSES = {
     "ab": losses.ab,
@@ -27,7 +27,7 @@ def maps(*shape, seed=0):
 @parametrize
 def test_the_larger_map_is_pooled(loss):
     student, teacher = maps(3, 8, 3, 5), maps(3, 4, 6, 5, seed=1)
-    equal = pooling.to_common_size(jnp.asarray(student), jnp.asarray(teacher))
+    equal = ops.to_common_size(jnp.asarray(student), jnp.asarray(teacher))
     assert equal[0].shape == equal[1].shape == (3, 4, 3, 5)
     np.testing.assert_allclose(loss(student, teacher), loss(*equal), rtol=1e-5)
 
@@ -48,7 +48,7 @@ def test_pooling_does_not_round():
     teacher = jnp.asarray(maps(2, 4, 4, 5)).astype(jnp.bfloat16)
     student = jnp.zeros((2, 2, 2, 5), jnp.bfloat16)
     value = losses.ofd(student, teacher, margin=-jnp.inf)
-    pooled = pooling.adaptive_average_pool(teacher.astype(jnp.float32), (2, 2))
+    pooled = ops.adaptive_average_pool(teacher.astype(jnp.float32), (2, 2))
     chex.assert_trees_all_close(value, jnp.sum(pooled**2, (1, 2, 3)), rtol=1e-6)
 
 

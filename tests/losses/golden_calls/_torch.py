@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from flax import nnx
 
+from golden_calls._options import Mismatch
+
 
 def load(module, weights):
     """The module in training mode with other weights; may be called inside what is traced.
@@ -29,7 +31,8 @@ def load(module, weights):
         wanted = leaf.get_value().shape
         if name.split(".")[-1] == "kernel":
             array = _kernel(jnp.asarray(array), len(wanted))
-        assert array.shape == wanted, f"{name} of shape {wanted} cannot be {array.shape}"
+        if array.shape != wanted:
+            raise Mismatch(f"{name} of shape {wanted} cannot be {array.shape}")
         replaced[path] = leaf.replace(array)
     state = nnx.from_flat_state(
         [(path, replaced.get(path, leaf)) for path, leaf in nnx.to_flat_state(state)]

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
+from golden_calls._options import Mismatch
 from golden_calls._torch import load
 from jaxkd import connectors, losses
 
@@ -29,10 +30,11 @@ def _weights(inputs, layers):
 def _generated(mask, *, masked_above=False):
     """The reference for positions masks what is drawn above 1 - ratio, ours what is below ratio."""
 
-    def call(inputs, outputs, alpha_mgd, lambda_mgd):
+    def call(inputs, outputs, options):
         student, teacher = (jnp.moveaxis(inputs[f"feat_{side}"], 1, -1) for side in "st")
         widths = student.shape[-1], teacher.shape[-1]
-        module = connectors.MGD(*widths, mask_ratio=lambda_mgd, mask=mask, rngs=nnx.Rngs(0))
+        ratio = options["lambda_mgd"]
+        module = connectors.MGD(*widths, mask_ratio=ratio, mask=mask, rngs=nnx.Rngs(0))
         layers = [("first.kernel", "generation.0"), ("second.kernel", "generation.2")]
         if widths[0] != widths[1]:
             layers.append(("align.kernel", "align"))
@@ -40,19 +42,19 @@ def _generated(mask, *, masked_above=False):
         generated = load(module, _weights(inputs, layers))(
             student, noise=1 - noise if masked_above else noise
         )
-        return alpha_mgd * jnp.mean(losses.mgd(generated, teacher))
+        return options["alpha_mgd"] * jnp.mean(losses.mgd(generated, teacher))
 
     return call
 
 
-def _semantic_calibration(inputs, outputs, soft, factor):
+def _semantic_calibration(inputs, outputs, options):
     student, teacher = _maps(inputs, "feat_s"), _maps(inputs, "feat_t")
     module = connectors.SemCKD(
         [maps.shape[-1] for maps in student],
         [maps.shape[-1] for maps in teacher],
         batch_size=len(student[0]),
-        factor=factor,
-        soft=soft,
+        factor=options["factor"],
+        soft=options["soft"],
         rngs=nnx.Rngs(0),
     )
     layers = []
@@ -73,14 +75,16 @@ def _semantic_calibration(inputs, outputs, soft, factor):
     return jnp.mean(losses.semckd(**made)), {"out_attention": made["attention"]}
 
 
-def _attention_matching(inputs, outputs, qk_dim, n_t):
+def _attention_matching(inputs, outputs, options):
     """The reference's `n_t` numbers the distinct sizes of the teacher's layers."""
     student, teacher = _maps(inputs, "feat_s"), _maps(inputs, "feat_t")
-    assert len(n_t) == len(teacher)
+    sizes = list(dict.fromkeys(maps.shape[1:3] for maps in teacher))
+    if options["n_t"] != (numbers := [sizes.index(maps.shape[1:3]) for maps in teacher]):
+        raise Mismatch(f"n_t is {options['n_t']}, the teacher's layers say {numbers}")
     module = connectors.AFD(
         [maps.shape[-1] for maps in student],
         [maps.shape[-1] for maps in teacher],
-        qk_dim=qk_dim,
+        qk_dim=options["qk_dim"],
         rngs=nnx.Rngs(0),
     )
     pairs = [("bilinear", "linear_trans_s.bilinear")]

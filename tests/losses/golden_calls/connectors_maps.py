@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
+from golden_calls._options import Mismatch
 from golden_calls._torch import load
 from jaxkd import connectors, losses
 
@@ -20,41 +21,38 @@ def _norm(name, inputs, prefix):
     return {f"{name}.scale": inputs[f"{prefix}.weight"], f"{name}.bias": inputs[f"{prefix}.bias"]}
 
 
-def _variational(inputs, outputs, init_pred_var, eps):
+def _variational(inputs, outputs, options):
     mid, width = inputs["regressor.0.weight"].shape[:2]
     module = connectors.VID(
         width,
         inputs["feat_t"].shape[1],
         mid_features=mid,
-        initial_variance=init_pred_var,
-        epsilon=eps,
+        initial_variance=options["init_pred_var"],
+        epsilon=options["eps"],
         rngs=_rngs(),
     )
+    # Initial parameters have single precision, to which the reference's are rounded.
+    initial, expected = module.log_scale[...], outputs["out_default_log_scale"]
+    initial = jnp.where(initial == jnp.float32(expected), expected, initial)
     kernels = {f"layers.{i}.kernel": inputs[f"regressor.{2 * i}.weight"] for i in range(3)}
     module = load(module, {"log_scale": inputs["log_scale"], **kernels})
     student, teacher = _last(inputs["feat_s"]), _last(inputs["feat_t"])
-    return jnp.mean(losses.vid(teacher=teacher, **module(student, teacher=teacher)))
+    value = jnp.mean(losses.vid(teacher=teacher, **module(student, teacher=teacher)))
+    return value, {"out_default_log_scale": initial}
 
 
-def _review(
-    inputs,
-    outputs,
-    shapes,
-    out_shapes,
-    in_channels,
-    out_channels,
-    reviewkd_weight,
-    epoch,
-    warmup_epochs,
-):
+def _review(inputs, outputs, options):
     """The references count their fusion blocks and sizes from the pooled feature backwards."""
+    in_channels, out_channels = options["in_channels"], options["out_channels"]
     stages = len(in_channels)
     student, teacher = (
         (*(_last(inputs[f"feat_{side}{i}"]) for i in range(stages - 1)), inputs[f"pooled_{side}"])
         for side in "st"
     )
-    assert [maps.shape[2] for maps in student[:-1]] == shapes[:0:-1]
-    sizes = [(size, size) for size in out_shapes[:0:-1]]
+    for name, side in (("shapes", student), ("out_shapes", teacher)):
+        if options[name] != (seen := [1, *(maps.shape[2] for maps in side[-2::-1])]):
+            raise Mismatch(f"{name} is {options[name]}, the maps say {seen}")
+    sizes = [(size, size) for size in options["out_shapes"][:0:-1]]
     weights = {}
     for stage in range(stages):
         ours, theirs = f"blocks.{stage}", f"abfs.{stages - 1 - stage}"
@@ -66,15 +64,16 @@ def _review(
                 weights[f"{ours}.attention.{ending}"] = inputs[f"{theirs}.att_conv.0.{name}"]
     module = load(connectors.ReviewKD(in_channels, out_channels, sizes, rngs=_rngs()), weights)
     value = jnp.mean(losses.over_stages(losses.hcl)(module(student), teacher))
-    return reviewkd_weight * min(epoch / warmup_epochs, 1) * value
+    warmup = min(options["epoch"] / options["warmup_epochs"], 1)
+    return options["reviewkd_weight"] * warmup * value
 
 
-def _reused_classifier(inputs, outputs, factor):
+def _reused_classifier(inputs, outputs, options):
     student, teacher = _last(inputs["feat_s"]), _last(inputs["feat_t"])
     module = connectors.SimKD(
         student.shape[-1],
         teacher.shape[-1],
-        factor=factor,
+        factor=options["factor"],
         kernel=inputs["cls.weight"].T,
         bias=inputs["cls.bias"],
         size=teacher.shape[1:3],
@@ -92,7 +91,7 @@ def _reused_classifier(inputs, outputs, factor):
     return jnp.mean(losses.feature_mse(result["projected"], teacher)), others
 
 
-def _softmax_regression(inputs, outputs):
+def _softmax_regression(inputs, outputs, options):
     """On pooled vectors, of the student too."""
     module = connectors.SRRL(
         inputs["feat_s"].shape[-1],
@@ -108,7 +107,7 @@ def _softmax_regression(inputs, outputs):
     return value, {"out_projected": student[0], "out_logits": student[1]}
 
 
-def _embedded_correlations(inputs, outputs):
+def _embedded_correlations(inputs, outputs, options):
     """The reference calls the normalisation of the batch `l2norm`."""
     student, teacher = _last(inputs["feat_s"]), _last(inputs["feat_t"])
     widths = student.shape[-1], teacher.shape[-1]

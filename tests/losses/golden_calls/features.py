@@ -11,23 +11,24 @@ def _last(channels_first):
     return jnp.moveaxis(channels_first, 1, -1)
 
 
-def _variational(inputs, outputs, eps):
-    variance = losses.vid_variance(inputs["log_scale"], epsilon=eps)
+def _variational(inputs, outputs, options):
+    variance = losses.vid_variance(inputs["log_scale"], epsilon=options["eps"])
     return jnp.mean(
         losses.vid(_last(inputs["pred_mean"]), _last(inputs["feat_t"]), variance=variance)
     )
 
 
-def _softmax_regression(inputs, outputs, weight):
+def _softmax_regression(inputs, outputs, options):
     student = _last(inputs["feat_s"]), inputs["pred_sc"]
     teacher = _last(inputs["feat_t"]), inputs["pred_t"]
     statistics = jnp.mean(losses.srrl(student, teacher, weight=0.0))
-    return jnp.mean(losses.srrl(student, teacher, weight=weight)), {"out_stat": statistics}
+    value = jnp.mean(losses.srrl(student, teacher, weight=options["weight"]))
+    return value, {"out_stat": statistics}
 
 
-def _orthogonal(inputs, outputs, alpha):
+def _orthogonal(inputs, outputs, options):
     projected = inputs["z_s"] @ inputs["P"].T
-    return alpha * jnp.mean(losses.vkd(projected, _last(inputs["z_t"])))
+    return options["alpha"] * jnp.mean(losses.vkd(projected, _last(inputs["z_t"])))
 
 
 def _projected(inputs):
@@ -37,41 +38,44 @@ def _projected(inputs):
 _TINY = np.finfo(np.float64).tiny
 
 
-def _simple_recipe(inputs, outputs, exponent, bn_eps):
+def _simple_recipe(inputs, outputs, options):
     """The reference adds nothing inside the logarithm."""
-    return losses.srd(
-        _projected(inputs), inputs["feat_t"], exponent=exponent, norm_epsilon=bn_eps, epsilon=_TINY
+    arguments = options.rest(bn_eps="norm_epsilon")
+    return losses.srd(_projected(inputs), inputs["feat_t"], epsilon=_TINY, **arguments)
+
+
+def _simple_recipe_deit(inputs, outputs, options):
+    return losses.srd_correlation(
+        _projected(inputs), inputs["feat_t"], **options.rest(eps="epsilon")
     )
 
 
-def _simple_recipe_deit(inputs, outputs, eps):
-    return losses.srd_correlation(_projected(inputs), inputs["feat_t"], epsilon=eps)
-
-
-def _simple_recipe_torchdistill(inputs, outputs, exponent, temperature):
+def _simple_recipe_torchdistill(inputs, outputs, options):
     features = losses.srd(
-        inputs["feat_s"], inputs["feat_t"], exponent=exponent, normalize=False, epsilon=_TINY
+        inputs["feat_s"],
+        inputs["feat_t"],
+        exponent=options["exponent"],
+        normalize=False,
+        epsilon=_TINY,
     )
-    logits = losses.kl_divergence(inputs["logits_s"], inputs["logits_t"], temperature=temperature)
+    logits = losses.kl_divergence(inputs["logits_s"], inputs["logits_t"], **options.rest())
     return 2 * features + jnp.mean(logits)
 
 
-def _generated(inputs, outputs, alpha_mgd):
-    return alpha_mgd * jnp.mean(losses.mgd(_last(inputs["gen_s"]), _last(inputs["feat_t"])))
+def _generated(inputs, outputs, options):
+    values = losses.mgd(_last(inputs["gen_s"]), _last(inputs["feat_t"]))
+    return options["alpha_mgd"] * jnp.mean(values)
 
 
-def _class_maps(inputs, outputs, cam_resolution, normalize):
-    return jnp.mean(
-        losses.cat_kd(
-            _last(inputs["cam_s"]),
-            _last(inputs["cam_t"]),
-            resolution=cam_resolution,
-            normalize=normalize,
-        )
-    )
+def _class_maps(inputs, outputs, options):
+    arguments = options.rest(cam_resolution="resolution")
+    return jnp.mean(losses.cat_kd(_last(inputs["cam_s"]), _last(inputs["cam_t"]), **arguments))
 
 
-def _calibrated(inputs, outputs, num_stu, num_tea):
+def _calibrated(inputs, outputs, options):
+    options.describes("num_stu", inputs["weight"], 1)
+    options.describes("num_tea", inputs["weight"], 2)
+    _, num_stu, num_tea = inputs["weight"].shape
     student, teacher = (
         tuple(
             tuple(_last(inputs[f"{side}_{i}_{j}"]) for j in range(num_tea)) for i in range(num_stu)
@@ -84,7 +88,10 @@ def _calibrated(inputs, outputs, num_stu, num_tea):
 def _singular(layout, *, reference=True):
     """All pairs of consecutive stages; `reference` takes the signs of its singular vectors."""
 
-    def call(inputs, outputs, k):
+    def call(inputs, outputs, options):
+        if reference:
+            options.describes("k", outputs["out_vt_0"], -1)
+        k = options["k"]
         count = sum(name.startswith("feat_s") for name in inputs)
         student, teacher = (
             [layout(inputs[f"feat_{side}{index}"]) for index in range(count)] for side in "st"
@@ -108,44 +115,60 @@ def _singular(layout, *, reference=True):
     return call
 
 
-def _self_supervised(
-    inputs,
-    outputs,
-    kd_T,  # noqa: N803
-    tf_T,  # noqa: N803
-    ss_T,  # noqa: N803
-    ratio_tf,
-    ratio_ss,
-    ce_weight,
-    kd_weight,
-    tf_weight,
-    ss_weight,
-):
-    """The reference breaks ties of its ranking at random, so its choice of views is taken over."""
-    label = inputs["label"]
+def _kept(scores, right, ratio, chosen):
+    """All views that the teacher has right, and a share of the others, the best ranked first.
+
+    The reference breaks ties of its ranking at random, so those go to what it has `chosen`.
+
+    Args:
+      scores: the teacher's, `[views, answers]`.
+      right: boolean, of the same shape, one True each.
+      ratio: the share.
+      chosen: indices of views.
+    """
+    of_right = jnp.sum(jnp.where(right, scores, 0), axis=-1, keepdims=True)
+    rank = jnp.sum(scores > of_right, axis=-1)
+    wrong = jnp.sum(rank > 0)
+    number = len(rank) - wrong + jnp.floor(wrong * ratio)
+    order = jnp.lexsort((~np.isin(np.arange(len(rank)), chosen), rank))
+    return (jnp.argsort(order) < number).reshape(-1, 3)
+
+
+def _self_supervised(inputs, outputs, options):
+    label, ratio_tf, ratio_ss = inputs["label"], options["ratio_tf"], options["ratio_ss"]
 
     def views(name):
         return inputs[name].reshape(len(label), 4, -1)
 
-    def kept(name):
-        return np.isin(np.arange(3 * len(label)), outputs[name]).reshape(-1, 3)
-
     student, teacher = views("logits_s"), views("logits_t")
+    directions = views("ss_t")
+    directions /= jnp.linalg.norm(directions, axis=-1, keepdims=True)
+    cosines = directions[:, 1:].reshape(3 * len(label), -1) @ directions[:, 0].T
+    classes = teacher[:, 1:].reshape(3 * len(label), -1)
+    keep_tf = _kept(
+        classes,
+        np.repeat(label, 3)[:, None] == np.arange(classes.shape[1]),
+        ratio_tf,
+        outputs["out_index_tf"],
+    )
+    keep_ss = _kept(
+        cosines, np.repeat(np.eye(len(label)) == 1, 3, axis=0), ratio_ss, outputs["out_index_ss"]
+    )
     parts = {
         "out_loss1": jnp.mean(losses.cross_entropy(student[:, 0], label)),
-        "out_loss2": jnp.mean(losses.kd(student[:, 0], teacher[:, 0], temperature=kd_T)),
+        "out_loss2": jnp.mean(losses.kd(student[:, 0], teacher[:, 0], temperature=options["kd_T"])),
         "out_loss3": losses.sskd_transformed(
-            student, teacher, label, ratio=ratio_tf, temperature=tf_T, keep=kept("out_index_tf")
+            student, teacher, label, ratio=ratio_tf, temperature=options["tf_T"], keep=keep_tf
         ),
         "out_loss4": losses.sskd_similarity(
             views("ss_s"),
             views("ss_t"),
             ratio=ratio_ss,
-            temperature=ss_T,
-            keep=kept("out_index_ss"),
+            temperature=options["ss_T"],
+            keep=keep_ss,
         ),
     }
-    weights = (ce_weight, kd_weight, tf_weight, ss_weight)
+    weights = [options[f"{name}_weight"] for name in ("ce", "kd", "tf", "ss")]
     return sum(weight * part for weight, part in zip(weights, parts.values(), strict=True)), parts
 
 

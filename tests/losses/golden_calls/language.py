@@ -12,27 +12,22 @@ def _labelled_sum(values, inputs):
     return losses.masked_sum_and_count(values, inputs["labels"] != -100)
 
 
-def _adaptive_kl(inputs, outputs, kd_temperature, adaptive_kl_alpha):
-    values = losses.adaptive_kl(
-        inputs["student_logits"],
-        inputs["teacher_logits"],
-        tail_mass=adaptive_kl_alpha,
-        temperature=kd_temperature,
-    )
+def _adaptive_kl(inputs, outputs, options):
+    arguments = options.rest(adaptive_kl_alpha="tail_mass", kd_temperature="temperature")
+    values = losses.adaptive_kl(inputs["student_logits"], inputs["teacher_logits"], **arguments)
     return _labelled_sum(values, inputs)[0]
 
 
-def _js(inputs, outputs, kd_temperature):
-    values = losses.js_divergence(
-        inputs["student_logits"], inputs["teacher_logits"], temperature=kd_temperature
-    )
+def _js(inputs, outputs, options):
+    arguments = options.rest(kd_temperature="temperature")
+    values = losses.js_divergence(inputs["student_logits"], inputs["teacher_logits"], **arguments)
     return _labelled_sum(values, inputs)[0]
 
 
-def _js_shifted_logs(inputs, outputs, kd_temperature):
+def _js_shifted_logs(inputs, outputs, options):
     """1e-9 inside every logarithm."""
     q, p = (
-        jax.nn.softmax(inputs[name] / kd_temperature)
+        jax.nn.softmax(inputs[name] / options["kd_temperature"])
         for name in ("student_logits", "teacher_logits")
     )
     m = (p + q) / 2
@@ -40,14 +35,22 @@ def _js_shifted_logs(inputs, outputs, kd_temperature):
     return _labelled_sum(0.5 * jnp.sum(terms, axis=-1), inputs)[0]
 
 
-def _sparse_js(inputs, outputs, temperature, missing, k, eps):
-    """The mass left over is tempered as if it were one class, or ignored ("zero")."""
+def _sparse_settings(inputs, options):
+    """The temperature, and whether the mass left over is a class rather than ignored ("zero")."""
+    options.describes("k", inputs["teacher_topk_ids"], -1)
+    with_rest = options.choose("missing", {"symmetric_uniform": True, "zero": False})
+    return options["temperature"], with_rest
+
+
+def _sparse_js(inputs, outputs, options):
+    """The mass left over is tempered as if it were one class."""
+    temperature, with_rest = _sparse_settings(inputs, options)
     log_p = inputs["teacher_topk_logprobs"]
     tail = jnp.log1p(-jnp.sum(jnp.exp(log_p), axis=-1)) / temperature
     teacher = losses.SparseLogits(
         indices=inputs["teacher_topk_ids"],
         logits=log_p,
-        tail=(tail if missing == "symmetric_uniform" else jnp.full_like(tail, -jnp.inf))[..., None],
+        tail=(tail if with_rest else jnp.full_like(tail, -jnp.inf))[..., None],
         temperatures=(temperature,),
         num_classes=inputs["student_logits"].shape[-1],
     )
@@ -56,15 +59,17 @@ def _sparse_js(inputs, outputs, temperature, missing, k, eps):
     return temperature**2 * total / count
 
 
-def _sparse_js_clamped(inputs, outputs, temperature, missing, k, eps):
+def _sparse_js_clamped(inputs, outputs, options):
     """The same in probabilities: mixtures and rests not below eps, smaller terms dropped."""
+    temperature, with_rest = _sparse_settings(inputs, options)
+    eps = options["eps"]
     student = jax.nn.log_softmax(inputs["student_logits"] / temperature)
     log_q = jnp.take_along_axis(student, inputs["teacher_topk_ids"], axis=-1)
     log_p = inputs["teacher_topk_logprobs"]
     tempered = jnp.exp(log_p / temperature)
     total = jnp.sum(tempered, axis=-1, keepdims=True)
     rest = jnp.zeros(())
-    if missing == "symmetric_uniform":
+    if with_rest:
         mass = jnp.sum(jnp.exp(log_p), axis=-1, keepdims=True)
         total += jnp.clip(1 - mass, 0, 1) ** (1 / temperature)
         sums = (jnp.sum(x, axis=-1, keepdims=True) for x in (tempered / total, jnp.exp(log_q)))
@@ -99,19 +104,17 @@ def _without_first_chunk(answers, chunks):
     return [np.where(begins & (x == 0), -1, x) for x in chunks]
 
 
-def _uld(inputs, outputs, beta=0.5, **settings):
-    settings = {name.removeprefix("uld_"): value for name, value in settings.items()}
+def _uld(inputs, outputs, options):
     sides = ("student", "teacher")
-    answers = [_answers(inputs[f"{x}_labels"], settings[f"skip_{x}_eos"]) for x in sides]
-    if settings["use_extended_uld"]:
+    answers = [_answers(inputs[f"{x}_labels"], options[f"uld_skip_{x}_eos"]) for x in sides]
+    if options["use_extended_uld"]:
         offsets = (inputs[f"{side}_byte_offsets"] for side in sides)
         chunks = losses.align_by_bytes(*offsets, student_where=answers[0], teacher_where=answers[1])
     else:
         chunks = losses.align_by_position(*answers)
     logits = [inputs[f"{side}_logits"] for side in sides]
-    keep = "first"
-    if settings["token_merge_strategy"] == "bayesian":
-        keep = "last"
+    keep = options.choose("uld_token_merge_strategy", {"observed": "first", "bayesian": "last"})
+    if keep == "last":
         chunks = _without_first_chunk(answers, chunks)
         logits = [jnp.roll(x, 1, axis=1) for x in logits]
     (log_q, present), (log_p, _) = (
@@ -121,33 +124,44 @@ def _uld(inputs, outputs, beta=0.5, **settings):
             of_side,
             num_chunks=min(of_token.shape[1] for of_token in chunks),
             keep=keep,
-            temperature=settings[f"{side}_temperature"],
+            temperature=options[f"uld_{side}_temperature"],
         )
         for x, side, of_side in zip(logits, sides, chunks, strict=True)
     )
-    if settings.get("use_hybrid_loss"):
+    hybrid, beta, matched, unmatched = (
+        options.get(name)
+        for name in (
+            "uld_use_hybrid_loss",
+            "beta",
+            "uld_hybrid_matched_weight",
+            "uld_hybrid_unmatched_weight",
+        )
+    )
+    if hybrid:
         values = losses.hybrid_uld(
             log_q,
             log_p,
             student_ids=inputs["vocab_map_student"],
             teacher_ids=inputs["vocab_map_teacher"],
             beta=beta,
-            matched_weight=settings["hybrid_matched_weight"],
-            unmatched_weight=settings["hybrid_unmatched_weight"],
+            matched_weight=matched,
+            # The reference overrules this one where the other is None.
+            unmatched_weight=None if matched is None else unmatched,
             where=present,
         )
     else:
         values = losses.uld_from_log_probs(log_q, log_p, where=present)
     each = jnp.sum(values, axis=1) / jnp.maximum(jnp.sum(present, axis=1), 1)
-    distilled = settings["distillation_weight"] * jnp.mean(each)
-    if not settings["crossentropy_weight"]:
+    distilled = options["uld_distillation_weight"] * jnp.mean(each)
+    weight = options["uld_crossentropy_weight"]
+    if not weight:
         return distilled
     labels = inputs["student_labels"][:, 1:]
     label = losses.cross_entropy(inputs["student_logits"][:, :-1], labels)
-    return distilled + settings["crossentropy_weight"] * losses.masked_mean(label, labels != -100)
+    return distilled + weight * losses.masked_mean(label, labels != -100)
 
 
-def _uld_by_position(inputs, outputs):
+def _uld_by_position(inputs, outputs, options):
     sides = ("student", "teacher")
     chunks = losses.align_by_position(*(inputs[f"{side}_labels"] != -100 for side in sides))
     (student, present), (teacher, _) = (
@@ -162,7 +176,7 @@ def _uld_by_position(inputs, outputs):
     return jnp.sum(losses.uld(student, teacher, where=present))
 
 
-def _minillm_reg(inputs, outputs):
+def _minillm_reg(inputs, outputs, options):
     mask = inputs["mask"] > 0
     values = losses.reverse_kl_divergence(
         inputs["student_logits"], inputs["teacher_logits"], where=mask
@@ -170,17 +184,19 @@ def _minillm_reg(inputs, outputs):
     return losses.masked_mean(values, mask)
 
 
-def _minillm_pg(inputs, outputs, gamma, cliprange):
+def _minillm_pg(inputs, outputs, options):
     """The statistics of the published whitening are over padding as well."""
     mask = inputs["mask"] > 0
-    returns = losses.length_normalized_returns(inputs["rewards"], discount=gamma, where=mask)
+    returns = losses.length_normalized_returns(
+        inputs["rewards"], discount=options["gamma"], where=mask
+    )
     advantages = losses.whiten(returns)
     values = losses.policy_gradient(
         inputs["logprobs"],
         advantages,
         old_log_probs=inputs["old_logprobs"],
         importance=inputs["w"],
-        clip=cliprange,
+        clip=options["cliprange"],
         where=mask,
     )
     return losses.masked_mean(values, mask), {"out_advantages": advantages}
@@ -190,7 +206,11 @@ CALLS = {
     "adaptive_kl": _adaptive_kl,
     "js__dskd": Differs("1e-9 inside every logarithm", _js, _js_shifted_logs, at_most=1e-6),
     "sparse_js": Differs(
-        "probabilities are clamped at eps or dropped", _sparse_js, _sparse_js_clamped, at_most=1e-6
+        "probabilities are clamped at eps or dropped",
+        _sparse_js,
+        _sparse_js_clamped,
+        at_most=1e-6,
+        guards=("eps",),
     ),
     "uld": _uld,
     "uld__dskd": _uld_by_position,

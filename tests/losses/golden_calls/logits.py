@@ -8,7 +8,9 @@ def _mean(loss, inputs, *labels, **hyperparameters):
     return losses.masked_mean(values)
 
 
-def _dkd(inputs, outputs, alpha, beta, temperature):
+def _dkd(inputs, outputs, options):
+    alpha, beta, temperature = (options[name] for name in ("alpha", "beta", "temperature"))
+
     def value(alpha, beta):
         return _mean(
             losses.dkd, inputs, inputs["label"], alpha=alpha, beta=beta, temperature=temperature
@@ -17,58 +19,58 @@ def _dkd(inputs, outputs, alpha, beta, temperature):
     return value(alpha, beta), {"out_tckd": value(1.0, 0.0), "out_nckd": value(0.0, 1.0)}
 
 
-def _dkd_mmrazor(inputs, outputs, loss_weight, reduction, **hyperparameters):
+def _dkd_mmrazor(inputs, outputs, options):
     """Any reduction but "batchmean" is a sum: a legacy argument overrules it."""
-    value = _mean(losses.dkd, inputs, inputs["label"], **hyperparameters)
-    return loss_weight * value * (1 if reduction == "batchmean" else len(inputs["label"]))
+    batch, weight = len(inputs["label"]), options["loss_weight"]
+    counts = {"batchmean": 1, "sum": batch, "mean": batch, "none": batch}
+    factor = weight * options.choose("reduction", counts)
+    return factor * _mean(losses.dkd, inputs, inputs["label"], **options.rest())
 
 
-def _nkd(inputs, outputs, gamma, temperature):
+def _nkd(inputs, outputs, options):
+    gamma, temperature = options["gamma"], options["temperature"]
+
     def value(gamma):
         return _mean(losses.nkd, inputs, inputs["label"], gamma=gamma, temperature=temperature)
 
     return value(gamma), {"out_target": value(0.0)}
 
 
-def _uskd(inputs, outputs, num_classes, channel, **hyperparameters):
+def _uskd(inputs, outputs, options):
+    options.describes("num_classes", inputs["fc.weight"], 0)
+    options.describes("channel", inputs["fc.weight"], 1)
     weak_logits = inputs["feat_mid"] @ inputs["fc.weight"].T + inputs["fc.bias"]
-    assert inputs["fc.weight"].shape == (num_classes, channel)
-    return losses.uskd((inputs["logits_s"], weak_logits), inputs["label"], **hyperparameters)
+    return losses.uskd((inputs["logits_s"], weak_logits), inputs["label"], **options.rest())
 
 
-def _wsld(inputs, outputs, alpha, temperature, num_classes):
-    assert inputs["logits_s"].shape[-1] == num_classes
-    return alpha * _mean(losses.wsld, inputs, inputs["label"], temperature=temperature)
+def _wsld(inputs, outputs, options):
+    options.describes("num_classes", inputs["logits_s"], -1)
+    return options["alpha"] * _mean(losses.wsld, inputs, inputs["label"], **options.rest())
 
 
 def _power(loss):
-    def call(inputs, outputs, l):  # noqa: E741 - the reference's name
-        return _mean(loss, inputs, gamma=l)
+    def call(inputs, outputs, options):
+        return _mean(loss, inputs, gamma=options["l"])
 
     return call
 
 
-def _lskd(inputs, outputs, temperature):
-    return _mean(losses.lskd, inputs, temperature=temperature)
+def _lskd(inputs, outputs, options):
+    return _mean(losses.lskd, inputs, **options.rest())
 
 
-def _rld(inputs, outputs, alpha, beta, logit_stand, **temperatures):
+def _rld(inputs, outputs, options):
+    alpha, beta = options["alpha"], options["beta"]
+    arguments = options.rest(logit_stand="standardize")
+
     def value(alpha, beta):
-        return _mean(
-            losses.rld,
-            inputs,
-            inputs["label"],
-            alpha=alpha,
-            beta=beta,
-            standardize=logit_stand,
-            **temperatures,
-        )
+        return _mean(losses.rld, inputs, inputs["label"], alpha=alpha, beta=beta, **arguments)
 
     return value(alpha, beta), {"out_scd": value(1.0, 0.0), "out_mcd": value(0.0, 1.0)}
 
 
-def _ofa(inputs, outputs, eps, temperature):
-    return _mean(losses.ofa, inputs, inputs["label"], epsilon=eps, temperature=temperature)
+def _ofa(inputs, outputs, options):
+    return _mean(losses.ofa, inputs, inputs["label"], **options.rest(eps="epsilon"))
 
 
 CALLS = {

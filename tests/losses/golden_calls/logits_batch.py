@@ -9,7 +9,9 @@ from golden_calls import Differs
 from jaxkd import losses
 
 
-def _dist(inputs, outputs, beta, gamma, tau):
+def _dist(inputs, outputs, options):
+    beta, gamma, tau = (options[name] for name in ("beta", "gamma", "tau"))
+
     def loss(**weights):
         return losses.dist(inputs["logits_s"], inputs["logits_t"], temperature=tau, **weights)
 
@@ -21,13 +23,16 @@ def _dist(inputs, outputs, beta, gamma, tau):
 
 
 def _coupled(loss):
-    def call(inputs, outputs, temperature):
-        return loss(inputs["logits_s"], inputs["logits_t"], temperature=temperature)
+    def call(inputs, outputs, options):
+        return loss(inputs["logits_s"], inputs["logits_t"], **options.rest())
 
     return call
 
 
-def _mlkd(inputs, outputs, temperature, kd_weight, ce_weight):
+def _mlkd(inputs, outputs, options):
+    temperature, kd_weight, ce_weight = (
+        options[name] for name in ("temperature", "kd_weight", "ce_weight")
+    )
     student, teacher = (
         (inputs[f"logits_{side}_weak"], inputs[f"logits_{side}_strong"]) for side in "st"
     )
@@ -39,10 +44,11 @@ def _mlkd(inputs, outputs, temperature, kd_weight, ce_weight):
 def _regions(loss):
     """A loss on the regions of `[batch, classes, regions]`, averaged."""
 
-    def call(inputs, outputs, N, temperature, **hyperparameters):  # noqa: N803
+    def call(inputs, outputs, options):
+        options.describes("N", inputs["logits_s"], -1)
+        temperature = options["temperature"]
         student, teacher = (jnp.moveaxis(inputs[name], 1, -1) for name in ("logits_s", "logits_t"))
-        assert student.shape[1] == N
-        of_region = functools.partial(loss, **hyperparameters)
+        of_region = functools.partial(loss, **options.rest())
         values = losses.sdd(
             student, teacher, inputs["label"], loss=of_region, temperature=temperature
         )
@@ -60,20 +66,24 @@ def _nkd_with_the_label_among_the_others(
     return target + gamma * temperature**2 * others
 
 
-def _wkd(inputs, outputs, temperature, sinkhorn_lambda, sinkhorn_iter):
+_SINKHORN = {"sinkhorn_lambda": "regularization", "sinkhorn_iter": "iterations"}
+
+
+def _wkd(inputs, outputs, options):
     return losses.masked_mean(
         losses.sinkhorn_distance(
             inputs["logits_s"],
             inputs["logits_t"],
             cost=inputs["cost_matrix"],
-            regularization=sinkhorn_lambda,
-            iterations=sinkhorn_iter,
-            temperature=temperature,
+            **options.rest(**_SINKHORN),
         )
     )
 
 
-def _wkd_apart(inputs, outputs, temperature, gamma, sinkhorn_lambda, sinkhorn_iter):
+def _wkd_apart(inputs, outputs, options):
+    gamma = options["gamma"]
+    arguments = options.rest(**_SINKHORN)
+
     def loss(gamma):
         return losses.masked_mean(
             losses.wkd_logit(
@@ -82,16 +92,16 @@ def _wkd_apart(inputs, outputs, temperature, gamma, sinkhorn_lambda, sinkhorn_it
                 inputs["label"],
                 cost=inputs["cost_matrix"],
                 gamma=gamma,
-                regularization=sinkhorn_lambda,
-                iterations=sinkhorn_iter,
-                temperature=temperature,
+                **arguments,
             )
         )
 
     return loss(gamma), {"out_target": loss(0.0)}
 
 
-def _ctkd(inputs, outputs, lambda_, t_start, t_end):
+def _ctkd(inputs, outputs, options):
+    lambda_, t_start, t_end = (options[name] for name in ("lambda_", "t_start", "t_end"))
+
     def loss(theta, scale):
         reversed_theta = losses.reverse_gradient(theta, scale)
         temperature = t_start + t_end * jax.nn.sigmoid(reversed_theta)
@@ -106,8 +116,10 @@ def _ctkd(inputs, outputs, lambda_, t_start, t_end):
     }
 
 
-def _ctkd_schedule(inputs, outputs, max_value, min_value, num_loops):
-    schedule = losses.curriculum_schedule(num_loops, start=max_value, end=min_value)
+def _ctkd_schedule(inputs, outputs, options):
+    schedule = losses.curriculum_schedule(
+        options["num_loops"], start=options["max_value"], end=options["min_value"]
+    )
     values = schedule(inputs["epochs"])
     return jnp.sum(values), {"out_cosine": values}
 

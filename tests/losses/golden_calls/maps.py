@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from golden_calls._options import Refused
 from jaxkd import losses
 
 
@@ -17,20 +18,19 @@ def _stages(inputs):
 
 def _mean(loss, *, names=(), weights=()):
     """The mean over the batch; hyperparameters under our `names`, `weights` multiplied."""
-    names = dict(names)
 
-    def call(inputs, outputs, **hyperparameters):
+    def call(inputs, outputs, options):
         factor = 1.0
         for weight in weights:
-            factor *= hyperparameters.pop(weight)
-        arguments = {names.get(name, name): value for name, value in hyperparameters.items()}
-        return factor * jnp.mean(loss(*_maps(inputs), **arguments))
+            factor *= options[weight]
+        return factor * jnp.mean(loss(*_maps(inputs), **options.rest(**dict(names))))
 
     return call
 
 
 def _sum_of_stages(loss):
-    def call(inputs, outputs, **hyperparameters):
+    def call(inputs, outputs, options):
+        hyperparameters = options.rest()
         stages = [jnp.mean(loss(*maps, **hyperparameters)) for maps in _stages(inputs)]
         others = {"out_stage": jnp.stack(stages)} if "out_stage" in outputs else {}
         return sum(stages), others
@@ -38,25 +38,46 @@ def _sum_of_stages(loss):
     return call
 
 
-def _attention_norm(inputs, outputs, mode):
-    assert mode == "paper"
-    return jnp.mean(losses.at(*_maps(inputs), squared=False))
+def _even(power):
+    """A power that the references, which take it of signed numbers, share with magnitudes."""
+    if power % 2:
+        raise Refused(f"{power} is odd: the reference keeps signs, ours are powers of magnitudes")
+    return power
 
 
-def _boundaries(inputs, outputs, margin, feat_num):
+def _attention(inputs, outputs, options):
+    p = _even(options["p"])
+    stages = jnp.stack([jnp.mean(losses.at(*maps, p=p)) for maps in _stages(inputs)])
+    return jnp.sum(stages), {"out_stage": stages}
+
+
+def _attention_torchdistill(inputs, outputs, options):
+    squared = options.choose("mode", {"paper": False, "code": True})
+    return jnp.mean(losses.at(*_maps(inputs), squared=squared))
+
+
+def _factors(inputs, outputs, options):
+    p1, p2 = options["p1"], options["p2"]
+    return jnp.mean(losses.ft(*_maps(inputs), p1=p1, p2=p2 if p2 == 1 else _even(p2)))
+
+
+def _boundaries(inputs, outputs, options):
     """The last stage counts in full, each before it half as much."""
-    stages = jnp.stack([jnp.mean(losses.ab(*maps, margin=margin)) for maps in _stages(inputs)])
-    weighted = 3 / 1000 * stages * 0.5 ** jnp.arange(feat_num)[::-1]
+    margin, weights = options["margin"], 0.5 ** jnp.arange(options["feat_num"])[::-1]
+    # As many as both: the reference zips them.
+    stages = [jnp.mean(losses.ab(*maps, margin=margin)) for maps in _stages(inputs)]
+    weighted = 3 / 1000 * jnp.stack(stages[: len(weights)]) * weights[: len(stages)]
     return jnp.sum(weighted), {"out_stage": weighted}
 
 
-def _boundaries_torchdistill(inputs, outputs, margin, reduction):
-    reduce = {"mean": jnp.mean, "sum": jnp.sum}[reduction]
-    return reduce(losses.ab(*_maps(inputs), margin=margin))
+def _boundaries_torchdistill(inputs, outputs, options):
+    reduce = options.choose("reduction", {"mean": jnp.mean, "sum": jnp.sum})
+    return reduce(losses.ab(*_maps(inputs), margin=options["margin"]))
 
 
-def _factors_flattened(inputs, outputs, p):
+def _factors_flattened(inputs, outputs, options):
     """torchdistill takes the mean for p = 1 and the p-norm otherwise."""
+    p = options["p"]
     student, teacher = _maps(inputs)
     values = losses.ft(student, teacher, p2=p, flatten=True)
     if p != 1:
@@ -64,7 +85,7 @@ def _factors_flattened(inputs, outputs, p):
     return jnp.mean(values)
 
 
-def _flow(inputs, outputs):
+def _flow(inputs, outputs, options):
     stages = _stages(inputs)
     pairs = [
         jnp.mean(losses.fsp((student, next_student), (teacher, next_teacher)))
@@ -75,7 +96,7 @@ def _flow(inputs, outputs):
     return sum(pairs), {"out_stage": jnp.stack(pairs)}
 
 
-def _flow_torchdistill(inputs, outputs):
+def _flow_torchdistill(inputs, outputs, options):
     """Pooled by the maximum, and the columns' norms added up: built from `fsp_matrix`."""
     matrices = []
     for first, second in zip(*_stages(inputs), strict=True):
@@ -99,29 +120,32 @@ def _max_pool(maps, size):
     )
 
 
-def _margin(inputs, outputs):
+def _margin(inputs, outputs, options):
     margin = losses.ofd_margin(inputs["bn_weight"], inputs["bn_bias"])
     return jnp.sum(margin), {"out_margin": margin}
 
 
-def _overhaul(inputs, outputs):
+def _overhaul(inputs, outputs, options):
     total = jnp.sum(losses.ofd(*_maps(inputs), margin=inputs["margin"]))
     return total, {"out_train_scale": total / len(inputs["feat_s"]) / 1000}
 
 
-def _overhaul_mdistiller(inputs, outputs):
+def _overhaul_mdistiller(inputs, outputs, options):
     return jnp.mean(losses.ofd(*_maps(inputs), margin=inputs["margin"]))
 
 
-def _overhaul_mmrazor(inputs, outputs, mul_factor, loss_weight):
+def _overhaul_mmrazor(inputs, outputs, options):
     """The teacher's connector has applied the margin."""
     values = losses.ofd(*_maps(inputs), margin=-jnp.inf)
-    return loss_weight * jnp.mean(values) / mul_factor
+    return options["loss_weight"] * jnp.mean(values) / options["mul_factor"]
 
 
-def _wasserstein(inputs, outputs, mean_cov_ratio, grid, eps):
+def _wasserstein(inputs, outputs, options):
+    mean_cov_ratio = options["mean_cov_ratio"]
+    arguments = options.rest(eps="epsilon")
+
     def loss(mean_weight):
-        values = losses.wkd_feature(*_maps(inputs), mean_weight=mean_weight, grid=grid, epsilon=eps)
+        values = losses.wkd_feature(*_maps(inputs), mean_weight=mean_weight, **arguments)
         return jnp.mean(values)
 
     deviations = loss(0.0)
@@ -131,12 +155,12 @@ def _wasserstein(inputs, outputs, mean_cov_ratio, grid, eps):
 
 CALLS = {
     "fitnet_mse": _mean(losses.feature_mse),
-    "at": _sum_of_stages(losses.at),
-    "at__torchdistill_paper": _attention_norm,
+    "at": _attention,
+    "at__torchdistill_paper": _attention_torchdistill,
     "nst": _sum_of_stages(losses.nst),
     "ab": _boundaries,
     "ab__torchdistill": _boundaries_torchdistill,
-    "ft": _mean(losses.ft),
+    "ft": _factors,
     "ft__torchdistill": _factors_flattened,
     "fsp": _flow,
     "fsp__torchdistill": _flow_torchdistill,
@@ -148,7 +172,7 @@ CALLS = {
     "cwd": _mean(losses.cwd, names={"tau": "temperature"}, weights=("loss_weight",)),
     "pkd": _mean(losses.pkd, weights=("loss_weight",)),
     "ickd": _mean(losses.ickd),
-    "ickd__torchdistill": lambda inputs, outputs: (
+    "ickd__torchdistill": lambda inputs, outputs, options: (
         jnp.mean(losses.ickd(*_maps(inputs))) / len(inputs["feat_s"])
     ),
     "wkd_feature": _wasserstein,

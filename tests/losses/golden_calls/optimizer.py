@@ -6,31 +6,27 @@ import optax
 from jaxkd.training import dot
 
 
-def _dot(
-    inputs,
-    outputs,
-    lr,
-    momentum_task,
-    momentum_kd,
-    weight_decay,
-    dampening,
-    task_none,
-    kd_none,
-    steps,
-):
-    assert dampening == 0
+def _dot(inputs, outputs, options):
+    momenta = options["momentum_task"], options["momentum_kd"]
     optimizer = dot(
-        lr,
-        momentum=(momentum_task + momentum_kd) / 2,
-        delta=(momentum_kd - momentum_task) / 2,
-        weight_decay=weight_decay,
+        options["lr"],
+        momentum=(momenta[0] + momenta[1]) / 2,
+        delta=(momenta[1] - momenta[0]) / 2,
+        dampening=options["dampening"],
+        weight_decay=options["weight_decay"],
     )
+    none = {"task": options["task_none"], "kd": options["kd_none"]}
     names = sorted(name for name in inputs if name.startswith("p") and name[1:].isdigit())
     params = {name: inputs[name] for name in names}
     state, seen = optimizer.init(params), {}
-    for step in range(steps):
+    for step in range(options["steps"]):
         task, distillation = (
-            {name: inputs.get(f"{kind}_grad_{name}_step{step}") for name in names}
+            {
+                name: None
+                if int(name[1:]) in none[kind]
+                else inputs[f"{kind}_grad_{name}_step{step}"]
+                for name in names
+            }
             for kind in ("task", "kd")
         )
         updates, state = optimizer.update(

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from golden_calls import Differs
 from jaxkd import losses
@@ -10,50 +11,80 @@ from jaxkd import losses
 def _embedded(loss):
     """A loss on the pooled embeddings; the hyperparameters are the loss's own."""
 
-    def call(inputs, outputs, **hyperparameters):
-        return loss(inputs["emb_s"], inputs["emb_t"], **hyperparameters)
+    def call(inputs, outputs, options):
+        return loss(inputs["emb_s"], inputs["emb_t"], **options.rest())
 
     return call
 
 
-def _rkd(inputs, outputs, eps, **hyperparameters):
-    """Without `eps`, the floor under squared distances, which only stands for equal rows."""
-    return losses.rkd(inputs["emb_s"], inputs["emb_t"], **hyperparameters)
+def _rkd(inputs, outputs, options):
+    """The reference's floor under squared distances only stands for rows that are nearly equal."""
+    eps, weight = options["eps"], options["distance_weight"]
+    squared, angle_weight = options["squared"], options["angle_weight"]
+    embeddings = inputs["emb_s"], inputs["emb_t"]
+    value = losses.rkd(
+        *embeddings, distance_weight=weight, angle_weight=angle_weight, squared=squared
+    )
+    tiny = np.finfo(np.float64).tiny
+    floored, plain = (_rkd_distance(*embeddings, squared, floor) for floor in (eps, tiny))
+    return value + weight * (floored - plain)
+
+
+def _rkd_distance(student, teacher, squared, floor):
+    """The reference's distance part, to show what the floor changes: 0 where it is not reached."""
+
+    def relative(rows):
+        other = ~np.eye(len(rows), dtype=bool)
+        distances = jnp.sum(jnp.square(rows[:, None] - rows), axis=-1)
+        distances = jnp.maximum(jnp.where(other, distances, 1.0), floor)
+        distances = distances if squared else jnp.sqrt(distances)
+        return jnp.where(other, distances, 0.0) / jnp.mean(distances, where=other)
+
+    difference = jnp.abs(relative(student) - relative(teacher))
+    return jnp.mean(jnp.where(difference < 1, difference**2 / 2, difference - 0.5))
 
 
 def _mmrazor(loss):
-    def call(inputs, outputs, loss_weight, with_l2_norm):
-        return loss_weight * loss(inputs["emb_s"], inputs["emb_t"], normalize=with_l2_norm)
+    def call(inputs, outputs, options):
+        arguments = {"normalize": options["with_l2_norm"]}
+        return options["loss_weight"] * loss(inputs["emb_s"], inputs["emb_t"], **arguments)
 
     return call
 
 
 def _sp(norm):
-    def call(inputs, outputs):
+    def call(inputs, outputs, options):
         return losses.sp(inputs["feat_s"], inputs["feat_t"], norm=norm)
 
     return call
 
 
-def _cc_kernel(inputs, outputs, kernel, reduction):
-    arguments = {"kernel": kernel["type"]}
-    if kernel["type"] == "gaussian":
-        arguments |= {"gamma": kernel["gamma"], "order": kernel["max_p"]}
-    value = losses.cc_kernel(inputs["emb_s"], inputs["emb_t"], **arguments)
-    return value if reduction == "batchmean" else value * len(inputs["emb_s"]) ** 2
+def _cc_kernel(inputs, outputs, options):
+    """A reduction that is not "batchmean" is none: the norm is a single number."""
+    names = options.choose(
+        "kernel.type",
+        {"gaussian": {"gamma": "kernel.gamma", "order": "kernel.max_p"}, "bilinear": {}},
+    )
+    arguments = {ours: options[theirs] for ours, theirs in names.items()}
+    kernel = "gaussian" if names else "bilinear"
+    value = losses.cc_kernel(inputs["emb_s"], inputs["emb_t"], kernel=kernel, **arguments)
+    square = len(inputs["emb_s"]) ** 2
+    return value * options.choose("reduction", {"batchmean": 1, "sum": square, "mean": square})
 
 
 def _linear(x, inputs, name):
     return x @ inputs[f"{name}.linear.weight"].T + inputs[f"{name}.linear.bias"]
 
 
-def _itrd_correlation(inputs, outputs, alpha_it):
+def _itrd_correlation(inputs, outputs, options):
     student = _linear(inputs["emb_s"], inputs, "embed")
-    return losses.itrd_correlation(student, inputs["emb_t"], alpha=alpha_it)
+    return losses.itrd_correlation(student, inputs["emb_t"], alpha=options["alpha_it"])
 
 
-def _itrd_mutual(inputs, outputs, uses_embed):
-    student = _linear(inputs["emb_s"], inputs, "embed") if uses_embed else inputs["emb_s"]
+def _itrd_mutual(inputs, outputs, options):
+    student = inputs["emb_s"]
+    if options["uses_embed"]:
+        student = _linear(student, inputs, "embed")
     return losses.itrd_mutual(student, inputs["emb_t"])
 
 
@@ -65,8 +96,10 @@ def _crd_embedding(inputs, side, step):
     return embedding + own - jax.lax.stop_gradient(own)
 
 
-def _crd(inputs, outputs, n_data, nce_k, nce_t, nce_m, feat_dim):
+def _crd(inputs, outputs, options):
     """Two steps; the first one sets the normalizers."""
+    n_data, nce_t, nce_m = (options[name] for name in ("n_data", "nce_t", "nce_m"))
+    options.describes("feat_dim", inputs["memory_v1_before"], 1)
     banks = {
         "student_bank": inputs["memory_v1_before"],
         "teacher_bank": inputs["memory_v2_before"],
@@ -76,7 +109,7 @@ def _crd(inputs, outputs, n_data, nce_k, nce_t, nce_m, feat_dim):
     for step in ("step0", "step1"):
         student, teacher = (_crd_embedding(inputs, side, step) for side in ("s", "t"))
         ids, contrast = inputs[f"idx_{step}"], inputs[f"contrast_idx_{step}"]
-        assert contrast.shape[1] == nce_k + 1
+        options.describes("nce_k", contrast[:, 1:], 1)
         scores = {"ids": ids, "negatives": contrast[:, 1:], "temperature": nce_t}
         if normalizers is None:
             normalizers = [

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxkd import banks, losses
+from jaxkd import losses
+from jaxkd.ops import banks
 
 BANK = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
 

@@ -1,10 +1,81 @@
-"""Resizing of feature maps, with the bins and the rounding that the references use."""
+"""Pooling of feature maps, with the bins that the references use."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+def max_pool(images: jax.Array, window: int = 2, stride: int = 2, *, padding: int = 0) -> jax.Array:
+    """Max pooling over windows that fit; what is left over at the far sides falls away.
+
+    Without a gradient it is XLA's windowed maximum, which every runtime has an operation for. With
+    one it is a maximum of strided slices, since the gradient of the former is dozens of times
+    slower on CPU. Both give the same numbers. (On CPU a whole small CNN's evaluation takes between
+    the same time and a third more by windows; in LiteRT it is two to four times as fast.)
+
+    Args:
+      images: `[batch, height, width, channels]`.
+      window: side of the window.
+      stride: between windows.
+      padding: places on every side, which never win.
+
+    Returns:
+      `[batch, (height + 2 padding - window) // stride + 1, …, channels]`.
+
+    Raises:
+      ValueError: the window does not fit.
+
+    Example:
+      >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel()
+      Array([ 5.,  7., 13., 15.], dtype=float32)
+    """
+    if min(images.shape[1:3]) + 2 * padding < window:
+        raise ValueError(f"a window of {window} does not fit into maps of {images.shape[1:3]}")
+    return _max_pool(images, window, stride, padding)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _max_pool(images: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
+    sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    exact = jnp.issubdtype(images.dtype, jnp.integer)
+    lowest = np.asarray(jnp.iinfo(images.dtype).min if exact else -np.inf, images.dtype)
+    sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
+    return jax.lax.reduce_window(images, lowest, jax.lax.max, sizes, strides, sides)
+
+
+@_max_pool.defjvp
+def _max_pool_jvp(
+    window: int,
+    stride: int,
+    padding: int,
+    primals: tuple[jax.Array],
+    tangents: tuple[jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    def pool(images: jax.Array) -> jax.Array:
+        return _slices_max(images, window, stride, padding)
+
+    return jax.jvp(pool, primals, tangents)
+
+
+def _slices_max(images: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
+    if padding:
+        pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+        images = jnp.pad(images, pads, constant_values=-jnp.inf)
+    for axis in (1, 2):
+        count = (images.shape[axis] - window) // stride + 1
+        parts = [
+            jax.lax.slice_in_dim(images, at, at + (count - 1) * stride + 1, stride, axis)
+            for at in range(window)
+        ]
+        # In pairs, so that the gradient's chain stays short.
+        while len(parts) > 1:
+            pairs = [jnp.maximum(a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
+            parts = pairs + parts[len(pairs) * 2 :]
+        images = parts[0]
+    return images
 
 
 def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -29,7 +100,7 @@ def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
       >>> adaptive_average_pool(maps, (1, 1))
       Array([[[[1.5]]]], dtype=float32)
     """
-    _check(maps, size)
+    check_maps(maps, size)
     height, width = maps.shape[1:3]
     if (height, width) == tuple(size):
         return maps
@@ -42,34 +113,6 @@ def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
     return jnp.einsum("ih,bhwc,jw->bijc", rows, maps, columns)
 
 
-def resize_nearest(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Nearest neighbour by the floor rule: place i takes source `floor(i * source / target)`.
-
-    `jax.image.resize` rounds from the centres of the places instead, which differs when shrinking
-    and for ratios that are not whole.
-
-    Args:
-      maps: `[batch, height, width, channels]`.
-      size: `(height, width)` of the result.
-
-    Returns:
-      `[batch, *size, channels]`.
-
-    Raises:
-      ValueError: maps of another rank, a size that is not positive.
-
-    Example:
-      >>> resize_nearest(jnp.arange(2.0).reshape(1, 1, 2, 1), (1, 4)).ravel()
-      Array([0., 0., 1., 1.], dtype=float32)
-    """
-    _check(maps, size)
-    rows, columns = (
-        np.arange(target) * source // target
-        for source, target in zip(maps.shape[1:3], size, strict=True)
-    )
-    return maps[:, rows][:, :, columns]
-
-
 def to_common_size(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Pools the larger of two maps to the size of the smaller, along height and width each.
 
@@ -80,8 +123,8 @@ def to_common_size(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, j
     Returns:
       Both maps, of one height and width.
     """
-    _check(student, (1, 1))
-    _check(teacher, (1, 1))
+    check_maps(student, (1, 1))
+    check_maps(teacher, (1, 1))
     size = (min(student.shape[1], teacher.shape[1]), min(student.shape[2], teacher.shape[2]))
     return adaptive_average_pool(student, size), adaptive_average_pool(teacher, size)
 
@@ -127,7 +170,8 @@ def _bins(source: int, target: int, dtype: jnp.dtype) -> np.ndarray:
     return weights
 
 
-def _check(maps: jax.Array, size: tuple[int, int]) -> None:
+def check_maps(maps: jax.Array, size: tuple[int, int]) -> None:
+    """Refuses what is no batch of maps, and sizes that are not positive."""
     if maps.ndim != 4:
         raise ValueError(f"maps are [batch, height, width, channels], not {maps.shape}")
     if min(size) < 1:

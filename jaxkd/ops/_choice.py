@@ -1,0 +1,32 @@
+"""The form that a convolution takes on CPU, as `benchmarks/convolutions.py` measures."""
+
+from jaxkd.ops._problem import Problem
+
+# Images of colors, for which XLA's convolution leaves most of a vector register empty.
+FEW_CHANNELS = 4
+
+
+def form_of(problem: Problem, kind: str) -> str:
+    """Names the form of `jaxkd.ops._forms` in which a convolution or a gradient of it is fastest.
+
+    XLA's own convolution is as fast as any in the arrangement of axes that it has code for, but
+    its gradient to the kernel is not, and depthwise and grouped ones never are.
+
+    Args:
+      problem: The convolution.
+      kind: `"forward"`, or `"input"` and `"kernel"` for the gradients.
+
+    Returns:
+      A name in `FORMS`.
+    """
+    if problem.depthwise:
+        return "shifts"
+    if problem.groups > 1:
+        return "grouped"
+    if problem.pointwise:
+        return "product"
+    if problem.tiled:
+        return "patches"
+    if kind == "forward" and problem.channels[0] <= FEW_CHANNELS:
+        return "columns"
+    return "columns" if kind == "kernel" else "canonical"

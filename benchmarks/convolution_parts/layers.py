@@ -32,7 +32,7 @@ SHORTEST = 0.03
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A convolution padded by half its kernel.
+    """A convolution.
 
     Attributes:
       kernel: side of the kernel.
@@ -41,6 +41,7 @@ class Layer:
       size: height and width of the input.
       stride: in both directions.
       groups: of channels; as many as `inside` makes it depthwise.
+      padding: on every side, by default half the kernel.
     """
 
     kernel: int
@@ -49,15 +50,16 @@ class Layer:
     size: int
     stride: int = 1
     groups: int = 1
+    padding: int | None = None
 
     @property
     def name(self) -> str:
         """How the table calls it."""
         kind = f"{self.groups} groups "
-        if self.groups == self.inside:
-            kind = "depthwise "
-        elif self.groups == 1:
+        if self.groups == 1:
             kind = ""
+        elif self.groups == self.inside:
+            kind = "depthwise "
         stride = f", stride {self.stride}" if self.stride > 1 else ""
         channels = f"{self.inside} → {self.outside}"
         return f"{kind}{self.kernel}×{self.kernel}, {channels}, {self.size}×{self.size}{stride}"
@@ -65,7 +67,8 @@ class Layer:
     @property
     def problem(self) -> Problem:
         """What `jaxkd.ops` calls it."""
-        pad = (self.kernel // 2, self.kernel // 2)
+        padding = self.kernel // 2 if self.padding is None else self.padding
+        pad = (padding, padding)
         float32 = jnp.dtype(jnp.float32)
         return Problem(
             image=(self.size, self.size),
@@ -110,6 +113,9 @@ LAYERS = (
     Layer(1, 116, 116, 16),
     Layer(1, 160, 1280, 4),
     Layer(1, 64, 128, 32, stride=2),
+    # Patches of vision transformers, and what also reads every pixel once.
+    Layer(4, 3, 192, 32, stride=4, padding=0),
+    Layer(2, 64, 128, 16, stride=2, padding=0),
     # Depthwise.
     Layer(3, 48, 48, 16, groups=48),
     Layer(3, 96, 96, 32, stride=2, groups=96),
@@ -223,6 +229,8 @@ def applies(name: str, problem: Problem, kind: str) -> bool:
         return kind == "forward" or (kind == "input" and problem.groups == 1)
     if name == "columns":
         return problem.groups == 1
+    if name == "patches":
+        return problem.groups == 1 and problem.tiled and not problem.pointwise
     if name == "product":
         return problem.groups == 1 and problem.pointwise
     if name == "shifts":

@@ -107,7 +107,7 @@ def conv_general_dilated(
         )
 
     plain = all(value is None for value in options.values()) and batch_group_count == 1
-    if _XLA_ONLY.value or not plain or not _on_one_device():
+    if _XLA_ONLY.value or not plain or _spread(lhs, rhs):
         return xla(lhs, rhs)
     problem = _problem(
         lhs,
@@ -133,10 +133,10 @@ def _on_cpu(problem: Problem, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return convolve(problem, "forward", lhs[:, None], rhs[None])[:, 0]
 
 
-def _on_one_device() -> bool:
-    """Whether no mesh of several devices is set."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh.empty or mesh.size == 1
+def _spread(*arrays: jax.Array) -> bool:
+    """Whether arrays lie on a mesh of several devices, as far as tracing can tell."""
+    meshes = [jax.sharding.get_abstract_mesh(), *(jax.typeof(x).sharding.mesh for x in arrays)]
+    return any(not mesh.empty and mesh.size > 1 for mesh in meshes)
 
 
 def _problem(

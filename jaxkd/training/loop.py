@@ -298,9 +298,7 @@ def _check_intervals(
 def _stack(batches: Batches, start: int, count: int, size: int) -> Any:
     """Batches along a new first axis, filled up to `size` with the last one."""
     if size == 1:
-        # Flattened by hand, which is twice as fast as a map over the tree.
-        leaves, structure = jax.tree.flatten(batches[start])
-        return jax.tree.unflatten(structure, [leaf[None] for leaf in leaves])
+        return jax.tree.map(lambda leaf: leaf[None], batches[start])
     some = [batches[start + index] for index in range(count)]
     some += [some[-1]] * (size - count)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *some)

@@ -161,7 +161,8 @@ class TrainStep:
             batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
             plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
             shapes = self._jit(step).eval_shape(self.frozen, plain.key, _arrays(plain), batch)[1]
-            self._zeros[kind] = self.put_sums(jax.tree.map(jnp.zeros_like, shapes))
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            self._zeros[kind] = self.put_sums(zeros)
         return self._zeros[kind]
 
     @functools.cached_property

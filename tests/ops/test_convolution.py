@@ -15,12 +15,20 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxkd import ops
+from jaxkd.ops import _choice, _forms
 from jaxkd.ops._choice import form_of
 from jaxkd.ops._forms import FORMS
 from jaxkd.ops._primitive import convolution_p
 
 NUMBERS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 TOLERANCE = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch):
+    """So that the shapes of tests can be small."""
+    monkeypatch.setattr(_choice, "FEW_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(_forms, "CHUNK_BYTES", 2**12)
 
 
 def arrays(*shapes: tuple[int, ...], seed: int = 0, dtype: Any = jnp.float32) -> list[jax.Array]:

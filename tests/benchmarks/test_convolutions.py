@@ -19,6 +19,7 @@ def cells(text, row):
     return [float(cell) for cell in re.findall(r"\| ([\d.,]+) (?=\|)", line)]
 
 
+@pytest.mark.slow
 def test_a_network_and_a_population(tmp_path, capsys):
     path = tmp_path / "table.md"
     convolutions.main(["--only", "cnn", "population", f"--output={path}", *TINY])

@@ -85,16 +85,17 @@ def canonical(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Ar
             preferred_element_type=problem.out_dtype,
         )
     if kind == "kernel":
-        return columns(problem, kind, a, b)
+        raise ValueError("XLA has no fast code for the gradient to the kernel")
 
     def correlate(maps: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
         return lax.conv_general_dilated(
             maps,
-            kernel.swapaxes(2, 3),
+            _turned(kernel, problem.groups),
             (1, 1),
             padding,
             rhs_dilation=problem.dilation,
             dimension_numbers=_NUMBERS,
+            feature_group_count=problem.groups,
             precision=problem.precision,
             preferred_element_type=problem.dtype,
         )
@@ -225,6 +226,13 @@ FORMS = {
 
 def _add_each(a: tuple[jax.Array, ...], b: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+def _turned(kernel: jax.Array, groups: int) -> jax.Array:
+    """A kernel from output to input channels, `[height, width, out of a group, in]`."""
+    height, width, inside, outside = kernel.shape
+    kernel = kernel.reshape(height, width, inside, groups, outside // groups)
+    return kernel.swapaxes(2, 4).reshape(height, width, outside // groups, groups * inside)
 
 
 def _dot(problem: Problem, a: jax.Array, b: jax.Array, axes: Pair) -> jax.Array:

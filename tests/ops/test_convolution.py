@@ -137,10 +137,14 @@ def test_transformations(name):
         b = jnp.stack([w, 3 * w], axes[1]) if axes[1] is not None else w
         return jax.grad(lambda a, b: (jax.vmap(f, axes)(a, b) ** 2).sum(), (0, 1))(a, b)
 
-    for transform in (forward_mode, twice, remat):
-        close(transform(ours), transform(theirs))
-    for axes in ((0, 0), (0, None), (None, 1)):
-        close(mapped(ours, axes), mapped(theirs, axes))
+    transforms = [forward_mode, twice, remat]
+    transforms += [functools.partial(mapped, axes=axes) for axes in ((0, 0), (0, None), (None, 1))]
+
+    def run(f):
+        # Compiled as one program, for speed.
+        return jax.jit(lambda: [transform(f) for transform in transforms])()
+
+    close(run(ours), run(theirs))
 
 
 @st.composite
@@ -210,7 +214,8 @@ def test_every_form_that_applies_gives_the_same():
         for form in ("canonical", "columns", *["product"] * problem.pointwise):
             close(FORMS[form](problem, "forward", x, w), y)
             close(FORMS[form](problem, "input", seed, w), dx)
-            close(FORMS[form](problem, "kernel", x, seed), dw)
+            if form != "canonical":
+                close(FORMS[form](problem, "kernel", x, seed), dw)
 
 
 def primitive_of(function: Any, *arguments: Any) -> dict[str, Any]:
@@ -229,12 +234,13 @@ def primitive_of(function: Any, *arguments: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "forms"),
     [
-        ("stem", ("columns", "canonical", "columns")),
+        ("stem", ("canonical", "canonical", "columns")),
         ("three_by_three", ("canonical", "canonical", "columns")),
         ("pointwise", ("product",) * 3),
         ("patches", ("patches",) * 3),
         ("depthwise", ("shifts",) * 3),
-        ("grouped", ("grouped",) * 3),
+        ("grouped", ("canonical", "canonical", "grouped")),
+        ("grouped_pointwise", ("grouped",) * 3),
     ],
 )
 def test_the_rule(name, forms):

@@ -1,11 +1,15 @@
-"""A pytest plugin that writes the CPU seconds of every test, those of its processes included.
+"""CPU seconds of every test, those of its processes included.
 
-    python -m pytest -p tests.cpu_seconds --cpu-seconds=cpu.csv
+Commands, from the root:
+  python -m pytest -p tests.cpu_seconds --cpu-seconds=cpu.csv   # a line "seconds,wall,test" each
+  python -m tests.cpu_seconds cpu.csv                           # Markdown: by file, and the largest
 
 What several tests share, a fixture or a compiled program, counts for the first that needs it.
 """
 
+import collections
 import os
+import sys
 import time
 
 import pytest
@@ -29,3 +33,26 @@ def pytest_runtest_protocol(item):
 def _cpu_seconds() -> float:
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
+
+
+def main(path: str, largest: int = 30) -> None:
+    """Prints the sum of each file that takes a second or more, and the largest tests."""
+    with open(path) as file:
+        lines = [line.rstrip("\n").split(",", 2) for line in file]
+    tests = {test: float(seconds) for seconds, _, test in lines}
+    files = collections.defaultdict(list)
+    for test, seconds in tests.items():
+        files[test.split("::")[0]].append(seconds)
+    print(f"{len(tests)} tests, {sum(tests.values()) / 60:.1f} CPU minutes\n")
+    print("| file | tests | CPU s |\n|---|---:|---:|")
+    for name, seconds in sorted(files.items(), key=lambda item: -sum(item[1])):
+        if sum(seconds) >= 1:
+            print(f"| {name} | {len(seconds)} | {sum(seconds):.0f} |")
+    print("\n| test | CPU s |\n|---|---:|")
+    for test, seconds in sorted(tests.items(), key=lambda item: -item[1])[:largest]:
+        name = test.replace("|", "\\|")
+        print(f"| `{name}` | {seconds:.1f} |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -15,6 +15,7 @@ def load(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", list(gpu.PARTS))
 def test_a_part_writes_finite_numbers(part, tmp_path):
     assert gpu.main(["--out", str(tmp_path), "--tiny", "--here=60", "--only", part]) == 0
@@ -39,6 +40,7 @@ def test_a_part_writes_finite_numbers(part, tmp_path):
     assert len(summary["goals"]) == sum(len(row["goals"]) for row in found["rows"])
 
 
+@pytest.mark.slow
 def test_each_part_has_a_process_and_all_fit_into_nine_minutes(tmp_path):
     assert sum(seconds for *_, seconds in gpu.PARTS.values()) < 60 * gpu.MINUTES
     command = [sys.executable, gpu.__file__, "--out", tmp_path, "--tiny", "--only", "cache"]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import few
 
 from jaxkd import losses
 
@@ -347,6 +348,9 @@ RELATIONS = [
 ENTRIES = [*DIVERGENCES, *ON_LOGITS, *ON_LOGITS_OF_BATCHES, *ON_FEATURES, *RELATIONS]
 
 
-def entries(condition: Callable[[Entry], bool] = lambda entry: True) -> pytest.MarkDecorator:
-    """Runs a test once for each entry that meets the condition."""
-    return pytest.mark.parametrize("entry", list(filter(condition, ENTRIES)), ids=str)
+def entries(
+    condition: Callable[[Entry], bool] = lambda entry: True, keep: int | None = None
+) -> pytest.MarkDecorator:
+    """Runs a test once for each entry that meets the condition; all but `keep` are exhaustive."""
+    chosen = list(filter(condition, ENTRIES))
+    return few("entry", chosen, keep=len(chosen) if keep is None else keep, ids=str)

@@ -10,6 +10,7 @@ from golden_calls._options import Options
 from golden_cases import arrays_of, call_on, floats, methods
 from scipy.special import rel_entr, softmax
 
+pytestmark = pytest.mark.exhaustive
 METHODS = {method["method"]: method for method in methods()}
 SIDES = ("student", "teacher")
 LEAST = 1e-8

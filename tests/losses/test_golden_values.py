@@ -13,6 +13,7 @@ from golden_calls._options import Options, flat
 from golden_cases import arrays_of, call_on, floats, methods
 from scipy.special import log_softmax, rel_entr, softmax
 
+pytestmark = pytest.mark.exhaustive
 METHODS = {method["method"]: method for method in methods()}
 CASES = {}
 

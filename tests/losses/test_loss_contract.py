@@ -53,7 +53,7 @@ def test_eager_is_jitted_and_the_value_has_its_shape_and_dtype(entry):
     assert_close(usual(entry).value, value, entry.scale)
 
 
-@entries()
+@entries(keep=10)  # tests of populations map over whole steps
 def test_students_in_front_under_vmap(entry):
     inputs = entry.inputs()
     others = inputs._replace(student=entry.inputs(seed=1).student)

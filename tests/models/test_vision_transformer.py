@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd.compression import count_parameters
@@ -19,7 +20,12 @@ def small(depth=4, **settings):
     return VisionTransformer(4, 8, depth, 2, 2, 5, **settings)
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+@few(
+    "entry",
+    sorted(ENTRIES, key=lambda entry: "tiny" not in entry.name),
+    keep=2,
+    ids=lambda entry: entry.name,
+)
 def test_parameters_and_stages_are_the_published_ones(entry):
     model = nnx.eval_shape(lambda: REGISTRY.create(entry.name, rngs=nnx.Rngs(0)))
     network = jaxkd.from_nnx(model, dtype=jnp.bfloat16)

@@ -115,7 +115,7 @@ def damage(directory: pathlib.Path, how: str, chance: random.Random) -> None:
         file.write_bytes(content)
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+@few("how", ["flipped", "cut", "gone"])
 def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how):
     """Damage either touches nothing that is read, or the one before is taken, with a warning."""
     step, state = start(small())
@@ -212,6 +212,7 @@ run(jaxkd.from_nnx(jaxkd.models.MLP(64, (2000,), 5, rngs=nnx.Rngs(0))), {workdir
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_damages_nothing(mlp, tmp_path):
     """Files may not grow beyond a limit, as on a disk that is full."""
     here = pathlib.Path(__file__).parent

@@ -94,7 +94,8 @@ def test_one_program_and_no_copy_between_log_steps(images, mlp, monkeypatch, ste
     assert set(copies) == {0, *at_log.values()}
 
 
-def test_an_uninterrupted_run_and_a_killed_one_end_bit_identical(tmp_path):
+@few("kills", [(71,), (37, 71)], ids=["once", "twice"])
+def test_an_uninterrupted_run_and_a_killed_one_end_bit_identical(tmp_path, kills):
     def launch(name, kill_at):
         return subprocess.run(
             [sys.executable, str(HERE / "killed_run.py"), str(tmp_path / name), str(kill_at)],
@@ -105,7 +106,7 @@ def test_an_uninterrupted_run_and_a_killed_one_end_bit_identical(tmp_path):
 
     whole = launch("whole", 0)
     assert whole.returncode == 0, whole.stderr
-    for kill_at in (37, 71):
+    for kill_at in kills:
         killed = launch("cut", kill_at)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed = launch("cut", 0)

@@ -19,6 +19,7 @@ from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 
 VIEWS = Views((RandomCrop(1), RandomFlip(), Normalize()))
 MESHES = {
+    "all axes": {"data": 2, "fsdp": 2, "model": 2},
     "fsdp": {"data": 2, "fsdp": 4},
     "data and model": {"data": 4, "model": 2},
     "data": {"data": 8},
@@ -113,7 +114,7 @@ def on_one_device(caches):
 
 
 @few("kind", ["explicit", "auto"])
-@few("shape", MESHES, keep=2)
+@few("shape", MESHES)
 def test_a_mesh_changes_nothing_but_where_arrays_lie(caches, on_one_device, shape, kind):
     """Losses, parameters, optimizer and banks after 20 steps equal those of one device."""
     mesh = make_mesh(**MESHES[shape], explicit=kind == "explicit")

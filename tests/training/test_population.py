@@ -96,7 +96,7 @@ def trained_alone(cache):
     ]
 
 
-@few("kind", ["one device", "in turn", "explicit", "auto"], keep=3)
+@few("kind", ["one device", "in turn", "explicit", "auto"])
 def test_every_member_is_the_student_trained_alone(cache, trained_alone, kind):
     """With temperatures, weights, learning rates and seeds of their own; on one device and 8."""
     spread = kind in ("auto", "explicit")

@@ -85,6 +85,7 @@ def test_sparse_teachers_are_refused(loss, logits):
         loss(logits[0], sparse, jnp.zeros(4, jnp.int32))
 
 
+@pytest.mark.exhaustive
 @labelled_losses
 def test_hard_logits(loss):
     """Large gaps, constants and impossible classes, with each class as the label."""
@@ -113,6 +114,7 @@ def test_hard_logits(loss):
     chex.assert_tree_all_finite((gradients, values))
 
 
+@pytest.mark.exhaustive
 @labelled_losses
 def test_two_classes_and_one_example_without_axes(loss):
     value, gradient = value_and_gradient(

@@ -42,6 +42,7 @@ def compiled(name):
     return jax.jit(jax.value_and_grad(RELATIONS[name]))
 
 
+@pytest.mark.exhaustive
 @relations()
 def test_padding_does_not_count(name):
     student, teacher = example((4, 4))
@@ -117,6 +118,7 @@ def test_shapes_may_differ_and_maps_are_flattened(name):
     chex.assert_trees_all_close(value, RELATIONS[name](student, teacher.reshape(6, 6)))
 
 
+@pytest.mark.exhaustive
 @relations()
 def test_explicitly_sharded_over_the_batch(name):
     devices = jax.devices()[: 2 if len(jax.devices()) >= 2 else 1]

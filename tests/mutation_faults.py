@@ -56,7 +56,7 @@ FAULTS = (
         "jaxkd/losses/_numerics.py",
         "classes, rows = split_where(where, student.shape, axis)\n    if not teacher_gradient:",
         "classes, rows = split_where(where, student.shape, axis)\n    if teacher_gradient is None:",
-        ("tests/losses/test_loss_contract.py::test_teacher_gradient_only_when_asked_for",),
+        ("tests/losses/test_loss_contract.py::test_teacher_gradient_only_when_asked_for[kd]",),
     ),
     # Objectives and recipes.
     Fault(
@@ -181,14 +181,20 @@ FAULTS = (
         "jaxkd/cache/_cache.py",
         "wanted |= _contract.of_teacher(teacher)",
         "_contract.of_teacher(teacher)",
-        ("tests/cache/test_contract.py::test_a_cache_of_something_else_is_refused_by_field",),
+        (
+            "tests/cache/test_contract.py"
+            "::test_a_cache_of_something_else_is_refused_by_field[another teacher]",
+        ),
     ),
     Fault(
         "checksums of a checkpoint not compared",
         "jaxkd/training/_checkpoints.py",
         "for name, own in digests(saved).items() if own != known.get(name)]",
         "for name, own in digests(saved).items() if name not in known]",
-        ("tests/training/test_faults.py::test_a_damaged_checkpoint_never_passes_for_a_whole_one",),
+        (
+            "tests/training/test_faults.py"
+            "::test_a_damaged_checkpoint_never_passes_for_a_whole_one[flipped]",
+        ),
     ),
     # Compression and export.
     Fault(
@@ -196,9 +202,7 @@ FAULTS = (
         "jaxkd/compression/gradual.py",
         "moves[path] = jnp.where(mask, moves[path], -olds[path])",
         "moves[path] = jnp.where(mask, moves[path], 0)",
-        (
-            "tests/compression/test_gradual.py::test_nothing_pruned_returns_however_large_its_updates",
-        ),
+        ("tests/compression/test_gradual.py::test_parameters_are_exactly_masked_at_every_step",),
     ),
     Fault(
         "one scale for all channels of a kernel",

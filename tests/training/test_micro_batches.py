@@ -111,7 +111,7 @@ def test_dropout_draws_in_each_part_anew():
 
     student, objective = network(dropout_rate=0.5), Objective(spread=Term(spread))
     step = make_train_step(student, objective, SGD, micro_batches=4)
-    batch = {"inputs": jnp.ones((4, 8, 8, 1)), "labels": jnp.zeros(4, jnp.int32)}
+    batch = {"inputs": jnp.ones((4, 8, 8, 1)), "labels": jnp.full((4, 5), 0.2)}
     _, metrics = step(TrainState.create(student, objective, SGD), batch)
     assert metrics["spread"] > 1e-3
 

@@ -1,7 +1,11 @@
 """What several tests use: eight devices, a tiny data set and small networks."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -19,6 +23,19 @@ _FLAGS = {
 for _flag, _value in _FLAGS.items():
     if _flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}"
+
+# What is compiled is kept for the run: the other workers, and the processes that tests start,
+# inherit the folder and load programs from it. The process that made it removes it at its end.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.mkdtemp(prefix="jaxkd-programs-")
+    atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+    for _name, _setting in {
+        "jax_compilation_cache_dir": _programs,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        os.environ[_name.upper()] = str(_setting)
+        jax.config.update(_name, _setting)  # JAX is imported already, and has read its variables.
 
 
 def random_images() -> Dataset:

@@ -34,7 +34,7 @@ def run(name, workdir, *options, devices=1):
     return subprocess.run(
         _command(name, workdir, options),
         cwd=ROOT,
-        env=_environment(workdir, devices),
+        env=_environment(devices),
         capture_output=True,
         text=True,
         check=False,
@@ -46,7 +46,7 @@ def run_until(pattern, name, workdir, *options, devices=1):
     process = subprocess.Popen(
         _command(name, workdir, options),
         cwd=ROOT,
-        env=_environment(workdir, devices),
+        env=_environment(devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -64,7 +64,7 @@ def kill_in(folder, step, name, workdir, *options, devices=1):
     process = subprocess.run(
         [sys.executable, "-m", "tests.killed_experiment", *where, *options],
         cwd=ROOT,
-        env=_environment(workdir, devices),
+        env=_environment(devices),
         capture_output=True,
         text=True,
         check=False,
@@ -100,13 +100,11 @@ def _command(name, workdir, options):
     return [sys.executable, "-m", f"experiments.{name}", f"--workdir={workdir}", *options]
 
 
-def _environment(workdir, devices):
-    # Compiling takes most of the time: it is done once for all runs of a test, and in haste.
+def _environment(devices):
+    # Compiling takes most of the time: it is done once for all runs (see conftest), and in haste.
     return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }

@@ -26,6 +26,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_path):
     first = run("cifar", tmp_path, *TINY, "--config.method=dkd,data_free", devices=8)
     assert first.returncode == 0, first.stderr

@@ -121,6 +121,7 @@ def test_a_finished_run_is_read_and_other_pipelines_join_it(workdir):
         compress.run(other, workdir)
 
 
+@pytest.mark.slow
 def test_killed_in_training_it_goes_on_to_the_same_numbers(workdir, tmp_path):
     options = [*OPTIONS, "--config.pipelines=distil,distil-sparse"]
     cut = tmp_path / "cut"

@@ -53,6 +53,7 @@ def tokens(teacher, count=100, length=12, split="train"):
     return texts.padded(teacher.tokenizer, length, labels="class", specials=True)
 
 
+@pytest.mark.slow
 def test_students_from_end_to_end_one_after_the_others(tmp_path):
     workdir = tmp_path / "w"
     alone = [*TINY, "--config.arms=static"]

@@ -15,6 +15,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
     views = ["--config.views.crop=1", "--config.views.num_views=2", "--config.codec=top4"]
     # Killed while students train: after the first result is there, before the last.

@@ -38,6 +38,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_from_end_to_end_killed_on_the_way(tmp_path):
     workdir = tmp_path / "w"
     first = [*TINY, "--config.arms=labels,top_k"]

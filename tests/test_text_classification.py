@@ -32,6 +32,7 @@ def by_network(file: pathlib.Path) -> dict[str, dict[str, str]]:
     return {row["Network"]: row for row in table(file)}
 
 
+@pytest.mark.slow
 def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     workdir = tmp_path / "w"
     alone, name = [*TINY, "--config.students=static"], "text_classification"

@@ -26,6 +26,7 @@ def numbers(row: dict[str, str]) -> dict[str, float]:
     return {k.removesuffix(" mean"): float(v) for k, v in [*row.items()][1:] if v}
 
 
+@pytest.mark.slow
 def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
     workdir = tmp_path / "w"
     first = run("transfer", workdir, *TINY, "--config.regimes=few_labels,left_out")

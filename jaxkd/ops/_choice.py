@@ -1,9 +1,19 @@
 """The form that a convolution takes on CPU, as `benchmarks/convolutions.py` measures."""
 
+import math
+
 from jaxkd.ops._problem import Problem
 
+# Multiplications below which XLA's convolution takes a few microseconds, and compiles fastest.
+FEW_MULTIPLICATIONS = 2**18
 # Images of colors, for which XLA's convolution leaves most of a vector register empty.
 FEW_CHANNELS = 4
+
+
+def pays(problem: Problem, examples: int) -> bool:
+    """Whether a batch is large enough for its form to matter."""
+    each = math.prod((*problem.out, *problem.kernel_shape))
+    return examples * each >= FEW_MULTIPLICATIONS
 
 
 def form_of(problem: Problem, kind: str) -> str:

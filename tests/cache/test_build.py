@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from elsewhere import reordered
+from tiers import few
 
 import jaxkd
 from jaxkd import cache as caches
@@ -51,7 +52,7 @@ def test_order_batch_size_and_blocks_of_the_build_make_no_difference(tmp_path, i
     one.check(teacher=small(1), dataset=other, views=views, num_classes=5)
 
 
-@pytest.mark.parametrize("codec", [Dense("bfloat16"), Dense("float16"), TopK(3, (1.0, 4.0))])
+@few("codec", [TopK(3, (1.0, 4.0)), Dense("bfloat16"), Dense("float16")], keep=2)
 def test_every_codec_survives_the_disk(tmp_path, images, small, codec):
     cache = build(tmp_path, small(1), images, codec=codec)
     exact = build(tmp_path / "exact", small(1), images)
@@ -100,6 +101,7 @@ def test_what_leaves_room_is_compressed(tmp_path, images, small):
     assert cache.shapes == {"logits": (5,)} and file.stat().st_size < 200 * 5 * 2
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_finished_and_equals_a_whole_one(tmp_path):
     def launch(name, *options):
         return subprocess.run(
@@ -194,6 +196,7 @@ def test_the_teacher_may_lie_on_a_mesh(tmp_path, images, small):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_processes_share_the_work_and_none_waits(tmp_path):
     """Two at a time, of which one is killed: the other finishes for both."""
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import models
@@ -40,7 +41,7 @@ def _logits(model, inputs):
 
 
 @pytest.mark.parametrize("scheme", ["channel", "spatial"])
-@pytest.mark.parametrize(
+@few(
     ("make", "inputs"),
     [
         (_cnn, IMAGES),
@@ -66,7 +67,7 @@ def test_full_rank_reproduces_the_outputs(make, inputs, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["channel", "spatial"])
-@pytest.mark.parametrize(
+@few(
     "options",
     [
         {"strides": 2, "padding": "VALID"},
@@ -76,6 +77,7 @@ def test_full_rank_reproduces_the_outputs(make, inputs, scheme):
         {"input_dilation": 2, "padding": 1},
     ],
     ids=str,
+    keep=3,
 )
 def test_a_convolution_keeps_what_it_does_in_space(options, scheme):
     layer = nnx.Conv(3, 6, (3, 2), bias_init=nnx.initializers.ones, rngs=nnx.Rngs(0), **options)

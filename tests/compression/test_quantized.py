@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import models
@@ -58,7 +59,7 @@ def _error(model, other, inputs):
     return float(jnp.max(jnp.abs(first - _logits(other, inputs))) / jnp.max(jnp.abs(first)))
 
 
-@pytest.mark.parametrize(
+@few(
     ("make", "inputs"),
     [
         (_cnn, IMAGES),
@@ -83,7 +84,7 @@ def test_int8_is_near_the_module_and_a_quarter_of_its_kernels(make, inputs):
     assert 0 < _error(model, small, inputs) < 0.1
 
 
-@pytest.mark.parametrize(
+@few(
     ("weights", "activations", "bound"),
     [
         ("int8", None, 0.04),
@@ -93,6 +94,7 @@ def test_int8_is_near_the_module_and_a_quarter_of_its_kernels(make, inputs):
         ("float8_e4m3fn", "float8_e4m3fn", 0.1),
         ("float8_e5m2", "float8_e5m2", 0.25),
     ],
+    keep=4,
 )
 def test_other_types_keep_the_logits_as_near_as_their_bits_allow(weights, activations, bound):
     model = _cnn()

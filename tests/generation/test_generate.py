@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd.generation import from_decoder, generate, sample
@@ -203,7 +204,7 @@ def test_bfloat16_decoders_keep_their_cache_in_it():
     np.testing.assert_allclose(text.log_probs[:, 1:], expected * text.where[:, 1:], atol=0.15)
 
 
-@pytest.mark.parametrize("kind", ["auto", "explicit"])
+@few("kind", ["explicit", "auto"])
 def test_rows_are_written_alike_on_several_devices(kind):
     decoder = make()
     all_prompts, all_lengths = PROMPTS[jnp.arange(8) % 3], LENGTHS[jnp.arange(8) % 3]

@@ -155,6 +155,7 @@ def assert_depends(call, method, arrays_of_cases, *, but=()):
     return {option for option, only in described.items() if only}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", METHODS)
 def test_every_hyperparameter_has_an_effect(name):
     call, method = CALLS[name], METHODS[name]
@@ -229,16 +230,16 @@ def test_the_run_fails_where_a_hyperparameter_is_not_read(monkeypatch):
     blind, right = _wrong(BLIND["unread"]), _wrong(lambda options: options["temperature"])
     monkeypatch.setitem(CALLS, "kd", blind)
     with pytest.raises(AssertionError, match=r"'kd' ignores its hyperparameters \['temperature'\]"):
-        test_golden.test_equals_the_reference(method)
+        test_golden.assert_reference(method)
     monkeypatch.setitem(CALLS, "kd", right)
-    test_golden.test_equals_the_reference(method)
+    test_golden.assert_reference(method)
 
 
 def test_a_correction_must_use_all_but_the_guards(monkeypatch):
     differs = dataclasses.replace(CALLS["sparse_js"], guards=())
     monkeypatch.setitem(CALLS, "sparse_js", differs)
     with pytest.raises(AssertionError, match=r"'sparse_js' ignores its hyperparameters \['eps'\]"):
-        test_golden.test_equals_the_reference(METHODS["sparse_js"])
+        test_golden.assert_reference(METHODS["sparse_js"])
 
 
 def test_names_cannot_fall_into_the_branch_of_another():

@@ -6,6 +6,7 @@ import pytest
 from contract import BATCH, entries
 from contract_calls import answer, assert_close, quick
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tiers import few
 
 DEVICES = 8
 
@@ -17,7 +18,7 @@ def devices():
     return found[:DEVICES]
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+@few("kind", [AxisType.Explicit, AxisType.Auto], ids=["explicit", "auto"])
 @entries()
 def test_sharded_over_the_batch(entry, kind, devices):
     mesh = jax.make_mesh((DEVICES,), ("data",), (kind,), devices=devices)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd.models import Decoder, RopeScaling
@@ -23,9 +24,9 @@ GEMMA2 = {
     "windows": (3, None),
 }
 KINDS = {
-    "llama": {"tied": False, "rope_scaling": RopeScaling(8.0, 1.0, 4.0, 16)},
-    "qwen": {"num_kv_heads": 1, "qk_norm": True, "head_dim": 8, "qkv_bias": True},
     "gemma2": {"num_kv_heads": 2, **GEMMA2},
+    "qwen": {"num_kv_heads": 1, "qk_norm": True, "head_dim": 8, "qkv_bias": True},
+    "llama": {"tied": False, "rope_scaling": RopeScaling(8.0, 1.0, 4.0, 16)},
 }
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(1, 50, (3, 9)))
 
@@ -51,7 +52,7 @@ def pairs(tokens, documents):
     return jnp.stack([tokens, jnp.broadcast_to(jnp.asarray(documents), tokens.shape)], axis=-1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@few("kind", KINDS)
 def test_logits_depend_on_the_past_alone(kind):
     run = compiled(jaxkd.from_nnx(decoder(**KINDS[kind])))
     logits = run(TOKENS)["logits"]
@@ -71,7 +72,7 @@ def test_attention_looks_no_farther_than_its_window():
     assert np.abs(features["layer2"] - others["layer2"]).max((0, 2))[5:].min() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+@few("kind", ["gemma2", "llama"])
 def test_packed_documents_are_as_if_each_had_its_row(kind):
     run = compiled(jaxkd.from_nnx(decoder(**KINDS[kind])))
     packed = run(pairs(TOKENS, [1, 1, 1, 1, 2, 2, 2, 0, 0]))["logits"]
@@ -90,7 +91,7 @@ def test_padding_in_front_changes_nothing():
     np.testing.assert_allclose(logits[:, 2:], run(TOKENS)["logits"], atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@few("kind", KINDS, keep=2)
 def test_cached_logits_are_those_of_whole_texts(kind):
     """Prompts of several lengths at once, then one token at a time, then two."""
     model = decoder(**KINDS[kind])
@@ -152,7 +153,7 @@ def test_gradient_flows_to_the_head_feature(tied):
     assert moved == {"embeddings.embedding" if tied else "head.kernel"}
 
 
-@pytest.mark.parametrize("kind", ["qwen", "gemma2"])
+@few("kind", ["gemma2", "qwen"])
 def test_layers_computed_again_give_the_same_gradients(kind):
     def gradients(remat):
         network = jaxkd.from_nnx(decoder(**KINDS[kind], remat=remat))

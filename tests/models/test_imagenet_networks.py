@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd.models import (
@@ -161,7 +162,7 @@ def _network(make):
     return network.replace(params=params, state=state)
 
 
-@pytest.mark.parametrize(("name", "norm"), [("resnet", group_norm), ("efficientnet", batch_norm)])
+@few(("name", "norm"), [("resnet", group_norm), ("efficientnet", batch_norm)])
 def test_every_parameter_learns(name, norm):
     network = _network(functools.partial(SMALL[name], norm=norm))
     images = jnp.asarray(np.random.default_rng(1).normal(size=(8, 64, 64, 3)), jnp.float32)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from codec_calls import QUICK
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tiers import few
 
 from jaxkd import losses
 from jaxkd.targets import Dense, Pooled, Sampled, TopK, TopP
@@ -35,7 +36,7 @@ def compiled(codec):
     return jax.jit(call, compiler_options=QUICK)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+@few("kind", [AxisType.Explicit, AxisType.Auto], ids=["explicit", "auto"])
 @pytest.mark.parametrize(("codec", "shape"), CASES, ids=str)
 def test_sharded_over_the_batch(codec, shape, kind):
     generator = np.random.default_rng(0)

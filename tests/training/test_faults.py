@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import random_images
+from tiers import few
 
 from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
 from jaxkd.data import Loader
@@ -51,7 +52,7 @@ class Signalling(Loader):
         return super().__getitem__(step)
 
 
-@pytest.mark.parametrize("steps_per_call", [1, 8])
+@few("steps_per_call", [8, 1])
 def test_sigterm_saves_and_resumes_to_the_last_bit(small, tmp_path, steps_per_call):
     """In the middle of a stretch: the row of that stretch is as if nothing had happened."""
     options = {"steps_per_call": steps_per_call}

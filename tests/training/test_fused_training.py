@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiers import few
 
 from jaxkd import Objective, Term, TrainState, from_function, losses, make_train_step
 from jaxkd.networks import without_logits
@@ -77,7 +78,7 @@ def test_the_step_is_that_of_all_logits():
     chex.assert_trees_all_close(metrics, {name: wanted[name] for name in metrics}, rtol=1e-5)
 
 
-@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
+@few("explicit", [True, False], ids=["explicit", "auto"])
 def test_on_a_mesh_with_the_classes_spread(explicit):
     partitioning = Partitioning(make_mesh(fsdp=2, model=2, explicit=explicit), min_size=0)
     state, metrics = trained(

@@ -51,6 +51,7 @@ def result(workdir: pathlib.Path) -> dict[str, np.ndarray]:
         return dict(stored)
 
 
+@pytest.mark.slow
 def test_processes_change_nothing_but_who_computes_what(tmp_path):
     """Cache from a spread teacher, training, SIGTERM and resume, evaluation, logs."""
     run_job(1, tmp_path / "1")
@@ -71,6 +72,7 @@ def test_processes_change_nothing_but_who_computes_what(tmp_path):
     assert len(list((tmp_path / "2" / "run").glob("events*"))) == 2  # one a call, by one process
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_loses_nothing():
     """A tiny run of the benchmark: it fails unless survivors end and states agree to the bit."""
     command = [sys.executable, ROOT / "benchmarks" / "train_kills.py", "--kills=1", "--seed=1"]

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from jax._src import array
+from tiers import few
 
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Loader
@@ -49,7 +50,7 @@ def test_rows_are_means_over_their_stretch(images, mlp, tmp_path):
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in fitted.train]
 
 
-@pytest.mark.parametrize("steps_per_call", [1, 7, 32])
+@few("steps_per_call", [7, 1, 32])
 def test_steps_per_call_change_nothing(images, mlp, steps_per_call):
     one = run(mlp(), images, steps=50)
     other = run(mlp(), images, steps=50, steps_per_call=steps_per_call)
@@ -57,7 +58,7 @@ def test_steps_per_call_change_nothing(images, mlp, steps_per_call):
     assert [r["step"] for r in one.train] == [r["step"] for r in other.train]
 
 
-@pytest.mark.parametrize("steps_per_call", [1, 16])
+@few("steps_per_call", [16, 1])
 def test_one_program_and_no_copy_between_log_steps(images, mlp, monkeypatch, steps_per_call):
     """50 steps in stretches of all lengths: everything compiles in the first call."""
     events: list[str] = []

@@ -7,6 +7,7 @@ import pytest
 from conftest import random_images
 from flax import nnx
 from jax.sharding import PartitionSpec as P
+from tiers import few
 
 import jaxkd
 from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
@@ -18,9 +19,9 @@ from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 
 VIEWS = Views((RandomCrop(1), RandomFlip(), Normalize()))
 MESHES = {
-    "data": {"data": 8},
     "fsdp": {"data": 2, "fsdp": 4},
     "data and model": {"data": 4, "model": 2},
+    "data": {"data": 8},
 }
 
 
@@ -111,8 +112,8 @@ def on_one_device(caches):
     }
 
 
-@pytest.mark.parametrize("kind", ["auto", "explicit"])
-@pytest.mark.parametrize("shape", MESHES)
+@few("kind", ["explicit", "auto"])
+@few("shape", MESHES, keep=2)
 def test_a_mesh_changes_nothing_but_where_arrays_lie(caches, on_one_device, shape, kind):
     """Losses, parameters, optimizer and banks after 20 steps equal those of one device."""
     mesh = make_mesh(**MESHES[shape], explicit=kind == "explicit")
@@ -139,7 +140,7 @@ def compiled(objective, batch, partitioning, teacher=None, student=None):
     return program, sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
 
-@pytest.mark.parametrize("kind", ["auto", "explicit"])
+@few("kind", ["auto", "explicit"])
 def test_a_data_parallel_step_adds_up_gradients_and_nothing_else(caches, kind):
     """Reductions of as many numbers as there are parameters, and a few sums of the metrics."""
     partitioning = Partitioning(make_mesh(explicit=kind == "explicit"))

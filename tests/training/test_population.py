@@ -10,6 +10,7 @@ import optax
 import pytest
 from conftest import random_images, small_network
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
@@ -95,7 +96,7 @@ def trained_alone(cache):
     ]
 
 
-@pytest.mark.parametrize("kind", ["one device", "in turn", "auto", "explicit"])
+@few("kind", ["one device", "in turn", "explicit", "auto"], keep=3)
 def test_every_member_is_the_student_trained_alone(cache, trained_alone, kind):
     """With temperatures, weights, learning rates and seeds of their own; on one device and 8."""
     spread = kind in ("auto", "explicit")
@@ -224,7 +225,7 @@ def test_one_program_for_every_number_of_steps(cache):
     assert len(compiled) == before
 
 
-@pytest.mark.parametrize("unroll", [False, True])
+@few("unroll", [False, True])
 def test_what_members_share_is_computed_once(unroll):
     """FLOPs: the teacher's forward pass, decoding and views do not grow with the members."""
 
@@ -278,7 +279,7 @@ def test_evaluation_and_prediction_of_all_members(cache):
         population.evaluator(data.with_labels([]))
 
 
-@pytest.mark.parametrize("mesh", [False, True])
+@few("mesh", [True, False])
 def test_fit_keeps_a_row_a_member_goes_on_without_the_lost_and_resumes(tmp_path, cache, mesh):
     """One member's learning rate is absurd; the others go on, and a cut run is taken up."""
     rates = [1e-2, 1e30, 1e-3, 1e-2] * 2

@@ -11,6 +11,7 @@ import optax
 import pytest
 from elsewhere import TEACHER_SEED, VIEWS, reordered
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
@@ -35,7 +36,7 @@ def train(student, teacher, data, *, steps, views=VIEWS, cache=None, num_views=3
     return state, metrics
 
 
-@pytest.mark.parametrize("kind", ["perceptron", "convolution, batch norm and dropout"])
+@few("kind", ["convolution, batch norm and dropout", "perceptron"])
 def test_online_and_cached_students_are_the_same_after_200_steps(
     tmp_path, images, small, mlp, kind
 ):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import few
 
 from jaxkd import losses
 from jaxkd.losses.fused._chunks import grid
@@ -160,7 +161,7 @@ def test_soft_caps_and_a_padded_vocabulary(kind):
     assert_same(*both(name, kind, chunk_size=6, cap=1.5, teacher_cap=2.5, valid=VALID))
 
 
-@pytest.mark.parametrize("chunk_size", [1, 2, 4, 12, 20, None])
+@few("chunk_size", [4, None, 1, 2, 12, 20], keep=2)
 def test_chunks_of_any_size(chunk_size):
     ours, naive, student = both("mixed", "top-k", chunk_size=chunk_size, unlabelled=True)
     assert_same(ours, naive, student)
@@ -292,7 +293,7 @@ def test_bfloat16_is_added_up_in_float32():
     assert error.max() < 2**-8
 
 
-@pytest.mark.parametrize("kind", ["top-k", "sampled", "hidden"])
+@few("kind", ["top-k", "sampled", "hidden"])
 def test_no_array_of_tokens_times_classes(kind):
     """Not in what is traced, nor in what is compiled; and a third of the products without it."""
     student, teacher, labels, _ = drawn(tokens=(4, 32), dtype=np.float32)

@@ -5,9 +5,9 @@ import functools
 import chex
 import jax
 import numpy as np
-import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from tiers import few
 
 from jaxkd import losses
 from jaxkd.compression import collectives
@@ -50,7 +50,7 @@ def program(token_axes):
     return jax.jit(jax.value_and_grad(mean))
 
 
-@pytest.mark.parametrize(
+@few(
     ("axis_type", "token_axes", "kinds"),
     [
         (AxisType.Auto, ("data", "fsdp"), ("dense", "top-k", "sampled", "hidden")),
@@ -58,6 +58,7 @@ def program(token_axes):
         (AxisType.Explicit, ("data", "fsdp"), ("top-k", "hidden")),
     ],
     ids=["auto", "compiler", "explicit"],
+    keep=2,
 )
 def test_each_device_keeps_its_tokens_and_its_classes(axis_type, token_axes, kinds):
     generator = np.random.default_rng(0)

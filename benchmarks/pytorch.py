@@ -11,6 +11,7 @@ cached perceptron's also in one compiled loop, as its experiments run it.
 """
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -99,6 +100,8 @@ def torch_runner(
     *,
     fast: bool,
     mixed: bool = False,
+    channels_last: bool = False,
+    make_optimizer: Callable[..., Any] | None = None,
 ) -> tuple[float, Callable[[], float]]:
     """The loss of the first batch, and a function that takes a step on every batch.
 
@@ -110,15 +113,18 @@ def torch_runner(
       fast: whether the objective goes through `torch.compile`.
       mixed: whether to compute in bfloat16 by autocast, images with channels last, and AdamW in one
         kernel: what PyTorch's guide to tuning recommends on a GPU.
+      channels_last: whether images and kernels have channels last in memory without `mixed`, too.
+      make_optimizer: from the parameters to an optimizer, by default AdamW.
 
     Returns:
       The loss, and the function, which returns its seconds.
     """
-    order = torch.channels_last if mixed else torch.contiguous_format
+    order = torch.channels_last if mixed or channels_last else torch.contiguous_format
     student = student.to(device, memory_format=order)
-    adam = torch.optim.AdamW(
-        student.parameters(), lr=LEARNING_RATE, weight_decay=DECAY, fused=mixed or None
+    adam = functools.partial(
+        torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=DECAY, fused=mixed or None
     )
+    optimizer = (make_optimizer or adam)(student.parameters())
     known = [
         {name: torch.from_numpy(value).to(device) for name, value in b.items()} for b in batches
     ]
@@ -151,9 +157,9 @@ def torch_runner(
     def run() -> float:
         started = time.perf_counter()
         for batch in known:
-            adam.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             called(batch).backward()
-            adam.step()
+            optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started

@@ -102,8 +102,7 @@ class _Course:
                 evaluate=self._evaluate(fresh),
                 checkpoint_every=log_every * 10,
                 workdir=self.directory(seed),
-                # An online teacher may have convolutions, for which loops are slow on CPU.
-                steps_per_call=None if arm.teacher else self.study.steps_per_call,
+                steps_per_call=self.study.steps_per_call,
                 **settings,
             )
         student = self.deployed(fitted.state.network(fresh))

@@ -180,8 +180,7 @@ def run(config: Config, workdir: pathlib.Path) -> compress_runs.Compressed:
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         seeds=tuple(range(config.seeds)),
-        # Loops of convolutions are slow on CPU.
-        steps_per_call=None,
+        steps_per_call=20,
         partitioning=launch.partitioning(),
         profile=launch.PROFILE.value,
     )

@@ -114,8 +114,7 @@ def main(config: Config, workdir: pathlib.Path) -> None:
         test,
         lambda seed: make_teacher(config.teacher, seed),
         lambda seed: make_student(config.student, seed),
-        # Loops of convolutions are slow on CPU; a perceptron gains from them.
-        steps_per_call=100 if config.student.name == "mlp" else None,
+        steps_per_call=100,
         yes=launch.YES.value,
         partitioning=launch.partitioning(),
         profile=launch.PROFILE.value,

@@ -257,7 +257,7 @@ def integers(values: npt.ArrayLike, what: str) -> np.ndarray:
     array = np.asarray(values)
     if array.size == 0:  # NumPy makes float64 of an empty list
         return array.astype(np.int64)
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":
         raise TypeError(f"{what} must be integers, got dtype {array.dtype}.")
     return array
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import check_weight, compute_dtype
+from jaxkd.losses._arguments import check_weight, compute_dtype, concrete_value
 from jaxkd.losses._numerics import check_axis, dense, keep_rows, mask_logits, split_where
 
 
@@ -64,14 +64,19 @@ def cross_entropy(
 
     dtype = compute_dtype(student)
     logits = mask_logits(jnp.moveaxis(student.astype(dtype), axis, -1), classes, rows)
-    log_q = jax.nn.log_softmax(logits)
+    shifted = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    log_total = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
+    log_q = shifted - log_total[..., None]
     if are_ids:
+        # Taken from log_q, it would need a pass over all classes, and one back in the gradient.
         ids = jnp.maximum(labels, 0)[..., None]
-        loss = -jnp.take_along_axis(log_q, ids, axis=-1)[..., 0]
+        loss = log_total - jnp.take_along_axis(shifted, ids, axis=-1)[..., 0]
     else:
         targets = jnp.moveaxis(labels.astype(dtype), axis, -1)
         dropped = targets == 0 if classes is None else ~classes | (targets == 0)
         loss = -jnp.sum(jnp.where(dropped, 0, targets * jnp.where(dropped, 0, log_q)), axis=-1)
+    if concrete_value(label_smoothing) == 0:
+        return keep_rows(loss, rows)
 
     present = ~jnp.isneginf(logits)
     uniform = -jnp.mean(jnp.where(present, log_q, 0), axis=-1, where=present)

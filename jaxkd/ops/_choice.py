@@ -1,9 +1,17 @@
 """The form that a convolution takes on CPU, as `benchmarks/convolutions.py` measures."""
 
+import math
+
 from jaxkd.ops._problem import Problem
 
-# Images of colors, for which XLA's convolution leaves most of a vector register empty.
-FEW_CHANNELS = 4
+# Multiplications below which XLA's convolution takes a few microseconds, and compiles fastest.
+FEW_MULTIPLICATIONS = 2**18
+
+
+def pays(problem: Problem, examples: int) -> bool:
+    """Whether a batch is large enough for its form to matter."""
+    each = math.prod((*problem.out, *problem.kernel_shape))
+    return examples * each >= FEW_MULTIPLICATIONS
 
 
 def form_of(problem: Problem, kind: str) -> str:
@@ -22,11 +30,9 @@ def form_of(problem: Problem, kind: str) -> str:
     if problem.depthwise:
         return "shifts"
     if problem.groups > 1:
-        return "grouped"
+        return "grouped" if problem.pointwise or kind == "kernel" else "canonical"
     if problem.pointwise:
         return "product"
     if problem.tiled:
         return "patches"
-    if kind == "forward" and problem.channels[0] <= FEW_CHANNELS:
-        return "columns"
     return "columns" if kind == "kernel" else "canonical"

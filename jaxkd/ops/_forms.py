@@ -13,6 +13,7 @@ Images are `[batch, height, width, channels]`, kernels `[height, width, channels
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,16 +85,17 @@ def canonical(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Ar
             preferred_element_type=problem.out_dtype,
         )
     if kind == "kernel":
-        return columns(problem, kind, a, b)
+        raise ValueError("XLA has no fast code for the gradient to the kernel")
 
     def correlate(maps: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
         return lax.conv_general_dilated(
             maps,
-            kernel.swapaxes(2, 3),
+            _turned(kernel, problem.groups),
             (1, 1),
             padding,
             rhs_dilation=problem.dilation,
             dimension_numbers=_NUMBERS,
+            feature_group_count=problem.groups,
             precision=problem.precision,
             preferred_element_type=problem.dtype,
         )
@@ -136,22 +138,19 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
     unfold_gradient = outside < inside and problem.strides == (1, 1)
     positions = height * width
 
-    def add(total: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        image, gradient = pair
+    def part(image: jax.Array, gradient: jax.Array) -> jax.Array:
         if unfold_gradient:
             left, right = image.reshape(-1, inside), _unfold_gradient(problem, gradient)
             right = right.reshape(-1, positions * outside)
         else:
             left, right = _unfold_image(problem, image), gradient.reshape(-1, outside)
             left = left.reshape(-1, positions * inside)
-        return total + _dot(problem, left, right, (0, 0)), None
+        return _dot(problem, left, right, (0, 0))
 
     area = math.prod(problem.image if unfold_gradient else problem.out)
     thin = outside if unfold_gradient else inside
     chunk = _chunk(len(a), area * positions * thin * a.dtype.itemsize)
-    shape = (inside, positions * outside) if unfold_gradient else (positions * inside, outside)
-    pairs = (_cut(a, chunk), _cut(b, chunk))
-    total, _ = lax.scan(add, jnp.zeros(shape, problem.wide), pairs)
+    total = _sum_over_examples(part, chunk, a, b)
     if unfold_gradient:
         total = total.reshape(inside, positions, outside).swapaxes(0, 1)
     return total.reshape(problem.kernel_shape).astype(problem.dtype)
@@ -188,10 +187,7 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
             result = result.reshape(*result.shape[:3], -1, each).sum(-1)
         return result.astype(problem.dtype)
 
-    def add(
-        totals: tuple[jax.Array, ...], pair: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[jax.Array, ...], None]:
-        image, gradient = pair
+    def part(image: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
         image = _padded(jnp.repeat(image, each, -1) if each > 1 else image, problem.padding)
         products = tuple(
             _slices(image, start, problem.out, problem.strides).astype(problem.wide) * gradient
@@ -199,12 +195,10 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
         )
         # One pass over both for all positions of the kernel together.
         zeros = tuple(jnp.zeros((), problem.wide) for _ in products)
-        sums = lax.reduce(products, zeros, _add_each, (0, 1, 2))
-        return _add_each(totals, sums), None
+        return tuple(lax.reduce(products, zeros, _add_each, (0, 1, 2)))
 
     chunk = _chunk(len(a), 2 * math.prod(problem.padded) * outside * a.dtype.itemsize)
-    zeros = tuple(jnp.zeros(outside, problem.wide) for _ in range(height * width))
-    totals, _ = lax.scan(add, zeros, (_cut(a, chunk), _cut(b, chunk)))
+    totals = _sum_over_examples(part, chunk, a, b)
     return jnp.stack(totals).reshape(problem.kernel_shape).astype(problem.dtype)
 
 
@@ -232,6 +226,13 @@ FORMS = {
 
 def _add_each(a: tuple[jax.Array, ...], b: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+def _turned(kernel: jax.Array, groups: int) -> jax.Array:
+    """A kernel from output to input channels, `[height, width, out of a group, in]`."""
+    height, width, inside, outside = kernel.shape
+    kernel = kernel.reshape(height, width, inside, groups, outside // groups)
+    return kernel.swapaxes(2, 4).reshape(height, width, outside // groups, groups * inside)
 
 
 def _dot(problem: Problem, a: jax.Array, b: jax.Array, axes: Pair) -> jax.Array:
@@ -369,9 +370,26 @@ def _cut(arrays: jax.Array, chunk: int) -> jax.Array:
     return arrays.reshape(-1, chunk, *arrays.shape[1:])
 
 
-def _map_examples(function, arrays: jax.Array, numbers: int) -> jax.Array:
+def _map_examples(
+    function: Callable[[jax.Array], jax.Array], arrays: jax.Array, numbers: int
+) -> jax.Array:
+    """Applies a function to so many examples at a time that its numbers stay in the cache."""
     chunk = _chunk(len(arrays), numbers * arrays.dtype.itemsize)
     if chunk == len(arrays):
         return function(arrays)
     result = lax.map(function, _cut(arrays, chunk))
     return result.reshape(len(arrays), *result.shape[2:])
+
+
+def _sum_over_examples(function: Callable[..., Any], chunk: int, *arrays: jax.Array) -> Any:
+    """Sums a function's arrays over the batch, so many examples at a time."""
+    if chunk == len(arrays[0]):
+        return function(*arrays)
+    parts = [_cut(x, chunk) for x in arrays]
+    like = jax.eval_shape(function, *(x[0] for x in parts))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+
+    def add(totals: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, totals, function(*part)), None
+
+    return lax.scan(add, zeros, tuple(parts))[0]

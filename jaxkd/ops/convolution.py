@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxkd.ops import _choice
 from jaxkd.ops._primitive import convolve
 from jaxkd.ops._problem import Problem
 
@@ -27,7 +28,7 @@ def xla_convolutions() -> contextlib.AbstractContextManager[None]:
       >>> def f(x, w):
       ...     numbers = ("NHWC", "HWIO", "NHWC")
       ...     return conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers)
-      >>> x, w = jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+      >>> x, w = jnp.ones((8, 32, 32, 3)), jnp.ones((3, 3, 3, 8))
       >>> with xla_convolutions():
       ...     print(jax.make_jaxpr(f)(x, w).eqns[0].primitive)
       conv_general_dilated
@@ -58,8 +59,9 @@ def conv_general_dilated(
 
     Covered are one and two spatial dimensions with channels last (`NWC`, `NHWC`), as Flax passes
     them; everything else is XLA's convolution on CPU, too: other layouts, three dimensions, dilated
-    inputs, negative padding, strides together with dilation, integers, `out_sharding`, and arrays
-    spread over a mesh, whose partitioner knows convolutions.
+    inputs, negative padding, strides together with dilation, integers, symbolic sizes,
+    `out_sharding`, arrays spread over a mesh, whose partitioner knows convolutions, and arrays so
+    small that any form takes microseconds.
 
     Args:
       lhs: Images, `[batch, (height,) width, channels]` if `dimension_numbers` say so.
@@ -107,7 +109,7 @@ def conv_general_dilated(
         )
 
     plain = all(value is None for value in options.values()) and batch_group_count == 1
-    if _XLA_ONLY.value or not plain or not _on_one_device():
+    if _XLA_ONLY.value or not plain or _spread(lhs, rhs):
         return xla(lhs, rhs)
     problem = _problem(
         lhs,
@@ -133,10 +135,10 @@ def _on_cpu(problem: Problem, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return convolve(problem, "forward", lhs[:, None], rhs[None])[:, 0]
 
 
-def _on_one_device() -> bool:
-    """Whether no mesh of several devices is set."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh.empty or mesh.size == 1
+def _spread(*arrays: jax.Array) -> bool:
+    """Whether arrays lie on a mesh of several devices, as far as tracing can tell."""
+    meshes = [jax.sharding.get_abstract_mesh(), *(jax.typeof(x).sharding.mesh for x in arrays)]
+    return any(not mesh.empty and mesh.size > 1 for mesh in meshes)
 
 
 def _problem(
@@ -151,7 +153,7 @@ def _problem(
     precision: lax.PrecisionLike,
     preferred_element_type: Any,
 ) -> Problem | None:
-    """The convolution in two dimensions, or None if it is not covered or is a mistake."""
+    """The convolution in two dimensions; None if it is not covered, tiny, or a mistake."""
     dims = lhs.ndim - 2
     shapes = (*lhs.shape, *rhs.shape)
     if dims not in (1, 2) or rhs.ndim != lhs.ndim or not all(isinstance(n, int) for n in shapes):
@@ -197,4 +199,5 @@ def _problem(
         out_dtype=jnp.dtype(preferred),
         precision=precision,
     )
-    return problem if min(problem.out) >= 1 else None
+    fits = min(problem.out) >= 1
+    return problem if fits and _choice.pays(problem, lhs.shape[0]) else None

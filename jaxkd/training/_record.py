@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxkd.training._gradients import Sums
 from jaxkd.training._logs import Logs
-from jaxkd.training.step import TrainStep, means
+from jaxkd.training._metric_sums import MetricSums
+from jaxkd.training.step import TrainStep
 
 Rows = list[dict[str, float]]
 
@@ -28,18 +28,22 @@ class Record:
         self.train: Rows = logs.rows("train") if logs else []
         self.evaluations: Rows = logs.rows("eval") if logs else []
         self._logs, self._members = logs, members
-        self.sums: Sums | None = None
-        self._pending: tuple[int, Sums | None] | None = None
+        self.sums: MetricSums | None = None
+        self._pending: tuple[int, MetricSums | None] | None = None
 
     def resume(self, notes: Mapping[str, Any], step: TrainStep) -> None:
         """Takes up a stretch that a checkpoint was saved in the middle of."""
         if sums := notes.get("sums"):
-            arrays = {n: tuple(np.asarray(x, np.float32) for x in pair) for n, pair in sums.items()}
-            self.sums = step.put(jax.tree.map(jnp.asarray, arrays))
+            self.sums = step.put_sums(
+                MetricSums(jnp.asarray(list(sums.values()), jnp.float32), tuple(sums))
+            )
 
     def notes(self) -> dict[str, Any]:
         """What `resume` wants: the metrics of the stretch at hand, to be saved as JSON."""
-        return {"sums": jax.tree.map(lambda x: np.asarray(x).tolist(), jax.device_get(self.sums))}
+        if self.sums is None:
+            return {"sums": None}
+        rows = np.asarray(jax.device_get(self.sums.values)).tolist()
+        return {"sums": dict(zip(self.sums.names, rows, strict=True))}
 
     def end_stretch(self, step: int) -> None:
         """The stretch is over; its row is written by the next `settle`.
@@ -59,7 +63,7 @@ class Record:
         (step, sums), self._pending = self._pending, None
         host = jax.tree.map(lambda leaf: np.asarray(leaf, float), jax.device_get(sums))
         with np.errstate(invalid="ignore", divide="ignore"):
-            metrics = means(host)
+            metrics = host.means()
         # Other metrics may lack a number, the accuracy of a stretch without labels for one.
         if not np.isfinite(metrics["loss"]).any():
             raise FloatingPointError(

@@ -85,8 +85,9 @@ def fit(
       config: nested plain data that `workdir` is bound to (`jaxkd.training.claim`): another
         configuration is refused rather than continued from these checkpoints.
       steps_per_call: steps in one call of the compiled program. By default 1 on CPU, where XLA
-        compiles convolutions inside loops to much slower code, and up to 32 elsewhere. A network
-        without convolutions gains from a larger number on CPU too.
+        compiles its own convolutions inside loops to much slower code, and up to 32 elsewhere.
+        Networks of `jaxkd.models` and all whose convolutions are `jaxkd.ops.conv_general_dilated`
+        gain from a larger number on CPU, too.
       tensorboard: whether to write event files (needs `tensorboardX`).
       progress: text before the progress bar, None for no bar.
       profile: so many steps after the first call are traced into `workdir/profile`, for

@@ -12,6 +12,7 @@ import optax
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
 from jaxkd.training._gradients import Batch, Keys, Lesson, Sums, own_parts
+from jaxkd.training._metric_sums import MetricSums
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState
 from jaxkd.views import Views
@@ -54,15 +55,16 @@ class TrainStep:
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step; a batch on the host is put on the mesh, each process giving its own rows."""
-        return self._one(self.frozen, state, self.put(batch))
+        new, metrics = self._one(self.frozen, state.key, _arrays(state), self.put(batch))
+        return TrainState(key=state.key, **new), metrics
 
     def many(
         self,
         state: TrainState,
         batches: Batch,
         count: int | jax.Array,
-        sums: Sums | None = None,
-    ) -> tuple[TrainState, Sums]:
+        sums: MetricSums | None = None,
+    ) -> tuple[TrainState, MetricSums]:
         """Several steps in one call of one compiled program.
 
         Args:
@@ -73,14 +75,20 @@ class TrainStep:
           sums: what earlier calls returned, to go on adding to; None for nothing yet.
 
         Returns:
-          The state, and the metrics as (sum, count) over the steps; `means` divides them.
+          The state, and the metrics as sums and counts over the steps; `sums.means()` divides them.
         """
         sums = self._no_sums(state, batches) if sums is None else sums
-        return self._many(self.frozen, state, batches, count, sums)
+        arrays = _arrays(state)
+        new, sums = self._many(self.frozen, state.key, arrays, batches, count, sums)
+        return TrainState(key=state.key, **new), sums
 
     def put(self, batch: Any, *, leading: int = 0) -> Any:
         """A batch where the step wants it; see `Partitioning.put`."""
         return self.partitioning.put(batch, leading=leading) if self.partitioning else batch
+
+    def put_sums(self, sums: MetricSums) -> MetricSums:
+        """Sums from the host where `many` wants them, whole on every device."""
+        return self.put(sums, leading=sums.values.ndim)
 
     def place(self, state: TrainState) -> TrainState:
         """A state where the step wants it; see `Partitioning.place`."""
@@ -88,7 +96,7 @@ class TrainStep:
 
     def lower(self, state: TrainState, batch: Batch) -> Any:
         """`jax.jit(...).lower` of one step, for cost analysis."""
-        return self._one.lower(self.frozen, state, batch)
+        return self._one.lower(self.frozen, state.key, _arrays(state), batch)
 
     @functools.cached_property
     def finite(self) -> Callable[[PyTree], jax.Array]:
@@ -103,54 +111,73 @@ class TrainStep:
         return lambda params: compiled(jax.tree.leaves(params))
 
     def _jit(self, function: Callable[..., Any]) -> Any:
+        """Compiles a function of `(frozen, key, arrays, …)` that returns the arrays anew first."""
         if self.partitioning is None:
-            return jax.jit(function, donate_argnums=1)
-        return self.partitioning.jit(function, updates=1, donate_argnums=1)
+            return jax.jit(function, donate_argnums=2)
+        return self.partitioning.jit(function, updates=2, donate_argnums=2)
+
+    def _step(
+        self, frozen: PyTree, key: jax.Array, arrays: dict[str, PyTree], batch: Batch
+    ) -> tuple[dict[str, PyTree], Sums]:
+        # The key stays as it is: a program that returned it would make a new one in each call, in
+        # Python, with checks.
+        state, sums = self.function(frozen, TrainState(key=key, **arrays), batch)
+        return _arrays(state), sums
 
     @functools.cached_property
     def _one(self) -> Any:
-        def one(frozen, state, batch):
-            state, sums = self.function(frozen, state, batch)
-            return state, means(sums)
+        def one(frozen, key, arrays, batch):
+            arrays, sums = self._step(frozen, key, arrays, batch)
+            return arrays, {name: total / count for name, (total, count) in sums.items()}
 
         return self._jit(one)
 
     @functools.cached_property
     def _many(self) -> Any:
-        def many(frozen, state, batches, count, sums):
+        def many(frozen, key, arrays, batches, count, sums):
             def body(index, carry):
-                state, sums = carry
+                arrays, sums = carry
                 batch = jax.tree.map(lambda x: x[index], batches)
-                state, added = self.function(frozen, state, batch)
-                return state, jax.tree.map(jnp.add, sums, added)
+                arrays, added = self._step(frozen, key, arrays, batch)
+                return arrays, jax.tree.map(jnp.add, sums, MetricSums.of(added))
 
             # Without a loop where there is nothing to loop over: XLA's CPU backend compiles the
             # convolutions of a loop's body to code that is many times slower.
             if len(jax.tree.leaves(batches)[0]) == 1:
-                return body(0, (state, sums))
-            return jax.lax.fori_loop(0, count, body, (state, sums))
+                return body(0, (arrays, sums))
+            return jax.lax.fori_loop(0, count, body, (arrays, sums))
 
         return self._jit(many)
 
-    def _no_sums(self, state: TrainState, batches: Batch) -> Sums:
+    def _no_sums(self, state: TrainState, batches: Batch) -> MetricSums:
         """The metrics of no step, made once for each kind of batch."""
         kind = jax.tree.structure(batches)
         if kind not in self._zeros:
+
+            def step(frozen, key, arrays, batch):
+                arrays, sums = self._step(frozen, key, arrays, batch)
+                return arrays, MetricSums.of(sums)
+
             batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
             plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-            shapes = self._jit(self.function).eval_shape(self.frozen, plain, batch)[1]
+            shapes = self._jit(step).eval_shape(self.frozen, plain.key, _arrays(plain), batch)[1]
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-            self._zeros[kind] = self.put(zeros)
+            self._zeros[kind] = self.put_sums(zeros)
         return self._zeros[kind]
 
     @functools.cached_property
-    def _zeros(self) -> dict[Any, Sums]:
+    def _zeros(self) -> dict[Any, MetricSums]:
         return {}
 
 
-def means(sums: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """Metrics from their (sum, count); not a number where nothing was counted."""
-    return {name: total / count for name, (total, count) in sums.items()}
+def _arrays(state: TrainState) -> dict[str, PyTree]:
+    """What a step changes: all but the key, under the names that rules of a partitioning know."""
+    return {
+        "step": state.step,
+        "params": state.params,
+        "model_state": state.model_state,
+        "opt_state": state.opt_state,
+    }
 
 
 def make_train_step(

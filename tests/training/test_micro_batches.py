@@ -105,6 +105,16 @@ def test_dropout_draws_in_each_part_anew():
     again, _ = trained(recipes.kd(), network(dropout_rate=0.5), micro_batches=4)
     chex.assert_trees_all_equal(state.params, again.params)
 
+    def spread(student, labels):
+        """How far apart the outputs of equal examples lie."""
+        return jnp.sum(jnp.var(student, axis=0))
+
+    student, objective = network(dropout_rate=0.5), Objective(spread=Term(spread))
+    step = make_train_step(student, objective, SGD, micro_batches=4)
+    batch = {"inputs": jnp.ones((4, 8, 8, 1)), "labels": jnp.full((4, 5), 0.2)}
+    _, metrics = step(TrainState.create(student, objective, SGD), batch)
+    assert metrics["spread"] > 1e-3
+
 
 def wide(seed=0):
     layers = []

@@ -93,6 +93,23 @@ def test_batch_statistics_and_dropout_thread_through(small, images):
     chex.assert_trees_all_equal(state.params, again.params)
 
 
+def test_dropout_draws_anew_in_every_step(small, images):
+    """From the state's key and the number of the step, and from nothing else."""
+    student, objective, still = small(0), recipes.labels(), optax.sgd(0.0)
+    step = make_train_step(student, objective, still, views=PLAIN)
+    batch = Loader(images, PLAIN, 32)[0]
+
+    def rows():
+        state = TrainState.create(student, objective, still)
+        for _ in range(3):
+            state, metrics = step(state, batch)
+            yield float(metrics["loss"])
+
+    first = list(rows())
+    assert len(set(first)) == 3
+    assert list(rows()) == first
+
+
 def test_the_teacher_is_outside_of_the_gradient_and_in_evaluation_mode(images, small, mlp):
     teacher, student = small(1), mlp(0)
     objective = recipes.kd(alpha=1.0)

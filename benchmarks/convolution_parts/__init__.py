@@ -1,0 +1,1 @@
+"""What `benchmarks/convolutions.py` measures, a module for each part."""

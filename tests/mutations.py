@@ -19,8 +19,10 @@ first two in every run of the tests.
 """
 
 import argparse
+import compileall
 import os
 import pathlib
+import py_compile
 import re
 import shutil
 import subprocess
@@ -32,7 +34,7 @@ from collections.abc import Sequence
 from mutation_faults import FAULTS, Fault
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Tests that `make test` runs. A name that no test bears selects nothing, hence leaves out nothing.
+# The tests that `make test` runs.
 FAST = "not slow and not exhaustive"
 ALLOWED_MISSES = 1
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", re.MULTILINE)
@@ -66,6 +68,9 @@ def copy_tracked(target: pathlib.Path) -> None:
         if name and source.is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
+    # Compiled once, and again where the content of a file, not its time, is another.
+    checked = py_compile.PycInvalidationMode.CHECKED_HASH
+    compileall.compile_dir(target / "jaxkd", quiet=1, invalidation_mode=checked)
 
 
 def run_tests(tree: pathlib.Path, tests: Sequence[str], workers: int) -> str | None:
@@ -82,7 +87,7 @@ def run_tests(tree: pathlib.Path, tests: Sequence[str], workers: int) -> str | N
     command = [sys.executable, "-m", "pytest", "-x", "--tb=no", "-rfE", "-m", FAST]
     command += ["-p", "no:cacheprovider", f"--ignore={tree / 'tests' / 'test_mutations.py'}"]
     if workers > 1:
-        command += ["-n", str(workers), "--dist", "loadfile"]
+        command += ["-n", str(workers), "--dist", "worksteal"]
     ran = subprocess.run(
         [*command, *tests], cwd=tree, env=_environment(tree), capture_output=True, text=True
     )
@@ -94,7 +99,7 @@ def run_tests(tree: pathlib.Path, tests: Sequence[str], workers: int) -> str | N
 
 
 def _environment(tree: pathlib.Path) -> dict[str, str]:
-    # Compiled files are told apart by size and second of their source: not enough here.
+    # Else tests and faulty files would be compiled to files that are told apart by the second.
     return {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

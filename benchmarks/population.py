@@ -6,14 +6,11 @@ Times lie side by side: in turn, a stretch of steps of N students as one `Popula
 stretch of N students alone, whose seconds are those of N runs of one compiled step. Prints the
 median ratio over the pairs with its 10th and 90th percentile, the time of the population over that
 of one student, and FLOPs over N times those of one. Steps run as `fit` is told to run them: the
-perceptron's in one compiled loop, the convolutional network's one a call (on CPU, XLA compiles
-convolutions inside loops to slower code). On CPU, convolutions of several students side by side
-become slow grouped ones, so the convolutional network is run with `unroll=True` as well.
-Teachers' answers lie in a cache; the data are random images of Fashion-MNIST's shape.
+perceptron's in one compiled loop, the convolutional network's one a call. Teachers' answers lie in
+a cache; the data are random images of Fashion-MNIST's shape.
 """
 
 import argparse
-import itertools
 import tempfile
 
 import jax
@@ -27,6 +24,7 @@ from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN, MLP, ConvNet
+from jaxkd.ops import xla_convolutions
 from jaxkd.reporting import Column, Table
 from jaxkd.training import Population
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
@@ -63,11 +61,9 @@ def main() -> None:
             looped,
         )
         counts = [int(count) for count in arguments.members.split(",")]
-        for count, unroll in itertools.product(counts, (False,) if looped else (False, True)):
+        for count in counts:
             temperatures = {"temperature": np.linspace(1.0, 8.0, count).tolist()}
-            population = Population(
-                make_student, recipes.kd, ADAM, temperatures, views=VIEWS, unroll=unroll
-            )
+            population = Population(make_student, recipes.kd, ADAM, temperatures, views=VIEWS)
             flops, together = _runner(population.step, population.create(), batches, looped)
             ratios, to_one = [], []
             for turn in range(arguments.pairs):
@@ -77,7 +73,7 @@ def main() -> None:
             low, middle, high = np.percentile(ratios, [10, 50, 90])
             rows.append(
                 [
-                    f"{name}, {count}{', unrolled' if unroll else ''}",
+                    f"{name}, {count}",
                     flops / (count * one_flops),
                     float(middle),
                     f"{low:.3f} to {high:.3f}",
@@ -118,7 +114,8 @@ def make_loader(batch_size: int, examples: int = 6_400) -> Loader:
 
 def _runner(step, state, batches, looped):
     """FLOPs of a step, and a function that runs a stretch of steps and returns its seconds."""
-    flops = program_flops(step.lower(state, batches[0]).compile())
+    with xla_convolutions():  # whose FLOPs the compiler counts
+        flops = program_flops(step.lower(state, batches[0]).compile())
     return flops, stretch(step, state, batches, looped=looped)
 
 

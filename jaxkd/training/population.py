@@ -54,9 +54,6 @@ class Population:
       split_gradients: see `make_train_step`.
       micro_batches: see `make_train_step`.
       mesh: devices over which the members are spread, each with the whole batch; None for one.
-      unroll: whether the program goes through the members one after the other instead of computing
-        them side by side. On CPU that is faster for convolutions, which side by side become slow
-        grouped ones; compiling then takes time for each member.
 
     Attributes:
       members: the numbers, `seed` among them.
@@ -101,7 +98,6 @@ class Population:
         split_gradients: bool = False,
         micro_batches: int = 1,
         mesh: Mesh | None = None,
-        unroll: bool = False,
     ):
         self.members = checked(members)
         self._objective: Made[Objective] = Made.of("objective", objective, Objective, self.members)
@@ -114,18 +110,13 @@ class Population:
                 f"nobody takes the members' {unknown}: objective and optimizer take "
                 f"{sorted(taken - {SEED})}. Make one of them a function with such a parameter"
             )
-        if unroll and mesh is not None:
-            raise ValueError(
-                "unroll=True goes through the members one after the other, and mesh= spreads them "
-                "over devices: choose one"
-            )
         self.partitioning = _partitioning(mesh, len(self)) if mesh is not None else None
         # With their concrete numbers, so that a bad one is refused here; a step traces them.
         self._objectives = self._objective.each(self.members)
         self._optimizers = self._optimizer.each(self.members)
         self._make_student = make_student
         self.student = make_student(self.members[SEED][0])
-        self._views, self._teacher, self._unroll = views, teacher, unroll
+        self._views, self._teacher = views, teacher
         self._options: dict[str, Any] = {
             "teacher": teacher,
             "views": views,
@@ -159,8 +150,6 @@ class Population:
         def function(frozen, state, batch):
             self._check_targets(batch)
             teacher, numbers = frozen
-            if self._unroll:
-                return self._in_turn(teacher, numbers, state, batch)
             together = jax.vmap(self._one, in_axes=(None, 0, AXES, None), out_axes=(AXES, 0))
             state, sums = together(teacher, numbers, state, batch)
             return (self.partitioning.constrain(state) if self.partitioning else state), sums
@@ -280,16 +269,6 @@ class Population:
             self.student, self._objective(numbers), self._optimizer(numbers), **self._options
         )
         return step.function(teacher, state, batch)
-
-    def _in_turn(self, teacher, numbers, state, batch):
-        """The step of each member; XLA computes once what they have in common."""
-        states, sums = [], []
-        for index in range(len(self)):
-            own = {name: values[index] for name, values in numbers.items()}
-            new, added = self._one(teacher, own, member_of(state, index), batch)
-            states.append(new)
-            sums.append(added)
-        return stack(states), jax.tree.map(lambda *leaves: jnp.stack(leaves), *sums)
 
     @functools.cached_property
     def _evals(self) -> dict[Views | None, Any]:

@@ -96,15 +96,13 @@ def trained_alone(cache):
     ]
 
 
-@few("kind", ["one device", "in turn", "explicit", "auto"])
+@few("kind", ["one device", "explicit", "auto"])
 def test_every_member_is_the_student_trained_alone(cache, trained_alone, kind):
     """With temperatures, weights, learning rates and seeds of their own; on one device and 8."""
     spread = kind in ("auto", "explicit")
     members = {name: values * (8 if spread else 1) for name, values in MEMBERS.items()}
     mesh = make_mesh(explicit=kind == "explicit") if spread else None
-    population = Population(
-        perceptron, kd, adam, members, views=VIEWS, mesh=mesh, unroll=kind == "in turn"
-    )
+    population = Population(perceptron, kd, adam, members, views=VIEWS, mesh=mesh)
     state, rows = together(population, batches(cache))
     assert int(state.step) == 20
     kernel = state.params["student"]["head.kernel"]
@@ -225,8 +223,7 @@ def test_one_program_for_every_number_of_steps(cache):
     assert len(compiled) == before
 
 
-@few("unroll", [False, True])
-def test_what_members_share_is_computed_once(unroll):
+def test_what_members_share_is_computed_once():
     """FLOPs: the teacher's forward pass, decoding and views do not grow with the members."""
 
     def flops(members, teacher=None, answers=None):
@@ -237,7 +234,6 @@ def test_what_members_share_is_computed_once(unroll):
             {"temperature": list(np.arange(1.0, members + 1))},
             views=VIEWS,
             teacher=teacher,
-            unroll=unroll,
         )
         (batch,) = batches(answers, 1)
         return program_flops(population.step.lower(population.create(), batch).compile())
@@ -352,8 +348,6 @@ def test_numbers_and_lengths_that_do_not_fit_are_refused():
     refused(TypeError, "objective must be an Objective or a function", MEMBERS, objective=3)
     refused(TypeError, "must return an Objective, not dict", MEMBERS,
             objective=lambda alpha, temperature: {})  # fmt: skip
-    refused(ValueError, "unroll=True goes through the members", MEMBERS,
-            mesh=make_mesh(), unroll=True)  # fmt: skip
     refused(ValueError, "5 members cannot be spread evenly over 8 devices: make it 8", MEMBERS,
             mesh=make_mesh())  # fmt: skip
 

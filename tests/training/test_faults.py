@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,25 @@ def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how)
             if at == 2:
                 assert len(list((tmp_path / f"{number}.damaged").glob("4.*"))) == 1
     assert fell_back >= 2
+
+
+def test_whole_arrays_of_another_step_are_not_taken(small, tmp_path):
+    """As an incomplete copy leaves them: nothing but the checksums tells them from its own."""
+    step, state = start(small())
+    loader = Loader(random_images(), VIEWS, 32)
+    with Checkpoints(tmp_path / "kept") as checkpoints:
+        for index in range(2):
+            state, _ = step(state, loader[index])
+            checkpoints.save(state)
+    first, second = (tmp_path / "kept" / number / "state" for number in "12")
+    shutil.rmtree(second)
+    shutil.copytree(first, second)
+    with (
+        Checkpoints(tmp_path / "kept") as checkpoints,
+        pytest.warns(UserWarning, match="step 2 .*not the numbers that were saved"),
+    ):
+        restored, _ = checkpoints.restore(start(small(5))[1])
+    assert int(restored.step) == checkpoints.latest() == 1
 
 
 def test_a_damaged_document_is_not_another_students_state(small, tmp_path):

@@ -33,7 +33,7 @@ SMALL = {
         "teacher.heads=2 teacher.hidden=16 student.width=8 student.layers=1 student.heads=2 "
         "student.hidden=8 teacher_steps=20 steps=20 seeds=1 test_rows=16 arms=labels,top_k",
         "students.csv",
-        ["teacher", "labels alone", "top-k"],
+        ["teacher", "labels alone", "top-k and labels"],
     ),
     "embeddings": (
         "mock=200 length=8 batch_size=50 arms=static static_width=8 static_epochs=1 pairs=200 "
@@ -50,7 +50,7 @@ SMALL = {
 }
 
 
-SLOW = ["digits", "transfer", "embeddings"]  # more than ten seconds, or much of another
+SLOW = ["digits", "transfer", "language", "embeddings"]  # more than ten seconds, or much of another
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
 
 

@@ -18,6 +18,13 @@ SMALL = {
         "convnet_convnet_on_*.csv",
         ["labels", "dkd"],
     ),
+    "compress": (
+        "dataset=digits batch_size=32 teacher.channels=4 teacher.hidden=8 teacher_epochs=1 "
+        "student.channels=4 student.hidden=8 epochs=1 tuning_epochs=1 seeds=1 repeats=1 "
+        "views.flip=False pipelines=labels,labels-prune",
+        "compression.csv",
+        ["teacher", "labels", "labels · prune"],
+    ),
     "sweep": (
         "temperatures=1,4 alphas=0.9 seeds=1 width=8 epochs=1 teacher_epochs=1",
         "chosen__default__labels_alone.csv",
@@ -50,7 +57,7 @@ SMALL = {
 }
 
 
-SLOW = ["digits", "transfer", "language", "embeddings"]  # more than ten seconds, or much of another
+SLOW = ["digits", "compress", "transfer", "language", "embeddings"]  # over ten CPU seconds
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
 
 

@@ -1,6 +1,7 @@
 """What several tests use: eight devices, a tiny data set and small networks."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -19,10 +20,13 @@ _FLAGS = {
     "--xla_force_host_platform_device_count": "8",
     "--xla_backend_optimization_level": "0",
     "--xla_llvm_disable_expensive_passes": "true",
+    "--xla_cpu_parallel_codegen_split_count": "1",
 }
 for _flag, _value in _FLAGS.items():
     if _flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}"
+# Tracing makes many objects and few cycles: looking for these less often saves a twentieth.
+gc.set_threshold(50_000, 20, 20)
 
 # What is compiled is kept for the run: the other workers, and the processes that tests start,
 # inherit the folder and load programs from it. The process that made it removes it at its end.

@@ -2,7 +2,7 @@
 
 Commands, from the root:
   python -m pytest -p tests.cpu_seconds --cpu-seconds=cpu.csv   # a line "seconds,wall,test" each
-  python -m tests.cpu_seconds cpu.csv                           # Markdown: by file, and the largest
+  python -m tests.cpu_seconds cpu.csv 10    # Markdown: files of 10 s or more, the largest tests
 
 What several tests share, a fixture or a compiled program, counts for the first that needs it.
 """
@@ -35,8 +35,8 @@ def _cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def main(path: str, largest: int = 30) -> None:
-    """Prints the sum of each file that takes a second or more, and the largest tests."""
+def main(path: str, least: float = 1.0, largest: int = 30) -> None:
+    """Prints the sum of each file that takes so many seconds or more, and the largest tests."""
     with open(path) as file:
         lines = [line.rstrip("\n").split(",", 2) for line in file]
     tests = {test: float(seconds) for seconds, _, test in lines}
@@ -46,7 +46,7 @@ def main(path: str, largest: int = 30) -> None:
     print(f"{len(tests)} tests, {sum(tests.values()) / 60:.1f} CPU minutes\n")
     print("| file | tests | CPU s |\n|---|---:|---:|")
     for name, seconds in sorted(files.items(), key=lambda item: -sum(item[1])):
-        if sum(seconds) >= 1:
+        if sum(seconds) >= least:
             print(f"| {name} | {len(seconds)} | {sum(seconds):.0f} |")
     print("\n| test | CPU s |\n|---|---:|")
     for test, seconds in sorted(tests.items(), key=lambda item: -item[1])[:largest]:
@@ -55,4 +55,4 @@ def main(path: str, largest: int = 30) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(float, sys.argv[2:3]))

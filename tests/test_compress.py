@@ -32,6 +32,7 @@ def workdir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_network_is_in_the_table_with_its_cost(workdir):
     rows = {row["Steps"]: row for row in table(workdir / "compression.csv")}
     assert len(rows) == 8 and "distil · sparse · qat" in rows
@@ -53,6 +54,7 @@ def test_every_network_is_in_the_table_with_its_cost(workdir):
         assert (workdir / name).stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_what_floating_networks_need_of_a_machine(workdir):
     rows = {row["Steps"]: row for row in table(workdir / "needs.csv")}
     assert list(rows) == [
@@ -71,6 +73,7 @@ def test_what_floating_networks_need_of_a_machine(workdir):
     assert {row["Bound by"] for row in rows.values()} <= {"compute", "memory"}
 
 
+@pytest.mark.slow
 def test_what_was_masked_stays_zero_in_int8(workdir):
     """The share of zeros, and each in its place, behind one more training."""
     before, after = (
@@ -93,6 +96,7 @@ def read(folder):
     return weights.read(folder / "weights.safetensors")
 
 
+@pytest.mark.slow
 def test_exported_networks_run_alone_and_tell_what_they_are(workdir, tmp_path):
     folder = next((workdir / "exported").glob("*/labels-prune"))
     card = json.loads((folder / "card.json").read_text())
@@ -108,6 +112,7 @@ def test_exported_networks_run_alone_and_tell_what_they_are(workdir, tmp_path):
     assert done.returncode == 0 and "latency" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_read_and_other_pipelines_join_it(workdir):
     files = sorted(workdir.glob("seed0/*/result.npz"))
     before = {file: file.stat().st_mtime_ns for file in files}

@@ -18,6 +18,13 @@ SMALL = {
         "convnet_convnet_on_*.csv",
         ["labels", "dkd"],
     ),
+    "compress": (
+        "dataset=digits batch_size=32 teacher.channels=4 teacher.hidden=8 teacher_epochs=1 "
+        "student.channels=4 student.hidden=8 epochs=1 tuning_epochs=1 seeds=1 repeats=1 "
+        "views.flip=False pipelines=labels,labels-prune",
+        "compression.csv",
+        ["teacher", "labels", "labels · prune"],
+    ),
     "sweep": (
         "temperatures=1,4 alphas=0.9 seeds=1 width=8 epochs=1 teacher_epochs=1",
         "chosen__default__labels_alone.csv",
@@ -33,7 +40,7 @@ SMALL = {
         "teacher.heads=2 teacher.hidden=16 student.width=8 student.layers=1 student.heads=2 "
         "student.hidden=8 teacher_steps=20 steps=20 seeds=1 test_rows=16 arms=labels,top_k",
         "students.csv",
-        ["teacher", "labels alone", "top-k"],
+        ["teacher", "labels alone", "top-k and labels"],
     ),
     "embeddings": (
         "mock=200 length=8 batch_size=50 arms=static static_width=8 static_epochs=1 pairs=200 "
@@ -50,7 +57,7 @@ SMALL = {
 }
 
 
-SLOW = ["digits", "transfer", "embeddings"]  # more than ten seconds, or much of another
+SLOW = ["digits", "compress", "transfer", "language", "embeddings"]  # over ten CPU seconds
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
 
 

@@ -82,6 +82,7 @@ def test_finished_runs_are_read_and_a_cut_one_ends_in_the_same_student(finished,
         imagenet.main(dataclasses.replace(TINY, image_size=40), workdir)
 
 
+@pytest.mark.slow
 def test_function_matching_learns_from_a_cache_of_replayed_views(tmp_path):
     model = models.create("convnet", num_classes=10, image_size=32, rngs=nnx.Rngs(5))
     weights.save(jaxkd.from_nnx(model), tmp_path / "teacher.npz")

@@ -159,6 +159,7 @@ def test_rows_with_keys_of_their_own_do_not_depend_on_each_other():
     assert len({tuple(row[-5:]) for row in all_rows}) == 3
 
 
+@pytest.mark.exhaustive
 def test_a_student_writes_inside_its_own_train_step():
     """No gradient comes through the text, and the same program serves other parameters."""
     decoder = make()
@@ -191,6 +192,7 @@ def test_a_student_writes_inside_its_own_train_step():
     assert np.abs(other.log_probs - text.log_probs).max() > 1e-2
 
 
+@pytest.mark.exhaustive
 def test_bfloat16_decoders_keep_their_cache_in_it():
     decoder = make(jnp.bfloat16)
     assert decoder.init_cache(2, 5).keys[0].dtype == jnp.bfloat16
@@ -204,6 +206,7 @@ def test_bfloat16_decoders_keep_their_cache_in_it():
     np.testing.assert_allclose(text.log_probs[:, 1:], expected * text.where[:, 1:], atol=0.15)
 
 
+@pytest.mark.exhaustive
 @few("kind", ["explicit", "auto"])
 def test_rows_are_written_alike_on_several_devices(kind):
     decoder = make()

@@ -112,7 +112,7 @@ def test_parameters_and_stages_are_as_published(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("norm", [batch_norm, group_norm])
+@few("norm", [batch_norm, group_norm])
 def test_any_size_and_norm_and_bfloat16_to_the_end(name, norm):
     _, outputs = _shapes(SMALL[name], 2, 1, 33, 3, norm=norm, dtype=jnp.bfloat16)
     assert outputs["logits"].shape == (2, 5)

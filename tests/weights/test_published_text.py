@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from published_text import CASES, LENGTHS, golden, made
+from tiers import few
 
 import jaxkd
 from jaxkd import models, weights
@@ -156,7 +157,7 @@ def sentence_encoder(folder, *names):
     return folder
 
 
-@pytest.mark.parametrize("last", [(), ("Normalize",)])
+@few("last", [("Normalize",), ()])
 def test_modules_of_a_sentence_encoder_say_how_it_ends(tmp_path, last):
     options = weights.encoder_config(sentence_encoder(tmp_path, "Transformer", "Pooling", *last))
     assert options["pooling"] == "cls"

@@ -3,8 +3,8 @@
 A teacher answers once, its answers are cached for exact, replayable views, and students learn from
 them in one compiled step. The names below are the ones that most programs need; the rooms
 (`losses`, `connectors`, `views`, `targets`, `cache`, `data`, `training`, `generation`,
-`strategies`, `models`, `weights`, `compression`, `export`, `reporting`) hold the rest and are
-imported when first used, so that `import jaxkd` stays as light as importing JAX and Flax.
+`strategies`, `models`, `ops`, `weights`, `compression`, `export`, `reporting`) hold the rest and
+are imported when first used, so that `import jaxkd` stays as light as importing JAX and Flax.
 """
 
 import importlib
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jaxkd import export as export
     from jaxkd import generation as generation
     from jaxkd import models as models
+    from jaxkd import ops as ops
     from jaxkd import recipes as recipes
     from jaxkd import reporting as reporting
     from jaxkd import strategies as strategies
@@ -47,6 +48,7 @@ _ROOMS = frozenset(
         "export",
         "generation",
         "models",
+        "ops",
         "recipes",
         "reporting",
         "strategies",

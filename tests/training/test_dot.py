@@ -85,7 +85,7 @@ def test_dampening_is_that_of_the_authors(momenta, dampening):
 
 
 def test_without_a_difference_it_is_dampened_sgd_of_the_sum():
-    """Of a constant gradient: the first step in full, each later one adds the undamped share."""
+    """The first step of a constant gradient counts in full, each later one its undamped share."""
     optimizer = dot(1.0, momentum=0.5, delta=0.0, dampening=0.75)
     params = {"w": jnp.array(0.0)}
     state, half = optimizer.init(params), {"w": jnp.array(0.5)}

@@ -206,10 +206,7 @@ def grouped(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
     """Computes a convolution of several groups as one batched product for all groups."""
     one = problem.of_one_group()
     form = product if problem.pointwise else columns
-    split = [
-        x.reshape(*x.shape[:3], groups, -1)
-        for x, groups in ((a, problem.groups), (b, problem.groups))
-    ]
+    split = [x.reshape(*x.shape[:3], problem.groups, -1) for x in (a, b)]
     result = jax.vmap(lambda a, b: form(one, kind, a, b), in_axes=3, out_axes=3)(*split)
     return result.reshape(*result.shape[:3], -1)
 

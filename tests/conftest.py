@@ -9,22 +9,14 @@ import tempfile
 import jax
 import numpy as np
 import pytest
+from compiling import xla_flags
 from flax import nnx
 
 import jaxkd
 from jaxkd.data import Dataset
 
-# Read when JAX looks for devices, which importing it does not. Compiling takes most of the time of
-# the tests, so it is done in haste: the programs are the same, their machine code is less polished.
-_FLAGS = {
-    "--xla_force_host_platform_device_count": "8",
-    "--xla_backend_optimization_level": "0",
-    "--xla_llvm_disable_expensive_passes": "true",
-    "--xla_cpu_parallel_codegen_split_count": "1",
-}
-for _flag, _value in _FLAGS.items():
-    if _flag not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}"
+# Read when JAX looks for devices, which importing it does not.
+os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""), devices=8)
 # Tracing makes many objects and few cycles: looking for these less often saves a twentieth.
 gc.set_threshold(50_000, 20, 20)
 
@@ -35,11 +27,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, _programs, ignore_errors=True)
     for _name, _setting in {
         "jax_compilation_cache_dir": _programs,
-        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }.items():
         os.environ[_name.upper()] = str(_setting)
         jax.config.update(_name, _setting)  # JAX is imported already, and has read its variables.
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Examples of networks make them at full size; tests/models holds what they show."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and "models" in item.path.parts:
+            item.add_marker(pytest.mark.exhaustive)
 
 
 def random_images() -> Dataset:

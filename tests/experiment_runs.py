@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 from absl import flags
+from compiling import xla_flags
 from ml_collections import config_flags
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -101,11 +102,4 @@ def _command(name, workdir, options):
 
 
 def _environment(devices):
-    # Compiling takes most of the time: it is done once for all runs (see conftest), and in haste.
-    return {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-        "--xla_cpu_parallel_codegen_split_count=1",
-    }
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags("", devices)}

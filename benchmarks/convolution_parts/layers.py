@@ -225,8 +225,7 @@ def _row(layer: Layer, kind: str, arguments: argparse.Namespace) -> list[Any]:
 def applies(name: str, problem: Problem, kind: str) -> bool:
     """Whether a form can compute a convolution, or a gradient of it, in a way of its own."""
     if name == "canonical":
-        # The gradient to the kernel is that of another form.
-        return kind == "forward" or (kind == "input" and problem.groups == 1)
+        return kind != "kernel"
     if name == "columns":
         return problem.groups == 1
     if name == "patches":

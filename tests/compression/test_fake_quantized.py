@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import losses, models
@@ -26,8 +27,12 @@ def _logits(model, inputs):
     return jax.jit(network.apply)(network.params, network.state, inputs)[0]["logits"]
 
 
-@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
-@pytest.mark.parametrize("weights", ["int8", "int4"])
+@few(
+    ("weights", "static"),
+    [("int8", False), ("int4", True), ("int8", True), ("int4", False)],
+    keep=2,
+    ids=["int8, dynamic", "int4, static", "int8, static", "int4, dynamic"],
+)
 def test_training_with_a_teacher_lowers_the_loss_and_deploys(static, weights):
     model = _cnn()
     start = nnx.jit(lambda: models.CNN((8, 8, 3), (4, 8), 16, 5, rngs=nnx.Rngs(1)))()

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from tiers import few
 
 import jaxkd
 from jaxkd import models, recipes, weights
@@ -201,7 +202,7 @@ def test_the_description_makes_the_same_of_a_fresh_network_that_weights_can_fill
     )
 
 
-@pytest.mark.parametrize("name", ["shufflenet_v2_cifar", "squeezenet1_1"])
+@few("name", ["squeezenet1_1", "shufflenet_v2_cifar"])
 def test_whole_networks_shrink_as_shapes_alone(name):
     model = nnx.eval_shape(lambda: models.create(name, num_classes=10, rngs=nnx.Rngs(0)))
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)

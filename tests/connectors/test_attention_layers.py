@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,17 +19,15 @@ STUDENT = _maps((4, 8, 8, 3), (4, 4, 4, 5))
 TEACHER = _maps((4, 4, 4, 6), (4, 8, 8, 2), (4, 2, 2, 7))
 
 
+@functools.cache
 def _semckd(**options):
     return connectors.SemCKD([3, 5], [6, 2, 7], batch_size=4, rngs=nnx.Rngs(0), **options)
-
-
-SEMCKD = _semckd()
 
 
 @jax.jit
 def _called(scale):
     """What SemCKD makes, and its loss, if the parameters of its projections are scaled."""
-    connector = as_connector(SEMCKD)
+    connector = as_connector(_semckd())
     params = {
         name: leaf * scale if name.startswith("projections") else leaf
         for name, leaf in connector.params.items()
@@ -61,11 +61,11 @@ def test_semckd_attention_is_one_of_similarities():
 
 def test_semckd_is_made_for_one_batch_size():
     with pytest.raises(ValueError, match="batches of 4 and got one of 3"):
-        SEMCKD(tuple(x[:3] for x in STUDENT), teacher=tuple(x[:3] for x in TEACHER))
+        _semckd()(tuple(x[:3] for x in STUDENT), teacher=tuple(x[:3] for x in TEACHER))
     with pytest.raises(ValueError, match="batch size 4, not 5"):
         _semckd(factor=5)
     with pytest.raises(ValueError, match="3 outputs of the teacher"):
-        SEMCKD(STUDENT, teacher=TEACHER[:2])
+        _semckd()(STUDENT, teacher=TEACHER[:2])
     with pytest.raises(ValueError, match="soft must be positive, not 0"):
         _semckd(soft=0.0)
 

@@ -192,7 +192,10 @@ def example(entry: Entry) -> Inputs:
     return entry.inputs()
 
 
-@entries(lambda entry: entry.has_temperature)
+@entries(
+    lambda entry: entry.has_temperature,
+    first=lambda entry: entry.name in ("kl_divergence", "kd", "dkd", "ttm", "sdd", "crd"),
+)
 def test_traced_temperature(entry):
     for temperature in (0.5, 2.0):
         traced = answer(entry, example(entry), temperature=temperature).value

@@ -119,13 +119,14 @@ def test_any_size_and_norm_and_bfloat16_to_the_end(name, norm):
     assert {value.dtype for value in outputs.values()} == {jnp.dtype(jnp.bfloat16)}
 
 
-@pytest.mark.parametrize(
+@few(
     ("make", "smallest"),
     [
         (functools.partial(_squeezenet.SqueezeNet, "1.0", 3, 5), 21),
         (functools.partial(_squeezenet.SqueezeNet, "1.1", 3, 5), 17),
         (functools.partial(_inception_v3.InceptionV3, 3, 5, norm=group_norm), 75),
     ],
+    keep=2,
 )
 def test_the_smallest_images(make, smallest):
     _, outputs = _shapes(make, 2, smallest, smallest, 3, dtype=jnp.bfloat16)

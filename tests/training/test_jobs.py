@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from compiling import xla_flags
 
 from jaxkd.training import initialize
 
@@ -25,7 +26,7 @@ def run_job(count: int, workdir: pathlib.Path, terminate_at: int = -1) -> list[s
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",
+        "XLA_FLAGS": xla_flags(""),
         "JAX_NUM_CPU_DEVICES": str(4 // count),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE.parent)]),
     }

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 import pytest
+from tiers import few
 
 from jaxkd import losses
 
@@ -56,7 +57,7 @@ def one_example(student, teacher, k):
     return total
 
 
-@pytest.mark.parametrize("k", [1, 3])
+@few("k", [3, 1])
 def test_equals_the_definition(k):
     student, teacher = pair(), pair(seed=5)
     expected = [one_example([s[i] for s in student], [t[i] for t in teacher], k) for i in range(3)]
@@ -80,7 +81,7 @@ def test_zero_at_the_teacher():
     assert not any(layer.any() for layer in gradient)
 
 
-@pytest.mark.parametrize("channels", [(5, 4), (8, 7)], ids=["tall", "wide"])
+@few("channels", [(5, 4), (8, 7)], ids=["tall", "wide"])
 def test_gradients(channels):
     with jax.enable_x64(True):
         student = tuple(jnp.asarray(x[:1]) for x in pair(channels=channels))

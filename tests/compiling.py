@@ -1,0 +1,24 @@
+"""How the tests compile, which takes more of their time than anything else.
+
+In haste: the programs compute the same, their machine code is less polished.
+"""
+
+import jax
+
+_IN_HASTE = {
+    "xla_backend_optimization_level": "0",
+    "xla_llvm_disable_expensive_passes": "true",
+    "xla_cpu_parallel_codegen_split_count": "1",
+}
+if jax.__version_info__ < (0, 11):
+    # The older of two code generators compiles in a third of the time; a newer XLA has but one.
+    _IN_HASTE["xla_cpu_use_fusion_emitters"] = "false"
+
+
+def xla_flags(given: str, devices: int | None = None) -> str:
+    """Adds to `XLA_FLAGS`, where it does not say otherwise, haste and so many CPU devices."""
+    flags = dict(_IN_HASTE)
+    if devices:
+        flags["xla_force_host_platform_device_count"] = str(devices)
+    own = [f"--{name}={value}" for name, value in flags.items() if f"--{name}=" not in given]
+    return " ".join([given, *own])

@@ -1,6 +1,6 @@
 """How the tests compile, which takes more of their time than anything else.
 
-In haste: the programs compute the same, their machine code is less polished.
+In haste: the programs compute the same up to rounding, their machine code is less polished.
 """
 
 import jax

@@ -39,7 +39,7 @@ def product(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
     if kind == "input":
         result = _dot(problem, a.reshape(-1, outside), b.reshape(inside, outside), (1, 1))
         result = result.reshape(*a.shape[:3], inside).astype(problem.dtype)
-        return _spread(result, strides, problem.image)
+        return _dilated(result, strides, problem.image)
     image = _slices(a, (0, 0), problem.out, strides)
     result = _dot(problem, image.reshape(-1, inside), b.reshape(-1, outside), (0, 0))
     return result.reshape(problem.kernel_shape).astype(problem.dtype)
@@ -60,7 +60,7 @@ def patches(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
     if kind == "input":
         result = _dot(problem, a.reshape(-1, outside), b.reshape(area, outside), (1, 1))
         result = result.astype(problem.dtype).reshape(-1, down, across, height, width, inside)
-        return result.swapaxes(2, 3).reshape(len(a), *problem.image, inside)
+        return result.swapaxes(2, 3).reshape(a.shape[0], *problem.image, inside)
     result = _dot(problem, cut(a), b.reshape(-1, outside), (0, 0))
     return result.reshape(problem.kernel_shape).astype(problem.dtype)
 
@@ -97,10 +97,12 @@ def canonical(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Ar
             dimension_numbers=_NUMBERS,
             feature_group_count=problem.groups,
             precision=problem.precision,
-            preferred_element_type=problem.dtype,
+            preferred_element_type=a.dtype,
         )
 
-    return _by_phases(problem, correlate, a.astype(problem.dtype), b)
+    # As JAX does, in the type of the gradient, which may be wider than the image's.
+    maps = _by_phases(problem, correlate, a, b.astype(a.dtype), problem.channels[0], a.dtype)
+    return maps.astype(problem.dtype)
 
 
 def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -128,11 +130,13 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
                 channels=(outside, inside),
                 strides=(1, 1),
                 padding=padding,
-                out_dtype=problem.dtype,
+                dtype=a.dtype,
+                out_dtype=a.dtype,
             )
             return columns(part, "forward", maps, kernel.swapaxes(2, 3))
 
-        return _by_phases(problem, correlate, a.astype(problem.dtype), b)
+        maps = _by_phases(problem, correlate, a, b.astype(a.dtype), inside, a.dtype)
+        return maps.astype(problem.dtype)
 
     # Of image and gradient, what is thinner is unfolded; with strides that is always the image.
     unfold_gradient = outside < inside and problem.strides == (1, 1)
@@ -149,7 +153,7 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
 
     area = math.prod(problem.image if unfold_gradient else problem.out)
     thin = outside if unfold_gradient else inside
-    chunk = _chunk(len(a), area * positions * thin * a.dtype.itemsize)
+    chunk = _chunk(a.shape[0], area * positions * thin * a.dtype.itemsize)
     total = _sum_over_examples(part, chunk, a, b)
     if unfold_gradient:
         total = total.reshape(inside, positions, outside).swapaxes(0, 1)
@@ -163,7 +167,8 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
     if kind == "forward":
         image = _padded(jnp.repeat(a, each, -1) if each > 1 else a, problem.padding)
         total = sum(
-            _slices(image, start, problem.out, problem.strides) * b[i, j, 0].astype(problem.wide)
+            _slices(image, start, problem.out, problem.strides).astype(problem.wide)
+            * b[i, j, 0].astype(problem.wide)
             for i, j, start in _positions(problem)
         )
         return total.astype(problem.out_dtype)  # type: ignore[union-attr]
@@ -182,12 +187,13 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
             )
             return shifts(part, "forward", maps, kernel)
 
-        result = _by_phases(problem, correlate, a, b)
+        result = _by_phases(problem, correlate, a, b, outside, problem.wide)
         if each > 1:
             result = result.reshape(*result.shape[:3], -1, each).sum(-1)
         return result.astype(problem.dtype)
 
     def part(image: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
+        gradient = gradient.astype(problem.wide)
         image = _padded(jnp.repeat(image, each, -1) if each > 1 else image, problem.padding)
         products = tuple(
             _slices(image, start, problem.out, problem.strides).astype(problem.wide) * gradient
@@ -197,7 +203,7 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
         zeros = tuple(jnp.zeros((), problem.wide) for _ in products)
         return tuple(lax.reduce(products, zeros, _add_each, (0, 1, 2)))
 
-    chunk = _chunk(len(a), 2 * math.prod(problem.padded) * outside * a.dtype.itemsize)
+    chunk = _chunk(a.shape[0], 2 * math.prod(problem.padded) * outside * a.dtype.itemsize)
     totals = _sum_over_examples(part, chunk, a, b)
     return jnp.stack(totals).reshape(problem.kernel_shape).astype(problem.dtype)
 
@@ -297,7 +303,12 @@ def _unfold_gradient(problem: Problem, gradient: jax.Array) -> jax.Array:
 
 
 def _by_phases(
-    problem: Problem, correlate: Correlate, gradient: jax.Array, kernel: jax.Array
+    problem: Problem,
+    correlate: Correlate,
+    gradient: jax.Array,
+    kernel: jax.Array,
+    channels: int,
+    dtype: jnp.dtype,
 ) -> jax.Array:
     """The gradient to the image, by correlations of stride one.
 
@@ -312,40 +323,42 @@ def _by_phases(
         -(-(start + n) // s) for start, n, s in zip(starts, problem.image, strides, strict=True)
     ]
     flipped = kernel[::-1, ::-1]
-    maps: list[list[jax.Array | None]] = []
+    size = (last[0] - first[0], last[1] - first[1])
+    maps: list[list[jax.Array]] = []
     for down in range(strides[0]):
         maps.append([])
         for across in range(strides[1]):
             pads, phase = [], (down, across)
+            reached = True
             for axis in (0, 1):
                 # Positions of the kernel that the rows of this phase meet.
                 taps = len(range(phase[axis], problem.kernel[axis], strides[axis]))
+                count = gradient.shape[1 + axis]
                 before = problem.dilation[axis] * (taps - 1) - first[axis]
-                pads.append((before, last[axis] - gradient.shape[1 + axis]) if taps else None)
-            if None in pads:
-                maps[-1].append(None)
+                after = last[axis] - count
+                pads.append((before, after))
+                reached = reached and taps > 0 and count + min(before, 0) + min(after, 0) > 0
+            if not reached:
+                maps[-1].append(jnp.zeros((gradient.shape[0], *size, channels), dtype))
                 continue
             ends = [
                 (k - 1 - at) % s for k, at, s in zip(problem.kernel, phase, strides, strict=True)
             ]
             part = flipped[ends[0] :: strides[0], ends[1] :: strides[1]]
-            crops = [(0, 0, 0), *((min(a, 0), min(b, 0), 0) for a, b in pads), (0, 0, 0)]  # type: ignore[misc]
+            crops = [(0, 0, 0), *((min(a, 0), min(b, 0), 0) for a, b in pads), (0, 0, 0)]
             cropped = lax.pad(gradient, jnp.zeros((), gradient.dtype), crops)
-            zeros = tuple((max(a, 0), max(b, 0)) for a, b in pads)  # type: ignore[misc]
+            zeros = tuple((max(a, 0), max(b, 0)) for a, b in pads)
             maps[-1].append(correlate(cropped, part, zeros))  # type: ignore[arg-type]
     if strides == (1, 1):
-        (((result,),),) = (maps,)
-        return result  # type: ignore[return-value]
-    some = next(x for row in maps for x in row if x is not None)
-    filled = [[jnp.zeros_like(some) if x is None else x for x in row] for row in maps]
-    result = jnp.stack([jnp.stack(row, 3) for row in filled], 2)
-    batch, rows, _, columns_, _, channels = result.shape
-    result = result.reshape(batch, rows * strides[0], columns_ * strides[1], channels)
+        return maps[0][0]
+    result = jnp.stack([jnp.stack(row, 3) for row in maps], 2)
+    sizes = (size[0] * strides[0], size[1] * strides[1])
+    result = result.reshape(gradient.shape[0], *sizes, channels)
     corner = tuple(a - s * f for a, s, f in zip(starts, strides, first, strict=True))
     return _slices(result, corner, problem.image, (1, 1))  # type: ignore[arg-type]
 
 
-def _spread(maps: jax.Array, strides: Pair, size: Pair) -> jax.Array:
+def _dilated(maps: jax.Array, strides: Pair, size: Pair) -> jax.Array:
     """Puts maps at every stride of a larger map of zeros."""
     if strides == (1, 1):
         return maps
@@ -358,7 +371,12 @@ def _spread(maps: jax.Array, strides: Pair, size: Pair) -> jax.Array:
 
 
 def _chunk(examples: int, nbytes: int) -> int:
-    """How many examples fit into the cache, of numbers that divide the batch."""
+    """How many examples fit into the cache, of numbers that divide the batch.
+
+    All of them where their number is a symbol, of an export.
+    """
+    if not isinstance(examples, int):
+        return examples
     most = max(1, min(examples, CHUNK_BYTES // max(nbytes, 1)))
     return max(count for count in range(1, most + 1) if examples % count == 0)
 
@@ -371,16 +389,17 @@ def _map_examples(
     function: Callable[[jax.Array], jax.Array], arrays: jax.Array, numbers: int
 ) -> jax.Array:
     """Applies a function to so many examples at a time that its numbers stay in the cache."""
-    chunk = _chunk(len(arrays), numbers * arrays.dtype.itemsize)
-    if chunk == len(arrays):
+    examples = arrays.shape[0]
+    chunk = _chunk(examples, numbers * arrays.dtype.itemsize)
+    if chunk == examples:
         return function(arrays)
     result = lax.map(function, _cut(arrays, chunk))
-    return result.reshape(len(arrays), *result.shape[2:])
+    return result.reshape(examples, *result.shape[2:])
 
 
 def _sum_over_examples(function: Callable[..., Any], chunk: int, *arrays: jax.Array) -> Any:
     """Sums a function's arrays over the batch, so many examples at a time."""
-    if chunk == len(arrays[0]):
+    if chunk == arrays[0].shape[0]:
         return function(*arrays)
     parts = [_cut(x, chunk) for x in arrays]
     like = jax.eval_shape(function, *(x[0] for x in parts))

@@ -5,7 +5,6 @@ trilinear form: each is linear in both of its arrays, and the transpose of any o
 So one primitive with three kinds is closed under every kind of differentiation, of any order.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -28,11 +27,6 @@ def convolve(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arr
 
 def _run(a: jax.Array, b: jax.Array, *, problem: Problem, kind: str) -> jax.Array:
     return FORMS[form_of(problem, kind)](problem, kind, a, b)
-
-
-@functools.partial(jax.jit, static_argnames=("problem", "kind"))
-def _eager(a: jax.Array, b: jax.Array, *, problem: Problem, kind: str) -> jax.Array:
-    return convolve(problem, kind, a, b)
 
 
 def _abstract(a: Any, b: Any, *, problem: Problem, kind: str) -> Any:
@@ -60,7 +54,7 @@ def _transpose_second(cotangent: jax.Array, a: jax.Array, b: Any, *, problem: Pr
 
 
 def _batch(arrays: Any, axes: Any, *, problem: Problem, kind: str) -> tuple[jax.Array, int]:
-    """Over many images with one kernel they are one batch; over many kernels, one after another.
+    """Over many images with one kernel they are one batch; all else is computed one by one.
 
     XLA makes of many kernels a grouped convolution, which takes 2 to 10 times as long as they do
     one by one.
@@ -82,7 +76,7 @@ def _batch(arrays: Any, axes: Any, *, problem: Problem, kind: str) -> tuple[jax.
     return lax.map(one, mapped), 0
 
 
-convolution_p.def_impl(_eager)
+convolution_p.def_impl(jax.jit(_run, static_argnames=("problem", "kind")))
 convolution_p.def_abstract_eval(_abstract)
 ad.defbilinear(convolution_p, _transpose_first, _transpose_second)
 batching.primitive_batchers[convolution_p] = _batch

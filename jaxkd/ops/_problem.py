@@ -55,7 +55,8 @@ class Problem:
     @property
     def wide(self) -> jnp.dtype:
         """The type in which sums are taken: float32 at least."""
-        return jnp.promote_types(jnp.promote_types(self.dtype, self.out_dtype), jnp.float32)
+        double = jnp.dtype(jnp.float64)
+        return double if double in (self.dtype, self.out_dtype) else jnp.dtype(jnp.float32)
 
     @property
     def kernel_shape(self) -> tuple[int, int, int, int]:

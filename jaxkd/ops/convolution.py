@@ -2,7 +2,8 @@
 
 import contextlib
 import functools
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -60,8 +61,12 @@ def conv_general_dilated(
     Covered are one and two spatial dimensions with channels last (`NWC`, `NHWC`), as Flax passes
     them; everything else is XLA's convolution on CPU, too: other layouts, three dimensions, dilated
     inputs, negative padding, strides together with dilation, integers, symbolic sizes,
-    `out_sharding`, arrays spread over a mesh, whose partitioner knows convolutions, and arrays so
-    small that any form takes microseconds.
+    `out_sharding`, arrays spread over a mesh, whose partitioner knows convolutions, numbers of one
+    byte, and arrays so small that any form takes microseconds. Policies of `jax.checkpoint` that
+    name JAX's convolution do not know this one.
+
+    With more zeros than the kernel reaches over, XLA's gradient to the image is wrong on CPU in
+    jax 0.10.2; this one is right.
 
     Args:
       lhs: Images, `[batch, (height,) width, channels]` if `dimension_numbers` say so.
@@ -109,9 +114,10 @@ def conv_general_dilated(
         )
 
     plain = all(value is None for value in options.values()) and batch_group_count == 1
-    if _XLA_ONLY.value or not plain or _spread(lhs, rhs):
+    if _XLA_ONLY.value or not plain or _on_mesh(lhs, rhs):
         return xla(lhs, rhs)
     problem = _problem(
+        xla,
         lhs,
         rhs,
         window_strides,
@@ -121,7 +127,6 @@ def conv_general_dilated(
         dimension_numbers,
         feature_group_count,
         precision,
-        preferred_element_type,
     )
     if problem is None:
         return xla(lhs, rhs)
@@ -135,13 +140,17 @@ def _on_cpu(problem: Problem, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return convolve(problem, "forward", lhs[:, None], rhs[None])[:, 0]
 
 
-def _spread(*arrays: jax.Array) -> bool:
-    """Whether arrays lie on a mesh of several devices, as far as tracing can tell."""
+def _on_mesh(*arrays: jax.Array) -> bool:
+    """Whether arrays lie on several devices, or have types that name the axes of a mesh."""
     meshes = [jax.sharding.get_abstract_mesh(), *(jax.typeof(x).sharding.mesh for x in arrays)]
-    return any(not mesh.empty and mesh.size > 1 for mesh in meshes)
+    return any(
+        not mesh.empty and (mesh.size > 1 or mesh.explicit_axes or mesh.manual_axes)
+        for mesh in meshes
+    )
 
 
 def _problem(
+    xla: Callable[[jax.Array, jax.Array], jax.Array],
     lhs: jax.Array,
     rhs: jax.Array,
     strides: Sequence[int],
@@ -151,7 +160,6 @@ def _problem(
     numbers: Any,
     groups: int,
     precision: lax.PrecisionLike,
-    preferred_element_type: Any,
 ) -> Problem | None:
     """The convolution in two dimensions; None if it is not covered, tiny, or a mistake."""
     dims = lhs.ndim - 2
@@ -168,9 +176,10 @@ def _problem(
         return None
     dilation = (1,) * dims if rhs_dilation is None else tuple(rhs_dilation)
     ones = lhs_dilation is None or set(lhs_dilation) <= {1}
-    dtype, preferred = lhs.dtype, preferred_element_type or lhs.dtype
-    floats = all(jnp.issubdtype(x, jnp.floating) for x in (dtype, preferred))
-    if not ones or not floats or rhs.dtype != dtype or len(strides) != dims:
+    # What is a mistake is one here, too.
+    out_dtype = jax.eval_shape(xla, lhs, rhs).dtype
+    wide = all(jnp.issubdtype(x, jnp.floating) and x.itemsize > 1 for x in (lhs.dtype, out_dtype))
+    if not ones or not wide or rhs.dtype != lhs.dtype or len(strides) != dims:
         return None
     if len(dilation) != dims or groups < 1 or rhs.shape[-2] * groups != lhs.shape[-1]:
         return None
@@ -183,7 +192,7 @@ def _problem(
             return None
         reach = [d * (k - 1) + 1 for k, d in zip(rhs.shape[:dims], dilation, strict=True)]
         padding = lax.padtype_to_pads(lhs.shape[1:-1], reach, strides, padding)
-    pads = [tuple(int(x) for x in pair) for pair in padding]
+    pads = [tuple(operator.index(x) for x in pair) for pair in padding]
     if len(pads) != dims or min(min(pair) for pair in pads) < 0:
         return None
     front, none = ((1,), ((0, 0),)) if dims == 1 else ((), ())
@@ -195,9 +204,9 @@ def _problem(
         padding=(*none, *pads),
         dilation=(*front, *(int(d) for d in dilation)),
         groups=groups,
-        dtype=jnp.dtype(dtype),
-        out_dtype=jnp.dtype(preferred),
-        precision=precision,
+        dtype=lhs.dtype,
+        out_dtype=out_dtype,
+        precision=tuple(precision) if isinstance(precision, list) else precision,
     )
     fits = min(problem.out) >= 1
     # XLA's gradient to the image is wrong in jax 0.10.2 where zeros extend beyond the kernel.

@@ -101,6 +101,8 @@ def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
       Array([[[[1.5]]]], dtype=float32)
     """
     check_maps(maps, size)
+    if not jnp.issubdtype(maps.dtype, jnp.floating):
+        maps = maps.astype(jnp.float32)
     height, width = maps.shape[1:3]
     if (height, width) == tuple(size):
         return maps
@@ -110,7 +112,8 @@ def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
         bins = bins.reshape(*bins.shape[:3], size[1], width // size[1], maps.shape[3])
         return jnp.mean(bins, axis=(2, 4))
     rows, columns = (_bins(*pair, maps.dtype) for pair in ((height, size[0]), (width, size[1])))
-    return jnp.einsum("ih,bhwc,jw->bijc", rows, maps, columns)
+    highest = jax.lax.Precision.HIGHEST
+    return jnp.einsum("ih,bhwc,jw->bijc", rows, maps, columns, precision=highest)
 
 
 def to_common_size(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.Array]:

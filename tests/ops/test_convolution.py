@@ -161,12 +161,15 @@ def convolutions(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...], dict[str,
     kernel = tuple(1 if kind == "pointwise" else draw(st.integers(1, 5)) for _ in range(dims))
     strides = tuple(draw(st.sampled_from([1, 1, 2, 3])) for _ in range(dims))
     dilation = tuple(1 if s > 1 else draw(st.sampled_from([1, 1, 2])) for s in strides)
-    image = tuple(
-        draw(st.integers(max(1, d * (k - 1) + 1), 14))
-        for k, d in zip(kernel, dilation, strict=True)
-    )
-    pads = st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * dims)
-    padding = draw(st.sampled_from(["SAME", "VALID"]) | pads)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    pads = st.tuples(*[st.tuples(st.integers(0, 7), st.integers(0, 3))] * dims)
+    padding = draw(st.sampled_from(["SAME", "SAME_LOWER", "VALID"]) | pads)
+    least = [1] * dims
+    if padding == "VALID":
+        least = reach
+    elif not isinstance(padding, str):
+        least = [max(1, r - sum(pair)) for r, pair in zip(reach, padding, strict=True)]
+    image = tuple(draw(st.integers(n, 14)) for n in least)
     options = {
         "window_strides": strides,
         "padding": padding,
@@ -186,7 +189,7 @@ def check_generated(problem: Any) -> None:
 
 
 def of_padded(window_strides: Any, padding: Any, rhs_dilation: Any, **options: Any) -> Any:
-    """XLA's convolution of an image that has its zeros already.
+    """Makes XLA's convolution of an image that has its zeros already.
 
     With more zeros than the kernel reaches over, XLA's own gradient to the image is wrong on CPU
     in jax 0.10.2.
@@ -300,6 +303,78 @@ def test_bfloat16(preferred):
         close(value_and_gradients(ours, x, w), value_and_gradients(theirs, x, w), 2**-7)
 
 
+@pytest.mark.parametrize("size", [1e6, 1e-9])
+def test_gradients_of_wider_outputs_are_not_rounded(size):
+    # In float16 the one would be infinite and the other zero; times the kernel both are neither.
+    for name in ("three_by_three", "strided", "grouped", "depthwise", "pointwise", "patches"):
+        ours, theirs, x, w = case(name, jnp.float16)
+        w = (w * (1e-4 if size > 1 else 1e4)).astype(jnp.float16)
+        slopes = []
+        for function in (ours, theirs):
+            y, pull = jax.vjp(functools.partial(function, preferred_element_type=jnp.float32), x, w)
+            slopes.append(pull(jnp.full(y.shape, size, y.dtype))[0])
+        assert slopes[0].dtype == jnp.float16
+        assert np.isfinite(slopes[0]).all() and np.abs(slopes[0]).max() > 0
+        close(*slopes, 2**-8)
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "padding"),
+    [
+        ((1, 1), (5, 5), 3, ((6, 0), (6, 0))),
+        ((1, 8), (5, 5), 3, ((4, 0), (2, 2))),
+        ((1, 1), (1, 1), 2, ((2, 2), (1, 0))),
+        ((2, 3), (3, 2), 1, ((7, 0), (0, 7))),
+    ],
+)
+def test_rows_that_no_output_sees(image, kernel, stride, padding):
+    options = {
+        "window_strides": (stride, stride),
+        "padding": padding,
+        "dimension_numbers": NUMBERS[2],
+    }
+    for groups, inside in ((1, 4), (2, 2), (4, 1)):
+        x, w = arrays((3, *image, 4), (*kernel, inside, 4))
+        given = {"feature_group_count": groups, **options}
+        expected = value_and_gradients(of_padded(rhs_dilation=(1, 1), **given), x, w)
+        close(value_and_gradients(both(**given)[0], x, w), expected)
+
+
+def test_without_jit_with_strict_types_and_with_a_symbol_for_a_number():
+    for name in ("three_by_three", "depthwise", "grouped", "pointwise"):
+        ours, theirs, x, w = case(name)
+        with jax.disable_jit():
+            close(ours(x, w), theirs(x, w))
+        low = x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)
+        with jax.numpy_dtype_promotion("strict"):
+            close(value_and_gradients(ours, *low), value_and_gradients(theirs, *low), 2**-6)
+        # An export whose number of images only `vmap` brings in.
+        (count,) = jax.export.symbolic_shape("n")
+        images = jax.ShapeDtypeStruct((count, *x.shape), x.dtype)
+        mapped = jax.export.export(jax.jit(jax.vmap(ours, (0, None))))(images, w)
+        pair = jnp.stack([x, 2 * x])
+        close(mapped.call(pair, w), jax.vmap(theirs, (0, None))(pair, w))
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+def test_a_mesh_of_one_device(kind):
+    ours, theirs, x, w = case("three_by_three")
+    mesh = jax.make_mesh((1,), ("d",), (kind,), devices=jax.devices()[:1])
+    images = jax.device_put(x, NamedSharding(mesh, PartitionSpec("d")))
+    kernels = jax.device_put(w, NamedSharding(mesh, PartitionSpec()))
+
+    def slopes(function, x, w):
+        return jax.grad(lambda x, w: (function(x, w) ** 2).sum(), (0, 1))(x, w)
+
+    expected = slopes(theirs, x, w)
+    with jax.set_mesh(mesh):
+        found = jax.jit(functools.partial(slopes, ours))(images, kernels)
+        close(jax.device_get(found), expected)
+        specs = PartitionSpec("d"), PartitionSpec()
+        each = jax.shard_map(functools.partial(slopes, ours), in_specs=specs, out_specs=specs)
+        close(jax.device_get(jax.jit(each)(images, kernels)), expected)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -324,6 +399,9 @@ def test_what_is_not_covered_is_xla_s(options):
         (((2, 9, 8), (3, 3, 4, 5)), {}),
         (((2, 9, 8, 4), (3, 3, 4, 5)), {"window_strides": (1,)}),
         (((2, 9, 8, 4), (3, 3, 4, 5)), {"padding": "EVERYWHERE"}),
+        (((2, 9, 8, 4), (3, 3, 4, 5)), {"padding": [1, 1]}),
+        (((2, 9, 8, 4), (3, 3, 4, 5)), {"padding": [(1.5, 1), (1, 1)]}),
+        (((2, 9, 8, 4), (3, 3, 4, 5)), {"preferred_element_type": jnp.bfloat16}),
     ],
 )
 def test_mistakes_are_refused_as_xla_refuses_them(shapes, options):
@@ -407,10 +485,12 @@ def test_layers_of_flax():
         for function in (ops.conv_general_dilated, lax.conv_general_dilated)
     ]
     close(layers[0](x), layers[1](x))
+    assert primitive_of(lambda x: layers[0](x), x)["problem"].image == (8, 7)
     module = linen.Conv(4, (3, 3), **options, conv_general_dilated=ops.conv_general_dilated)
     plain = linen.Conv(4, (3, 3), **options)
     variables = plain.init(jax.random.key(0), x)
     close(module.apply(variables, x), plain.apply(variables, x))
+    assert primitive_of(functools.partial(module.apply, variables), x)["problem"].image == (8, 7)
 
 
 def test_what_takes_a_few_microseconds_stays_as_it_is(monkeypatch):

@@ -133,3 +133,9 @@ def test_max_pool_of_whole_numbers_and_of_too_small_maps():
     np.testing.assert_array_equal(ops.max_pool(numbers).ravel(), [-15, -13, -7, -5])
     with pytest.raises(ValueError, match=r"window of 3 does not fit into maps of \(2, 4\)"):
         ops.max_pool(jnp.ones((1, 2, 4, 1)), 3)
+
+
+def test_whole_numbers_are_averaged_too():
+    maps = jnp.arange(5).reshape(1, 1, 5, 1)
+    np.testing.assert_allclose(ops.adaptive_average_pool(maps, (1, 2)).ravel(), [1.0, 3.0])
+    np.testing.assert_allclose(ops.adaptive_average_pool(maps, (1, 1)).ravel(), [2.0])

@@ -139,7 +139,7 @@ FAULTS = (
     # Convolutions.
     Fault(
         "phase of a strided convolution's gradient",
-        "jaxkd/ops/_forms.py",
+        "jaxkd/ops/_windows.py",
         "(k - 1 - at) % s for k, at, s in zip(problem.kernel, phase, strides, strict=True)",
         "(k - at) % s for k, at, s in zip(problem.kernel, phase, strides, strict=True)",
         (

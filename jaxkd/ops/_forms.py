@@ -12,7 +12,7 @@ Images are `[batch, height, width, channels]`, kernels `[height, width, channels
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,27 +20,34 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxkd.ops._problem import Pair, Problem
+from jaxkd.ops._windows import (
+    Padding,
+    by_phases,
+    dilated,
+    gradient_windows,
+    image_windows,
+    padded,
+    positions_of,
+    slices,
+)
 
 # Unfolded images of about this size stay in the second-level cache while they are multiplied.
 CHUNK_BYTES = 2**21
 _NUMBERS = ("NHWC", "HWIO", "NHWC")
-
-Padding = tuple[Pair, Pair]
-Correlate = Callable[[jax.Array, jax.Array, Padding], jax.Array]
 
 
 def product(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """Computes a convolution with a kernel of one position as one matrix product."""
     strides, (inside, outside) = problem.strides, problem.channels
     if kind == "forward":
-        image = _slices(a, (0, 0), problem.out, strides)
+        image = slices(a, (0, 0), problem.out, strides)
         result = _dot(problem, image.reshape(-1, inside), b.reshape(inside, outside), (1, 0))
         return result.reshape(*image.shape[:3], outside).astype(problem.out_dtype)
     if kind == "input":
         result = _dot(problem, a.reshape(-1, outside), b.reshape(inside, outside), (1, 1))
         result = result.reshape(*a.shape[:3], inside).astype(problem.dtype)
-        return _dilated(result, strides, problem.image)
-    image = _slices(a, (0, 0), problem.out, strides)
+        return dilated(result, strides, problem.image)
+    image = slices(a, (0, 0), problem.out, strides)
     result = _dot(problem, image.reshape(-1, inside), b.reshape(-1, outside), (0, 0))
     return result.reshape(problem.kernel_shape).astype(problem.dtype)
 
@@ -101,7 +108,7 @@ def canonical(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Ar
         )
 
     # As JAX does, in the type of the gradient, which may be wider than the image's.
-    maps = _by_phases(problem, correlate, a, b.astype(a.dtype), problem.channels[0], a.dtype)
+    maps = by_phases(problem, correlate, a, b.astype(a.dtype), problem.channels[0], a.dtype)
     return maps.astype(problem.dtype)
 
 
@@ -115,7 +122,7 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
         flat = b.reshape(-1, outside)
 
         def multiply(image: jax.Array) -> jax.Array:
-            unfolded = _unfold_image(problem, image)
+            unfolded = image_windows(problem, image)
             result = _dot(problem, unfolded.reshape(-1, len(flat)), flat, (1, 0))
             return result.reshape(*unfolded.shape[:3], outside).astype(problem.out_dtype)
 
@@ -135,7 +142,7 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
             )
             return columns(part, "forward", maps, kernel.swapaxes(2, 3))
 
-        maps = _by_phases(problem, correlate, a, b.astype(a.dtype), inside, a.dtype)
+        maps = by_phases(problem, correlate, a, b.astype(a.dtype), inside, a.dtype)
         return maps.astype(problem.dtype)
 
     # Of image and gradient, what is thinner is unfolded; with strides that is always the image.
@@ -144,10 +151,10 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
 
     def part(image: jax.Array, gradient: jax.Array) -> jax.Array:
         if unfold_gradient:
-            left, right = image.reshape(-1, inside), _unfold_gradient(problem, gradient)
+            left, right = image.reshape(-1, inside), gradient_windows(problem, gradient)
             right = right.reshape(-1, positions * outside)
         else:
-            left, right = _unfold_image(problem, image), gradient.reshape(-1, outside)
+            left, right = image_windows(problem, image), gradient.reshape(-1, outside)
             left = left.reshape(-1, positions * inside)
         return _dot(problem, left, right, (0, 0))
 
@@ -165,11 +172,11 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
     height, width, _, outside = problem.kernel_shape
     each = outside // problem.channels[0]
     if kind == "forward":
-        image = _padded(jnp.repeat(a, each, -1) if each > 1 else a, problem.padding)
+        image = padded(jnp.repeat(a, each, -1) if each > 1 else a, problem.padding)
         total = sum(
-            _slices(image, start, problem.out, problem.strides).astype(problem.wide)
+            slices(image, start, problem.out, problem.strides).astype(problem.wide)
             * b[i, j, 0].astype(problem.wide)
-            for i, j, start in _positions(problem)
+            for i, j, start in positions_of(problem)
         )
         return total.astype(problem.out_dtype)  # type: ignore[union-attr]
     if kind == "input":
@@ -187,17 +194,17 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
             )
             return shifts(part, "forward", maps, kernel)
 
-        result = _by_phases(problem, correlate, a, b, outside, problem.wide)
+        result = by_phases(problem, correlate, a, b, outside, problem.wide)
         if each > 1:
             result = result.reshape(*result.shape[:3], -1, each).sum(-1)
         return result.astype(problem.dtype)
 
     def part(image: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
         gradient = gradient.astype(problem.wide)
-        image = _padded(jnp.repeat(image, each, -1) if each > 1 else image, problem.padding)
+        image = padded(jnp.repeat(image, each, -1) if each > 1 else image, problem.padding)
         products = tuple(
-            _slices(image, start, problem.out, problem.strides).astype(problem.wide) * gradient
-            for _, _, start in _positions(problem)
+            slices(image, start, problem.out, problem.strides).astype(problem.wide) * gradient
+            for _, _, start in positions_of(problem)
         )
         # One pass over both for all positions of the kernel together.
         zeros = tuple(jnp.zeros((), problem.wide) for _ in products)
@@ -249,125 +256,6 @@ def _dot(problem: Problem, a: jax.Array, b: jax.Array, axes: Pair) -> jax.Array:
         precision=problem.precision,
         preferred_element_type=problem.wide,
     )
-
-
-def _padded(image: jax.Array, padding: Padding) -> jax.Array:
-    return jnp.pad(image, ((0, 0), *padding, (0, 0))) if any(map(any, padding)) else image
-
-
-def _slices(image: jax.Array, start: Pair, count: Pair, strides: Pair) -> jax.Array:
-    """Every so many rows and columns, from a start on."""
-    ends = [a + (n - 1) * s + 1 for a, n, s in zip(start, count, strides, strict=True)]
-    return lax.slice(
-        image,
-        (0, *start, 0),
-        (image.shape[0], *ends, image.shape[3]),
-        (1, *strides, 1),
-    )
-
-
-def _positions(problem: Problem) -> Iterator[tuple[int, int, Pair]]:
-    """The positions of the kernel, and where the image under each begins."""
-    for i in range(problem.kernel[0]):
-        for j in range(problem.kernel[1]):
-            yield i, j, (i * problem.dilation[0], j * problem.dilation[1])
-
-
-def _unfold_image(problem: Problem, image: jax.Array) -> jax.Array:
-    """The pixels under the kernel, `[batch, height, width, positions * in]`, by output pixel."""
-    image = _padded(image, problem.padding)
-    parts = [
-        _slices(image, start, problem.out, problem.strides) for _, _, start in _positions(problem)
-    ]
-    return jnp.concatenate(parts, -1)
-
-
-def _unfold_gradient(problem: Problem, gradient: jax.Array) -> jax.Array:
-    """For each input pixel the output gradients that it has a part in, by position of the kernel.
-
-    `[batch, height, width, positions * out]`; for strides of one.
-    """
-    before = [max(r - 1 - p[0], 0) for r, p in zip(problem.reach, problem.padding, strict=True)]
-    # Of a position of the kernel, the output pixel that lies `p - d * a` before an input pixel.
-    first = [b + p[0] for b, p in zip(before, problem.padding, strict=True)]
-    after = [
-        max(f + n - b - o, 0)
-        for f, n, b, o in zip(first, problem.image, before, problem.out, strict=True)
-    ]
-    gradient = _padded(gradient, tuple(zip(before, after, strict=True)))  # type: ignore[arg-type]
-    parts = [
-        _slices(gradient, (first[0] - i, first[1] - j), problem.image, (1, 1))
-        for _, _, (i, j) in _positions(problem)
-    ]
-    return jnp.concatenate(parts, -1)
-
-
-def _by_phases(
-    problem: Problem,
-    correlate: Correlate,
-    gradient: jax.Array,
-    kernel: jax.Array,
-    channels: int,
-    dtype: jnp.dtype,
-) -> jax.Array:
-    """The gradient to the image, by correlations of stride one.
-
-    With a stride of two, the even and the odd rows of the image meet different rows of the kernel;
-    each such phase is a correlation of its own and the phases are interleaved, so that nothing is
-    multiplied by the zeros between the rows of a dilated gradient.
-    """
-    strides, starts = problem.strides, [before for before, _ in problem.padding]
-    # Of the padded image, in strides: where the image begins, and where it has ended.
-    first = [start // s for start, s in zip(starts, strides, strict=True)]
-    last = [
-        -(-(start + n) // s) for start, n, s in zip(starts, problem.image, strides, strict=True)
-    ]
-    flipped = kernel[::-1, ::-1]
-    size = (last[0] - first[0], last[1] - first[1])
-    maps: list[list[jax.Array]] = []
-    for down in range(strides[0]):
-        maps.append([])
-        for across in range(strides[1]):
-            pads, phase = [], (down, across)
-            reached = True
-            for axis in (0, 1):
-                # Positions of the kernel that the rows of this phase meet.
-                taps = len(range(phase[axis], problem.kernel[axis], strides[axis]))
-                count = gradient.shape[1 + axis]
-                before = problem.dilation[axis] * (taps - 1) - first[axis]
-                after = last[axis] - count
-                pads.append((before, after))
-                reached = reached and taps > 0 and count + min(before, 0) + min(after, 0) > 0
-            if not reached:
-                maps[-1].append(jnp.zeros((gradient.shape[0], *size, channels), dtype))
-                continue
-            ends = [
-                (k - 1 - at) % s for k, at, s in zip(problem.kernel, phase, strides, strict=True)
-            ]
-            part = flipped[ends[0] :: strides[0], ends[1] :: strides[1]]
-            crops = [(0, 0, 0), *((min(a, 0), min(b, 0), 0) for a, b in pads), (0, 0, 0)]
-            cropped = lax.pad(gradient, jnp.zeros((), gradient.dtype), crops)
-            zeros = tuple((max(a, 0), max(b, 0)) for a, b in pads)
-            maps[-1].append(correlate(cropped, part, zeros))  # type: ignore[arg-type]
-    if strides == (1, 1):
-        return maps[0][0]
-    result = jnp.stack([jnp.stack(row, 3) for row in maps], 2)
-    sizes = (size[0] * strides[0], size[1] * strides[1])
-    result = result.reshape(gradient.shape[0], *sizes, channels)
-    corner = tuple(a - s * f for a, s, f in zip(starts, strides, first, strict=True))
-    return _slices(result, corner, problem.image, (1, 1))  # type: ignore[arg-type]
-
-
-def _dilated(maps: jax.Array, strides: Pair, size: Pair) -> jax.Array:
-    """Puts maps at every stride of a larger map of zeros."""
-    if strides == (1, 1):
-        return maps
-    zero = jnp.zeros((), maps.dtype)
-    config = [
-        (0, n - ((m - 1) * s + 1), s - 1)
-        for n, m, s in zip(size, maps.shape[1:3], strides, strict=True)
-    ]
-    return lax.pad(maps, zero, ((0, 0, 0), *config, (0, 0, 0)))
 
 
 def _chunk(examples: int, nbytes: int) -> int:

@@ -5,7 +5,7 @@
 Teachers of 10, 1,000 and 128,256 classes whose probabilities fall as rank^-2, with a most probable
 class of 0.6 to 0.7 in the mean; the student has the teacher's logits and noise of deviation 1.
 Each codec's record is decoded and compared with the dense teacher at temperature 1: the divergence
-from the target that the student is then pulled towards, and the gradient of `kl_divergence` to the
+from the target that the student is then pulled toward, and the gradient of `kl_divergence` to the
 student's logits. For draws, what is left of the error when many records are averaged. Writes both
 tables to benchmarks/codecs.md.
 """

@@ -107,7 +107,7 @@ def rows(name: str, model: nnx.Module, shape: tuple[int, int, int]) -> list[str]
     lines = []
     for variant, network in variants.items():
         low, middle, high = np.percentile(seconds[1][variant], (10, 50, 90)) * 1e3
-        # Ratios within a round, whose calls had the same neighbours.
+        # Ratios within a round, whose calls had the same neighbors.
         faster = np.median(seconds[1]["whole"] / seconds[1][variant])
         rates = np.percentile(64 / seconds[64][variant], (10, 50, 90))
         more = np.median(seconds[64]["whole"] / seconds[64][variant])

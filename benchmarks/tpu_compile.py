@@ -63,7 +63,7 @@ class Case:
       name: for people.
       student: what is trained.
       teacher: who answers.
-      objective: what is minimised.
+      objective: what is minimized.
       adam: the optimizer, whichever.
       codec: of the cache; None asks the teacher online.
       views: what a batch goes through.
@@ -371,7 +371,7 @@ def findings(programs: list[Program]) -> list[str]:
         lines.append(
             f"data, where examples do not meet ({len(plain)} programs): one all-reduce has the "
             f"gradient; all else that is sent comes to {extra:.0f} bytes at most. {single} have no "
-            "other collective. The others count the labelled examples of the whole batch in one of "
+            "other collective. The others count the labeled examples of the whole batch in one of "
             "4 bytes, for which nothing but the labels is needed."
         )
     if any(p.case.views.mixes for p in plain):

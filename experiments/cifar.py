@@ -43,7 +43,7 @@ import numpy as np
 from flax import nnx
 
 import jaxkd
-from experiments import findings, launch, learnt, methods
+from experiments import agreement_report, findings, launch, methods
 from experiments.protocol import ProtocolConfig
 from experiments.published import PUBLISHED
 from experiments.study import Study
@@ -162,7 +162,7 @@ def main(config: Config, workdir: pathlib.Path) -> None:
         profile=launch.PROFILE.value,
         probe=_features,
     )
-    features = learnt.features_of(compared.teacher, compared.study, compared.study.test)
+    features = agreement_report.features_of(compared.teacher, compared.study, compared.study.test)
     if not is_first():  # one writes for all
         return
     report = _report(config, compared, features, train)
@@ -247,7 +247,7 @@ def _between(teacher: str, student: str) -> str:
 
 
 def _features(study: Study, network: Network) -> dict[str, np.ndarray]:
-    return learnt.features_of(network, study, study.test)
+    return agreement_report.features_of(network, study, study.test)
 
 
 def _report(
@@ -270,9 +270,9 @@ def _report(
         columns = [*table.columns, "Published (best epoch)"]
         table = dataclasses.replace(table, columns=columns, rows=rows)
     bars = {r.arm.name: Spread.of(r.accuracies(labels)) for r in results}
-    best = learnt.best_of(results, labels)
+    best = agreement_report.best_of(results, labels)
     seen = {
-        result.arm.name: learnt.similarity(result.probed, teacher_features)
+        result.arm.name: agreement_report.similarity(result.probed, teacher_features)
         for result in (results[0], best)
         if result is not None and result.probed
     }
@@ -300,7 +300,10 @@ def _report(
         f"labels alone {Spread.of(results[0].accuracies(labels)) * 100:.2f} %. {note}"
         f"jaxkd {jaxkd.__version__}, {config.seeds} seeds."
     )
-    sections = [first, learnt.section(results, compared.teacher_logits, labels, names, seen)]
+    sections = [
+        first,
+        agreement_report.section(results, compared.teacher_logits, labels, names, seen),
+    ]
     return Report(f"Distilling {config.pair}", summary, sections)
 
 

@@ -1,6 +1,6 @@
 """The comparison that the small experiments run: is a student better off with a teacher?
 
-Regimes: all labels with a short and a long schedule, and few labels with a large unlabelled pool.
+Regimes: all labels with a short and a long schedule, and few labels with a large unlabeled pool.
 Arms: labels, labels with smoothing, distilled online, distilled from the cache, and the control
 whose teacher had only the few labels. `experiments.transfer` asks where the knowledge comes from.
 """
@@ -19,7 +19,7 @@ from jaxkd import Network, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
 from jaxkd.targets import Codec, Dense, TopK
-from jaxkd.training import Partitioning, claim, is_first
+from jaxkd.training import Partitioning, bind_config, is_first
 from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 
@@ -59,7 +59,7 @@ class ComparisonConfig:
       short_epochs: of the short schedule, with all labels.
       long_epochs: of the long schedule, with all labels.
       few_epochs: passes over the pool in the regime with few labels; the arms that see the
-        labelled examples alone make as many steps.
+        labeled examples alone make as many steps.
       labels_per_class: labels in the regime with few of them.
       teacher_epochs: passes of the teacher.
       seeds: runs of each arm.
@@ -166,7 +166,7 @@ def run(
     few_ids = split_labels(train, config.labels_per_class, seed=0)
     few, pool = train.select(few_ids), train.with_labels(few_ids)
     # Bound to the configuration only now that it is known to be a good one.
-    claim(workdir, dataclasses.asdict(config))
+    bind_config(workdir, dataclasses.asdict(config))
 
     def steps(data: Dataset, epochs: int) -> int:
         return epochs * max(1, len(data) // config.batch_size)

@@ -1,4 +1,4 @@
-r"""Compression: what distilling, pruning, quantising and factorising give, alone and together.
+r"""Compression: what distilling, pruning, quantizing and factorizing give, alone and together.
 
 One teacher; students of one architecture; pipelines of steps, from `labels` and `distil` over
 `distil-prune` to `distil-prune-qat`, each step with the teacher's help or without. Every network is
@@ -47,7 +47,7 @@ from experiments.study import Study
 from jaxkd import compression
 from jaxkd.data import Dataset, digits, fashion_mnist
 from jaxkd.models import CNN
-from jaxkd.training import claim, is_first
+from jaxkd.training import bind_config, is_first
 from jaxkd.views import Normalize, Views
 
 PIPELINES = (
@@ -84,11 +84,11 @@ class Config:
       teacher_epochs: passes of the teacher.
       epochs: passes of a fresh student.
       tuning_epochs: passes behind a step that changes the network.
-      qat_epochs: passes of quantisation-aware training.
+      qat_epochs: passes of quantization-aware training.
       batch_size: of all training.
       learning_rate: peak of the cosine of teacher and fresh students.
       tuning_rate: likewise behind later steps.
-      qat_rate: likewise of quantisation-aware training.
+      qat_rate: likewise of quantization-aware training.
       alpha: weight of the teacher.
       temperature: of the distillation.
       keep: share of the channels that `prune` keeps.
@@ -169,7 +169,7 @@ def run(config: Config, workdir: pathlib.Path) -> compress_runs.Compressed:
         compression.quantize(make_student(0))
     ignored = ("pipelines", "repeats")
     known = {k: v for k, v in dataclasses.asdict(config).items() if k not in ignored}
-    claim(workdir, known)
+    bind_config(workdir, known)
     study = Study(
         workdir=workdir,
         make_student=lambda seed: jaxkd.from_nnx(make_student(seed)),

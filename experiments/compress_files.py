@@ -11,7 +11,7 @@ import numpy as np
 
 import jaxkd
 from experiments.compress_runs import Compressed, Steps
-from experiments.compress_steps import LAST, labelled
+from experiments.compress_steps import LAST, labeled
 from jaxkd import Network, compression
 from jaxkd.export import Card, edge, export
 from jaxkd.views import Normalize
@@ -96,7 +96,7 @@ def measured(out: Compressed) -> dict[Steps, Files]:
         found[steps] = Files(
             parameters=int(sum(kept)),
             weights=compression.sparse_bytes(network.params),
-            flops=compression.flops(_floating(out, steps), normalised(image)),
+            flops=compression.flops(_floating(out, steps), normalized(image)),
             file=files[steps].stat().st_size,
             runtime=runners[steps].software,
             median_s=median,
@@ -130,8 +130,8 @@ def _exported(out: Compressed, steps: Steps, network: Network) -> pathlib.Path:
         name="-".join(steps),
         teacher=f"{out.teacher.name}, {out.reached:.4f} on the test images" if taught else "none",
         data=f"{test.name} {test.version}, {len(out.train):,} training images",
-        data_licence=_LICENCES[test.name],
-        method=labelled(steps),
+        data_license=_LICENCES[test.name],
+        method=labeled(steps),
         accuracy={f"{test.name}, {len(test):,} test images": accuracy},
         notes="Made by experiments.compress to compare ways of compressing.",
     )
@@ -143,21 +143,21 @@ def _exported(out: Compressed, steps: Steps, network: Network) -> pathlib.Path:
         # There are no four bits in safetensors.
         formats=(chosen,) if last == "int4" else (chosen, "safetensors"),
         card=card,
-        preprocess=normalised,
+        preprocess=normalized,
         int8_agreement=_AGREEMENT,
     )
     return folder
 
 
 def _floating(out: Compressed, steps: Steps) -> Network:
-    """A network with floating weights, which runtimes quantise on their own."""
+    """A network with floating weights, which runtimes quantize on their own."""
     if steps == TEACHER:
         return out.teacher
     point = out.points[steps]
     return point.network if point.floating is None else jaxkd.from_nnx(point.floating)
 
 
-def normalised(images: Any) -> Any:
+def normalized(images: Any) -> Any:
     """Images as the networks see them."""
     return Normalize()(jax.random.key(0), images)  # which is not used
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from experiments.compress_files import TEACHER, normalised
+from experiments.compress_files import TEACHER, normalized
 from experiments.compress_runs import Compressed, Steps
-from experiments.compress_steps import labelled
+from experiments.compress_steps import labeled
 from experiments.costs import Speed, how_timed, side_by_side, speed_columns
 from jaxkd import Network, compression
 from jaxkd.reporting import Column, Format, Section, Table
@@ -32,14 +32,14 @@ def needs(out: Compressed) -> dict[Steps, Needs]:
     """Of the teacher and the first seed's networks with floating weights, as JAX runs them."""
     networks: dict[Steps, Network] = {TEACHER: out.teacher}
     networks |= {steps: p.network for steps, p in out.points.items() if p.floating is None}
-    one = normalised(out.test.inputs[:1])
-    batch = normalised(out.test.inputs[:_BATCH])
-    speeds = side_by_side({labelled(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
+    one = normalized(out.test.inputs[:1])
+    batch = normalized(out.test.inputs[:_BATCH])
+    speeds = side_by_side({labeled(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
     return {
         steps: Needs(
             compression.memory(network, one).peak,
             _intensity(network, one),
-            speeds[labelled(steps)],
+            speeds[labeled(steps)],
         )
         for steps, network in networks.items()
     }
@@ -60,8 +60,8 @@ def section(out: Compressed) -> Section:
         cells: list[str | int | float] = ["", "", ""]
         if need.intensity is not None:
             bound = need.intensity.bound(limits)
-            cells = [need.intensity.flops_per_byte, bound, need.intensity.least_seconds(limits)]
-        rows.append([labelled(steps), need.peak, *cells, *need.speed.cells()])
+            cells = [need.intensity.flops_per_byte, bound, need.intensity.roofline_seconds(limits)]
+        rows.append([labeled(steps), need.peak, *cells, *need.speed.cells()])
     columns: list[Column | str] = [
         "Steps",
         Column("Peak memory of one", "kilobytes"),
@@ -73,7 +73,7 @@ def section(out: Compressed) -> Section:
     caption = (
         f"{limits.name}: {limits.flops_per_second / 1e9:,.0f} GFLOPs and "
         f"{limits.bytes_per_second / 1e9:,.1f} GB a second as measured, which meet at "
-        f"{limits.balance:.1f} FLOPs a byte. {how_timed(f'{_BATCH} images', _ROUNDS)}"
+        f"{limits.ridge_point:.1f} FLOPs a byte. {how_timed(f'{_BATCH} images', _ROUNDS)}"
     )
     text = """The first seed's networks with floating weights, as JAX compiles them here. Memory,
         FLOPs and bytes are XLA's counts for one image. What has few FLOPs a byte waits for memory.

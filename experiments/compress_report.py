@@ -8,7 +8,7 @@ import jaxkd
 from experiments import compress_needs, findings
 from experiments.compress_files import TEACHER, Files, calls, measured
 from experiments.compress_runs import Compressed, Steps
-from experiments.compress_steps import STEPS, labelled
+from experiments.compress_steps import STEPS, labeled
 from jaxkd import reporting
 from jaxkd.export import edge
 from jaxkd.reporting import Column, Finding, Format, Report, Section, Spread, Table, compare
@@ -66,7 +66,7 @@ def _target(out: Compressed, files: dict[Steps, Files]) -> Finding:
         near = min(timed, key=lambda steps: files[steps].median_s * files[steps].file)
         return Finding(
             "none",
-            f"No network reaches {wanted}; {labelled(near)} comes nearest with "
+            f"No network reaches {wanted}; {labeled(near)} comes nearest with "
             f"1/{teacher.file / files[near].file:.0f} and "
             f"1/{teacher.median_s / files[near].median_s:.1f}.",
         )
@@ -75,7 +75,7 @@ def _target(out: Compressed, files: dict[Steps, Files]) -> Finding:
     met = lost.mean <= _POINTS
     return Finding(
         "gain" if met else "none",
-        f"At {wanted} the best is {labelled(best)}: "
+        f"At {wanted} the best is {labeled(best)}: "
         f"1/{teacher.file / files[best].file:.0f} of the file, "
         f"1/{teacher.median_s / files[best].median_s:.1f} of the latency, "
         f"{100 * lost.mean:.1f} ± {100 * lost.std:.1f} points below the teacher "
@@ -91,7 +91,7 @@ def _gains(out: Compressed) -> list[Finding]:
     for steps in out.logits:
         plain = ("labels", *steps[1:])
         if steps[0] == "distil" and plain in out.logits:
-            what = f", then {labelled(steps[1:])}," if steps[1:] else ""
+            what = f", then {labeled(steps[1:])}," if steps[1:] else ""
             name = f"Trained by the teacher{what} the student"
             found.append(compare(name, out.accuracies(steps), out.accuracies(plain)))
     return found
@@ -112,7 +112,7 @@ def _all(out: Compressed, files: dict[Steps, Files]) -> Section:
         on = [name for name, group in (("bytes", by_bytes), ("time", by_time)) if steps in group]
         rows.append(
             [
-                labelled(steps),
+                labeled(steps),
                 out.reached if steps == TEACHER else Spread.of(out.accuracies(steps)),
                 file.parameters,
                 file.weights,
@@ -147,7 +147,7 @@ def _all(out: Compressed, files: dict[Steps, Files]) -> Section:
 
     def scatter(chosen: list[Steps], size: str, label: str) -> reporting.Figure:
         return reporting.size_accuracy_scatter(
-            {labelled(s): (getattr(files[s], size), accuracy[s]) for s in chosen},
+            {labeled(s): (getattr(files[s], size), accuracy[s]) for s in chosen},
             x_label=label,
             caption=f"The front: none is better in both. {_caption(out)}",
         )
@@ -182,7 +182,7 @@ def _with_a_teacher(out: Compressed) -> Section:
         ]
         rows.append(
             [
-                labelled(steps[1:]) or "nothing more",
+                labeled(steps[1:]) or "nothing more",
                 Spread.of(theirs),
                 Spread.of(ours),
                 Spread.of(ours - theirs),
@@ -211,7 +211,7 @@ def _with_a_teacher(out: Compressed) -> Section:
 def _exports(out: Compressed, files: dict[Steps, Files]) -> Section:
     rows: list[Row] = [
         [
-            labelled(steps),
+            labeled(steps),
             file.runtime,
             file.file,
             file.difference,
@@ -230,6 +230,6 @@ def _exports(out: Compressed, files: dict[Steps, Files]) -> Section:
     ]
     text = f"""Each network of the first seed as a file in `exported/`, beside its card and the
         program that runs it on a device, compared on all {len(out.test):,} test images in a
-        fresh process. LiteRT quantises activations when it runs, and is compared with the network
-        before quantisation; its accuracy is the file's own."""
+        fresh process. LiteRT quantizes activations when it runs, and is compared with the network
+        before quantization; its accuracy is the file's own."""
     return Section("Files", text, [], [Table("Exported files", columns, rows)], [])

@@ -40,7 +40,7 @@ class Compressed:
     Attributes:
       config: the experiment.
       study: what all trainings have in common.
-      train: labelled examples.
+      train: labeled examples.
       test: held-out ones.
       teacher: trained.
       teacher_logits: on the test examples.

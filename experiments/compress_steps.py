@@ -24,7 +24,7 @@ STEPS = {
     "distil": "trained by the teacher",
     "prune": "channels removed",
     "sparse": "weights masked",
-    "low_rank": "layers factorised",
+    "low_rank": "layers factorized",
     "int8": "int8 after training",
     "int4": "int4 weights after training",
     "qat": "int8 in training",
@@ -46,7 +46,7 @@ class Point:
       model: trained.
       taught: whether the steps to come have the teacher's help.
       sparsity: share of the weights that training must keep at zero.
-      floating: of a quantised model the same with floating weights, for runtimes that quantise on
+      floating: of a quantized model the same with floating weights, for runtimes that quantize on
         their own.
     """
 
@@ -148,6 +148,6 @@ def pipelines(text: str) -> list[tuple[str, ...]]:
     return found
 
 
-def labelled(steps: tuple[str, ...]) -> str:
+def labeled(steps: tuple[str, ...]) -> str:
     """A pipeline for people."""
     return " · ".join(steps).replace("_", " ")

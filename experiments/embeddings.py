@@ -50,7 +50,7 @@ from experiments.embeddings_runs import ARMS, RELATIONS, Embedded, Protocol
 from experiments.refusals import at_least, fields, positive
 from jaxkd import Network
 from jaxkd.data import Sequences, austen
-from jaxkd.training import claim, is_first
+from jaxkd.training import bind_config, is_first
 
 
 @dataclasses.dataclass
@@ -206,7 +206,7 @@ def run(config: Config, workdir: pathlib.Path) -> Embedded:
     made = {"encoder": encoder, "static": static}
     for kind in {name.split("_")[0] for name in arms}:
         made[kind](0)
-    claim(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
+    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
     protocol = Protocol(config, workdir, teacher, train, test, made, launch.partitioning())
     return protocol.run(arms)
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-_NEAR = 4  # neighbours of each sentence among the near pairs
-_FOUND = 10  # places in which the nearest neighbour is looked for
+_NEAR = 4  # neighbors of each sentence among the near pairs
+_FOUND = 10  # places in which the nearest neighbor is looked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Pairs:
           The pairs, always the same.
 
         Raises:
-          ValueError: fewer sentences than neighbours are looked for.
+          ValueError: fewer sentences than neighbors are looked for.
         """
         number = len(teacher)
         if number <= _FOUND:
@@ -42,7 +42,7 @@ class Pairs:
         draws = np.random.PCG64(0).random_raw(2 * count).reshape(count, 2)
         first = draws[:, 0] % number
         other = (first + 1 + draws[:, 1] % (number - 1)) % number  # never itself
-        order = _neighbours(teacher, _NEAR)
+        order = _neighbors(teacher, _NEAR)
         near = np.stack([np.repeat(np.arange(number), _NEAR), order.ravel()], axis=1)
         return cls(np.stack([first, other], axis=1).astype(np.int64), near, order[:, 0])
 
@@ -63,7 +63,7 @@ def judge(student: np.ndarray, teacher: np.ndarray, pairs: Pairs) -> dict[str, f
         student.
     """
     student = unit(student)
-    near = _neighbours(student, _FOUND)
+    near = _neighbors(student, _FOUND)
     return {
         "cosine": float(np.mean(np.sum(student * teacher, axis=1))),
         "spearman": spearman(student, teacher, pairs.random),
@@ -98,7 +98,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def _neighbours(vectors: np.ndarray, count: int) -> np.ndarray:
+def _neighbors(vectors: np.ndarray, count: int) -> np.ndarray:
     """The nearest to each, itself left out, nearest first."""
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -np.inf)

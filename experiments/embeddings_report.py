@@ -62,7 +62,7 @@ def _agreement(embedded: Embedded) -> Section:
         finds nearest. Mean ± standard deviation of {config.seeds} seeds.
         {how_timed(batch, config.speed_rounds)}"""
     text = f"""The teacher embedded {len(embedded.train):,} sentences once
-        ({embedded.cache.bytes / 1e6:.1f} MB of answers). Students learnt from these embeddings, no
+        ({embedded.cache.bytes / 1e6:.1f} MB of answers). Students learned from these embeddings, no
         label. Cosine is that of the two embeddings of a sentence; Spearman says whether pairs of
         sentences are ranked by similarity as the teacher ranks them; the last column of agreement,
         how often the teacher's nearest sentence is among the student's ten nearest."""

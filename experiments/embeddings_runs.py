@@ -167,7 +167,7 @@ class Protocol:
         )
 
     def objective(self, arm: str) -> Objective:
-        """What an arm minimises: cosines, and similarities unless it goes without."""
+        """What an arm minimizes: cosines, and similarities unless it goes without."""
         terms = {"cosine": Term(losses.feature_cosine)}
         if not arm.endswith("_cosine"):
             loss, weight = RELATIONS[self.config.relation]

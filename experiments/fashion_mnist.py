@@ -13,7 +13,7 @@ Commands:
       --config.teacher.name=resnet20 --config.views.crop=2 --config.views.num_views=10 --workdir=…
   # Any method by its name on the same images: experiments.cifar --config.dataset=fashion_mnist
 
-Expected (5 seeds, 2 cores): with 1,000 labels the student gains several points from the unlabelled
+Expected (5 seeds, 2 cores): with 1,000 labels the student gains several points from the unlabeled
 pool; with all labels and a short schedule the teacher adds next to nothing. The README has the
 numbers. Killed and started again with the same command, it goes on where it was.
 """

@@ -92,9 +92,9 @@ def _few_labels(compared: Compared) -> Section:
     control = accuracy["control: teacher of few labels"]
     count = len(results[0].arm.train)
     findings = [
-        compare("Distilling on the unlabelled pool", pool, accuracy["labels"]),
+        compare("Distilling on the unlabeled pool", pool, accuracy["labels"]),
         compare(
-            "Distilling on the labelled examples alone",
+            "Distilling on the labeled examples alone",
             accuracy["distilled on the same labels"],
             accuracy["labels"],
         ),
@@ -106,10 +106,10 @@ def _few_labels(compared: Compared) -> Section:
         training examples have none. The teacher ({teacher:.1%}) was trained on all labels, so its
         answers on the pool carry what the student's labels do not. The control's teacher
         ({own:.1%}) was trained on the same {count:,} labels: what it gives comes from the
-        unlabelled examples alone. All arms make the same number of steps."""
+        unlabeled examples alone. All arms make the same number of steps."""
     bars = {name: Spread.of(values) for name, values in accuracy.items()}
     return Section(
-        "Few labels and a large unlabelled pool",
+        "Few labels and a large unlabeled pool",
         text,
         findings,
         [_table(compared, "Few labels", results)],
@@ -171,7 +171,7 @@ def _summary(compared: Compared) -> str:
     assert verdict.difference is not None
     count = len(compared.few[0].arm.train)
     return f"""With {count:,} labels the student reaches {plain * 100:.1f} % on its own and
-        {pool * 100:.1f} % taught on the unlabelled pool.
+        {pool * 100:.1f} % taught on the unlabeled pool.
 
         {sentence} ({verdict.difference * 100:+.2f} points).
 

@@ -1,4 +1,4 @@
-"""What the ImageNet experiment shows: a table of all networks, and what the students learnt."""
+"""What the ImageNet experiment shows: a table of all networks, and what the students learned."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import learnt
+from experiments import agreement_report
 from experiments.study import Arm, Result
 from jaxkd import recipes
 from jaxkd.data import Records
@@ -28,7 +28,7 @@ def report(
     test: Records,
     steps: int,
 ) -> Report:
-    """A table of all networks, and what the students learnt."""
+    """A table of all networks, and what the students learned."""
     students = {name: runs for name, runs in scores.items() if name != "teacher"}
     rows: list[list[Any]] = [
         [name, *(Spread.of([float(run[key]) for run in runs]) for key in ("top1", "top5"))]
@@ -55,7 +55,7 @@ def report(
         for name, runs in students.items()
     ]
     some = shown(test)
-    section = learnt.section(
+    section = agreement_report.section(
         results, scores["teacher"][0]["logits"], test.labels[some], test.class_names
     )
     teacher, student = config.pair.split("/")
@@ -68,7 +68,7 @@ def report(
 
 
 def hits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Shares of the labelled examples whose label is the first, and among the first five."""
+    """Shares of the labeled examples whose label is the first, and among the first five."""
     known = labels >= 0
     logits, labels = logits[known], labels[known]
     own = np.take_along_axis(logits, labels[:, None], axis=-1)

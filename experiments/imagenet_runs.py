@@ -26,7 +26,7 @@ from jaxkd.reporting import Report
 from jaxkd.targets import Dense
 from jaxkd.training import (
     EvalStep,
-    claim,
+    bind_config,
     fit,
     is_first,
     make_eval_step,
@@ -153,7 +153,7 @@ class Runs:
                 f"batch_size={config.batch_size} is more than the {len(train)} examples"
             )
         identity = {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
-        claim(self.workdir, identity)
+        bind_config(self.workdir, identity)
         steps = self._steps(config.epochs, train)
         scores = {"teacher": [self._teacher(train, test)]}
         cache = self._answers(train) if config.cache else None

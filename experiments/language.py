@@ -9,7 +9,7 @@ same size, with the same optimizer:
   top_k_alone: from the cached likeliest tokens alone.
   sampled: from the cached draws and the text.
   on_policy: half of the time from what they write themselves, which the teacher scores online
-    (GKD). What a student writes is only worth scoring when it has learnt something, so that this
+    (GKD). What a student writes is only worth scoring when it has learned something, so that this
     begins halfway.
   sequences: from what the teacher wrote behind beginnings of the training rows.
 They are judged on held-out text: bits per byte, the next token's accuracy, agreement with the
@@ -54,7 +54,7 @@ from experiments.language_arms import ARMS
 from experiments.language_lessons import Lessons
 from experiments.language_report import Told
 from experiments.refusals import at_least, fields, positive, share
-from jaxkd.training import claim, is_first
+from jaxkd.training import bind_config, is_first
 
 
 @dataclasses.dataclass
@@ -222,7 +222,7 @@ def run(config: Config, workdir: pathlib.Path) -> Told:
     if "sequences" in arms:
         language_text.prompts_of(corpus.train, config.prompt_length, config.written)
     lessons = Lessons(config, workdir, corpus, launch.partitioning(), launch.PROFILE.value)
-    claim(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
+    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
     language_text.keep(corpus.tokenizer, workdir)
     teacher, judged = language_arms.teach(lessons)
     cache = kept = rows = made = None

@@ -98,7 +98,7 @@ def dictated(lessons: Lessons, teacher: CachedDecoder) -> tuple[Sequences, dict[
 
     def write() -> dict[str, Any]:
         started = time.perf_counter()
-        written = strategies.written(
+        written = strategies.generate_targets(
             lessons.writer(teacher),
             teacher.network,
             prompts,
@@ -113,7 +113,7 @@ def dictated(lessons: Lessons, teacher: CachedDecoder) -> tuple[Sequences, dict[
         }
 
     made = once(lessons.workdir / "written.npz", write)
-    texts = strategies.Written(
+    texts = strategies.GeneratedDataset(
         ids, made["tokens"], made["lengths"], np.full(len(ids), config.prompt_length)
     )
     rows = texts.sequences(
@@ -171,19 +171,19 @@ def learn(
 def _lesson(
     lessons: Lessons, arm: str, teacher: CachedDecoder, cache: Cache | None
 ) -> tuple[Objective, dict[str, Any]]:
-    """What an arm minimises, and what else its training takes."""
+    """What an arm minimizes, and what else its training takes."""
     config = lessons.config
     if arm in ("labels", "sequences"):
         return recipes.labels(), {}
     if arm == "on_policy":
         first = round(config.warm * config.steps)
-        rewrite = strategies.on_policy(
+        batch_transform = strategies.on_policy(
             lessons.writer(lessons.student),
             prompt_length=config.prompt_length,
             share=lambda step: jnp.where(step < first, 0.0, config.share),
         )
         objective = recipes.language.gkd(beta=config.beta, temperature=config.temperature)
-        return objective, {"teacher": teacher.network, "rewrite": rewrite}
+        return objective, {"teacher": teacher.network, "batch_transform": batch_transform}
     output = "draws" if arm == "sampled" else "logits"
     objective = distilled(config, output, 1.0 if arm == "top_k_alone" else config.alpha)
     options: dict[str, Any] = {"cache": cache}

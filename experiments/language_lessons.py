@@ -123,7 +123,7 @@ class Lessons:
         Args:
           name: of the directory.
           network: fresh.
-          objective: what is minimised.
+          objective: what is minimized.
           rows: to learn from.
           steps: updates.
           learning_rate: the peak of the cosine.

@@ -27,7 +27,7 @@ from jaxkd import Network, Objective, recipes
 from jaxkd.data import Dataset
 from jaxkd.recipes import Pair
 from jaxkd.reporting import Column, Spread, Table
-from jaxkd.training import Partitioning, claim, dot
+from jaxkd.training import Partitioning, bind_config, dot
 from jaxkd.views import Normalize, Views
 
 
@@ -136,7 +136,7 @@ def arm(name: str, course: Course) -> Arm:
         pair = pair_of(course.make_student(seed), seed)
         return objective(name, pair, steps=course.steps, seed=seed, **options)
 
-    optimiser, split = optimizer(name, config, course.steps)
+    transformation, split = optimizer(name, config, course.steps)
     first, prepared = objective_of(0), pair_of(course.make_student(0), 0)
     return Arm(
         name,
@@ -146,7 +146,7 @@ def arm(name: str, course: Course) -> Arm:
         teacher=prepared.teacher if first.needs_teacher else None,
         objective_of=objective_of,
         extend=lambda fresh, seed: pair_of(fresh, seed).student,
-        optimizer=optimiser,
+        optimizer=transformation,
         split_gradients=split,
     )
 
@@ -191,7 +191,7 @@ def run(
       trained_teacher: instead of one trained here.
       teacher_rate: see `Course`, like the next.
       assistant_rate: of an assistant.
-      views: what training examples go through, by default normalised alone.
+      views: what training examples go through, by default normalized alone.
       test_views: what test examples go through, likewise.
       num_views: different views of an example, None for new ones in every epoch.
       partitioning: of all devices, None for a single one.
@@ -248,7 +248,7 @@ def run(
             strategic.check(name, course, trained_here=trained_teacher is None)
         else:
             arm(name, course)
-    claim(workdir, identity)
+    bind_config(workdir, identity)
     teacher = course.teacher
     if trained_teacher is None:
         teacher = train_teacher(
@@ -256,7 +256,7 @@ def run(
             teacher,
             train,
             course.teacher_steps,
-            optimiser=course.teacher_optimizer(),
+            transformation=course.teacher_optimizer(),
             anchors=True,
         )
         course = dataclasses.replace(course, teacher=teacher)

@@ -136,5 +136,5 @@ class Course:
         """A further teacher, trained like the first."""
         adam = self.teacher_optimizer()
         return train_teacher(
-            self.study, fresh, self.known, self.teacher_steps, name=name, optimiser=adam
+            self.study, fresh, self.known, self.teacher_steps, name=name, transformation=adam
         )

@@ -47,9 +47,9 @@ def _choice(swept: Swept) -> Section:
         [f"default: {default.name}", *_numbers(swept, default)],
         [f"chosen: {chosen.name}", *_numbers(swept, chosen)],
     ]
-    if swept.labelled < swept.examples:
-        given = f"""Students may use {swept.labelled:,} labels; the other
-            {swept.examples - swept.labelled:,} examples have none, and the teacher's answers on all
+    if swept.labeled < swept.examples:
+        given = f"""Students may use {swept.labeled:,} labels; the other
+            {swept.examples - swept.labeled:,} examples have none, and the teacher's answers on all
             of them."""
     else:
         given = f"Students have all {swept.examples:,} labels and the teacher's answers."
@@ -59,7 +59,7 @@ def _choice(swept: Swept) -> Section:
         a project must have their labels besides. The accuracy of the best there is flattered by
         having been chosen, that on the test set is not. With that many examples it is uncertain
         by {_sampling(swept):.2f} points besides, which the seeds do not show. Labels alone were
-        trained on the labelled examples, with as many steps.
+        trained on the labeled examples, with as many steps.
 
         {_advice(swept)}"""
     columns: list[Column | str] = ["Setting", *_columns(swept)]

@@ -206,7 +206,7 @@ def _data_free(course: Course) -> Arm:
         generator = jaxkd.from_nnx(make(rngs=nnx.Rngs(seed)))
         return strategies.data_free(fresh, generator, course.teacher, latent=_LATENT)
 
-    adam = strategies.by_path(course.optimizer(), {"generator": optax.adam(1e-3)})
+    adam = strategies.multi_optimizer(course.optimizer(), {"generator": optax.adam(1e-3)})
     return _plain(
         course,
         whole(course.make_student(0), 0)[1],

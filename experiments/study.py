@@ -94,7 +94,7 @@ class Arm:
     Attributes:
       name: for people and for the directory of its runs.
       train: the examples, with the labels that it may use.
-      objective: what is minimised.
+      objective: what is minimized.
       steps: updates.
       teacher: asked online if given.
       cache: where the teacher's answers come from if given.
@@ -164,7 +164,7 @@ def train_teacher(
     steps: int,
     *,
     name: str = "teacher",
-    optimiser: optax.GradientTransformation | None = None,
+    transformation: optax.GradientTransformation | None = None,
     anchors: bool = False,
 ) -> Network:
     """Trains a teacher on all labels that it is given, or takes up where its training was cut.
@@ -173,7 +173,7 @@ def train_teacher(
     `anchors_of`.
     """
     objective = jaxkd.recipes.labels()
-    adam = optimiser or optimizer(study.learning_rate, steps)
+    adam = transformation or optimizer(study.learning_rate, steps)
     batch_size = min(study.batch_size, len(train))
     spread, process = study.lay(batch_size)
     step = jaxkd.make_train_step(network, objective, adam, views=study.views, partitioning=spread)

@@ -10,7 +10,7 @@ Commands:
   # Fashion-MNIST; the data as for experiments.fashion_mnist.
   python -m experiments.sweep --config.dataset=fashion_mnist --config.data_dir=data \
       --workdir=runs/sweep_fashion_mnist
-  # All labels instead of few labels and an unlabelled pool; learning rates as a third axis.
+  # All labels instead of few labels and an unlabeled pool; learning rates as a third axis.
   python -m experiments.sweep --config.regime=all --config.learning_rates=0.002,0.005,0.01 \
       --workdir=runs/sweep_all
 
@@ -48,7 +48,7 @@ from jaxkd import recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, digits, fashion_mnist, split_labels
 from jaxkd.models import CNN, MLP
-from jaxkd.training import Population, claim, grid, is_first, make_mesh
+from jaxkd.training import Population, bind_config, grid, is_first, make_mesh
 
 
 @dataclasses.dataclass
@@ -58,7 +58,7 @@ class Config:
     Attributes:
       dataset: `digits` or `fashion_mnist`.
       data_dir: of tensorflow-datasets, empty for its own default.
-      regime: `few`, a few labels and a large unlabelled pool, or `all` labels.
+      regime: `few`, a few labels and a large unlabeled pool, or `all` labels.
       temperatures: T, the rows of the map.
       alphas: weight of the teacher, from 0 to 1, the columns of the map.
       learning_rates: a third axis, peaks of the cosine; empty for the data set's own.
@@ -210,7 +210,7 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
     # Every temperature and weight is looked at here, before anything is trained.
     populations = [population(recipes.kd, chunk) for chunk in chunks]
     baseline = population(lambda: recipes.labels(), labels_numbers)
-    claim(workdir, dataclasses.asdict(config))
+    bind_config(workdir, dataclasses.asdict(config))
     study = Study(
         workdir=workdir,
         make_student=make_student,
@@ -226,10 +226,10 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
         profile=launch.PROFILE.value,
     )
     teacher, cache = _teacher(config, study, parts)
-    few = min(batch_size, len(parts.labelled))
+    few = min(batch_size, len(parts.labeled))
     labels_only, _ = train(
         baseline,
-        Loader(parts.labelled, VIEWS, few, process=(0, 1)),
+        Loader(parts.labeled, VIEWS, few, process=(0, 1)),
         parts,
         steps,
         workdir / "labels",
@@ -256,7 +256,7 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
         labels=gather(labels_only),
         results=gather(results),
         students=len(numbers["seed"]),
-        labelled=len(parts.labelled),
+        labeled=len(parts.labeled),
         examples=len(parts.train),
         validation=len(parts.validation),
         steps=steps,

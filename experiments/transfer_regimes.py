@@ -220,7 +220,7 @@ class Protocol:
 
 
 def few_labels(protocol: Protocol, out: Transferred, count: int, ids: np.ndarray) -> None:
-    """Adds a point of the curve over labels; `ids` are the labelled examples."""
+    """Adds a point of the curve over labels; `ids` are the labeled examples."""
     few, pool = protocol.train.select(ids), protocol.train.with_labels(ids)
     control = protocol.teach(f"labels_{count}", few)
     cache = out.teacher.cache

@@ -87,7 +87,7 @@ def _few_labels(out: Transferred) -> Section:
         {len(out.train):,} labels. The student may use a few, and either learns from the teacher's
         answers to the same examples, or to all training examples, most of which have no label. The
         control's teacher was trained on the student's labels alone: what it gives comes from the
-        unlabelled examples and from how an answer is put, the rest of the gain from the labels
+        unlabeled examples and from how an answer is put, the rest of the gain from the labels
         that the teacher saw and the student did not. A larger choice of labels contains the smaller
         ones; the seeds show the student's chance, not that of the choice.
 
@@ -229,7 +229,7 @@ def _noise(out: Transferred) -> Section:
     text = """A share of the training labels is replaced by wrong ones, all equally likely; the test
         labels are right. Students learn from these labels alone, with smoothing, or from a teacher
         besides, which was trained on the clean labels or on the very same wrong ones. The second
-        teacher knows no more than the student; what it gives is that it learnt the pattern before
+        teacher knows no more than the student; what it gives is that it learned the pattern before
         the exceptions. With no label wrong both are the same teacher."""
     columns: list[Column | str] = [
         "Wrong labels",
@@ -341,7 +341,7 @@ def _summary(out: Transferred) -> str:
         each = {name: _spread(out, result) * 100 for name, result in arms.items()}
         parts.append(
             f"With {count:,} labels a class it reaches {each['labels']:.1f} % alone, "
-            f"{each['pool']:.1f} % taught on the unlabelled pool, and {each['control']:.1f} % "
+            f"{each['pool']:.1f} % taught on the unlabeled pool, and {each['control']:.1f} % "
             "taught there by a teacher that knows no more labels."
         )
     return " ".join(parts) + (

@@ -39,7 +39,7 @@ class Normalize:
             raise ValueError(f"scale and std must be positive, not {self.scale} and {self.std}")
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
-        """Normalises one image; the key is not used."""
+        """Normalizes one image; the key is not used."""
         del key
         scaled = image.astype(jnp.float32) / self.scale
         return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
@@ -140,11 +140,11 @@ class Cutmix:
     ) -> tuple[jax.Array, jax.Array]:
         """The patched image and the share that is still its own."""
         height, width = image.shape[:2]
-        k_weight, k_centre = jax.random.split(key)
+        k_weight, k_center = jax.random.split(key)
         side = jnp.sqrt(1 - jax.random.beta(k_weight, self.alpha, self.alpha))
-        centre = jax.random.uniform(k_centre, (2,)) * jnp.array([height, width])
+        center = jax.random.uniform(k_center, (2,)) * jnp.array([height, width])
         half = side * jnp.array([height, width]) / 2
-        low, high = centre - half, centre + half
+        low, high = center - half, center + half
         rows, columns = jnp.arange(height) + 0.5, jnp.arange(width) + 0.5
         inside = ((rows >= low[0]) & (rows < high[0]))[:, None] & (
             (columns >= low[1]) & (columns < high[1])
@@ -228,12 +228,12 @@ class Views:
 
         Args:
           batch: `"id"` and `"view"` int `[batch]`, `"inputs"` `[batch, ...]`, optionally `"labels"`
-            int `[batch]` (-1: unlabelled); where views mix also `"partner_inputs"` and
+            int `[batch]` (-1: unlabeled); where views mix also `"partner_inputs"` and
             `"partner_labels"`. Other entries pass through.
 
         Returns:
           The batch with `"inputs"` rendered. Where views mix, `"labels"` become distributions
-          `[batch, num_classes]`, and `"labelled"` says in which rows both labels were known.
+          `[batch, num_classes]`, and `"labeled"` says in which rows both labels were known.
         """
         batch = dict(batch)
         inputs, partners = batch["inputs"], batch.pop("partner_inputs", None)
@@ -266,7 +266,7 @@ class Views:
             batch["labels"] = weight[:, None] * jax.nn.one_hot(labels, mix.num_classes) + (
                 1 - weight[:, None]
             ) * jax.nn.one_hot(others, mix.num_classes)
-            batch["labelled"] = (labels >= 0) & (others >= 0)
+            batch["labeled"] = (labels >= 0) & (others >= 0)
         return batch
 
     def specification(self) -> dict[str, Any]:

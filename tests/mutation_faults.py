@@ -78,7 +78,7 @@ FAULTS = (
         "jaxkd/objective/_objective.py",
         'where = counted(batch) if "labels" in term.requires else batch.get("where")',
         'where = counted(batch) if "labels" in term.requires else None',
-        ("tests/test_objective.py::test_padding_and_unlabelled_examples_count_for_nothing",),
+        ("tests/test_objective.py::test_padding_and_unlabeled_examples_count_for_nothing",),
     ),
     Fault(
         "temperature of the first step for ever",
@@ -164,7 +164,7 @@ FAULTS = (
     ),
     Fault(
         "kept classes in the tail as well",
-        "jaxkd/targets/_kept.py",
+        "jaxkd/targets/_truncated.py",
         "rest = _without(logits, indices) - largest",
         "rest = logits - largest",
         ("tests/targets/test_top_k.py::test_keeps_the_largest_and_the_exact_tail",),

@@ -31,7 +31,7 @@ def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_p
     first = run("cifar", tmp_path, *TINY, "--config.method=dkd,data_free", devices=8)
     assert first.returncode == 0, first.stderr
     report = (tmp_path / "report.html").read_text()
-    assert "What the students learnt" in report
+    assert "What the students learned" in report
     (file,) = tmp_path.glob("convnet_convnet_on_*.csv")
     rows = table(file)
     names = ["labels", "dkd", "data_free"]
@@ -145,9 +145,9 @@ def test_learning_rates_are_each_networks_own(course):
     papers = dataclasses.replace(course.config, schedule="steps", learning_rate=0.01)
     mobile = dataclasses.replace(course, config=papers, teacher_rate=0.05, teacher_steps=10)
 
-    def first_step(optimiser):
+    def first_step(optimizer):
         params = {"w": jnp.ones(())}
-        updates, _ = optimiser.update({"w": jnp.ones(())}, optimiser.init(params), params)
+        updates, _ = optimizer.update({"w": jnp.ones(())}, optimizer.init(params), params)
         return float(updates["w"])
 
     ratio = first_step(mobile.teacher_optimizer()) / first_step(mobile.optimizer())

@@ -27,7 +27,7 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
     assert resumed.returncode == 0, resumed.stderr
     assert {f: f.stat().st_mtime_ns for f in before} == before
     report = (tmp_path / "report.html").read_text()
-    assert "Few labels and a large unlabelled pool" in report
+    assert "Few labels and a large unlabeled pool" in report
     arms = [row["Student"] for row in table(tmp_path / "few_labels.csv")]
     assert len(arms) == 6 and "control: teacher of few labels" in arms
     for name in ("networks", "the_cache", "confidence_and_calibration"):

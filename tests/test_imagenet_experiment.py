@@ -59,7 +59,7 @@ def test_a_teacher_labels_alone_and_a_student_on_eight_devices(finished):
     assert set(rows(finished / "kd/seed0/train.csv")[0]) >= {"loss", "label", "kd", "accuracy"}
     page = (finished / "report.html").read_text()
     assert "convnet teaches convnet by the protocol torchvision: 3 steps of 16 among 64" in page
-    assert "What the students learnt</h2>" in page
+    assert "What the students learned</h2>" in page
 
 
 def test_finished_runs_are_read_and_a_cut_one_ends_in_the_same_student(finished, tmp_path):
@@ -98,7 +98,7 @@ def test_function_matching_learns_from_a_cache_of_replayed_views(tmp_path):
     imagenet.main(config, workdir)
     assert (workdir / "cache").is_dir() and not (workdir / "teacher/train.csv").exists()
     for row in rows(workdir / "kd/seed0/train.csv"):
-        # Mixed examples have no one label, and the teacher alone is learnt.
+        # Mixed examples have no one label, and the teacher alone is learned.
         assert set(row) == {"step", "kd", "loss"} and 0 < float(row["kd"]) < 10
 
 
@@ -191,7 +191,7 @@ def updates(name, steps, factor=1.0):
 def test_schedules_go_through_all_of_a_training():
     steps = 100
     sgd, decayed = updates("torchvision", steps, factor=2.0)
-    # Momentum has settled towards the end of each stretch: ten times the rate.
+    # Momentum has settled toward the end of each stretch: ten times the rate.
     np.testing.assert_allclose(sgd[[29, 59, 89]], [1.91, 0.2, 0.02], rtol=0.02)
     assert decayed < 0  # the bias as well
     adam, untouched = updates("function_matching", steps)
@@ -224,7 +224,7 @@ def test_mixup_or_cutmix_is_one_of_the_two():
     assert 150 < pasted.sum() < 250
 
 
-def test_hits_count_ties_against_the_network_and_leave_unlabelled_examples_out():
+def test_hits_count_ties_against_the_network_and_leave_unlabeled_examples_out():
     logits = np.array([[9, 5, 4, 3, 2, 1], [1, 9, 2, 3, 4, 5], [0.0] * 6, [0.0] * 6])
     assert hits(logits, np.array([4, 0, 0, -1])) == (0, 1 / 3)
     assert imagenet_report.shown(range(25_000)).shape == (10_000,)

@@ -136,7 +136,7 @@ def test_one_program_serves_all_steps():
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(network.params))
 
 
-def test_made_up_text_is_the_same_each_time_and_can_be_learnt():
+def test_made_up_text_is_the_same_each_time_and_can_be_learned():
     text = language_text.made_up(3000)
     assert len(text) == 3000 and text == language_text.made_up(3000)
     assert text != language_text.made_up(3000, seed=1)

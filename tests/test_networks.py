@@ -135,7 +135,7 @@ def test_a_network_that_draws_needs_a_key(small):
 
 
 def test_constants_and_leftovers_of_a_module_do_no_harm():
-    class Normalised(nnx.Module):
+    class Normalized(nnx.Module):
         def __init__(self, rngs):
             self.mean = nnx.data(jnp.full((4,), 2.0))
             self.layer = nnx.Linear(4, 3, rngs=rngs)
@@ -144,7 +144,7 @@ def test_constants_and_leftovers_of_a_module_do_no_harm():
             self.sow(nnx.Intermediate, "seen", x)
             return self.layer(x - self.mean)
 
-    model = Normalised(nnx.Rngs(0))
+    model = Normalized(nnx.Rngs(0))
     with pytest.warns(DeprecationWarning, match="sow"):
         model(jnp.ones((1, 4)))
     network = jaxkd.from_nnx(model)

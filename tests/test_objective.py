@@ -42,7 +42,7 @@ def test_schedules_follow_the_step():
         np.testing.assert_allclose(total, weight * expected, rtol=1e-5, atol=1e-7)
 
 
-def test_padding_and_unlabelled_examples_count_for_nothing():
+def test_padding_and_unlabeled_examples_count_for_nothing():
     objective = recipes.kd()
     base, _, _ = objective(STUDENT, TEACHER, BATCH)
     padded = [

@@ -132,7 +132,7 @@ def test_made_up_examples_of_a_real_shape():
     assert train.shape == (28, 28, 1) and train.num_classes == 10
 
 
-def labelled(n: int = 1000, num_classes: int = 5) -> Dataset:
+def labeled(n: int = 1000, num_classes: int = 5) -> Dataset:
     return Dataset.from_arrays(
         np.arange(n)[:, None],
         np.arange(n) % num_classes,
@@ -143,7 +143,7 @@ def labelled(n: int = 1000, num_classes: int = 5) -> Dataset:
 
 
 def test_noise_replaces_the_share_of_labels_by_all_other_classes_alike():
-    data = labelled()
+    data = labeled()
     some, more = noisy(data, 0.2), noisy(data, 0.4)
     wrong = some.labels != data.labels
     assert wrong.sum() == 200

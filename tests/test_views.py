@@ -95,14 +95,14 @@ def test_mixed_labels_follow_the_mixed_pixels(name):
     own = np.asarray(rendered["labels"])[np.arange(16), raw["labels"]]
     np.testing.assert_allclose(own[different], share[different], atol=1e-5)
     np.testing.assert_allclose(np.asarray(rendered["labels"]).sum(-1), 1, atol=1e-6)
-    assert rendered["labelled"].all() and share.std() > 0.05
+    assert rendered["labeled"].all() and share.std() > 0.05
 
 
-def test_a_mix_with_an_unlabelled_example_is_unlabelled():
+def test_a_mix_with_an_unlabeled_example_is_unlabeled():
     views = ALL["mixup"]
     raw = batch([0, 1], 0, views)
     raw["labels"], raw["partner_labels"] = np.array([-1, 2]), np.array([1, 3])
-    np.testing.assert_array_equal(views.render(raw)["labelled"], [False, True])
+    np.testing.assert_array_equal(views.render(raw)["labeled"], [False, True])
 
 
 def test_normalize_is_what_it_says():

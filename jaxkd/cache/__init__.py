@@ -14,7 +14,7 @@ from jaxkd.cache._cache import Cache as Cache
 from jaxkd.cache._combine import merge as merge
 from jaxkd.cache._combine import subset as subset
 from jaxkd.cache._contract import CacheError as CacheError
-from jaxkd.cache._fill import Filling as Filling
+from jaxkd.cache._fill import WriteThroughCache as WriteThroughCache
 from jaxkd.cache._forecast import Forecast as Forecast
 from jaxkd.cache._forecast import confirm as confirm
 from jaxkd.cache._forecast import forecast as forecast
@@ -24,7 +24,7 @@ from jaxkd.cache._open import open as open
 from jaxkd.cache._verify import Agreement as Agreement
 from jaxkd.cache._verify import Damage as Damage
 from jaxkd.cache._verify import Statistics as Statistics
-from jaxkd.cache._verify import ask_again as ask_again
+from jaxkd.cache._verify import spot_check as spot_check
 from jaxkd.cache._verify import stats as stats
 from jaxkd.cache._verify import verify as verify
 from jaxkd.cache._writer import Writer as Writer

@@ -74,7 +74,7 @@ def _info(parsed: argparse.Namespace) -> None:
     cache = Cache(parsed.path)
     print(json.dumps(cache.contract, indent=2, sort_keys=True))
     for name, codec in cache.codecs.items():
-        print(f"{name}: {codec}. {codec.keeps}")
+        print(f"{name}: {codec}. {codec.description}")
     effort = cache.effort
     print(
         f"{len(cache.ids):,} examples × {cache.num_views} views, {cache.bytes_per_record:,} bytes "
@@ -94,7 +94,7 @@ def _verify(parsed: argparse.Namespace) -> int:
         own = {name: given[name] for name in ("teacher", "dataset", "views") if name in given}
         cache.check(**own)
         views = given.get("views") or Views()
-        agreement = caches.ask_again(
+        agreement = caches.spot_check(
             cache, given["teacher"], given["dataset"], views, records=parsed.records
         )
         largest = ", ".join(f"{name} {value:.3g}" for name, value in agreement.largest.items())

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxkd.cache._cache import Cache
-from jaxkd.cache._encode import check_lost, encode
+from jaxkd.cache._encode import check_invalid_rows, encode
 from jaxkd.cache._writer import Writer, by_output
 from jaxkd.data import Examples, raw_batch
 from jaxkd.data._examples import check_vocabulary
@@ -143,7 +143,7 @@ def extend(
     )  # fmt: skip
 
 
-def asker(
+def make_teacher_fn(
     teacher: Network,
     dataset: Examples,
     views: Views,
@@ -151,7 +151,7 @@ def asker(
     shapes: Mapping[str, tuple[int, ...]],
     sharding: jax.sharding.Sharding | None = None,
 ) -> Callable[[dict[str, Any]], Any]:
-    """The compiled program that a teacher answers with: raw batch → (records, lost rows)."""
+    """The compiled program that a teacher answers with: raw batch → (records, invalid rows)."""
 
     def ask(params: Any, state: Any, batch: Any) -> Any:
         labels, present = batch["labels"], batch.pop("present", None)
@@ -282,7 +282,7 @@ def _fill(
         extend=extend,
         allow=allow,
     )
-    ask = asker(teacher, dataset, views, codecs, shapes, batch_sharding)
+    ask = make_teacher_fn(teacher, dataset, views, codecs, shapes, batch_sharding)
     if together:
         # Everyone has seen the same blocks missing before the first one writes any.
         multihost_utils.sync_global_devices(f"asking for {path}")
@@ -316,8 +316,8 @@ def _store_one(writer: Writer, ids: np.ndarray, view: int, answer: Any) -> None:
 
 def _received(writer: Writer, ids: np.ndarray, view: int, answer: Any) -> dict[str, Any]:
     """Waits for a teacher's answer; refuses one that cannot be kept."""
-    records, lost = jax.device_get(answer)
-    check_lost(lost, writer.plan.codecs, ids, view)
+    records, invalid = jax.device_get(answer)
+    check_invalid_rows(invalid, writer.plan.codecs, ids, view)
     return records
 
 

@@ -11,10 +11,10 @@ from jaxkd.cache import _contract, _store
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._plan import (
     check_format,
+    common_ids_and_views,
     compression_of,
     contract_codecs,
     layout_of,
-    rectangle,
 )
 from jaxkd.cache._segment import Segment, segments
 from jaxkd.data import Examples
@@ -84,7 +84,7 @@ class Cache:
             )
         for segment in self.segments:
             segment.check_seal()
-        self.ids, self.num_views = rectangle(self.segments)
+        self.ids, self.num_views = common_ids_and_views(self.segments)
         self.in_memory = self.bytes <= memory_limit
         self._memory: dict[int, Arrays] = {}
         self._ids_are_rows = bool(self.ids[-1] == len(self.ids) - 1)

@@ -9,7 +9,7 @@ from jaxkd.cache import _contract, _store
 from jaxkd.cache._blocks import Blocks
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
-from jaxkd.cache._plan import rectangle
+from jaxkd.cache._plan import common_ids_and_views
 from jaxkd.cache._segment import FOLDER, Segment
 
 
@@ -42,7 +42,7 @@ def merge(
     for cache in caches[1:]:
         _contract.check(caches[0].path, caches[0].contract, cache.contract)
     found = {s.name: s for cache in caches for s in cache.segments}
-    ids, views = rectangle(list(found.values()))
+    ids, views = common_ids_and_views(list(found.values()))
     last = max(s.first_view + s.num_views for s in found.values())
     if views < last or sum(len(s.ids) * s.num_views for s in found.values()) != len(ids) * views:
         raise CacheError(

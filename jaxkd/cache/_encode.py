@@ -41,7 +41,7 @@ def encode(
       `<output>.<array>` → `[batch, ...]`, and output → bool `[batch]`, the rows that were lost.
     """
     root = jax.random.key(_SEED, impl="threefry2x32")
-    records, lost = {}, {}
+    records, invalid = {}, {}
     for output, codec in codecs.items():
         values = outputs[output][..., : shapes[output][-1]] if shapes[output] else outputs[output]
         # What is [batch, length, ...] is of tokens; attention, of heads, has one axis more.
@@ -56,19 +56,19 @@ def encode(
             )(jnp.asarray(ids), jnp.asarray(view))
         for name, array in codec.encode(values, **needed).items():
             records[f"{output}.{name}"] = array
-        lost[output] = codec.lost(values)
-    return records, lost
+        invalid[output] = codec.invalid_rows(values)
+    return records, invalid
 
 
-def check_lost(
-    lost: Mapping[str, np.ndarray], codecs: Mapping[str, Codec], ids: np.ndarray, view: int
+def check_invalid_rows(
+    invalid: Mapping[str, np.ndarray], codecs: Mapping[str, Codec], ids: np.ndarray, view: int
 ) -> None:
     """Refuses answers that a codec cannot keep.
 
     Raises:
       CacheError: naming codec, output, examples and view.
     """
-    for output, rows in lost.items():
+    for output, rows in invalid.items():
         if (bad := np.flatnonzero(np.asarray(rows)[: len(ids)])).size:
             raise CacheError(
                 f"{codecs[output]} cannot keep the teacher's {output} of {bad.size} examples, ids "

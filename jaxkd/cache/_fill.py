@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 from jaxkd.cache import _contract
-from jaxkd.cache._build import answer_shapes, asker
+from jaxkd.cache._build import answer_shapes, make_teacher_fn
 from jaxkd.cache._cache import MEMORY_LIMIT
 from jaxkd.cache._contract import CacheError
-from jaxkd.cache._encode import check_lost
+from jaxkd.cache._encode import check_invalid_rows
 from jaxkd.cache._writer import Writer, by_output
 from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
@@ -20,7 +20,7 @@ from jaxkd.targets import Codec, Record, bytes_per_record
 from jaxkd.views import Views
 
 
-class Filling:
+class WriteThroughCache:
     """Answers from a cache where it has them, from the teacher where it does not.
 
     What the teacher answers is encoded, stored, and handed out as it was stored: a run that fills a
@@ -87,7 +87,7 @@ class Filling:
             process=process,
             allow=allow,
         )
-        self._ask = asker(teacher, dataset, views, codecs, shapes)
+        self._ask = make_teacher_fn(teacher, dataset, views, codecs, shapes)
         self._dataset, self._views, self._allowed = dataset, views, frozenset(allow)
         self.num_views, self.asked = num_views, 0
         self._tables = {view: self._writer.stored(view) for view in range(num_views)}
@@ -163,8 +163,8 @@ class Filling:
         # Filled up to the batch, so that one compiled program serves all.
         full = np.resize(ids, batch_size)
         batch = raw_batch(self._dataset, self._views, full, np.full(batch_size, view, np.int32))
-        records, lost = jax.device_get(self._ask(batch))
-        check_lost(lost, self._writer.plan.codecs, ids, view)
+        records, invalid = jax.device_get(self._ask(batch))
+        check_invalid_rows(invalid, self._writer.plan.codecs, ids, view)
         stored = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}
         arrays, have = self._tables[view]
         for name, array in stored.items():

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, overload
 
 from jaxkd.cache._cache import MEMORY_LIMIT, Cache
-from jaxkd.cache._fill import Filling
+from jaxkd.cache._fill import WriteThroughCache
 from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.targets import Codec
@@ -42,7 +42,7 @@ def open(  # noqa: A001
     valid_classes: int | None = None,
     block_size: int | None = None,
     process: tuple[int, int] = (0, 1),
-) -> Filling: ...
+) -> WriteThroughCache: ...
 
 
 def open(  # noqa: A001 - read as jaxkd.cache.open
@@ -61,7 +61,7 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
     valid_classes: int | None = None,
     block_size: int | None = None,
     process: tuple[int, int] = (0, 1),
-) -> Cache | Filling:
+) -> Cache | WriteThroughCache:
     """Opens a cache and checks that it belongs to this teacher, this data set and these views.
 
     Args:
@@ -84,7 +84,8 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
       process: `(index, count)` of this process among those that fill the cache.
 
     Returns:
-      A `Cache`, or a `Filling`, to be closed when training ends; both for `jaxkd.data.Loader`.
+      A `Cache`, or a `WriteThroughCache`, to be closed when training ends; both are for
+      `jaxkd.data.Loader`.
 
     Raises:
       CacheError: no cache there, an incomplete one, or one that belongs to something else: each
@@ -95,7 +96,7 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
     if mode == "fill":
         if not isinstance(teacher, Network):
             raise ValueError("mode='fill' asks the teacher, so it needs the network itself")
-        return Filling(
+        return WriteThroughCache(
             path,
             teacher,
             dataset,

@@ -134,7 +134,7 @@ def contract_codecs(
     return codecs, {name: tuple(fields["shapes"][name]) for name in codecs}
 
 
-def rectangle(found: Sequence[Segment]) -> tuple[np.ndarray, int]:
+def common_ids_and_views(found: Sequence[Segment]) -> tuple[np.ndarray, int]:
     """The examples that segments hold in view 0, and in how many leading views they hold the same.
 
     Raises:
@@ -163,7 +163,7 @@ def _ids_of(found: Sequence[Segment], view: int) -> np.ndarray:
 def _additions(
     plan: Plan, known: list[Segment], num_views: int, block_size: int | None
 ) -> list[Segment]:
-    ids, views = rectangle(known)
+    ids, views = common_ids_and_views(known)
     new_ids = np.setdiff1d(plan.dataset.ids, ids)
     if num_views < views:
         raise CacheError(
@@ -204,7 +204,7 @@ def _new(plan: Plan, ids: np.ndarray, first: int, count: int, block_size: int | 
 
 
 def _check_same(path: str, known: list[Segment], dataset: Examples, num_views: int) -> None:
-    ids, views = rectangle(known)
+    ids, views = common_ids_and_views(known)
     stored = {"examples": _contract.of_ids(ids), "num_views": views}
     wanted = {"examples": _contract.of_ids(dataset.ids), "num_views": num_views}
     _contract.check(path, stored, wanted, remedy="jaxkd.cache.extend adds views and examples.")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.cache import _store
-from jaxkd.cache._build import asker
+from jaxkd.cache._build import make_teacher_fn
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._segment import Segment
@@ -81,7 +81,7 @@ class Agreement:
     flips: int
 
 
-def ask_again(
+def spot_check(
     cache: Cache,
     teacher: Network,
     dataset: Examples,
@@ -106,7 +106,7 @@ def ask_again(
     """
     rng = np.random.default_rng(seed)
     ids = rng.choice(dataset.ids, records).astype(np.int32)
-    ask = asker(teacher, dataset, views, cache.codecs, cache.shapes)
+    ask = make_teacher_fn(teacher, dataset, views, cache.codecs, cache.shapes)
     largest = dict.fromkeys(cache.codecs, 0.0)
     flips = 0
     for view, some in enumerate(np.array_split(ids, cache.num_views)):
@@ -161,20 +161,20 @@ def stats(cache: Cache, dataset: Examples | None = None) -> Statistics:
     """
     if "logits" not in cache.codecs:
         raise CacheError(f"the cache {cache.path} keeps {sorted(cache.codecs)}, no logits")
-    sums, count, hits, labelled = np.zeros(3), 0, 0, 0
-    summarise = jax.jit(lambda record, where: _summary(record.decode()["logits"], where))
+    sums, count, hits, labeled = np.zeros(3), 0, 0, 0
+    summarize = jax.jit(lambda record, where: _summary(record.decode()["logits"], where))
     for view in range(cache.num_views):
         for ids, record in cache.stream(view):
             labels = None if dataset is None else dataset.labels[dataset.rows(ids)]
             where = labels >= 0 if labels is not None and labels.ndim > 1 else None
-            numbers, best = jax.device_get(summarise(record, where))
+            numbers, best = jax.device_get(summarize(record, where))
             sums += np.asarray(numbers, float)
             count += best.size if where is None else int(where.sum())
             if labels is not None and best.shape == labels.shape:
                 hits += int(np.sum(best == labels))
-                labelled += int(np.sum(labels >= 0))
+                labeled += int(np.sum(labels >= 0))
     mass, entropy, confidence = (float(x) for x in sums / count)
-    return Statistics(count, mass, entropy, confidence, hits / labelled if labelled else None)
+    return Statistics(count, mass, entropy, confidence, hits / labeled if labeled else None)
 
 
 def _summary(logits: Any, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxkd.cache import _store
 from jaxkd.cache._blocks import Blocks
 from jaxkd.cache._cache import Cache
-from jaxkd.cache._encode import check_lost, encode
+from jaxkd.cache._encode import check_invalid_rows, encode
 from jaxkd.cache._plan import Plan, make_plan
 from jaxkd.data import Examples
 from jaxkd.networks import Network
@@ -156,14 +156,14 @@ class Writer:
         size = 1 << max(0, len(ids) - 1).bit_length()
         pad = np.minimum(np.arange(size), len(ids) - 1)
         labels = plan.dataset.labels[plan.dataset.rows(ids[pad])]
-        records, lost = self._encoder(
+        records, invalid = self._encoder(
             {name: value[pad] for name, value in values.items()},
             ids=ids[pad],
             view=np.full(size, view, np.int32),
             labels=labels,
             present=plan.dataset.present(ids[pad]),
         )
-        check_lost(jax.device_get(lost), plan.codecs, ids, view)
+        check_invalid_rows(jax.device_get(invalid), plan.codecs, ids, view)
         arrays = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}
         self.write_records(ids, view, arrays)
 

@@ -6,7 +6,7 @@ example, and times the compiled forward pass; its parts can be called alone.
 needs of a [`machine`][jaxkd.compression.machine].
 
 `quantize` keeps weights, and computes, in few bits; `calibrate` finds the ranges of activations
-for it, and `fake_quantized` trains for it, with a teacher. `fold_batch_norm` makes normalisations
+for it, and `fake_quantized` trains for it, with a teacher. `fold_batch_norm` makes normalizations
 a part of the layers before them. `low_rank` makes of one layer two thin ones.
 
 | to prune | what becomes of the network |

@@ -19,12 +19,12 @@ _DECAY = 0.99
 
 
 def qwix() -> Any:
-    """The package, which only quantisation needs."""
+    """The package, which only quantization needs."""
     try:
         import qwix
     except ImportError as error:
         raise ImportError(
-            "quantisation needs the package qwix: pip install 'jaxkd-distill[quantization]'"
+            "quantization needs the package qwix: pip install 'jaxkd-distill[quantization]'"
         ) from error
     return qwix
 
@@ -58,10 +58,10 @@ def quantized_inputs(inputs: jax.Array, dtype: str, limit: Any, examples: int) -
 
 
 class _Quantized:
-    """What quantised layers share: integers and scales as parameters, products by Qwix."""
+    """What quantized layers share: integers and scales as parameters, products by Qwix."""
 
     def __init__(self, layer: Any, weights: str, activations: str | None, limit: Any):
-        """Quantises the layer's kernel; `limit` is the static range of its inputs, if any."""
+        """Quantizes the layer's kernel; `limit` is the static range of its inputs, if any."""
         training = ("product", "use_running_average", "percentile")
         take_over(self, layer, without=("kernel", *training, *_HOOKS))  # type: ignore[arg-type]
         kernel = quantized_kernel(layer.kernel[...], weights)
@@ -94,7 +94,7 @@ class QuantizedLinear(_Quantized, nnx.Linear):  # type: ignore[misc]
     def dot_general(
         self, inputs: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any
     ) -> jax.Array:
-        """The product, in integers if the inputs are quantised too."""
+        """The product, in integers if the inputs are quantized too."""
         del options  # precision and the like say nothing to integers.
         operands = self._operands(inputs, kernel, inputs.ndim - 1)
         return qwix().dot_general(*operands, dimension_numbers)
@@ -108,7 +108,7 @@ class QuantizedConv(_Quantized, nnx.Conv):  # type: ignore[misc]
     def conv_general_dilated(
         self, inputs: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any
     ) -> jax.Array:
-        """The convolution, in integers if the inputs are quantised too."""
+        """The convolution, in integers if the inputs are quantized too."""
         if self.activations == "int8" and self.weights == "int4":
             kernel = kernel.astype(jnp.int8)  # XLA convolves two of one type only.
         operands = self._operands(inputs, kernel, 1)
@@ -155,7 +155,7 @@ class _FakeQuantized:
 
 
 class FakeQuantizedLinear(_FakeQuantized, nnx.Linear):  # type: ignore[misc]
-    """An `nnx.Linear` that computes as if it were quantised; made by `fake_quantized`."""
+    """An `nnx.Linear` that computes as if it were quantized; made by `fake_quantized`."""
 
     __call__ = nnx.Linear.__call__  # Of this very class, as nnx.capture wants it.
 
@@ -168,7 +168,7 @@ class FakeQuantizedLinear(_FakeQuantized, nnx.Linear):  # type: ignore[misc]
 
 
 class FakeQuantizedConv(_FakeQuantized, nnx.Conv):  # type: ignore[misc]
-    """An `nnx.Conv` that computes as if it were quantised; made by `fake_quantized`."""
+    """An `nnx.Conv` that computes as if it were quantized; made by `fake_quantized`."""
 
     __call__ = nnx.Conv.__call__  # Of this very class, as nnx.capture wants it.
 

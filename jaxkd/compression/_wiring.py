@@ -6,7 +6,7 @@ the same channel: those that are added to each other, those that are contracted 
 Reshapes, transposes, concatenations and splits only carry the numbers on, so that shuffles of
 channels and layers behind a flattened map need no case of their own.
 
-After Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023, with positions in the place
+After Fang et al., DepGraph: Toward Any Structural Pruning, CVPR 2023, with positions in the place
 of layers.
 """
 

@@ -1,4 +1,4 @@
-"""Batch normalisation made a part of the layer before it."""
+"""Batch normalization made a part of the layer before it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _TOLERANCE = 1e-3
 
 
 class Folded(nnx.Module):
-    """What stands where a normalisation was: nothing is left to do."""
+    """What stands where a normalization was: nothing is left to do."""
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """The inputs."""
@@ -22,12 +22,12 @@ class Folded(nnx.Module):
 
 
 def fold_batch_norm(model: nnx.Module, inputs: Any) -> nnx.Module:
-    """The module in evaluation with batch normalisations inside the layers before them.
+    """The module in evaluation with batch normalizations inside the layers before them.
 
     In evaluation `norm(conv(x))` is one convolution with other weights and a bias, to the rounding
-    of floating point. Which normalisation follows which layer is found by a pass through the
+    of floating point. Which normalization follows which layer is found by a pass through the
     module. One that does not directly follow a dense or convolutional layer (it comes after an
-    addition or a ReLU) stays as it is. Fold before quantising and before export.
+    addition or a ReLU) stays as it is. Fold before quantizing and before export.
 
     Args:
       model: the module, trained. Not changed.
@@ -39,7 +39,7 @@ def fold_batch_norm(model: nnx.Module, inputs: Any) -> nnx.Module:
       the statistics as they are.
 
     Raises:
-      ValueError: outputs of a layer are normalised and used elsewhere as well; names the layers.
+      ValueError: outputs of a layer are normalized and used elsewhere as well; names the layers.
 
     Example:
       >>> import jaxkd
@@ -60,15 +60,15 @@ def fold_batch_norm(model: nnx.Module, inputs: Any) -> nnx.Module:
             if not _agree(shaken, _folded(shaken, {layer: norm}), inputs)
         ]
         raise ValueError(
-            f"the outputs of {wrong} are normalised and used elsewhere as well, so that the "
-            "normalisation cannot be a part of the layer: give the module a second layer there, or "
-            "quantise it without folding"
+            f"the outputs of {wrong} are normalized and used elsewhere as well, so that the "
+            "normalization cannot be a part of the layer: give the module a second layer there, or "
+            "quantize it without folding"
         )
     return _folded(model, pairs)
 
 
 def _pairs(model: nnx.Module, inputs: Any) -> dict[str, str]:
-    """Path of a layer → path of the normalisation that takes its output as it is."""
+    """Path of a layer → path of the normalization that takes its output as it is."""
     made: list[tuple[str, Any]] = []
     taken: list[tuple[str, Any]] = []
 
@@ -86,7 +86,7 @@ def _pairs(model: nnx.Module, inputs: Any) -> dict[str, str]:
             # Tracers are one object from where they are made to where they are used.
             if before is after and layers[norm].axis in (-1, after.ndim - 1):
                 pairs[layer] = norm
-    # What is called twice cannot have two normalisations inside, and a shared one not two layers.
+    # What is called twice cannot have two normalizations inside, and a shared one not two layers.
     calls = [path for path, _ in made + taken]
     once = {path for path in calls if calls.count(path) == 1}
     return {layer: norm for layer, norm in pairs.items() if {layer, norm} <= once}

@@ -28,7 +28,7 @@ def calibrate(
         batches = (views.render(loader[step])["inputs"] for step in range(8))
 
     Args:
-      model: the module as it will be quantised, thus with batch normalisation folded. Not changed.
+      model: the module as it will be quantized, thus with batch normalization folded. Not changed.
       batches: inputs, each batch with examples along its first axis.
       like: a batch that is known to be right, or its `jax.ShapeDtypeStruct`; its type and its shape
         behind the first axis must be those of every batch. By default those of the first batch.

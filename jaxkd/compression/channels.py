@@ -88,8 +88,8 @@ def channel_groups(model: nnx.Module, inputs: Any) -> tuple[Group, ...]:
     """Tells which channels of a network can be removed, and what goes with them.
 
     The evaluation forward pass is traced, nothing is computed. Channels that are added to each
-    other (shortcuts), normalised, convolved depthwise or scaled by squeeze-and-excitation are one
-    group; heads of attention are removed whole; channels that a normalisation averages over stay,
+    other (shortcuts), normalized, convolved depthwise or scaled by squeeze-and-excitation are one
+    group; heads of attention are removed whole; channels that a normalization averages over stay,
     as do the inputs and all outputs that have no parameters behind them, the logits among them.
 
     Args:
@@ -113,7 +113,7 @@ def channel_groups(model: nnx.Module, inputs: Any) -> tuple[Group, ...]:
       head: 3 in head.kernel[1], head.bias[0]; stay, because of the logits
 
     References:
-      Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023.
+      Fang et al., DepGraph: Toward Any Structural Pruning, CVPR 2023.
     """
     return trace(model, inputs).groups
 

@@ -72,7 +72,7 @@ def count_parameters(params: Any) -> int:
       params: A pytree of arrays.
 
     Returns:
-      The sum of the sizes of all arrays. A quantised tree holds its scales as well, and they count.
+      The sum of the sizes of all arrays. A quantized tree holds its scales as well, and they count.
 
     Raises:
       TypeError: A leaf is not an array.

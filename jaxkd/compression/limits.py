@@ -51,7 +51,7 @@ class Machine:
     bytes_per_second: float
 
     @property
-    def balance(self) -> float:
+    def ridge_point(self) -> float:
         """FLOPs a byte at which computing takes as long as fetching."""
         return self.flops_per_second / self.bytes_per_second
 
@@ -76,9 +76,9 @@ class Intensity:
 
     def bound(self, machine: Machine) -> str:
         """`"compute"` or `"memory"`: which of the two takes longer on the machine."""
-        return "compute" if self.flops_per_byte >= machine.balance else "memory"
+        return "compute" if self.flops_per_byte >= machine.ridge_point else "memory"
 
-    def least_seconds(self, machine: Machine) -> float:
+    def roofline_seconds(self, machine: Machine) -> float:
         """The roofline: the slower of computing and of fetching all from memory.
 
         Only what stays in a cache can be faster.
@@ -154,7 +154,7 @@ def machine(*, size: int = 1536, repeats: int = 5) -> Machine:
       repeats: the best of so many counts.
 
     Returns:
-      Its limits, for `Intensity.bound` and `Intensity.least_seconds`.
+      Its limits, for `Intensity.bound` and `Intensity.roofline_seconds`.
 
     Raises:
       ValueError: a size or repeats below 1.

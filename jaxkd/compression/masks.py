@@ -18,7 +18,7 @@ SCOPES = ("global", "layer")
 def prunable(path: str, leaf: Any) -> bool:
     """Whether a leaf is pruned if nothing else is said: kernels, not those of connectors.
 
-    Biases, normalisations and embeddings stay dense; so does whatever a `TrainState` trains beside
+    Biases, normalizations and embeddings stay dense; so does whatever a `TrainState` trains beside
     the student.
 
     Args:

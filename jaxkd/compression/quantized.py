@@ -74,9 +74,9 @@ def quantize(
     """The module with its dense and convolutional layers in few bits.
 
     Every `nnx.Linear` and `nnx.Conv` gives way to a layer whose `kernel` is a parameter of the
-    narrow type, with a scale for each output channel (`kernel_scale`). Inputs are quantised
+    narrow type, with a scale for each output channel (`kernel_scale`). Inputs are quantized
     symmetrically: with a scale of each example (each token) found when the layer is called, or with
-    one number from `calibrate`. Products of two int8 are summed in int32. Biases, normalisations,
+    one number from `calibrate`. Products of two int8 are summed in int32. Biases, normalizations,
     embeddings and products between activations (attention) stay as they are.
 
     The result is an ordinary module: `jaxkd.from_nnx`, `parameter_bytes`, `jaxkd.weights.save` and
@@ -86,8 +86,8 @@ def quantize(
         network = jaxkd.from_nnx(nnx.eval_shape(lambda: quantize(make(), **arguments)))
         network, _ = jaxkd.weights.load(network, "int8.npz")
 
-    Fold batch normalisation first (`fold_batch_norm`): in the kernel it costs nothing, and the
-    scales of the channels take it up. Linen modules are quantised by `qwix.quantize_model`, whose
+    Fold batch normalization first (`fold_batch_norm`): in the kernel it costs nothing, and the
+    scales of the channels take it up. Linen modules are quantized by `qwix.quantize_model`, whose
     result `jaxkd.from_linen` takes; here its providers are not used, since they refuse
     convolutions whose inputs stay floating, and bind static ranges to the length of a text.
 
@@ -99,7 +99,7 @@ def quantize(
       rules: regular expression for the whole path of a layer → its `Precision`, or None to leave it
         as it is; the first that fits counts. `{"head": None}` leaves out the last layer.
       ranges: path → largest absolute input, from `calibrate`, for all layers whose activations are
-        quantised. Those of other layers are not used.
+        quantized. Those of other layers are not used.
 
     Returns:
       A copy. It can be called and exported, not trained.
@@ -107,8 +107,8 @@ def quantize(
     Raises:
       ImportError: without the package qwix.
       ValueError: types that do not go together, a rule that fits no layer, missing or additional
-        ranges, ranges where no activations are quantised, a convolution with a mask, nothing to
-        quantise.
+        ranges, ranges where no activations are quantized, a convolution with a mask, nothing to
+        quantize.
 
     Example:
       >>> import jax.numpy as jnp
@@ -139,14 +139,14 @@ def fake_quantized(
     ranges: Mapping[str, float] | None = None,
     percentile: float = 100.0,
 ) -> nnx.Module:
-    """The module computing as if it were quantised, to be trained so.
+    """The module computing as if it were quantized, to be trained so.
 
     Kernels stay floating-point parameters; in the forward pass kernels and inputs are rounded to
-    the values that the quantised layer will have, and gradients pass the rounding as if it were
+    the values that the quantized layer will have, and gradients pass the rounding as if it were
     not there. With `ranges` those of the inputs are a part of the network's state: they start as
     calibrated and follow the training batches as running averages (0.99 of the old), and inputs
     beyond have no gradient. What results is trained like any network, with a teacher online or a
-    cache: the float network teaches the quantised one, and a cache of its answers stays valid.
+    cache: the float network teaches the quantized one, and a cache of its answers stays valid.
 
     Args:
       model: the module to start from, usually trained. Not changed.
@@ -158,7 +158,7 @@ def fake_quantized(
         training batches; 100 is the maximum.
 
     Returns:
-      A copy. `from_fake_quantized` makes it the quantised module.
+      A copy. `from_fake_quantized` makes it the quantized module.
 
     Raises:
       ImportError: without the package qwix.
@@ -186,10 +186,10 @@ def fake_quantized(
       'int4'
 
     References:
-      Jacob et al., CVPR 2018 (training with simulated quantisation). Bengio et al., Estimating or
+      Jacob et al., CVPR 2018 (training with simulated quantization). Bengio et al., Estimating or
       Propagating Gradients Through Stochastic Neurons, 2013 (straight-through). Polino et al.,
       Model compression via distillation and quantization, ICLR 2018; Mishra and Marr, Apprentice,
-      ICLR 2018 (a teacher for the quantised student).
+      ICLR 2018 (a teacher for the quantized student).
     """
     check_percentile(percentile)
     if percentile != 100 and ranges is None:
@@ -203,10 +203,10 @@ def fake_quantized(
 
 
 def from_fake_quantized(model: nnx.Module) -> nnx.Module:
-    """The quantised module that a trained `fake_quantized` one computes as.
+    """The quantized module that a trained `fake_quantized` one computes as.
 
     Their outputs in evaluation agree but for the order of floating-point sums; now and then that
-    rounds an input of a later layer to its neighbour.
+    rounds an input of a later layer to its neighbor.
 
     Args:
       model: made by `fake_quantized`, with trained variables: `jaxkd.networks.to_nnx(network,
@@ -216,13 +216,13 @@ def from_fake_quantized(model: nnx.Module) -> nnx.Module:
       A copy, as `quantize` makes it.
 
     Raises:
-      ValueError: no layer of it is fake-quantised.
+      ValueError: no layer of it is fake-quantized.
     """
     fake = layers_of(model, tuple(_MADE[True].values()))
     if not fake:
         raise ValueError(
-            f"{type(model).__name__} has no fake-quantised layer: make it with fake_quantized and "
-            "train it, or quantise it as it is with quantize"
+            f"{type(model).__name__} has no fake-quantized layer: make it with fake_quantized and "
+            "train it, or quantize it as it is with quantize"
         )
     made = {}
     for path, layer in fake.items():
@@ -241,22 +241,22 @@ def _precisions(
 ) -> dict[str, Precision]:
     """What each layer gets, after all that could be wrong is known to be right."""
     quantized_layers.qwix()
-    check_used(rules, layers, "layer that can be quantised (nnx.Linear, nnx.Conv)")
+    check_used(rules, layers, "layer that can be quantized (nnx.Linear, nnx.Conv)")
     wanted = {path: chosen(path, rules, default) for path in layers}
     precisions = {path: value for path, value in wanted.items() if value is not None}
     if not precisions:
         raise ValueError(
-            f"nothing to quantise: there are the layers {list(layers)} (nnx.Linear, nnx.Conv), "
+            f"nothing to quantize: there are the layers {list(layers)} (nnx.Linear, nnx.Conv), "
             f"and the rules {dict(rules)} leave all of them out"
         )
     masked = [path for path in precisions if getattr(layers[path], "mask", None) is not None]
     if masked:
-        raise ValueError(f"convolutions with a mask cannot be quantised: {masked}")
+        raise ValueError(f"convolutions with a mask cannot be quantized: {masked}")
     if ranges is not None:
         active = {path for path, value in precisions.items() if value.activations is not None}
         if not active:
             raise ValueError(
-                "ranges are those of quantised inputs, and no activations are quantised: leave "
+                "ranges are those of quantized inputs, and no activations are quantized: leave "
                 "ranges out, or give activations"
             )
         missing, additional = sorted(active - ranges.keys()), sorted(ranges.keys() - set(layers))

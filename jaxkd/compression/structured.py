@@ -51,7 +51,7 @@ def shrink(
         counts), a share, or the numbers of the channels that stay. Groups that are not named stay
         whole.
       importance: of a channel. `"l2"`, the norm of all weights that make it or take it; `"l1"`,
-        their sum without signs; `"batch_norm"`, the scales of its normalisations; `"taylor"`, the
+        their sum without signs; `"batch_norm"`, the scales of its normalizations; `"taylor"`, the
         sum of (parameter · gradient)², what the loss changes by without it, roughly. Or a function
         of a `Group` that returns an array `[group.size]`.
       gradients: for `"taylor"`: path → array like `jaxkd.from_nnx(model).params`, of any loss;

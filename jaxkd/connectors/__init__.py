@@ -21,6 +21,6 @@ from jaxkd.connectors._scalar import LearnedScalar as LearnedScalar
 from jaxkd.connectors._stages import Both as Both
 from jaxkd.connectors._stages import Each as Each
 from jaxkd.connectors._stages import PooledLinear as PooledLinear
+from jaxkd.connectors._tokens import OnPolicyMask as OnPolicyMask
 from jaxkd.connectors._tokens import TokenPairs as TokenPairs
-from jaxkd.connectors._tokens import WrittenBy as WrittenBy
 from jaxkd.connectors._variational import VID as VID

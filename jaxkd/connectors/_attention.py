@@ -116,7 +116,7 @@ class AFD(nnx.Module):
     """Attention of every teacher layer to all student layers, by what their channels average to.
 
     Queries of the teacher's layers and keys of the student's are affine maps of the pooled layers
-    under batch normalisation; each pair of layers has a bilinear weight and a term of its own.
+    under batch normalization; each pair of layers has a bilinear weight and a term of its own.
 
     Args:
       student_channels: of each student layer.
@@ -152,9 +152,9 @@ class AFD(nnx.Module):
         if qk_dim < 1:
             raise ValueError(f"qk_dim must be positive, not {qk_dim}")
         self.qk_dim = qk_dim
-        self.keys = nnx.List([_Normalised(width, qk_dim, rngs) for width in student_channels])
-        self.queries = nnx.List([_Normalised(width, qk_dim, rngs) for width in teacher_channels])
-        self.bilinear = _Normalised(qk_dim, qk_dim * len(teacher_channels), rngs)
+        self.keys = nnx.List([_Normalized(width, qk_dim, rngs) for width in student_channels])
+        self.queries = nnx.List([_Normalized(width, qk_dim, rngs) for width in teacher_channels])
+        self.bilinear = _Normalized(qk_dim, qk_dim * len(teacher_channels), rngs)
         initial = nnx.initializers.glorot_normal()
         self.student_layers = nnx.Param(
             initial(rngs.params(), (len(student_channels), qk_dim), jnp.float32)
@@ -177,7 +177,7 @@ class AFD(nnx.Module):
             jnp.stack([f(jnp.mean(x, axis=(1, 2))) for f, x in zip(layers, maps, strict=True)], 1)
             for layers, maps in ((self.keys, student), (self.queries, _detached(teacher)))
         )
-        # One normalisation for the keys of all layers: its batch is that of examples and layers.
+        # One normalization for the keys of all layers: its batch is that of examples and layers.
         weighted = self.bilinear(nnx.relu(keys))
         weighted = weighted.reshape(*weighted.shape[:2], len(teacher), self.qk_dim)
         own = self.teacher_layers[...] @ self.student_layers[...].T
@@ -197,8 +197,8 @@ class _Embedding(nnx.Module):
         return unit(self.second(nnx.relu(self.first(rows))))
 
 
-class _Normalised(nnx.Module):
-    """An affine map under batch normalisation."""
+class _Normalized(nnx.Module):
+    """An affine map under batch normalization."""
 
     def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
         self.linear = nnx.Linear(in_features, out_features, rngs=rngs)

@@ -11,7 +11,7 @@ from jaxkd.ops import conv_general_dilated
 
 
 class ConvNorm(nnx.Module):
-    """A convolution without bias, batch normalisation and, unless `relu` is False, ReLU.
+    """A convolution without bias, batch normalization and, unless `relu` is False, ReLU.
 
     A kernel of size 1 is a matrix, so that vectors `[batch, width]` may pass as well as maps.
 

@@ -21,7 +21,7 @@ class CRD(nnx.Module):
     """Unit embeddings of both sides, a memory bank of each, and negatives from them.
 
     Every training step draws negatives, hands the banks as they are to the loss, and then moves the
-    batch's rows towards the new embeddings. The constants Z come from the first training batch and
+    batch's rows toward the new embeddings. The constants Z come from the first training batch and
     stay. In evaluation nothing changes. Both embeddings are trained: the loss is told to pass the
     gradient on to the teacher's, and it ends there, before the teacher.
 

@@ -9,10 +9,10 @@ from jaxkd.connectors._blocks import Constant, ConvNorm
 
 
 class OFD(nnx.Module):
-    """A 1×1 convolution with batch normalisation, and the margin of the teacher's channels.
+    """A 1×1 convolution with batch normalization, and the margin of the teacher's channels.
 
     Both maps are taken before their ReLU, so none follows here. The margin comes from the teacher's
-    batch normalisation (`losses.ofd_margin`) and stays as it is. For `losses.ofd`.
+    batch normalization (`losses.ofd_margin`) and stays as it is. For `losses.ofd`.
 
     Args:
       in_features: channels of the student's map.

@@ -10,7 +10,7 @@ from jaxkd.ops import conv_general_dilated
 class FactorTransfer(nnx.Module):
     """A paraphraser of the teacher's map and a translator of the student's.
 
-    Both are three 3×3 convolutions, each with batch normalisation and leaky ReLU (0.1). The
+    Both are three 3×3 convolutions, each with batch normalization and leaky ReLU (0.1). The
     paraphraser has three more that reconstruct the teacher's map from its factors; it learns from
     that error alone, no gradient reaches it from the comparison of factors. The authors train it
     before the student; the weights over time that the loss gives the two decide that here.

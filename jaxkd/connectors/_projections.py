@@ -42,13 +42,13 @@ class Linear(nnx.Module):
 class Conv1x1(nnx.Module):
     """A 1×1 convolution, `[batch, height, width, in_features]` to `[..., out_features]`.
 
-    Optionally followed by batch normalisation and ReLU, as regressors of feature maps often are.
+    Optionally followed by batch normalization and ReLU, as regressors of feature maps often are.
 
     Args:
       in_features: channels of the student's map.
       out_features: channels of the teacher's.
-      norm: whether batch normalisation follows; the convolution then has no bias.
-      relu: whether ReLU follows the normalisation. False where the teacher's map has negative
+      norm: whether batch normalization follows; the convolution then has no bias.
+      relu: whether ReLU follows the normalization. False where the teacher's map has negative
         values, and for inter-channel correlations (ICKD).
       rngs: for the initial weights.
 
@@ -133,7 +133,7 @@ class MLP(nnx.Module):
 class Orthogonal(nnx.Module):
     """A linear map with an orthonormal matrix, `[..., in_features]` to `[..., out_features]`.
 
-    It cannot stretch or forget directions of the student's feature in favour of others, so that
+    It cannot stretch or forget directions of the student's feature in favor of others, so that
     what the teacher has to say reaches the student itself. To a wider teacher it keeps all inner
     products; to a narrower one it is an orthogonal projection. The matrix is the orthogonal factor
     (QR, with the signs that make it unique) of a parameter without constraints.

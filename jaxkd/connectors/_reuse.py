@@ -10,7 +10,7 @@ from jaxkd.ops import adaptive_average_pool
 class SimKD(nnx.Module):
     """Projects the student's last map to the teacher's, and reuses the teacher's classifier.
 
-    A bottleneck of 1×1, 3×3 and 1×1 convolutions, each with batch normalisation and ReLU. The
+    A bottleneck of 1×1, 3×3 and 1×1 convolutions, each with batch normalization and ReLU. The
     projected map learns from the teacher's (`losses.feature_mse`), nothing else is needed: the
     logits come from the teacher's classifier, which stays as it is. Part of the student that is
     deployed: put it behind the student with `networks.extend`.
@@ -77,7 +77,7 @@ class SimKD(nnx.Module):
 class SRRL(nnx.Module):
     """Projects the student's feature and asks the teacher's classifier what it makes of it.
 
-    A 1×1 convolution without bias, batch normalisation and ReLU; then the classifier, which stays
+    A 1×1 convolution without bias, batch normalization and ReLU; then the classifier, which stays
     as it is, on the average over positions. For `losses.srrl`.
 
     Args:

@@ -64,7 +64,7 @@ class TokenPairs(nnx.Module):
         return {"student": student, "where": pairs}
 
 
-class WrittenBy(nnx.Module):
+class OnPolicyMask(nnx.Module):
     """Tells a loss which rows the student wrote, from the batch's field `by_student`.
 
     `jaxkd.strategies.on_policy` sets the field.
@@ -73,7 +73,8 @@ class WrittenBy(nnx.Module):
       student: whether the rows that the student wrote are selected, or the others.
 
     Example:
-      >>> made = WrittenBy(student=False)(jnp.zeros((2, 3, 5)), by_student=jnp.array([True, False]))
+      >>> by_student = jnp.array([True, False])
+      >>> made = OnPolicyMask(student=False)(jnp.zeros((2, 3, 5)), by_student=by_student)
       >>> made["rows"]
       Array([False,  True], dtype=bool)
     """

@@ -5,7 +5,7 @@ which a teacher's answers are cached. `Records` are photographs that are decoded
 by a `RandomResizedCrop` or a `CenterCrop`. `Sequences` are rows of tokens that a `Tokenizer` made
 of texts and `pack` or `pad` laid out. All are `Examples`, which is all that loaders, evaluation
 and caches ask for. `split_labels` picks a few labels and leaves the rest as an
-unlabelled pool. A `Loader` makes the batch of any training step, ahead of it if asked to; a
+unlabeled pool. A `Loader` makes the batch of any training step, ahead of it if asked to; a
 `Source` gives Grain the same examples, joined with a cache. The submodules load real data and
 import what they need only when asked to load: `jaxkd.data.digits` (scikit-learn),
 `jaxkd.data.fashion_mnist`, `jaxkd.data.images` (CIFAR and other sets of small images) and

@@ -2,7 +2,7 @@
 
 A crop is a frozen dataclass called as `crop(image, example_id, view)`. Its choices are a function
 of these numbers and of its own seed, so a crop is replayed like any other view; its fields are part
-of a cache's contract. What needs no decoding (flips, colours, normalising, mixing) is left to
+of a cache's contract. What needs no decoding (flips, colors, normalizing, mixing) is left to
 `jaxkd.Views`, inside the compiled step.
 """
 
@@ -129,7 +129,7 @@ class RandomResizedCrop:
         if self.draft:
             x, y = _drafted(image, self.size / (right - left), self.size / (lower - upper))
         box = left * x, upper * y, right * x, lower * y
-        # Cut first, at whole pixels, so that nothing outside of the part colours its border.
+        # Cut first, at whole pixels, so that nothing outside of the part colors its border.
         corner = math.floor(box[0]), math.floor(box[1])
         part = _rgb(image).crop((*corner, math.ceil(box[2]), math.ceil(box[3])))
         inside = tuple(side - corner[axis % 2] for axis, side in enumerate(box))

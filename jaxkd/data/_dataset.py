@@ -24,7 +24,7 @@ class Dataset(Examples):
       split: name of the split, such as `"train"`.
       ids: int32 `[n]`, unique, ascending, in `[0, 2**31)`.
       inputs: `[n, ...]` of any dtype; images are uint8 in NHWC order.
-      labels: int32 `[n]` in `[-1, num_classes)`; -1 means unlabelled.
+      labels: int32 `[n]` in `[-1, num_classes)`; -1 means unlabeled.
       num_classes: number of classes.
       class_names: one name a class, or empty.
 
@@ -35,7 +35,7 @@ class Dataset(Examples):
       ...     images, [1, 0, 1], ids=[30, 10, 20], name="shapes", split="train", num_classes=2
       ... )
       >>> dataset
-      Dataset('shapes' 1, split 'train': 3 examples uint8[8, 8, 1], 3 labelled, 2 classes)
+      Dataset('shapes' 1, split 'train': 3 examples uint8[8, 8, 1], 3 labeled, 2 classes)
       >>> dataset.ids.tolist(), dataset.labels.tolist()
       ([10, 20, 30], [0, 1, 1])
       >>> dataset.rows([30, 10])
@@ -90,8 +90,8 @@ class Dataset(Examples):
         Args:
           inputs: `[n, ...]`, any dtype but object. Inputs already in the order of their ids are not
             copied: do not write to them afterwards.
-          labels: integers `[n]` in `[-1, num_classes)`, where -1 means unlabelled. None: all
-            unlabelled.
+          labels: integers `[n]` in `[-1, num_classes)`, where -1 means unlabeled. None: all
+            unlabeled.
           name: name of the dataset.
           version: version of the dataset.
           split: name of the split.
@@ -134,7 +134,7 @@ class Dataset(Examples):
         return (
             f"Dataset({self.name!r} {self.version}, split {self.split!r}: {len(self)} examples "
             f"{self.inputs.dtype}{list(self.inputs.shape[1:])}, "
-            f"{np.count_nonzero(self.labels >= 0)} labelled, {self.num_classes} classes)"
+            f"{np.count_nonzero(self.labels >= 0)} labeled, {self.num_classes} classes)"
         )
 
     @functools.cached_property
@@ -178,7 +178,7 @@ class Dataset(Examples):
 
 
 def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np.int32]:
-    """Pick the same number of labelled examples from every class, at random.
+    """Pick the same number of labeled examples from every class, at random.
 
     The choice depends on the dataset, `per_class` and `seed` alone. A larger `per_class` adds to
     the choice of a smaller one: a curve over the number of labels adds labels and never swaps any.
@@ -192,7 +192,7 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
       int32 ids `[num_classes * per_class]`, ascending.
 
     Raises:
-      ValueError: if a class has fewer labelled examples, or the labels are tokens.
+      ValueError: if a class has fewer labeled examples, or the labels are tokens.
 
     Example:
       >>> dataset = Dataset.from_arrays(
@@ -213,7 +213,7 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
         rows = np.flatnonzero(dataset.labels == label)
         if len(rows) < per_class:
             raise ValueError(
-                f"Class {label} of {dataset.name} {dataset.split} has {len(rows)} labelled "
+                f"Class {label} of {dataset.name} {dataset.split} has {len(rows)} labeled "
                 f"examples, fewer than per_class={per_class}."
             )
         chosen.append(rows[np.argsort(keys[rows], kind="stable")[:per_class]])

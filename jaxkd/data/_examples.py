@@ -25,7 +25,7 @@ class Examples(abc.ABC):
       version: its version.
       split: name of the split.
       ids: int32 `[n]`, unique, ascending.
-      labels: int32 `[n]`; -1 means unlabelled. Or `[n, length]`, one for each token.
+      labels: int32 `[n]`; -1 means unlabeled. Or `[n, length]`, one for each token.
       num_classes: number of classes.
       class_names: one name a class, or empty.
     """
@@ -158,7 +158,7 @@ class Examples(abc.ABC):
         )
 
     def with_labels(self, ids: npt.ArrayLike) -> Self:
-        """Keep the labels of these examples alone; all others become -1, unlabelled.
+        """Keep the labels of these examples alone; all others become -1, unlabeled.
 
         Args:
           ids: integers `[m]`, such as `split_labels` returns.
@@ -247,7 +247,7 @@ def check_fields(
         row = int(np.argmax(bad))
         raise ValueError(
             f"{bad.sum()} of {n} labels are out of range: label {labels[row]} of example id "
-            f"{ids[row]}; labels must be in [0, {num_classes}), or -1 for unlabelled."
+            f"{ids[row]}; labels must be in [0, {num_classes}), or -1 for unlabeled."
         )
     return ids, labels
 

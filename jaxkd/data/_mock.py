@@ -42,7 +42,7 @@ def mock_images(labels: np.ndarray, shape: tuple[int, ...], split: str, seed: in
 
 
 def mock_jpegs(labels: np.ndarray, split: str, seed: int, side: int = 500) -> list[bytes]:
-    """JPEG files of many sizes, like photographs: of landscape and portrait format, some grey.
+    """JPEG files of many sizes, like photographs: of landscape and portrait format, some gray.
 
     Args:
       labels: int `[n]`.
@@ -61,11 +61,11 @@ def mock_jpegs(labels: np.ndarray, split: str, seed: int, side: int = 500) -> li
     files = []
     for image, draw in zip(coarse, draws.tolist(), strict=True):
         shorter = side * (60 + draw % 41) // 100
-        portrait, grey = draw // 64 % 4 == 0, draw // 1024 % 64 == 0
+        portrait, gray = draw // 64 % 4 == 0, draw // 1024 % 64 == 0
         size = (shorter, side) if portrait else (side, shorter)
         photo = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
         file = io.BytesIO()
-        (photo.convert("L") if grey else photo).save(file, "JPEG", quality=90)
+        (photo.convert("L") if gray else photo).save(file, "JPEG", quality=90)
         files.append(file.getvalue())
     return files
 

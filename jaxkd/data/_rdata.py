@@ -2,7 +2,7 @@
 
 A lazy-load database is a pair of files: the `.rdx` holds, compressed, where in the `.rdb` each
 object lies; an object is its size as four bytes, big-endian, and a zlib stream. Both hold R's
-binary serialisation, of which as much is read here as character vectors and such an index need.
+binary serialization, of which as much is read here as character vectors and such an index need.
 
 References:
   R Core Team, "R Internals", section 1.8, Serialization Formats.
@@ -64,16 +64,16 @@ def read_strings(path: str | os.PathLike[str], name: str) -> list[str]:
 
 
 class _Reader:
-    """Reads one serialised object: strings, numbers, and lists of them by name."""
+    """Reads one serialized object: strings, numbers, and lists of them by name."""
 
     def __init__(self, content: bytes):
         self._content, self._at = content, 0
         self._symbols: list[str] = []
         if self._take(2) != b"X\n":
-            raise ValueError("it is not in R's binary serialisation (XDR)")
+            raise ValueError("it is not in R's binary serialization (XDR)")
         version, _, _ = self._integers(3)
         if version not in _VERSIONS:
-            raise ValueError(f"its serialisation has the version {version}, known are {_VERSIONS}")
+            raise ValueError(f"its serialization has the version {version}, known are {_VERSIONS}")
         if version == 3:
             self._take(self._integers(1)[0])  # the encoding of the writing machine
 

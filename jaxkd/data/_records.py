@@ -35,7 +35,7 @@ class Records(Examples):
       split: name of the split.
       ids: int32 `[n]`, unique, ascending.
       positions: int `[n]`, where each example is in `source`.
-      labels: int32 `[n]`; -1 means unlabelled.
+      labels: int32 `[n]`; -1 means unlabeled.
       num_classes: number of classes.
       source: encoded images by position. Read by several threads at once, and pickled for workers.
       crop: makes an array of an image.
@@ -52,7 +52,7 @@ class Records(Examples):
       ...     [file.getvalue()] * 3, [0, 1, 0], crop=CenterCrop(32), name="photos",
       ...     split="train", num_classes=2)
       >>> photos
-      Records('photos' 1, split 'train': 3 images read as uint8[32, 32, 3], 3 labelled, 2 classes)
+      Records('photos' 1, split 'train': 3 images read as uint8[32, 32, 3], 3 labeled, 2 classes)
       >>> photos.read([2, 0], view=0).shape
       (2, 32, 32, 3)
     """
@@ -90,8 +90,8 @@ class Records(Examples):
         Args:
           source: `source[position]` is the content of an image file, in any format that Pillow
             reads; anything with `__len__` and `__getitem__` that can be pickled.
-          labels: integers `[n]` in `[-1, num_classes)`, where -1 means unlabelled. None: all
-            unlabelled.
+          labels: integers `[n]` in `[-1, num_classes)`, where -1 means unlabeled. None: all
+            unlabeled.
           crop: `RandomResizedCrop`, `CenterCrop` or a frozen dataclass of one's own.
           name: name of the data set.
           version: version of the data set.
@@ -137,7 +137,7 @@ class Records(Examples):
     def __repr__(self) -> str:
         return (
             f"Records({self.name!r} {self.version}, split {self.split!r}: {len(self)} images read "
-            f"as uint8{list(self.shape)}, {np.count_nonzero(self.labels >= 0)} labelled, "
+            f"as uint8{list(self.shape)}, {np.count_nonzero(self.labels >= 0)} labeled, "
             f"{self.num_classes} classes)"
         )
 

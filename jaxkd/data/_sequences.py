@@ -222,7 +222,7 @@ class Sequences(Examples):
         return cls.from_arrays(rows.tokens, rows.documents, labels, offsets=rows.offsets, **named)
 
     def __repr__(self) -> str:
-        what = "next tokens" if self.of_tokens else f"labelled, {self.num_classes} classes"
+        what = "next tokens" if self.of_tokens else f"labeled, {self.num_classes} classes"
         return (
             f"Sequences({self.name!r} {self.version}, split {self.split!r}: {len(self)} rows of "
             f"{self.tokens.shape[1]} tokens of {self.vocab_size}, "

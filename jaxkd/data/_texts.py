@@ -24,7 +24,7 @@ class Texts:
       split: name of the split.
       texts: one string each, in the order of `ids`.
       ids: int32 `[n]`, unique, ascending.
-      labels: int32 `[n]`, a class each; -1 means unlabelled.
+      labels: int32 `[n]`, a class each; -1 means unlabeled.
       num_classes: number of classes; 0 where there are none.
       class_names: one name a class, or empty.
 
@@ -65,7 +65,7 @@ class Texts:
 
         Args:
           texts: any strings.
-          labels: integers `[n]` in `[-1, num_classes)`. None: all unlabelled.
+          labels: integers `[n]` in `[-1, num_classes)`. None: all unlabeled.
           name: name of the data set.
           version: its version.
           split: name of the split.
@@ -84,7 +84,7 @@ class Texts:
         for place, text in enumerate(texts):
             if not isinstance(text, str):
                 raise TypeError(f"text {place} must be a string, got {type(text).__name__}")
-        # Of no classes, each may be unlabelled alone, as of one.
+        # Of no classes, each may be unlabeled alone, as of one.
         ids, labels = check_fields(len(texts), ids, labels, num_classes or 1, class_names)
         if not num_classes and (labels >= 0).any():
             raise ValueError("labels need num_classes, the number of classes")

@@ -177,7 +177,7 @@ class Tokenizer(abc.ABC):
     def fingerprint(self) -> str:
         """Name of the content, `"sha256:<64 hex digits>"`: everything that decides a text's tokens.
 
-        That are vocabulary, merges, normalising and splitting; not how a file lays them out.
+        That are vocabulary, merges, normalizing and splitting; not how a file lays them out.
         """
 
     @property

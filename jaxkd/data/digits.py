@@ -3,7 +3,7 @@
 Example:
   >>> from jaxkd.data import digits
   >>> digits.load("train")
-  Dataset('digits' 1, split 'train': 1437 examples uint8[8, 8, 1], 1437 labelled, 10 classes)
+  Dataset('digits' 1, split 'train': 1437 examples uint8[8, 8, 1], 1437 labeled, 10 classes)
 
 References:
   E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
@@ -20,7 +20,7 @@ from jaxkd.data._dataset import Dataset
 def load(split: Literal["train", "test"], *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     """Load one split of the digits.
 
-    The inputs are uint8 `[n, 8, 8, 1]`: scikit-learn's 17 grey levels 0..16, spread over 0..255
+    The inputs are uint8 `[n, 8, 8, 1]`: scikit-learn's 17 gray levels 0..16, spread over 0..255
     like those of any other image. The example ids are row numbers in scikit-learn's array. Both
     splits are subsets of one source and share its fingerprint, so a teacher's answer stays valid
     for its image whatever the split.

@@ -1,7 +1,7 @@
 """ImageNet and other sets of photographs through tensorflow-datasets, decoded when they are read.
 
 The files stay as tensorflow-datasets prepared them, in the format `array_record`, which is read
-without TensorFlow. (ImageNet's own files must be downloaded by hand, see its page in the catalogue
+without TensorFlow. (ImageNet's own files must be downloaded by hand, see its page in the catalog
 of tensorflow-datasets; preparing them needs TensorFlow once.)
 
 An example id is the position of the example in the prepared split, in the order that
@@ -15,7 +15,7 @@ Example:
   >>> from jaxkd.data import imagenet
   >>> imagenet.load("imagenet2012", "validation", mock=4)
   Records('mock_imagenet2012' ..., split 'validation': 4 images read as uint8[224, 224, 3],
-  4 labelled, 1000 classes)
+  4 labeled, 1000 classes)
 """
 
 import os
@@ -47,7 +47,7 @@ def load(
       split: such as `"train"` or `"validation"`; a whole one, parts are selected by ids.
       image_size: height and width of what is read: 224, or 299 for Inception.
       crop: what is done to an image. None: `RandomResizedCrop(image_size)` for a split named
-        `"train"`, `CenterCrop(image_size)` for every other. Flips, normalising and mixing are left
+        `"train"`, `CenterCrop(image_size)` for every other. Flips, normalizing and mixing are left
         to `jaxkd.Views`.
       data_dir: folder of the prepared data sets. None: that of tensorflow-datasets, which is
         `~/tensorflow_datasets` unless `TFDS_DATA_DIR` names another.

@@ -12,7 +12,7 @@ has a module of its own, `jaxkd.data.fashion_mnist`, with the published row numb
 Example:
   >>> from jaxkd.data import images
   >>> images.load("cifar100", "train", mock=200)
-  Dataset('mock_cifar100' ..., split 'train': 200 examples uint8[32, 32, 3], 200 labelled, 100 classes)
+  Dataset('mock_cifar100' ..., split 'train': 200 examples uint8[32, 32, 3], 200 labeled, 100 classes)
 """  # noqa: E501
 
 import os
@@ -45,7 +45,7 @@ def load(
       data_dir: folder of the prepared data sets. None: that of tensorflow-datasets, which is
         `~/tensorflow_datasets` unless `TFDS_DATA_DIR` names another.
       mock: if positive, so many made-up examples of the same shape and classes instead, whose
-        classes can be learnt. They are a data set of another name, `"mock_cifar100"`, and need no
+        classes can be learned. They are a data set of another name, `"mock_cifar100"`, and need no
         files.
       seed: of made-up examples.
 
@@ -88,7 +88,7 @@ def load(
 
 
 def as_cifar(dataset: Dataset) -> Dataset:
-    """Shape small images as CIFAR's: padded to 32×32, grey repeated in three channels.
+    """Shape small images as CIFAR's: padded to 32×32, gray repeated in three channels.
 
     Networks and recipes for CIFAR then run on Fashion-MNIST unchanged. The result is a data set of
     its own, with a fingerprint of its own arrays: shape first, then select.
@@ -104,10 +104,10 @@ def as_cifar(dataset: Dataset) -> Dataset:
       ValueError: if the images are of another kind, or larger.
 
     Example:
-      >>> grey = Dataset.from_arrays(
-      ...     np.ones((2, 28, 28, 1), np.uint8), name="grey", split="train", num_classes=10)
-      >>> as_cifar(grey)
-      Dataset('grey_as_cifar' 1, split 'train': 2 examples uint8[32, 32, 3], 0 labelled, 10 classes)
+      >>> gray = Dataset.from_arrays(
+      ...     np.ones((2, 28, 28, 1), np.uint8), name="gray", split="train", num_classes=10)
+      >>> as_cifar(gray)
+      Dataset('gray_as_cifar' 1, split 'train': 2 examples uint8[32, 32, 3], 0 labeled, 10 classes)
     """
     shape = dataset.shape
     if (

@@ -59,7 +59,7 @@ def _export(given: argparse.Namespace) -> None:
     examples = np.load(given.examples)
     if examples.ndim != 4 or examples.shape[1] != examples.shape[2]:
         raise ValueError(f"examples must be [examples, side, side, c], not {list(examples.shape)}")
-    preprocess = _normalisation(given, examples.dtype)
+    preprocess = _normalization(given, examples.dtype)
 
     def create() -> nnx.Module:
         return models.create(
@@ -96,11 +96,11 @@ def _export(given: argparse.Namespace) -> None:
     )
 
 
-def _normalisation(given: argparse.Namespace, dtype: np.dtype) -> Preprocess | None:
+def _normalization(given: argparse.Namespace, dtype: np.dtype) -> Preprocess | None:
     if given.mean is None and given.std is None and given.scale is None:
         if not np.issubdtype(dtype, np.floating):
             raise ValueError(
-                f"the examples are {dtype}: say how they are normalised, --scale 255 --mean … "
+                f"the examples are {dtype}: say how they are normalized, --scale 255 --mean … "
                 "--std …, or give what the network sees"
             )
         return None

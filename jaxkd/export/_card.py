@@ -25,9 +25,9 @@ _TITLES = {
     "name": "Name",
     "teacher": "Teacher",
     "data": "Data",
-    "data_licence": "Licence of the data",
+    "data_license": "License of the data",
     "method": "Method",
-    "licence": "Licence of the weights",
+    "license": "License of the weights",
     "notes": "Notes",
 }
 
@@ -38,12 +38,12 @@ class Card:
 
     Attributes:
       name: of the network; by default its class.
-      teacher: what it learnt from, and how good that is.
+      teacher: what it learned from, and how good that is.
       data: what it was trained on.
-      data_licence: of that data.
+      data_license: of that data.
       method: how it was distilled and compressed.
       accuracy: what was measured → share in [0, 1], `{"Fashion-MNIST, test": 0.898}`.
-      licence: of the weights.
+      license: of the weights.
       notes: for what it is meant, and for what not.
 
     Raises:
@@ -53,10 +53,10 @@ class Card:
     name: str | None = None
     teacher: str | None = None
     data: str | None = None
-    data_licence: str | None = None
+    data_license: str | None = None
     method: str | None = None
     accuracy: Mapping[str, float] | None = None
-    licence: str | None = None
+    license: str | None = None
     notes: str | None = None
 
     def __post_init__(self):

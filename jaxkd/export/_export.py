@@ -68,13 +68,13 @@ def export(
 
     - `"stablehlo"`, `model.stablehlo`: the program with the weights inside, for CPU, CUDA and TPU.
       `jax.export.deserialize(bytearray(…)).call(inputs)` runs it, without Flax and jaxkd. Networks
-      quantised by Qwix stay quantised. Needs the extra `export`.
+      quantized by Qwix stay quantized. Needs the extra `export`.
     - `"litert"`, `model.tflite`: for LiteRT (formerly TensorFlow Lite), made without TensorFlow.
       Networks of images, encoders and decoders convert; loops (`lax.scan`), sorting, Fourier
       transforms, linear algebra and the int8 convolutions of Qwix do not and are refused by name.
       Needs the extra `litert`.
     - `"litert_int8"`, `model_int8.tflite`: the same with int8 weights, one scale a channel;
-      activations are quantised when it runs, so that inputs and logits stay float32 and nothing
+      activations are quantized when it runs, so that inputs and logits stay float32 and nothing
       needs calibrating. From the network's float weights; layers of fewer than 1,024 stay float.
     - `"safetensors"`, `weights.safetensors`: the variables by name, for `jaxkd.weights.load`, with
       the network's fingerprint as metadata. Needs the extra `weights`.

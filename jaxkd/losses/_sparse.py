@@ -22,7 +22,7 @@ class SparseLogits:
     student's logits is `(q - p_hat) / temperature`, where `p_hat` is the teacher on the kept
     classes and the teacher's tail mass, shared as the student shares it, on the others.
 
-    A row may keep fewer classes than its neighbours: an index of `num_classes` marks an empty
+    A row may keep fewer classes than its neighbors: an index of `num_classes` marks an empty
     place, which takes no part whatever its logit.
 
     The mass of the tail at a temperature cannot be computed from the kept logits, so it is stored

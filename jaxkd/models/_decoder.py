@@ -28,7 +28,7 @@ class KeyValueCache(NamedTuple):
 
 
 class _Layer(nnx.Module):
-    """Attention and an MLP, each behind its normalisation and beside a shortcut."""
+    """Attention and an MLP, each behind its normalization and beside a shortcut."""
 
     def __init__(
         self,
@@ -89,14 +89,14 @@ class Decoder(nnx.Module):
       hidden_width: of the MLPs, by default four times the width.
       rope_theta: base of the wavelengths of the rotary positions.
       rope_scaling: of Llama 3.1 and later.
-      norm_eps: of the normalisations.
-      norm_offset: what is added to the normalisations' scales.
+      norm_eps: of the normalizations.
+      norm_offset: what is added to the normalizations' scales.
       tied: whether the output matrix is the embedding's.
       qkv_bias: whether queries, keys and values have biases.
-      qk_norm: whether queries and keys are normalised, head by head.
+      qk_norm: whether queries and keys are normalized, head by head.
       activation: `"silu"`, or `"gelu"` in its approximation by tanh.
       scale_embeddings: whether embeddings are multiplied by the root of the width.
-      post_norms: whether attention and MLP are normalised behind as well.
+      post_norms: whether attention and MLP are normalized behind as well.
       attention_scale: of the products of queries and keys, by default one over the root of
         `head_dim`.
       attention_soft_cap: bound of the attention's scores, c tanh(score / c).
@@ -222,7 +222,7 @@ class Decoder(nnx.Module):
 
           - `embeddings`, the tokens before the first layer, `[batch, length, width]`;
           - `layer1`, …, after each layer;
-          - `hidden`, after the last normalisation;
+          - `hidden`, after the last normalization;
           - `head`, the output matrix `[width, vocab_size]` as it is multiplied with `hidden`; a
             soft cap comes after it. It has no batch axis;
           - `queries`, `keys` and `values` of the last layer as its attention takes them,

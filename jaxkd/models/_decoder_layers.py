@@ -1,4 +1,4 @@
-"""What a decoder is made of: normalisation, attention with grouped queries, the gated MLP."""
+"""What a decoder is made of: normalization, attention with grouped queries, the gated MLP."""
 
 import jax
 import jax.numpy as jnp

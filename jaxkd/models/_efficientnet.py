@@ -41,7 +41,7 @@ class EfficientNet(nnx.Module):
       dropout_rate: share of the embedding set to zero in training.
       stochastic_depth_rate: share of the examples for which the last block is skipped in training;
         it grows evenly from 0 at the first block.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights, for dropout and for stochastic depth.
 
     Example:
@@ -54,7 +54,7 @@ class EfficientNet(nnx.Module):
 
     Reference:
       Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML
-      2019; padding and the constants of the normalisation as in torchvision. Huang et al., Deep
+      2019; padding and the constants of the normalization as in torchvision. Huang et al., Deep
       Networks with Stochastic Depth, ECCV 2016.
     """
 

@@ -29,7 +29,7 @@ def _dropout(rate: float, rngs: nnx.Rngs) -> nnx.Dropout:
 
 
 class _Embeddings(nnx.Module):
-    """The sum of the embeddings of tokens, positions and types, normalised."""
+    """The sum of the embeddings of tokens, positions and types, normalized."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class _Attention(nnx.Module):
 
 
 class _Layer(nnx.Module):
-    """Attention and an MLP, each normalised together with its shortcut."""
+    """Attention and an MLP, each normalized together with its shortcut."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Encoder(nnx.Module):
       hidden_width: of the MLPs, by default four times the width.
       max_length: of a document, since each position has an embedding of its own.
       num_types: of segments; all tokens are of the first.
-      norm_eps: of the normalisations.
+      norm_eps: of the normalizations.
       num_classes: width of the logits; None for the embedding in their place.
       pooling: `"mean"` over the tokens of a text without its padding, or `"cls"`, its first token.
       pooler: whether a dense layer with tanh follows the pooling, as in BERT before a classifier.

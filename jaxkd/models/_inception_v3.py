@@ -145,7 +145,7 @@ class _Auxiliary(nnx.Module):
 
 
 class InceptionV3(nnx.Module):
-    """Inception-v3: branches of convolutions beside each other, many of them factorised.
+    """Inception-v3: branches of convolutions beside each other, many of them factorized.
 
     Args:
       in_channels: of the images.
@@ -154,7 +154,7 @@ class InceptionV3(nnx.Module):
         logits are made for images of 299 pixels and more, which leave it a map of 17. Training adds
         0.3 or 0.4 of its cross-entropy to the loss; nothing else sees it.
       dropout_rate: share of the embedding set to zero in training.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights, and for dropout.
 
     Example:
@@ -166,7 +166,7 @@ class InceptionV3(nnx.Module):
 
     Reference:
       Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016; as in
-      torchvision, for images normalised by whoever loads them.
+      torchvision, for images normalized by whoever loads them.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class InvertedResidual(nnx.Module):
       squeeze: scales the channels before the last convolution.
       stochastic_depth_rate: share of the examples of a batch for which only the shortcut counts in
         training; what is left is scaled up as by dropout.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
     """
 

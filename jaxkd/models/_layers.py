@@ -14,7 +14,7 @@ he_fan_out = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class MakeNorm(Protocol):
-    """Makes the normalisation of a layer."""
+    """Makes the normalization of a layer."""
 
     def __call__(
         self, features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
@@ -25,20 +25,20 @@ class MakeNorm(Protocol):
 def batch_norm(
     features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
 ) -> nnx.BatchNorm:
-    """Batch normalisation (Ioffe and Szegedy, 2015)."""
+    """Batch normalization (Ioffe and Szegedy, 2015)."""
     return nnx.BatchNorm(features, momentum=momentum, epsilon=epsilon, rngs=rngs)
 
 
 def group_norm(
     features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
 ) -> nnx.GroupNorm:
-    """Group normalisation (Wu and He, 2018): 32 groups, or fewer of at least 4 channels.
+    """Group normalization (Wu and He, 2018): 32 groups, or fewer of at least 4 channels.
 
     Examples do not see each other and there are no running statistics: for micro-batches, small
     batches and populations.
     """
     del momentum
-    # A group of one channel would be instance normalisation, and nothing is left of a 1×1 map.
+    # A group of one channel would be instance normalization, and nothing is left of a 1×1 map.
     most = max(1, min(32, features // 4))
     groups = max(count for count in range(1, most + 1) if features % count == 0)
     return nnx.GroupNorm(features, num_groups=groups, epsilon=epsilon, rngs=rngs)
@@ -48,7 +48,7 @@ NORMS: dict[str, MakeNorm] = {"batch": batch_norm, "group": group_norm}
 
 
 def make_norm(name: str) -> MakeNorm:
-    """A way of normalising by its name.
+    """A way of normalizing by its name.
 
     Raises:
       ValueError: a name that there is not.
@@ -148,7 +148,7 @@ def check_images(
 
 
 class ConvNorm(nnx.Module):
-    """A convolution without bias and its normalisation.
+    """A convolution without bias and its normalization.
 
     Args:
       in_features: channels that come in.
@@ -157,7 +157,7 @@ class ConvNorm(nnx.Module):
       stride: of the convolution.
       padding: as for `conv`.
       groups: that the channels fall into.
-      norm: makes the normalisation.
+      norm: makes the normalization.
       rngs: for the initial weights.
     """
 

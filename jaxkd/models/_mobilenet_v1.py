@@ -40,7 +40,7 @@ class MobileNetV1(nnx.Module):
       in_channels: of the images.
       num_classes: width of the logits.
       width_factor: by which all channels are multiplied; they are rounded to multiples of 8.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Example:

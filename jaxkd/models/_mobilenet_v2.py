@@ -35,7 +35,7 @@ class MobileNetV2(nnx.Module):
       width_factor: by which all channels are multiplied, the last 1280 only if it is above 1; they
         are rounded to multiples of 8.
       dropout_rate: share of the embedding set to zero in training.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights, and for dropout.
 
     Example:

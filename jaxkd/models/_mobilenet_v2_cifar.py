@@ -68,7 +68,7 @@ class CifarMobileNetV2(nnx.Module):
         the literature's student has 0.5.
       in_channels: of the images.
       num_classes: width of the logits.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Raises:

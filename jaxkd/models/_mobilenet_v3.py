@@ -62,7 +62,7 @@ class MobileNetV3(nnx.Module):
       num_classes: width of the logits.
       width_factor: by which all channels are multiplied; they are rounded to multiples of 8.
       dropout_rate: share of the embedding set to zero in training.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights, and for dropout.
 
     Raises:

@@ -24,7 +24,7 @@ class Entry:
       parameters: published number of parameters with these; None where nobody published one.
       reference: paper and year.
       fixed_size: whether it takes images of the size it was made for alone.
-      norms: ways of normalising that it knows, the published one first.
+      norms: ways of normalizing that it knows, the published one first.
     """
 
     name: str

@@ -16,7 +16,7 @@ from jaxkd.models._registry import Entry, maker
 
 
 class _Block(nnx.Module):
-    """Two 3×3 convolutions with normalisation beside a shortcut."""
+    """Two 3×3 convolutions with normalization beside a shortcut."""
 
     expansion = 1
 
@@ -131,7 +131,7 @@ class ResNet(_Residual):
       num_classes: width of the logits.
       widths: channels of the three stages.
       stem_width: channels of the first convolution; by default those of the first stage.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Raises:
@@ -181,7 +181,7 @@ class BottleneckResNet(_Residual):
       in_channels: of the images.
       num_classes: width of the logits.
       widths: channels inside the bottlenecks of each stage; the maps have four times as many.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Raises:

@@ -36,7 +36,7 @@ class ImageNetResNet(nnx.Module):
       num_classes: width of the logits.
       width: channels of the stem and of the first stage; every further stage doubles them, and the
         maps of bottlenecks have four times as many.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Raises:

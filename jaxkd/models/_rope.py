@@ -47,7 +47,7 @@ def rotated(heads: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Arra
     """Queries or keys `[batch, length, heads, head_dim]`, turned by their positions.
 
     A pair to turn is a number of the first half and its fellow of the second, as in published
-    checkpoints, and not two neighbours, as in the paper.
+    checkpoints, and not two neighbors, as in the paper.
     """
     cos, sin = rotation
     first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)

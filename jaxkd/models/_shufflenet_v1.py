@@ -83,7 +83,7 @@ class CifarShuffleNetV1(nnx.Module):
       widths: channels of the three stages; each halves height and width.
       counts: units of the stages.
       groups: of the 1×1 convolutions.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Raises:

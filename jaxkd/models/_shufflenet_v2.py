@@ -86,7 +86,7 @@ class ShuffleNetV2(nnx.Module):
       widths: channels of the three stages, even numbers; by default those of width 1.0×.
       counts: units of the stages; the first of each halves height and width.
       last_width: channels of the last convolution.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Raises:

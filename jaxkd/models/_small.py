@@ -137,14 +137,14 @@ class CNN(nnx.Module):
 
 
 class ConvNet(nnx.Module):
-    """3×3 convolutions with normalisation and ReLU, then the global average and one layer.
+    """3×3 convolutions with normalization and ReLU, then the global average and one layer.
 
     Args:
       in_channels: of the images.
       num_classes: width of the logits.
       widths: channels of the stages, one convolution each.
       strides: of the convolutions.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Example:

@@ -45,7 +45,7 @@ class _Pool(nnx.Module):
 
 
 class SqueezeNet(nnx.Module):
-    """SqueezeNet: fire modules, without normalisation, and a convolution for a classifier.
+    """SqueezeNet: fire modules, without normalization, and a convolution for a classifier.
 
     The logits are averages of the last convolution's map after ReLU, so that none is negative.
 

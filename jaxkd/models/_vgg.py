@@ -26,7 +26,7 @@ _COUNTS = {
 
 
 class _Layer(nnx.Module):
-    """A 3×3 convolution and its normalisation."""
+    """A 3×3 convolution and its normalization."""
 
     def __init__(self, in_features: int, out_features: int, *, norm: MakeNorm, rngs: nnx.Rngs):
         self.conv = conv(in_features, out_features, 3, use_bias=True, rngs=rngs)
@@ -38,7 +38,7 @@ class _Layer(nnx.Module):
 
 
 class VGG(nnx.Module):
-    """VGG with normalisation for 32×32 or 64×64 images, without the hidden dense layers.
+    """VGG with normalization for 32×32 or 64×64 images, without the hidden dense layers.
 
     Five blocks of 3×3 convolutions with max pooling after the first three, and after the fourth
     where images have 64 pixels a side or more.
@@ -49,7 +49,7 @@ class VGG(nnx.Module):
       in_channels: of the images.
       num_classes: width of the logits.
       widths: channels of the five blocks.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights.
 
     Raises:

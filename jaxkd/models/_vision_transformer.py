@@ -60,7 +60,7 @@ class _MLP(nnx.Module):
 
 
 class _Block(nnx.Module):
-    """Attention and an MLP, each behind its normalisation and beside a shortcut."""
+    """Attention and an MLP, each behind its normalization and beside a shortcut."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class VisionTransformer(nnx.Module):
           distillation token if there is one, the patches row by row;
         - `stage1` to `stage4`, the patches after a quarter, a half, three quarters and all of the
           blocks as maps `[batch, height, width, width of the tokens]`; no activation ends them;
-        - `embedding`, the class token after the last normalisation;
+        - `embedding`, the class token after the last normalization;
         - with a distillation token `distillation_embedding`, and the logits of the two heads,
           `class_logits` and `distillation_logits`, whose mean the logits are.
         """

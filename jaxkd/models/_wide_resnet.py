@@ -1,4 +1,4 @@
-"""Wide residual networks, whose normalisation comes before the convolution."""
+"""Wide residual networks, whose normalization comes before the convolution."""
 
 import jax
 from flax import nnx
@@ -14,7 +14,7 @@ from jaxkd.models._registry import Entry, maker
 
 
 class _Block(nnx.Module):
-    """Twice normalisation, ReLU and a 3×3 convolution, beside a shortcut.
+    """Twice normalization, ReLU and a 3×3 convolution, beside a shortcut.
 
     Where the width changes, the shortcut is a projection of what the first ReLU gives.
     """
@@ -40,13 +40,13 @@ class _Block(nnx.Module):
             self.shortcut = conv(in_features, out_features, 1, stride, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The sum, and the normalised input before its ReLU."""
-        normalised = self.norm1(x)
-        y = nnx.relu(normalised)
+        """The sum, and the normalized input before its ReLU."""
+        normalized = self.norm1(x)
+        y = nnx.relu(normalized)
         if self.resized:
             x = self.shortcut(y)
         y = nnx.relu(self.norm2(self.conv1(y)))
-        return x + self.conv2(self.dropout(y)), normalised
+        return x + self.conv2(self.dropout(y)), normalized
 
 
 class WideResNet(nnx.Module):
@@ -61,7 +61,7 @@ class WideResNet(nnx.Module):
       in_channels: of the images.
       num_classes: width of the logits.
       dropout_rate: share of each block's inner map set to zero in training.
-      norm: makes the normalisations.
+      norm: makes the normalizations.
       rngs: for the initial weights and the dropout.
 
     Raises:
@@ -114,10 +114,10 @@ class WideResNet(nnx.Module):
 
         The features are
 
-        - `stem`, the map of the first convolution, which neither normalisation nor ReLU follows;
+        - `stem`, the map of the first convolution, which neither normalization nor ReLU follows;
         - `block1`, …, the sums that the stages end with, which have no activation;
-        - `preact1`, … and `stage1`, …: these normalised by what comes next, the first
-          normalisation of the following stage or the last one of all, before and after its ReLU;
+        - `preact1`, … and `stage1`, …: these normalized by what comes next, the first
+          normalization of the following stage or the last one of all, before and after its ReLU;
         - `embedding`, the global average of `stage3`.
         """
         check_images(inputs, "WideResNet", channels=self.in_channels)
@@ -125,9 +125,9 @@ class WideResNet(nnx.Module):
         features["stem"] = x = self.stem(inputs)
         for number, stage in enumerate(self.stages, 1):
             for position, block in enumerate(stage):
-                x, normalised = block(x)
+                x, normalized = block(x)
                 if number > 1 and position == 0:
-                    features[f"preact{number - 1}"] = normalised
+                    features[f"preact{number - 1}"] = normalized
             features[f"block{number}"] = x
         features["preact3"] = self.final_norm(x)
         for number in (1, 2, 3):

@@ -92,7 +92,7 @@ def from_nnx(
 
 
 def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:
-    """A module with the variables of a network, to be cut, quantised or saved as modules are.
+    """A module with the variables of a network, to be cut, quantized or saved as modules are.
 
     Args:
       network: of `from_nnx`, with trained variables for instance; or of any other origin whose
@@ -178,8 +178,8 @@ class PureModule:
         else:
             result, captured = module(*inputs, **keywords), {}
         if train:
-            learnt = (nnx.Param, nnx.RngState, nnx.Intermediate)
-            state = _flatten(nnx.state(module, nnx.Not(nnx.Any(*learnt))))
+            learned = (nnx.Param, nnx.RngState, nnx.Intermediate)
+            state = _flatten(nnx.state(module, nnx.Not(nnx.Any(*learned))))
         return result, captured, state
 
     def call_method(self, name: str, params: PyTree, state: PyTree, *inputs: Any) -> Any:

@@ -14,7 +14,7 @@ def remat(network: Network, policy: Any = None) -> Network:
     Args:
       network: any network.
       policy: what is kept, as for `jax.checkpoint`; by default the results of matrix products and
-        convolutions, so that only what is cheap (activations, normalisations) is repeated.
+        convolutions, so that only what is cheap (activations, normalizations) is repeated.
 
     Returns:
       A network with the same variables, answers and gradients.

@@ -117,7 +117,7 @@ class Objective:
         Args:
           student: the student's named outputs.
           teacher: the teacher's, or None where no term wants them.
-          batch: `"labels"` (integers, -1 = unlabelled, or distributions), optionally `"labelled"`
+          batch: `"labels"` (integers, -1 = unlabeled, or distributions), optionally `"labeled"`
             (bool `[batch]`), `"where"` (bool `[batch]`, False = padding), and the fields that
             connectors ask for.
           step: the training step that schedules see.
@@ -129,7 +129,7 @@ class Objective:
         Returns:
           The total, a dictionary with each term's unweighted (sum, count), to be added up over
           batches and then divided, and the connectors' new state. What counts are the examples (or
-          tokens) that `"where"`, or the term's own `where`, selects, and that are labelled where
+          tokens) that `"where"`, or the term's own `where`, selects, and that are labeled where
           the loss takes labels.
 
         Raises:
@@ -190,7 +190,7 @@ def _sum_and_count(
         if "where" not in term.accepts:
             raise ValueError(
                 f"term {name!r} couples the examples of a batch and would take in those that do "
-                "not count (padding, or unlabelled ones): give it full batches, or a loss with a "
+                "not count (padding, or unlabeled ones): give it full batches, or a loss with a "
                 "parameter `where`"
             )
         arguments = {**arguments, "where": where}
@@ -207,17 +207,17 @@ def _own_sum_and_count(
     """
     where, arguments = batch.get("where"), dict(arguments)
     if "labels" in term.requires:
-        labels, labelled = arguments["labels"], batch.get("labelled")
+        labels, labeled = arguments["labels"], batch.get("labeled")
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             where = counted(batch)
-        elif labelled is not None:
-            arguments["labels"] = jnp.where(to_rank(labelled, labels.ndim), labels, -1)
+        elif labeled is not None:
+            arguments["labels"] = jnp.where(to_rank(labeled, labels.ndim), labels, -1)
     if "where" in term.accepts:
         arguments["where"] = where
     elif where is not None:
         raise ValueError(
             f"term {name!r} returns a sum and a count of its own and cannot leave out what does "
-            "not count (padding, or unlabelled examples): give it full batches, or a loss with a "
+            "not count (padding, or unlabeled examples): give it full batches, or a loss with a "
             "parameter `where`"
         )
     found = term.loss(**arguments)
@@ -250,15 +250,15 @@ def _supplied(field: str, batch: Mapping[str, Any], step: Any, term: str) -> Any
 
 
 def counted(batch: Mapping[str, Any]) -> jax.Array | None:
-    """Which examples (or tokens) are labelled and not padding; None where all are.
+    """Which examples (or tokens) are labeled and not padding; None where all are.
 
     Args:
-      batch: `"labels"` (integers, -1 = unlabelled, or distributions), optionally `"labelled"` and
+      batch: `"labels"` (integers, -1 = unlabeled, or distributions), optionally `"labeled"` and
         `"where"`; a mask may have fewer axes than the labels, counted from the first.
     """
     labels = batch["labels"]
-    masks = [batch[name] for name in ("where", "labelled") if batch.get(name) is not None]
-    if "labelled" not in batch and jnp.issubdtype(labels.dtype, jnp.integer):
+    masks = [batch[name] for name in ("where", "labeled") if batch.get(name) is not None]
+    if "labeled" not in batch and jnp.issubdtype(labels.dtype, jnp.integer):
         masks.append(labels >= 0)
     if not masks:
         return None

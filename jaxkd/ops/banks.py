@@ -26,9 +26,9 @@ def update_bank(
     momentum: ArrayLike = 0.5,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Moves the batch's rows of a bank towards its embeddings and normalises them again.
+    """Moves the batch's rows of a bank toward its embeddings and normalizes them again.
 
-    A row becomes `n(momentum * row + (1 - momentum) * embedding)` with `n` the L2 normalisation; if
+    A row becomes `n(momentum * row + (1 - momentum) * embedding)` with `n` the L2 normalization; if
     the sum is zero it stays as it was. If an example is in the batch more than once, its last
     selected occurrence counts, and no other. Pure: the bank that is passed does not change, and no
     gradient flows.
@@ -36,7 +36,7 @@ def update_bank(
     Args:
       bank: `[num_examples, width]`, the same on every device.
       ids: integers `[batch]`, the bank's row of each example; rows that do not exist are ignored.
-      embeddings: `[batch, width]`, L2-normalised.
+      embeddings: `[batch, width]`, L2-normalized.
       momentum: between 0 and 1.
       where: boolean `[batch]`; the others leave the bank alone, whatever stands in them.
 
@@ -120,8 +120,8 @@ def negative_pool(labels: np.typing.ArrayLike) -> NegativePool:
         raise ValueError(
             f"labels must be integers [num_examples], got {labels.dtype} of shape {labels.shape}"
         )
-    unlabelled = labels < 0
-    labels = np.where(unlabelled, labels.max(initial=0) + 1 + np.cumsum(unlabelled), labels)
+    unlabeled = labels < 0
+    labels = np.where(unlabeled, labels.max(initial=0) + 1 + np.cumsum(unlabeled), labels)
     _, block, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if len(sizes) < 2:
         raise ValueError(
@@ -191,7 +191,7 @@ def crd_normalizer(
     authors take it from the first batch and keep it.
 
     Args:
-      embeddings: `[batch, width]`, L2-normalised, of one side.
+      embeddings: `[batch, width]`, L2-normalized, of one side.
       bank: `[N, width]`, of the other side: the teacher's for the student's embeddings.
       ids: integers `[batch]`, each example's own row of the bank.
       negatives: integers `[batch, K]`, rows of the bank.

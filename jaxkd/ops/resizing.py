@@ -7,7 +7,7 @@ from jaxkd.ops.pooling import check_maps
 
 
 def resize_nearest(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Nearest neighbour by the floor rule: place i takes source `floor(i * source / target)`.
+    """Nearest neighbor by the floor rule: place i takes source `floor(i * source / target)`.
 
     `jax.image.resize` rounds from the centres of the places instead, which differs when shrinking
     and for ratios that are not whole.

@@ -21,7 +21,7 @@ def deit(
 
     Args:
       alpha: weight of the teacher, from 0 to 1; a number or an optax schedule.
-      soft: whether the teacher's probabilities are learnt in the place of its decision; the authors
+      soft: whether the teacher's probabilities are learned in place of its decision; the authors
         then take an alpha of 0.1.
       temperature: of the soft variant; a number or an optax schedule. The hard one has none.
       label_smoothing: of the labels, not of the teacher's decision; 0.1 in the paper.

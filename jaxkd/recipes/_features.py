@@ -136,7 +136,7 @@ def ab(
       weight: of the last stage; the ones before have half of the next one's.
       label_weight: of the cross entropy.
       seed: of the connectors' initial weights.
-      steps: of the whole training; in the authors' code the boundaries alone are learnt for the
+      steps: of the whole training; in the authors' code the boundaries alone are learned for the
         first 30 of 240 epochs, the labels alone afterwards.
 
     Returns:
@@ -173,7 +173,7 @@ def ofd(
     Args:
       pair: the networks, with outputs `preact1`, ….
       margins: for each of the teacher's outputs the margin of its channels, `losses.ofd_margin` of
-        the batch normalisation before it; None for 0, which leaves out all negative responses.
+        the batch normalization before it; None for 0, which leaves out all negative responses.
       weight: of the last stage; the ones before have half of the next one's.
       label_weight: of the cross entropy.
       seed: of the connectors' initial weights.

@@ -67,7 +67,7 @@ def nkd(
     weight: float | Schedule = 1.0,
     label_weight: float = 1.0,
 ) -> Objective:
-    """Normalised distillation (Yang et al., ICCV 2023).
+    """Normalized distillation (Yang et al., ICCV 2023).
 
     Args:
       gamma: weight of the classes that are not the target.
@@ -142,7 +142,7 @@ def lskd(
     weight: float | Schedule = 9.0,
     label_weight: float = 0.1,
 ) -> Objective:
-    """Distillation of standardised logits (Sun et al., CVPR 2024).
+    """Distillation of standardized logits (Sun et al., CVPR 2024).
 
     Args:
       temperature: the base temperature.

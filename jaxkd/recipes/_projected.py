@@ -265,7 +265,7 @@ def srd(
     label_weight: float = 1.0,
     seed: int = 0,
 ) -> Objective:
-    """A linear projector under batch normalisation, and KL (Miles and Mikolajczyk, AAAI 2024).
+    """A linear projector under batch normalization, and KL (Miles and Mikolajczyk, AAAI 2024).
 
     Args:
       pair: the networks.
@@ -288,7 +288,7 @@ def srd(
 def vkd(
     pair: Pair, *, weight: float | Schedule = 1.0, label_weight: float = 1.0, seed: int = 0
 ) -> Objective:
-    """An orthogonal projector onto the normalised teacher (Miles et al., CVPR 2024).
+    """An orthogonal projector onto the normalized teacher (Miles et al., CVPR 2024).
 
     Args:
       pair: the networks.

@@ -54,7 +54,7 @@ def pkt(*, weight: float | Schedule = 3e4, label_weight: float = 1.0) -> Objecti
 
 
 def cka(*, weight: float | Schedule = 1.0, label_weight: float = 1.0) -> Objective:
-    """Centred kernel alignment of embeddings (Kornblith et al., ICML 2019, as a loss).
+    """Centered kernel alignment of embeddings (Kornblith et al., ICML 2019, as a loss).
 
     Args:
       weight: of the term.

@@ -86,14 +86,14 @@ def fsp(
     seed: int = 0,
     steps: int | None = None,
 ) -> Objective:
-    """The flow between neighbouring stages (Yim et al., CVPR 2017).
+    """The flow between neighboring stages (Yim et al., CVPR 2017).
 
     Args:
       pair: the networks.
       weight: of each term.
       label_weight: of the cross entropy.
       seed: of the connectors' initial weights.
-      steps: of the whole training; in the first eighth the flow alone is learnt, afterwards the
+      steps: of the whole training; in the first eighth the flow alone is learned, afterwards the
         labels alone.
 
     Returns:
@@ -118,7 +118,7 @@ def kdsvd(
     label_weight: float = 1.0,
     seed: int = 0,
 ) -> Objective:
-    """Singular vectors of neighbouring stages (Lee et al., ECCV 2018).
+    """Singular vectors of neighboring stages (Lee et al., ECCV 2018).
 
     Args:
       pair: the networks.

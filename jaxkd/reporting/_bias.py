@@ -1,4 +1,4 @@
-"""The bias of a student for classes that were missing when it learnt."""
+"""The bias of a student for classes that were missing when it learned."""
 
 from collections.abc import Sequence
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 FileFormat = Literal["svg", "png"]
 
-# Okabe and Ito's colours for every kind of colour vision, as far as they stand out from white and
+# Okabe and Ito's colors for every kind of color vision, as far as they stand out from white and
 # from a dark page alike; the last two are mixed to the same rule.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#7f7f7f")
-# Dashes say once more what the colour says.
+# Dashes say once more what the color says.
 DASHES = (
     "-",
     (0, (6, 2)),
@@ -31,7 +31,7 @@ DASHES = (
     (0, (4, 1, 1, 1, 1, 1)),
 )
 
-# Text, axes and whatever else is no data. In an SVG it becomes the text colour of the page.
+# Text, axes and whatever else is no data. In an SVG it becomes the text color of the page.
 INK = "#1f2328"
 
 WIDTH = 5.2
@@ -119,7 +119,7 @@ def draw(
       size: Width and height in inches.
       alt: See `Figure`.
       caption: See `Figure`.
-      file_format: `"svg"` (transparent, in the text colour of the page) or `"png"` (on white).
+      file_format: `"svg"` (transparent, in the text color of the page) or `"png"` (on white).
 
     Returns:
       The figure; the same drawing gives the same bytes.

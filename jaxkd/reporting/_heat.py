@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import matplotlib.patches
 
-# From dark blue to yellow, evenly in lightness: the same order for every kind of colour vision.
+# From dark blue to yellow, evenly in lightness: the same order for every kind of color vision.
 _MAP = "cividis"
-# On a cell, whose colour does not depend on the page's.
+# On a cell, whose color does not depend on the page's.
 _DARK, _LIGHT = "#000000", "#ffffff"
 _DASHES: Any = (0, (3, 2))
 
@@ -36,7 +36,7 @@ def heat_map(
     caption: str = "",
     file_format: FileFormat = "svg",
 ) -> Figure:
-    """Draws a coloured cell with its number for every row and column, and marks the best.
+    """Draws a colored cell with its number for every row and column, and marks the best.
 
     Cells that lie no further from the best than its standard deviation are marked too: they may
     well be as good.
@@ -51,10 +51,10 @@ def heat_map(
       value_label: What the numbers are, with their unit unless `percent`.
       percent: Whether the numbers are fractions to be drawn in percent.
       higher_is_better: Whether the largest number is the best. None where no number is better than
-        another, as with similarities: the colours then follow the numbers and no cell is marked.
-      start: The number at which the colours start; cells beyond it share the first colour. By
+        another, as with similarities: the colors then follow the numbers and no cell is marked.
+      start: The number at which the colors start; cells beyond it share the first color. By
         default the worst one.
-      stop: The number at which the colours end, likewise; by default the best one. Maps that are to
+      stop: The number at which the colors end, likewise; by default the best one. Maps that are to
         be compared need the same start and stop.
       caption: What a reader must know to read the figure.
       file_format: `"svg"` or `"png"`.

@@ -10,7 +10,7 @@ from jaxkd.reporting._figure import Figure
 from jaxkd.reporting._findings import Finding
 from jaxkd.reporting._tables import Table, write_file
 
-# How a kind of finding is called and coloured. The word tells what the colour tells.
+# How a kind of finding is called and colored. The word tells what the color tells.
 _LABELS = {"gain": "Gain", "none": "No difference shown", "loss": "Loss"}
 _STYLES = {"gain": "green", "none": "yellow", "loss": "red"}
 
@@ -52,7 +52,7 @@ class Report:
     Example:
       >>> report = Report(
       ...     title="Distilling on Fashion-MNIST",
-      ...     summary="Unlabelled images help.",
+      ...     summary="Unlabeled images help.",
       ...     sections=[
       ...         Section("Accuracy", findings=[Finding("gain", "Distillation helps.")]),
       ...     ],

@@ -1,4 +1,4 @@
-"""How alike two networks see the same examples: centred kernel alignment of features, in NumPy."""
+"""How alike two networks see the same examples: centered kernel alignment of features, in NumPy."""
 
 import functools
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 
 def cka(student: ArrayLike, teacher: ArrayLike, *, unbiased: bool = True) -> float:
-    """Linear centred kernel alignment (CKA) of two sets of features of the same examples.
+    """Linear centered kernel alignment (CKA) of two sets of features of the same examples.
 
     It compares which examples lie close to each other, so that features of any two widths can be
     compared, and neither a rotation, a shift nor a common scale of the features changes it. With
@@ -74,7 +74,7 @@ def cka_matrix(
     for what, named in (("student", students), ("teacher", teachers)):
         if not named:
             raise ValueError(f"there is no feature of the {what}: the mapping is empty.")
-        sides.append([_Centred(f"{what} {n}".strip(), f, unbiased) for n, f in named.items()])
+        sides.append([_Centered(f"{what} {n}".strip(), f, unbiased) for n, f in named.items()])
     first, *others = sides[0] + sides[1]
     for other in others:
         if len(other.rows) != len(first.rows):
@@ -87,7 +87,7 @@ def cka_matrix(
     )
 
 
-class _Centred:
+class _Centered:
     """Features around their mean, scaled so that their squares add up to 1."""
 
     def __init__(self, name: str, features: ArrayLike, unbiased: bool):
@@ -103,10 +103,10 @@ class _Centred:
             raise ValueError(f"{name} has features that are not finite.")
         array = array.reshape(len(array), -1)
         # Means of equal numbers are not exact: what does not vary would leave its rounding.
-        centred = (array - array.mean(0)) * (np.ptp(array, axis=0) > 0)
-        norm = np.linalg.norm(centred)
+        centered = (array - array.mean(0)) * (np.ptp(array, axis=0) > 0)
+        norm = np.linalg.norm(centered)
         self.varies = bool(norm > 0)
-        self.rows = centred / norm if self.varies else centred
+        self.rows = centered / norm if self.varies else centered
         self.squares = np.einsum("nd,nd->n", self.rows, self.rows)
         self.unbiased = unbiased
 
@@ -122,7 +122,7 @@ class _Centred:
         return value if value > 1e-12 else np.nan
 
 
-def _criterion(a: _Centred, b: _Centred) -> float:
+def _criterion(a: _Centered, b: _Centered) -> float:
     """The independence criterion, up to a factor that depends on n alone."""
     n = len(a.rows)
     if max(a.rows.shape[1], b.rows.shape[1]) > n:
@@ -131,6 +131,6 @@ def _criterion(a: _Centred, b: _Centred) -> float:
         plain = float(np.square(a.rows.T @ b.rows).sum())
     if not a.unbiased:
         return plain
-    # The estimate leaves out each example's product with itself. Rows of centred products add up to
-    # zero, so that all its terms can be had from the squares, whose sum is 1.
+    # The estimate leaves out each example's product with itself. Rows of centered products add up
+    # to zero, so that all its terms can be had from the squares, whose sum is 1.
     return plain - n / (n - 2) * float(a.squares @ b.squares) + 1 / ((n - 1) * (n - 2))

@@ -21,7 +21,7 @@ checkpoints are those of `jaxkd.training`.
 `between` make losses for several teachers, or for outputs of one student, out of any others.
 
 Function matching (Beyer et al., Knowledge Distillation: A Good Teacher Is Patient and Consistent,
-CVPR 2022) needs no piece of its own: the teacher alone is learnt, at temperature 1, on the very
+CVPR 2022) needs no piece of its own: the teacher alone is learned, at temperature 1, on the very
 views that the student sees, mixed up with weights uniform in [0, 1], for very many epochs:
 `recipes.kd(alpha=1.0, temperature=1.0)` with
 `Views((RandomCrop(4), RandomFlip(), Normalize(), Mixup(num_classes, alpha=1.0)))`.
@@ -32,13 +32,15 @@ from jaxkd.strategies._average import with_average as with_average
 from jaxkd.strategies._composite import Composite as Composite
 from jaxkd.strategies._composite import split as split
 from jaxkd.strategies._data_free import data_free as data_free
+from jaxkd.strategies._generated import GeneratedDataset as GeneratedDataset
+from jaxkd.strategies._generated import generate_targets as generate_targets
 from jaxkd.strategies._generator import Generator as Generator
 from jaxkd.strategies._generator import Noise as Noise
 from jaxkd.strategies._generator import noise as noise
 from jaxkd.strategies._join import join as join
-from jaxkd.strategies._layers import by_path as by_path
 from jaxkd.strategies._layers import freeze as freeze
 from jaxkd.strategies._layers import from_teacher_layers as from_teacher_layers
+from jaxkd.strategies._layers import multi_optimizer as multi_optimizer
 from jaxkd.strategies._layers import pick_layers as pick_layers
 from jaxkd.strategies._layers import spread_layers as spread_layers
 from jaxkd.strategies._mutual import between as between
@@ -56,5 +58,3 @@ from jaxkd.strategies._teachers import ConfidenceWeights as ConfidenceWeights
 from jaxkd.strategies._teachers import RandomTeacher as RandomTeacher
 from jaxkd.strategies._teachers import over_teachers as over_teachers
 from jaxkd.strategies._teachers import several_teachers as several_teachers
-from jaxkd.strategies._written import Written as Written
-from jaxkd.strategies._written import written as written

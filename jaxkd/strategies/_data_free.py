@@ -27,16 +27,16 @@ def data_free(
 
     The student learns what the teacher answers to generated images, the generator what makes the
     teacher sure of one class (`one_hot`), of every class in turn (`information`), what student and
-    teacher disagree on (`disagreement`) and what the teacher's batch normalisation takes for its
+    teacher disagree on (`disagreement`) and what the teacher's batch normalization takes for its
     training data (`statistics`). Both are updated at once from the same images; no gradient of the
     generator's terms reaches the student, and none of the student's the generator.
 
-    For when the teacher's data cannot be had. With any unlabelled images of about the right kind
+    For when the teacher's data cannot be had. With any unlabeled images of about the right kind
     plain distillation on these is simpler and usually better.
 
     The batches are noise, of `noise(examples, latent)`. Where generator and student want optimizers
-    of their own: `by_path(sgd, {"generator": optax.adam(1e-3)})`. For a term on the teacher's
-    features, such as DAFL's activations, add one on the output `teacher.<output>`.
+    of their own: `multi_optimizer(sgd, {"generator": optax.adam(1e-3)})`. For a term on the
+    teacher's features, such as DAFL's activations, add one on the output `teacher.<output>`.
 
     Args:
       student: the network to train.
@@ -53,7 +53,7 @@ def data_free(
         `one_hot=0, information=0` there). Costs a second forward pass of the student.
       statistics: weight of the distances of the images' batch statistics from the teacher's running
         ones, over all layers (DeepInversion). Costs a second forward pass of the teacher, in
-        training mode, so that deeper layers see what the batch's own statistics normalised. An NNX
+        training mode, so that deeper layers see what the batch's own statistics normalized. An NNX
         teacher must be made with `open_statistics`.
 
     Returns:

@@ -15,16 +15,16 @@ from jaxkd.views import Views
 class Generator(nnx.Module):
     """Noise `[batch, latent]` to images `[batch, height, width, channels]`.
 
-    A dense layer makes maps of a quarter of the size; two blocks double them by nearest neighbours,
-    each with a 3×3 convolution, batch normalisation and leaky ReLU; a last convolution, tanh and
-    batch normalisation make images whose channels have the given mean and standard deviation.
+    A dense layer makes maps of a quarter of the size; two blocks double them by nearest neighbors,
+    each with a 3×3 convolution, batch normalization and leaky ReLU; a last convolution, tanh and
+    batch normalization make images whose channels have the given mean and standard deviation.
 
     Args:
       latent: numbers of noise for one image.
       image_shape: `(height, width, channels)` of the teacher's inputs.
       width: channels of the first block; the second has half of them.
-      mean: of the images, in the scale that the teacher sees: 0 for normalised ones.
-      std: likewise; 1 for normalised images.
+      mean: of the images, in the scale that the teacher sees: 0 for normalized ones.
+      std: likewise; 1 for normalized images.
       rngs: for the initial weights.
 
     Raises:
@@ -109,7 +109,7 @@ def noise(examples: int, latent: int, *, seed: int = 0) -> tuple[Dataset, Views]
       seed: of the noise.
 
     Returns:
-      `(dataset, views)`, for `Loader` and `make_train_step`. Nothing is labelled.
+      `(dataset, views)`, for `Loader` and `make_train_step`. Nothing is labeled.
 
     Raises:
       ValueError: fewer than one example or number.

@@ -16,7 +16,7 @@ def from_teacher_layers(student: Network, teacher: Network, layers: Mapping[str,
 
     A student that is the teacher with layers left out starts far ahead of random weights: with the
     same width throughout, copy every second block. The teacher's classifier on a student of the
-    same last width can be copied and kept still (`freeze`), so that features alone are learnt;
+    same last width can be copied and kept still (`freeze`), so that features alone are learned;
     where the widths differ, `recipes.simkd` puts a projector between.
 
     Args:
@@ -120,7 +120,7 @@ def spread_layers(student: Network, teacher: Network, layers: str = "layers") ->
 
     Returns:
       Path in the student → path in the teacher, of each of the student's layers, by `pick_layers`,
-      and of all its parts that are not among them (embeddings, the last normalisation, the head).
+      and of all its parts that are not among them (embeddings, the last normalization, the head).
       Take out what is to start anew.
 
     Raises:
@@ -154,7 +154,7 @@ def spread_layers(student: Network, teacher: Network, layers: str = "layers") ->
     return mapping | {part: part for part in (path.rpartition(".")[0] or path for path in others)}
 
 
-def by_path(
+def multi_optimizer(
     optimizer: optax.GradientTransformation, others: Mapping[str, optax.GradientTransformation]
 ) -> optax.GradientTransformationExtraArgs:
     """One optimizer for the student and others for parts of it.
@@ -175,7 +175,7 @@ def by_path(
       >>> from flax import nnx
       >>> import jaxkd
       >>> network = jaxkd.from_nnx(jaxkd.models.MLP(4, (8,), 3, rngs=nnx.Rngs(0)))
-      >>> slow_head = by_path(optax.adam(1e-3), {"head": optax.sgd(1e-4)})
+      >>> slow_head = multi_optimizer(optax.adam(1e-3), {"head": optax.sgd(1e-4)})
       >>> state = jaxkd.TrainState.create(network, jaxkd.recipes.labels(), slow_head)
     """
     paths = sorted(others, key=len, reverse=True)
@@ -215,7 +215,7 @@ def freeze(
       *paths: in the student's parameters, with dots: `"head"`, `"stages.0"`.
 
     Returns:
-      An optax transformation, as `by_path`.
+      An optax transformation, as `multi_optimizer`.
 
     Raises:
       ValueError: no path; on `init`, one that no parameter is under.
@@ -231,7 +231,7 @@ def freeze(
     """
     if not paths:
         raise ValueError("nothing to freeze: name at least one path of the student's parameters")
-    return by_path(optimizer, {path: optax.set_to_zero() for path in paths})
+    return multi_optimizer(optimizer, {path: optax.set_to_zero() for path in paths})
 
 
 def is_under(path: str, part: str) -> bool:

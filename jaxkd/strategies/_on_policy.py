@@ -9,8 +9,8 @@ import numpy as np
 from jaxkd.losses._arguments import to_rank
 from jaxkd.networks import PyTree
 from jaxkd.objective import Schedule
-from jaxkd.strategies._written import labels_and_documents
-from jaxkd.training.step import Rewrite
+from jaxkd.strategies._generated import labels_and_documents
+from jaxkd.training.step import BatchTransform
 
 _WAYS = ("step", "row")
 # Of a batch, what the student's writing takes the place of.
@@ -42,14 +42,14 @@ def on_policy(
     share: float | Schedule = 1.0,
     per: str = "step",
     beside: bool = False,
-) -> Rewrite:
+) -> BatchTransform:
     """Lets the student write on from the prompts of a batch, and learn from that.
 
-    For `make_train_step(…, teacher=…, rewrite=on_policy(…))`. Before anything else in the step the
-    student, as it is, continues the prompts; inputs, labels and `where` then are those of its own
-    texts (only tokens that it wrote are counted), and the teacher scores them in the same program.
-    What is written depends on the state's key and step alone: a run that was cut goes on to the
-    last bit.
+    For `make_train_step(…, teacher=…, batch_transform=on_policy(…))`. Before anything else in the
+    step the student, as it is, continues the prompts; inputs, labels and `where` then are those of
+    its own texts (only tokens that it wrote are counted), and the teacher scores them in the same
+    program. What is generated depends on the state's key and step alone: an interrupted run resumes
+    to the last bit.
 
     A batch has tokens as `"inputs"`, `[batch, length]` or `[batch, length, 2]` with document
     numbers, and `"labels"` `[batch, length]` of next tokens. The prompts are a row's first tokens:
@@ -67,12 +67,12 @@ def on_policy(
       share: of the student's texts, from 0 (the data alone, where nothing is generated) to 1; the
         lambda of GKD. A number or an optax schedule.
       per: whether the choice falls for the whole batch of a `"step"`, so that nothing is written
-        where the data are learnt, or for each `"row"`.
+        where the data are learned, or for each `"row"`.
       beside: keep the data too: row i of the data and what the student wrote instead become rows
         2i and 2i + 1. The share must be 1.
 
     Returns:
-      A function for `make_train_step(…, rewrite=…)`.
+      A function for `make_train_step(…, batch_transform=…)`.
 
     Raises:
       ValueError: a share outside of [0, 1], another `per`, a prompt_length below 1; while tracing,
@@ -87,8 +87,8 @@ def on_policy(
       ...     "inputs": jnp.array([[5, 0, 0, 0]]),
       ...     "labels": jnp.array([[-1, -1, -1, -1]]),
       ... }
-      >>> rewrite = on_policy(count_up, prompt_length=1)
-      >>> made = rewrite(None, None, batch, step=0, key=jax.random.key(0))
+      >>> batch_transform = on_policy(count_up, prompt_length=1)
+      >>> made = batch_transform(None, None, batch, step=0, key=jax.random.key(0))
       >>> made["inputs"].tolist(), made["labels"].tolist()
       ([[0, 1, 2, 3]], [[1, 2, 3, -1]])
 
@@ -108,7 +108,7 @@ def on_policy(
             "choose: leave share at 1"
         )
 
-    def rewrite(params, state, batch, *, step, key):
+    def batch_transform(params, state, batch, *, step, key):
         _check(batch, prompt_length)
         data, others = _split(batch)
         choice, writing = jax.random.split(key)
@@ -129,7 +129,7 @@ def on_policy(
             chosen = jax.tree.map(lambda a, b: jnp.where(to_rank(rows, a.ndim), a, b), own(), data)
         return {**others, **chosen}
 
-    return rewrite
+    return batch_transform
 
 
 def _own(

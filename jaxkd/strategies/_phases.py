@@ -19,7 +19,7 @@ class Phase:
 
     Attributes:
       name: of its students and of its directory.
-      objective: what is minimised; connectors start anew in every phase, and schedules at step 0.
+      objective: what is minimized; connectors start anew in every phase, and schedules at step 0.
       steps: updates.
       optimizer: starts anew as well.
       teacher: asked online; `"previous"` is the student of the phase before, any other text that of

@@ -126,7 +126,7 @@ def progressive(
 def early_stopped(
     stop_step: int, *, alpha: float = 0.9, temperature: float | Schedule = 4.0
 ) -> Objective:
-    """Distillation that ends early: from a step on the labels alone are learnt.
+    """Distillation that ends early: from a step on the labels alone are learned.
 
     Helps where a large teacher helps at first and holds a small student back in the end. An online
     teacher goes on running; two phases would spare it but start the optimizer anew.

@@ -16,7 +16,7 @@ from jaxkd.strategies._composite import is_float
 
 
 class _OpenBatchNorm(nnx.BatchNorm):
-    """Batch normalisation with a gradient from its new running statistics to its inputs."""
+    """Batch normalization with a gradient from its new running statistics to its inputs."""
 
     def __call__(
         self,
@@ -40,7 +40,7 @@ class _OpenBatchNorm(nnx.BatchNorm):
 
 
 def open_statistics(model: nnx.Module) -> nnx.Module:
-    """A copy of an NNX model whose batch normalisation lets gradients through its statistics.
+    """A copy of an NNX model whose batch normalization lets gradients through its statistics.
 
     Flax NNX cuts the gradient between a layer's inputs and its new running statistics, which
     `data_free(…, statistics=…)` needs; Linen does not. Nothing else changes.

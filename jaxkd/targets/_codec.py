@@ -52,14 +52,14 @@ class Codec(Protocol):
     def specification(self) -> dict[str, Any]:
         """The codec's name, that of its class, and parameters as plain data."""
 
-    def lost(self, values: jax.Array) -> jax.Array:
+    def invalid_rows(self, values: jax.Array) -> jax.Array:
         """Bool `[batch]`, the rows that would not be kept: not finite, or too large for the type.
 
         A logit of -inf is a legitimate mask of a class, and kept.
         """
 
     @property
-    def keeps(self) -> str:
+    def description(self) -> str:
         """One sentence: what is exact, and what error the rest has."""
 
     @property

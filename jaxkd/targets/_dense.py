@@ -51,7 +51,7 @@ class Dense:
             raise ValueError(f"dtype must be one of {', '.join(_ERRORS)}, not {self.dtype!r}")
 
     @property
-    def keeps(self) -> str:
+    def description(self) -> str:
         """What is exact, and what error the rest has."""
         return _ERRORS[self.dtype]
 
@@ -88,7 +88,7 @@ class Dense:
             raise ValueError("Dense('int8') has a scale for each row, the answer is one number")
         return {"values": (shape, "int8"), "scale": (shape[:-1], "float32")}
 
-    def lost(self, values: jax.Array) -> jax.Array:
+    def invalid_rows(self, values: jax.Array) -> jax.Array:
         """Bool `[batch]`: not-a-number, +inf, or finite values that overflow the type."""
         values = jnp.asarray(values)
         bad = invalid(values)
@@ -133,10 +133,10 @@ class Pooled:
         Dense(self.dtype)
 
     @property
-    def keeps(self) -> str:
+    def description(self) -> str:
         """What is exact, and what error the rest has."""
         height, width = self.size
-        return f"of the means over {height} × {width} bins, {Dense(self.dtype).keeps}"
+        return f"of the means over {height} × {width} bins, {Dense(self.dtype).description}"
 
     def encode(
         self, values: jax.Array, *, labels: jax.Array | None = None, keys: jax.Array | None = None
@@ -153,9 +153,9 @@ class Pooled:
         """That of `Dense` for the smaller map."""
         return Dense(self.dtype).layout(self._pooled(shape))
 
-    def lost(self, values: jax.Array) -> jax.Array:
+    def invalid_rows(self, values: jax.Array) -> jax.Array:
         """Bool `[batch]`: not-a-number, +inf, or means that overflow the type."""
-        return Dense(self.dtype).lost(self._pool(values))
+        return Dense(self.dtype).invalid_rows(self._pool(values))
 
     def specification(self) -> dict[str, Any]:
         """Name and parameters."""

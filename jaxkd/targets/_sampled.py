@@ -59,7 +59,7 @@ class Sampled:
             raise ValueError(f"temperature must be a positive number, not {self.temperature}")
 
     @property
-    def keeps(self) -> str:
+    def description(self) -> str:
         """What is exact, and what error the rest has."""
         return (
             f"{self.num_samples} classes drawn at temperature {self.temperature:g}: the forward KL "
@@ -108,7 +108,7 @@ class Sampled:
         length, dtype = id_layout(self.num_samples, check_logits(self, shape))
         return {"indices": ((*shape[:-1], length), dtype), "entropy": (shape[:-1], "float32")}
 
-    def lost(self, values: jax.Array) -> jax.Array:
+    def invalid_rows(self, values: jax.Array) -> jax.Array:
         """Bool `[batch]`: not-a-number, +inf, or no class at all."""
         bad = jnp.any(invalid(values), axis=-1) | jnp.all(jnp.isneginf(values), axis=-1)
         return any_in_record(bad)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxkd.losses import SparseLogits
-from jaxkd.targets import _kept
+from jaxkd.targets import _truncated
 from jaxkd.targets._codec import Layout, any_in_record, check_logits, invalid
 
 
@@ -49,7 +49,7 @@ class TopK:
     label: bool = False
 
     def __post_init__(self):
-        found = _kept.check_parameters(self.temperatures, self.values)
+        found = _truncated.check_parameters(self.temperatures, self.values)
         object.__setattr__(self, "temperatures", found)
         if self.k < 1:
             raise ValueError(f"k must be at least 1, not {self.k}")
@@ -60,12 +60,12 @@ class TopK:
         return frozenset({"labels"} if self.label else ())
 
     @property
-    def keeps(self) -> str:
+    def description(self) -> str:
         """What is exact, and what error the rest has."""
         classes = f"the {self.k} most probable classes"
         if self.label:
             classes += ", the label's always among them"
-        return f"{classes}, {_kept.keeps(self.temperatures, self.values)}"
+        return f"{classes}, {_truncated.description(self.temperatures, self.values)}"
 
     def encode(
         self, values: jax.Array, *, labels: jax.Array | None = None, keys: jax.Array | None = None
@@ -86,22 +86,22 @@ class TopK:
         _, indices = jax.lax.top_k(logits, self.k)
         if self.label:
             indices = self._with_label(indices, labels, logits.shape)
-        return _kept.encode(logits, indices, self.temperatures, self.values)
+        return _truncated.encode(logits, indices, self.temperatures, self.values)
 
     def decode(self, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> SparseLogits:
         """The record as `SparseLogits`, float32."""
-        return _kept.decode(arrays, self.k, self.temperatures, self.values, shape)
+        return _truncated.decode(arrays, self.k, self.temperatures, self.values, shape)
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
         """`k` ids and logits, and one tail for each temperature, a row."""
         if self.k > check_logits(self, shape):
             raise ValueError(f"TopK keeps k={self.k} classes, the teacher has {shape[-1]}")
-        return _kept.layout(self.k, self.temperatures, self.values, shape)
+        return _truncated.layout(self.k, self.temperatures, self.values, shape)
 
-    def lost(self, values: jax.Array) -> jax.Array:
+    def invalid_rows(self, values: jax.Array) -> jax.Array:
         """Bool `[batch]`: not-a-number, +inf, no class at all, or a kept logit that overflows."""
         bad = jnp.any(invalid(values), axis=-1) | jnp.all(jnp.isneginf(values), axis=-1)
-        bad |= _kept.overflows(values, self.k, self.values)
+        bad |= _truncated.overflows(values, self.k, self.values)
         return any_in_record(bad)
 
     def specification(self) -> dict[str, Any]:

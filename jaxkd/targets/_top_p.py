@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxkd.losses import SparseLogits
-from jaxkd.targets import _kept
+from jaxkd.targets import _truncated
 from jaxkd.targets._codec import Layout, any_in_record, check_logits, invalid
 
 
@@ -46,7 +46,7 @@ class TopP:
     compression: ClassVar[str] = "zstd"
 
     def __post_init__(self):
-        found = _kept.check_parameters(self.temperatures, self.values)
+        found = _truncated.check_parameters(self.temperatures, self.values)
         object.__setattr__(self, "temperatures", found)
         if not 0 < self.p <= 1:
             raise ValueError(f"p must lie in (0, 1], not {self.p}")
@@ -54,11 +54,11 @@ class TopP:
             raise ValueError(f"cap must be at least 1, not {self.cap}")
 
     @property
-    def keeps(self) -> str:
+    def description(self) -> str:
         """What is exact, and what error the rest has."""
         return (
             f"the fewest classes of mass {self.p:g} at temperature 1, at most {self.cap}, "
-            f"{_kept.keeps(self.temperatures, self.values)}"
+            f"{_truncated.description(self.temperatures, self.values)}"
         )
 
     def encode(
@@ -80,11 +80,11 @@ class TopP:
         before = jnp.cumsum(mass, axis=-1) - mass
         wanted = (before < self.p) & (mass > 0)
         indices = jnp.where(wanted, indices, logits.shape[-1])
-        return _kept.encode(logits, indices, self.temperatures, self.values)
+        return _truncated.encode(logits, indices, self.temperatures, self.values)
 
     def decode(self, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> SparseLogits:
         """The record as `SparseLogits`, float32, with `num_classes` in empty places."""
-        sparse = _kept.decode(arrays, self.cap, self.temperatures, self.values, shape)
+        sparse = _truncated.decode(arrays, self.cap, self.temperatures, self.values, shape)
         # A kept class has some probability, so that its logit is finite.
         indices = jnp.where(jnp.isneginf(sparse.logits), sparse.num_classes, sparse.indices)
         return dataclasses.replace(sparse, indices=indices)
@@ -95,9 +95,9 @@ class TopP:
             raise ValueError(
                 f"TopP keeps up to cap={self.cap} classes, the teacher has {shape[-1]}"
             )
-        return _kept.layout(self.cap, self.temperatures, self.values, shape)
+        return _truncated.layout(self.cap, self.temperatures, self.values, shape)
 
-    def lost(self, values: jax.Array) -> jax.Array:
+    def invalid_rows(self, values: jax.Array) -> jax.Array:
         """Bool `[batch]`: not-a-number, +inf, or no class at all."""
         bad = jnp.any(invalid(values), axis=-1) | jnp.all(jnp.isneginf(values), axis=-1)
         return any_in_record(bad)

@@ -13,7 +13,7 @@ from jaxkd.training._evaluate import predict as predict
 from jaxkd.training._logs import Logs as Logs
 from jaxkd.training._members import grid as grid
 from jaxkd.training._preemption import Preempted as Preempted
-from jaxkd.training._workdir import claim as claim
+from jaxkd.training._workdir import bind_config as bind_config
 from jaxkd.training.distributed import initialize as initialize
 from jaxkd.training.distributed import is_first as is_first
 from jaxkd.training.distributed import wait_for_all as wait_for_all
@@ -22,6 +22,6 @@ from jaxkd.training.partitioning import Partitioning as Partitioning
 from jaxkd.training.partitioning import make_mesh as make_mesh
 from jaxkd.training.population import Population as Population
 from jaxkd.training.state import TrainState as TrainState
-from jaxkd.training.step import Rewrite as Rewrite
+from jaxkd.training.step import BatchTransform as BatchTransform
 from jaxkd.training.step import TrainStep as TrainStep
 from jaxkd.training.step import make_train_step as make_train_step

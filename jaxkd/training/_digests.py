@@ -12,7 +12,7 @@ def digests(tree: PyTree) -> dict[str, int]:
     The array's words are mixed with their places and added up modulo 2³²: sums of integers do not
     depend on their order, so neither does the result on the devices that share the array. Mixing a
     word is one to one, hence any single wrong word shows, and more of them but for chance; it is no
-    defence against malice.
+    defense against malice.
 
     Args:
       tree: arrays of numbers.

@@ -60,7 +60,7 @@ def make_eval_step(
     Returns:
       A compiled `step(params, state, batch)` that returns `"logits"` and, where the batch has
       integer labels, `"accuracy"` and `"cross_entropy"`, each as (sum, count) over the examples
-      that are labelled and not padding: add them up over batches and hosts, then divide.
+      that are labeled and not padding: add them up over batches and hosts, then divide.
 
     Example:
       >>> import jax.numpy as jnp
@@ -101,10 +101,10 @@ def evaluate(
       batches: padded to one size with `"where"`, as `jaxkd.data.eval_batches` yields them.
 
     Returns:
-      `{"accuracy": …, "cross_entropy": …}`, means over the labelled examples.
+      `{"accuracy": …, "cross_entropy": …}`, means over the labeled examples.
 
     Raises:
-      ValueError: no labelled example.
+      ValueError: no labeled example.
     """
     sums = []
     params, state = step.place(params, state)
@@ -118,7 +118,7 @@ def evaluate(
         functools.reduce(lambda a, b: jax.tree.map(lambda x, y: x + y, a, b), sums)
     )
     if not totals or any(count == 0 for _, count in totals.values()):
-        raise ValueError("no labelled example to evaluate on")
+        raise ValueError("no labeled example to evaluate on")
     return {name: float(total / count) for name, (total, count) in totals.items()}
 
 

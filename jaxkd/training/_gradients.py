@@ -20,7 +20,7 @@ PullBack = Callable[[tuple[jax.Array, jax.Array]], PyTree]
 
 
 @dataclasses.dataclass(frozen=True)
-class Keys:
+class StepKeys:
     """The random keys of one step."""
 
     student: jax.Array
@@ -29,12 +29,12 @@ class Keys:
 
 
 @dataclasses.dataclass(frozen=True)
-class Lesson:
-    """A student, its teacher if it runs online, and what is minimised.
+class DistillationLoss:
+    """A student, its teacher if it runs online, and what is minimized.
 
     Attributes:
       student: the network that is trained.
-      objective: what is minimised.
+      objective: what is minimized.
       teacher: asked within the step if given.
       teacher_train: whether it runs in training mode.
       micro_batches: parts that a batch goes through the networks in.
@@ -47,7 +47,7 @@ class Lesson:
     micro_batches: int
 
     def pull_back(
-        self, frozen: PyTree, state: TrainState, batch: Batch, answers: Any, keys: Keys
+        self, frozen: PyTree, state: TrainState, batch: Batch, answers: Any, keys: StepKeys
     ) -> tuple[PullBack, Sums, dict[str, PyTree]]:
         """The gradient to come, the metrics, and the new state of networks and connectors.
 

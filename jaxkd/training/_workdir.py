@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def claim(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathlib.Path:
+def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathlib.Path:
     """Makes a work directory and binds it to a configuration, or checks that it is bound to it.
 
     Args:
@@ -26,8 +26,8 @@ def claim(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathlib.Pat
     Example:
       >>> import tempfile
       >>> directory = tempfile.mkdtemp()
-      >>> _ = claim(directory, {"student": {"width": 32}})
-      >>> claim(directory, {"student": {"width": 64}})
+      >>> _ = bind_config(directory, {"student": {"width": 32}})
+      >>> bind_config(directory, {"student": {"width": 64}})
       Traceback (most recent call last):
         ...
       ValueError: the work directory ... (student.width: 32 there, 64 now): choose ...

@@ -15,7 +15,7 @@ from jaxkd.training._checkpoints import Checkpoints
 from jaxkd.training._logs import Logs
 from jaxkd.training._preemption import Preempted, StopSignal
 from jaxkd.training._record import Record, Rows
-from jaxkd.training._workdir import claim, writeable
+from jaxkd.training._workdir import bind_config, writeable
 from jaxkd.training.distributed import is_first, wait_for_all
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
@@ -82,7 +82,7 @@ def fit(
         the last step alone.
       workdir: gets `checkpoints/`, `train.csv`, `eval.csv` and TensorBoard's files; None keeps all
         in memory. All processes of a job see the same one.
-      config: nested plain data that `workdir` is bound to (`jaxkd.training.claim`): another
+      config: nested plain data that `workdir` is bound to (`jaxkd.training.bind_config`): another
         configuration is refused rather than continued from these checkpoints.
       steps_per_call: steps in one call of the compiled program. By default 1 on CPU, where XLA
         compiles its own convolutions inside loops to much slower code, and up to 32 elsewhere.
@@ -122,7 +122,7 @@ def fit(
         listens = workdir is not None or jax.process_count() > 1
         stop = stack.enter_context(StopSignal()) if listens else None
         if workdir is not None:
-            workdir = writeable(workdir) if config is None else claim(workdir, config)
+            workdir = writeable(workdir) if config is None else bind_config(workdir, config)
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
             if checkpoints.latest() is not None:
                 state, notes = checkpoints.restore(state)

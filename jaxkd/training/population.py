@@ -216,13 +216,13 @@ class Population:
 
         Returns:
           A function from the population's state to `{"accuracy": …, "cross_entropy": …}`, float64
-          `[N]`, means over the labelled examples.
+          `[N]`, means over the labeled examples.
 
         Raises:
-          ValueError: no example is labelled.
+          ValueError: no example is labeled.
         """
         if not np.any(dataset.labels >= 0):
-            raise ValueError(f"{dataset} has no labelled example to evaluate on")
+            raise ValueError(f"{dataset} has no labeled example to evaluate on")
         step = self._eval_step(views)
 
         def evaluate(state: TrainState) -> dict[str, np.ndarray]:

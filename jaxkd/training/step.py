@@ -11,7 +11,7 @@ import optax
 
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
-from jaxkd.training._gradients import Batch, Keys, Lesson, Sums, own_parts
+from jaxkd.training._gradients import Batch, DistillationLoss, StepKeys, Sums, own_parts
 from jaxkd.training._metric_sums import MetricSums
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState
@@ -20,7 +20,7 @@ from jaxkd.views import Views
 Metrics = dict[str, jax.Array]
 
 
-class Rewrite(Protocol):
+class BatchTransform(Protocol):
     """What a step makes of its batch first, as `jaxkd.strategies.on_policy` does."""
 
     def __call__(
@@ -190,7 +190,7 @@ def make_train_step(
     teacher_train: bool = False,
     split_gradients: bool = False,
     micro_batches: int = 1,
-    rewrite: Rewrite | None = None,
+    batch_transform: BatchTransform | None = None,
     partitioning: Partitioning | None = None,
 ) -> TrainStep:
     """Makes the train step of a student.
@@ -201,7 +201,7 @@ def make_train_step(
 
     Args:
       student: the network to train; its variables come from the `TrainState`.
-      objective: what to minimise.
+      objective: what to minimize.
       optimizer: an optax transformation, chained with schedules at will.
       teacher: run online if given.
       views: raw batches are rendered by them first; None if batches are ready as they are.
@@ -214,15 +214,15 @@ def make_train_step(
         batches that do not fit in memory. The objective sees the outputs of the whole batch, so
         that its value and gradient are those of the batch whatever the losses couple; what it costs
         is one more forward pass. Dropout draws anew for each part.
-      rewrite: changes the rendered batch before anything else sees it, by what the student writes
-        for instance (`jaxkd.strategies.on_policy`). The teacher must be online.
+      batch_transform: changes the rendered batch before anything else sees it, for instance by
+        what the student generates (`jaxkd.strategies.on_policy`). The teacher must be online.
       partitioning: where state, teacher and batches lie on a mesh of devices; lay the state with
         `step.place`. None for one device.
 
     Returns:
       A `TrainStep`. A batch has `"inputs"` `[batch, ...]`, `"labels"` where a term wants them, and
-      optionally `"where"` (bool `[batch]`, False = padding) and `"labelled"`. The metrics are
-      `loss`, one entry a term, and `accuracy` on the labelled examples where labels are integers
+      optionally `"where"` (bool `[batch]`, False = padding) and `"labeled"`. The metrics are
+      `loss`, one entry a term, and `accuracy` on the labeled examples where labels are integers
       (and the student has logits, see `jaxkd.networks.without_logits`);
       under `optax.apply_if_finite` also `skipped`, the share of updates that were not made, and
       all others are of the steps that were.
@@ -247,7 +247,7 @@ def make_train_step(
 
     if micro_batches < 1:
         raise ValueError(f"micro_batches must be at least 1, not {micro_batches}")
-    lesson = Lesson(student, objective, teacher, teacher_train, micro_batches)
+    lesson = DistillationLoss(student, objective, teacher, teacher_train, micro_batches)
 
     def step_function(frozen, state, batch):
         batch = dict(views.render(batch) if views else batch)
@@ -256,20 +256,20 @@ def make_train_step(
             raise ValueError(
                 "two teachers: teacher= was given and the batch carries answers of a cache"
             )
-        if rewrite is not None and answers is not None:
+        if batch_transform is not None and answers is not None:
             raise ValueError(
-                "the batch carries a cache's answers to the data, and rewrite= puts other inputs, "
-                "such as the student's own writing, in their place: let teacher= answer online, "
-                "or leave rewrite out"
+                "the batch carries a cache's answers to the data, and batch_transform= puts other "
+                "inputs, such as the student's own writing, in their place: let teacher= answer "
+                "online, or leave batch_transform out"
             )
         answers = jax.lax.stop_gradient(as_outputs(answers))
         step_key = jax.random.fold_in(state.key, state.step)
         student_key, connector_key = jax.random.split(step_key)
-        if rewrite is not None:
+        if batch_transform is not None:
             variables = state.params["student"], state.model_state["student"]
-            rewrite_key = jax.random.fold_in(step_key, 3)
-            batch = dict(rewrite(*variables, batch, step=state.step, key=rewrite_key))
-        keys = Keys(student_key, jax.random.fold_in(step_key, 2), connector_key)
+            transform_key = jax.random.fold_in(step_key, 3)
+            batch = dict(batch_transform(*variables, batch, step=state.step, key=transform_key))
+        keys = StepKeys(student_key, jax.random.fold_in(step_key, 2), connector_key)
         pull_back, sums, model_state = lesson.pull_back(frozen, state, batch, answers, keys)
         one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
         # Some transformations watch the loss, reduce_on_plateau for one.

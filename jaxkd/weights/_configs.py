@@ -95,7 +95,7 @@ def encoder_config(source: Source) -> dict[str, Any]:
     """Arguments of `jaxkd.models.Encoder` from the configuration of a checkpoint of BERT's family.
 
     In a folder of a sentence encoder the kind of pooling is read as well, and from its
-    `modules.json`, if there is one, whether embeddings are normalised.
+    `modules.json`, if there is one, whether embeddings are normalized.
 
     Args:
       source: the folder of a checkpoint, the path of its `config.json`, or what is in it.

@@ -15,7 +15,7 @@ _LAST = {
     "weight": ("kernel", "scale", "embedding"),
     "running_mean": ("mean",),
     "running_var": ("var",),
-    # Of normalisations in files that were converted from TensorFlow.
+    # Of normalizations in files that were converted from TensorFlow.
     "gamma": ("scale",),
     "beta": ("bias",),
 }

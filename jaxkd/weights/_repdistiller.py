@@ -28,7 +28,7 @@ RULES: dict[str, Rules] = {
     ),
     "VGG": (
         (r"^classifier$", "head"),
-        # A layer is three modules: convolution, normalisation, ReLU.
+        # A layer is three modules: convolution, normalization, ReLU.
         *((rf"^block(\d)\.{3 * layer}$", rf"blocks.\1.{layer}.conv") for layer in range(4)),
         *((rf"^block(\d)\.{3 * layer + 1}$", rf"blocks.\1.{layer}.norm") for layer in range(4)),
     ),

@@ -65,7 +65,7 @@ RULES: dict[str, Rules] = {
     "InceptionV3": _INCEPTION,
     "MobileNetV2": (
         (r"^classifier\.1$", "head"),
-        # The last convolution of a block and its normalisation are not in a sequence of their own.
+        # The last convolution of a block and its normalization are not in a sequence of their own.
         (r"^features\.1\.conv\.1$", "features.1.block.1.0"),
         (r"^features\.1\.conv\.2$", "features.1.block.1.1"),
         (r"\.conv\.2$", ".block.2.0"),

@@ -92,9 +92,9 @@ def test_a_file_that_is_gone_is_found(tmp_path):
 
 
 def test_the_teacher_is_asked_again(built):
-    same = caches.ask_again(built, TEACHER, IMAGES, VIEWS, records=50)
+    same = caches.spot_check(built, TEACHER, IMAGES, VIEWS, records=50)
     assert same.records == 50 and same.flips == 0 and same.largest["logits"] < 1e-2
-    other = caches.ask_again(built, small_network(2), IMAGES, VIEWS, records=50)
+    other = caches.spot_check(built, small_network(2), IMAGES, VIEWS, records=50)
     assert other.flips > 5 and other.largest["logits"] > 0.1
 
 

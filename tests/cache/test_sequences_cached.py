@@ -135,7 +135,7 @@ def test_every_codec_keeps_tokens(tmp_path, codec):
     assert predicted.bytes == cache.bytes and predicted.answers == len(rows)
     assert cache.shapes["logits"] == (8, VOCABULARY)
     assert caches.verify(tmp_path) == []
-    again = caches.ask_again(cache, teacher, rows, Views(), records=16)
+    again = caches.spot_check(cache, teacher, rows, Views(), records=16)
     assert again.largest["logits"] < 1e-2 and again.flips == 0
     element = Source(rows, cache=cache)[3]
     assert all(array.shape[0] == 8 for array in element["teacher"].arrays["logits"].values())

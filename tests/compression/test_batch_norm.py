@@ -38,7 +38,7 @@ def _norms(model):
     ],
     ids=["resnet", "inverted"],
 )
-def test_folded_networks_compute_the_same_without_a_normalisation(make):
+def test_folded_networks_compute_the_same_without_a_normalization(make):
     model = _with_statistics(make())
     folded = fold_batch_norm(model, IMAGES)
     assert _norms(model) and not _norms(folded)
@@ -50,7 +50,7 @@ def test_folded_networks_compute_the_same_without_a_normalisation(make):
         np.testing.assert_allclose(after[name], before[name], atol=1e-5 * scale, err_msg=name)
 
 
-def test_a_normalisation_of_a_dense_layer_with_bias_and_without_scale_is_folded():
+def test_a_normalization_of_a_dense_layer_with_bias_and_without_scale_is_folded():
     rngs = nnx.Rngs(0)
     model = _with_statistics(
         nnx.Sequential(
@@ -84,13 +84,13 @@ def test_half_precision_is_folded(params):
     np.testing.assert_allclose(np.float32(after), np.float32(before), atol=0.03 * scale)
 
 
-def test_a_normalisation_after_something_else_stays():
+def test_a_normalization_after_something_else_stays():
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(nnx.Linear(3, 4, rngs=rngs), nnx.relu, nnx.BatchNorm(4, rngs=rngs))
     assert len(_norms(fold_batch_norm(model, jnp.ones((2, 3))))) == 1
 
 
-def test_a_shared_layer_with_two_normalisations_stays():
+def test_a_shared_layer_with_two_normalizations_stays():
     class Shared(nnx.Module):
         def __init__(self):
             rngs = nnx.Rngs(0)
@@ -115,5 +115,5 @@ def test_outputs_that_are_used_elsewhere_are_refused_by_name():
             z = self.second(y)
             return self.norm2(z) + z
 
-    with pytest.raises(ValueError, match=r"outputs of \['second'\] are normalised and used else"):
+    with pytest.raises(ValueError, match=r"outputs of \['second'\] are normalized and used else"):
         fold_batch_norm(Both(), jnp.ones((2, 3)))

@@ -69,7 +69,7 @@ def test_training_with_a_teacher_lowers_the_loss_and_deploys(static, weights):
     assert not jaxkd.from_nnx(deployed).state
 
 
-def test_one_layer_computes_the_same_fake_and_quantised():
+def test_one_layer_computes_the_same_fake_and_quantized():
     layer = nnx.Conv(3, 4, (3, 3), strides=2, rngs=nnx.Rngs(0))
     for ranges in (None, {"": 1.5}):
         fake = fake_quantized(layer, ranges=ranges)

@@ -37,10 +37,10 @@ def test_intensity_matches_the_hand_count():
 
 def test_the_roofline_is_the_slower_of_computing_and_fetching():
     device = Machine("device", flops_per_second=100.0, bytes_per_second=10.0)
-    assert device.balance == 10.0
+    assert device.ridge_point == 10.0
     for flops, bound, seconds in ((1000.0, "compute", 10.0), (50.0, "memory", 5.0)):
         call = Intensity(flops, 50.0)
-        assert (call.bound(device), call.least_seconds(device)) == (bound, seconds)
+        assert (call.bound(device), call.roofline_seconds(device)) == (bound, seconds)
 
 
 def test_a_machine_is_measured():

@@ -36,7 +36,7 @@ def _mlp():
 
 
 class _Separable(nnx.Module):
-    """What MobileNets are made of: a depthwise convolution and a 1×1 one, normalised."""
+    """What MobileNets are made of: a depthwise convolution and a 1×1 one, normalized."""
 
     def __init__(self):
         rngs = nnx.Rngs(0)
@@ -216,11 +216,11 @@ def test_static_ranges_do_not_depend_on_the_length_of_a_text():
         ({"activations": "int4"}, "activations must be None or one of .* not 'int4'"),
         ({"weights": "float8_e5m2"}, "float8_e5m2 cannot be multiplied with .* int8"),
         ({"rules": {"tail": None}}, r"\['tail'\] match .* no layer .*'head', 'hidden'"),
-        ({"rules": {".*": None}}, "nothing to quantise"),
+        ({"rules": {".*": None}}, "nothing to quantize"),
         ({"ranges": {"head": 1.0}}, "ranges are missing for .*'convs.0'"),
         (
             {"ranges": {"head": 1.0}, "activations": None},
-            "no activations are quantised: leave ranges out",
+            "no activations are quantized: leave ranges out",
         ),
         (
             {"ranges": {"x": 1.0}, "rules": {"[^h].*": None}},
@@ -240,11 +240,11 @@ def test_what_does_not_fit_is_refused(function, arguments, message):
 
 def test_masked_convolutions_and_modules_without_layers_are_refused():
     masked = nnx.Conv(1, 1, (3,), mask=jnp.ones((3, 1, 1)), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"with a mask cannot be quantised: \[''\]"):
+    with pytest.raises(ValueError, match=r"with a mask cannot be quantized: \[''\]"):
         quantize(masked)
-    with pytest.raises(ValueError, match="nothing to quantise"):
+    with pytest.raises(ValueError, match="nothing to quantize"):
         quantize(nnx.LayerNorm(3, rngs=nnx.Rngs(0)))
-    with pytest.raises(ValueError, match="MLP has no fake-quantised layer"):
+    with pytest.raises(ValueError, match="MLP has no fake-quantized layer"):
         from_fake_quantized(_mlp())
 
 
@@ -254,7 +254,7 @@ def test_without_qwix_the_extra_is_named(monkeypatch):
         quantize(_mlp())
 
 
-def test_linen_modules_quantised_by_qwix_are_networks():
+def test_linen_modules_quantized_by_qwix_are_networks():
     dense = nn.Dense(3)
     inputs = jax.random.normal(jax.random.key(0), (4, 5))
     variables = dense.init(jax.random.key(1), inputs)

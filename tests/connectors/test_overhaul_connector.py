@@ -15,7 +15,7 @@ def ofd(**settings):
     return connectors.OFD(4, 6, rngs=nnx.Rngs(0), **settings)
 
 
-def test_maps_are_normalised_and_keep_their_sign():
+def test_maps_are_normalized_and_keep_their_sign():
     projected = np.asarray(ofd()(5 + 3 * maps(8, 4, 4, 4))["student"])
     np.testing.assert_allclose(projected.mean(axis=(0, 1, 2)), np.zeros(6), atol=1e-4)
     np.testing.assert_allclose(projected.std(axis=(0, 1, 2)), np.ones(6), rtol=1e-3)

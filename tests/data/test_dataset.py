@@ -238,12 +238,12 @@ def test_split_labels_depends_on_the_seed_alone():
     assert ids.tolist() != split_labels(dataset, 3, seed=1).tolist()
 
 
-def test_split_labels_never_takes_the_unlabelled():
+def test_split_labels_never_takes_the_unlabeled():
     labels = np.full(40, -1)
     labels[[3, 5, 20, 21, 30]] = [0, 1, 2, 3, 3]
     dataset = _dataset(np.arange(40), labels=labels)
     assert set(split_labels(dataset, 1, seed=0)) <= {3, 5, 20, 21, 30}
-    with pytest.raises(ValueError, match="Class 0 of numbers train has 1 labelled examples.*=2"):
+    with pytest.raises(ValueError, match="Class 0 of numbers train has 1 labeled examples.*=2"):
         split_labels(dataset, 2, seed=0)
     with pytest.raises(ValueError, match="per_class must be at least 1, got 0"):
         split_labels(dataset, 0, seed=0)

@@ -39,7 +39,7 @@ def without_tensorflow(monkeypatch):
 def test_prepared_pictures_are_read_whole(pictures, split, n):
     dataset = images.load("pictures", split, data_dir=pictures)
     assert repr(dataset) == (
-        f"Dataset('pictures' 1.2.3, split '{split}': {n} examples uint8[32, 32, 3], {n} labelled, "
+        f"Dataset('pictures' 1.2.3, split '{split}': {n} examples uint8[32, 32, 3], {n} labeled, "
         "3 classes)"
     )
     assert dataset.class_names == ("cat", "dog", "owl")
@@ -60,13 +60,13 @@ def test_ids_do_not_depend_on_the_number_of_files(pictures, tmp_path):
     assert one.fingerprint == three.fingerprint
 
 
-def test_grey_pictures_have_one_channel(tmp_path):
-    grey = [Image.fromarray(image[:28, :28, 0]) for image in small_pictures(9, 0)]
-    prepare(tmp_path, "letters", {"train": grey}, shape=(28, 28, 1))
+def test_gray_pictures_have_one_channel(tmp_path):
+    gray = [Image.fromarray(image[:28, :28, 0]) for image in small_pictures(9, 0)]
+    prepare(tmp_path, "letters", {"train": gray}, shape=(28, 28, 1))
     dataset = images.load("letters", "train", data_dir=tmp_path)
     assert dataset.shape == (28, 28, 1)
     found = {image.tobytes() for image in dataset.inputs}
-    assert found == {image.tobytes() for image in grey}
+    assert found == {image.tobytes() for image in gray}
 
 
 def test_made_up_pictures_are_deterministic_and_of_the_declared_kind():
@@ -84,7 +84,7 @@ def test_made_up_pictures_are_deterministic_and_of_the_declared_kind():
     assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
-def test_made_up_classes_can_be_learnt_and_hold_for_the_other_split():
+def test_made_up_classes_can_be_learned_and_hold_for_the_other_split():
     train, test = (images.load("cifar10", split, mock=200) for split in ("train", "test"))
     assert not np.array_equal(train.labels, test.labels)
     means = np.stack([train.inputs[train.labels == k].mean(0) for k in range(10)]).reshape(10, -1)
@@ -94,7 +94,7 @@ def test_made_up_classes_can_be_learnt_and_hold_for_the_other_split():
 
 def test_as_cifar_pads_and_repeats():
     rng = np.random.default_rng(0)
-    grey = images.Dataset.from_arrays(
+    gray = images.Dataset.from_arrays(
         rng.integers(1, 256, (4, 28, 27, 1), np.uint8),
         [0, 1, 2, 0],
         ids=[9, 3, 5, 4],
@@ -103,13 +103,13 @@ def test_as_cifar_pads_and_repeats():
         num_classes=3,
         class_names=("a", "b", "c"),
     )
-    shaped = images.as_cifar(grey)
+    shaped = images.as_cifar(gray)
     assert shaped.name == "letters_as_cifar" and shaped.class_names == ("a", "b", "c")
-    assert shaped.ids.tolist() == grey.ids.tolist() and shaped.labels.tolist() == [1, 0, 2, 0]
+    assert shaped.ids.tolist() == gray.ids.tolist() and shaped.labels.tolist() == [1, 0, 2, 0]
     inside = shaped.inputs[:, 2:30, 2:29]
-    np.testing.assert_array_equal(inside, np.repeat(grey.inputs, 3, -1))
+    np.testing.assert_array_equal(inside, np.repeat(gray.inputs, 3, -1))
     assert shaped.inputs.sum(dtype=int) == inside.sum(dtype=int)
-    assert shaped.fingerprint != grey.fingerprint
+    assert shaped.fingerprint != gray.fingerprint
     np.testing.assert_array_equal(images.as_cifar(shaped).inputs, shaped.inputs)
 
 

@@ -51,8 +51,8 @@ def album(tmp_path_factory):
 
 
 @dataclasses.dataclass(frozen=True)
-class Grey:
-    """A crop of one's own: the id and the view as a colour."""
+class Gray:
+    """A crop of one's own: the id and the view as a color."""
 
     size: int = 8
 
@@ -113,7 +113,7 @@ def test_selections_behave_as_those_of_a_dataset(records):
     assert part.labels.tolist() == [int(IDS[2] % 3), -1, -1]
     np.testing.assert_array_equal(part.read(IDS[[9]], 3), records.read(IDS[[9]], 3))
     assert repr(part) == (
-        "Records('album' 1, split 'train': 3 images read as uint8[8, 8, 3], 1 labelled, 3 classes)"
+        "Records('album' 1, split 'train': 3 images read as uint8[8, 8, 3], 1 labeled, 3 classes)"
     )
     chosen = split_labels(records, 2, seed=0)
     assert np.bincount(records.labels[records.rows(chosen)]).tolist() == [2, 2, 2]
@@ -144,12 +144,12 @@ def test_batches_carry_what_was_read(records):
 
 
 def test_a_crop_of_ones_own(records):
-    grey = records.with_crop(Grey())
-    assert grey.read(IDS[[3]], 7)[0, 0, 0].tolist() == [IDS[3], 7, 0]
-    assert grey.reading() == {"name": "Grey", "size": 8}
+    gray = records.with_crop(Gray())
+    assert gray.read(IDS[[3]], 7)[0, 0, 0].tolist() == [IDS[3], 7, 0]
+    assert gray.reading() == {"name": "Gray", "size": 8}
     with pytest.raises(TypeError, match="a crop is a frozen dataclass with a size"):
         records.with_crop(lambda image, example_id, view: image)
-    large = dataclasses.make_dataclass("Large", ["size"], bases=(Grey,), frozen=True)
+    large = dataclasses.make_dataclass("Large", ["size"], bases=(Gray,), frozen=True)
 
     class Lying(large):
         def __call__(self, image, example_id, view):
@@ -168,13 +168,13 @@ def test_an_image_that_cannot_be_decoded_is_named():
         broken.read(IDS, 0)
 
 
-def colours(seed):
+def colors(seed):
     weights = jnp.asarray(np.random.default_rng(seed).normal(size=(192, 3)), jnp.float32)
     return jaxkd.from_function(lambda w, x: x.reshape(x.shape[0], -1) @ w, weights)
 
 
 def test_a_cache_belongs_to_its_crop(records, tmp_path, monkeypatch):
-    views, teacher = Views((RandomFlip(), Normalize())), colours(0)
+    views, teacher = Views((RandomFlip(), Normalize())), colors(0)
     built = caches.build(tmp_path, teacher, records, views, num_views=2, progress=False)
     opened = caches.open(tmp_path, teacher=teacher, dataset=records.select(IDS[:9]), views=views)
     loader = Loader(records, views, 6, cache=built)
@@ -195,7 +195,7 @@ def test_a_cache_belongs_to_its_crop(records, tmp_path, monkeypatch):
 
 
 def test_a_cache_notices_another_crop_of_view_1_alone(records, tmp_path, monkeypatch):
-    teacher = colours(0)
+    teacher = colors(0)
     caches.build(tmp_path, teacher, records, num_views=2, progress=False)
     image = Records._image
     monkeypatch.setattr(

@@ -124,7 +124,7 @@ def test_padding_never_enters_the_mean_of_a_divergence():
 
 def test_classes_of_rows():
     made = rows(labels=[1, 0, 1], num_classes=2, class_names=("ham", "spam"))
-    assert repr(made).endswith("3 labelled, 2 classes, 25.0% padding)")
+    assert repr(made).endswith("3 labeled, 2 classes, 25.0% padding)")
     assert not made.of_tokens and "where" not in Loader(made, Views(), 2)[0]
     few = made.with_labels(split_labels(made, 1, seed=0))
     assert sorted(few.labels.tolist()) == [-1, 0, 1] and few.fingerprint == made.fingerprint

@@ -87,7 +87,7 @@ def test_the_card_says_what_is_known_and_what_is_missing(done):
     card = json.loads((done.directory / "card.json").read_text())
     assert card == json.loads(json.dumps(done.card))
     assert card["stated"]["teacher"] == "a larger one" and card["stated"]["name"] == "Small"
-    assert card["missing"] == ["data_licence", "licence", "method", "notes"]
+    assert card["missing"] == ["data_license", "license", "method", "notes"]
     assert card["fingerprint"] == NETWORK.fingerprint()
     assert card["input"]["dtype"] == "uint8" and card["input"]["shape"] == [8, 8, 1]
     assert card["cost"]["parameters"] == jaxkd.compression.count_parameters(NETWORK.params)
@@ -213,13 +213,13 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, format
         export(tmp_path / "x", NETWORK, normalize(IMAGES.inputs), formats=formats)
 
 
-def test_a_network_quantised_by_qwix_stays_so(tmp_path):
+def test_a_network_quantized_by_qwix_stays_so(tmp_path):
     qwix = pytest.importorskip("qwix")
     model = nnx.Sequential(nnx.Linear(64, 64, rngs=nnx.Rngs(0)), nnx.relu)
     rule = qwix.QuantizationRule(module_path=".*", weight_qtype=jnp.int8, act_qtype=jnp.int8)
     inputs = np.random.default_rng(0).normal(size=(6, 64)).astype(np.float32)
-    quantised = qwix.quantize_model(model, qwix.PtqProvider([rule]), inputs)
-    done = export(tmp_path / "x", jaxkd.from_nnx(quantised), inputs)
+    quantized = qwix.quantize_model(model, qwix.PtqProvider([rule]), inputs)
+    done = export(tmp_path / "x", jaxkd.from_nnx(quantized), inputs)
     assert done.checks["stablehlo"].largest <= 1e-6
     for file in done.files.values():
         assert file.stat().st_size < 4 * 64 * 64  # bytes of the weights alone in float32
@@ -230,8 +230,8 @@ def test_comparisons():
     labels = np.array([1, 1])
     same = compare("f", wanted, wanted.copy(), labels, Tolerance(0.0, 1.0))
     assert (same.examples, same.largest, same.agreement, same.accuracy) == (2, 0, 1, 0.5)
-    unlabelled = compare("f", wanted, wanted.copy(), np.array([1, -1]), Tolerance(0.0, 1.0))
-    assert unlabelled.accuracy == 1.0
+    unlabeled = compare("f", wanted, wanted.copy(), np.array([1, -1]), Tolerance(0.0, 1.0))
+    assert unlabeled.accuracy == 1.0
     near = wanted + np.array([[0.25, 0, 0], [0, 0, 0]], np.float32)
     assert compare("f", wanted, near, None, Tolerance(0.25, 1.0)).largest == 0.25
     with pytest.raises(ExportError, match=r"is 0\.25 .* at most 2\.4e-01"):

@@ -50,7 +50,7 @@ def test_images_as_they_are_go_into_what_is_exported(given, tmp_path, capsys):
     assert main(arguments(given, tmp_path / "mlp", "images.npy", *SEEN, *more)) == 0
     said = capsys.readouterr().out
     assert "model.stablehlo: 20 examples" in said and "accuracy 100.00%" in said
-    assert "not stated: accuracy, data, data_licence, licence, notes, teacher" in said
+    assert "not stated: accuracy, data, data_license, license, notes, teacher" in said
     card = json.loads((tmp_path / "mlp" / "card.json").read_text())
     assert card["stated"]["name"] == "mlp" and card["stated"]["method"] == "KD, T 2"
     runner = edge.load(tmp_path / "mlp" / "model.stablehlo")
@@ -75,7 +75,7 @@ def test_the_program_of_the_package_and_the_rooms_are_one(given, tmp_path):
 @pytest.mark.parametrize(
     ("examples", "more", "message"),
     [
-        ("images.npy", [], "the examples are uint8: say how they are normalised"),
+        ("images.npy", [], "the examples are uint8: say how they are normalized"),
         ("labels.npy", [], r"examples must be \[examples, side, side, c\], not \[20\]"),
         ("inputs.npy", ["--num_classes=7"], r"\(256, 7\) wanted"),
         ("inputs.npy", ["--output={folder}"], "exists: name another directory"),

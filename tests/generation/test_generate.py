@@ -297,7 +297,7 @@ def exact(temperature=1.0, top_k=None, top_p=None):
         ({"temperature": 2.0, "top_k": 5, "top_p": 0.6}, 3),
     ],
 )
-def test_drawn_tokens_have_the_exact_renormalised_probabilities(options, kept):
+def test_drawn_tokens_have_the_exact_renormalized_probabilities(options, kept):
     count = 40_000
     logits = jnp.broadcast_to(LOGITS, (count, 8))
     draw = jax.jit(functools.partial(sample, **options))

@@ -54,10 +54,10 @@ def _example(arrays, index, given):
     last = given["uld_token_merge_strategy"] == "bayesian"
     probs, ids, ends = [], [], []
     for side in SIDES:
-        labelled = np.flatnonzero(arrays[f"{side}_labels"][index] != -100)
-        size = len(labelled) - given[f"uld_skip_{side}_eos"]
-        answer = slice(labelled[0], labelled[0] + size)
-        assert not (last and labelled[0] == 0)
+        labeled = np.flatnonzero(arrays[f"{side}_labels"][index] != -100)
+        size = len(labeled) - given[f"uld_skip_{side}_eos"]
+        answer = slice(labeled[0], labeled[0] + size)
+        assert not (last and labeled[0] == 0)
         seen = slice(answer.start - last, answer.stop - last)
         logits = arrays[f"{side}_logits"][index, seen]
         probs.append(softmax(logits / given[f"uld_{side}_temperature"], axis=-1))

@@ -61,7 +61,7 @@ def test_generalized_jsd(labels_used, beta):
         _check("generalized_jsd", arrays, changed, each.sum() / (items or divisor))
 
 
-def _kept(arrays, temperature=1.0):
+def _truncated(arrays, temperature=1.0):
     """The student's log-probabilities at the teacher's top k, the teacher's at temperature 1."""
     log_q = log_softmax(arrays["student_logits"] / temperature, axis=-1)
     return np.take_along_axis(log_q, arrays["teacher_topk_ids"], -1), arrays[
@@ -74,7 +74,7 @@ def _kept(arrays, temperature=1.0):
 @pytest.mark.parametrize("ghost", [True, False])
 def test_ghost_token(ghost, eps, case):
     arrays, given = _case("sparse_kl_ghost", case)
-    log_q, log_p = _kept(arrays)
+    log_q, log_p = _truncated(arrays)
     there = log_p != -1000
     values = np.sum(np.where(there, np.exp(log_p) * (log_p - log_q), 0), axis=-1)
     if ghost:
@@ -92,7 +92,7 @@ def test_distillkit(missing, temperature):
     """Masses of the class of the rest are clamped by the KL; the mixture of the JSD has none."""
     arrays, given = _case("sparse_kl", 2)
     mask = arrays["labels"] != -100
-    log_q, log_p = _kept(arrays, temperature)
+    log_q, log_p = _truncated(arrays, temperature)
     rest = np.clip(1 - np.sum(np.exp(log_p), axis=-1), 0, 1) ** (1 / temperature)
     p, q = np.exp(log_p / temperature), np.exp(log_q)
     p /= (np.sum(p, axis=-1) + (rest if missing != "zero" else 0))[..., None]

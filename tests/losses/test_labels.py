@@ -48,7 +48,7 @@ def test_gradients(logits):
         )
 
 
-def test_negative_ids_are_unlabelled(logits):
+def test_negative_ids_are_unlabeled(logits):
     labels = jnp.array([1, -1, -100, 3])
     bad = jnp.asarray(logits).at[1].set(jnp.nan)
     value, pullback = jax.vjp(lambda x: losses.cross_entropy(x, labels), bad)
@@ -60,7 +60,7 @@ def test_negative_ids_are_unlabelled(logits):
     assert jnp.all(gradient[0] != 0)
 
 
-def test_unlabelled_and_masked_add_up(logits):
+def test_unlabeled_and_masked_add_up(logits):
     value = losses.cross_entropy(
         logits, jnp.array([1, -1, 2, 3]), where=jnp.array([True, True, False, True])
     )
@@ -138,4 +138,4 @@ def test_without_smoothing_the_program_does_what_one_by_hand_does():
     by_hand = cost(optax.softmax_cross_entropy_with_integer_labels)
     plain = cost(losses.cross_entropy)
     smoothed = cost(lambda *x: losses.cross_entropy(*x, label_smoothing=0.1))
-    assert plain < 1.3 * by_hand < smoothed  # the selection of labelled rows
+    assert plain < 1.3 * by_hand < smoothed  # the selection of labeled rows

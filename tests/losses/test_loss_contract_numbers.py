@@ -49,7 +49,7 @@ def fits(x: np.ndarray, like: np.ndarray) -> np.ndarray:
 
 
 def hard_logits(entry: Entry) -> Inputs:
-    """The hard rows in every view of every array, labelled with a class that is not masked."""
+    """The hard rows in every view of every array, labeled with a class that is not masked."""
     student, teacher = np.array(list(HARD_ROWS.values()), np.float32).swapaxes(0, 1)
     inputs = entry.inputs()
 
@@ -207,6 +207,6 @@ def test_traced_temperature(entry):
 def test_examples_without_a_label_are_finite(entry):
     inputs = entry.inputs()
     ids = inputs.each["labels"]
-    for unlabelled in (np.where(np.arange(BATCH) % 2, ids, -1), np.full_like(ids, -1)):
-        result = answer(entry, inputs._replace(each={"labels": unlabelled.astype(np.int32)}))
+    for unlabeled in (np.where(np.arange(BATCH) % 2, ids, -1), np.full_like(ids, -1)):
+        result = answer(entry, inputs._replace(each={"labels": unlabeled.astype(np.int32)}))
         assert not_finite(result) == []

@@ -37,9 +37,9 @@ LOSSES = {
     "attention_mse": (losses.attention_mse, SCORES),
     "attention_kl": (losses.attention_kl, SCORES),
     "relation_kl": (functools.partial(losses.relation_kl, relation_heads=4), VECTORS),
-    "sampled_reverse_kl": (losses.sampled_reverse_kl, "labelled"),
-    "minillm_long": (losses.minillm_long, "labelled"),
-    "minillm_long, not whitened": (SAMPLED, "labelled"),
+    "sampled_reverse_kl": (losses.sampled_reverse_kl, "labeled"),
+    "minillm_long": (losses.minillm_long, "labeled"),
+    "minillm_long, not whitened": (SAMPLED, "labeled"),
 }
 COUPLED = {"minillm_long"}
 every_loss = pytest.mark.parametrize("name", LOSSES)
@@ -59,7 +59,7 @@ def arguments(kind, seed=0, tokens=TOKENS, batch=BATCH):
     }.get(kind, (batch, tokens, CLASSES))
     student, teacher = generator.normal(size=(2, *shape)).astype(np.float32)
     labels = generator.integers(0, CLASSES, (batch, tokens)).astype(np.int32)
-    return student, teacher, ((labels,) if kind == "labelled" else ())
+    return student, teacher, ((labels,) if kind == "labeled" else ())
 
 
 def token_axes(kind):
@@ -139,7 +139,7 @@ def test_parts_of_a_batch_add_up(name):
 
 
 @every_loss
-def test_nothing_is_learnt_from_oneself(name):
+def test_nothing_is_learned_from_oneself(name):
     student, _, others = arguments(LOSSES[name][1])
     (_, values), (gradient, _) = evaluator(name)(student, student, others, WHERE)
     np.testing.assert_allclose(values, 0, atol=1e-6)
@@ -291,7 +291,7 @@ def test_both_parts_of_minillm_are_the_gradient_of_the_whole_answer():
 
 def test_what_does_not_fit_is_refused():
     states, scores, vectors = (arguments(kind)[0] for kind in (STATES, SCORES, VECTORS))
-    logits, _, (labels,) = arguments("labelled")
+    logits, _, (labels,) = arguments("labeled")
     with pytest.raises(ValueError, match=r"\(4, 5, 4\) and teacher \(4, 5, 3\): put a connector"):
         losses.hidden_mse(states, states[..., :3])
     with pytest.raises(ValueError, match=r"\(4, 2, 5, 5\) and teacher \(4, 1, 5, 5\)"):

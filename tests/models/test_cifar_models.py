@@ -55,7 +55,7 @@ SMALL = {
     ),
     "mobilenet_v2": lambda norm, r: jaxkd.models.CifarMobileNetV2(0.125, 1, 5, norm=norm, rngs=r),
 }
-# Of XLA: nothing here is worth the time that it takes to optimise.
+# Of XLA: nothing here is worth the time that it takes to optimize.
 QUICK = {"xla_backend_optimization_level": 0}
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 8, 1)), jnp.float32)
 
@@ -168,7 +168,7 @@ def test_stages_are_the_relu_of_their_preacts(name):
     np.testing.assert_allclose(outputs["embedding"], last.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
 
 
-def test_wide_preacts_are_the_normalised_blocks():
+def test_wide_preacts_are_the_normalized_blocks():
     network = filled(lambda: SMALL["wide"](batch_norm, nnx.Rngs(0)))
     outputs = network(IMAGES)
     for number, norm in ((1, "stages.1.0.norm1"), (2, "stages.2.0.norm1"), (3, "final_norm")):

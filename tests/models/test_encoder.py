@@ -119,7 +119,7 @@ def test_gradients_are_finite_where_a_row_is_padding_alone():
         assert max(np.abs(value).max() for value in found.values()) > 1e-3
 
 
-def test_static_embeddings_are_the_normalised_mean_of_their_tokens():
+def test_static_embeddings_are_the_normalized_mean_of_their_tokens():
     network = jaxkd.from_nnx(StaticEmbedder(30, 16, table_width=8, rngs=nnx.Rngs(0)))
     outputs = network(jnp.pad(TOKENS, ((0, 0), (0, 2))))
     mean = network.params["embeddings.embedding"][TOKENS].mean(1)

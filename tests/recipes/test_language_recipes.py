@@ -22,7 +22,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 
 def apply(params, inputs):
-    """A small transformer without normalisation, with the outputs that recipes name."""
+    """A small transformer without normalization, with the outputs that recipes name."""
     tokens, documents = inputs[..., 0], inputs[..., 1]
     seen = (documents[:, :, None] == documents[:, None, :]) & (documents > 0)[:, :, None]
     x = params["embeddings"][tokens]
@@ -249,8 +249,8 @@ def test_rows_beside_each_other_meet_the_recipe(pair):
         tokens = jnp.concatenate([prompts, jnp.tile(prompts[:, :1], (1, LENGTH - 2))], axis=1)
         return Text(tokens, jnp.full(len(prompts), LENGTH))
 
-    rewrite = on_policy(generator, prompt_length=2, beside=True)
-    _, metrics = one_step(pair, language.distillm2(), data(), rewrite=rewrite)
+    batch_transform = on_policy(generator, prompt_length=2, beside=True)
+    _, metrics = one_step(pair, language.distillm2(), data(), batch_transform=batch_transform)
     assert metrics["forward"] > 0 and metrics["reverse"] > 0
 
 
@@ -260,7 +260,7 @@ def test_encoders_learn_from_tokens_without_a_label(pair):
     assert there.sum() > batch["where"].sum()
     prompts = batch | {"labels": np.where(np.arange(LENGTH) < 3, -1, batch["labels"])}
     prompts["where"] = prompts["labels"] >= 0
-    unlabelled = batch | {"where": np.zeros_like(there)}
+    unlabeled = batch | {"where": np.zeros_like(there)}
     rows = batch | {"where": np.arange(BATCH) % 2 < 1}
     without = {name: value for name, value in batch.items() if name != "where"}
     tokens = batch | {"inputs": batch["inputs"][..., 0]}
@@ -277,7 +277,7 @@ def test_encoders_learn_from_tokens_without_a_label(pair):
             found = objective(*outputs, batch, params=params, state=state)[1]
             return [count for name, (_, count) in found.items() if name != "label"]
 
-        for each in (batch, prompts, unlabelled, without):
+        for each in (batch, prompts, unlabeled, without):
             assert {int(count) for count in counts(each)} == {there.sum()}
         assert {int(count) for count in counts(rows)} == {there[::2].sum()}
         # Where nothing says what is padding, the batch does.

@@ -26,8 +26,8 @@ def direct_hsic(first, second, unbiased):
     """The definitions, with Gram matrices written out."""
     n = len(first)
     if not unbiased:
-        centre = np.eye(n) - 1 / n
-        return np.trace(first @ centre @ second @ centre) / (n - 1) ** 2
+        center = np.eye(n) - 1 / n
+        return np.trace(first @ center @ second @ center) / (n - 1) ** 2
     first, second = (gram - np.diag(np.diag(gram)) for gram in (first, second))
     one = np.ones(n)
     ends = (one @ first @ one) * (one @ second @ one) / ((n - 1) * (n - 2))

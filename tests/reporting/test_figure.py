@@ -94,7 +94,7 @@ def _luminance(color):
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_colours_stand_out_from_a_light_and_a_dark_page(color):
+def test_colors_stand_out_from_a_light_and_a_dark_page(color):
     # WCAG 2 asks for a contrast of 3 for graphics; the pages are white and #14171b.
     assert (1.0 + 0.05) / (_luminance(color) + 0.05) >= 3
     assert (_luminance(color) + 0.05) / (_luminance("#14171b") + 0.05) >= 3

@@ -54,7 +54,7 @@ def test_the_smallest_loss_is_the_best():
 
 
 def test_numbers_stand_out_from_their_cells_on_any_page():
-    """White on the darkest cell, black on the lightest, whatever the colour of the page's text."""
+    """White on the darkest cell, black on the lightest, whatever the color of the page's text."""
     colors = {node.text: node.get("style") for node in nodes(drawn())}
     assert "#ffffff" in colors["80.00"]
     # Black is an SVG's default and is not written.
@@ -62,7 +62,7 @@ def test_numbers_stand_out_from_their_cells_on_any_page():
     assert "currentColor" not in colors["86.00"]
 
 
-def test_colours_may_start_above_the_worst():
+def test_colors_may_start_above_the_worst():
     def fill(figure):
         return figure.data.decode().count("fill: #00224e")
 
@@ -111,7 +111,7 @@ def test_where_no_number_is_better_nothing_is_marked():
 
 def test_maps_with_the_same_start_and_stop_can_be_compared():
     def fill(value, **options):
-        """The colour of the first cell."""
+        """The color of the first cell."""
         figure = heat_map([[value, 0.1]], ["a"], ["b", "c"], percent=False, **options)
         return re.findall(r"fill: (#\w{6}); stroke: #", figure.data.decode())[0]
 

@@ -132,7 +132,7 @@ def test_every_id_is_there_once_and_every_label_is_an_id(report):
     page = Page(report.to_html())
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    labels = {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a}
+    labels = {a["aria-labeledby"] for _, a in page.tags if "aria-labeledby" in a}
     assert labels
     assert labels <= set(ids)
 
@@ -145,7 +145,7 @@ def test_figures_are_described(report):
     assert img["alt"] == report.sections[0].figures[1].alt
 
 
-def test_findings_are_told_by_words_and_not_by_colour_alone(report):
+def test_findings_are_told_by_words_and_not_by_color_alone(report):
     page = Page(report.to_html())
     kinds = [li["class"] for li in page.all("li") if "class" in li]
     assert kinds == ["gain", "none", "loss"]

@@ -14,7 +14,15 @@ from tiers import few
 import jaxkd
 from jaxkd import TrainState, losses, make_train_step, recipes
 from jaxkd.data import Loader
-from jaxkd.strategies import Generator, Noise, by_path, data_free, noise, open_statistics, split
+from jaxkd.strategies import (
+    Generator,
+    Noise,
+    data_free,
+    multi_optimizer,
+    noise,
+    open_statistics,
+    split,
+)
 from jaxkd.training import fit
 from jaxkd.views import Views
 
@@ -77,7 +85,7 @@ def test_statistics_are_those_of_the_batch_whatever_the_momentum(momentum):
     teacher = convnet(1, momentum)
     network, _ = data_free(convnet(0), generator(), teacher, latent=LATENT, statistics=1.0)
     outputs, _ = trained_once(network, drawn())
-    # By hand: what the two normalisations see, each behind the batch's own statistics.
+    # By hand: what the two normalizations see, each behind the batch's own statistics.
     x, expected = np.asarray(outputs["images"]), 0.0
     shown, _ = trained_once(teacher, x)
     for number, before in enumerate((x, shown["stage1"])):
@@ -209,7 +217,7 @@ def test_a_student_that_saw_no_image_comes_to_agree_with_its_teacher(tmp_path):
 
     images = jaxkd.from_nnx(Dense(rngs=nnx.Rngs(2)))
     network, objective = data_free(mlp(1, 16), images, teacher, latent=LATENT)
-    optimizer = by_path(optax.adam(5e-3), {"generator": optax.adam(1e-3)})
+    optimizer = multi_optimizer(optax.adam(5e-3), {"generator": optax.adam(1e-3)})
     data, seen = noise(640, LATENT)
     step = make_train_step(network, objective, optimizer, views=seen)
 

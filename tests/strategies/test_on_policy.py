@@ -80,14 +80,16 @@ def data(seed=0, documents=True, count=BATCH):
     return {"inputs": inputs, "labels": labels, "where": where, "prompt_lengths": prompts}
 
 
-def make(objective, rewrite, student=None, **options):
+def make(objective, batch_transform, student=None, **options):
     student = student or chain()
-    step = make_train_step(student, objective, SGD, teacher=chain(9), rewrite=rewrite, **options)
+    step = make_train_step(
+        student, objective, SGD, teacher=chain(9), batch_transform=batch_transform, **options
+    )
     return step, TrainState.create(student, objective, SGD, seed=3)
 
 
-def trained(objective, rewrite, steps=4, **options):
-    step, state = make(objective, rewrite, **options)
+def trained(objective, batch_transform, steps=4, **options):
+    step, state = make(objective, batch_transform, **options)
     metrics = []
     for index in range(steps):
         state, now = step(state, data(index))
@@ -96,9 +98,11 @@ def trained(objective, rewrite, steps=4, **options):
 
 
 def rewritten(batch, seed=0, step=0, **options):
-    rewrite = on_policy(write, prompt_length=PROMPT, **options)
+    batch_transform = on_policy(write, prompt_length=PROMPT, **options)
     params = chain().params
-    call = jax.jit(lambda batch: rewrite(params, None, batch, step=step, key=jax.random.key(seed)))
+    call = jax.jit(
+        lambda batch: batch_transform(params, None, batch, step=step, key=jax.random.key(seed))
+    )
     return jax.device_get(call(batch))
 
 
@@ -170,13 +174,13 @@ def test_a_share_of_nothing_is_training_on_the_data_bit_for_bit():
 
 @pytest.mark.parametrize("per", ["step", "row"])
 def test_the_share_is_that_of_steps_or_rows(per):
-    rewrite = on_policy(write, prompt_length=PROMPT, share=0.3, per=per)
+    batch_transform = on_policy(write, prompt_length=PROMPT, share=0.3, per=per)
     batch, params = data(), chain().params
 
     @jax.jit
     @jax.vmap
     def call(key):
-        return rewrite(params, None, batch, step=0, key=key)
+        return batch_transform(params, None, batch, step=0, key=key)
 
     made = jax.device_get(call(jax.random.split(jax.random.key(0), 400)))
     by_student = made["by_student"]
@@ -214,10 +218,10 @@ class Data:
 @pytest.mark.exhaustive
 def test_cut_and_resumed_it_writes_the_same(tmp_path):
     """With a share between: choice, texts and updates all follow from the state."""
-    rewrite = on_policy(write, prompt_length=PROMPT, share=0.5, per="row")
+    batch_transform = on_policy(write, prompt_length=PROMPT, share=0.5, per="row")
 
     def run(name, steps):
-        step, state = make(language.minillm(), rewrite)
+        step, state = make(language.minillm(), batch_transform)
         options = {"log_every": 1, "tensorboard": False, "progress": None}
         return fit(step, state, Data(), steps=steps, workdir=tmp_path / name, **options)
 
@@ -234,7 +238,7 @@ def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
     """Within four standard errors, of 20,000 texts of two tokens behind one."""
     student, teacher, count = chain(0, 3).params, chain(9, 3).params, 20_000
     generator = functools.partial(write, length=3, stop=-1)
-    rewrite = on_policy(generator, prompt_length=1)
+    batch_transform = on_policy(generator, prompt_length=1)
     objective = language.on_policy_reverse_kl()
     blank = {
         "inputs": jnp.zeros((count, 3), jnp.int32),
@@ -244,7 +248,7 @@ def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
 
     @jax.jit
     def gradients(student):
-        batch = rewrite(student, None, blank, step=0, key=jax.random.key(1))
+        batch = batch_transform(student, None, blank, step=0, key=jax.random.key(1))
 
         def of_text(student, inputs, labels, where):
             outputs = [{"logits": apply(params, inputs[None])} for params in (student, teacher)]
@@ -270,9 +274,11 @@ def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
 @few("recipe", [language.minillm, language.gkd])
 def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
     objective = recipe()
-    rewrite = on_policy(write, prompt_length=PROMPT)
+    batch_transform = on_policy(write, prompt_length=PROMPT)
     adam, student, teacher = optax.adam(0.1), chain(), chain(9).params
-    step = make_train_step(student, objective, adam, teacher=chain(9), rewrite=rewrite)
+    step = make_train_step(
+        student, objective, adam, teacher=chain(9), batch_transform=batch_transform
+    )
     state = TrainState.create(student, objective, adam)
 
     def distance(params):
@@ -287,13 +293,13 @@ def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
 
 @pytest.mark.exhaustive
 def test_micro_batches_and_meshes_learn_the_same():
-    rewrite = on_policy(write, prompt_length=PROMPT, beside=True)
+    batch_transform = on_policy(write, prompt_length=PROMPT, beside=True)
     objective = language.distillm2()
-    whole, metrics = trained(objective, rewrite)
-    parts, others = trained(objective, rewrite, micro_batches=4)
+    whole, metrics = trained(objective, batch_transform)
+    parts, others = trained(objective, batch_transform, micro_batches=4)
     chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(others, metrics, rtol=1e-5, atol=1e-6)
-    spread, _ = trained(objective, rewrite, partitioning=Partitioning(make_mesh(data=8)))
+    spread, _ = trained(objective, batch_transform, partitioning=Partitioning(make_mesh(data=8)))
     chex.assert_trees_all_close(spread, whole, rtol=1e-5, atol=1e-6)
 
 
@@ -303,8 +309,10 @@ def test_a_decoder_writes_with_its_cache_inside_the_step():
     generator = functools.partial(
         generate, decoder, max_new_tokens=LENGTH - PROMPT, stop_tokens=(STOP,)
     )
-    rewrite = on_policy(generator, prompt_length=PROMPT)
-    step = make_train_step(decoder.network, language.gkd(), SGD, teacher=teacher, rewrite=rewrite)
+    batch_transform = on_policy(generator, prompt_length=PROMPT)
+    step = make_train_step(
+        decoder.network, language.gkd(), SGD, teacher=teacher, batch_transform=batch_transform
+    )
     state = TrainState.create(decoder.network, language.gkd(), SGD)
     state, metrics = step(state, data())
     assert metrics["gkd"] > 0 and int(state.step) == 1
@@ -324,9 +332,11 @@ def test_a_cache_cannot_answer_to_what_the_student_writes():
     batch = data() | {"teacher": np.zeros((BATCH, LENGTH, VOCABULARY), np.float32)}
     student = chain()
     cached = make_train_step(
-        student, language.gkd(), SGD, rewrite=on_policy(write, prompt_length=PROMPT)
+        student, language.gkd(), SGD, batch_transform=on_policy(write, prompt_length=PROMPT)
     )
-    with pytest.raises(ValueError, match="cache's answers to the data, and rewrite= puts other"):
+    with pytest.raises(
+        ValueError, match="cache's answers to the data, and batch_transform= puts other"
+    ):
         cached(TrainState.create(student, language.gkd(), SGD), batch)
     with pytest.raises(ValueError, match="two teachers"):
         step(state, batch)

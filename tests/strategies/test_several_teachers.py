@@ -74,7 +74,7 @@ def test_confidence_follows_the_formula_and_is_equal_without_label():
     _, metrics = value(several_teachers(NAMES, how="confidence", temperature=2.0))
     np.testing.assert_allclose(
         metrics["kd"], [(confidence() * each).sum(), B], rtol=1e-5
-    )  # unlabelled examples count
+    )  # unlabeled examples count
 
 
 def test_random_teacher_is_one_of_them_in_their_shares():

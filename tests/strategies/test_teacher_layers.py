@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 import jaxkd
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Loader
-from jaxkd.strategies import by_path, freeze, from_teacher_layers, pick_layers, spread_layers
+from jaxkd.strategies import (
+    freeze,
+    from_teacher_layers,
+    multi_optimizer,
+    pick_layers,
+    spread_layers,
+)
 from jaxkd.training import fit
 from jaxkd.views import Normalize, Views
 
@@ -173,7 +179,9 @@ def test_frozen_parts_stay_and_others_learn(images, tmp_path):
 
 def test_parts_have_optimizers_of_their_own():
     student = convnet(1)
-    optimizer = by_path(optax.sgd(1.0), {"convs": optax.sgd(0.1), "convs.1": optax.sgd(0.01)})
+    optimizer = multi_optimizer(
+        optax.sgd(1.0), {"convs": optax.sgd(0.1), "convs.1": optax.sgd(0.01)}
+    )
     params = {"student": student.params, "connectors": {"kd": {"kernel": jnp.ones(2)}}}
     ones = jax.tree.map(jnp.ones_like, params)
     updates, _ = optimizer.update(ones, optimizer.init(params), params)

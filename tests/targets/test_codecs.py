@@ -85,8 +85,8 @@ def test_specifications_come_back_through_json(codec, shape):
 
 @each_codec
 def test_says_what_it_keeps(codec, shape):
-    assert isinstance(codec.keeps, str)
-    assert "\n" not in codec.keeps
+    assert isinstance(codec.description, str)
+    assert "\n" not in codec.description
     assert codec.needs <= {"labels", "keys"}
 
 
@@ -133,15 +133,15 @@ BAD = ["not a number", "infinite"]
 def test_rows_that_cannot_be_kept_are_reported(codec, lost):
     values = np.asarray(list(ROWS.values()), np.float32)
     expected = [name in lost for name in ROWS]
-    np.testing.assert_array_equal(codec.lost(values), expected)
+    np.testing.assert_array_equal(codec.invalid_rows(values), expected)
     tokens = np.stack([np.zeros_like(values), values], axis=1)
-    np.testing.assert_array_equal(codec.lost(tokens), expected)
+    np.testing.assert_array_equal(codec.invalid_rows(tokens), expected)
 
 
 def test_maps_that_cannot_be_kept_are_reported():
     maps = jnp.ones((4, 4, 4, 2)).at[1, 0, 0, 0].set(jnp.nan).at[2].set(1e5)
     maps = maps.at[3, 0, 0, 0].set(1e5)  # its bin's mean is 25,001 and fits
-    np.testing.assert_array_equal(Pooled((2, 2)).lost(maps), [False, True, True, False])
+    np.testing.assert_array_equal(Pooled((2, 2)).invalid_rows(maps), [False, True, True, False])
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def encoded_and_decoded(codec, values, wants):
     decoded = codec.decode(arrays, values.shape[1:])
     is_logits = not isinstance(codec, Pooled)
     taught = losses.kl_divergence(values[::-1], decoded) if is_logits else ()
-    return arrays, codec.lost(values), decoded, taught
+    return arrays, codec.invalid_rows(values), decoded, taught
 
 
 @functools.cache

@@ -40,7 +40,7 @@ def run(student, workdir, loader=None, steps=60, partitioning=None, **options):
     return fit(*start(student, partitioning), loader, steps=steps, workdir=workdir, **options)
 
 
-class Signalling(Loader):
+class Signaling(Loader):
     """Batches that bring a signal with them."""
 
     def __init__(self, step: int, number: int = signal.SIGTERM):
@@ -60,7 +60,7 @@ def test_sigterm_saves_and_resumes_to_the_last_bit(small, tmp_path, steps_per_ca
     before = signal.getsignal(signal.SIGTERM)
     whole = run(small(), tmp_path / "whole", **options)
     with pytest.raises(Preempted, match="start the same command again") as stopped:
-        run(small(), tmp_path / "cut", Signalling(33), **options)
+        run(small(), tmp_path / "cut", Signaling(33), **options)
     assert stopped.value.exit_code == 75 and stopped.value.step in (34, 36)
     assert signal.getsignal(signal.SIGTERM) is before
     resumed = run(small(), tmp_path / "cut", **options)

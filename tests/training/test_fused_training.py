@@ -32,7 +32,7 @@ def network(seed=0):
     return from_function(decoder, {"embedding": embedding, "head": head})
 
 
-def batch(seed=0, labelled=None):
+def batch(seed=0, labeled=None):
     generator = np.random.default_rng(seed)
     made = {
         "inputs": generator.integers(0, CLASSES, TOKENS).astype(np.int32),
@@ -40,9 +40,9 @@ def batch(seed=0, labelled=None):
         "where": generator.random(TOKENS) < 0.7,
     }
     made["labels"][0, 0], made["where"][0, 0] = -1, True
-    if labelled is None:
+    if labeled is None:
         return made
-    return {**made, "labels": np.abs(made["labels"]), "labelled": labelled}
+    return {**made, "labels": np.abs(made["labels"]), "labeled": labeled}
 
 
 def fused_objective(teacher=PAIR):
@@ -105,21 +105,21 @@ def sums(objective, student, teacher, given):
 
 
 def test_what_counts():
-    """Padding never; tokens that are not labelled for the teacher alone."""
+    """Padding never; tokens that are not labeled for the teacher alone."""
     student, teacher = network()(batch()["inputs"]), network(9)(batch()["inputs"])
-    labelled = np.arange(TOKENS[0]) % 2 == 0
-    for given in (batch(), batch(labelled=labelled)):
+    labeled = np.arange(TOKENS[0]) % 2 == 0
+    for given in (batch(), batch(labeled=labeled)):
         found = sums(fused_objective(), student, teacher, given)
         wanted = sums(naive_objective(), student, teacher, given)
         chex.assert_trees_all_close(found, wanted, rtol=1e-5)
         assert 0 < found["label"][1] < found["kd"][1] == given["where"].sum()
     both = Objective(both=Term(losses.fused_kd(alpha=0.5), student=PAIR, teacher=PAIR))
-    found = sums(both, student, teacher, batch(labelled=labelled))
+    found = sums(both, student, teacher, batch(labeled=labeled))
     assert found["both"][1] == batch()["where"].sum()
     soft = {**batch(), "labels": jax.nn.softmax(teacher["logits"])}
     label = Objective(label=fused_objective().terms["label"])
-    found = sums(label, student, None, {**soft, "labelled": labelled})
-    assert found["label"][1] == (soft["where"] & labelled[:, None]).sum()
+    found = sums(label, student, None, {**soft, "labeled": labeled})
+    assert found["label"][1] == (soft["where"] & labeled[:, None]).sum()
 
 
 def test_a_teacher_of_a_cache_in_bfloat16():

@@ -16,7 +16,7 @@ from tiers import few
 
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Loader
-from jaxkd.training import Checkpoints, Logs, claim, fit
+from jaxkd.training import Checkpoints, Logs, bind_config, fit
 from jaxkd.views import Normalize, RandomCrop, Views
 
 VIEWS = Views((RandomCrop(1), Normalize()))
@@ -196,18 +196,18 @@ def test_parameters_that_are_not_finite_are_not_saved(images, mlp, tmp_path):
         assert checkpoints.latest() == 10
 
 
-def test_accuracy_counts_labelled_examples_however_few(images, mlp):
-    """Batches hold one labelled example or none; the logged mean is over examples, not batches."""
+def test_accuracy_counts_labeled_examples_however_few(images, mlp):
+    """Batches hold one labeled example or none; the logged mean is over examples, not batches."""
     few = images.with_labels(images.ids[:12])
     fitted = run(mlp(), few, steps=36, log_every=6)
-    loader, right, labelled = Loader(few, VIEWS, 32), 0.0, 0
+    loader, right, labeled = Loader(few, VIEWS, 32), 0.0, 0
     step, state = start(mlp())
     for index in range(6):
-        labelled += int((loader[index]["labels"] >= 0).sum())
+        labeled += int((loader[index]["labels"] >= 0).sum())
         state, metrics = step(state, loader[index])
         count = int((loader[index]["labels"] >= 0).sum())
         right += float(metrics["accuracy"]) * count if count else 0.0
-    assert fitted.train[0]["accuracy"] == pytest.approx(right / labelled)
+    assert fitted.train[0]["accuracy"] == pytest.approx(right / labeled)
 
 
 def test_a_work_directory_is_not_continued_by_another_run(images, mlp, tmp_path):
@@ -270,9 +270,9 @@ def test_bad_intervals_are_refused_before_anything_runs(images, mlp, tmp_path, o
 
 def test_a_work_directory_belongs_to_one_configuration(tmp_path):
     config = {"seed": 1, "student": {"width": 32, "kind": "mlp"}}
-    claim(tmp_path / "w", config)
-    claim(tmp_path / "w", json.loads(json.dumps(config)))
+    bind_config(tmp_path / "w", config)
+    bind_config(tmp_path / "w", json.loads(json.dumps(config)))
     with pytest.raises(ValueError, match="student.width: 32 there, 64 now.*another workdir"):
-        claim(tmp_path / "w", {"seed": 1, "student": {"width": 64, "kind": "mlp"}})
+        bind_config(tmp_path / "w", {"seed": 1, "student": {"width": 64, "kind": "mlp"}})
     with pytest.raises(ValueError, match="views: nothing there, 3 now"):
-        claim(tmp_path / "w", config | {"views": 3})
+        bind_config(tmp_path / "w", config | {"views": 3})

@@ -271,7 +271,7 @@ def test_evaluation_and_prediction_of_all_members(cache):
         assert {name: values[index] for name, values in metrics.items()} == pytest.approx(own)
         hits = logits[index, :150].argmax(-1) == data.labels[:150]
         assert metrics["accuracy"][index] == pytest.approx(hits.mean())
-    with pytest.raises(ValueError, match="no labelled example"):
+    with pytest.raises(ValueError, match="no labeled example"):
         population.evaluator(data.with_labels([]))
 
 

@@ -187,11 +187,11 @@ def test_a_student_of_other_classes_is_refused_before_the_first_step(tmp_path, i
     assert int(state.step) == 0
 
 
-def test_evaluation_counts_labelled_examples_once(images, small):
+def test_evaluation_counts_labeled_examples_once(images, small):
     network = small(0)
-    unlabelled = images.with_labels(images.ids[:150])
+    unlabeled = images.with_labels(images.ids[:150])
     step = make_eval_step(network, views=PLAIN)
-    batches = list(jaxkd.data.eval_batches(unlabelled, 64))
+    batches = list(jaxkd.data.eval_batches(unlabeled, 64))
     metrics = evaluate(step, network.params, network.state, batches)
     logits = predict(step, network, batches)
     assert logits.shape == (200, 5)
@@ -201,7 +201,7 @@ def test_evaluation_counts_labelled_examples_once(images, small):
     assert metrics["cross_entropy"] == pytest.approx(
         -float(log_p[np.arange(150), labels].mean()), rel=1e-5
     )
-    with pytest.raises(ValueError, match="no labelled example"):
+    with pytest.raises(ValueError, match="no labeled example"):
         evaluate(
             step,
             network.params,

@@ -40,9 +40,9 @@ def crd(
     train the embedding on the teacher's side as well: that needs `teacher_gradient=True`.
 
     Args:
-      student: embeddings `[batch, width]`, L2-normalised.
-      teacher: embeddings `[batch, width]`, L2-normalised.
-      student_bank: `[N, width]`, L2-normalised rows, the same on every device; no gradient.
+      student: embeddings `[batch, width]`, L2-normalized.
+      teacher: embeddings `[batch, width]`, L2-normalized.
+      student_bank: `[N, width]`, L2-normalized rows, the same on every device; no gradient.
       teacher_bank: `[N, width]`, likewise.
       ids: integers `[batch]`, each example's own row of the banks.
       negatives: integers `[batch, K]`, rows of the banks, for instance from `draw_negatives`.

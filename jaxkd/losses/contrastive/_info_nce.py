@@ -24,7 +24,7 @@ def info_nce(
     is asked: for the symmetric form add the loss with the two exchanged.
 
     Args:
-      student: embeddings `[batch, width]`, normalised here.
+      student: embeddings `[batch, width]`, normalized here.
       teacher: embeddings `[batch, width]`.
       temperature: a positive scalar; may be traced.
       where: boolean `[batch]`; the loss is 0 where False, and the other examples do not see it.

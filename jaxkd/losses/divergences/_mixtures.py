@@ -25,7 +25,7 @@ def js_divergence(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """Generalised Jensen-Shannon divergence to the mixture m = beta p + (1 - beta) q.
+    """Generalized Jensen-Shannon divergence to the mixture m = beta p + (1 - beta) q.
 
     `beta KL(p || m) + (1 - beta) KL(q || m)`, without the factor `temperature**2`. The formula
     tends to 0 at both ends of beta; divided by beta it tends to the forward KL(p || q) as beta goes
@@ -112,7 +112,7 @@ def skew_kl_divergence(
       0.145
 
     References:
-      Ko et al., DistiLLM: Towards Streamlined Distillation for Large Language Models, 2024.
+      Ko et al., DistiLLM: Toward Streamlined Distillation for Large Language Models, 2024.
     """
     check_weight("skew", skew, below_one=True)
     pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
@@ -157,7 +157,7 @@ def skew_reverse_kl_divergence(
       0.187
 
     References:
-      Ko et al., DistiLLM: Towards Streamlined Distillation for Large Language Models, 2024.
+      Ko et al., DistiLLM: Toward Streamlined Distillation for Large Language Models, 2024.
     """
     check_weight("skew", skew, below_one=True)
     pair = paired_log_probs(

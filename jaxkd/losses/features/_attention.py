@@ -22,7 +22,7 @@ def at(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """Attention transfer: the squared distance of normalised attention maps.
+    """Attention transfer: the squared distance of normalized attention maps.
 
     The attention of a position is the mean of `|features|**p` over its channels; the attentions of
     an example are divided by their L2 norm, so that neither scale nor number of channels matters.

@@ -75,7 +75,7 @@ def pkd(
 ) -> jax.Array:
     """Distillation by Pearson correlation: half the mean squared difference of standard features.
 
-    Each channel is standardised over batch and positions, with the unbiased deviation plus 1e-6 as
+    Each channel is standardized over batch and positions, with the unbiased deviation plus 1e-6 as
     in the authors' code; the loss is then nearly `1 - correlation`, averaged over channels. Couples
     the examples of the batch: a scalar. A channel that is constant over the batch has nothing to
     correlate with: it counts as zeros and has no gradient, where the plain formula divides by 1e-6.
@@ -175,8 +175,8 @@ def _standardized(features: jax.Array, rows: jax.Array | None, count: jax.Array)
         extreme(features, axis=(0, 1), where=taking_part, initial=initial)
         for extreme, initial in ((jnp.max, -jnp.inf), (jnp.min, jnp.inf))
     )
-    centred = mask_rows(features - jnp.sum(features, axis=(0, 1)) / count, rows)
+    centered = mask_rows(features - jnp.sum(features, axis=(0, 1)) / count, rows)
     # By comparison: the rounded mean of equal values need not equal them.
-    centred = jnp.where(highest > lowest, centred, 0)
-    variance = jnp.sum(jnp.square(centred), axis=(0, 1)) / jnp.maximum(count - 1, 1)
-    return centred / (safe_sqrt(variance) + 1e-6)
+    centered = jnp.where(highest > lowest, centered, 0)
+    variance = jnp.sum(jnp.square(centered), axis=(0, 1)) / jnp.maximum(count - 1, 1)
+    return centered / (safe_sqrt(variance) + 1e-6)

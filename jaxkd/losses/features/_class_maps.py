@@ -22,7 +22,7 @@ def cat_kd(
 
     Each class's map is averaged over `resolution` by `resolution` bins and divided by its L2 norm
     over them. The mean over classes and bins; the authors' weights, 50 to 400, make up for its
-    small size. A map of zeros stays zero, without gradient. For the authors' binarised teacher,
+    small size. A map of zeros stays zero, without gradient. For the authors' binarized teacher,
     pass a teacher of zeros and ones.
 
     Args:

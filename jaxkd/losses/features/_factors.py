@@ -23,7 +23,7 @@ def ft(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """Factor transfer: the mean of `|difference|**p2` of normalised factors.
+    """Factor transfer: the mean of `|difference|**p2` of normalized factors.
 
     The factors are the output of the student's translator and of the teacher's paraphraser, which
     is an autoencoder trained beforehand. Of two maps the larger is first pooled to the size of the

@@ -25,7 +25,7 @@ def ofd(
 
     The sum over an example's elements, as in the authors' code, which then divides by the batch and
     by 1000 and halves the weight of each stage further from the output. The authors leave the
-    teacher's batch normalisation in training mode; that is up to whoever runs the teacher.
+    teacher's batch normalization in training mode; that is up to whoever runs the teacher.
 
     Args:
       student: `[batch, ..., channels]` behind its connector, before the activation.
@@ -71,12 +71,12 @@ def ofd(
 def ofd_margin(scale: ArrayLike, bias: ArrayLike) -> jax.Array:
     """The margin of `ofd`: what a channel is on average where it is negative.
 
-    Batch normalisation leaves a channel with mean `bias` and standard deviation `|scale|`; the
+    Batch normalization leaves a channel with mean `bias` and standard deviation `|scale|`; the
     margin is the mean of the part below 0 of that normal distribution. Where no more than one value
     in 1,000 is negative the margin is -3 standard deviations, as in the authors' code.
 
     Args:
-      scale: `[channels]`, of the teacher's batch normalisation before the activation.
+      scale: `[channels]`, of the teacher's batch normalization before the activation.
       bias: `[channels]`, of the same.
 
     Returns:
@@ -99,7 +99,7 @@ def ofd_margin(scale: ArrayLike, bias: ArrayLike) -> jax.Array:
     if scale.shape != bias.shape:
         raise ValueError(
             f"scale of shape {scale.shape} and bias of shape {bias.shape} must be those of one "
-            "batch normalisation"
+            "batch normalization"
         )
     dtype = jnp.promote_types(jnp.promote_types(scale.dtype, bias.dtype), jnp.float32)
     mean, deviation = bias.astype(dtype), jnp.abs(scale).astype(dtype)

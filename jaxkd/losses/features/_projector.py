@@ -1,4 +1,4 @@
-"""Simple-recipe distillation: a linear projector, batch normalisation and the log of a sum."""
+"""Simple-recipe distillation: a linear projector, batch normalization and the log of a sum."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from jaxkd.losses._arguments import check_positive
 from jaxkd.losses._batch import unit
 from jaxkd.losses.features._positions import check_power
-from jaxkd.losses.relations._rows import Rows, centred, paired_rows
+from jaxkd.losses.relations._rows import Rows, centered, paired_rows
 
 
 def srd(
@@ -23,7 +23,7 @@ def srd(
 ) -> jax.Array:
     """Simple-recipe distillation: `log(sum(|student - teacher|**exponent) + epsilon)`.
 
-    Both sides are first normalised over the batch, each feature to mean 0 and variance 1, without
+    Both sides are first normalized over the batch, each feature to mean 0 and variance 1, without
     running averages, scale or shift. The sum runs over examples and features, so the value grows
     with the size of the batch; the gradient does not. Couples the examples of the batch: a scalar.
 
@@ -38,7 +38,7 @@ def srd(
       student: pooled embeddings behind the projector, `[batch, width]`; more axes are flattened.
       teacher: embeddings of the same shape.
       exponent: 1 or more.
-      normalize: whether to normalise here; False for embeddings that the networks normalise.
+      normalize: whether to normalize here; False for embeddings that the networks normalize.
       norm_epsilon: added to the variance.
       epsilon: added inside the logarithm.
       where: boolean `[batch]`; statistics and sum are those of the selected rows alone, and the
@@ -89,7 +89,7 @@ def srd_correlation(
     """The same recipe for transformers: `log(sum((1 - c)**exponent) + epsilon)`.
 
     `c` is the correlation over the batch of each feature of the student with the same feature of
-    the teacher, which is what the authors' batch normalisation without epsilon comes to. A feature
+    the teacher, which is what the authors' batch normalization without epsilon comes to. A feature
     that is constant over the batch on either side, and any feature of a single example, counts as
     uncorrelated, without gradient. Couples the examples of the batch: a scalar.
 
@@ -125,7 +125,7 @@ def srd_correlation(
     check_positive("epsilon", epsilon)
     rows = paired_rows(student, teacher, where, teacher_gradient, same_width=True)
     (student_columns, varies), (teacher_columns, teacher_varies) = (
-        unit(centred(side, rows.selected, rows.number), 0) for side in (rows.student, rows.teacher)
+        unit(centered(side, rows.selected, rows.number), 0) for side in (rows.student, rows.teacher)
     )
     # Half the squared distance of unit vectors is 1 - c, exactly 0 where they are equal.
     gaps = 0.5 * jnp.sum(jnp.square(student_columns - teacher_columns), axis=0)
@@ -133,7 +133,7 @@ def srd_correlation(
 
 
 def _batch_normalized(side: jax.Array, rows: Rows, epsilon: ArrayLike) -> jax.Array:
-    side = centred(side, rows.selected, rows.number)
+    side = centered(side, rows.selected, rows.number)
     variance = jnp.sum(jnp.square(side), axis=0) / rows.number
     return side / jnp.sqrt(variance + jnp.asarray(epsilon, side.dtype))
 

@@ -75,12 +75,12 @@ def vkd(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """VkD: smooth L1 of pooled features with the teacher's, which are layer-normalised first.
+    """VkD: smooth L1 of pooled features with the teacher's, which are layer-normalized first.
 
     The student's features come from an orthogonal projection (a connector whose matrix keeps
     lengths); averaging over positions before or after it is the same. The mean over channels, with
-    the corner of smooth L1 at 1 and 1e-5 under the root of the normalisation, which has no scale
-    or shift of its own. Not 0 at student = teacher unless the teacher is already normalised.
+    the corner of smooth L1 at 1 and 1e-5 under the root of the normalization, which has no scale
+    or shift of its own. Not 0 at student = teacher unless the teacher is already normalized.
 
     Args:
       student: `[batch, ..., channels]`: maps, tokens or vectors.
@@ -109,7 +109,7 @@ def vkd(
     pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
     check_same_channels(pair)
     target = pooled(pair.teacher)
-    centred = target - jnp.mean(target, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-    difference = pooled(pair.student) - centred / jnp.sqrt(variance + 1e-5)
+    centered = target - jnp.mean(target, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
+    difference = pooled(pair.student) - centered / jnp.sqrt(variance + 1e-5)
     return pair.finish(jnp.mean(huber(difference), axis=-1))

@@ -26,9 +26,9 @@ def kdsvd(
 ) -> jax.Array:
     """Distillation of singular vectors: radial basis functions between those of two layers.
 
-    The features of a layer, `[positions, channels]`, are summarised by their k leading right
+    The features of a layer, `[positions, channels]`, are summarized by their k leading right
     singular vectors. Of the student's k + 3 leading ones, the most similar to each of the teacher's
-    stands for it, with its sign; both are multiplied by the teacher's singular values, normalised
+    stands for it, with its sign; both are multiplied by the teacher's singular values, normalized
     to length 1. With v from the first layer and w from the second, the loss is the sum over pairs
     of channels, and over the k, of the squared differences of `exp(-(w - v)**2 / 8)`. As in the
     code of the CRD benchmark, stages added.

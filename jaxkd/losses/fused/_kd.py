@@ -18,9 +18,9 @@ def fused_kd(
     """Makes `alpha T^2 KL(p || q) + (1 - alpha) CE` of `(hidden, head)`, logits computed once.
 
     Which tokens count is for `where` alone to say. One without a label (-1) has no label part and
-    keeps its distillation part: both parts are divided by the same count. In language modelling
+    keeps its distillation part: both parts are divided by the same count. In language modeling
     labels are missing where `where` is False, and it is all one; where few of many tokens are
-    labelled, use two terms, `fused_linear(kd)` and `fused_linear(cross_entropy)`, which have a
+    labeled, use two terms, `fused_linear(kd)` and `fused_linear(cross_entropy)`, which have a
     count each, and a product with the head more.
 
     Args:
@@ -61,4 +61,4 @@ def fused_kd(
         taught = kd(student, teacher, temperature=temperature)
         return alpha * taught + (1 - alpha) * cross_entropy(student, labels)
 
-    return fused_linear(distillation_and_labels, unlabelled=True, **options)
+    return fused_linear(distillation_and_labels, unlabeled=True, **options)

@@ -31,7 +31,7 @@ def fused_linear(
     soft_cap: float | None = None,
     teacher_soft_cap: float | None = None,
     valid_classes: int | None = None,
-    unlabelled: bool = False,
+    unlabeled: bool = False,
     token_axes: tuple[str, ...] = _TOKEN_AXES,
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """Makes of a loss on logits one on `(hidden, head)` that never holds `[tokens, vocabulary]`.
@@ -61,7 +61,7 @@ def fused_linear(
       teacher_soft_cap: likewise of a teacher given as hidden states and head.
       valid_classes: the number of classes, where the head has more columns to fill up (a padded
         vocabulary): logits beyond are -inf. The teacher may be padded, to any width, or not.
-      unlabelled: whether tokens with a label of -1 count. Then the loss says what they contribute,
+      unlabeled: whether tokens with a label of -1 count. Then the loss says what they contribute,
         as `cross_entropy` says 0; otherwise they are left out like those that `where` leaves out.
       token_axes: axes of the mesh of `jax.set_mesh` that the first axis of the tokens is spread
         over, as far as it has them: each part of it goes through its own tokens, and the gradient
@@ -107,7 +107,7 @@ def fused_linear(
         if cap is not None:
             check_positive(name, cap)
     maker = _Fused(
-        loss, chunk_size, soft_cap, teacher_soft_cap, valid_classes, unlabelled, tuple(token_axes)
+        loss, chunk_size, soft_cap, teacher_soft_cap, valid_classes, unlabeled, tuple(token_axes)
     )
     signature = _signature(loss)
 
@@ -128,7 +128,7 @@ class _Fused:
     soft_cap: float | None
     teacher_soft_cap: float | None
     valid_classes: int | None
-    unlabelled: bool
+    unlabeled: bool
     token_axes: tuple[str, ...]
 
     def __call__(
@@ -156,7 +156,7 @@ class _Fused:
         if labels is not None:
             labels = jnp.asarray(labels)
             _check_tokens("labels", labels, tokens)
-            if labels.ndim == len(tokens) and not self.unlabelled:
+            if labels.ndim == len(tokens) and not self.unlabeled:
                 where = labels >= 0 if where is None else where & (labels >= 0)
             each["labels"] = labels
         if isinstance(teacher, tuple):

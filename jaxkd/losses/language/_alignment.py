@@ -1,7 +1,7 @@
-"""Pairing the tokens of two tokenisers of the same text, for losses between their models.
+"""Pairing the tokens of two tokenizers of the same text, for losses between their models.
 
-The pairing itself is done once, on the host, where the text is tokenised: it gives every token the
-number of its chunk, a piece of text that both tokenisers begin and end alike. Inside the compiled
+The pairing itself is done once, on the host, where the text is tokenized: it gives every token the
+number of its chunk, a piece of text that both tokenizers begin and end alike. Inside the compiled
 step `chunk_log_probs` then gives both models one distribution a chunk.
 """
 
@@ -41,7 +41,7 @@ def align_by_position(
       (array([[-1,  0,  1, -1]], dtype=int32), array([[-1, -1,  0,  1]], dtype=int32))
 
     References:
-      Boizard et al., Towards Cross-Tokenizer Distillation: the Universal Logit Distillation Loss
+      Boizard et al., Toward Cross-Tokenizer Distillation: the Universal Logit Distillation Loss
       for LLMs, TMLR 2025.
     """
     student, teacher = np.asarray(student_where, bool), np.asarray(teacher_where, bool)
@@ -65,7 +65,7 @@ def align_by_bytes(
     student_where: np.ndarray | None = None,
     teacher_where: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Groups tokens into the shortest chunks at whose ends both tokenisers end a token.
+    """Groups tokens into the shortest chunks at whose ends both tokenizers end a token.
 
     Both sides must count bytes (or characters) of the same text from the same place. What follows
     the last common end is one more chunk if both sides have tokens left, and in no chunk otherwise,
@@ -87,7 +87,7 @@ def align_by_bytes(
       ValueError: offsets or masks of other shapes, ends that decrease.
 
     Example:
-      The text is cut as ab|c|de by one tokeniser, as a|b|cde by the other.
+      The text is cut as ab|c|de by one tokenizer, as a|b|cde by the other.
 
       >>> import numpy as np
       >>> from jaxkd import losses
@@ -130,7 +130,7 @@ def chunk_log_probs(
     A chunk of one token keeps the distribution as it is. One of several has, by the chain rule, the
     probability of its tokens; the distribution over what might have stood at one place is kept, and
     multiplied by the probabilities of the tokens that do stand at the other places. The result is
-    not normalised.
+    not normalized.
 
     Pass logits such that those at a token predict this token: of a causal model, shifted by one.
     (The strategy "observed" of TRL's trainer keeps the first and does not shift; "bayesian" keeps

@@ -130,9 +130,9 @@ def whiten(values: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
     present = jnp.ones_like(values) if rows is None else rows.astype(values.dtype)
     count = jnp.sum(present)
     mean = jnp.sum(values) / jnp.maximum(count, 1)
-    centred = keep_rows(values - mean, rows)
-    variance = jnp.sum(jnp.square(centred)) / jnp.maximum(count - 1, 1)
-    return centred * jax.lax.rsqrt(variance + 1e-8)
+    centered = keep_rows(values - mean, rows)
+    variance = jnp.sum(jnp.square(centered)) / jnp.maximum(count - 1, 1)
+    return centered * jax.lax.rsqrt(variance + 1e-8)
 
 
 def policy_gradient(

@@ -65,7 +65,7 @@ def uld(
       0.6
 
     References:
-      Boizard et al., Towards Cross-Tokenizer Distillation: the Universal Logit Distillation Loss
+      Boizard et al., Toward Cross-Tokenizer Distillation: the Universal Logit Distillation Loss
       for LLMs, TMLR 2025.
     """
     check_temperature(student_temperature)
@@ -88,7 +88,7 @@ def uld_from_log_probs(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """`uld` of log-probabilities, which need not be normalised: the chunks of two tokenisers.
+    """`uld` of log-probabilities, which need not be normalized: the chunks of two tokenizers.
 
     Args:
       student: log-probabilities `[..., student_vocabulary]`, as of `chunk_log_probs`.
@@ -133,7 +133,7 @@ def hybrid_uld(
     """Jensen-Shannon divergence on the tokens both vocabularies have, sorted L1 on the others.
 
     The divergence is `js_divergence`'s formula on the matched probabilities as they are, not
-    normalised, none counted below 1e-8. At beta 0 and 1 it is half of a Kullback-Leibler divergence
+    normalized, none counted below 1e-8. At beta 0 and 1 it is half of a Kullback-Leibler divergence
     of things that do not sum to 1, whose gradient is not 0 at student = teacher: prefer a beta
     between. Where one side has no unmatched token there is nothing to sort, and that part is 0.
 

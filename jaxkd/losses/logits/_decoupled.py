@@ -9,7 +9,7 @@ from jaxkd.losses.divergences._kl import kl_to_mixture
 from jaxkd.losses.logits._target import (
     class_against_rest,
     is_class,
-    labelled_pair,
+    labeled_pair,
     log_probs_among,
 )
 
@@ -72,7 +72,7 @@ def dkd(
     References:
       Zhao et al., Decoupled Knowledge Distillation, CVPR 2022 (the authors' code, mdistiller).
     """
-    pair, ids = labelled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
     check_temperature(temperature)
     dtype = pair.student.dtype
     z_s, z_t = (temper(x, temperature, dtype) for x in (pair.student, pair.teacher))

@@ -1,4 +1,4 @@
-"""Distillation with the classes beside the label normalised, from a teacher and without one."""
+"""Distillation with the classes beside the label normalized, from a teacher and without one."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxkd.losses._reduce import masked_mean
 from jaxkd.losses.logits._target import (
     at_class,
     is_class,
-    labelled_pair,
+    labeled_pair,
     log_probs_among,
     soft_cross_entropy,
 )
@@ -28,7 +28,7 @@ def nkd(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """Normalised distillation, `-p_y log q_y - gamma temperature**2 sum(p' log q')`.
+    """Normalized distillation, `-p_y log q_y - gamma temperature**2 sum(p' log q')`.
 
     `p_y` and `q_y` are the probabilities of the label's class y, at temperature 1 whatever
     `temperature` is; p' and q' the softmaxes over the other classes alone, at the temperature.
@@ -66,7 +66,7 @@ def nkd(
       Yang et al., From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach
       with Normalized Loss and Customized Soft Labels, ICCV 2023 (the authors' code, cls_KD).
     """
-    pair, ids = labelled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
     check_temperature(temperature)
     dtype = pair.student.dtype
     log_q_label, log_p_label = (
@@ -101,7 +101,7 @@ def uskd(
       the batch;
     - beta times the cross entropy of q' with z', the other classes alone: z is Zipf's law, 1 / rank
       of all classes by `w / (1 - w_y + 1e-6) + log q / (1 - log q_y + 1e-6)`, the largest first,
-      and q' and z' are q and z without the label's class, normalised;
+      and q' and z' are q and z without the label's class, normalized;
     - mu times the cross entropy of w with the label, smoothed by 0.1: what trains the weak head.
 
     No gradient flows through t and z. The logarithms in the rank are those of the authors' code,
@@ -152,22 +152,22 @@ def uskd(
     dtype, num_classes = pair.student.dtype, pair.student.shape[-1]
     labels = dense("labels", labels, "it is a teacher's answer")
     if labels.shape == pair.student.shape[:-1] and jnp.issubdtype(labels.dtype, jnp.integer):
-        labelled = labels >= 0
-        labels = jnp.where(labelled, labels.astype(jnp.int32), -1)
+        labeled = labels >= 0
+        labels = jnp.where(labeled, labels.astype(jnp.int32), -1)
         ids, values = labels[..., None], jnp.ones((*labels.shape, 1), dtype)
     elif labels.shape == logits.shape:
         labels = jnp.moveaxis(jax.lax.stop_gradient(labels).astype(dtype), axis, -1)
         # What lies on masked classes is dropped, as in `cross_entropy`.
         labels = jnp.where(jnp.isneginf(pair.student), 0, labels)
         values, ids = jax.lax.top_k(labels, min(2, num_classes))
-        labelled = values[..., 0] > 0
+        labeled = values[..., 0] > 0
     else:
         raise ValueError(
             f"logits of shape {logits.shape} need integer labels of shape "
             f"{pair.student.shape[:-1]} or distributions of shape {logits.shape}, got "
             f"{labels.dtype} labels of shape {labels.shape}"
         )
-    rows = labelled if pair.rows is None else pair.rows & labelled
+    rows = labeled if pair.rows is None else pair.rows & labeled
     logits, weak = (mask_logits(x, None, rows) for x in (pair.student, pair.teacher))
 
     # `[..., 1 or 2]`: the labels of each example.
@@ -215,7 +215,7 @@ def _one_minus(values: jax.Array) -> jax.Array:
 
 
 def _zipf(rank: jax.Array, keep: jax.Array) -> jax.Array:
-    """Zipf's law over the places by rank, the largest first, normalised over the classes kept."""
+    """Zipf's law over the places by rank, the largest first, normalized over the classes kept."""
     order = jnp.argsort(rank, axis=-1, descending=True)
     place = jnp.argsort(order, axis=-1)
     law = jnp.where(keep, 1 / (place + 1).astype(rank.dtype), 0)

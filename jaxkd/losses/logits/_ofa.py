@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_positive, check_temperature, temper
-from jaxkd.losses.logits._target import is_class, labelled_pair, soft_cross_entropy
+from jaxkd.losses.logits._target import is_class, labeled_pair, soft_cross_entropy
 
 
 def ofa(
@@ -59,8 +59,8 @@ def ofa(
       Hao et al., One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge
       Distillation, NeurIPS 2023 (the authors' code).
     """
-    pair, ids = labelled_pair(
-        student, teacher, labels, axis, where, teacher_gradient, unlabelled_take_part=True
+    pair, ids = labeled_pair(
+        student, teacher, labels, axis, where, teacher_gradient, unlabeled_take_part=True
     )
     check_positive("epsilon", epsilon)
     check_temperature(temperature)

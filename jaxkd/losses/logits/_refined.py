@@ -10,7 +10,7 @@ from jaxkd.losses.logits._standardization import standardized
 from jaxkd.losses.logits._target import (
     at_class,
     class_against_rest,
-    labelled_pair,
+    labeled_pair,
     log_probs_among,
 )
 
@@ -73,7 +73,7 @@ def rld(
     References:
       Sun et al., Knowledge Distillation with Refined Logits, 2024 (the authors' code).
     """
-    pair, ids = labelled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
     check_positive("alpha_temperature", alpha_temperature)
     check_temperature(temperature)
     z_s, z_t = pair.student, pair.teacher

@@ -15,11 +15,11 @@ _LARGEST_GAP = 1e18
 def standardize_logits(
     logits: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None
 ) -> jax.Array:
-    """Standardised logits, `(z - mean(z)) / (1e-7 + std(z))` over the classes of each row.
+    """Standardized logits, `(z - mean(z)) / (1e-7 + std(z))` over the classes of each row.
 
     The standard deviation has the divisor n - 1, as in the authors' code. A constant row becomes 0
-    with gradient 0, where the formula alone has a gradient of 1e7. Standardise both sides and any
-    loss on logits compares their shapes alone: `dkd` on standardised logits is DKD + LSKD.
+    with gradient 0, where the formula alone has a gradient of 1e7. Standardize both sides and any
+    loss on logits compares their shapes alone: `dkd` on standardized logits is DKD + LSKD.
 
     Args:
       logits: `[..., num_classes]`.
@@ -61,7 +61,7 @@ def lskd(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """Distillation of standardised logits, `temperature**2 * KL(p || q)`.
+    """Distillation of standardized logits, `temperature**2 * KL(p || q)`.
 
     `kd` on `standardize_logits` of both sides: the student need not match the teacher's mean and
     scale, which a smaller network cannot. The loss weight of the authors, 9 beside 0.1 of the
@@ -70,7 +70,7 @@ def lskd(
     Args:
       student: logits `[..., num_classes]`.
       teacher: logits `[..., num_classes]`.
-      temperature: positive scalar that divides the standardised logits; may be traced.
+      temperature: positive scalar that divides the standardized logits; may be traced.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (means, deviations and softmaxes
         are of the selected ones), with one rank less a mask of examples (0 where False).
@@ -110,7 +110,7 @@ def lskd(
 
 
 def standardized(logits: jax.Array) -> jax.Array:
-    """Standardised along the last axis; -inf stays and does not count."""
+    """Standardized along the last axis; -inf stays and does not count."""
     present = ~jnp.isneginf(logits)
     count = jnp.sum(present, axis=-1, keepdims=True, dtype=logits.dtype)
     # A shift changes nothing, but makes a constant row exactly 0. A gap beyond the limit, as of the
@@ -120,9 +120,9 @@ def standardized(logits: jax.Array) -> jax.Array:
     shifted = jnp.maximum(jnp.where(present, logits, 0) - shift, -_LARGEST_GAP)
     shifted = jnp.where(present, shifted, 0)
     mean = jnp.sum(shifted, axis=-1, keepdims=True) / jnp.maximum(count, 1)
-    centred = jnp.where(present, shifted - mean, 0)
-    variance = jnp.sum(jnp.square(centred), axis=-1, keepdims=True) / jnp.maximum(count - 1, 1)
+    centered = jnp.where(present, shifted - mean, 0)
+    variance = jnp.sum(jnp.square(centered), axis=-1, keepdims=True) / jnp.maximum(count - 1, 1)
     constant = variance == 0
     deviation = jnp.sqrt(jnp.where(constant, 1, variance))
-    result = jnp.where(constant, 0, centred / (1e-7 + deviation))
+    result = jnp.where(constant, 0, centered / (1e-7 + deviation))
     return jnp.where(present, result, -jnp.inf)

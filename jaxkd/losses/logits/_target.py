@@ -10,7 +10,7 @@ from jaxkd.losses._sparse import SparseLogits
 _SPARSE = "the label's class may be one of those it keeps no logit of; store dense logits"
 
 
-def labelled_pair(
+def labeled_pair(
     student: ArrayLike,
     teacher: ArrayLike | SparseLogits,
     labels: ArrayLike,
@@ -18,11 +18,11 @@ def labelled_pair(
     where: ArrayLike | None,
     teacher_gradient: bool,
     *,
-    unlabelled_take_part: bool = False,
+    unlabeled_take_part: bool = False,
 ) -> tuple[Paired, jax.Array]:
     """Logits at temperature 1, class axis last, and class ids `[...]`, -1 where there is none.
 
-    Examples without a label take no part, unless `unlabelled_take_part`.
+    Examples without a label take no part, unless `unlabeled_take_part`.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -31,7 +31,7 @@ def labelled_pair(
       axis: the class axis.
       where: a mask of classes or of examples.
       teacher_gradient: whether the gradient flows to the teacher.
-      unlabelled_take_part: whether an example without a label keeps its logits.
+      unlabeled_take_part: whether an example without a label keeps its logits.
 
     Raises:
       TypeError: `SparseLogits` on any side.
@@ -46,12 +46,12 @@ def labelled_pair(
             f"logits of shape {jnp.shape(student)} need integer labels of shape {leading}, one "
             f"class an example, got {labels.dtype} labels of shape {labels.shape}"
         )
-    labelled = labels >= 0
+    labeled = labels >= 0
     # Wide and signed: neither -1 nor the number of classes need fit the labels' own dtype.
-    ids = jnp.where(labelled, labels.astype(jnp.int32), -1)
-    if unlabelled_take_part:
+    ids = jnp.where(labeled, labels.astype(jnp.int32), -1)
+    if unlabeled_take_part:
         return pair, ids
-    rows = labelled if pair.rows is None else pair.rows & labelled
+    rows = labeled if pair.rows is None else pair.rows & labeled
     student, teacher = (mask_logits(x, None, rows) for x in (pair.student, pair.teacher))
     return pair._replace(student=student, teacher=teacher, rows=rows), ids
 

@@ -11,7 +11,7 @@ from jaxkd.losses._sparse import SparseLogits
 from jaxkd.losses.logits._target import (
     at_class,
     is_class,
-    labelled_pair,
+    labeled_pair,
     log_probs_among,
     soft_cross_entropy,
 )
@@ -40,7 +40,7 @@ def wkd_logit(
     softmaxes over the other classes alone, at the temperature. W is `sinkhorn_distance`: what it
     costs to turn the student's distribution into the teacher's, where confusing a dog with a wolf
     costs less than with a car. No factor `temperature**2`. The first term is a cross entropy, and
-    the distance is regularised: the loss is not zero at student = teacher.
+    the distance is regularized: the loss is not zero at student = teacher.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -80,7 +80,7 @@ def wkd_logit(
       Lv et al., Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge Distillation,
       NeurIPS 2024 (the authors' code, WKD).
     """
-    pair, ids = labelled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
     check_temperature(temperature)
     dtype = pair.student.dtype
     cost = _checked_cost(cost, pair.student.shape[-1], dtype)
@@ -168,7 +168,7 @@ def class_distances(class_vectors: ArrayLike, *, kappa: ArrayLike = 1.0) -> jax.
 
     The vectors may be the rows of the teacher's classifier (for a Flax kernel `[width,
     num_classes]` its transpose), which is the authors' option "fc", or mean features of each class.
-    The authors' configurations have the centred kernel alignment (CKA) of the features of two
+    The authors' configurations have the centered kernel alignment (CKA) of the features of two
     classes in the place of the cosine; its costs come from a pass over the training set and can be
     given to `wkd_logit` as they are.
 

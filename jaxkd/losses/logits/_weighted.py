@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from jaxkd.losses._arguments import check_positive, check_temperature, temper
 from jaxkd.losses._numerics import Paired, dense, paired_log_probs
 from jaxkd.losses.divergences._kl import kl_to_mixture
-from jaxkd.losses.logits._target import at_class, labelled_pair, soft_cross_entropy
+from jaxkd.losses.logits._target import at_class, labeled_pair, soft_cross_entropy
 
 _SPARSE = "its tail does not tell the power of each probability; store dense logits"
 
@@ -62,7 +62,7 @@ def wsld(
       Zhou et al., Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff
       Perspective, ICLR 2021 (the code of cls_KD, equal to mmrazor's).
     """
-    pair, ids = labelled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
     check_temperature(temperature)
     dtype = pair.student.dtype
     log_q, log_p = (

@@ -21,14 +21,14 @@ def cc(
     """Correlation congruence as the authors' code has it: errors of consecutive rows, multiplied.
 
     With `e` the absolute differences of student and teacher, the mean over the `batch - 1` pairs of
-    neighbours in the batch of `sum(e[i] * e[i + 1])`. It depends on the order of the batch, and is
+    neighbors in the batch of `sum(e[i] * e[i + 1])`. It depends on the order of the batch, and is
     not the loss of the paper: that is `cc_kernel`. The code weights it with 0.02. Couples the
     examples of the batch: a scalar.
 
     Args:
       student: embeddings `[batch, ...]`.
       teacher: embeddings of the same shape.
-      where: boolean `[batch]`; neighbours are the selected rows that follow each other when the
+      where: boolean `[batch]`; neighbors are the selected rows that follow each other when the
         others are left out.
       teacher_gradient: whether the gradient flows to the teacher.
 
@@ -72,7 +72,7 @@ def cc_kernel(
 
     `||K_s - K_t||_F / batch**2`, with `K` either the inner products of the examples ("bilinear") or
     `exp(-2 gamma) * sum_p (2 gamma)**p / p! * (x . y)**p` for p from 0 to `order` ("gaussian"): the
-    Taylor series of `exp(-gamma ||x - y||**2)` for rows of length 1. The rows are not normalised
+    Taylor series of `exp(-gamma ||x - y||**2)` for rows of length 1. The rows are not normalized
     here. The norm is not squared, as in torchdistill; the paper's equation squares it. Couples the
     examples of the batch: a scalar.
 

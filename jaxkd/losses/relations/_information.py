@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_positive
 from jaxkd.losses._batch import unit
-from jaxkd.losses.relations._rows import centred, gram, paired_rows
+from jaxkd.losses.relations._rows import centered, gram, paired_rows
 
 
 def itrd_correlation(
@@ -57,7 +57,7 @@ def itrd_correlation(
     check_positive("alpha", alpha)
     rows = paired_rows(student, teacher, where, teacher_gradient, same_width=True)
     student_columns, teacher_columns = (
-        unit(centred(side, rows.selected, rows.number), 0)[0]
+        unit(centered(side, rows.selected, rows.number), 0)[0]
         for side in (rows.student, rows.teacher)
     )
     correlation = jnp.sum(student_columns * teacher_columns, axis=0)

@@ -17,9 +17,9 @@ def pkt(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """Divergence between the neighbourhoods of the examples on either side.
+    """Divergence between the neighborhoods of the examples on either side.
 
-    An example's neighbourhood is the distribution over the batch proportional to `(cos + 1) / 2`;
+    An example's neighborhood is the distribution over the batch proportional to `(cos + 1) / 2`;
     the loss is the mean over all `batch**2` entries of `p log((p + 1e-7) / (q + 1e-7))`, p the
     teacher's and q the student's: the divergence of a row over the batch size once more, as in the
     authors' code, which weights it with 30,000. Couples the examples of the batch: a scalar.
@@ -52,14 +52,14 @@ def pkt(
       ECCV 2018; the authors' code.
     """
     rows = paired_rows(student, teacher, where, teacher_gradient)
-    q, p = _neighbourhoods(rows.student, rows), _neighbourhoods(rows.teacher, rows)
+    q, p = _neighborhoods(rows.student, rows), _neighborhoods(rows.teacher, rows)
     # Each row of p - q sums to 0. Subtracting it leaves what is left of the logarithm when both
     # sides are close, instead of a difference of large terms.
     terms = p * jnp.log1p((p - q) / (q + _EPSILON)) - (p - q)
     return jnp.sum(jnp.sum(terms, axis=1) / rows.number) / rows.number
 
 
-def _neighbourhoods(points: jax.Array, rows: Rows) -> jax.Array:
+def _neighborhoods(points: jax.Array, rows: Rows) -> jax.Array:
     """Distributions `[batch, batch]` over the second axis; 0 for rows that take no part."""
     similarity = (gram(_nearly_unit(points)) + 1) / 2
     # Opposite rows may come out a rounding error below 0, and below minus epsilon there is no log.

@@ -34,7 +34,7 @@ def rkd_distance(
       student: embeddings `[batch, ...]`, flattened; the widths may differ.
       teacher: embeddings `[batch, ...]`.
       squared: whether to compare squared distances.
-      normalize: whether to L2-normalise the embeddings first, as MMRazor does by default.
+      normalize: whether to L2-normalize the embeddings first, as MMRazor does by default.
       where: boolean `[batch]`; only the selected rows are related to each other.
       teacher_gradient: whether the gradient flows to the teacher.
 
@@ -84,7 +84,7 @@ def rkd_angle(
     Args:
       student: embeddings `[batch, ...]`, flattened; the widths may differ.
       teacher: embeddings `[batch, ...]`.
-      normalize: whether to L2-normalise the embeddings first, as MMRazor does by default.
+      normalize: whether to L2-normalize the embeddings first, as MMRazor does by default.
       where: boolean `[batch]`; only the selected rows are related to each other.
       teacher_gradient: whether the gradient flows to the teacher.
 
@@ -149,7 +149,7 @@ def rkd(
       distance_weight: of `rkd_distance`.
       angle_weight: of `rkd_angle`.
       squared: whether to compare squared distances.
-      normalize: whether to L2-normalise the embeddings first.
+      normalize: whether to L2-normalize the embeddings first.
       where: boolean `[batch]`; only the selected rows are related to each other.
       teacher_gradient: whether the gradient flows to the teacher.
 

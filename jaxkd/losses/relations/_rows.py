@@ -79,7 +79,7 @@ def size(values: jax.Array) -> jax.Array:
     return jnp.where(largest > 0, largest, 1)
 
 
-def centred(rows: jax.Array, selected: jax.Array, number: jax.Array) -> jax.Array:
+def centered(rows: jax.Array, selected: jax.Array, number: jax.Array) -> jax.Array:
     """Rows less the mean of the selected ones; a constant column becomes exactly 0.
 
     Args:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._batch import unit
-from jaxkd.losses.relations._rows import Rows, centred, gram, paired_rows, products, size
+from jaxkd.losses.relations._rows import Rows, centered, gram, paired_rows, products, size
 
 
 def sp(
@@ -18,7 +18,7 @@ def sp(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """Similarity-preserving loss: squared differences of Gram matrices with normalised rows.
+    """Similarity-preserving loss: squared differences of Gram matrices with normalized rows.
 
     `||n(G_t) - n(G_s)||_F**2 / batch**2` with `G` the inner products of the flattened features.
     Couples the examples of the batch: a scalar.
@@ -63,10 +63,10 @@ def cka(
     where: ArrayLike | None = None,
     teacher_gradient: bool = False,
 ) -> jax.Array:
-    """One minus the linear centred kernel alignment of the two batches.
+    """One minus the linear centered kernel alignment of the two batches.
 
-    CKA is the cosine between the Gram matrices of the features, centred over the batch. It does not
-    change when either side is rotated, shifted or scaled. Couples the examples of the batch: a
+    CKA is the cosine between the Gram matrices of the features, centered over the batch. It does
+    not change when either side is rotated, shifted or scaled. Couples the examples of the batch: a
     scalar. Computed from products of examples or of features, whichever matrices are smaller. With
     fewer examples than features CKA is near 1 whatever the features are: use large batches.
 
@@ -97,7 +97,7 @@ def cka(
       Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019.
     """
     rows = paired_rows(student, teacher, where, teacher_gradient)
-    x, y = (_centred_over_size(side, rows) for side in (rows.student, rows.teacher))
+    x, y = (_centered_over_size(side, rows) for side in (rows.student, rows.teacher))
     batch = len(rows.selected)
     if batch <= max(x.shape[1], y.shape[1]):
         # Half the squared distance of unit matrices is 1 - cos, exactly 0 where they are equal.
@@ -119,8 +119,8 @@ def _similarities(points: jax.Array, norm: str) -> jax.Array:
     return similarity / jnp.where(total > 0, total, 1)
 
 
-def _centred_over_size(points: jax.Array, rows: Rows) -> jax.Array:
-    points = centred(points, rows.selected, rows.number)
+def _centered_over_size(points: jax.Array, rows: Rows) -> jax.Array:
+    points = centered(points, rows.selected, rows.number)
     return points / size(points)
 
 

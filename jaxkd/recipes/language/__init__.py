@@ -6,17 +6,18 @@ take in every token with a document number (`present`). Networks name their outp
 `jaxkd.models.Decoder` and `jaxkd.models.Encoder` do: `embeddings`, `layer1`, …, `attention1`, …,
 `hidden`, and of the last layer `queries`, `keys`, `values`.
 
-| recipe | what is learnt | from whose tokens |
+| recipe | what is learned | from whose tokens |
 | :-- | :-- | :-- |
 | `token_kd` | any divergence of logits, and labels | the data's (offline, or a cache), or own |
 | `distilbert`, `tinybert`, `minilm` | hidden states, attention, relations | the data's |
-| `gkd` | generalised Jensen-Shannon | the data's and the student's, mixed |
+| `gkd` | generalized Jensen-Shannon | the data's and the student's, mixed |
 | `distillm2` | skew forward and skew reverse KL | the data's (the teacher's), and the student's |
 | `minillm`, `on_policy_reverse_kl` | reverse KL with a policy's gradient | the student's |
 
-Where the student writes, give the train step `rewrite=jaxkd.strategies.on_policy(…)`. Learning from
-what a teacher wrote (sequence-level distillation) is `recipes.labels` on
-`strategies.written(…).sequences(…)`.
+Where the student writes, give the train step
+`batch_transform=jaxkd.strategies.on_policy(…)`. Learning from what a
+teacher wrote (sequence-level distillation) is `recipes.labels` on
+`strategies.generate_targets(…).sequences(…)`.
 """
 
 from jaxkd.recipes.language._encoders import distilbert as distilbert

@@ -20,7 +20,7 @@ def gkd(
     weight: float | Schedule = 1.0,
     label_weight: float = 0.0,
 ) -> Objective:
-    """Generalised distillation: Jensen-Shannon on the student's and the data's sequences, mixed.
+    """Generalized distillation: Jensen-Shannon on the student's and the data's sequences, mixed.
 
     The share of the student's sequences, lambda, is that of `strategies.on_policy(share=…)`; the
     authors take 0.5 to 1.
@@ -82,7 +82,7 @@ def minillm(
     """Reverse KL of whole answers: each token's own part exactly, the later ones by reward.
 
     Tokens drawn as for `on_policy_reverse_kl`. The authors also draw from a mixture with the
-    teacher, and add the language modelling loss of other texts: that is a term of its own.
+    teacher, and add the language modeling loss of other texts: that is a term of its own.
 
     Args:
       discount: what a reward loses a token.
@@ -126,8 +126,9 @@ def distillm2(
 ) -> Objective:
     """Skew forward KL on what the teacher wrote, skew reverse KL on what the student wrote.
 
-    Each is the mean over its own tokens. The data are the teacher's answers (`strategies.written`);
-    `strategies.on_policy(…, beside=True)` puts the student's to the same prompts beside them.
+    Each is the mean over its own tokens. The data are the teacher's outputs
+    (`strategies.generate_targets`); `strategies.on_policy(…, beside=True)` puts the
+    student's to the same prompts beside them.
 
     Args:
       skew: the share of the other network in the mixtures.
@@ -155,7 +156,7 @@ def distillm2(
             _of_rows(functools.partial(loss, skew=skew)),
             weight,
             temperature,
-            connector=connectors.WrittenBy(student=by_student),
+            connector=connectors.OnPolicyMask(student=by_student),
         )
 
     return Objective(

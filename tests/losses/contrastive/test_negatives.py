@@ -36,7 +36,7 @@ def test_all_others_are_equally_likely(labels):
         assert np.max(np.abs(counts[others] - number / len(others))) < 5 * deviation
 
 
-def test_unlabelled_examples_are_classes_of_their_own():
+def test_unlabeled_examples_are_classes_of_their_own():
     pool = losses.negative_pool([-1, 0, -1, 0])
     np.testing.assert_array_equal(np.sort(pool.size), [1, 1, 2, 2])
 

@@ -36,7 +36,7 @@ def test_cwd_ignores_offsets_of_channels_and_survives_large_gaps():
 
 
 @pytest.mark.parametrize("shape", [(6, 3, 4, 5), (6, 7, 5), (6, 5)], ids=str)
-def test_pkd_standardises_channels_over_the_batch(shape):
+def test_pkd_standardizes_channels_over_the_batch(shape):
     student, teacher = maps(*shape), maps(*shape, seed=1)
     standard = []
     for features in (student, teacher):

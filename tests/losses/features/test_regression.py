@@ -45,7 +45,7 @@ def test_masked_examples_never_enter():
     assert all(np.isfinite(part).all() and not part[1].any() for part in gradient)
 
 
-def test_vkd_pools_both_sides_and_normalises_the_teacher():
+def test_vkd_pools_both_sides_and_normalizes_the_teacher():
     tokens, teacher = array(3, 7, 5), array(3, 2, 2, 5, seed=1)
     target = teacher.mean((1, 2))
     target = (target - target.mean(-1, keepdims=True)) / np.sqrt(

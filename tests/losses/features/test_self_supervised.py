@@ -71,7 +71,7 @@ def test_of_equal_logits_the_first_class_is_the_answer():
     np.testing.assert_allclose(value, rows[0], rtol=1e-6)
 
 
-def test_unlabelled_examples_take_no_part():
+def test_unlabeled_examples_take_no_part():
     student, teacher, labels = views(4, 3, 5), views(4, 3, 5, seed=1), np.array([1, -1, 0, 2])
     loss = jax.jit(jax.value_and_grad(losses.sskd_transformed), static_argnames="ratio")
     value, gradient = loss(student, teacher, labels, ratio=0.5)

@@ -32,7 +32,7 @@ EVERY = np.array([True, True, True])
 
 
 def vectors(features, count):
-    """Leading singular values, normalised, and right vectors of one example."""
+    """Leading singular values, normalized, and right vectors of one example."""
     _, values, right = np.linalg.svd(features.reshape(-1, features.shape[-1]), full_matrices=False)
     return values[:count] / np.linalg.norm(values[:count]), right[:count].T
 

@@ -125,7 +125,7 @@ def both(name, kind, *, temperature=2.0, cap=None, teacher_cap=None, valid=CLASS
     def naive(hidden, head):
         values = loss(capped(hidden @ head, cap)[..., :valid], answer, **keywords)
         counted = where
-        if "labels" in takes and not options.get("unlabelled"):
+        if "labels" in takes and not options.get("unlabeled"):
             counted &= labels >= 0
         return losses.masked_sum_and_count(values, counted)
 
@@ -163,7 +163,7 @@ def test_soft_caps_and_a_padded_vocabulary(kind):
 
 @few("chunk_size", [4, None, 1, 2, 12, 20])
 def test_chunks_of_any_size(chunk_size):
-    ours, naive, student = both("mixed", "top-k", chunk_size=chunk_size, unlabelled=True)
+    ours, naive, student = both("mixed", "top-k", chunk_size=chunk_size, unlabeled=True)
     assert_same(ours, naive, student)
     # Without gradients.
     np.testing.assert_allclose(jit(ours)(*student)[0], naive(*student)[0], rtol=0, atol=1e-10)
@@ -177,7 +177,7 @@ def test_masks_of_the_first_axes_and_rubbish_where_they_are_false(axis):
     where = where[:, 0] if axis == 1 else where
     full = jnp.broadcast_to(where.reshape(where.shape + (1,) * (2 - where.ndim)), TOKENS)
     rubbish = functools.partial(jnp.where, full[..., None])
-    loss = losses.fused_linear(mixed, chunk_size=6, unlabelled=True)
+    loss = losses.fused_linear(mixed, chunk_size=6, unlabeled=True)
 
     def value(hidden, head, answer):
         return loss((hidden, head), answer, labels, where=where)
@@ -198,7 +198,7 @@ def test_tokens_without_a_label_are_left_out_unless_the_loss_speaks_for_them():
     expected = losses.masked_sum_and_count(losses.cross_entropy(logits, labels), labels >= 0)
     chex.assert_trees_all_close((total, count), expected, rtol=1e-12)
     assert 0 < count < labels.size
-    total, count = losses.fused_linear(mixed, unlabelled=True)(student, teacher, labels)
+    total, count = losses.fused_linear(mixed, unlabeled=True)(student, teacher, labels)
     each = mixed(logits, teacher[0] @ teacher[1], labels)
     chex.assert_trees_all_close((total, count), (each.sum(), labels.size), rtol=1e-12)
 

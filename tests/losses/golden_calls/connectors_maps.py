@@ -108,7 +108,7 @@ def _softmax_regression(inputs, outputs, options):
 
 
 def _embedded_correlations(inputs, outputs, options):
-    """The reference calls the normalisation of the batch `l2norm`."""
+    """The reference calls the normalization of the batch `l2norm`."""
     student, teacher = _last(inputs["feat_s"]), _last(inputs["feat_t"])
     widths = student.shape[-1], teacher.shape[-1]
     module = connectors.Conv1x1(*widths, norm=True, relu=False, rngs=_rngs())

@@ -115,7 +115,7 @@ def _singular(layout, *, reference=True):
     return call
 
 
-def _kept(scores, right, ratio, chosen):
+def _truncated(scores, right, ratio, chosen):
     """All views that the teacher has right, and a share of the others, the best ranked first.
 
     The reference breaks ties of its ranking at random, so those go to what it has `chosen`.
@@ -145,13 +145,13 @@ def _self_supervised(inputs, outputs, options):
     directions /= jnp.linalg.norm(directions, axis=-1, keepdims=True)
     cosines = directions[:, 1:].reshape(3 * len(label), -1) @ directions[:, 0].T
     classes = teacher[:, 1:].reshape(3 * len(label), -1)
-    keep_tf = _kept(
+    keep_tf = _truncated(
         classes,
         np.repeat(label, 3)[:, None] == np.arange(classes.shape[1]),
         ratio_tf,
         outputs["out_index_tf"],
     )
-    keep_ss = _kept(
+    keep_ss = _truncated(
         cosines, np.repeat(np.eye(len(label)) == 1, 3, axis=0), ratio_ss, outputs["out_index_ss"]
     )
     parts = {

@@ -8,20 +8,20 @@ from golden_calls import Differs
 from jaxkd import losses
 
 
-def _labelled_sum(values, inputs):
+def _labeled_sum(values, inputs):
     return losses.masked_sum_and_count(values, inputs["labels"] != -100)
 
 
 def _adaptive_kl(inputs, outputs, options):
     arguments = options.rest(adaptive_kl_alpha="tail_mass", kd_temperature="temperature")
     values = losses.adaptive_kl(inputs["student_logits"], inputs["teacher_logits"], **arguments)
-    return _labelled_sum(values, inputs)[0]
+    return _labeled_sum(values, inputs)[0]
 
 
 def _js(inputs, outputs, options):
     arguments = options.rest(kd_temperature="temperature")
     values = losses.js_divergence(inputs["student_logits"], inputs["teacher_logits"], **arguments)
-    return _labelled_sum(values, inputs)[0]
+    return _labeled_sum(values, inputs)[0]
 
 
 def _js_shifted_logs(inputs, outputs, options):
@@ -32,7 +32,7 @@ def _js_shifted_logs(inputs, outputs, options):
     )
     m = (p + q) / 2
     terms = sum(x * (jnp.log(x + 1e-9) - jnp.log(m + 1e-9)) for x in (p, q))
-    return _labelled_sum(0.5 * jnp.sum(terms, axis=-1), inputs)[0]
+    return _labeled_sum(0.5 * jnp.sum(terms, axis=-1), inputs)[0]
 
 
 def _sparse_settings(inputs, options):
@@ -55,7 +55,7 @@ def _sparse_js(inputs, outputs, options):
         num_classes=inputs["student_logits"].shape[-1],
     )
     values = losses.js_divergence(inputs["student_logits"], teacher, temperature=temperature)
-    total, count = _labelled_sum(values, inputs)
+    total, count = _labeled_sum(values, inputs)
     return temperature**2 * total / count
 
 
@@ -87,15 +87,15 @@ def _sparse_js_clamped(inputs, outputs, options):
         jnp.sum(jnp.where(x > eps, x * (log_x - log_m), 0), axis=-1)
         for x, log_x in ((p, log_p), (q, log_q))
     )
-    total, count = _labelled_sum(0.5 * (terms + rest), inputs)
+    total, count = _labeled_sum(0.5 * (terms + rest), inputs)
     return temperature**2 * total / count
 
 
 def _answers(labels, skip_last):
-    """As many tokens from the first labelled one on as there are labels."""
-    labelled = labels != -100
-    offset = np.arange(labels.shape[1]) - labelled.argmax(axis=1)[:, None]
-    return (offset >= 0) & (offset < labelled.sum(axis=1, keepdims=True) - skip_last)
+    """As many tokens from the first labeled one on as there are labels."""
+    labeled = labels != -100
+    offset = np.arange(labels.shape[1]) - labeled.argmax(axis=1)[:, None]
+    return (offset >= 0) & (offset < labeled.sum(axis=1, keepdims=True) - skip_last)
 
 
 def _without_first_chunk(answers, chunks):

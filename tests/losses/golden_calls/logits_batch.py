@@ -109,10 +109,10 @@ def _ctkd(inputs, outputs, options):
         return losses.masked_mean(values), temperature
 
     value, temperature = loss(inputs["global_T"], lambda_)
-    towards_the_student, _ = jax.grad(loss, has_aux=True)(inputs["global_T"], 1.0)
+    toward_the_student, _ = jax.grad(loss, has_aux=True)(inputs["global_T"], 1.0)
     return value, {
         "out_temperature": temperature,
-        "out_true_grad_global_T": towards_the_student,
+        "out_true_grad_global_T": toward_the_student,
     }
 
 

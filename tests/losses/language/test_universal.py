@@ -52,7 +52,7 @@ def test_has_no_gradient_where_the_models_agree(logits):
         np.testing.assert_array_equal(gradient, 0)
 
 
-def test_of_log_probabilities_is_the_same_before_normalisation(logits):
+def test_of_log_probabilities_is_the_same_before_normalization(logits):
     log_probs = [jax.nn.log_softmax(x) for x in logits]
     expected = losses.uld(*logits)
     np.testing.assert_allclose(losses.uld_from_log_probs(*log_probs), expected, rtol=1e-5)

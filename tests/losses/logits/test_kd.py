@@ -22,12 +22,12 @@ def test_kd_is_t_squared_kl_at_temperature_4_by_default(logits):
 
 
 def test_kd_gradient_keeps_its_size_as_the_temperature_grows(logits):
-    """At high temperatures it tends to the regression of centred logits over their number."""
+    """At high temperatures it tends to the regression of centered logits over their number."""
     student, teacher = logits
     gradient = jax.grad(lambda x: jnp.sum(losses.kd(x, teacher, temperature=1e3)))(student)
     difference = student - teacher
-    centred = difference - difference.mean(-1, keepdims=True)
-    np.testing.assert_allclose(gradient, centred / 4, atol=2e-3)
+    centered = difference - difference.mean(-1, keepdims=True)
+    np.testing.assert_allclose(gradient, centered / 4, atol=2e-3)
 
 
 def test_kd_temperature_in_low_precision_is_squared_in_float32(logits):

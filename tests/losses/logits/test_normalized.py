@@ -125,11 +125,11 @@ def test_uskd_sees_only_the_examples_that_take_part(logits, mixed, kind):
 
     expected = uskd_and_gradient(logits[:, where], labels[where])
     padded = jnp.where(where[None, :, None], logits, jnp.nan)
-    unlabelled = labels.copy()
-    unlabelled[1] = -1 if kind == "ids" else 0
+    unlabeled = labels.copy()
+    unlabeled[1] = -1 if kind == "ids" else 0
     for result in (
         uskd_and_gradient(padded, labels, where),
-        uskd_and_gradient(padded, unlabelled),
+        uskd_and_gradient(padded, unlabeled),
     ):
         got = result[0], result[1][:, where]
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-7)

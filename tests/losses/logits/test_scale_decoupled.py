@@ -53,11 +53,11 @@ def test_the_loss_keeps_its_own_temperature_unless_given_one(logits, labels):
     )
 
 
-def test_an_unlabelled_example_weighs_all_regions_alike(logits):
-    unlabelled = jnp.full(3, -1)
+def test_an_unlabeled_example_weighs_all_regions_alike(logits):
+    unlabeled = jnp.full(3, -1)
     expected = losses.kd(*logits).mean(1)
-    np.testing.assert_allclose(losses.sdd(*logits, unlabelled), expected, rtol=1e-5)
-    assert not np.any(losses.sdd(*logits, unlabelled, loss=losses.dkd))
+    np.testing.assert_allclose(losses.sdd(*logits, unlabeled), expected, rtol=1e-5)
+    assert not np.any(losses.sdd(*logits, unlabeled, loss=losses.dkd))
 
 
 @pytest.mark.parametrize("loss", [losses.kd, losses.dkd])

@@ -35,8 +35,8 @@ def test_mean_zero_and_sample_deviation_one(logits):
 
 def test_gradient_of_standardized_logits(logits):
     def plain(x):
-        centred = x - jnp.mean(x, axis=-1, keepdims=True)
-        return centred / (1e-7 + jnp.std(x, axis=-1, keepdims=True, ddof=1))
+        centered = x - jnp.mean(x, axis=-1, keepdims=True)
+        return centered / (1e-7 + jnp.std(x, axis=-1, keepdims=True, ddof=1))
 
     for scale in (1.0, 1e-6):
         student = scale * logits[0]

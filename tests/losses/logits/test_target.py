@@ -18,7 +18,7 @@ LOSSES = {
     "rld_standardized": functools.partial(losses.rld, standardize=True),
     "ofa": functools.partial(losses.ofa, epsilon=1.5),
 }
-labelled_losses = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+labeled_losses = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def value_and_gradient(loss, student, teacher, labels):
     return value, pullback(jnp.ones_like(value))[0]
 
 
-@labelled_losses
+@labeled_losses
 def test_negative_labels_are_none(loss, logits):
     student, teacher = logits
     labels = jnp.array([1, -1, -100, 3])
@@ -48,7 +48,7 @@ def test_negative_labels_are_none(loss, logits):
         chex.assert_trees_all_equal((value[1:3], gradient[1:3]), (jnp.zeros(2), jnp.zeros((2, 5))))
 
 
-@labelled_losses
+@labeled_losses
 def test_a_label_that_is_too_large_gives_nan(loss, logits):
     value, _ = value_and_gradient(loss, *logits, jnp.array([0, 5, 4, 100]))
     np.testing.assert_array_equal(jnp.isnan(value), [False, True, False, True])
@@ -62,7 +62,7 @@ def test_labels_narrower_than_the_number_of_classes(logits, dtype):
     chex.assert_trees_all_close(dkd(*wide, labels.astype(dtype)), dkd(*wide, labels), rtol=1e-6)
 
 
-@labelled_losses
+@labeled_losses
 def test_labels_that_do_not_fit_are_refused(loss, logits):
     with pytest.raises(ValueError, match=r"\(4, 5\) need integer labels of shape \(4,\).*\(3,\)"):
         loss(*logits, jnp.zeros(3, jnp.int32))
@@ -72,7 +72,7 @@ def test_labels_that_do_not_fit_are_refused(loss, logits):
         loss(*logits, jnp.zeros(4))
 
 
-@labelled_losses
+@labeled_losses
 def test_sparse_teachers_are_refused(loss, logits):
     sparse = losses.SparseLogits(
         indices=jnp.zeros((4, 1), jnp.int32),
@@ -86,7 +86,7 @@ def test_sparse_teachers_are_refused(loss, logits):
 
 
 @pytest.mark.exhaustive
-@labelled_losses
+@labeled_losses
 def test_hard_logits(loss):
     """Large gaps, constants and impossible classes, with each class as the label."""
     infinity = np.inf
@@ -115,7 +115,7 @@ def test_hard_logits(loss):
 
 
 @pytest.mark.exhaustive
-@labelled_losses
+@labeled_losses
 def test_two_classes_and_one_example_without_axes(loss):
     value, gradient = value_and_gradient(
         loss, jnp.array([1.0, -1.0]), jnp.array([0.0, 3.0]), jnp.array(1)

@@ -99,7 +99,7 @@ def test_value_and_gradient_are_finite(cost, gap):
         assert np.all(np.isfinite(gradient))
 
 
-def test_unlabelled_and_left_out_examples_cost_nothing(logits, cost):
+def test_unlabeled_and_left_out_examples_cost_nothing(logits, cost):
     where = jnp.array([True, False, True, True])
     spoiled = jnp.where(where[:, None], logits[0], jnp.nan)
 

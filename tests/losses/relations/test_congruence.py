@@ -6,11 +6,11 @@ import pytest
 from jaxkd import losses
 
 
-def test_cc_multiplies_the_errors_of_neighbours():
+def test_cc_multiplies_the_errors_of_neighbors():
     student = np.array([[1.0, 0.0], [-2.0, 3.0], [0.0, 1.0], [1.0, 1.0]], np.float32)
     value = losses.cc(student, np.zeros_like(student))
     np.testing.assert_allclose(value, (2 + 3 + 1) / 3, rtol=1e-6)
-    # Without the second row, the first and the third are neighbours.
+    # Without the second row, the first and the third are neighbors.
     value = losses.cc(student, np.zeros_like(student), where=np.array([1, 0, 1, 1]))
     np.testing.assert_allclose(value, (0 + 1) / 2, rtol=1e-6)
 

@@ -5,13 +5,13 @@ from jaxkd import losses
 
 
 def divergence(student, teacher):
-    def neighbourhoods(points):
+    def neighborhoods(points):
         points = points.astype(np.float64)
         unit = points / (np.linalg.norm(points, axis=1, keepdims=True) + 1e-7)
         similarity = (unit @ unit.T + 1) / 2
         return similarity / similarity.sum(axis=1, keepdims=True)
 
-    p, q = neighbourhoods(teacher), neighbourhoods(student)
+    p, q = neighborhoods(teacher), neighborhoods(student)
     return np.mean(p * np.log((p + 1e-7) / (q + 1e-7)))
 
 

@@ -36,7 +36,7 @@ def check_parameters(temperatures: Sequence[float], values: str) -> tuple[float,
     return found
 
 
-def keeps(temperatures: tuple[float, ...], values: str) -> str:
+def description(temperatures: tuple[float, ...], values: str) -> str:
     """The second half of what a codec says of itself."""
     return (
         f"their logits relative to the largest {_ERRORS[values]}; the mass of the others exactly, "

@@ -14,7 +14,7 @@ from jaxkd.networks import Network
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Written:
+class GeneratedDataset:
     """Texts behind prompts.
 
     Attributes:
@@ -54,7 +54,7 @@ class Written:
         return Sequences.from_arrays(self.tokens, documents, labels, ids=self.ids, **named)
 
 
-def written(
+def generate_targets(
     generator: Any,
     teacher: Network,
     prompts: npt.ArrayLike,
@@ -63,7 +63,7 @@ def written(
     ids: npt.ArrayLike | None = None,
     seed: int = 0,
     batch_size: int = 32,
-) -> Written:
+) -> GeneratedDataset:
     """Lets a teacher write on from prompts, once: sequence-level distillation learns from the text.
 
     The student's loss is `recipes.labels()`: cross entropy with what the teacher wrote. Each row
@@ -110,13 +110,13 @@ def written(
         text = jax.device_get(write(teacher.params, teacher.state, *part))
         texts.append([array[: count - start] for array in text])
     tokens, ends = (np.concatenate(parts).astype(np.int32) for parts in zip(*texts, strict=True))
-    return Written(named.astype(np.int32), tokens, ends, lengths.astype(np.int32))
+    return GeneratedDataset(named.astype(np.int32), tokens, ends, lengths.astype(np.int32))
 
 
 def labels_and_documents(
     tokens: jax.Array, lengths: jax.Array, prompt_lengths: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What is learnt of texts behind prompts, and where they are.
+    """What is learned of texts behind prompts, and where they are.
 
     Args:
       tokens: `[batch, length]`.
@@ -128,10 +128,10 @@ def labels_and_documents(
       it. Both `[batch, length]`.
     """
     places = jnp.arange(tokens.shape[1])
-    learnt = (places + 1 >= prompt_lengths[:, None]) & (places + 1 < lengths[:, None])
+    learned = (places + 1 >= prompt_lengths[:, None]) & (places + 1 < lengths[:, None])
     following = jnp.pad(tokens[:, 1:], ((0, 0), (0, 1)))
     documents = (places < lengths[:, None]).astype(jnp.int32)
-    return jnp.where(learnt, following, -1), documents
+    return jnp.where(learned, following, -1), documents
 
 
 def _check(prompts: np.ndarray, lengths: np.ndarray, ids: np.ndarray, batch_size: int) -> None:

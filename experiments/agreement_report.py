@@ -1,10 +1,11 @@
-"""What students have learnt: the teacher's answers and mistakes, calibration, classes, layers.
+"""What students have learned: the teacher's answers and mistakes, calibration, classes, layers.
 
 A caller hands over logits and, for the methods whose layers are to be shown, features of a student:
 
   views = study, study.test
-  seen = learnt.similarity(learnt.features_of(student, *views), learnt.features_of(teacher, *views))
-  section = learnt.section(results, teacher_logits, labels, class_names, {"kd": seen})
+  pair = [agreement_report.features_of(network, *views) for network in (student, teacher)]
+  seen = agreement_report.similarity(*pair)
+  section = agreement_report.section(results, teacher_logits, labels, class_names, {"kd": seen})
 """
 
 import re
@@ -121,7 +122,7 @@ def section(
     class_names: Sequence[str],
     similarity: Mapping[str, Similarity] | None = None,
 ) -> Section:
-    """The part of a report that says what students have learnt.
+    """The part of a report that says what students have learned.
 
     Args:
       results: labels alone first, then the methods; paired seeds.
@@ -163,7 +164,7 @@ def section(
     if best is not None:
         figures.append(_classes(best, plain, labels, names))
     return Section(
-        "What the students learnt",
+        "What the students learned",
         text,
         _findings(best.arm.name, plain.arm.name, measures) if best is not None else [],
         [_table(measures, _measures(teacher_logits[None], teacher_logits, labels))],
@@ -201,7 +202,7 @@ def _table(measures: Mapping[str, Measures], teacher: Measures) -> Table:
     ]
     seeds = len(next(iter(measures.values()))["accuracy"])
     caption = f"Mean ± standard deviation of {seeds} students (seeds), one teacher, last step."
-    return Table("What the students learnt", columns, rows, caption)
+    return Table("What the students learned", columns, rows, caption)
 
 
 def _findings(best: str, plain: str, measures: Mapping[str, Measures]) -> list[Finding]:

@@ -25,8 +25,8 @@ import numpy as np
 import jaxkd
 from experiments import fashion_mnist as experiment
 from experiments import methods
+from experiments.datasets import fashion_mnist
 from jaxkd import TrainState, make_train_step
-from jaxkd.data import fashion_mnist
 from jaxkd.recipes import Pair
 from jaxkd.reporting import Column, Spread, Table, accuracy_bars
 

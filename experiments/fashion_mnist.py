@@ -6,7 +6,7 @@ The real data set through tensorflow-datasets, decoded once into memory. A convo
 Commands:
   # Where there is internet and TensorFlow, tensorflow-datasets downloads the data itself. Elsewhere
   # prepare it from the files of Debian's package dataset-fashion-mnist:
-  python -m jaxkd.data.fashion_mnist prepare --data_dir=data
+  python -m experiments.datasets.fashion_mnist prepare --data_dir=data
   python -m experiments.fashion_mnist --config.data_dir=data --workdir=runs/fashion_mnist
   # Another student, another teacher, augmented views:
   python -m experiments.fashion_mnist --config.data_dir=data --config.student.name=cnn \
@@ -25,7 +25,7 @@ from flax import nnx
 
 import jaxkd
 from experiments import comparison, findings, launch
-from jaxkd.data import fashion_mnist
+from experiments.datasets import fashion_mnist
 from jaxkd.models import CNN, MLP, ConvNet, ResNet
 from jaxkd.training import is_first
 

@@ -18,7 +18,7 @@ teacher and KL divergence to it; and by the divergence from the teacher of what 
 Commands:
   # Jane Austen's novels on two CPU cores: the cached arms take half an hour, on_policy as long.
   apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb austen
-  python -m jaxkd.data.austen prepare --data_dir=data \
+  python -m experiments.datasets.austen prepare --data_dir=data \
       --source_dir=austen/usr/lib/R/site-library/janeaustenr/data
   JAX_PLATFORMS=cpu python -m experiments.language --config.data_dir=data --workdir=runs/language
   # A GPU or TPU: larger networks and batches, more steps, logits never held.

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxkd.data import Sequences, Texts, Tokenizer, austen, plain
+from experiments.datasets import austen
+from jaxkd.data import Sequences, Texts, Tokenizer, plain
 from jaxkd.training import is_first, wait_for_all
 
 # Of one's own texts: blocks of so many characters, each tenth of which is held out.

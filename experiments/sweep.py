@@ -41,12 +41,13 @@ from flax import nnx
 
 import jaxkd
 from experiments import launch, settings
+from experiments.datasets import fashion_mnist
 from experiments.refusals import at_least, fields
 from experiments.study import Study, optimizer, test_logits, train_teacher
 from experiments.swept import VIEWS, Parts, Setting, Swept, gather, train
 from jaxkd import recipes
 from jaxkd.cache import Cache
-from jaxkd.data import Loader, digits, fashion_mnist, split_labels
+from jaxkd.data import Loader, digits, split_labels
 from jaxkd.models import CNN, MLP
 from jaxkd.training import Population, bind_config, grid, is_first, make_mesh
 

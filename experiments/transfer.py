@@ -47,11 +47,12 @@ from flax import nnx
 
 import jaxkd
 from experiments import launch, transfer_regimes, transfer_report
+from experiments.datasets import fashion_mnist
 from experiments.refusals import at_least, fields, positive
 from experiments.study import Study
 from experiments.transfer_regimes import VIEWS, Protocol, Transferred
 from jaxkd import recipes
-from jaxkd.data import Dataset, digits, fashion_mnist, images, split_labels
+from jaxkd.data import Dataset, digits, images, split_labels
 from jaxkd.models import MLP
 from jaxkd.training import bind_config, is_first
 

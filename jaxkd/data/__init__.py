@@ -8,11 +8,9 @@ and caches ask for. `split_labels` picks a few labels and leaves the rest as an
 unlabeled pool. A `Loader` makes the batch of any training step, ahead of it if asked to; a
 `Source` gives Grain the same examples, joined with a cache. The submodules load real data and
 import what they need only when asked to load: `jaxkd.data.digits` (scikit-learn),
-`jaxkd.data.fashion_mnist`, `jaxkd.data.images` (CIFAR and other sets of small images) and
-`jaxkd.data.imagenet` (sets of photographs), the latter three by tensorflow-datasets. `Texts` come
-from `jaxkd.data.austen` (six novels), `jaxkd.data.fortunes` (short texts by topic),
-`jaxkd.data.spam` (emails, ham or spam) and `jaxkd.data.plain` (files of one's own, or
-tensorflow-datasets).
+`jaxkd.data.images` (CIFAR and other sets of small images) and `jaxkd.data.imagenet` (sets of
+photographs), the latter two by tensorflow-datasets. `Texts` come from `jaxkd.data.plain`: files of
+one's own, or tensorflow-datasets.
 """
 
 from jaxkd.data._alignment import Aligned as Aligned

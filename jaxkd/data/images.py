@@ -6,8 +6,7 @@ machine or another. All images of a split are decoded once into memory.
 
 An example id is the position of the example in the prepared split. tensorflow-datasets fixes this
 order by a hash of the examples' keys, whatever the number of files, so that every preparation of a
-version has the same; the fingerprint covers ids and pixels and tells if it has not. (Fashion-MNIST
-has a module of its own, `jaxkd.data.fashion_mnist`, with the published row numbers as ids.)
+version has the same; the fingerprint covers ids and pixels and tells if it has not.
 
 Example:
   >>> from jaxkd.data import images

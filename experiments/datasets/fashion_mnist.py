@@ -5,7 +5,7 @@ tensorflow-datasets can read a prepared data set without TensorFlow, but its own
 lays it out, from the four published IDX files. On Debian and Ubuntu these are a package:
 
     apt-get install dataset-fashion-mnist
-    python -m jaxkd.data.fashion_mnist prepare --data_dir ~/tensorflow_datasets
+    python -m experiments.datasets.fashion_mnist prepare --data_dir ~/tensorflow_datasets
 
 `load` then reads it, and also reads what tensorflow-datasets prepared itself in the format
 `array_record`. An example id is the row number in the published file. tensorflow-datasets stores
@@ -24,13 +24,13 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 
-from jaxkd.data._dataset import Dataset
-from jaxkd.data._prepare import command_line
-from jaxkd.data._tfds import import_tfds
+from experiments.datasets._prepare import command_line
+from jaxkd.data import Dataset
 
 DEBIAN_SOURCE_DIR = "/usr/share/datasets/fashion-mnist"
 """Where the Debian package `dataset-fashion-mnist` puts the four IDX files."""
@@ -73,7 +73,7 @@ def load(
     """
     if split not in _FILES:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
-    builder = import_tfds("Fashion-MNIST").builder("fashion_mnist", data_dir=data_dir)
+    builder = _import_tfds().builder("fashion_mnist", data_dir=data_dir)
     # Asked first: a data source of what is not prepared waits for the network, or misleads.
     if not builder.is_prepared():
         if importlib.util.find_spec("tensorflow") is None:
@@ -81,7 +81,7 @@ def load(
                 f"Fashion-MNIST is not prepared in {builder.data_path}. Either prepare it from its "
                 "published files:\n"
                 "  apt-get install dataset-fashion-mnist\n"
-                "  python -m jaxkd.data.fashion_mnist prepare"
+                "  python -m experiments.datasets.fashion_mnist prepare"
                 f"{'' if data_dir is None else f' --data_dir {os.fspath(data_dir)}'}\n"
                 "or let tensorflow-datasets download it, which needs TensorFlow:\n"
                 '  pip install "jaxkd-distill[download]"'
@@ -128,7 +128,7 @@ def prepare(
       ValueError: if the content of a file is not the published one, or the data set is already
         prepared in a format that needs TensorFlow.
     """
-    import_tfds("Fashion-MNIST")
+    _import_tfds()
     from PIL import Image
     from tensorflow_datasets.image_classification.mnist import FashionMNIST
 
@@ -160,6 +160,20 @@ def prepare(
     return Path(builder.data_path)
 
 
+def _import_tfds() -> ModuleType:
+    """Imports tensorflow-datasets, and what it needs but does not declare."""
+    try:
+        import importlib_resources  # noqa: F401
+        import PIL  # noqa: F401
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            f"Fashion-MNIST is read by tensorflow-datasets, and {error.name} is not installed: "
+            'pip install "jaxkd-distill[data]"'
+        ) from error
+    return tensorflow_datasets
+
+
 def _data_source(builder: Any, split: str) -> Any:
     try:
         return builder.as_data_source(split)
@@ -167,8 +181,8 @@ def _data_source(builder: Any, split: str) -> Any:
         raise ValueError(
             f"Fashion-MNIST is prepared in {builder.data_path} in the format "
             f"{builder.info.file_format.value}, which only TensorFlow reads. Prepare it in another "
-            "data_dir (python -m jaxkd.data.fashion_mnist prepare --data_dir ...) or delete that "
-            "folder."
+            "data_dir (python -m experiments.datasets.fashion_mnist prepare --data_dir ...) or "
+            "delete that folder."
         ) from error
 
 

@@ -5,7 +5,7 @@ needed: `prepare` reads its files and writes a plain text for each novel, which 
 package would install R with it; to take the files alone:
 
     apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb austen
-    python -m jaxkd.data.austen prepare \
+    python -m experiments.datasets.austen prepare \
         --source_dir austen/usr/lib/R/site-library/janeaustenr/data
 
 A text is a chapter, named by its novel and its number; every tenth chapter of each novel is held
@@ -23,10 +23,10 @@ from typing import Literal
 
 import numpy as np
 
-from jaxkd.data._prepare import command_line
-from jaxkd.data._rdata import read_strings
-from jaxkd.data._sentences import split_sentences
-from jaxkd.data._texts import Texts
+from experiments.datasets._prepare import command_line
+from experiments.datasets._rdata import read_strings
+from experiments.datasets._sentences import split_sentences
+from jaxkd.data import Texts
 
 DEBIAN_SOURCE_DIR = "/usr/lib/R/site-library/janeaustenr/data"
 """Where the Debian package `r-cran-janeaustenr` puts the novels."""
@@ -169,7 +169,7 @@ def _read(novel: str, folder: Path) -> str:
         raise FileNotFoundError(
             f"{path} is missing: the novels are not prepared there. On Debian:\n"
             "  apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb austen\n"
-            "  python -m jaxkd.data.austen prepare --source_dir "
+            "  python -m experiments.datasets.austen prepare --source_dir "
             f"austen{DEBIAN_SOURCE_DIR} --data_dir {folder.parent}"
         )
     text = path.read_bytes().decode()

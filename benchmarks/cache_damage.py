@@ -22,7 +22,7 @@ import numpy as np
 from jaxkd import cache as caches
 from jaxkd.cache import Cache, CacheError, Writer
 from jaxkd.data import Dataset
-from jaxkd.reporting import Table
+from jaxkd.study import Table
 from jaxkd.targets import TopK
 
 HERE = pathlib.Path(__file__).parent

@@ -21,7 +21,7 @@ from experiments import fashion_mnist as experiment
 from experiments.datasets import fashion_mnist
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Loader, eval_batches
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.targets import TopK
 from jaxkd.training import evaluate, fit, make_eval_step
 from jaxkd.views import Normalize, Views

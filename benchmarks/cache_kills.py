@@ -32,7 +32,7 @@ import jaxkd
 from jaxkd import cache as caches
 from jaxkd.cache import Cache, CacheError, Writer
 from jaxkd.data import Dataset
-from jaxkd.reporting import Table
+from jaxkd.study import Table
 from jaxkd.targets import TopK
 from jaxkd.views import Views
 
@@ -113,7 +113,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    PROCESSES.set_forkserver_preload(["jaxkd.cache", "jaxkd.reporting", "tensorstore"])
+    PROCESSES.set_forkserver_preload(["jaxkd.cache", "jaxkd.study", "tensorstore"])
     rng, started = random.Random(arguments.seed), time.perf_counter()
     totals = {(fill, count): Total() for count in (1, 2, 3) for fill in (write, build)}
     with tempfile.TemporaryDirectory() as name:

@@ -28,7 +28,7 @@ from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.cache import Cache, Writer
 from jaxkd.data import Dataset, Loader, raw_batch
 from jaxkd.models import MLP, ResNet
-from jaxkd.reporting import Table
+from jaxkd.study import Table
 from jaxkd.targets import Codec
 from jaxkd.views import Normalize, Views
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxkd import losses
 from jaxkd.losses import SampledClasses, SparseLogits
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.targets import Codec, Dense, Sampled, TopK, TopP, bytes_per_record
 
 Target = jax.Array | SparseLogits | SampledClasses

@@ -23,7 +23,7 @@ import jaxkd
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Dataset, Loader, digits
 from jaxkd.models import CNN, MLP
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.views import Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 VIEWS = Views((RandomCrop(1), RandomFlip(), Normalize(), Mixup(10, alpha=0.4)), seed=5)

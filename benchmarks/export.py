@@ -26,7 +26,7 @@ import jaxkd
 from jaxkd import TrainState, make_train_step, models, recipes
 from jaxkd.data import Dataset, Loader, digits
 from jaxkd.export import export
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.views import Normalize, Views
 
 HERE = pathlib.Path(__file__).parent

@@ -26,7 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxkd import losses
 from jaxkd.losses.fused._chunks import grid
 from jaxkd.losses.fused._linear import _default_chunk
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 
 TEMPERATURE = 2.0
 KEPT = 64

@@ -30,7 +30,7 @@ import jaxkd
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN, MLP
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.targets import Dense
 from jaxkd.training import fit
 from jaxkd.views import Normalize, Views

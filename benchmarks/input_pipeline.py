@@ -29,7 +29,7 @@ import jaxkd
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Loader, RandomResizedCrop, Source, imagenet, images
 from jaxkd.models import CNN, ConvNet, ResNet
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.training import fit
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 

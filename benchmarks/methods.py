@@ -27,8 +27,9 @@ from experiments import fashion_mnist as experiment
 from experiments import methods
 from experiments.datasets import fashion_mnist
 from jaxkd import TrainState, make_train_step
+from jaxkd.metrics import Spread
 from jaxkd.recipes import Pair
-from jaxkd.reporting import Column, Spread, Table, accuracy_bars
+from jaxkd.study import Column, Table, accuracy_bars
 
 HERE = pathlib.Path(__file__).parent
 # The banks of CRD are as large as the training set; its 16,384 negatives would be all of them.

@@ -25,7 +25,7 @@ from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN, MLP, ConvNet
 from jaxkd.ops import xla_convolutions
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.training import Population
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 

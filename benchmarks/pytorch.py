@@ -28,7 +28,7 @@ import jaxkd
 from benchmarks.side_by_side import in_turn, stretch
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.models import CNN, MLP
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 
 try:
     import torch

@@ -7,7 +7,8 @@ import csv
 import pathlib
 import sys
 
-from jaxkd.reporting import Spread, accuracy_bars
+from jaxkd.metrics import Spread
+from jaxkd.study import accuracy_bars
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from jaxkd.compression.communication import Collective
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN, MLP
 from jaxkd.recipes import Pair
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.targets import Dense, TopK
 from jaxkd.training.partitioning import Partitioning, make_mesh
 from jaxkd.views import Mixup, Normalize, RandomCrop, RandomFlip, Views

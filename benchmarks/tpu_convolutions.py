@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxkd
 from jaxkd import TrainState, make_train_step, models, ops, recipes
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 
 NETWORKS = {
     "resnet20": 32,

@@ -60,7 +60,7 @@ def main() -> None:
         die_at, delay = int(arguments.die[0]), float(arguments.die[1])
         work(int(count), int(index), int(port), pathlib.Path(workdir), die_at, delay)
         return
-    from jaxkd.reporting import Table
+    from jaxkd.study import Table
 
     with tempfile.TemporaryDirectory() as temporary:
         rows = measure(arguments, pathlib.Path(temporary))

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 
 from experiments.comparison import Compared
-from jaxkd import Network, compression, reporting
+from jaxkd import Network, compression, metrics
 from jaxkd.data import raw_batch
-from jaxkd.reporting import Column, Format, Section, Spread, Table
+from jaxkd.metrics import Spread
+from jaxkd.study import Column, Format, Section, Table, reliability_diagram, size_accuracy_scatter
 
 Row = list[str | int | float | Spread]
 
@@ -25,7 +26,7 @@ def networks_section(compared: Compared) -> Section:
         )
     )["inputs"]
     accuracy: dict[str, Spread | float] = {
-        "teacher": reporting.accuracy(compared.teacher_logits, compared.labels),
+        "teacher": metrics.accuracy(compared.teacher_logits, compared.labels),
         "student": Spread.of(compared.long[-1].accuracies(compared.labels)),
     }
     costs = {
@@ -60,7 +61,7 @@ def networks_section(compared: Compared) -> Section:
         f"examples a second: batches of {len(inputs)}; both on this machine "
         f"({_device()}). A multiply-add counts as two FLOPs."
     )
-    figure = reporting.size_accuracy_scatter(
+    figure = size_accuracy_scatter(
         {name: (costs[name].parameters, accuracy[name]) for name in costs},
         caption="Accuracy against size.",
     )
@@ -91,9 +92,9 @@ def teacher_section(compared: Compared) -> Section:
     rows: list[Row] = [
         [
             name,
-            Spread.of([reporting.accuracy(x, labels) for x in each]),
-            Spread.of([reporting.confidence(x) for x in each]),
-            Spread.of([reporting.expected_calibration_error(x, labels) for x in each]),
+            Spread.of([metrics.accuracy(x, labels) for x in each]),
+            Spread.of([metrics.confidence(x) for x in each]),
+            Spread.of([metrics.expected_calibration_error(x, labels) for x in each]),
         ]
         for name, each in [
             ("teacher", logits[None]),
@@ -116,8 +117,8 @@ def teacher_section(compared: Compared) -> Section:
         [],
         [Table("Confidence and calibration", columns, rows, compared.caption)],
         [
-            reporting.reliability_diagram(
-                reporting.reliability(logits, labels), caption="The teacher on test examples."
+            reliability_diagram(
+                metrics.reliability(logits, labels), caption="The teacher on test examples."
             )
         ],
     )

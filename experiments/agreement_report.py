@@ -16,10 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.study import Result, Study
-from jaxkd import Network, reporting
+from jaxkd import Network, metrics
 from jaxkd.data import Examples, eval_batches
+from jaxkd.metrics import Spread
 from jaxkd.ops import adaptive_average_pool
-from jaxkd.reporting import Column, Figure, Finding, Section, Spread, Table, compare
+from jaxkd.study import (
+    Column,
+    Figure,
+    Finding,
+    Section,
+    Table,
+    class_gain_bars,
+    compare,
+    heat_map,
+    reliability_curves,
+)
 from jaxkd.training import EvalStep
 
 Row = list[str | int | float | Spread]
@@ -105,7 +116,7 @@ def similarity(student: Mapping[str, np.ndarray], teacher: Mapping[str, np.ndarr
     Returns:
       The matrix `[layers of the student, layers of the teacher]`, and their names.
     """
-    return reporting.cka_matrix(student, teacher), list(student), list(teacher)
+    return metrics.cka_matrix(student, teacher), list(student), list(teacher)
 
 
 def best_of(results: Sequence[Result], labels: np.ndarray) -> Result | None:
@@ -176,13 +187,13 @@ def _measures(logits: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> Me
     """Every number of every seed, `[seeds]`."""
     wrong = teacher.argmax(-1) != labels
     # A teacher that is never wrong has no mistakes to take over.
-    copied = [reporting.agreement(x[wrong], teacher[wrong]) for x in logits if wrong.any()]
+    copied = [metrics.agreement(x[wrong], teacher[wrong]) for x in logits if wrong.any()]
     return {
-        "accuracy": np.array([reporting.accuracy(x, labels) for x in logits]),
-        "agreement": np.array([reporting.agreement(x, teacher) for x in logits]),
-        "kl": np.array([reporting.mean_kl_divergence(x, teacher) for x in logits]),
-        "nll": np.array([reporting.negative_log_likelihood(x, labels) for x in logits]),
-        "ece": np.array([reporting.expected_calibration_error(x, labels) for x in logits]),
+        "accuracy": np.array([metrics.accuracy(x, labels) for x in logits]),
+        "agreement": np.array([metrics.agreement(x, teacher) for x in logits]),
+        "kl": np.array([metrics.mean_kl_divergence(x, teacher) for x in logits]),
+        "nll": np.array([metrics.negative_log_likelihood(x, labels) for x in logits]),
+        "ece": np.array([metrics.expected_calibration_error(x, labels) for x in logits]),
         "copied": np.array(copied or [np.nan] * len(logits)),
     }
 
@@ -233,17 +244,17 @@ def _findings(best: str, plain: str, measures: Mapping[str, Measures]) -> list[F
 def _reliability(
     plain: Result, best: Result | None, teacher: np.ndarray, labels: np.ndarray
 ) -> Figure:
-    networks: dict[str, Sequence[reporting.Reliability]] = {
-        "teacher": [reporting.reliability(teacher, labels)]
+    networks: dict[str, Sequence[metrics.Reliability]] = {
+        "teacher": [metrics.reliability(teacher, labels)]
     }
     for result in (plain, best) if best is not None else (plain,):
-        networks[result.arm.name] = [reporting.reliability(x, labels) for x in result.logits]
+        networks[result.arm.name] = [metrics.reliability(x, labels) for x in result.logits]
     caption = "How often networks are right when they are this sure; seeds of a method together."
-    return reporting.reliability_curves(networks, caption=caption)
+    return reliability_curves(networks, caption=caption)
 
 
 def _layers(name: str, matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    return reporting.heat_map(
+    return heat_map(
         np.round(matrix, 2) + 0.0,  # Not "-0.00", the unbiased estimate falls a little below 0.
         rows,
         columns,
@@ -263,9 +274,9 @@ def _layers(name: str, matrix: np.ndarray, rows: Sequence[str], columns: Sequenc
 
 def _classes(best: Result, plain: Result, labels: np.ndarray, names: Sequence[str]) -> Figure:
     pairs = zip(best.logits, plain.logits, strict=True)
-    gains = np.stack([reporting.class_gains(ours, theirs, labels) for ours, theirs in pairs])
+    gains = np.stack([metrics.class_gains(ours, theirs, labels) for ours, theirs in pairs])
     caption = (
         f"Accuracy of {best.arm.name} less that of {plain.arm.name} on the test examples of each "
         "class. The extremes are partly chance: they are picked from all classes."
     )
-    return reporting.class_gain_bars(gains, names, caption=caption)
+    return class_gain_bars(gains, names, caption=caption)

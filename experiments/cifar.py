@@ -50,7 +50,8 @@ from experiments.published import PUBLISHED
 from experiments.study import Study
 from jaxkd import Network, models, weights
 from jaxkd.data import Dataset, images
-from jaxkd.reporting import Report, Section, Spread, accuracy_bars
+from jaxkd.metrics import Spread
+from jaxkd.study import Report, Section, accuracy_bars
 from jaxkd.training import is_first
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 
@@ -286,7 +287,7 @@ def _report(
         "last layer alone, stage_wise and dot have optimizers of their own, and teachers_* have "
         "two more teachers, trained like the first.",
         [
-            jaxkd.reporting.compare(r.arm.name, r.accuracies(labels), results[0].accuracies(labels))
+            jaxkd.study.compare(r.arm.name, r.accuracies(labels), results[0].accuracies(labels))
             for r in results[1:]
         ],
         [table],

@@ -7,7 +7,7 @@ from experiments.compress_runs import Compressed, Steps
 from experiments.compress_steps import labeled
 from experiments.costs import Speed, how_timed, side_by_side, speed_columns
 from jaxkd import Network, compression
-from jaxkd.reporting import Column, Format, Section, Table
+from jaxkd.study import Column, Format, Section, Table
 
 _BATCH = 64
 _ROUNDS = 20

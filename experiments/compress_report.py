@@ -9,9 +9,19 @@ from experiments import compress_needs, findings
 from experiments.compress_files import TEACHER, Files, calls, measured
 from experiments.compress_runs import Compressed, Steps
 from experiments.compress_steps import STEPS, labeled
-from jaxkd import reporting
 from jaxkd.export import edge
-from jaxkd.reporting import Column, Finding, Format, Report, Section, Spread, Table, compare
+from jaxkd.metrics import Spread
+from jaxkd.study import (
+    Column,
+    Figure,
+    Finding,
+    Format,
+    Report,
+    Section,
+    Table,
+    compare,
+    size_accuracy_scatter,
+)
 
 Row = list[str | int | float | Spread]
 
@@ -145,8 +155,8 @@ def _all(out: Compressed, files: dict[Steps, Files]) -> Section:
     accuracy: dict[Steps, Spread | float] = {TEACHER: out.reached}
     accuracy |= {steps: Spread.of(out.accuracies(steps)) for steps in out.logits}
 
-    def scatter(chosen: list[Steps], size: str, label: str) -> reporting.Figure:
-        return reporting.size_accuracy_scatter(
+    def scatter(chosen: list[Steps], size: str, label: str) -> Figure:
+        return size_accuracy_scatter(
             {labeled(s): (getattr(files[s], size), accuracy[s]) for s in chosen},
             x_label=label,
             caption=f"The front: none is better in both. {_caption(out)}",
@@ -177,7 +187,7 @@ def _with_a_teacher(out: Compressed) -> Section:
             continue
         ours, theirs = out.accuracies(steps), out.accuracies(plain)
         agree = [
-            Spread.of([jaxkd.reporting.agreement(x, out.teacher_logits) for x in out.logits[s]])
+            Spread.of([jaxkd.metrics.agreement(x, out.teacher_logits) for x in out.logits[s]])
             for s in (plain, steps)
         ]
         rows.append(

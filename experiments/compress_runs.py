@@ -60,12 +60,12 @@ class Compressed:
     def accuracies(self, steps: Steps) -> np.ndarray:
         """Test accuracy of each seed."""
         labels = self.test.labels
-        return np.array([jaxkd.reporting.accuracy(x, labels) for x in self.logits[steps]])
+        return np.array([jaxkd.metrics.accuracy(x, labels) for x in self.logits[steps]])
 
     @property
     def reached(self) -> float:
         """Test accuracy of the teacher."""
-        return jaxkd.reporting.accuracy(self.teacher_logits, self.test.labels)
+        return jaxkd.metrics.accuracy(self.teacher_logits, self.test.labels)
 
 
 def run(

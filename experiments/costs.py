@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxkd import Network
 from jaxkd.compression import count_parameters, parameter_bytes
-from jaxkd.reporting import Column, Format
+from jaxkd.study import Column, Format
 
 # A round gives each network about as long as one call of the first one, and no more calls.
 _MOST_CALLS = 50

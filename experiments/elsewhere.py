@@ -14,8 +14,9 @@ import jaxkd
 from jaxkd import TrainState, Views, recipes
 from jaxkd.cache import CacheError, Writer
 from jaxkd.data import Dataset, Loader, digits, eval_batches, raw_batch
+from jaxkd.metrics import accuracy
 from jaxkd.models import MLP
-from jaxkd.reporting import Table, accuracy
+from jaxkd.study import Table
 from jaxkd.targets import Dense
 from jaxkd.training import (
     Partitioning,

@@ -7,13 +7,13 @@ from experiments import findings
 from experiments.costs import SIZE_COLUMNS, how_timed, size_cells, speed_columns
 from experiments.embeddings_runs import ARMS, UNTRAINED, Embedded
 from jaxkd.compression import count_parameters
-from jaxkd.reporting import (
+from jaxkd.metrics import Spread
+from jaxkd.study import (
     Column,
     Figure,
     Finding,
     Report,
     Section,
-    Spread,
     Table,
     compare,
     learning_curves,

@@ -9,8 +9,19 @@ import jaxkd
 from experiments import accounts
 from experiments.comparison import Compared
 from experiments.study import Result
-from jaxkd import reporting
-from jaxkd.reporting import Column, Finding, Report, Section, Spread, Table, compare
+from jaxkd import metrics
+from jaxkd.metrics import Spread
+from jaxkd.study import (
+    Column,
+    Figure,
+    Finding,
+    Report,
+    Section,
+    Table,
+    accuracy_bars,
+    compare,
+    learning_curves,
+)
 
 Row = list[str | int | float | Spread]
 
@@ -61,9 +72,9 @@ def _table(compared: Compared, title: str, results: Sequence[Result]) -> Table:
                 len(result.arm.train),
                 Spread.of(accuracy),
                 Spread.of(accuracy - baseline) if result is not results[0] else "",
-                Spread.of([reporting.agreement(x, teacher) for x in each]),
-                Spread.of([reporting.negative_log_likelihood(x, labels) for x in each]),
-                Spread.of([reporting.expected_calibration_error(x, labels) for x in each]),
+                Spread.of([metrics.agreement(x, teacher) for x in each]),
+                Spread.of([metrics.negative_log_likelihood(x, labels) for x in each]),
+                Spread.of([metrics.expected_calibration_error(x, labels) for x in each]),
             ]
         )
     columns: list[Column | str] = [
@@ -79,10 +90,8 @@ def _table(compared: Compared, title: str, results: Sequence[Result]) -> Table:
     return Table(title, columns, rows, compared.caption)
 
 
-def _curves(compared: Compared, results: Sequence[Result], caption: str) -> reporting.Figure:
-    return reporting.learning_curves(
-        {r.arm.name: (r.curve_steps, r.curve) for r in results}, caption=caption
-    )
+def _curves(compared: Compared, results: Sequence[Result], caption: str) -> Figure:
+    return learning_curves({r.arm.name: (r.curve_steps, r.curve) for r in results}, caption=caption)
 
 
 def _few_labels(compared: Compared) -> Section:
@@ -100,8 +109,8 @@ def _few_labels(compared: Compared) -> Section:
         ),
         compare("The pool, with a teacher that had no more labels", control, accuracy["labels"]),
     ]
-    teacher = reporting.accuracy(compared.teacher_logits, compared.labels)
-    own = reporting.accuracy(compared.control_logits, compared.labels)
+    teacher = metrics.accuracy(compared.teacher_logits, compared.labels)
+    own = metrics.accuracy(compared.control_logits, compared.labels)
     text = f"""The student may use {count:,} labels; the other {len(compared.train) - count:,}
         training examples have none. The teacher ({teacher:.1%}) was trained on all labels, so its
         answers on the pool carry what the student's labels do not. The control's teacher
@@ -114,9 +123,7 @@ def _few_labels(compared: Compared) -> Section:
         findings,
         [_table(compared, "Few labels", results)],
         [
-            reporting.accuracy_bars(
-                bars, teacher=teacher, caption="Test accuracy with few labels, by arm."
-            ),
+            accuracy_bars(bars, teacher=teacher, caption="Test accuracy with few labels, by arm."),
             _curves(compared, results, "Test accuracy during training with few labels."),
         ],
     )

@@ -10,7 +10,8 @@ from experiments import agreement_report
 from experiments.study import Arm, Result
 from jaxkd import recipes
 from jaxkd.data import Records
-from jaxkd.reporting import Column, Report, Section, Spread, Table
+from jaxkd.metrics import Spread
+from jaxkd.study import Column, Report, Section, Table
 
 if TYPE_CHECKING:
     from experiments.imagenet import Config

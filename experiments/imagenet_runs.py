@@ -22,7 +22,7 @@ from jaxkd import Network, Objective, TrainState, Views, models, recipes, weight
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, Records, eval_batches
 from jaxkd.recipes import Pair
-from jaxkd.reporting import Report
+from jaxkd.study import Report
 from jaxkd.targets import Dense
 from jaxkd.training import (
     EvalStep,

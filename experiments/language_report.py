@@ -14,10 +14,19 @@ import jaxkd
 from experiments import findings
 from experiments.language_arms import ARMS
 from experiments.language_lessons import Judged, Lessons
-from jaxkd import reporting
 from jaxkd.compression import count_parameters, flops
 from jaxkd.generation import CachedDecoder
-from jaxkd.reporting import Column, Finding, Report, Section, Spread, Table, compare
+from jaxkd.metrics import Spread
+from jaxkd.study import (
+    Column,
+    Finding,
+    Report,
+    Section,
+    Table,
+    accuracy_bars,
+    compare,
+    learning_curves,
+)
 
 Row = list[str | int | float | Spread]
 # Arms that learn from the text with a teacher's help, which labels alone must be beaten by.
@@ -135,13 +144,13 @@ def _students(told: Told) -> Section:
         list(verdicts(told).values()),
         [Table("Students", columns, rows, told.caption)],
         [
-            reporting.learning_curves(
+            learning_curves(
                 curves,
                 y_label="Bits per byte",
                 percent=False,
                 caption=f"Bits per byte of held-out text during training. {told.caption}",
             ),
-            reporting.accuracy_bars(
+            accuracy_bars(
                 accuracies,
                 teacher=Spread.of(teacher.accuracy),
                 caption=f"How often the likeliest token is the next one. {told.caption}",

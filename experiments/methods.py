@@ -25,8 +25,9 @@ from experiments.refusals import at_least
 from experiments.study import Arm, Result, Study, test_logits, train_teacher
 from jaxkd import Network, Objective, recipes
 from jaxkd.data import Dataset
+from jaxkd.metrics import Spread
 from jaxkd.recipes import Pair
-from jaxkd.reporting import Column, Spread, Table
+from jaxkd.study import Column, Table
 from jaxkd.training import Partitioning, bind_config, dot
 from jaxkd.views import Normalize, Views
 
@@ -44,7 +45,7 @@ class Compared:
     @property
     def teacher_accuracy(self) -> float:
         """On the test examples."""
-        return jaxkd.reporting.accuracy(self.teacher_logits, self.labels)
+        return jaxkd.metrics.accuracy(self.teacher_logits, self.labels)
 
     def table(self, title: str, note: str = "") -> Table:
         """Accuracy at the last step and what the teacher brought, one row a method."""

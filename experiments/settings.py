@@ -6,17 +6,8 @@ import pathlib
 import jaxkd
 from experiments import findings
 from experiments.swept import Setting, Swept
-from jaxkd.reporting import (
-    Column,
-    Figure,
-    Format,
-    Report,
-    Section,
-    Spread,
-    Table,
-    compare,
-    heat_map,
-)
+from jaxkd.metrics import Spread
+from jaxkd.study import Column, Figure, Format, Report, Section, Table, compare, heat_map
 
 Row = list[str | int | float | Spread]
 _PLAIN = Format("g")

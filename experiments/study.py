@@ -146,7 +146,7 @@ class Result:
 
     def accuracies(self, labels: np.ndarray) -> np.ndarray:
         """Test accuracy of each seed."""
-        return np.array([jaxkd.reporting.accuracy(logits, labels) for logits in self.logits])
+        return np.array([jaxkd.metrics.accuracy(logits, labels) for logits in self.logits])
 
 
 def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:

@@ -253,7 +253,7 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
         seconds += took
     return Swept(
         config=config,
-        teacher_accuracy=jaxkd.reporting.accuracy(test_logits(study, teacher), parts.test.labels),
+        teacher_accuracy=jaxkd.metrics.accuracy(test_logits(study, teacher), parts.test.labels),
         labels=gather(labels_only),
         results=gather(results),
         students=len(numbers["seed"]),

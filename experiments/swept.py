@@ -10,7 +10,7 @@ from typing import Any
 import jaxkd
 from experiments import launch
 from jaxkd.data import Dataset, Loader
-from jaxkd.reporting import Spread
+from jaxkd.metrics import Spread
 from jaxkd.training import Population, fit
 from jaxkd.views import Normalize, Views
 
@@ -173,9 +173,9 @@ def train(
             temperature=numbers["temperature"][index] if "temperature" in numbers else None,
             alpha=numbers["alpha"][index] if "alpha" in numbers else 0.0,
             validation=(float(validation["accuracy"][index]),),
-            test=(jaxkd.reporting.accuracy(logits[index], labels),),
-            nll=(jaxkd.reporting.negative_log_likelihood(logits[index], labels),),
-            ece=(jaxkd.reporting.expected_calibration_error(logits[index], labels),),
+            test=(jaxkd.metrics.accuracy(logits[index], labels),),
+            nll=(jaxkd.metrics.negative_log_likelihood(logits[index], labels),),
+            ece=(jaxkd.metrics.expected_calibration_error(logits[index], labels),),
         )
         for index in range(len(numbers["seed"]))
     ]

@@ -9,8 +9,18 @@ from experiments import findings
 from experiments.costs import SIZE_COLUMNS, how_timed, size_cells, speed_columns
 from experiments.study import Result
 from experiments.text_classification_runs import ALL, CONTROL, LABELS, POOL, Classified, f1
-from jaxkd import reporting
-from jaxkd.reporting import Column, Finding, Report, Section, Spread, Table, compare
+from jaxkd import metrics
+from jaxkd.metrics import Spread
+from jaxkd.study import (
+    Column,
+    Finding,
+    Report,
+    Section,
+    Table,
+    accuracy_bars,
+    compare,
+    learning_curves,
+)
 
 Row = list[str | int | float | Spread]
 
@@ -30,8 +40,8 @@ def write(classified: Classified, workdir: pathlib.Path) -> Report:
 def _of_student(classified: Classified, name: str) -> Section:
     labels, results = classified.test.labels, classified.results[name]
     accuracy = {result.arm.name: result.accuracies(labels) for result in results}
-    teacher = reporting.accuracy(classified.taught.logits, labels)
-    own = reporting.accuracy(classified.control.logits, labels)
+    teacher = metrics.accuracy(classified.taught.logits, labels)
+    own = metrics.accuracy(classified.control.logits, labels)
     text = f"""The {_student(name)} has {len(classified.few):,} labels; the other
         {len(classified.train) - len(classified.few):,} training texts have none. The teacher
         ({teacher:.1%}) was trained on all labels, the control's ({own:.1%}) on the same
@@ -44,10 +54,10 @@ def _of_student(classified: Classified, name: str) -> Section:
         _verdicts(accuracy),
         [_table(classified, name, results)],
         [
-            reporting.accuracy_bars(
+            accuracy_bars(
                 bars, teacher=teacher, caption=f"Test accuracy of the {_student(name)}, by arm."
             ),
-            reporting.learning_curves(
+            learning_curves(
                 curves, caption=f"Test accuracy of the {_student(name)} during training."
             ),
         ],
@@ -62,10 +72,10 @@ def _table(classified: Classified, name: str, results: list[Result]) -> Table:
             who,
             count,
             len(classified.train) if count == len(classified.train) else count,
-            reporting.accuracy(logits, labels),
+            metrics.accuracy(logits, labels),
             "",
             f1(logits, labels),
-            reporting.agreement(logits, teacher),
+            metrics.agreement(logits, teacher),
         ]
         for who, count, logits in (
             ("teacher", len(classified.train), teacher),
@@ -82,7 +92,7 @@ def _table(classified: Classified, name: str, results: list[Result]) -> Table:
                 Spread.of(own),
                 Spread.of(own - baseline) if result is not results[0] else "",
                 Spread.of([f1(logits, labels) for logits in result.logits]),
-                Spread.of([reporting.agreement(logits, teacher) for logits in result.logits]),
+                Spread.of([metrics.agreement(logits, teacher) for logits in result.logits]),
             ]
         )
     classes = classified.test.class_names

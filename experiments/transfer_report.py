@@ -10,8 +10,19 @@ import jaxkd
 from experiments import findings
 from experiments.study import Result
 from experiments.transfer_regimes import Followed, Taught, Transferred, Unseen
-from jaxkd import Network, reporting
-from jaxkd.reporting import Column, Figure, Finding, Report, Section, Spread, Table, compare
+from jaxkd import Network, metrics
+from jaxkd.metrics import Spread
+from jaxkd.study import (
+    Column,
+    Figure,
+    Finding,
+    Report,
+    Section,
+    Table,
+    class_accuracy_bars,
+    compare,
+    spread_lines,
+)
 
 Row = list[str | int | float | Spread]
 
@@ -40,7 +51,7 @@ def _spread(out: Transferred, result: Result) -> Spread:
 
 
 def _reached(out: Transferred, teacher: Taught) -> float:
-    return reporting.accuracy(teacher.logits, out.labels)
+    return metrics.accuracy(teacher.logits, out.labels)
 
 
 def _caption(out: Transferred) -> str:
@@ -101,7 +112,7 @@ def _few_labels(out: Transferred) -> Section:
         }
         for arm, name in names.items()
     }
-    figure = reporting.spread_lines(
+    figure = spread_lines(
         lines,
         x_label="Labels a class",
         logarithmic=True,
@@ -144,7 +155,7 @@ def _left_out(out: Transferred) -> Section:
         unseen = np.isin(out.labels, part.unseen)
         on_unseen, on_all = (
             {
-                name: np.array([reporting.accuracy(x[where], out.labels[where]) for x in logits])
+                name: np.array([metrics.accuracy(x[where], out.labels[where]) for x in logits])
                 for name, logits in arms.items()
             }
             for where in (unseen, np.ones_like(unseen))
@@ -167,12 +178,12 @@ def _left_out(out: Transferred) -> Section:
             ),
         ]
         by_class = {
-            name: np.stack([reporting.class_accuracy(x, out.labels) for x in logits])
+            name: np.stack([metrics.class_accuracy(x, out.labels) for x in logits])
             for name, logits in arms.items()
         }
         single = names[part.unseen[0]] if len(part.unseen) == 1 else None
         figures.append(
-            reporting.class_accuracy_bars(
+            class_accuracy_bars(
                 by_class,
                 names,
                 left_out=single,
@@ -197,7 +208,7 @@ def _left_out(out: Transferred) -> Section:
 def _corrected(out: Transferred, part: Unseen) -> dict[str, np.ndarray]:
     """Logits of the students of a transfer set, with and without the bias corrected."""
     share = float(np.isin(out.train.labels, part.corrected).mean())
-    logits = [reporting.raise_class(x, part.corrected, share) for x in part.distilled.logits]
+    logits = [metrics.correct_class_bias(x, part.corrected, share) for x in part.distilled.logits]
     return {
         "labels": part.labels.logits,
         "distilled": part.distilled.logits,
@@ -235,7 +246,7 @@ def _noise(out: Transferred) -> Section:
         "Wrong labels",
         *(Column(name.capitalize(), "percent") for name in lines),
     ]
-    figure = reporting.spread_lines(
+    figure = spread_lines(
         lines,
         x_label="Wrong training labels (%)",
         caption=f"Test accuracy over the share of wrong labels. {_caption(out)}",
@@ -296,7 +307,7 @@ def _capacity(out: Transferred) -> Section:
         Column("Agrees with its teacher", "percent"),
         Column("Agrees with the largest", "percent"),
     ]
-    figure = reporting.spread_lines(
+    figure = spread_lines(
         lines,
         x_label="Parameters of the teacher",
         y_label="Accuracy or agreement",
@@ -312,7 +323,7 @@ def _size(network: Network) -> int:
 
 
 def _agreement(students: Result, teacher: Taught) -> Spread:
-    return Spread.of([reporting.agreement(x, teacher.logits) for x in students.logits])
+    return Spread.of([metrics.agreement(x, teacher.logits) for x in students.logits])
 
 
 def _follow(out: Transferred, name: str, each: Followed, plain: np.ndarray) -> Row:

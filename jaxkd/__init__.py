@@ -3,8 +3,8 @@
 A teacher answers once, its answers are cached for exact, replayable views, and students learn from
 them in one compiled step. The names below are the ones that most programs need; the rooms
 (`losses`, `connectors`, `views`, `targets`, `cache`, `data`, `training`, `generation`,
-`strategies`, `models`, `ops`, `weights`, `compression`, `export`, `reporting`) hold the rest and
-are imported when first used, so that `import jaxkd` stays as light as importing JAX and Flax.
+`strategies`, `models`, `ops`, `weights`, `compression`, `export`, `metrics`, `study`) hold the rest
+and are imported when first used, so that `import jaxkd` stays as light as importing JAX and Flax.
 """
 
 import importlib
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from jaxkd import data as data
     from jaxkd import export as export
     from jaxkd import generation as generation
+    from jaxkd import metrics as metrics
     from jaxkd import models as models
     from jaxkd import ops as ops
     from jaxkd import recipes as recipes
-    from jaxkd import reporting as reporting
     from jaxkd import strategies as strategies
+    from jaxkd import study as study
     from jaxkd import targets as targets
     from jaxkd import training as training
     from jaxkd import views as views
@@ -47,11 +48,12 @@ _ROOMS = frozenset(
         "data",
         "export",
         "generation",
+        "metrics",
         "models",
         "ops",
         "recipes",
-        "reporting",
         "strategies",
+        "study",
         "targets",
         "training",
         "views",

@@ -9,8 +9,9 @@ from flax import nnx
 import jaxkd
 from experiments import agreement_report
 from experiments.study import Result
+from jaxkd.metrics import agreement, cka
 from jaxkd.models import MLP, ConvNet
-from jaxkd.reporting import Report, agreement, cka
+from jaxkd.study import Report
 from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Normalize, Views
 

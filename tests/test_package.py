@@ -38,8 +38,8 @@ def test_importing_starts_no_backend_and_loads_nothing_heavy():
 
 
 def test_all_rooms_are_reached_by_name():
-    names = "cache compression connectors data losses models recipes reporting targets training"
-    names += " strategies generation export"
+    names = "cache compression connectors data losses models recipes metrics targets training"
+    names += " strategies generation export study"
     for name in names.split():
         assert getattr(jaxkd, name).__doc__, name
     assert jaxkd.views.Views is jaxkd.Views
@@ -50,10 +50,10 @@ def test_all_rooms_are_reached_by_name():
 
 def test_rooms_import_downhill():
     """A room may import those to its right, never those to its left."""
-    order = ["reporting", "export", "compression", "strategies", "generation"]
+    order = ["study", "export", "compression", "strategies", "generation"]
     order += ["training", "cache", "data"]
     order += ["weights", "recipes", "objective", "targets", "networks", "views", "losses"]
-    order += ["models", "connectors", "ops"]
+    order += ["models", "connectors", "ops", "metrics"]
     names = {path.stem for path in (ROOT / "jaxkd").iterdir()}
     assert set(order) == names - {"__init__", "__main__", "__pycache__", "py"}
     for level, room in enumerate(order):

@@ -10,7 +10,7 @@ from experiments.embeddings_mock import TOPICS, made_up_texts
 from experiments.text_classification import Config
 from experiments.text_classification_runs import Protocol, f1
 from jaxkd.data import split_labels
-from jaxkd.reporting import accuracy
+from jaxkd.metrics import accuracy
 
 pytest.importorskip("tokenizers")
 

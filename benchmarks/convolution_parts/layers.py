@@ -19,7 +19,7 @@ from benchmarks.side_by_side import in_turn, timed
 from jaxkd.ops._choice import form_of
 from jaxkd.ops._forms import FORMS
 from jaxkd.ops._problem import Problem
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 
 KINDS = {"forward": "forward", "input": "gradient to input", "kernel": "gradient to kernel"}
 # Of the largest number.

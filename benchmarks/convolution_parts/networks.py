@@ -16,7 +16,7 @@ from benchmarks.population import convnet
 from benchmarks.side_by_side import Pairs
 from jaxkd import recipes
 from jaxkd.ops import xla_convolutions
-from jaxkd.reporting import Column, Table
+from jaxkd.study import Column, Table
 from jaxkd.training import Population
 
 # Of eight steps in a loop, and of eight students of a population, over one.

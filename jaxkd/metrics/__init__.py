@@ -1,0 +1,49 @@
+"""Metrics of predictions and features, and statistics over seeds, as NumPy functions.
+
+| of | metrics |
+| :-- | :-- |
+| logits and labels | `accuracy`, `class_accuracy`, `class_gains`, `negative_log_likelihood` |
+| the calibration of a network | `confidence`, `reliability`, `expected_calibration_error` |
+| a student and its teacher | `agreement`, `mean_kl_divergence`, `cka`, `cka_matrix` |
+| runs over several seeds | `Spread`, `paired_difference` |
+
+`correct_class_bias` corrects the logits of a student for classes that its transfer set lacked.
+
+Logits are `[n, num_classes]` and labels integers `[n]`; everything is computed in float64.
+"""
+
+from jaxkd.metrics.accuracy import accuracy as accuracy
+from jaxkd.metrics.accuracy import class_accuracy as class_accuracy
+from jaxkd.metrics.accuracy import class_gains as class_gains
+from jaxkd.metrics.agreement import agreement as agreement
+from jaxkd.metrics.agreement import mean_kl_divergence as mean_kl_divergence
+from jaxkd.metrics.calibration import Reliability as Reliability
+from jaxkd.metrics.calibration import confidence as confidence
+from jaxkd.metrics.calibration import expected_calibration_error as expected_calibration_error
+from jaxkd.metrics.calibration import negative_log_likelihood as negative_log_likelihood
+from jaxkd.metrics.calibration import reliability as reliability
+from jaxkd.metrics.cka import cka as cka
+from jaxkd.metrics.cka import cka_matrix as cka_matrix
+from jaxkd.metrics.class_bias import correct_class_bias as correct_class_bias
+from jaxkd.metrics.paired_difference import PairedDifference as PairedDifference
+from jaxkd.metrics.paired_difference import paired_difference as paired_difference
+from jaxkd.metrics.spread import Spread as Spread
+
+__all__ = [
+    "PairedDifference",
+    "Reliability",
+    "Spread",
+    "accuracy",
+    "agreement",
+    "cka",
+    "cka_matrix",
+    "class_accuracy",
+    "class_gains",
+    "confidence",
+    "correct_class_bias",
+    "expected_calibration_error",
+    "mean_kl_divergence",
+    "negative_log_likelihood",
+    "paired_difference",
+    "reliability",
+]

@@ -1,0 +1,57 @@
+"""How closely a student reproduces the predictions of its teacher."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxkd.metrics._validation import check_pair, log_softmax
+
+
+def agreement(student: ArrayLike, teacher: ArrayLike) -> float:
+    """Fraction of examples for which two networks predict the same class.
+
+    Args:
+      student: Logits of one, `[n, num_classes]`.
+      teacher: Logits of the other, `[n, num_classes]`.
+
+    Returns:
+      A fraction, 0 to 1.
+
+    Raises:
+      ValueError: The shapes differ.
+
+    Example:
+      >>> agreement([[2.0, 1.0], [0.0, 3.0]], [[5.0, 0.0], [1.0, 0.0]])
+      0.5
+    """
+    student, teacher = check_pair(student, teacher)
+    return float(np.mean(student.argmax(-1) == teacher.argmax(-1)))
+
+
+def mean_kl_divergence(
+    student: ArrayLike, teacher: ArrayLike, *, temperature: float = 1.0
+) -> float:
+    """Mean of KL(teacher ‖ student) over the examples, in nats.
+
+    Args:
+      student: Logits, `[n, num_classes]`.
+      teacher: Logits, `[n, num_classes]`.
+      temperature: Divides both logits.
+
+    Returns:
+      The mean, not multiplied by the squared temperature; infinite if the student rules out a class
+      that the teacher allows.
+
+    Raises:
+      ValueError: The shapes differ, or the temperature is not positive.
+
+    Example:
+      >>> mean_kl_divergence([[0.0, 0.0]], [[100.0, 0.0]])
+      0.6931471805599453
+    """
+    student, teacher = check_pair(student, teacher)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}.")
+    log_q, log_p = log_softmax(student / temperature), log_softmax(teacher / temperature)
+    # Where the teacher gives no probability the limit of p log p is 0, not 0 * inf.
+    gap = np.subtract(log_p, log_q, out=np.zeros_like(log_p), where=log_p > -np.inf)
+    return float(np.mean(np.sum(np.exp(log_p) * gap, axis=-1)))

@@ -1,0 +1,59 @@
+"""Mean and standard deviation over repeated runs."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A mean over repeated runs and how far they lie apart.
+
+    Attributes:
+      mean: The mean.
+      std: The sample standard deviation; nan if there was a single run.
+      n: Number of runs.
+    """
+
+    mean: float
+    std: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float] | np.ndarray) -> "Spread":
+        """Mean and sample standard deviation (divisor n − 1) of one value a run.
+
+        Args:
+          values: `[n]`, one number for each seed.
+
+        Returns:
+          The spread; its `std` is nan for one value.
+
+        Raises:
+          ValueError: There is no value, or more than one axis.
+
+        Example:
+          >>> print(Spread.of([87.8, 87.9, 88.0]))
+          87.90 ± 0.10
+          >>> print(Spread.of([87.8]))
+          87.80
+        """
+        array = np.asarray(values, dtype=np.float64)
+        if array.ndim != 1 or array.size == 0:
+            raise ValueError(f"values must have shape [n], n at least 1, got {list(array.shape)}.")
+        std = float(array.std(ddof=1)) if array.size > 1 else math.nan
+        return cls(mean=float(array.mean()), std=std, n=array.size)
+
+    def __mul__(self, factor: float) -> "Spread":
+        return Spread(self.mean * factor, self.std * abs(factor), self.n)
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".2f"
+        if math.isnan(self.std):
+            return format(self.mean, spec)
+        return f"{self.mean:{spec}} ± {self.std:{spec.replace('+', '')}}"
+
+    def __str__(self) -> str:
+        return format(self)

@@ -1,0 +1,21 @@
+"""Files that appear whole or not at all."""
+
+import os
+import pathlib
+
+
+def write_file(path: str | os.PathLike[str], contents: str | bytes) -> None:
+    """Writes a file that appears whole or not at all; an older one is replaced.
+
+    Args:
+      path: The file. Its folder is made if there is none.
+      contents: Bytes, or text to write as UTF-8.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

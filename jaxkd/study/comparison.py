@@ -1,0 +1,99 @@
+"""Sentences about the difference between two arms, as far as paired seeds show one."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from jaxkd.metrics.paired_difference import paired_difference
+from jaxkd.metrics.spread import Spread
+from jaxkd.study.tables import FORMATS
+
+Kind = Literal["gain", "none", "loss"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What an experiment has shown, in a sentence.
+
+    Attributes:
+      kind: `"gain"` (it helps), `"none"` (no difference was shown) or `"loss"` (it hurts).
+      text: The sentence, with its numbers.
+      difference: The mean difference that the sentence is about, if it is about one.
+      interval: Its 95 % confidence interval, if there is one.
+    """
+
+    kind: Kind
+    text: str
+    difference: Spread | None = None
+    interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("gain", "none", "loss"):
+            raise ValueError(f"kind must be 'gain', 'none' or 'loss', got {self.kind!r}.")
+
+
+def compare(
+    name: str,
+    values: Sequence[float] | np.ndarray,
+    baseline: Sequence[float] | np.ndarray,
+    *,
+    format: str = "points",
+    higher_is_better: bool = True,
+) -> Finding:
+    """Says whether one arm beats another, as far as paired seeds can show.
+
+    The i-th value of both arms must come from the same seed (data order, initial weights), so that
+    what the seed does to both cancels in the difference. The verdict is "helps" or "hurts" only if
+    zero lies outside the 95 % t-interval of the mean difference. One comparison in twenty
+    between equal arms ends that way by chance: who compares twenty arms should expect one.
+
+    Args:
+      name: What is tested, the subject of the sentence: `"Distillation"`.
+      values: One number a seed with it, `[seeds]`.
+      baseline: One number a seed without it, `[seeds]`.
+      format: How to write the difference, a name in `FORMATS`: `"points"` where the values are
+        fractions, `"difference"` where they are losses or the like.
+      higher_is_better: Whether larger values are better; false for a loss or an error.
+
+    Returns:
+      The finding: values minus baseline as mean ± sample standard deviation, with its interval. One
+      seed gives no interval and shows nothing.
+
+    Raises:
+      ValueError: The arms have different numbers of seeds, none at all, a value is not finite,
+        or there is no such format.
+
+    Example:
+      >>> compare("Distillation", [0.854, 0.857, 0.853], [0.806, 0.803, 0.808]).text
+      'Distillation helps: +4.90 ± 0.46 points over 3 paired seeds (95 % interval +3.76 to +6.04).'
+      >>> compare("Smoothing", [0.806, 0.801, 0.809], [0.806, 0.803, 0.808]).kind
+      'none'
+
+    References:
+      Student, The Probable Error of a Mean, 1908.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; there are {', '.join(FORMATS)}.")
+    show = FORMATS[format]
+    unit = f" {show.unit}" if show.unit else ""
+    try:
+        paired = paired_difference(values, baseline)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    difference, interval = paired.difference, paired.interval
+    if interval is None:
+        text = f"{name}: one seed cannot show a difference ({show(difference)}{unit})."
+        return Finding("none", text, difference)
+    kind: Kind = "none"
+    verdict = "makes no difference that these seeds can show"
+    if paired.is_significant:
+        better = (difference.mean > 0) == higher_is_better
+        kind, verdict = ("gain", "helps") if better else ("loss", "hurts")
+    low, high = interval
+    text = (
+        f"{name} {verdict}: {show(difference)}{unit} over {difference.n} paired seeds "
+        f"(95 % interval {show(low)} to {show(high)})."
+    )
+    return Finding(kind, text, difference, interval)

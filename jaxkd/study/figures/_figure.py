@@ -1,0 +1,195 @@
+"""A drawn figure as SVG or PNG, and the look that all figures share."""
+
+import base64
+import dataclasses
+import hashlib
+import html
+import io
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from jaxkd.metrics.spread import Spread
+from jaxkd.study._files import write_file
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+FileFormat = Literal["svg", "png"]
+
+# Okabe and Ito's colors for every kind of color vision, as far as they stand out from white and
+# from a dark page alike; the last two are mixed to the same rule.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#7f7f7f")
+# Dashes say once more what the color says.
+DASHES = (
+    "-",
+    (0, (6, 2)),
+    (0, (2, 1.5)),
+    (0, (6, 2, 1.5, 2)),
+    (0, (1, 1)),
+    (0, (4, 1, 1, 1, 1, 1)),
+)
+
+# Text, axes and whatever else is no data. In an SVG it becomes the text color of the page.
+INK = "#1f2328"
+
+WIDTH = 5.2
+"""Inches: on a telephone the text is then as large as the page's small print."""
+
+_STYLE: Any = {
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 11,
+    "grid.alpha": 0.15,
+    "grid.color": INK,
+    "grid.linewidth": 0.8,
+    "legend.borderaxespad": 0.0,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "lines.linewidth": 2.0,
+    "svg.fonttype": "none",  # Text stays text: it can be searched, read aloud and scaled.
+    "svg.hashsalt": "jaxkd",
+    "text.color": INK,
+    "text.parse_math": False,  # A dollar in a name is a dollar.
+    "xtick.color": INK,
+    "xtick.labelsize": 10,
+    "ytick.color": INK,
+    "ytick.labelsize": 10,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A drawn figure.
+
+    Attributes:
+      data: The file: SVG or PNG.
+      file_format: Which of the two.
+      alt: What the figure shows, in words, for those who cannot see it.
+      caption: What a reader must know to read it; stands below.
+    """
+
+    data: bytes
+    file_format: FileFormat
+    alt: str
+    caption: str = ""
+
+    def to_html(self) -> str:
+        """The figure as an HTML fragment that needs no other file: `<svg>…</svg>` or `<img>`."""
+        alt = html.escape(self.alt)
+        if self.file_format == "svg":
+            return self.data.decode().replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
+        data = base64.b64encode(self.data).decode()
+        return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes the file, whole or not at all.
+
+        Args:
+          path: The file; an older one is replaced. Its suffix must be that of the format.
+
+        Raises:
+          ValueError: The suffix is another one.
+        """
+        if not os.fspath(path).endswith(f".{self.file_format}"):
+            raise ValueError(f"the figure is a .{self.file_format} file, got the path {path}.")
+        write_file(path, self.data)
+
+
+def draw(
+    paint: Callable[["matplotlib.figure.Figure"], None],
+    *,
+    size: tuple[float, float],
+    alt: str,
+    caption: str,
+    file_format: FileFormat,
+) -> Figure:
+    """Lets a function paint on an empty figure in the common look, and saves the result.
+
+    Args:
+      paint: Draws on the figure it is given.
+      size: Width and height in inches.
+      alt: See `Figure`.
+      caption: See `Figure`.
+      file_format: `"svg"` (transparent, in the text color of the page) or `"png"` (on white).
+
+    Returns:
+      The figure; the same drawing gives the same bytes.
+
+    Raises:
+      ValueError: The format is another one.
+    """
+    if file_format not in ("svg", "png"):
+        raise ValueError(f"file_format must be 'svg' or 'png', got {file_format!r}.")
+    import matplotlib
+    import matplotlib.figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+        paint(figure)
+        data = io.BytesIO()
+        if file_format == "png":
+            figure.savefig(data, format="png", dpi=200, metadata={"Software": None})
+            contents = data.getvalue()
+        else:
+            empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(data, format="svg", transparent=True, metadata=empty)
+            contents = _inline_svg(data.getvalue().decode()).encode()
+    return Figure(data=contents, file_format=file_format, alt=alt, caption=caption)
+
+
+def check_arms(arms: Mapping[str, object], most: int | None = None) -> None:
+    """Refuses to draw nothing, or more arms than can be told apart."""
+    if not arms:
+        raise ValueError("there is nothing to draw: the mapping is empty.")
+    if most is not None and len(arms) > most:
+        raise ValueError(f"{len(arms)} arms are too many to tell apart; draw at most {most}.")
+
+
+def as_percent(value: Spread | float) -> Spread:
+    """A fraction, or its spread, in percent."""
+    return (value if isinstance(value, Spread) else Spread.of([value])) * 100.0
+
+
+def in_words(spreads: Mapping[str, Spread]) -> str:
+    """Names with their numbers, for a text that stands in for a figure."""
+    return "; ".join(f"{name} {spread}" for name, spread in spreads.items())
+
+
+def legend_above(
+    axes: "matplotlib.axes.Axes", title: str | None = None, columns: int | None = None
+) -> None:
+    """Puts the legend outside the data, by default in one or two columns, whatever fits."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles,
+        labels,
+        title=title,
+        alignment="left",
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.02),
+        ncols=columns or (1 if max(len(label) for label in labels) > 24 else 2),
+    )
+
+
+def _inline_svg(text: str) -> str:
+    """Makes matplotlib's SVG fit to stand inside a page, beside other figures."""
+    text = text[text.index("<svg") :]
+    # A style sheet would apply to the whole page: its only rule becomes an inherited attribute.
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = text.replace("<svg ", '<svg style="stroke-linejoin: round" ', 1)
+    text = text.replace("'DejaVu Sans', sans-serif", "system-ui, sans-serif")
+    text = text.replace(INK, "currentColor")
+    # Names must be the page's only ones of that name, or a clip path would clip another figure.
+    prefix = "f" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    text = re.sub(r'(<\w+ id=")', rf"\g<1>{prefix}-", text)
+    return re.sub(r'(url\(|href=")#', rf"\g<1>#{prefix}-", text)

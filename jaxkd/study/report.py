@@ -1,0 +1,113 @@
+"""The report of an experiment: one HTML file that needs nothing else, and its terminal form."""
+
+import dataclasses
+import importlib.resources
+import os
+import re
+from collections.abc import Sequence
+
+from jaxkd.study._files import write_file
+from jaxkd.study.comparison import Finding
+from jaxkd.study.figures._figure import Figure
+from jaxkd.study.tables import Table
+
+# How a kind of finding is called and colored. The word tells what the color tells.
+_LABELS = {"gain": "Gain", "none": "No difference shown", "loss": "Loss"}
+_STYLES = {"gain": "green", "none": "yellow", "loss": "red"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of a report; what it holds appears in the order of the attributes.
+
+    Attributes:
+      title: The heading.
+      text: Plain text; an empty line starts a new paragraph.
+      findings: What this part has shown.
+      tables: Tables.
+      figures: Figures, each with its own caption.
+    """
+
+    title: str
+    text: str = ""
+    findings: Sequence[Finding] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """The paragraphs of the text."""
+        return _paragraphs(self.text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The report of an experiment.
+
+    Attributes:
+      title: The title of the page.
+      summary: What was done and what came out, for those who read no further. Plain text; an empty
+        line starts a new paragraph.
+      sections: The parts.
+
+    Example:
+      >>> report = Report(
+      ...     title="Distilling on Fashion-MNIST",
+      ...     summary="Unlabeled images help.",
+      ...     sections=[
+      ...         Section("Accuracy", findings=[Finding("gain", "Distillation helps.")]),
+      ...     ],
+      ... )
+      >>> "<h1>Distilling on Fashion-MNIST</h1>" in report.to_html()
+      True
+    """
+
+    title: str
+    summary: str
+    sections: Sequence[Section]
+
+    def to_html(self) -> str:
+        """The whole page: style, tables and figures are inside, and nothing is loaded."""
+        import jinja2
+
+        environment = jinja2.Environment(
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        folder = importlib.resources.files("jaxkd.study")
+        template = environment.from_string((folder / "report.html.j2").read_text("utf-8"))
+        return template.render(report=self, summary=_paragraphs(self.summary), labels=_LABELS)
+
+    def write_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes the page to a file that appears whole or not at all.
+
+        Args:
+          path: The file; an older one is replaced.
+        """
+        write_file(path, self.to_html())
+
+    def print(self) -> None:
+        """Prints text, findings and tables to the terminal."""
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console()
+        console.rule(Text(self.title, style="bold"))
+        console.print(Text(self.summary.strip()))
+        for section in self.sections:
+            console.print()
+            console.print(Text(section.title, style="bold underline"))
+            for paragraph in section.paragraphs:
+                console.print(Text(paragraph))
+            for finding in section.findings:
+                label = Text(_LABELS[finding.kind], style=f"bold {_STYLES[finding.kind]}")
+                console.print(label + Text(f"  {finding.text}"))
+            for table in section.tables:
+                table.print()
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]

@@ -25,14 +25,14 @@ FAULTS = (
     # Losses.
     Fault(
         "direction of the divergence",
-        "jaxkd/losses/divergences/_kl.py",
+        "jaxkd/losses/divergences/kl_divergence.py",
         "kl_to_mixture(pair.teacher, pair.student, 0.0)",
         "kl_to_mixture(pair.student, pair.teacher, 0.0)",
-        ("tests/losses/divergences/test_kl.py::test_directions",),
+        ("tests/losses/divergences/test_kl_divergence.py::test_directions",),
     ),
     Fault(
         "no factor of the squared temperature",
-        "jaxkd/losses/logits/_kd.py",
+        "jaxkd/losses/logits/kd.py",
         "return jnp.square(jnp.asarray(temperature, divergence.dtype)) * divergence",
         "return divergence",
         ("tests/losses/logits/test_kd.py",),
@@ -53,7 +53,7 @@ FAULTS = (
     ),
     Fault(
         "gradient to the teacher of logits",
-        "jaxkd/losses/_numerics.py",
+        "jaxkd/losses/_logit_pairs.py",
         "classes, rows = split_where(where, student.shape, axis)\n    if not teacher_gradient:",
         "classes, rows = split_where(where, student.shape, axis)\n    if teacher_gradient is None:",
         ("tests/losses/test_loss_contract.py::test_teacher_gradient_only_when_asked_for[kd]",),

@@ -9,16 +9,16 @@ from the teacher. `fused_linear` makes of a loss on logits one on hidden states 
 which returns a sum and a count. Feature maps are `[batch, height, width, channels]`.
 """
 
-from jaxkd.losses._labels import cross_entropy as cross_entropy
 from jaxkd.losses._reduce import masked_mean as masked_mean
 from jaxkd.losses._reduce import masked_sum_and_count as masked_sum_and_count
-from jaxkd.losses._sampled import SampledClasses as SampledClasses
-from jaxkd.losses._sparse import SparseLogits as SparseLogits
-from jaxkd.losses._stages import over_stages as over_stages
+from jaxkd.losses._sampled_classes import SampledClasses as SampledClasses
+from jaxkd.losses._sparse_logits import SparseLogits as SparseLogits
 from jaxkd.losses.contrastive import *  # noqa: F403
+from jaxkd.losses.cross_entropy import cross_entropy as cross_entropy
 from jaxkd.losses.divergences import *  # noqa: F403
 from jaxkd.losses.features import *  # noqa: F403
 from jaxkd.losses.fused import *  # noqa: F403
 from jaxkd.losses.language import *  # noqa: F403
 from jaxkd.losses.logits import *  # noqa: F403
+from jaxkd.losses.over_stages import over_stages as over_stages
 from jaxkd.losses.relations import *  # noqa: F403

@@ -12,22 +12,6 @@ from jax.typing import ArrayLike
 _SAME_TEMPERATURE = 1e-6
 
 
-def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
-    """The dtype to compute in: the widest of the arrays', float32 at least."""
-    dtype = jnp.dtype(jnp.float32)
-    for array in arrays:
-        dtype = jnp.promote_types(dtype, array.dtype)
-    return dtype
-
-
-def temper(logits: jax.Array, temperature: ArrayLike, dtype: jnp.dtype) -> jax.Array:
-    """Logits over temperature in `dtype`; -inf stays -inf."""
-    masked = jnp.isneginf(logits)
-    # Dividing -inf would give a learned temperature a NaN gradient.
-    finite = jnp.where(masked, 0, logits).astype(dtype)
-    return jnp.where(masked, -jnp.inf, finite / jnp.asarray(temperature, dtype))
-
-
 def concrete_value(value: ArrayLike) -> float | None:
     """The number itself, or None for a traced one, which is known only when the program runs."""
     return None if isinstance(value, jax.core.Tracer) else float(np.asarray(value))

@@ -1,300 +1,54 @@
-"""What every loss on logits does first: check, upcast, temper, mask, and detach the teacher."""
-
-from typing import NamedTuple
+"""Arithmetic that several losses share: precision, tempering, divergences and safe gradients."""
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, check_temperature, compute_dtype, temper
-from jaxkd.losses._sampled import (
-    SampledClasses,
-    check_drawn_at,
-    check_sampled,
-    drawn_cross_entropy,
-)
-from jaxkd.losses._sparse import SparseLogits, check_sparse, student_buckets, teacher_buckets
+from jaxkd.losses._arguments import concrete_value
 
 
-class Paired(NamedTuple):
-    """Student and teacher ready to be compared, the class axis last.
-
-    Attributes:
-      student: `[..., n]`, float32 at least; n is the number of classes, or k + 1 buckets.
-      teacher: `[..., n]`, without gradient unless it was asked for.
-      rows: `[...]`, False for the examples that take no part, or None when all do.
-      known: a scalar, False when a traced temperature is none of those a sparse teacher declares;
-        None when that was settled before.
-    """
-
-    student: jax.Array
-    teacher: jax.Array
-    rows: jax.Array | None = None
-    known: jax.Array | None = None
-
-    def finish(self, losses: jax.Array) -> jax.Array:
-        """Losses `[...]`: NaN if the teacher is not known, exactly 0 in rows that take no part."""
-        return _finish(losses, self.rows, self.known)
+def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
+    """The dtype to compute in: the widest of the arrays', float32 at least."""
+    dtype = jnp.dtype(jnp.float32)
+    for array in arrays:
+        dtype = jnp.promote_types(dtype, array.dtype)
+    return dtype
 
 
-def paired_tokens(
-    student: jax.Array, teacher: jax.Array, where: ArrayLike | None, teacher_gradient: bool
-) -> Paired:
-    """Vectors `[..., n]` of tokens in one dtype, float32 at least, 0 for those that take no part.
-
-    Args:
-      student: checked, its last axis may be of another size than the teacher's.
-      teacher: checked.
-      where: boolean `[...]`, the tokens that take part; None for all.
-      teacher_gradient: whether the gradient flows to the teacher.
-
-    Raises:
-      ValueError: a mask that does not fit.
-    """
-    dtype = compute_dtype(student, teacher)
-    student, teacher = student.astype(dtype), teacher.astype(dtype)
-    if not teacher_gradient:
-        teacher = jax.lax.stop_gradient(teacher)
-    if where is None:
-        return Paired(student, teacher)
-    rows = as_mask(where, student.shape[:-1], "the tokens, of shape")
-    rows = jnp.broadcast_to(rows, student.shape[:-1])
-    return Paired(mask_logits(student, None, rows), mask_logits(teacher, None, rows), rows)
+def temper(logits: jax.Array, temperature: ArrayLike, dtype: jnp.dtype) -> jax.Array:
+    """Logits over temperature in `dtype`; -inf stays -inf."""
+    masked = jnp.isneginf(logits)
+    # Dividing -inf would give a learned temperature a NaN gradient.
+    finite = jnp.where(masked, 0, logits).astype(dtype)
+    return jnp.where(masked, -jnp.inf, finite / jnp.asarray(temperature, dtype))
 
 
-def paired_logits(
-    student: ArrayLike,
-    teacher: ArrayLike | SparseLogits | SampledClasses,
-    temperature: ArrayLike,
-    axis: int,
-    where: ArrayLike | None,
-    teacher_gradient: bool,
-) -> Paired:
-    """Logits over temperature: -inf at masked classes, 0 in examples that take no part.
-
-    Args:
-      student: logits `[..., num_classes]`.
-      teacher: logits of the same shape, or `SparseLogits` of `[..., k]`; with the latter both
-        sides come back on the k + 1 buckets.
-      temperature: a positive scalar; may be traced.
-      axis: the class axis of the dense logits.
-      where: a mask of classes (the rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher.
-
-    Raises:
-      TypeError: `student` is `SparseLogits`, or either side `SampledClasses`.
-      ValueError: shapes, temperature, axis or mask that do not fit.
-    """
-    student = dense("student", student, "only a teacher can be sparse")
-    check_temperature(temperature)
-    axis = check_axis(axis, student)
-    if isinstance(teacher, SparseLogits):
-        return _sparse_pair(student, teacher, temperature, axis, where, teacher_gradient)
-    teacher = _not_sampled("teacher", teacher)
-    _check_same_logits(student, teacher, axis)
-    dtype = compute_dtype(student, teacher)
-    classes, rows = split_where(where, student.shape, axis)
-    if not teacher_gradient:
-        teacher = jax.lax.stop_gradient(teacher)
-    student, teacher = (
-        mask_logits(jnp.moveaxis(temper(x, temperature, dtype), axis, -1), classes, rows)
-        for x in (student, teacher)
-    )
-    return Paired(student, teacher, rows)
+def kl_to_mixture(log_a: jax.Array, log_b: jax.Array, weight: ArrayLike) -> jax.Array:
+    """KL(a || weight a + (1 - weight) b) along the last axis, from log-probabilities."""
+    a = jnp.exp(log_a)
+    # 0 log 0 is 0, but a NaN must not be hidden, and some compilers take exp(NaN) for 0.
+    present = (a != 0) | jnp.isnan(log_a)
+    # log(a / mixture) comes from log(a / b) alone: the size of the logits does not enter.
+    log_ratio = jnp.where(present, log_a, 0) - jnp.where(present, log_b, 0)
+    if concrete_value(weight) != 0:
+        weight = jnp.asarray(weight, log_a.dtype)
+        log_ratio = -jnp.logaddexp(jnp.log(weight), jnp.log1p(-weight) - log_ratio)
+    return jnp.sum(jnp.where(present, a * log_ratio, 0), axis=-1)
 
 
-def paired_log_probs(
-    student: ArrayLike,
-    teacher: ArrayLike | SparseLogits | SampledClasses,
-    temperature: ArrayLike,
-    axis: int,
-    where: ArrayLike | None,
-    teacher_gradient: bool,
-    *,
-    restrict_student: bool = False,
-) -> Paired:
-    """Log-probabilities of both sides; arguments and errors of `paired_logits`.
-
-    With `restrict_student`, classes that the teacher rules out with a logit of -inf are masked for
-    the student as well.
-    """
-    pair = paired_logits(student, teacher, temperature, axis, where, teacher_gradient)
-    log_q, log_p = pair.student, pair.teacher
-    if restrict_student:
-        log_q = jnp.where(jnp.isneginf(log_p), -jnp.inf, log_q)
-    return pair._replace(student=jax.nn.log_softmax(log_q), teacher=jax.nn.log_softmax(log_p))
+def soft_cross_entropy(weights: jax.Array, log_q: jax.Array) -> jax.Array:
+    """`-sum weights log q` along the last axis, where classes of weight 0 cost nothing."""
+    present = weights != 0
+    return -jnp.sum(jnp.where(present, weights * jnp.where(present, log_q, 0), 0), axis=-1)
 
 
-def _finish(losses: jax.Array, rows: jax.Array | None, known: jax.Array | None) -> jax.Array:
-    if known is not None:
-        # At the very end, where nothing follows that could swallow the NaN; a product, so that
-        # the gradient is NaN as well.
-        losses = losses * jnp.where(known, 1, jnp.nan)
-    return keep_rows(losses, rows)
+def safe_sqrt(squares: jax.Array) -> jax.Array:
+    """Square root with gradient 0 at 0."""
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
 
 
-def keep_rows(losses: jax.Array, rows: jax.Array | None) -> jax.Array:
-    """Losses `[...]` with exactly 0 for the examples that take no part."""
-    return losses if rows is None else jnp.where(rows, losses, 0)
-
-
-def sampled_divergence(
-    student: ArrayLike,
-    teacher: SampledClasses,
-    temperature: ArrayLike,
-    axis: int,
-    where: ArrayLike | None,
-    teacher_gradient: bool,
-) -> jax.Array:
-    """An estimate of KL(p || q) that is right in the mean over the draws.
-
-    Args:
-      student: logits `[..., num_classes]`.
-      teacher: `[..., num_samples]` classes drawn from p.
-      temperature: that at which they were drawn; may be traced.
-      axis: the class axis of the student.
-      where: a mask of examples, one rank less than the logits.
-      teacher_gradient: refused.
-
-    Raises:
-      TypeError: `student` is no array.
-      ValueError: what does not fit, a temperature at which the classes were not drawn, a mask of
-        classes, `teacher_gradient`.
-    """
-    student = dense("student", student, "only a teacher can be sparse")
-    check_temperature(temperature)
-    axis = check_axis(axis, student)
-    if where is not None and jnp.ndim(where) == student.ndim:
-        raise ValueError(
-            f"where of shape {jnp.shape(where)} masks classes, but those of a SampledClasses "
-            "teacher are drawn already: mask them in the teacher's logits before they are stored, "
-            "and in the student's"
-        )
-    if teacher_gradient:
-        raise ValueError(
-            "no gradient can flow to a SampledClasses teacher: it was drawn. Leave "
-            "teacher_gradient=False, or give dense logits"
-        )
-    _, rows = split_where(where, student.shape, axis)
-    student = jnp.moveaxis(student, axis, -1)
-    check_sampled(teacher, student.shape)
-    known = check_drawn_at(teacher, temperature)
-    indices = jnp.asarray(teacher.indices)
-    weights = jnp.full(indices.shape, 1 / indices.shape[-1], jnp.float32)
-    student = mask_logits(student, None, rows)
-    cross_entropy = drawn_cross_entropy(student, indices, weights, temperature)
-    entropy = jax.lax.stop_gradient(jnp.asarray(teacher.entropy, cross_entropy.dtype))
-    return _finish(cross_entropy - entropy, rows, known)
-
-
-def dense(name: str, value: ArrayLike | SparseLogits | SampledClasses, reason: str) -> jax.Array:
-    """The array, or a TypeError that says why `SparseLogits` or `SampledClasses` will not do."""
-    if isinstance(value, SparseLogits):
-        raise TypeError(f"{name} must be an array, got SparseLogits: {reason}")
-    return _not_sampled(name, value)
-
-
-def _not_sampled(name: str, value: ArrayLike | SampledClasses) -> jax.Array:
-    if isinstance(value, SampledClasses):
-        raise TypeError(
-            f"{name} must be logits, got SampledClasses: it holds classes drawn from a teacher and "
-            "knows no probability of the others, so that only the forward KL(p || q) can be "
-            "estimated from it. Use it as the teacher of kl_divergence or kd, or store logits, "
-            "with the codec TopK or Dense"
-        )
-    return jnp.asarray(value)
-
-
-def check_axis(axis: int, student: jax.Array) -> int:
-    """The class axis counted from the front, or a ValueError if there is no such axis."""
-    if not -student.ndim <= axis < student.ndim:
-        raise ValueError(
-            f"axis {axis} is out of range for student logits of shape {student.shape}: "
-            "logits are [..., num_classes]"
-        )
-    return axis % student.ndim
-
-
-def mask_logits(logits: jax.Array, classes: jax.Array | None, rows: jax.Array | None) -> jax.Array:
-    """Logits, class axis last: -inf outside `classes`, 0 in the rows that take no part.
-
-    Replacing the whole row keeps whatever stands in it (NaN, infinities) out of the gradient.
-    """
-    if classes is not None:
-        logits = jnp.where(classes, logits, -jnp.inf)
-    return logits if rows is None else jnp.where(rows[..., None], logits, 0)
-
-
-def split_where(
-    where: ArrayLike | None, shape: tuple[int, ...], axis: int
-) -> tuple[jax.Array | None, jax.Array | None]:
-    """Splits `where` for logits of `shape` into a mask of classes and a mask of examples.
-
-    Args:
-      where: full rank for classes, one rank less for examples, or None.
-      shape: of the logits.
-      axis: the class axis, not negative.
-
-    Returns:
-      `(classes, rows)`: `classes` broadcasts to the logits with the class axis moved last; `rows`
-      has their shape without that axis, and is False also for a row whose classes are all masked.
-
-    Raises:
-      ValueError: another rank, a shape that does not broadcast, a mask of floating point.
-    """
-    if where is None:
-        return None, None
-    leading = shape[:axis] + shape[axis + 1 :]
-    if jnp.ndim(where) == len(shape):
-        mask = as_mask(where, shape, "the logits of shape")
-        classes = jnp.moveaxis(mask, axis, -1)
-        rows = jnp.any(jnp.broadcast_to(classes, (*leading, shape[axis])), axis=-1)
-        return classes, rows
-    if jnp.ndim(where) == len(leading):
-        mask = as_mask(where, leading, "the examples, of shape")
-        return None, jnp.broadcast_to(mask, leading)
-    raise ValueError(
-        f"where must have the rank of the logits (a mask of classes) or one rank less (a mask of "
-        f"examples): got where of shape {jnp.shape(where)} for logits of shape {shape}"
-    )
-
-
-def _sparse_pair(
-    student: jax.Array,
-    teacher: SparseLogits,
-    temperature: ArrayLike,
-    axis: int,
-    where: ArrayLike | None,
-    teacher_gradient: bool,
-) -> Paired:
-    if where is not None and jnp.ndim(where) == student.ndim:
-        raise ValueError(
-            f"where of shape {jnp.shape(where)} masks classes, but the classes in the tail of a "
-            "SparseLogits teacher can no longer be told apart: mask them in the teacher's logits "
-            "before they are stored, and in the student's"
-        )
-    _, rows = split_where(where, student.shape, axis)
-    student = jnp.moveaxis(student, axis, -1)
-    check_sparse(teacher, student.shape)
-    dtype = compute_dtype(student, jnp.asarray(teacher.logits))
-    buckets, known = teacher_buckets(teacher, temperature, dtype)
-    if not teacher_gradient:
-        buckets = jax.lax.stop_gradient(buckets)
-    # Masked before the tail is formed: a NaN must not enter the student's logsumexp.
-    student = mask_logits(temper(student, temperature, dtype), None, rows)
-    student = student_buckets(student, jnp.asarray(teacher.indices))
-    return Paired(student, mask_logits(buckets, None, rows), rows, known)
-
-
-def _check_same_logits(student: jax.Array, teacher: jax.Array, axis: int) -> None:
-    both = f"student logits of shape {student.shape}, teacher logits of shape {teacher.shape}"
-    if student.ndim != teacher.ndim:
-        raise ValueError(f"student and teacher must have the same rank: {both}")
-    if student.shape[axis] != teacher.shape[axis]:
-        raise ValueError(
-            f"student has {student.shape[axis]} classes and teacher {teacher.shape[axis]} along "
-            f"axis {axis}: {both}; map one set of classes onto the other first "
-            "(a padded vocabulary is cut by jaxkd.networks.valid_classes)"
-        )
-    if student.shape != teacher.shape:
-        raise ValueError(f"student and teacher must have the same shape: {both}")
+def huber(difference: jax.Array) -> jax.Array:
+    """Smooth L1 with its corner at 1, elementwise."""
+    size = jnp.abs(difference)
+    return jnp.where(size < 1, 0.5 * jnp.square(difference), size - 0.5)

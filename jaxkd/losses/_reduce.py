@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, compute_dtype
+from jaxkd.losses._arguments import as_mask
+from jaxkd.losses._numerics import compute_dtype
 
 
 def masked_sum_and_count(

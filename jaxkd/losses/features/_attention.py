@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import safe_sqrt, unit
+from jaxkd.losses._feature_pairs import unit
+from jaxkd.losses._numerics import safe_sqrt
 from jaxkd.losses.features._positions import (
     check_power,
     clear_difference,

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import check_temperature, temper
-from jaxkd.losses._batch import mask_rows, safe_sqrt, unit
-from jaxkd.losses.divergences._kl import kl_to_mixture
+from jaxkd.losses._arguments import check_temperature
+from jaxkd.losses._feature_pairs import mask_rows, unit
+from jaxkd.losses._numerics import kl_to_mixture, safe_sqrt, temper
 from jaxkd.losses.features._positions import paired_maps, paired_positions, positions, rescaled
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import paired_features, unit
+from jaxkd.losses._feature_pairs import paired_features, unit
 from jaxkd.losses.features._several import check_same_channels
 from jaxkd.ops import adaptive_average_pool
 

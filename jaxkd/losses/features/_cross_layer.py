@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import flat, mask_rows, paired_features, unit
+from jaxkd.losses._feature_pairs import flat, mask_rows, paired_features, unit
 from jaxkd.losses.features._positions import rescaled
 from jaxkd.losses.features._several import check_several
 from jaxkd.ops import adaptive_average_pool

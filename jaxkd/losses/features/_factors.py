@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import flat, unit
+from jaxkd.losses._feature_pairs import flat, unit
 from jaxkd.losses.features._positions import (
     check_power,
     clear_difference,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import paired_features
+from jaxkd.losses._feature_pairs import paired_features
 from jaxkd.losses.features._positions import common_positions
 
 

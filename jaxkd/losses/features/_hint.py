@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import paired_features, unit
+from jaxkd.losses._feature_pairs import paired_features, unit
 from jaxkd.ops import to_common_size
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import concrete_value
-from jaxkd.losses._batch import paired_features
-from jaxkd.losses._numerics import Paired
+from jaxkd.losses._feature_pairs import paired_features
+from jaxkd.losses._logit_pairs import Paired
 from jaxkd.ops import to_common_size
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_positive
-from jaxkd.losses._batch import unit
+from jaxkd.losses._feature_pairs import unit
 from jaxkd.losses.features._positions import check_power
 from jaxkd.losses.relations._rows import Rows, centered, paired_rows
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import as_features, paired_features
+from jaxkd.losses._feature_pairs import as_features, paired_features
 from jaxkd.ops import adaptive_average_pool
 
 _LEVELS = (4, 2, 1)

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import huber, paired_features
+from jaxkd.losses._feature_pairs import paired_features
+from jaxkd.losses._numerics import huber
 from jaxkd.losses.features._several import check_same_channels, check_several, pooled
-from jaxkd.losses.logits._kd import logit_mse
+from jaxkd.losses.logits.logit_mse import logit_mse
 
 
 def srrl(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import unit
+from jaxkd.losses._feature_pairs import unit
 from jaxkd.losses.features._positions import paired_positions
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import as_mask, check_weight
-from jaxkd.losses._batch import batch_mask, gathered, paired_features, unit
-from jaxkd.losses._numerics import dense
+from jaxkd.losses._feature_pairs import batch_mask, gathered, paired_features, unit
+from jaxkd.losses._logit_pairs import dense
 from jaxkd.losses._reduce import masked_mean
-from jaxkd.losses.logits._kd import kd
+from jaxkd.losses.logits.kd import kd
 
 
 def sskd_transformed(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxkd.losses._numerics import Paired
+from jaxkd.losses._logit_pairs import Paired
 
 
 def check_several(name: str, parts: Sequence[Any], what: str, count: int | None = None) -> None:

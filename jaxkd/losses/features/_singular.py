@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import gathered, paired_features, unit
+from jaxkd.losses._feature_pairs import gathered, paired_features, unit
 from jaxkd.losses.features._positions import positions, rescaled
 from jaxkd.losses.features._several import check_same_channels, check_several
 

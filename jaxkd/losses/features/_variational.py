@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import check_positive, compute_dtype
-from jaxkd.losses._batch import paired_features
+from jaxkd.losses._arguments import check_positive
+from jaxkd.losses._feature_pairs import paired_features
+from jaxkd.losses._numerics import compute_dtype
 from jaxkd.losses.features._several import check_same_channels
 from jaxkd.ops import to_common_size
 

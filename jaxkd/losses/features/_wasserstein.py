@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_positive, concrete_value
-from jaxkd.losses._batch import as_features
+from jaxkd.losses._feature_pairs import as_features
 from jaxkd.losses.features._positions import paired_positions
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from jaxkd.losses._arguments import compute_dtype
+from jaxkd.losses._numerics import compute_dtype
 
 # From logits `[tokens, num_classes]` and, by name, what there is for each token.
 LossOfLogits = Callable[..., jax.Array]

@@ -7,7 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_weight
-from jaxkd.losses._labels import cross_entropy
+from jaxkd.losses.cross_entropy import cross_entropy
 from jaxkd.losses.fused._linear import fused_linear
 from jaxkd.losses.logits import kd
 

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, check_positive, compute_dtype, to_rank
-from jaxkd.losses._sampled import SampledClasses
-from jaxkd.losses._sparse import SparseLogits, empty_places
+from jaxkd.losses._arguments import as_mask, check_positive, to_rank
+from jaxkd.losses._numerics import compute_dtype
+from jaxkd.losses._sampled_classes import SampledClasses
+from jaxkd.losses._sparse_logits import SparseLogits, empty_places
 from jaxkd.losses.fused._chunks import Plan, chunked_sum, matmul
 
 # Bytes of the float32 logits of a chunk. The head is read and its gradient added to once a chunk,

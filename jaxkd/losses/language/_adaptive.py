@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_weight
-from jaxkd.losses._numerics import paired_log_probs
-from jaxkd.losses._sparse import SparseLogits
-from jaxkd.losses.divergences._kl import kl_divergence, reverse_kl_divergence
+from jaxkd.losses._logit_pairs import paired_log_probs
+from jaxkd.losses._sparse_logits import SparseLogits
+from jaxkd.losses.divergences.kl_divergence import kl_divergence
+from jaxkd.losses.divergences.reverse_kl_divergence import reverse_kl_divergence
 
 
 def adaptive_kl(

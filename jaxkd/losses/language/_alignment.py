@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import check_temperature, compute_dtype, concrete_value, temper
-from jaxkd.losses._numerics import dense, mask_logits
+from jaxkd.losses._arguments import check_temperature, concrete_value
+from jaxkd.losses._logit_pairs import dense, mask_logits
+from jaxkd.losses._numerics import compute_dtype, temper
 
 
 def align_by_position(

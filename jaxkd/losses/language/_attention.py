@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, compute_dtype
-from jaxkd.losses._batch import as_features
-from jaxkd.losses._numerics import keep_rows
-from jaxkd.losses.divergences._kl import kl_to_mixture
+from jaxkd.losses._arguments import as_mask
+from jaxkd.losses._feature_pairs import as_features
+from jaxkd.losses._logit_pairs import keep_rows
+from jaxkd.losses._numerics import compute_dtype, kl_to_mixture
 
 # Networks mask with -inf, with the least number of a dtype, or by adding -10,000.
 _MASKED = -5e3

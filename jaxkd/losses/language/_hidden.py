@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import as_features, unit
-from jaxkd.losses._numerics import Paired, paired_tokens
+from jaxkd.losses._feature_pairs import as_features, unit
+from jaxkd.losses._logit_pairs import Paired, paired_tokens
 
 
 def hidden_mse(

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, check_weight, compute_dtype
-from jaxkd.losses._numerics import keep_rows
+from jaxkd.losses._arguments import as_mask, check_weight
+from jaxkd.losses._logit_pairs import keep_rows
+from jaxkd.losses._numerics import compute_dtype
 
 
 def reverse_kl_advantage(

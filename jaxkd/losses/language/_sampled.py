@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import as_mask, check_temperature
-from jaxkd.losses._numerics import dense, keep_rows, mask_logits
-from jaxkd.losses._sampled import drawn_cross_entropy
+from jaxkd.losses._logit_pairs import dense, keep_rows, mask_logits
+from jaxkd.losses._sampled_classes import drawn_cross_entropy
 
 
 def sampled_kl(

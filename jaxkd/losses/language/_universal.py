@@ -7,14 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import (
-    check_temperature,
-    check_weight,
-    concrete_value,
-    temper,
-)
-from jaxkd.losses._numerics import Paired, dense, paired_tokens
-from jaxkd.losses.divergences._kl import kl_to_mixture
+from jaxkd.losses._arguments import check_temperature, check_weight, concrete_value
+from jaxkd.losses._logit_pairs import Paired, dense, paired_tokens
+from jaxkd.losses._numerics import kl_to_mixture, temper
 
 # The least probability that the matched part of `hybrid_uld` counts, as published.
 _LEAST = 1e-8

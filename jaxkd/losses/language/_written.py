@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._labels import cross_entropy
-from jaxkd.losses._numerics import dense
+from jaxkd.losses._logit_pairs import dense
+from jaxkd.losses.cross_entropy import cross_entropy
 from jaxkd.losses.language._policy import (
     length_normalized_returns,
     policy_gradient,

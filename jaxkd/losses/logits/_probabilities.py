@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import batch_mask, mask_rows
-from jaxkd.losses._numerics import Paired, dense, paired_logits
-from jaxkd.losses._sparse import SparseLogits
+from jaxkd.losses._feature_pairs import batch_mask, mask_rows
+from jaxkd.losses._logit_pairs import Paired, dense, paired_logits
+from jaxkd.losses._sparse_logits import SparseLogits
 
 _SPARSE = "the probabilities of the classes it keeps no logit of are needed; store dense logits"
 

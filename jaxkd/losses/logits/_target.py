@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._numerics import Paired, dense, mask_logits, paired_logits
-from jaxkd.losses._sparse import SparseLogits
+from jaxkd.losses._logit_pairs import Paired, dense, mask_logits, paired_logits
+from jaxkd.losses._sparse_logits import SparseLogits
 
 _SPARSE = "the label's class may be one of those it keeps no logit of; store dense logits"
 
@@ -84,9 +84,3 @@ def log_probs_among(logits: jax.Array, keep: jax.Array) -> jax.Array:
     kept = jnp.where(keep, logits, -jnp.inf)
     some = jnp.any(~jnp.isneginf(kept), axis=-1, keepdims=True)
     return jnp.where(keep & some, jax.nn.log_softmax(jnp.where(some, kept, 0)), -jnp.inf)
-
-
-def soft_cross_entropy(weights: jax.Array, log_q: jax.Array) -> jax.Array:
-    """`-sum weights log q` along the last axis, where classes of weight 0 cost nothing."""
-    present = weights != 0
-    return -jnp.sum(jnp.where(present, weights * jnp.where(present, log_q, 0), 0), axis=-1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._batch import flat, gathered, mask_rows, paired_features
+from jaxkd.losses._feature_pairs import flat, gathered, mask_rows, paired_features
 
 
 class Rows(NamedTuple):

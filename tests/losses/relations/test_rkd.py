@@ -1,3 +1,4 @@
+import importlib
 import itertools
 
 import jax
@@ -6,7 +7,9 @@ import numpy as np
 import pytest
 
 from jaxkd import losses
-from jaxkd.losses.relations import _rkd
+
+# The function of this name hides the module as an attribute of the package.
+rkd_module = importlib.import_module("jaxkd.losses.relations.rkd")
 
 
 def huber(x):
@@ -53,7 +56,7 @@ def test_distance_is_the_definition(squared):
 
 @pytest.mark.parametrize("turn", [1, 2 * 7 * 7, 2**20], ids=["one", "two and a rest", "all"])
 def test_angle_is_the_definition_however_many_anchors_a_turn(turn, monkeypatch):
-    monkeypatch.setattr(_rkd, "_TURN", turn)
+    monkeypatch.setattr(rkd_module, "_TURN", turn)
     student, teacher = embeddings()
     student[4] = student[1]
     expected = np.mean(huber(cosines(student) - cosines(teacher)))
@@ -73,8 +76,8 @@ def test_close_pairs_are_not_lost(distance):
     student, teacher = np.random.default_rng(0).normal(size=(2, 6, 100)).astype(np.float32)
     student[1] = student[0] + np.float32(distance) * teacher[3]
     student[3], student[5] = student[2], student[4]
-    got = _rkd._relative_distances(
-        jnp.asarray(student), _rkd._embeddings(student, teacher, False, None, False), False
+    got = rkd_module._relative_distances(
+        jnp.asarray(student), rkd_module._embeddings(student, teacher, False, None, False), False
     )
     np.testing.assert_allclose(got, distances(student), rtol=1e-5)
 

@@ -1,0 +1,113 @@
+"""Contrastive representation distillation: an example's own pair against rows of a memory bank."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import check_temperature
+from jaxkd.losses._feature_pairs import mask_rows, paired_features
+from jaxkd.ops.banks import checked, over_negatives, scores
+
+# The authors' constant, added to the denominators of both probabilities.
+_EPSILON = 1e-7
+
+
+def crd(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    student_bank: ArrayLike,
+    teacher_bank: ArrayLike,
+    ids: ArrayLike,
+    negatives: ArrayLike,
+    student_normalizer: ArrayLike,
+    teacher_normalizer: ArrayLike,
+    temperature: ArrayLike = 0.07,
+    num_examples: int | None = None,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Contrastive representation distillation (CRD), by noise-contrastive estimation.
+
+    A student's embedding v scores a row b of the teacher's bank with `P = exp(b . v / T) / Z`. With
+    K negatives out of N examples and `c = K / N`, the loss of an example is
+    `-log(P / (P + c + 1e-7))` for its own row and `-log(c / (P + c + 1e-7))` for each negative,
+    plus the same with student and teacher exchanged. Computed from the logarithms of P, and a few
+    negatives at a time, again in the backward pass: no `[batch, K, width]` array is held.
+
+    The banks and the normalizers are state that the caller keeps: `crd_normalizer` gives the latter
+    from the first batch, and `update_bank` moves the banks after the loss is taken. The authors
+    train the embedding on the teacher's side as well: that needs `teacher_gradient=True`.
+
+    Args:
+      student: embeddings `[batch, width]`, L2-normalized.
+      teacher: embeddings `[batch, width]`, L2-normalized.
+      student_bank: `[N, width]`, L2-normalized rows, the same on every device; no gradient.
+      teacher_bank: `[N, width]`, likewise.
+      ids: integers `[batch]`, each example's own row of the banks.
+      negatives: integers `[batch, K]`, rows of the banks, for instance from `draw_negatives`.
+      student_normalizer: scalar, the logarithm of the student's Z: Z itself overflows float32 at
+        temperatures below 0.012.
+      teacher_normalizer: scalar, the logarithm of the teacher's Z.
+      temperature: a positive scalar.
+      num_examples: N, if the banks have more rows than there are examples.
+      where: boolean `[batch]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[batch]`, float32 at least; NaN for an example with an id or a negative that no bank has.
+
+    Raises:
+      ValueError: shapes that do not fit, indices that are no integers, no negatives, a temperature
+        that is not positive and finite.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> bank, ids, negatives = jnp.eye(3), jnp.array([0, 1]), jnp.array([[1, 2], [0, 2]])
+      >>> student, teacher = bank[:2], bank[:2]
+      >>> scores = dict(ids=ids, negatives=negatives, temperature=0.1)
+      >>> log_z = losses.crd_normalizer(student, bank, **scores)
+      >>> loss = losses.crd(
+      ...     student, teacher, student_bank=bank, teacher_bank=bank,
+      ...     student_normalizer=log_z, teacher_normalizer=log_z, **scores,
+      ... )
+      >>> print(f"{loss[0]:.3f} {loss[1]:.3f}")
+      1.022 1.022
+
+    References:
+      Tian et al., Contrastive Representation Distillation, ICLR 2020; the authors' code.
+    """
+    check_temperature(temperature)
+    pair = paired_features(student, teacher, where, teacher_gradient, rank=2)
+    student_bank, ids, negatives = checked(pair.student, student_bank, ids, negatives)
+    teacher_bank, _, _ = checked(pair.teacher, teacher_bank, ids, negatives)
+    ids, negatives = mask_rows(ids, pair.rows), mask_rows(negatives, pair.rows)
+    if student_bank.shape != teacher_bank.shape:
+        raise ValueError(
+            f"the banks must have one row an example each, got student_bank of shape "
+            f"{student_bank.shape} and teacher_bank of shape {teacher_bank.shape}"
+        )
+    noise = negatives.shape[1] / (num_examples or len(student_bank))
+
+    def one_way(embeddings: jax.Array, bank: jax.Array, normalizer: ArrayLike) -> jax.Array:
+        normalizer = jax.lax.stop_gradient(jnp.asarray(normalizer, embeddings.dtype))
+
+        # How far the logarithm of P lies above that of the noise.
+        def advantage(indices: jax.Array) -> jax.Array:
+            above = scores(embeddings, bank, indices, temperature) - normalizer
+            return above - jnp.log(jnp.asarray(noise + _EPSILON, above.dtype))
+
+        def told_apart(indices: jax.Array) -> jax.Array:
+            return jnp.sum(jax.nn.softplus(advantage(indices)), axis=1)
+
+        positive = jax.nn.softplus(-advantage(ids[:, None]))[:, 0]
+        negative = over_negatives(told_apart, jnp.add, negatives, embeddings.shape[1])
+        return positive + negative
+
+    losses = one_way(pair.student, teacher_bank, student_normalizer) + one_way(
+        pair.teacher, student_bank, teacher_normalizer
+    )
+    # log((c + epsilon) / c), once for each negative and direction.
+    return pair.finish(losses + 2 * negatives.shape[1] * jnp.log1p(_EPSILON / noise))

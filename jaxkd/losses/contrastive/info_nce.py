@@ -1,0 +1,62 @@
+"""Contrast within the batch: which teacher's embedding belongs to which student's."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import check_temperature
+from jaxkd.losses._feature_pairs import gathered, paired_features, unit
+
+
+def info_nce(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    temperature: ArrayLike = 0.07,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """InfoNCE: the cross entropy of finding the own teacher's embedding among the batch's.
+
+    An example's logits are the cosines of its student's embedding with the teacher's embeddings of
+    all examples, over the temperature; the label is its own. The negatives are the batch, the whole
+    of it where the batch is sharded; there is no bank. Only the student asks and only the teacher
+    is asked: for the symmetric form add the loss with the two exchanged.
+
+    Args:
+      student: embeddings `[batch, width]`, normalized here.
+      teacher: embeddings `[batch, width]`.
+      temperature: a positive scalar; may be traced.
+      where: boolean `[batch]`; the loss is 0 where False, and the other examples do not see it.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[batch]`, not negative, float32 at least; 0 for a single example. A row of zeros has cosine 0
+      with all rows and no gradient.
+
+    Raises:
+      ValueError: shapes that differ or are not `[batch, width]`, a mask that is not `[batch]`, a
+        temperature that is not positive and finite.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.array([[2.0, 0.0], [0.0, 1.0]])
+      >>> print(f"{losses.info_nce(student, jnp.eye(2), temperature=1.0)[0]:.4f}")
+      0.3133
+
+    References:
+      van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018.
+    """
+    check_temperature(temperature)
+    pair = paired_features(student, teacher, where, teacher_gradient, rank=2)
+    (queries, _), (keys, _) = unit(pair.student), unit(pair.teacher)
+    own = jnp.sum(queries * keys, axis=1, keepdims=True)
+    cosines = jnp.matmul(queries, gathered(keys).T, precision=jax.lax.Precision.HIGHEST)
+    # Relative to the own key, whose logit is exactly 0, so that the loss is never below 0.
+    logits = (cosines - own) / jnp.asarray(temperature, cosines.dtype)
+    if pair.rows is not None:
+        logits = jnp.where(gathered(pair.rows), logits, -jnp.inf)
+    logits = jnp.where(jnp.eye(len(logits), dtype=bool), 0, logits)
+    return pair.finish(jax.nn.logsumexp(logits, axis=1))

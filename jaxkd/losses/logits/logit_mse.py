@@ -1,0 +1,58 @@
+"""Regression of the teacher's logits."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._logit_pairs import dense, paired_logits
+
+
+def logit_mse(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Regression of the teacher's logits: the mean over classes of squared differences.
+
+    The mean, without Ba and Caruana's factor 1/2, and of the logits as they are: a constant added
+    to all of a row's logits, which no softmax sees, costs here. There is no temperature, which
+    would only scale the result. Classes whose teacher logit is -inf leave the mean.
+
+    Args:
+      student: logits `[..., num_classes]`.
+      teacher: logits `[..., num_classes]`.
+      axis: the class axis.
+      where: boolean; with the rank of the logits a mask of classes (the mean is over the selected
+        ones), with one rank less a mask of examples (0 where False).
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[...]`, one loss an example, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ, a mask of another rank.
+      TypeError: `SparseLogits`, whose logits are not all known.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> losses.logit_mse(jnp.array([[1.0, 0.0]]), jnp.array([[3.0, 1.0]]))
+      Array([2.5], dtype=float32)
+
+    References:
+      Ba and Caruana, Do Deep Nets Really Need to be Deep?, 2014.
+    """
+    teacher = dense(
+        "teacher",
+        teacher,
+        "it holds k logits up to a constant and the mass of the others, so there is nothing to "
+        "regress the others on; use a divergence, or store dense logits",
+    )
+    pair = paired_logits(student, teacher, 1.0, axis, where, teacher_gradient)
+    present = ~jnp.isneginf(pair.teacher)
+    difference = jnp.where(present, pair.student, 0) - jnp.where(present, pair.teacher, 0)
+    count = jnp.maximum(jnp.sum(present, axis=-1, dtype=difference.dtype), 1)
+    return pair.finish(jnp.sum(jnp.square(difference), axis=-1) / count)

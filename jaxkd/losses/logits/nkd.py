@@ -1,0 +1,218 @@
+"""Distillation with the classes beside the label normalized, from a teacher and without one."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import check_temperature
+from jaxkd.losses._logit_pairs import dense, mask_logits, paired_logits
+from jaxkd.losses._numerics import soft_cross_entropy, temper
+from jaxkd.losses._reduce import masked_mean
+from jaxkd.losses.cross_entropy import cross_entropy
+from jaxkd.losses.logits._target import at_class, is_class, labeled_pair, log_probs_among
+
+
+def nkd(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gamma: ArrayLike = 1.5,
+    temperature: ArrayLike = 1.0,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Normalized distillation, `-p_y log q_y - gamma temperature**2 sum(p' log q')`.
+
+    `p_y` and `q_y` are the probabilities of the label's class y, at temperature 1 whatever
+    `temperature` is; p' and q' the softmaxes over the other classes alone, at the temperature.
+    Cross entropies and not divergences: the teacher's entropy is not subtracted, and the loss is
+    not zero at student = teacher.
+
+    Args:
+      student: logits `[..., num_classes]`.
+      teacher: logits `[..., num_classes]`.
+      labels: integers `[...]`, the class of each example, negative where there is none (loss and
+        gradient are then 0). A class id that is too large gives NaN.
+      gamma: the weight of the classes beside the label's; may be traced.
+      temperature: positive scalar; may be traced.
+      axis: the class axis.
+      where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
+        the selected ones), with one rank less a mask of examples (0 where False).
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[...]`, one loss an example, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ, labels that are not integers `[...]`, a mask of another rank,
+        a temperature that is not positive and finite.
+      TypeError: `SparseLogits` on any side.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student, teacher = jnp.array([2.0, 1.0, 0.0]), jnp.array([4.0, 0.0, 0.0])
+      >>> print(f"{losses.nkd(student, teacher, jnp.array(0)):.3f}")
+      1.613
+
+    References:
+      Yang et al., From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach
+      with Normalized Loss and Customized Soft Labels, ICCV 2023 (the authors' code, cls_KD).
+    """
+    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    check_temperature(temperature)
+    dtype = pair.student.dtype
+    log_q_label, log_p_label = (
+        at_class(jax.nn.log_softmax(x), ids)[..., None] for x in (pair.student, pair.teacher)
+    )
+    target = soft_cross_entropy(jnp.exp(log_p_label), log_q_label)
+
+    others = ~is_class(ids, pair.student.shape[-1])
+    log_q, log_p = (
+        log_probs_among(temper(x, temperature, dtype), others) for x in (pair.student, pair.teacher)
+    )
+    weight = jnp.asarray(gamma, dtype) * jnp.square(jnp.asarray(temperature, dtype))
+    return pair.finish(target + weight * soft_cross_entropy(jnp.exp(log_p), log_q))
+
+
+def uskd(
+    student: tuple[ArrayLike, ArrayLike],
+    labels: ArrayLike,
+    *,
+    alpha: ArrayLike = 1.0,
+    beta: ArrayLike = 0.1,
+    mu: ArrayLike = 0.005,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """Universal self-distillation: soft labels from the student itself and from a weak head.
+
+    Couples the examples of the batch: a scalar. It is the mean over the examples of three terms,
+    with q the softmax of the logits, w that of the weak logits and y the label's class:
+
+    - alpha times `-t log q_y` with the soft label `t = 1 + q_y**2 - mean(q_y**2)`, the mean over
+      the batch;
+    - beta times the cross entropy of q' with z', the other classes alone: z is Zipf's law, 1 / rank
+      of all classes by `w / (1 - w_y + 1e-6) + log q / (1 - log q_y + 1e-6)`, the largest first,
+      and q' and z' are q and z without the label's class, normalized;
+    - mu times the cross entropy of w with the label, smoothed by 0.1: what trains the weak head.
+
+    No gradient flows through t and z. The logarithms in the rank are those of the authors' code,
+    with which the published accuracies come; the paper ranks by q / (1 - q_y) in their place.
+
+    A distribution as label, as mixup makes it, has two classes y: those of its two largest entries.
+    Each has its own soft label `t = label + q_y**2 - mean(q_y**2)`, the mean over the first or over
+    the second of all examples; the rank has sums over both. An entry of 0 is no label, where the
+    authors' code takes some other class for a second label.
+
+    Args:
+      student: `(logits, weak_logits)`, both `[..., num_classes]`: the network's, and those of a
+        linear head on the pooled features of a middle stage.
+      labels: integers `[...]`, the class of each example, negative where there is none; or
+        distributions `[..., num_classes]` with the class axis where the logits have it. Examples
+        without a label, or with zeros alone, take no part. A class id that is too large gives NaN,
+        one of a masked class costs infinity.
+      alpha: the weight of the label's class; may be traced.
+      beta: the weight of the other classes; may be traced.
+      mu: the weight of the weak head's own loss; may be traced.
+      axis: the class axis.
+      where: boolean; with the rank of the logits a mask of classes, with one rank less a mask of
+        examples; the result is that of the selected ones alone.
+
+    Returns:
+      A scalar, float32 at least; 0 if no example takes part.
+
+    Raises:
+      ValueError: student that is not a pair of arrays of one shape, labels that fit the logits
+        neither as class ids nor as distributions, a mask of another rank.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> logits = jnp.array([[3.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+      >>> weak_logits = jnp.array([[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+      >>> print(f"{losses.uskd((logits, weak_logits), jnp.array([0, 1])):.3f}")
+      0.399
+
+    References:
+      Yang et al., From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach
+      with Normalized Loss and Customized Soft Labels, ICCV 2023 (the authors' code, cls_KD).
+    """
+    logits, weak = _two_heads(student)
+    # Both are the student's: both have a gradient.
+    pair = paired_logits(logits, weak, 1.0, axis, where, teacher_gradient=True)
+    dtype, num_classes = pair.student.dtype, pair.student.shape[-1]
+    labels = dense("labels", labels, "it is a teacher's answer")
+    if labels.shape == pair.student.shape[:-1] and jnp.issubdtype(labels.dtype, jnp.integer):
+        labeled = labels >= 0
+        labels = jnp.where(labeled, labels.astype(jnp.int32), -1)
+        ids, values = labels[..., None], jnp.ones((*labels.shape, 1), dtype)
+    elif labels.shape == logits.shape:
+        labels = jnp.moveaxis(jax.lax.stop_gradient(labels).astype(dtype), axis, -1)
+        # What lies on masked classes is dropped, as in `cross_entropy`.
+        labels = jnp.where(jnp.isneginf(pair.student), 0, labels)
+        values, ids = jax.lax.top_k(labels, min(2, num_classes))
+        labeled = values[..., 0] > 0
+    else:
+        raise ValueError(
+            f"logits of shape {logits.shape} need integer labels of shape "
+            f"{pair.student.shape[:-1]} or distributions of shape {logits.shape}, got "
+            f"{labels.dtype} labels of shape {labels.shape}"
+        )
+    rows = labeled if pair.rows is None else pair.rows & labeled
+    logits, weak = (mask_logits(x, None, rows) for x in (pair.student, pair.teacher))
+
+    # `[..., 1 or 2]`: the labels of each example.
+    used = rows[..., None] & (values > 0)
+    log_q, log_w = jax.nn.log_softmax(logits), jax.nn.log_softmax(weak)
+    log_q_label, log_w_label = (
+        jnp.where(used, jnp.take_along_axis(x, jnp.maximum(ids, 0), axis=-1), 0)
+        for x in (log_q, log_w)
+    )
+    squares = jnp.where(used, jnp.exp(2 * log_q_label), 0)
+    examples = tuple(range(squares.ndim - 1))
+    mean = jnp.sum(squares, axis=examples) / jnp.maximum(jnp.sum(used, axis=examples), 1)
+    soft_label = jax.lax.stop_gradient(jnp.where(used, values + squares - mean, 0))
+    target = soft_cross_entropy(soft_label, log_q_label)
+
+    is_label = jnp.any(used[..., None] & is_class(ids, num_classes), axis=-2)
+    rank = jnp.exp(log_w) / _one_minus(jnp.where(used, jnp.exp(log_w_label), 0))
+    rank += log_q / _one_minus(log_q_label)
+    keep = ~is_label & ~jnp.isneginf(logits)
+    zipf = _zipf(jax.lax.stop_gradient(rank), keep)
+    rest = soft_cross_entropy(zipf, log_probs_among(logits, ~is_label))
+
+    own = cross_entropy(weak, labels, label_smoothing=0.1, where=rows)
+    alpha, beta, mu = (jnp.asarray(weight, dtype) for weight in (alpha, beta, mu))
+    return masked_mean(alpha * target + beta * rest + mu * own, rows)
+
+
+def _two_heads(student: tuple[ArrayLike, ArrayLike]) -> tuple[jax.Array, jax.Array]:
+    if not isinstance(student, (tuple, list)) or len(student) != 2:
+        raise ValueError(
+            "student must be a pair (logits, weak_logits), the second of a head on a middle stage: "
+            f"got {type(student).__name__}"
+        )
+    logits, weak = (dense("student", x, "only a teacher can be sparse") for x in student)
+    if logits.shape != weak.shape:
+        raise ValueError(
+            f"the student's logits have shape {logits.shape} and its weak logits {weak.shape}: the "
+            "weak head must end in the same classes"
+        )
+    return logits, weak
+
+
+def _one_minus(values: jax.Array) -> jax.Array:
+    return 1 - jnp.sum(values, axis=-1, keepdims=True) + 1e-6
+
+
+def _zipf(rank: jax.Array, keep: jax.Array) -> jax.Array:
+    """Zipf's law over the places by rank, the largest first, normalized over the classes kept."""
+    order = jnp.argsort(rank, axis=-1, descending=True)
+    place = jnp.argsort(order, axis=-1)
+    law = jnp.where(keep, 1 / (place + 1).astype(rank.dtype), 0)
+    total = jnp.sum(law, axis=-1, keepdims=True)
+    return law / jnp.where(total > 0, total, 1)

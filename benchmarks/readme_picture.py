@@ -1,6 +1,6 @@
 """Draws the README's picture from the tables of a finished run.
 
-python benchmarks/readme_picture.py runs/fashion_mnist benchmarks/few_labels.png
+python benchmarks/readme_picture.py runs/fashion_mnist benchmarks/few_labels.svg
 """
 
 import csv
@@ -9,6 +9,12 @@ import sys
 
 from jaxkd.metrics import Spread
 from jaxkd.study import accuracy_bars
+
+# An image on a page does not inherit the text color of the page, so it chooses by the scheme.
+_COLORS = """<style>
+svg { color: #1f2328; }
+@media (prefers-color-scheme: dark) { svg { color: #e6edf3; } }
+</style>"""
 
 
 def main() -> None:
@@ -21,7 +27,10 @@ def main() -> None:
         row["Student"]: Spread(float(row["Accuracy mean"]), float(row["Accuracy std"]), 5)
         for row in rows
     }
-    accuracy_bars(arms, teacher=teacher, start=0.7, file_format="png").write(picture)
+    figure = accuracy_bars(arms, teacher=teacher, start=0.0, file_format="svg")
+    text = figure.data.decode()
+    start = text.index(">") + 1  # behind the root's tag
+    picture.write_text(f"{text[:start]}\n{_COLORS}{text[start:]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

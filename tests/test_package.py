@@ -78,7 +78,10 @@ def test_rooms_import_downhill():
 
 
 def test_the_example_of_the_readme_runs(tmp_path):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert example.count("\n") <= 25
-    accuracy = float(python(example, cwd=tmp_path).split()[-1])
-    assert accuracy > 0.9
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 150
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    lines = [line.split(": ") for line in python(example, cwd=tmp_path).splitlines()]
+    accuracy = {line[0]: float(line[1]) for line in lines if len(line) == 2}
+    assert set(accuracy) == {"teacher", "labels", "distilled"}
+    assert accuracy["labels"] + 0.15 < accuracy["distilled"] < accuracy["teacher"]

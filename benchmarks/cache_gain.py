@@ -17,8 +17,9 @@ import jax
 import optax
 
 import jaxkd
-from experiments import fashion_mnist as experiment
 from experiments.datasets import fashion_mnist
+from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
+from experiments.fashion_mnist.run import make_student, make_teacher
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.data import Loader, eval_batches
 from jaxkd.study import Column, Table
@@ -62,12 +63,12 @@ def main() -> None:
         scores = evaluate(scorer, fitted.params, fitted.state, eval_batches(test, 500))
         return fitted, scores["accuracy"], seconds
 
-    student_config = experiment.StudentConfig(name="convnet", width=arguments.width)
-    teacher = experiment.make_teacher(experiment.TeacherConfig(name="resnet8"), 0)
+    student_config = StudentConfig(name="convnet", width=arguments.width)
+    teacher = make_teacher(TeacherConfig(name="resnet8"), 0)
     teacher, reached, _ = trained(teacher, recipes.labels(), arguments.teacher_epochs)
 
     def student(seed, **options):
-        fresh = experiment.make_student(student_config, seed)
+        fresh = make_student(student_config, seed)
         objective = recipes.kd(temperature=TEMPERATURE)
         return trained(fresh, objective, arguments.epochs, **options)[1:]
 
@@ -80,7 +81,7 @@ def main() -> None:
         first, first_seconds = student(1, cache=cache)
         further, further_seconds = student(2, cache=cache)
         predicted = jaxkd.cache.forecast(
-            teacher, train, VIEWS, codec=codec, student=experiment.make_student(student_config, 1)
+            teacher, train, VIEWS, codec=codec, student=make_student(student_config, 1)
         )
     rows = [
         ["teacher online", online_seconds, 1.0, online],

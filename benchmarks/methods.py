@@ -16,16 +16,17 @@ with the teacher online.
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 import time
 
 import jax
 import numpy as np
 
-import jaxkd
-from experiments import fashion_mnist as experiment
-from experiments import methods
+from experiments.common import methods
 from experiments.datasets import fashion_mnist
+from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
+from experiments.fashion_mnist.run import make_student, make_teacher
 from jaxkd import TrainState, make_train_step
 from jaxkd.metrics import Spread
 from jaxkd.recipes import Pair
@@ -60,15 +61,10 @@ def main() -> None:
         batch_size=arguments.batch_size,
         options=OPTIONS,
     )
-    teacher_config = experiment.TeacherConfig(name=arguments.teacher)
-    student_config = experiment.StudentConfig(name="convnet", width=arguments.width)
-
-    def make_teacher(seed: int) -> jaxkd.Network:
-        return experiment.make_teacher(teacher_config, seed)
-
-    def make_student(seed: int) -> jaxkd.Network:
-        return experiment.make_student(student_config, seed)
-
+    teacher_config = TeacherConfig(name=arguments.teacher)
+    student_config = StudentConfig(name="convnet", width=arguments.width)
+    teacher_of_seed = functools.partial(make_teacher, teacher_config)
+    student_of_seed = functools.partial(make_student, student_config)
     train, test = (
         fashion_mnist.load(split, data_dir=arguments.data_dir) for split in ("train", "test")
     )
@@ -78,8 +74,8 @@ def main() -> None:
         arguments.workdir,
         train,
         test,
-        make_teacher,
-        make_student,
+        teacher_of_seed,
+        student_of_seed,
         seeds=arguments.seeds,
         teacher_epochs=arguments.teacher_epochs,
         identity={
@@ -89,7 +85,7 @@ def main() -> None:
             "teacher_epochs": arguments.teacher_epochs,
         },
     )
-    costs = times(compared, config, train, make_teacher(0), make_student, arguments.pairs)
+    costs = times(compared, config, train, teacher_of_seed(0), student_of_seed, arguments.pairs)
     device = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     table = compared.table(
         "Methods on Fashion-MNIST",

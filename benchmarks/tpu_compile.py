@@ -27,9 +27,10 @@ from jax.experimental import topologies
 from jax.sharding import NamedSharding
 
 import jaxkd
-from experiments import fashion_mnist as experiment
-from experiments import methods
-from experiments.study import optimizer
+from experiments.common import methods
+from experiments.common.study import optimizer
+from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
+from experiments.fashion_mnist.run import make_student, make_teacher
 from jaxkd import Network, Objective, TrainState, make_train_step, recipes
 from jaxkd.compression import collectives, parameter_bytes
 from jaxkd.compression.communication import Collective
@@ -47,7 +48,7 @@ SMALL, LARGE = "v6e:2x2", "v6e:16x16"
 FSDP = 2
 PLAIN = Views((Normalize(),))
 CHANGED = Views((RandomCrop(2), RandomFlip(), Normalize(), Mixup(10)))
-CONFIG = experiment.Config()
+CONFIG = Config()
 # Metrics and counts of examples beside the gradient.
 FEW_BYTES = 128
 MEASURED = ("FLOPs", "arguments", "temporaries")
@@ -133,14 +134,12 @@ def cases() -> list[Case]:
     pure = recipes.kd(alpha=1.0, temperature=CONFIG.temperature)
     adam = optimizer(CONFIG.learning_rate, 1_000)
     float32, top4 = Dense("float32"), TopK(4, temperatures=(CONFIG.temperature,))
-    cnn, resnet20 = (
-        experiment.make_teacher(experiment.TeacherConfig(name), 0) for name in ("cnn", "resnet20")
-    )
+    cnn, resnet20 = (make_teacher(TeacherConfig(name), 0) for name in ("cnn", "resnet20"))
     mlp, small_cnn, convnet = (
-        experiment.make_student(experiment.StudentConfig(name, width), 0)
+        make_student(StudentConfig(name, width), 0)
         for name, width in (("mlp", 128), ("cnn", 8), ("convnet", 32))
     )
-    resnet8 = experiment.make_teacher(experiment.TeacherConfig("resnet8"), 1)
+    resnet8 = make_teacher(TeacherConfig("resnet8"), 1)
     digit_mlp = jaxkd.from_nnx(MLP(64, (32,), 10, rngs=nnx.Rngs(0)))
     digit_cnn = jaxkd.from_nnx(CNN((8, 8, 1), (16, 32), 64, 10, rngs=nnx.Rngs(0)))
     wide = jaxkd.from_nnx(MLP(784, (2048, 2048), 10, rngs=nnx.Rngs(0)))

@@ -12,7 +12,7 @@ import pytest
 from tiers import few
 
 import jaxkd
-from experiments import methods
+from experiments.common import methods
 from jaxkd import TrainState, connectors, losses, make_train_step, recipes
 from jaxkd.recipes import Pair, language
 from jaxkd.strategies import on_policy

@@ -8,7 +8,7 @@ from flax import nnx
 from tiers import few
 
 import jaxkd
-from experiments import methods
+from experiments.common import methods
 from jaxkd import TrainState, recipes
 from jaxkd.models import MLP, ConvNet, ResNet
 from jaxkd.recipes import Pair

@@ -1,0 +1,1 @@
+"""What the experiments share: launching, configurations, training runs over seeds, and reports."""

@@ -1,0 +1,186 @@
+"""The report of a comparison: tables, pictures and what they show, gain or not."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+import jaxkd
+from experiments.common import cost_report
+from experiments.common.comparison import Compared
+from experiments.common.study import Result
+from jaxkd import metrics
+from jaxkd.metrics import Spread
+from jaxkd.study import (
+    Column,
+    Figure,
+    Finding,
+    Report,
+    Section,
+    Table,
+    accuracy_bars,
+    compare,
+    learning_curves,
+)
+
+Row = list[str | int | float | Spread]
+
+
+def write(compared: Compared, workdir: pathlib.Path, title: str) -> Report:
+    """Writes `report.html` and one CSV file a table; returns the report."""
+    sections = [
+        _few_labels(compared),
+        _schedules(compared),
+        cost_report.networks_section(compared),
+        cost_report.teacher_section(compared),
+        cost_report.cache_section(compared),
+    ]
+    report = Report(title=title, summary=_summary(compared), sections=sections)
+    save(report, workdir)
+    return report
+
+
+def save(report: Report, workdir: pathlib.Path) -> None:
+    """Writes `report.html`, one CSV file a table and one file a figure."""
+    report.write_html(workdir / "report.html")
+    for section in report.sections:
+        for table in section.tables:
+            name = "".join(c if c.isalnum() else "_" for c in table.title.lower())
+            table.write_csv(workdir / f"{name}.csv")
+        for index, figure in enumerate(section.figures):
+            name = "".join(c if c.isalnum() else "_" for c in section.title.lower())
+            figure.write(workdir / f"{name}_{index}.{figure.file_format}")
+
+
+def _accuracies(compared: Compared, results: Sequence[Result]) -> dict[str, np.ndarray]:
+    return {r.arm.name: r.accuracies(compared.labels) for r in results}
+
+
+def _table(compared: Compared, title: str, results: Sequence[Result]) -> Table:
+    labels, teacher = compared.labels, compared.teacher_logits
+    baseline = results[0].accuracies(labels)
+    rows: list[Row] = []
+    for result in results:
+        each = result.logits
+        accuracy = result.accuracies(labels)
+        rows.append(
+            [
+                result.arm.name,
+                int((result.arm.train.labels >= 0).sum())
+                if "label" in result.arm.objective.terms
+                else 0,
+                len(result.arm.train),
+                Spread.of(accuracy),
+                Spread.of(accuracy - baseline) if result is not results[0] else "",
+                Spread.of([metrics.agreement(x, teacher) for x in each]),
+                Spread.of([metrics.negative_log_likelihood(x, labels) for x in each]),
+                Spread.of([metrics.expected_calibration_error(x, labels) for x in each]),
+            ]
+        )
+    columns: list[Column | str] = [
+        "Student",
+        Column("Labels", "count"),
+        Column("Examples", "count"),
+        Column("Accuracy", "percent"),
+        Column("Against labels", "points"),
+        Column("Agrees with teacher", "percent"),
+        Column("NLL", "decimal"),
+        Column("ECE", "decimal"),
+    ]
+    return Table(title, columns, rows, compared.caption)
+
+
+def _curves(compared: Compared, results: Sequence[Result], caption: str) -> Figure:
+    return learning_curves({r.arm.name: (r.curve_steps, r.curve) for r in results}, caption=caption)
+
+
+def _few_labels(compared: Compared) -> Section:
+    results = compared.few
+    accuracy = _accuracies(compared, results)
+    pool = accuracy["distilled on the pool, cached"]
+    control = accuracy["control: teacher of few labels"]
+    count = len(results[0].arm.train)
+    findings = [
+        compare("Distilling on the unlabeled pool", pool, accuracy["labels"]),
+        compare(
+            "Distilling on the labeled examples alone",
+            accuracy["distilled on the same labels"],
+            accuracy["labels"],
+        ),
+        compare("The pool, with a teacher that had no more labels", control, accuracy["labels"]),
+    ]
+    teacher = metrics.accuracy(compared.teacher_logits, compared.labels)
+    own = metrics.accuracy(compared.control_logits, compared.labels)
+    text = f"""The student may use {count:,} labels; the other {len(compared.train) - count:,}
+        training examples have none. The teacher ({teacher:.1%}) was trained on all labels, so its
+        answers on the pool carry what the student's labels do not. The control's teacher
+        ({own:.1%}) was trained on the same {count:,} labels: what it gives comes from the
+        unlabeled examples alone. All arms make the same number of steps."""
+    bars = {name: Spread.of(values) for name, values in accuracy.items()}
+    return Section(
+        "Few labels and a large unlabeled pool",
+        text,
+        findings,
+        [_table(compared, "Few labels", results)],
+        [
+            accuracy_bars(bars, teacher=teacher, caption="Test accuracy with few labels, by arm."),
+            _curves(compared, results, "Test accuracy during training with few labels."),
+        ],
+    )
+
+
+def _schedules(compared: Compared) -> Section:
+    findings = []
+    for epochs, results in _schedule_regimes(compared):
+        accuracy = _accuracies(compared, results)
+        for rival in ("labels", "label smoothing"):
+            findings.append(
+                compare(
+                    f"With all labels and {epochs} epochs, distillation against {rival}",
+                    accuracy["distilled from the cache"],
+                    accuracy[rival],
+                )
+            )
+    text = """With all labels the student has the truth for every example, and a teacher has little
+        to add; label smoothing, which needs none, is its rival here. All arms use the same
+        learning rate and schedule."""
+    return Section(
+        "All labels, short and long",
+        text,
+        findings,
+        [
+            _table(compared, f"All labels, {epochs} epochs", results)
+            for epochs, results in _schedule_regimes(compared)
+        ],
+        [
+            _curves(compared, results, f"Test accuracy during {epochs} epochs with all labels.")
+            for epochs, results in _schedule_regimes(compared)
+        ],
+    )
+
+
+def _schedule_regimes(compared: Compared) -> list[tuple[int, list[Result]]]:
+    config = compared.config
+    return [(config.short_epochs, compared.short), (config.long_epochs, compared.long)]
+
+
+def _summary(compared: Compared) -> str:
+    few = _accuracies(compared, compared.few)
+    plain, pool = Spread.of(few["labels"]), Spread.of(few["distilled on the pool, cached"])
+    short = _accuracies(compared, compared.short)
+    verdict: Finding = compare("distillation", short["distilled from the cache"], short["labels"])
+    sentence = {
+        "gain": "With all labels and a short schedule distillation still helps",
+        "none": "With all labels and a short schedule distillation makes no difference that these "
+        "seeds can show",
+        "loss": "With all labels and a short schedule distillation hurts",
+    }[verdict.kind]
+    assert verdict.difference is not None
+    count = len(compared.few[0].arm.train)
+    return f"""With {count:,} labels the student reaches {plain * 100:.1f} % on its own and
+        {pool * 100:.1f} % taught on the unlabeled pool.
+
+        {sentence} ({verdict.difference * 100:+.2f} points).
+
+        jaxkd {jaxkd.__version__}, {len(compared.study.seeds)} seeds, alpha
+        {compared.config.alpha}, temperature {compared.config.temperature}."""

@@ -1,0 +1,169 @@
+"""The accounts of a comparison: what networks cost, how sure teachers are, what a cache saved."""
+
+import jax
+import numpy as np
+
+from experiments.common.comparison import Compared
+from jaxkd import Network, compression, metrics
+from jaxkd.data import raw_batch
+from jaxkd.metrics import Spread
+from jaxkd.study import Column, Format, Section, Table, reliability_diagram, size_accuracy_scatter
+
+Row = list[str | int | float | Spread]
+
+_LATENCY_BATCH = 128
+
+
+def networks_section(compared: Compared) -> Section:
+    """Accuracy, parameters, FLOPs, bytes and latency of teacher and student."""
+    test = compared.study.test
+    inputs = compared.study.test_views.render(
+        raw_batch(
+            test,
+            compared.study.test_views,
+            test.ids[:_LATENCY_BATCH],
+            np.zeros(len(test.ids[:_LATENCY_BATCH]), np.int32),
+        )
+    )["inputs"]
+    accuracy: dict[str, Spread | float] = {
+        "teacher": metrics.accuracy(compared.teacher_logits, compared.labels),
+        "student": Spread.of(compared.long[-1].accuracies(compared.labels)),
+    }
+    costs = {
+        "teacher": compression.measure(compared.teacher, inputs),
+        "student": compression.measure(compared.student, inputs),
+    }
+    rows: list[Row] = [
+        [
+            f"{name}: {network.name}",
+            accuracy[name],
+            costs[name].parameters,
+            costs[name].flops,
+            costs[name].parameter_bytes,
+            costs[name].latency_s,
+            f"{costs[name].single.p10_s * 1e6:,.0f} to {costs[name].single.p90_s * 1e6:,.0f}",
+            round(costs[name].throughput),
+        ]
+        for name, network in _both(compared).items()
+    ]
+    columns: list[Column | str] = [
+        "Network",
+        Column("Accuracy", "percent"),
+        Column("Parameters", "count"),
+        Column("Forward pass", Format(",.1f", 1e-3, "kFLOPs")),
+        Column("Weights", "kilobytes"),
+        Column("Latency of one", "microseconds"),
+        "10th to 90th percentile (µs)",
+        Column("Examples a second", "count"),
+    ]
+    caption = (
+        f"The student after the long schedule, distilled. Latency: median of single calls; "
+        f"examples a second: batches of {len(inputs)}; both on this machine "
+        f"({_device()}). A multiply-add counts as two FLOPs."
+    )
+    figure = size_accuracy_scatter(
+        {name: (costs[name].parameters, accuracy[name]) for name in costs},
+        caption="Accuracy against size.",
+    )
+    ratio = costs["teacher"].flops / costs["student"].flops
+    text = f"""The teacher needs {ratio:.1f} times the FLOPs of the student. A single call of a very
+        small network is mostly the cost of calling it, so read the throughput beside the latency:
+        in batches the student answers
+        {costs["student"].throughput / costs["teacher"].throughput:.1f} times as many examples a
+        second."""
+    return Section(
+        "What the networks cost", text, [], [Table("Networks", columns, rows, caption)], [figure]
+    )
+
+
+def _both(compared: Compared) -> dict[str, Network]:
+    return {"teacher": compared.teacher, "student": compared.student}
+
+
+def _device() -> str:
+    device = jax.devices()[0]
+    return f"{jax.device_count()} × {device.device_kind}"
+
+
+def teacher_section(compared: Compared) -> Section:
+    """Confidence and calibration."""
+    labels, logits = compared.labels, compared.teacher_logits
+    student = compared.few[4].logits
+    rows: list[Row] = [
+        [
+            name,
+            Spread.of([metrics.accuracy(x, labels) for x in each]),
+            Spread.of([metrics.confidence(x) for x in each]),
+            Spread.of([metrics.expected_calibration_error(x, labels) for x in each]),
+        ]
+        for name, each in [
+            ("teacher", logits[None]),
+            ("teacher of few labels (control)", compared.control_logits[None]),
+            ("student of the pool, cached", student),
+        ]
+    ]
+    columns: list[Column | str] = [
+        "Network",
+        Column("Accuracy", "percent"),
+        Column("Mean confidence", "percent"),
+        Column("ECE", "decimal"),
+    ]
+    text = """A teacher that is always sure tells no more than labels do; the temperature softens
+        it. Confidence is the probability of the predicted class; the expected calibration error
+        (ECE) is its mean distance from the accuracy, over 15 bins."""
+    return Section(
+        "How sure the teacher is",
+        text,
+        [],
+        [Table("Confidence and calibration", columns, rows, compared.caption)],
+        [
+            reliability_diagram(
+                metrics.reliability(logits, labels), caption="The teacher on test examples."
+            )
+        ],
+    )
+
+
+def cache_section(compared: Compared) -> Section:
+    """Bytes, seconds, and the forward passes that were not needed."""
+    cache, config = compared.cache, compared.config
+    online = next(r for r in compared.short if r.arm.teacher is not None)
+    cached = next(r for r in compared.short if r.arm.cache is not None)
+    readers = [
+        r
+        for r in [*compared.short, *compared.long, *compared.few]
+        if r.arm.cache is not None and r.arm.cache.path == cache.path
+    ]
+    read = sum(r.arm.steps * len(r.seconds) for r in readers) * config.batch_size
+    computed = round(cache.effort["answers"])
+    apart = float(np.abs(online.logits - cached.logits).max())
+    difference = np.abs(online.accuracies(compared.labels) - cached.accuracies(compared.labels))
+    rows: list[Row] = [
+        ["answers computed", f"{computed:,}"],
+        ["answers read by students", f"{read:,}"],
+        ["forward passes of the teacher saved", f"{read - computed:,}"],
+        ["bytes an answer", f"{cache.bytes_per_record} ({cache.codecs['logits']})"],
+        ["bytes in all", f"{cache.bytes:,}"],
+        ["seconds to build, first compilation included", f"{cache.effort['seconds']:.1f}"],
+        ["seconds of a short run, online teacher", _seconds(online.seconds)],
+        ["seconds of a short run, cached", _seconds(cached.seconds)],
+        ["largest difference of test logits, online and cached students", f"{apart:.2g}"],
+        ["largest difference of their accuracies (points)", f"{100 * difference.max():.2f}"],
+    ]
+    text = """The teacher answered once; every student of every seed and arm read those answers. The
+        cached student sees the very views that the online teacher would have seen, so the two
+        differ by the rounding of the codec and of the arithmetic alone."""
+    table = Table(
+        "The cache",
+        ["", "Value"],
+        rows,
+        f"{cache.num_views} views of each example. Seconds of a run: compilation, evaluation and "
+        "checkpoints included.",
+    )
+    return Section("What the cache cost and saved", text, [], [table])
+
+
+def _seconds(values: np.ndarray) -> str:
+    """Of the runs that went through in one go."""
+    whole = values[~np.isnan(values)]
+    return f"{Spread.of(whole)}" if whole.size else "–"

@@ -1,0 +1,266 @@
+"""Methods by name under one protocol: labels alone, and every recipe or strategy asked for."""
+
+import dataclasses
+import inspect
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optax
+
+import jaxkd
+from experiments.common import strategy_arms
+from experiments.common.protocol import (
+    BASELINE,
+    Course,
+    ProtocolConfig,
+    check_config,
+    schedule,
+    sgd,
+)
+from experiments.common.runner import run_arm
+from experiments.common.study import Arm, Result, Study, test_logits, train_teacher
+from experiments.common.validation import at_least
+from jaxkd import Network, Objective, recipes
+from jaxkd.data import Dataset
+from jaxkd.metrics import Spread
+from jaxkd.recipes import Pair
+from jaxkd.study import Column, Table
+from jaxkd.training import Partitioning, bind_config, dot
+from jaxkd.views import Normalize, Views
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """What came out: the results in the order of the methods, labels first."""
+
+    results: list[Result]
+    labels: np.ndarray
+    teacher: Network
+    teacher_logits: np.ndarray
+    study: Study
+
+    @property
+    def teacher_accuracy(self) -> float:
+        """On the test examples."""
+        return jaxkd.metrics.accuracy(self.teacher_logits, self.labels)
+
+    def table(self, title: str, note: str = "") -> Table:
+        """Accuracy at the last step and what the teacher brought, one row a method."""
+        baseline = self.results[0].accuracies(self.labels)
+        rows: list[list[Any]] = []
+        for result in self.results:
+            accuracies = result.accuracies(self.labels)
+            gain = Spread.of(accuracies - baseline) if result is not self.results[0] else ""
+            steps = int(result.curve_steps[-1])
+            rows.append([result.arm.name, steps, Spread.of(accuracies), gain])
+        caption = (
+            f"Mean ± standard deviation of {len(baseline)} students (seeds), last step, of a "
+            f"teacher ({100 * self.teacher_accuracy:.2f} %). {note}"
+        )
+        columns: list[Column | str] = [
+            "Method",
+            Column("Steps", "count"),
+            Column("Accuracy", "percent"),
+            Column("Gain on labels", "points"),
+        ]
+        return Table(title, columns, rows, caption.strip())
+
+
+def recipe_names() -> list[str]:
+    """The recipes, and DOT, which is an optimizer on Hinton's objective."""
+    found = [
+        name
+        for name, recipe in vars(recipes).items()
+        if inspect.isfunction(recipe) and not name.endswith("_pair")
+    ]
+    # DeiT's wants a student with a distillation token: experiments.imagenet.
+    return sorted({*found, "dot"} - {BASELINE, "deit"})
+
+
+def names() -> list[str]:
+    """All methods: recipes, then strategies."""
+    return [*recipe_names(), *strategy_arms.NAMES]
+
+
+def check(name: str) -> None:
+    """Raises ValueError for a method that there is not."""
+    if name not in (BASELINE, *names()):
+        raise ValueError(f"method must be one of {', '.join(names())}, not {name!r}")
+
+
+def objective(name: str, pair: Pair, *, steps: int, seed: int = 0, **options: Any) -> Objective:
+    """The objective of a recipe, with the arguments that it takes."""
+    recipe: Callable[..., Objective] = recipes.kd if name == "dot" else getattr(recipes, name)
+    accepted = inspect.signature(recipe).parameters
+    known = {"pair": pair, "steps": steps, "seed": seed}
+    return recipe(**{k: v for k, v in known.items() if k in accepted} | options)
+
+
+def prepare(name: str, pair: Pair, seed: int) -> Pair:
+    """The networks as the method wants them: most leave them alone, SimKD adds to the student."""
+    changed = getattr(recipes, f"{name}_pair", None)
+    if changed is None:
+        return pair
+    return changed(
+        pair, **({"seed": seed} if "seed" in inspect.signature(changed).parameters else {})
+    )
+
+
+def optimizer(
+    name: str, config: ProtocolConfig, steps: int
+) -> tuple[optax.GradientTransformation, bool]:
+    """The optimizer of a recipe, and whether it wants two gradients."""
+    if name == "dot":
+        return dot(schedule(config, steps), weight_decay=config.weight_decay), True
+    return sgd(config, steps), False
+
+
+def arm(name: str, course: Course) -> Arm:
+    """One method as an arm of a study."""
+    if name in strategy_arms.NAMES:
+        return strategy_arms.arm(name, course)
+    train, config = course.train, course.config
+    options = json.loads(config.options).get(name, {})
+    if name == "crd":
+        # By id, as the banks are; an id that is not among the examples is a class of its own.
+        classes = np.full(int(train.ids.max()) + 1, -1, np.int32)
+        classes[train.ids] = train.labels
+        options = {"num_examples": len(classes), "classes": classes, **options}
+
+    def pair_of(fresh: Network, seed: int) -> Pair:
+        return prepare(name, Pair(fresh, course.teacher, course.inputs), seed)
+
+    def objective_of(seed: int) -> Objective:
+        pair = pair_of(course.make_student(seed), seed)
+        return objective(name, pair, steps=course.steps, seed=seed, **options)
+
+    transformation, split = optimizer(name, config, course.steps)
+    first, prepared = objective_of(0), pair_of(course.make_student(0), 0)
+    return Arm(
+        name,
+        train,
+        first,
+        course.steps,
+        teacher=prepared.teacher if first.needs_teacher else None,
+        objective_of=objective_of,
+        extend=lambda fresh, seed: pair_of(fresh, seed).student,
+        optimizer=transformation,
+        split_gradients=split,
+    )
+
+
+def run(
+    chosen: Sequence[str],
+    config: ProtocolConfig,
+    workdir: pathlib.Path,
+    train: Dataset,
+    test: Dataset,
+    make_teacher: Callable[[int], Network],
+    make_student: Callable[[int], Network],
+    *,
+    seeds: int,
+    teacher_epochs: int,
+    identity: dict[str, Any],
+    make_assistant: Callable[[int], Network] | None = None,
+    trained_teacher: Network | None = None,
+    teacher_rate: float | None = None,
+    assistant_rate: float | None = None,
+    views: Views | None = None,
+    test_views: Views | None = None,
+    num_views: int | None = 1,
+    partitioning: Partitioning | None = None,
+    profile: int | None = None,
+    probe: Callable[[Study, Network], dict[str, np.ndarray]] | None = None,
+) -> Compared:
+    """Trains a teacher once and a student for every method and seed.
+
+    Args:
+      chosen: names of methods; labels alone always come first.
+      config: the protocol.
+      workdir: everything is kept below it; a run that was cut is taken up.
+      train: with all labels.
+      test: held out.
+      make_teacher: from a seed to a fresh teacher.
+      make_student: from a seed to a fresh student.
+      seeds: students of each method.
+      teacher_epochs: passes of the teacher, over all of `train`.
+      identity: what the work directory belongs to; another one is refused.
+      make_assistant: of the size between, for the strategy of that name.
+      trained_teacher: instead of one trained here.
+      teacher_rate: see `Course`, like the next.
+      assistant_rate: of an assistant.
+      views: what training examples go through, by default normalized alone.
+      test_views: what test examples go through, likewise.
+      num_views: different views of an example, None for new ones in every epoch.
+      partitioning: of all devices, None for a single one.
+      profile: steps to trace of every run, see `jaxkd.training.fit`.
+      probe: what else is kept of the first seed's students.
+
+    Returns:
+      What came out.
+
+    Raises:
+      ValueError: an unknown method, one that does not fit the networks, a protocol that cannot run,
+        a work directory of another configuration; all before anything is trained.
+    """
+    for name in chosen:
+        check(name)
+    check_config(config)
+    at_least(1, {"seeds": seeds, "teacher_epochs": teacher_epochs})
+    test = test.select(test.ids[: config.test_examples]) if config.test_examples else test
+    few = train.select(train.ids[: config.examples]) if config.examples else train
+    plain = Views((Normalize(),))
+    study = Study(
+        workdir=workdir,
+        make_student=make_student,
+        test=test,
+        views=views or plain,
+        test_views=test_views or plain,
+        num_views=num_views,
+        batch_size=config.batch_size,
+        learning_rate=3e-3,
+        seeds=tuple(range(seeds)),
+        steps_per_call=None,
+        partitioning=partitioning,
+        profile=profile,
+        evaluations=config.evaluations,
+    )
+    if probe is not None:
+        study = dataclasses.replace(study, probe=lambda network: probe(study, network))
+    course = Course(
+        study=study,
+        config=config,
+        train=few,
+        known=train,
+        teacher=trained_teacher or make_teacher(100),
+        teacher_steps=teacher_epochs * max(1, len(train) // config.batch_size),
+        make_teacher=make_teacher,
+        make_student=make_student,
+        make_assistant=make_assistant,
+        teacher_rate=teacher_rate,
+        assistant_rate=assistant_rate,
+    )
+    # What does not fit these networks ends here, before anything is trained or written.
+    for name in chosen:
+        if name in strategy_arms.NAMES:
+            strategy_arms.check(name, course, trained_here=trained_teacher is None)
+        else:
+            arm(name, course)
+    bind_config(workdir, identity)
+    teacher = course.teacher
+    if trained_teacher is None:
+        teacher = train_teacher(
+            study,
+            teacher,
+            train,
+            course.teacher_steps,
+            transformation=course.teacher_optimizer(),
+            anchors=True,
+        )
+        course = dataclasses.replace(course, teacher=teacher)
+    arms = [arm(name, course) for name in dict.fromkeys([BASELINE, *chosen])]
+    results = [run_arm(study, each, "methods") for each in arms]
+    return Compared(results, test.labels, teacher, test_logits(study, teacher), study)

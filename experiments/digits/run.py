@@ -1,0 +1,44 @@
+"""Training of experiments.digits."""
+
+import pathlib
+
+from flax import nnx
+
+import jaxkd
+from experiments.common import comparison, launch
+from experiments.digits.config import Config
+from jaxkd.data import digits
+from jaxkd.models import CNN, MLP
+
+
+def run(config: Config, workdir: pathlib.Path) -> comparison.Compared:
+    """Trains the teachers and all students."""
+
+    def make_teacher(seed: int) -> jaxkd.Network:
+        width = config.teacher.width
+        return jaxkd.from_nnx(
+            CNN(
+                (8, 8, 1),
+                (width, 2 * width),
+                config.teacher.hidden,
+                10,
+                dropout_rate=config.teacher.dropout_rate,
+                rngs=nnx.Rngs(seed),
+            )
+        )
+
+    def make_student(seed: int) -> jaxkd.Network:
+        return jaxkd.from_nnx(MLP(64, (config.student.width,), 10, rngs=nnx.Rngs(seed)))
+
+    return comparison.run(
+        config,
+        workdir,
+        digits.load("train"),
+        digits.load("test"),
+        make_teacher,
+        make_student,
+        steps_per_call=100,
+        yes=launch.YES.value,
+        partitioning=launch.partitioning(),
+        profile=launch.PROFILE.value,
+    )

@@ -1,0 +1,58 @@
+"""Training of experiments.fashion_mnist."""
+
+import pathlib
+
+from flax import nnx
+
+import jaxkd
+from experiments.common import comparison, launch
+from experiments.datasets import fashion_mnist
+from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
+from jaxkd.models import CNN, MLP, ConvNet, ResNet
+
+
+def make_teacher(config: TeacherConfig, seed: int) -> jaxkd.Network:
+    """A fresh teacher."""
+    rngs = nnx.Rngs(seed)
+    if config.name == "cnn":
+        width = config.width
+        return jaxkd.from_nnx(CNN((28, 28, 1), (width, 2 * width), 4 * width, 10, rngs=rngs))
+    if config.name.startswith("resnet") and config.name[6:].isdigit():
+        return jaxkd.from_nnx(ResNet(int(config.name[6:]), 1, 10, rngs=rngs))
+    raise ValueError(f"teacher.name must be cnn, resnet8, resnet20, …, not {config.name!r}")
+
+
+def make_student(config: StudentConfig, seed: int) -> jaxkd.Network:
+    """A fresh student."""
+    rngs = nnx.Rngs(seed)
+    if config.name == "mlp":
+        return jaxkd.from_nnx(MLP(784, (config.width,), 10, rngs=rngs))
+    if config.name == "cnn":
+        width = config.width
+        return jaxkd.from_nnx(CNN((28, 28, 1), (width, width), 4 * width, 10, rngs=rngs))
+    if config.name == "convnet":
+        widths = (config.width // 4, config.width // 2, config.width)
+        return jaxkd.from_nnx(ConvNet(1, 10, widths=widths, rngs=rngs))
+    raise ValueError(f"student.name must be mlp, cnn or convnet, not {config.name!r}")
+
+
+def run(config: Config, workdir: pathlib.Path) -> comparison.Compared:
+    """Trains the teachers and all students."""
+    # Unknown names end here, before data are read or a directory is made.
+    make_teacher(config.teacher, 0)
+    make_student(config.student, 0)
+    train, test = (
+        fashion_mnist.load(split, data_dir=config.data_dir or None) for split in ("train", "test")
+    )
+    return comparison.run(
+        config,
+        workdir,
+        train,
+        test,
+        lambda seed: make_teacher(config.teacher, seed),
+        lambda seed: make_student(config.student, seed),
+        steps_per_call=100,
+        yes=launch.YES.value,
+        partitioning=launch.partitioning(),
+        profile=launch.PROFILE.value,
+    )

@@ -1,0 +1,203 @@
+"""What a sweep shows: the best setting, how sure that is, and what it is worth on the test set."""
+
+import math
+import pathlib
+
+import jaxkd
+from experiments.common import comparison_report
+from experiments.sweep.training import Setting, Swept
+from jaxkd.metrics import Spread
+from jaxkd.study import Column, Figure, Format, Report, Section, Table, compare, heat_map
+
+Row = list[str | int | float | Spread]
+_PLAIN = Format("g")
+
+
+def write(swept: Swept, workdir: pathlib.Path) -> Report:
+    """Writes `report.html`, one CSV file a table and the figures; returns the report."""
+    name = {"digits": "digits", "fashion_mnist": "Fashion-MNIST"}[swept.config.dataset]
+    report = Report(
+        title=f"Temperature and weight on {name}",
+        summary=_summary(swept),
+        sections=[_choice(swept), _all(swept)],
+    )
+    comparison_report.save(report, workdir)
+    return report
+
+
+def _choice(swept: Swept) -> Section:
+    chosen, default, labels = swept.chosen, swept.default, swept.chosen_labels
+    verdicts = [
+        compare("The chosen setting, against labels alone,", chosen.test, labels.test),
+        compare("The default, against labels alone,", default.test, labels.test),
+    ]
+    if chosen != default:
+        verdicts.append(compare("Choosing, against the default,", chosen.test, default.test))
+    rows: list[Row] = [
+        ["labels alone", *_numbers(swept, labels)],
+        [f"default: {default.name}", *_numbers(swept, default)],
+        [f"chosen: {chosen.name}", *_numbers(swept, chosen)],
+    ]
+    if swept.labeled < swept.examples:
+        given = f"""Students may use {swept.labeled:,} labels; the other
+            {swept.examples - swept.labeled:,} examples have none, and the teacher's answers on all
+            of them."""
+    else:
+        given = f"Students have all {swept.examples:,} labels and the teacher's answers."
+    text = f"""{given} The teacher reaches {swept.teacher_accuracy:.1%}. Every setting was trained
+        with {swept.config.seeds} seeds for {swept.steps:,} steps. The choice was made on
+        {swept.validation:,} validation examples that neither teacher nor students trained on;
+        a project must have their labels besides. The accuracy of the best there is flattered by
+        having been chosen, that on the test set is not. With that many examples it is uncertain
+        by {_sampling(swept):.2f} points besides, which the seeds do not show. Labels alone were
+        trained on the labeled examples, with as many steps.
+
+        {_advice(swept)}"""
+    columns: list[Column | str] = ["Setting", *_columns(swept)]
+    table = Table("Chosen, default, labels alone", columns, rows, _caption(swept))
+    maps = [
+        _map(swept, rate, "validation", f"at learning rate {rate:g}")
+        for rate in swept.config.learning_rates
+    ]
+    maps.append(_map(swept, chosen.learning_rate, "test", "not used for the choice"))
+    return Section("The choice", text, verdicts, [table], maps)
+
+
+def _all(swept: Swept) -> Section:
+    as_good = {id(setting) for setting in swept.as_good}
+    ordered = sorted(swept.results, key=lambda setting: -Spread.of(setting.validation).mean)
+    rows: list[Row] = [
+        [
+            str(rank),
+            setting.temperature or "",
+            setting.alpha,
+            *_numbers(swept, setting),
+            "yes" if id(setting) in as_good else "",
+        ]
+        for rank, setting in enumerate(ordered, 1)
+    ]
+    columns: list[Column | str] = [
+        "Rank",
+        Column("T", _PLAIN),
+        Column("alpha", _PLAIN),
+        *_columns(swept),
+        "Within one deviation of the best",
+    ]
+    table = Table("Every setting", columns, rows, _caption(swept))
+    return Section("Every setting, best on validation first", tables=[table])
+
+
+def _columns(swept: Swept) -> list[Column]:
+    rate = [Column("Learning rate", _PLAIN)] if len(swept.config.learning_rates) > 1 else []
+    return [
+        *rate,
+        Column("Validation", "percent"),
+        Column("Test", "percent"),
+        Column("Against labels", "points"),
+        Column("NLL", "decimal"),
+        Column("ECE", "decimal"),
+    ]
+
+
+def _numbers(swept: Swept, setting: Setting) -> Row:
+    labels = swept.chosen_labels
+    gain = [a - b for a, b in zip(setting.test, labels.test, strict=True)]
+    rate: Row = [setting.learning_rate] if len(swept.config.learning_rates) > 1 else []
+    return [
+        *rate,
+        Spread.of(setting.validation),
+        Spread.of(setting.test),
+        Spread.of(gain) if setting is not labels else "",
+        Spread.of(setting.nll),
+        Spread.of(setting.ece),
+    ]
+
+
+def _map(swept: Swept, rate: float, part: str, note: str) -> Figure:
+    cells = {
+        (r.temperature, r.alpha): Spread.of(getattr(r, part))
+        for r in swept.results
+        if r.learning_rate == rate
+    }
+    rows = sorted({temperature for temperature, _ in cells if temperature is not None})
+    columns = sorted({alpha for _, alpha in cells})
+    return heat_map(
+        [[cells[row, column] for column in columns] for row in rows],
+        rows,
+        columns,
+        row_label="Temperature T",
+        column_label="Weight of the teacher α",
+        value_label=f"{part.capitalize()} accuracy",
+        caption=f"{part.capitalize()} accuracy by temperature and weight, {note}. "
+        f"{_caption(swept)}",
+    )
+
+
+def _caption(swept: Swept) -> str:
+    return f"Mean ± standard deviation of {swept.config.seeds} students (seeds), one teacher."
+
+
+def _advice(swept: Swept) -> str:
+    """What the map says about choosing."""
+    return _rivals(swept) + _edge(swept)
+
+
+def _edge(swept: Swept) -> str:
+    """Whether the best may lie outside of the map; a weight can be no more than 1."""
+    edges = []
+    for name, unit in (
+        ("temperature", "T"),
+        ("alpha", "alpha"),
+        ("learning_rate", "learning rate"),
+    ):
+        values = sorted({getattr(setting, name) for setting in swept.results})
+        own = getattr(swept.chosen, name)
+        if len(values) > 1 and own == values[0]:
+            edges.append(f"a smaller {unit}")
+        elif len(values) > 1 and own == values[-1] and (name, own) != ("alpha", 1.0):
+            edges.append(f"a larger {unit}")
+    if not edges:
+        return ""
+    return f" The best lies at the edge of the map: {' and '.join(edges)} may do better still."
+
+
+def _sampling(swept: Swept) -> float:
+    """Points of accuracy by which other validation examples would change the best one's."""
+    accuracy = Spread.of(swept.chosen.validation).mean
+    return 100 * math.sqrt(accuracy * (1 - accuracy) / swept.validation)
+
+
+def _rivals(swept: Swept) -> str:
+    good, count, best = swept.as_good, len(swept.results), swept.chosen.name
+    if swept.config.seeds == 1:
+        return "A single seed cannot say which settings differ: train more of them."
+    if len(good) == 1:
+        return f"No other of the {count} settings comes within one standard deviation of {best}."
+    temperatures = sorted({r.temperature for r in good if r.temperature is not None})
+    alphas = sorted({r.alpha for r in good})
+    return (
+        f"Of {count} settings {len(good)} lie within one standard deviation of the best, {best}: "
+        f"T {_range(temperatures)}, alpha {_range(alphas)}. These seeds cannot tell them apart; "
+        "any of them is a fair choice."
+    )
+
+
+def _range(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:g}"
+    return f"from {values[0]:g} to {values[-1]:g}"
+
+
+def _summary(swept: Swept) -> str:
+    chosen, default, labels = swept.chosen, swept.default, swept.chosen_labels
+    tests = {
+        name: Spread.of(setting.test) * 100
+        for name, setting in (("chosen", chosen), ("default", default), ("labels", labels))
+    }
+    took = "" if math.isnan(swept.seconds) else f" in {swept.seconds:,.0f} s"
+    return (
+        f"Chosen on validation examples: {chosen.name}. On the test set it reaches "
+        f"{tests['chosen']:.1f} %, the default ({default.name}) {tests['default']:.1f} %, labels "
+        f"alone {tests['labels']:.1f} %.\n\n{_advice(swept)}\n\n"
+        f"{swept.students} students were trained together{took}. jaxkd {jaxkd.__version__}."
+    )

@@ -1,0 +1,4 @@
+"""What a teacher's knowledge is worth, and where it comes from.
+
+`python -m experiments.transfer --help` shows its commands, options and expected results.
+"""

@@ -1,0 +1,176 @@
+import dataclasses
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiment_runs import chosen, run, table
+from flax import nnx
+
+import jaxkd
+from experiments.cifar.__main__ import main
+from experiments.cifar.config import Config, assistant_between, reduced_config
+from experiments.common import methods, runner, strategy_arms
+from experiments.common.protocol import Course, ProtocolConfig, schedule
+from experiments.common.study import Study
+from jaxkd import models
+from jaxkd.data import images
+from jaxkd.views import Normalize, Views
+
+TINY = [
+    "--config.dataset=cifar10",
+    "--config.mock=128",
+    "--config.pair=convnet/convnet",
+    "--config.seeds=1",
+    "--config.teacher_epochs=2",
+    "--config.protocol.epochs=2",
+    "--config.protocol.batch_size=64",
+]
+
+
+@pytest.mark.slow
+def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_path):
+    first = run("cifar", tmp_path, *TINY, "--config.method=dkd,data_free", devices=8)
+    assert first.returncode == 0, first.stderr
+    report = (tmp_path / "report.html").read_text()
+    assert "What the students learned" in report
+    (file,) = tmp_path.glob("convnet_convnet_on_*.csv")
+    rows = table(file)
+    names = ["labels", "dkd", "data_free"]
+    assert [row["Method"] for row in rows] == names
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("result.npz")}
+    assert len(before) == len(names)
+
+    # Another number of devices, another choice of methods: what is there is read.
+    second = run("cifar", tmp_path, *TINY, "--config.method=dkd")
+    assert second.returncode == 0, second.stderr
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--config.pair=resnet32x5/resnet8x4", "there is no network 'resnet32x5' (did you mean"),
+        ("--config.pair=resnet8", "pair must be teacher/student"),
+        ("--config.method=magic", "method must be one of"),
+        ("--config.norm=layer", "not 'layer'"),
+        ("--config.protocol.evaluations=0", "evaluations must lie in [1, 20], not 0"),
+        ("--config.protocol.schedule=step", "must be cosine or steps, not 'step'"),
+        ("--config.protocol.options=[]", "protocol.options map recipes to options, '[]'"),
+        ("--config.seeds=0", "seeds must be at least 1, not 0"),
+        (
+            "--config.pair=wrn_16_1/convnet --config.method=teacher_layers",
+            "no layer of the student",
+        ),
+    ],
+)
+def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, option, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        main(chosen(Config(), [*TINY, *option.split()]), tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def maker(name):
+    return lambda seed: jaxkd.from_nnx(models.create(name, num_classes=10, rngs=nnx.Rngs(seed)))
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    train = images.load("cifar10", "train", mock=64)
+    views = Views((Normalize(),))
+    study = Study(
+        tmp_path_factory.mktemp("course"),
+        maker("resnet8x0.5"),
+        train,
+        views,
+        views,
+        num_views=1,
+        batch_size=32,
+        learning_rate=1e-3,
+        seeds=(0,),
+        steps_per_call=None,
+    )
+    return Course(
+        study=study,
+        config=ProtocolConfig(epochs=10, batch_size=32),
+        train=train,
+        known=train,
+        teacher=maker("resnet14x0.5")(100),
+        teacher_steps=1,
+        make_teacher=maker("resnet14x0.5"),
+        make_student=maker("resnet8x0.5"),
+        make_assistant=maker("resnet8x0.5"),
+    )
+
+
+def test_a_student_starts_from_the_teachers_layers(course):
+    arm = strategy_arms.arm("teacher_layers", course)
+    student = arm.extend(course.make_student(3), 3)
+    for path in ("stem.kernel", "stages.0.0.conv1.kernel", "head.kernel"):
+        np.testing.assert_array_equal(student.params[path], course.teacher.params[path])
+    with pytest.raises(ValueError, match="no layer of the student"):
+        strategy_arms.matching_layers(maker("convnet")(0), course.teacher)
+
+
+def test_phases_share_the_steps_of_a_plain_training(course):
+    assert course.steps == 20
+    fresh = course.make_student(0)
+    for name, steps in {
+        "born_again": [20] * 3,
+        "assistant": [20] * 2,
+        "stage_wise": [5, 15],
+    }.items():
+        phases = strategy_arms.arm(name, course).phases(fresh, 0)
+        assert [phase.steps for phase in phases] == steps
+
+
+def test_a_progressive_teacher_needs_its_earlier_checkpoints(course):
+    with pytest.raises(FileNotFoundError, match="anchor0.npz is not there"):
+        strategy_arms.arm("progressive", course)
+
+
+def test_the_learning_rate_falls_at_the_papers_milestones():
+    config = ProtocolConfig(learning_rate=0.05, schedule="steps")
+    rate = schedule(config, 240)
+    rates = [float(rate(step)) for step in (0, 149, 151, 181, 211)]
+    np.testing.assert_allclose(rates, [0.05, 0.05, 5e-3, 5e-4, 5e-5], rtol=1e-5)
+
+
+def test_assistants_lie_between():
+    assert assistant_between("resnet110", "resnet20") == "resnet44"
+    assert assistant_between("resnet8", "resnet8") == ""
+    assert assistant_between("resnet20x0.5", "resnet8x0.5") == "resnet14x0.5"
+    assert assistant_between("resnet20x0.5", "resnet14x0.5") == ""
+
+
+def test_learning_rates_are_each_networks_own(course):
+    papers = dataclasses.replace(course.config, schedule="steps", learning_rate=0.01)
+    mobile = dataclasses.replace(course, config=papers, teacher_rate=0.05, teacher_steps=10)
+
+    def first_step(optimizer):
+        params = {"w": jnp.ones(())}
+        updates, _ = optimizer.update({"w": jnp.ones(())}, optimizer.init(params), params)
+        return float(updates["w"])
+
+    ratio = first_step(mobile.teacher_optimizer()) / first_step(mobile.optimizer())
+    assert ratio == pytest.approx(5.0)
+
+
+def test_views_of_an_arms_own_are_new_in_every_epoch(course):
+    arm = strategy_arms.arm("function_matching", course)
+    loader = runner._Course(course.study, arm, "methods")._loader(0)
+    assert course.study.num_views == 1
+    assert loader[0]["view"][0] == 0 and loader[loader.steps_per_epoch]["view"][0] == 1
+
+
+def test_what_is_chosen_stays_in_the_reduced_protocol():
+    config = Config(reduced=True)
+    config.protocol.epochs = 3
+    reduced = reduced_config(config)
+    assert (reduced.protocol.epochs, reduced.protocol.examples) == (3, 2_000)
+    assert reduced.pair == "resnet20x0.5/resnet8x0.5"
+
+
+def test_every_strategy_is_a_method():
+    assert set(strategy_arms.NAMES) <= set(methods.names())
+    assert len(set(methods.names())) == len(methods.names())

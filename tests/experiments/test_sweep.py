@@ -1,0 +1,111 @@
+import re
+
+import numpy as np
+import pytest
+from experiment_runs import chosen, run, run_until, table
+
+from experiments.sweep import report as settings
+from experiments.sweep.__main__ import main
+from experiments.sweep.config import Config
+from experiments.sweep.training import Setting, Swept, gather
+
+TINY = [
+    "--config.temperatures=1,4",
+    "--config.alphas=0.5,0.9",
+    "--config.seeds=2",
+    "--config.width=16",
+    "--config.epochs=15",
+    "--config.teacher_epochs=3",
+]
+
+
+@pytest.mark.slow
+def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
+    """Four students on two devices, then four more, killed while the latter train."""
+    options = [*TINY, "--config.chunk=4"]
+    run_until("students/1/train.csv", "sweep", tmp_path, *options, devices=2)
+    first = tmp_path / "students/0/train.csv"
+    before = first.read_bytes()
+    assert not (tmp_path / "report.html").exists()
+
+    resumed = run("sweep", tmp_path, *options, devices=2)
+    assert resumed.returncode == 0, resumed.stderr
+    assert first.read_bytes() == before
+    assert {row["member"] for row in table(first)} == {str(member) for member in range(4)}
+    every = table(tmp_path / "every_setting.csv")
+    assert len(every) == 4
+    accuracies = [float(row["Validation mean"]) for row in every]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > 0.5 and every[0]["Within one deviation of the best"] == "yes"
+    three = table(tmp_path / "chosen__default__labels_alone.csv")
+    assert [row["Setting"].split(":")[0] for row in three] == ["labels alone", "default", "chosen"]
+    best = every[0]
+    assert three[2]["Setting"] == f"chosen: T {float(best['T']):g}, alpha {best['alpha']}"
+    assert three[2]["Test mean"] == best["Test mean"]
+    assert len(list(tmp_path.glob("the_choice_*.svg"))) == 2
+    assert "Heat map of Validation accuracy (%)" in (tmp_path / "report.html").read_text()
+    assert "Chosen on validation examples: T" in resumed.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--config.dataset=mnist"], "['digits', 'fashion_mnist'], not 'mnist'"),
+        (["--config.regime=some"], "regime must be 'few' or 'all', not 'some'"),
+        (["--config.temperatures=0,4"], "temperature of kd must be a positive number, not 0.0"),
+        (["--config.alphas=0.5,1.5"], "alpha must lie in [0, 1], not 1.5"),
+        (["--config.alphas=0.5,high"], "alphas must be numbers separated by commas"),
+        (["--config.alphas=0.5,0.5"], "none twice, not (0.5, 0.5)"),
+        (["--config.seeds=-1"], "seeds must be at least 1, not -1"),
+        (["--config.validation_per_class=1000"], "fewer than per_class=1000"),
+    ],
+)
+def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        main(chosen(Config(), options), tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def swept(accuracies, seeds=3, rates=(0.1,)):
+    """A sweep of T 1 and 4, alpha 0.5 and 0.9 with these validation accuracies of each seed."""
+
+    class Config:
+        dataset, learning_rates, default_temperature, default_alpha = "digits", rates, 4.0, 0.9
+
+    Config.seeds = seeds
+    keys = [(r, t, alpha) for r in rates for t in (1.0, 4.0) for alpha in (0.5, 0.9)]
+    results = [
+        Setting(*key, (value,), (value - 0.01,), (1.0,), (0.1,))
+        for key, values in zip(keys, accuracies, strict=True)
+        for value in values
+    ]
+    labels = [Setting(0.1, None, 0.0, *[(0.5,) * seeds] * 4)]
+    return Swept(Config, 0.99, labels, gather(results), 12, 30, 1000, 400, 960, float("nan"))
+
+
+def test_the_best_on_validation_is_chosen_with_all_that_may_be_as_good():
+    result = swept([[0.80, 0.81, 0.82], [0.88, 0.90, 0.92], [0.89, 0.89, 0.89], [0.7, 0.7, 0.7]])
+    assert result.chosen.name == "T 1, alpha 0.9"
+    np.testing.assert_allclose(result.chosen.test, [0.87, 0.89, 0.91])
+    assert [setting.name for setting in result.as_good] == ["T 1, alpha 0.9", "T 4, alpha 0.5"]
+    assert result.default.name == "T 4, alpha 0.9"
+    assert result.chosen_labels.name == "labels alone"
+
+
+def test_the_report_says_no_more_than_the_seeds_can_show(tmp_path):
+    wide = [[0.80, 0.81, 0.82], [0.88, 0.90, 0.92], [0.89, 0.89, 0.89], [0.7, 0.7, 0.7]]
+    report = settings.write(swept(wide), tmp_path)
+    assert "Of 4 settings 2 lie within one standard deviation of the best" in report.summary
+    assert "T from 1 to 4, alpha from 0.5 to 0.9" in report.summary
+    assert "a smaller T and a larger alpha may do better still" in report.summary
+    narrow = settings.write(swept([[0.80], [0.9], [0.89], [0.7]], seeds=1), tmp_path)
+    assert "A single seed cannot say which settings differ" in narrow.summary
+
+
+def test_a_map_for_each_learning_rate_and_one_of_the_test_set(tmp_path):
+    settings.write(
+        swept([[0.8] * 3, [0.9] * 3, [0.7] * 3, [0.6] * 3] * 2, rates=(0.1, 0.2)), tmp_path
+    )
+    assert len(list(tmp_path.glob("the_choice_*.svg"))) == 3
+    every = table(tmp_path / "every_setting.csv")
+    assert {row["Learning rate"] for row in every} == {"0.1", "0.2"} and len(every) == 8

@@ -20,7 +20,7 @@ import jaxkd
 from experiments.datasets import fashion_mnist
 from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader, eval_batches
 from jaxkd.study import Column, Table
 from jaxkd.targets import TopK
@@ -55,7 +55,7 @@ def main() -> None:
         adam = optax.adamw(optax.cosine_decay_schedule(3e-3, count))
         step = make_train_step(network, objective, adam, views=VIEWS, **options)
         loader = Loader(train, VIEWS, arguments.batch_size, cache=cache, num_views=1)
-        state = TrainState.create(network, objective, adam)
+        state = step.init()
         fitted = fit(step, state, loader, steps=count, progress=None).state.network(network)
         jax.block_until_ready(fitted.params)
         seconds = time.perf_counter() - started

@@ -24,7 +24,7 @@ from flax import nnx
 
 import jaxkd
 from benchmarks.side_by_side import in_turn, timed
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.cache import Cache, Writer
 from jaxkd.data import Dataset, Loader, raw_batch
 from jaxkd.models import MLP, ResNet
@@ -176,7 +176,7 @@ def training(pairs: int, steps: int = 300):
     def runner(loader: Loader) -> Callable[[], float]:
         adam = optax.adamw(1e-3)
         step = make_train_step(student, recipes.kd(), adam, views=VIEWS)
-        state = TrainState.create(student, recipes.kd(), adam)
+        state = step.init()
 
         def run() -> float:
             nonlocal state

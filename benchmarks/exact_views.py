@@ -20,7 +20,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.data import Dataset, Loader, digits
 from jaxkd.models import CNN, MLP
 from jaxkd.study import Column, Table
@@ -106,7 +106,7 @@ def _build(path, teacher, data, batch_size):
 def _train(student, steps, *, teacher=None, cache=None):
     objective, sgd = recipes.kd(), optax.sgd(0.02, momentum=0.9)
     step = make_train_step(student, objective, sgd, teacher=teacher, views=VIEWS)
-    state = TrainState.create(student, objective, sgd)
+    state = step.init()
     loader = Loader(_data(order=2), VIEWS, 64, cache=cache, num_views=NUM_VIEWS)
     for index in range(steps):
         state, _ = step(state, loader[index])

@@ -23,7 +23,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from jaxkd import TrainState, make_train_step, models, recipes
+from jaxkd import make_train_step, models, recipes
 from jaxkd.data import Dataset, Loader, digits
 from jaxkd.export import export
 from jaxkd.study import Column, Table
@@ -79,7 +79,7 @@ NETWORKS = {
 def trained(network: jaxkd.Network, data: Dataset, views: Views, steps: int) -> jaxkd.Network:
     objective, optimizer = recipes.labels(), optax.adamw(1e-3)
     step = make_train_step(network, objective, optimizer, views=views)
-    state = TrainState.create(network, objective, optimizer)
+    state = step.init()
     loader = Loader(data, views, BATCH)
     for index in range(steps):
         state, _ = step(state, loader[index])

@@ -4,7 +4,7 @@
 
 By hand means the functions `perceptron`, `convolutions` and `train_by_hand` below: bare JAX and
 optax, logits in an array, no views, no names, no checks. The library's side is what a user writes:
-`Loader` and cache, `make_train_step`, `TrainState` and `fit`. Both see the same batches, log the
+`Loader` and cache, `make_train_step` and `fit`. Both see the same batches, log the
 same means every 100 steps, and must come to the same parameters, else it ends with 1. Prints the
 ratio of the times of stretches side by side: of the compiled step alone, on batches that lie on the
 device, and of whole loops, one step a call and, for the perceptron, 100 steps a
@@ -27,7 +27,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN, MLP
 from jaxkd.study import Column, Table
@@ -137,7 +137,7 @@ def train_by_library(
     """The same with `fit`."""
     objective, adam = recipes.kd(alpha=ALPHA, temperature=TEMPERATURE), optax.adamw(LEARNING_RATE)
     step = make_train_step(student, objective, adam, views=views)
-    state, until = TrainState.create(student, objective, adam), (yield)
+    state, until = step.init(), (yield)
     while True:
         state = fit(
             step,
@@ -171,7 +171,7 @@ def steps_by_library(
     """The library's step alone, on the same batches."""
     objective, adam = recipes.kd(alpha=ALPHA, temperature=TEMPERATURE), optax.adamw(LEARNING_RATE)
     step = make_train_step(student, objective, adam, views=views)
-    state, count = TrainState.create(student, objective, adam), (yield)
+    state, count = step.init(), (yield)
     held = jax.device_put([{k: v for k, v in b.items() if k != "logits"} for b in batches])
     while True:
         for index in range(count):

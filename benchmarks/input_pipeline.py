@@ -26,7 +26,7 @@ from absl import flags
 from flax import nnx
 
 import jaxkd
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader, RandomResizedCrop, Source, imagenet, images
 from jaxkd.models import CNN, ConvNet, ResNet
 from jaxkd.study import Column, Table
@@ -101,7 +101,7 @@ class Training:
 
     def run(self, batches: Any, steps: int) -> tuple[float, float]:
         """Seconds a step, and the share of them that passes in reading and putting."""
-        state = TrainState.create(self.network, self.objective, self.optimizer)
+        state = self.step.init()
         timed, self.step.seconds = Timed(batches), 0.0
         started = time.perf_counter()
         fitted = fit(self.step, state, timed, steps=steps, log_every=steps, progress=None)

@@ -27,7 +27,7 @@ from experiments.common import methods
 from experiments.datasets import fashion_mnist
 from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
-from jaxkd import TrainState, make_train_step
+from jaxkd import make_train_step
 from jaxkd.metrics import Spread
 from jaxkd.recipes import Pair
 from jaxkd.study import Column, Table, accuracy_bars
@@ -143,7 +143,7 @@ def _stretch(pair, arm, batch, *, teacher=None, steps=10):
         teacher=teacher,
         split_gradients=arm.split_gradients,
     )
-    state = TrainState.create(pair.student, arm.objective, arm.optimizer)
+    state = step.init()
 
     def run() -> float:
         nonlocal state

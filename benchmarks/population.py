@@ -20,7 +20,7 @@ from flax import nnx
 
 import jaxkd
 from benchmarks.side_by_side import stretch
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN, MLP, ConvNet
@@ -54,17 +54,13 @@ def main() -> None:
     for name, make_student in {"MLP-128": perceptron, "ConvNet-16": convnet}.items():
         looped = name.startswith("MLP")
         student, objective = make_student(0), recipes.kd()
-        one_flops, one = _runner(
-            make_train_step(student, objective, ADAM, views=VIEWS),
-            TrainState.create(student, objective, ADAM),
-            batches,
-            looped,
-        )
+        step = make_train_step(student, objective, ADAM, views=VIEWS)
+        one_flops, one = _runner(step, step.init(), batches, looped)
         counts = [int(count) for count in arguments.members.split(",")]
         for count in counts:
             temperatures = {"temperature": np.linspace(1.0, 8.0, count).tolist()}
             population = Population(make_student, recipes.kd, ADAM, temperatures, views=VIEWS)
-            flops, together = _runner(population.step, population.create(), batches, looped)
+            flops, together = _runner(population.step, population.init(), batches, looped)
             ratios, to_one = [], []
             for turn in range(arguments.pairs):
                 seconds, each = _pair(together, one, count, turn)

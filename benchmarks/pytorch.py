@@ -26,7 +26,7 @@ from flax import nnx
 
 import jaxkd
 from benchmarks.side_by_side import in_turn, stretch
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.models import CNN, MLP
 from jaxkd.study import Column, Table
 
@@ -181,7 +181,7 @@ def jax_runner(
     if teacher is not None:
         batches = [{k: v for k, v in batch.items() if k != "teacher"} for batch in batches]
     known = jax.device_put(batches)
-    state = TrainState.create(student, objective, adam)
+    state = step.init()
     state, metrics = step(state, known[0])
     return float(metrics["loss"]), stretch(step, state, known, looped=looped)
 

@@ -23,7 +23,7 @@ from flax import nnx
 
 import jaxkd
 from benchmarks.side_by_side import in_turn, stretch
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN, MLP
@@ -142,7 +142,7 @@ def prepared(student, objective, loader, steps, *, teacher=None):
     adam = optax.adamw(1e-3)
     step = make_train_step(student, objective, adam, teacher=teacher, views=loader.views)
     batches = jax.device_put([loader[index] for index in range(steps)])
-    return step, TrainState.create(student, objective, adam), batches
+    return step, step.init(), batches
 
 
 def _where(student, teacher, data, views, arguments):
@@ -154,7 +154,7 @@ def _where(student, teacher, data, views, arguments):
         on_host = [loader[index] for index in range(arguments.steps)]
         batches = jax.device_put(on_host)
         step = make_train_step(student, objective, adam, views=views)
-        state = TrainState.create(student, objective, adam)
+        state = step.init()
         params = jax.tree.map(jax.numpy.copy, state.params)
 
         def forward(params, batch):

@@ -31,7 +31,7 @@ from experiments.common import methods
 from experiments.common.study import optimizer
 from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
-from jaxkd import Network, Objective, TrainState, make_train_step, recipes
+from jaxkd import Network, Objective, make_train_step, recipes
 from jaxkd.compression import collectives, parameter_bytes
 from jaxkd.compression.communication import Collective
 from jaxkd.data import Dataset, Loader
@@ -233,7 +233,7 @@ def compiled(case: Case, batch: dict[str, Any], topology: str) -> list[Program]:
         views=case.views,
         micro_batches=case.micro_batches,
     )
-    state = jax.eval_shape(lambda: TrainState.create(case.student, case.objective, case.adam))
+    state = jax.eval_shape(step.init)
     frozen = {"teacher": dict(zip(("params", "state"), step.frozen, strict=True))} if online else {}
     found = []
     for layout, fsdp in (("data", 1), (f"fsdp {FSDP}", FSDP), ("fsdp all", len(devices))):

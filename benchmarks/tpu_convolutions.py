@@ -22,7 +22,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxkd
-from jaxkd import TrainState, make_train_step, models, ops, recipes
+from jaxkd import make_train_step, models, ops, recipes
 from jaxkd.study import Column, Table
 
 NETWORKS = {
@@ -86,7 +86,7 @@ def program(name: str, *, plain: bool = False) -> tuple[collections.Counter[str]
     }
     with ops.xla_convolutions() if plain else contextlib.nullcontext():
         step = make_train_step(student, objective, adam)
-        state = jax.eval_shape(lambda: TrainState.create(student, objective, adam))
+        state = jax.eval_shape(step.init)
         compiled = step.lower(placed(state), placed(batch)).compile()
     found = re.findall(r"^\s+(?:ROOT )?%?[\w.-]+ = [^=]*? ([\w-]+)\(", compiled.as_text(), re.M)
     memory = compiled.memory_analysis()

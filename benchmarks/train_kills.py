@@ -237,7 +237,7 @@ def work(
     from flax import nnx
 
     import jaxkd
-    from jaxkd import Objective, Term, TrainState, losses, training
+    from jaxkd import Objective, Term, losses, training
     from jaxkd.data import Dataset, Loader, eval_batches
     from jaxkd.views import Mixup, Normalize, RandomCrop, Views
 
@@ -282,7 +282,7 @@ def work(
 
     fitted = training.fit(
         step,
-        step.place(TrainState.create(student, objective, optimizer, seed=4)),
+        step.init(seed=4),
         Batches(data, views, 32, seed=1, cache=cache, process=spread.process),
         steps=STEPS,
         log_every=5,

@@ -125,8 +125,8 @@ FAULTS = (
     Fault(
         "members of a population with one key",
         "jaxkd/training/population.py",
-        "TrainState.create(student, objective, optimizer, seed=seed)",
-        "TrainState.create(student, objective, optimizer, seed=0)",
+        "create_state(student, objective, optimizer, seed=seed)",
+        "create_state(student, objective, optimizer, seed=0)",
         ("tests/training/test_population.py::test_batch_statistics_dropout_and_an_online_teacher",),
     ),
     Fault(

@@ -12,7 +12,7 @@ from conftest import small_network
 from flax import linen, nnx
 
 import jaxkd
-from jaxkd import Objective, Term, TrainState, losses, networks, recipes
+from jaxkd import Objective, Term, losses, networks, recipes
 from jaxkd.training import dot
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.float32)
@@ -47,7 +47,7 @@ def test_a_connector_asks_by_name_and_keeps_state():
     assert objective.terms["memory"].wants == {"student", "teacher", "id", "step"}
     optimizer = optax.sgd(0.1)
     step = jaxkd.make_train_step(student, objective, optimizer, teacher=teacher)
-    state = TrainState.create(student, objective, optimizer)
+    state = step.init()
     batch = {"inputs": IMAGES, "labels": LABELS, "id": jnp.array([1, 2, 3, 5, 7, 9])}
     for _ in range(2):
         state, metrics = step(state, batch)
@@ -128,7 +128,7 @@ def test_extended_networks_train_as_one():
     assert outputs["logits"].shape == (6, 3) and outputs["projected"].shape == (6, 5)
     optimizer = optax.sgd(0.1)
     step = jaxkd.make_train_step(network, recipes.labels(), optimizer)
-    state = TrainState.create(network, recipes.labels(), optimizer)
+    state = step.init()
     state, _ = step(state, {"inputs": IMAGES, "labels": jnp.array([0, 1, 2, 0, 1, 2])})
     trained = state.network(network)
     chex.assert_trees_all_equal(trained.state["extension"], network.state["extension"])
@@ -182,7 +182,7 @@ def test_two_gradients_add_up_to_one():
         step = jaxkd.make_train_step(
             student, objective, optimizer, teacher=teacher, split_gradients=split
         )
-        state = TrainState.create(student, objective, optimizer)
+        state = step.init()
         for _ in range(3):
             state, _ = step(state, batch)
         ends.append(state.params)
@@ -197,7 +197,7 @@ def test_dot_needs_two_gradients():
     student, objective, optimizer = small_network(0), recipes.labels(), dot(0.1)
     step = jaxkd.make_train_step(student, objective, optimizer)
     with pytest.raises(ValueError, match="split_gradients=True"):
-        step(TrainState.create(student, objective, optimizer), {"inputs": IMAGES, "labels": LABELS})
+        step(step.init(), {"inputs": IMAGES, "labels": LABELS})
 
 
 def test_a_teacher_in_training_mode_uses_the_statistics_of_the_batch():
@@ -206,6 +206,6 @@ def test_a_teacher_in_training_mode_uses_the_statistics_of_the_batch():
     values = []
     for train in (False, True):
         make = functools.partial(jaxkd.make_train_step, teacher=teacher, teacher_train=train)
-        state = TrainState.create(student, objective, optimizer)
-        values.append(make(student, objective, optimizer)(state, {"inputs": IMAGES})[1]["kd"])
+        step = make(student, objective, optimizer)
+        values.append(step(step.init(), {"inputs": IMAGES})[1]["kd"])
     assert abs(values[0] - values[1]) > 1e-3

@@ -1,4 +1,5 @@
 import ast
+import os
 import pathlib
 import re
 import subprocess
@@ -22,6 +23,8 @@ HEAVY = [
 
 
 def python(code: str, **options) -> str:
+    # This checkout wherever the code runs, not another one that is installed.
+    options["env"] = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, **options
     )

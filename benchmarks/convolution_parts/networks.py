@@ -99,7 +99,7 @@ def _population(arguments: argparse.Namespace) -> dict[str, Any]:
     contexts = (contextlib.nullcontext, xla_convolutions)
     for one, context in zip(both(student, batch), contexts, strict=True):
         population = Population(convnet, recipes.kd, SGD, temperatures)
-        together = Runner(population.step, population.create, batch, context)
+        together = Runner(population.step, population.init, batch, context)
         found.append(compared(one.one, together.one, together.seconds, arguments))
     what = f"ConvNet of 8, 16, 16 channels, a population of {COUNT}"
     return _eight(what, found[0], POPULATION_GOAL, found[1].ratio, each=1)

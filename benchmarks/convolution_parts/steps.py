@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -77,10 +76,11 @@ def both(student: jaxkd.Network, batch: Any) -> tuple[Runner, Runner]:
       ValueError: they give different losses.
     """
     objective = recipes.kd()
-    make_state = functools.partial(TrainState.create, student, objective, SGD)
+    # Two steps: what is compiled within a context is found within it alone.
+    steps = [make_train_step(student, objective, SGD) for _ in range(2)]
     ours, plain = (
-        Runner(make_train_step(student, objective, SGD), make_state, batch, context)
-        for context in (contextlib.nullcontext, xla_convolutions)
+        Runner(step, step.init, batch, context)
+        for step, context in zip(steps, (contextlib.nullcontext, xla_convolutions), strict=True)
     )
     if not np.allclose(ours.loss, plain.loss, rtol=LOSSES_APART):
         raise ValueError(f"losses differ: {ours.loss}, with XLA's convolutions {plain.loss}")

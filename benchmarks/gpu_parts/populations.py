@@ -9,7 +9,7 @@ from benchmarks import population
 from benchmarks.gpu_parts.results import Goal, Row, attempted
 from benchmarks.gpu_parts.sizes import Sizes
 from benchmarks.side_by_side import in_turn, stretch
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.training import Population
 
 
@@ -22,14 +22,14 @@ def run(sizes: Sizes, until: float) -> Iterator[Row]:
         make_student = getattr(population, name)
         student, objective = make_student(0), recipes.kd()
         step = make_train_step(student, objective, population.ADAM, views=population.VIEWS)
-        state = TrainState.create(student, objective, population.ADAM)
+        state = step.init()
         temperatures = {"temperature": np.linspace(1.0, 8.0, sizes.members).tolist()}
         many = Population(
             make_student, recipes.kd, population.ADAM, temperatures, views=population.VIEWS
         )
         times = in_turn(
             stretch(step, state, batches, looped=True),
-            stretch(many.step, many.create(), batches, looped=True),
+            stretch(many.step, many.init(), batches, looped=True),
             sizes.pairs,
             until=until,
         )

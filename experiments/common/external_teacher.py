@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from jaxkd import TrainState, Views, recipes
+from jaxkd import Views, recipes
 from jaxkd.cache import CacheError, Writer
 from jaxkd.data import Dataset, Loader, digits, eval_batches, raw_batch
 from jaxkd.metrics import accuracy
@@ -128,7 +128,7 @@ def distil(
     step = jaxkd.make_train_step(student, objective, adam, views=VIEWS, partitioning=spread)
     fitted = fit(
         step,
-        step.place(TrainState.create(student, objective, adam)),
+        step.init(),
         loader,
         steps=epochs * loader.steps_per_epoch,
         log_every=50,

@@ -94,7 +94,7 @@ class _Course:
         with self._loader(seed) as loader:
             fitted = fit(
                 self.step,
-                self.step.place(TrainState.create(fresh, objective, self.adam, seed=seed)),
+                self.step.init(seed, student=fresh, objective=objective),
                 loader,
                 steps=arm.steps,
                 log_every=log_every,

@@ -181,7 +181,7 @@ def train_teacher(
     score = scorer(study, study.eval_step_of(network))
     fitted = fit(
         step,
-        step.place(TrainState.create(network, objective, adam)),
+        step.init(),
         Loader(train, study.views, batch_size, num_views=None, process=process),
         steps=steps,
         log_every=log_every,

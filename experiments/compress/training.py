@@ -19,7 +19,7 @@ from flax import nnx
 import jaxkd
 from experiments.common.study import TEST_BATCH, Study, once, optimizer, test_logits, train_teacher
 from experiments.compress.steps import AFTER, Point, changed, deployed
-from jaxkd import Network, Objective, TrainState, compression
+from jaxkd import Network, compression
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader, eval_batches
 from jaxkd.networks import to_nnx
@@ -117,7 +117,7 @@ class Tree:
         self._make = make
         self._points: dict[tuple[Steps, int], Point] = {}
         # Seeds differ in variables alone, so they share the compiled programs.
-        self._train_steps: dict[Steps, tuple[TrainStep, Objective, Any]] = {}
+        self._train_steps: dict[Steps, TrainStep] = {}
         self._eval_steps: dict[Steps, EvalStep] = {}
 
     def directory(self, steps: Steps, seed: int) -> pathlib.Path:
@@ -154,14 +154,14 @@ class Tree:
         config, count = self.config, self._updates(steps)
         if steps not in self._train_steps:
             self._train_steps[steps] = self._train_step(point, steps)
-        step, objective, updates = self._train_steps[steps]
+        step = self._train_steps[steps]
         spread, process = self.study.lay(config.batch_size)
         log_every = max(1, count // 10)
         cache = self.cache if point.taught else None
         with self._loader(seed, cache=cache, process=process) as loader:
             fitted = fit(
                 step,
-                step.place(TrainState.create(point.network, objective, updates, seed=seed)),
+                step.init(seed, student=point.network),
                 loader,
                 steps=count,
                 log_every=log_every,
@@ -175,7 +175,7 @@ class Tree:
         trained = trained.replace(params=params, state=state)
         return dataclasses.replace(point, model=to_nnx(trained, point.model))
 
-    def _train_step(self, point: Point, steps: Steps) -> tuple[TrainStep, Objective, Any]:
+    def _train_step(self, point: Point, steps: Steps) -> TrainStep:
         config, count = self.config, self._updates(steps)
         objective = jaxkd.recipes.labels()
         if point.taught:
@@ -190,14 +190,13 @@ class Tree:
                 share = compression.cubic_sparsity(0.0, share, count // 20, 2 * count // 3)
             pruned = compression.pruning(share, every=max(1, count // 100))
             updates = optax.chain(updates, pruned)
-        step = jaxkd.make_train_step(
+        return jaxkd.make_train_step(
             point.network,
             objective,
             updates,
             views=self.study.views,
             partitioning=self.study.lay(config.batch_size)[0],
         )
-        return step, objective, updates
 
     def _updates(self, steps: Steps) -> int:
         config = self.config

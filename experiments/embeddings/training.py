@@ -213,7 +213,7 @@ class Protocol:
         ) as loader:
             fitted = fit(
                 step,
-                step.place(TrainState.create(fresh, objective, adam, seed=seed)),
+                step.init(seed),
                 loader,
                 steps=steps,
                 log_every=log_every,

@@ -132,9 +132,7 @@ class Runs:
         batch = {"id": number, "view": number, "inputs": image, "labels": number}
         if self.views.mixes:
             batch |= {"partner_inputs": image, "partner_labels": number}
-        state = jax.eval_shape(
-            lambda: TrainState.create(pair.student, objective, optax.identity(), seed=0)
-        )
+        state = jax.eval_shape(step.init)
         try:
             jax.eval_shape(step.function, step.frozen, state, batch)
         except ValueError as error:
@@ -250,7 +248,7 @@ class Runs:
         with loader:
             fitted = fit(
                 step,
-                step.place(TrainState.create(fresh, objective, optimizer, seed=seed)),
+                step.init(seed),
                 loader,
                 steps=steps,
                 log_every=log_every,

@@ -157,7 +157,7 @@ class Lessons:
         ) as loader:
             fitted = fit(
                 step,
-                step.place(TrainState.create(network, objective, adam, seed=seed)),
+                step.init(seed, student=network, objective=objective),
                 loader,
                 steps=steps,
                 log_every=log_every,

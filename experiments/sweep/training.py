@@ -150,7 +150,7 @@ def train(
     log_every = max(1, steps // 20)
     fitted = fit(
         population.step,
-        population.create(),
+        population.init(),
         loader,
         steps=steps,
         log_every=log_every,

@@ -175,7 +175,7 @@ def fake_quantized(
       >>> teacher, student = jaxkd.from_nnx(model), jaxkd.from_nnx(fake)
       >>> objective = jaxkd.Objective(kd=jaxkd.Term(losses.kd, temperature=2.0))
       >>> step = jaxkd.make_train_step(student, objective, optax.adam(1e-2), teacher=teacher)
-      >>> state = jaxkd.TrainState.create(student, objective, optax.adam(1e-2))
+      >>> state = step.init()
       >>> batch = {"id": jnp.arange(8), "view": jnp.zeros(8, int), "labels": jnp.zeros(8, int),
       ...          "inputs": jax.random.normal(jax.random.key(0), (8, 4))}
       >>> for _ in range(3):

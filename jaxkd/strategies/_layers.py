@@ -176,7 +176,8 @@ def multi_optimizer(
       >>> import jaxkd
       >>> network = jaxkd.from_nnx(jaxkd.models.MLP(4, (8,), 3, rngs=nnx.Rngs(0)))
       >>> slow_head = multi_optimizer(optax.adam(1e-3), {"head": optax.sgd(1e-4)})
-      >>> state = jaxkd.TrainState.create(network, jaxkd.recipes.labels(), slow_head)
+      >>> step = jaxkd.make_train_step(network, jaxkd.recipes.labels(), slow_head)
+      >>> state = step.init()
     """
     paths = sorted(others, key=len, reverse=True)
 
@@ -224,7 +225,8 @@ def freeze(
       >>> from flax import nnx
       >>> import jaxkd
       >>> network = jaxkd.from_nnx(jaxkd.models.MLP(4, (8,), 3, rngs=nnx.Rngs(0)))
-      >>> _ = jaxkd.TrainState.create(network, jaxkd.recipes.labels(), freeze(optax.sgd(1), "hed"))
+      >>> frozen = freeze(optax.sgd(1), "hed")
+      >>> jaxkd.make_train_step(network, jaxkd.recipes.labels(), frozen).init()
       Traceback (most recent call last):
         ...
       ValueError: no parameter of the student lies under ['hed']; there are ['head', 'layers.0']

@@ -113,7 +113,7 @@ def run_phases(
             online, own = None, own(teacher)
         assert own is not None
         step = make_step(start, phase.objective, phase.optimizer, teacher=online)
-        state = TrainState.create(start, phase.objective, phase.optimizer, seed=seed + index)
+        state = step.init(seed + index)
         settings = {"progress": phase.name, **options}
         if workdir is not None:
             settings["workdir"] = pathlib.Path(workdir) / phase.name
@@ -123,7 +123,7 @@ def run_phases(
             settings["config"] = {**options.get("config", {}), "phase": bound}
         if evaluate is not None:
             settings["evaluate"] = _of_network(evaluate, start)
-        fitted = fit(step, step.place(state), own, steps=phase.steps, **settings)
+        fitted = fit(step, state, own, steps=phase.steps, **settings)
         student = students[phase.name] = fitted.state.network(start)
     return students
 

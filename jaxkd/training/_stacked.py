@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxkd.training._arrays import describe_arrays, differences
 from jaxkd.training.state import TrainState
 
 # Where the students' axis is in a state; the step's number is the same for all.
@@ -43,19 +44,10 @@ def on_host(leaf: jax.Array) -> Any:
 
 
 def _check_same(first: TrainState, other: TrainState, index: int) -> None:
-    def described(state: TrainState) -> dict[str, str]:
-        leaves = jax.tree_util.tree_leaves_with_path(state)
-        return {
-            jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{leaf.shape}"
-            for path, leaf in leaves
-        }
-
-    one, two = described(first), described(other)
-    if one != two:
-        names = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
-        differing = [f"{name}: {one.get(name)} and {two.get(name)}" for name in names[:5]]
+    described = describe_arrays(first), describe_arrays(other)
+    if differing := differences(*described, "of member 0", f"of member {index}"):
         raise ValueError(
             f"members 0 and {index} differ in more than the values of their variables "
-            f"({'; '.join(differing)}): student, connectors and optimizer must have the same "
-            "arrays whatever the numbers"
+            f"({differing}): student, connectors and optimizer must have the same arrays whatever "
+            "the numbers"
         )

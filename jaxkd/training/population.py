@@ -18,7 +18,7 @@ from jaxkd.training._evaluate import make_eval_step
 from jaxkd.training._members import SEED, Made, as_arrays, checked
 from jaxkd.training._stacked import AXES, member_of, on_host, stack
 from jaxkd.training.partitioning import Partitioning
-from jaxkd.training.state import TrainState
+from jaxkd.training.state import TrainState, create_state
 from jaxkd.training.step import TrainStep, as_outputs, make_train_step, vocab_sizes
 from jaxkd.views import Views
 
@@ -33,7 +33,7 @@ class Population:
     (labels, at alpha 1) is computed all the same, so that batches need labels. The state is an
     ordinary `TrainState` whose arrays have the members as their first axis, so that `fit`,
     checkpoints and logs work:
-    `fit(population.step, population.create(), …, config={"members": population.members})`.
+    `fit(population.step, population.init(), …, config={"members": population.members})`.
 
     Args:
       make_student: from a member's seed to a fresh network; the networks may differ in nothing but
@@ -78,7 +78,7 @@ class Population:
       ...     grid(alpha=[0.5, 1.0], temperature=[1.0, 2.0, 4.0]),
       ... )
       >>> batch = {"inputs": jnp.eye(4), "teacher": jnp.zeros((4, 3)), "labels": jnp.arange(4) % 3}
-      >>> state, metrics = population.step(population.create(), batch)
+      >>> state, metrics = population.step(population.init(), batch)
       >>> len(population), int(state.step), metrics["loss"].shape
       (6, 1, (6,))
       >>> population.numbers(5)
@@ -163,10 +163,20 @@ class Population:
             return jax.vmap(one)(state.params["student"], state.model_state["student"])
 
         sizes = vocab_sizes(self.student, self._teacher)
-        return TrainStep(function, (teacher, numbers), logits, self.partitioning, len(self), sizes)
+        return TrainStep(
+            function,
+            (teacher, numbers),
+            logits,
+            self.student,
+            self._objectives[0],
+            self._optimizers[0],
+            self.partitioning,
+            len(self),
+            sizes,
+        )
 
-    def create(self) -> TrainState:
-        """The state before the first step, every array with the members as its first axis.
+    def init(self) -> TrainState:
+        """Creates the state before the first step, every array with the members as its first axis.
 
         Raises:
           ValueError: students whose architectures, or connectors and optimizers whose variables,
@@ -182,7 +192,7 @@ class Population:
                     f"{student.architecture}"
                 )
             objective, optimizer = self._objectives[index], self._optimizers[index]
-            fresh = TrainState.create(student, objective, optimizer, seed=seed)
+            fresh = create_state(student, objective, optimizer, seed=seed)
             states.append(jax.tree.map(on_host, fresh))
         stacked = stack(states)
         return self.step.place(stacked) if self.partitioning else jax.tree.map(jnp.asarray, stacked)

@@ -12,6 +12,9 @@ from jax.experimental import multihost_utils
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
 
+# Parameters and model state, as the fields of a `TrainState`.
+Variables = tuple[dict[str, PyTree], dict[str, PyTree]]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -32,48 +35,6 @@ class TrainState:
     opt_state: PyTree
     key: jax.Array
 
-    @classmethod
-    def create(
-        cls,
-        student: Network,
-        objective: Objective,
-        optimizer: optax.GradientTransformation,
-        *,
-        seed: int = 0,
-    ) -> "TrainState":
-        """The state before the first step.
-
-        The network's arrays are copied, since a train step gives its state's memory away.
-
-        Args:
-          student: the student, with its initial variables.
-          objective: its connectors train beside the student.
-          optimizer: an optax transformation.
-          seed: of the root key, for dropout and the like.
-
-        Returns:
-          The state at step 0.
-
-        Example:
-          >>> import jax.numpy as jnp, optax
-          >>> from jaxkd import from_function, recipes
-          >>> network = from_function(lambda params, inputs: inputs @ params, jnp.ones((4, 3)))
-          >>> int(TrainState.create(network, recipes.labels(), optax.sgd(0.1)).step)
-          0
-        """
-        connector_params, connector_state = objective.connectors()
-        params = {"student": student.params, "connectors": connector_params}
-        model_state = {"student": student.state, "connectors": connector_state}
-        params, model_state = jax.tree.map(jnp.array, (params, model_state))
-        return cls(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            model_state=model_state,
-            # Some optimizers keep the parameters themselves, and memory can be given away once.
-            opt_state=jax.tree.map(jnp.copy, optimizer.init(params)),
-            key=jax.random.key(seed),
-        )
-
     def replace(self, **changes: Any) -> "TrainState":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -86,6 +47,55 @@ class TrainState:
         """
         params, state = jax.tree.map(_here, (self.params["student"], self.model_state["student"]))
         return student.replace(params=params, state=state)
+
+
+def create_state(
+    student: Network,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int = 0,
+) -> TrainState:
+    """Creates the state before the first step, on one device.
+
+    This is what `TrainStep.init` and `Population.init` are made of; programs call those. The
+    network's arrays are copied, since a train step gives its state's memory away.
+
+    Args:
+      student: the student, with its initial variables.
+      objective: its connectors train beside the student.
+      optimizer: an optax transformation.
+      seed: seed of the root key, for dropout and the like.
+
+    Returns:
+      The state at step 0.
+    """
+    params, model_state = jax.tree.map(jnp.array, initial_variables(student, objective))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state=model_state,
+        # Some optimizers keep the parameters themselves, and memory can be given away once.
+        opt_state=jax.tree.map(jnp.copy, optimizer.init(params)),
+        key=jax.random.key(seed),
+    )
+
+
+def initial_variables(student: Network, objective: Objective) -> Variables:
+    """Returns parameters and model state of a student and the objective's connectors.
+
+    Args:
+      student: the student.
+      objective: holder of the connectors.
+
+    Returns:
+      The trees that `TrainState.params` and `TrainState.model_state` begin as; nothing is copied.
+    """
+    connector_params, connector_state = objective.connectors()
+    return (
+        {"student": student.params, "connectors": connector_params},
+        {"student": student.state, "connectors": connector_state},
+    )
 
 
 def _here(leaf: jax.Array) -> jax.Array:

@@ -11,10 +11,11 @@ import optax
 
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
+from jaxkd.training._arrays import describe_arrays, differences
 from jaxkd.training._gradients import Batch, DistillationLoss, StepKeys, Sums, own_parts
 from jaxkd.training._metric_sums import MetricSums
 from jaxkd.training.partitioning import Partitioning
-from jaxkd.training.state import TrainState
+from jaxkd.training.state import TrainState, Variables, create_state, initial_variables
 from jaxkd.views import Views
 
 Metrics = dict[str, jax.Array]
@@ -40,6 +41,9 @@ class TrainStep:
         rather than a constant, which the compiler would copy into the program.
       logits: the student's logits for a batch, `(state, batch) -> array`; their shape is checked
         against the data before training. None comes back of a student without logits.
+      student: the network that is trained; of several members, the first one's.
+      objective: what is minimized, likewise.
+      optimizer: the optax transformation, likewise.
       partitioning: where arrays lie; None for one device.
       members: how many students the state holds, None for a single one.
       vocab_sizes: how many tokens each of the networks has embeddings for, as far as it is known;
@@ -49,9 +53,63 @@ class TrainStep:
     function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, Sums]]
     frozen: PyTree
     logits: Callable[[TrainState, Batch], jax.Array | None]
+    student: Network
+    objective: Objective
+    optimizer: optax.GradientTransformation
     partitioning: Partitioning | None = None
     members: int | None = None
     vocab_sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
+
+    def init(
+        self,
+        seed: int = 0,
+        *,
+        student: Network | None = None,
+        objective: Objective | None = None,
+    ) -> TrainState:
+        """Creates the state before the first step, placed where the step expects it.
+
+        Args:
+          seed: seed of the root key, for dropout and the like.
+          student: another student of the same architecture to start from, one of another seed for
+            instance; None for the step's own.
+          objective: the same objective with other initial variables of its connectors; None for
+            the step's own.
+
+        Returns:
+          The state at step 0. The networks' arrays are copied, since a step reuses the memory of
+          its state.
+
+        Raises:
+          ValueError: the variables of the student or of the connectors differ from the step's in
+            more than values, the message names both sides; or the step is that of a `Population`,
+            whose `init` creates the state of all members.
+
+        Example:
+          >>> import jax.numpy as jnp, optax
+          >>> from jaxkd import from_function, recipes
+          >>> linear = lambda params, inputs: inputs @ params
+          >>> make_student = lambda classes: from_function(linear, jnp.ones((4, classes)))
+          >>> step = make_train_step(make_student(3), recipes.labels(), optax.sgd(0.1))
+          >>> int(step.init().step)
+          0
+          >>> step.init(student=make_student(5))
+          Traceback (most recent call last):
+            ...
+          ValueError: ... (params/student: float32[4, 5] given, float32[4, 3] in the step): ...
+        """
+        if self.members is not None:
+            raise ValueError(
+                "this is the step of a population, whose members have seeds of their own: create "
+                "their state by `population.init()`"
+            )
+        student = self.student if student is None else student
+        objective = self.objective if objective is None else objective
+        _check_variables(
+            initial_variables(student, objective),
+            initial_variables(self.student, self.objective),
+        )
+        return self.place(create_state(student, objective, self.optimizer, seed=seed))
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step; a batch on the host is put on the mesh, each process giving its own rows."""
@@ -170,6 +228,19 @@ class TrainStep:
         return {}
 
 
+def _check_variables(given: Variables, expected: Variables) -> None:
+    """Refuses variables that the step was not made for."""
+    one, two = (
+        describe_arrays(dict(zip(("params", "model_state"), variables, strict=True)))
+        for variables in (given, expected)
+    )
+    if differing := differences(one, two, "given", "in the step"):
+        raise ValueError(
+            "the student, or the connectors of the objective, have other variables than the step "
+            f"was made for ({differing}): make another step for them with make_train_step"
+        )
+
+
 def _arrays(state: TrainState) -> dict[str, PyTree]:
     """What a step changes: all but the key, under the names that rules of a partitioning know."""
     return {
@@ -238,7 +309,7 @@ def make_train_step(
       >>> student = from_function(lambda params, inputs: inputs @ params, jnp.ones((4, 3)))
       >>> objective, optimizer = recipes.kd(alpha=1.0), optax.sgd(0.1)
       >>> step = make_train_step(student, objective, optimizer)
-      >>> state = TrainState.create(student, objective, optimizer)
+      >>> state = step.init()
       >>> batch = {"inputs": jnp.eye(4), "teacher": jnp.zeros((4, 3))}
       >>> state, metrics = step(state, batch)
       >>> sorted(metrics), int(state.step)
@@ -303,7 +374,16 @@ def make_train_step(
     if teacher and partitioning:
         frozen = partitioning.place_teacher(*frozen)
     sizes = vocab_sizes(student, teacher)
-    return TrainStep(step_function, frozen, logits, partitioning, vocab_sizes=sizes)
+    return TrainStep(
+        step_function,
+        frozen,
+        logits,
+        student,
+        objective,
+        optimizer,
+        partitioning,
+        vocab_sizes=sizes,
+    )
 
 
 def vocab_sizes(student: Network, teacher: Network | None) -> dict[str, int | None]:

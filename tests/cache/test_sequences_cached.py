@@ -54,7 +54,7 @@ def trained(student, rows, cache, steps=40, loss=losses.kl_divergence, **named):
     objective = jaxkd.Objective(kd=jaxkd.Term(loss, **named))
     optimizer = optax.adam(0.1)
     step = jaxkd.make_train_step(student, objective, optimizer)
-    state = jaxkd.TrainState.create(student, objective, optimizer)
+    state = step.init()
     loader = Loader(rows, Views(), 4, cache=cache)
     found = []
     for index in range(steps):
@@ -240,7 +240,7 @@ def test_networks_without_embeddings_for_all_tokens_are_refused(tmp_path):
     objective = jaxkd.Objective(kd=jaxkd.Term(losses.kl_divergence))
     for student, teacher, role in ((small, bigrams(), "student"), (bigrams(), small, "teacher")):
         step = jaxkd.make_train_step(student, objective, optax.sgd(0.1), teacher=teacher)
-        state = jaxkd.TrainState.create(student, objective, optax.sgd(0.1))
+        state = step.init()
         with pytest.raises(ValueError, match=message.format(role)):
             fit(step, state, Loader(rows, Views(), 4), steps=1, log_every=1, progress=None)
 
@@ -251,7 +251,7 @@ def test_a_student_of_fewer_tokens_is_refused_before_it_trains(tmp_path):
     student = bigrams(params=jnp.zeros((VOCABULARY, 28)))
     objective = jaxkd.Objective(label=jaxkd.Term(losses.cross_entropy))
     step = jaxkd.make_train_step(student, objective, optax.sgd(0.1))
-    state = jaxkd.TrainState.create(student, objective, optax.sgd(0.1))
+    state = step.init()
     with pytest.raises(
         ValueError, match="28 classes, the data set rows has 30 tokens in its vocab"
     ):

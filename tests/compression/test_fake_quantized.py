@@ -43,7 +43,7 @@ def test_training_with_a_teacher_lowers_the_loss_and_deploys(static, weights):
     objective = jaxkd.Objective(kd=jaxkd.Term(losses.kd, temperature=2.0))
     adam = optax.adam(3e-3)
     step = jaxkd.make_train_step(student, objective, adam, teacher=teacher)
-    state = jaxkd.TrainState.create(student, objective, adam)
+    state = step.init()
     batch = {
         "id": jnp.arange(16),
         "view": jnp.zeros(16, int),

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 import jaxkd
-from jaxkd import TrainState, models, recipes
+from jaxkd import models, recipes
 from jaxkd.compression import cubic_sparsity, pruning, sparsity
 from jaxkd.training import Checkpoints, Partitioning, make_mesh
 
@@ -32,7 +32,7 @@ def trained():
     schedule = cubic_sparsity(0.0, 0.75, begin=0, end=3)
     optimizer = optax.chain(optax.adam(0.05), pruning(schedule, every=2))
     step = jaxkd.make_train_step(student, objective, optimizer)
-    states = [TrainState.create(student, objective, optimizer)]
+    states = [step.init()]
     for number in range(6):
         copy = jax.tree.map(jnp.copy, states[-1])
         states.append(step(copy, _batch(number))[0])
@@ -123,7 +123,7 @@ def test_connectors_are_left_alone():
     student, teacher = _student(), _student(1)
     objective = recipes.srd(recipes.Pair(student, teacher, jnp.ones((8, 4))))
     optimizer = optax.chain(optax.sgd(0.0), pruning(0.5))
-    state = TrainState.create(student, objective, optimizer)
+    state = jaxkd.make_train_step(student, objective, optimizer).init()
     connectors = jax.tree.map(jnp.copy, state.params["connectors"])
     assert any(leaf.ndim == 2 for leaf in jax.tree.leaves(connectors))
     assert all(path.startswith("student.") for path in _state_of(state.opt_state).masks)
@@ -141,7 +141,7 @@ def test_spread_over_devices_the_masks_are_those_of_one():
     ends = []
     for layout in (None, partitioning):
         step = jaxkd.make_train_step(student, objective, optimizer, partitioning=layout)
-        state = step.place(TrainState.create(student, objective, optimizer))
+        state = step.init()
         ends.append(step(state, jax.device_get(_batch()))[0])
     one, spread = (_state_of(state.opt_state).masks for state in ends)
     assert len(spread["student.head.kernel"].sharding.device_set) > 1

@@ -221,7 +221,7 @@ def test_what_is_left_trains_with_the_whole_as_its_teacher():
     teacher, student = jaxkd.from_nnx(model), jaxkd.from_nnx(small)
     objective, optimizer = recipes.kd(alpha=1.0), optax.adam(1e-2)
     step = jaxkd.make_train_step(student, objective, optimizer, teacher=teacher)
-    state = jaxkd.TrainState.create(student, objective, optimizer)
+    state = step.init()
     values = []
     for _ in range(20):
         state, metrics = step(state, {"inputs": inputs})

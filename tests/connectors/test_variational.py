@@ -50,8 +50,8 @@ def test_mean_and_variance_are_trained():
     network = jaxkd.from_function(lambda params, inputs: inputs + params, jnp.zeros(3))
     term = jaxkd.Term(losses.vid, teacher="logits", connector=vid())
     objective = jaxkd.Objective(vid=term)
-    before = jaxkd.TrainState.create(network, objective, optax.sgd(0.1))
     step = jaxkd.make_train_step(network, objective, optax.sgd(0.1))
+    before = step.init()
     old = jax.tree.map(np.asarray, before.params["connectors"]["vid"])
     after, _ = step(before, {"inputs": student, "teacher": {"logits": teacher}})
     for name, value in after.params["connectors"]["vid"].items():

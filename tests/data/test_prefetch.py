@@ -9,7 +9,7 @@ from prepared import photos
 from tiers import few
 
 import jaxkd
-from jaxkd import Objective, Term, TrainState, losses
+from jaxkd import Objective, Term, losses
 from jaxkd import cache as caches
 from jaxkd.data import Loader, RandomResizedCrop, Records, eval_batches
 from jaxkd.training import fit
@@ -118,7 +118,7 @@ def test_training_ends_in_the_same_student_and_resumes_there(tmp_path):
 
     def trained(steps, workdir, **options):
         with Loader(images, VIEWS, 40, **options) as loader:
-            state = TrainState.create(network, objective, adam)
+            state = step.init()
             return fit(step, state, loader, steps=steps, workdir=workdir, progress=None).state
 
     plain = trained(8, None)

@@ -30,7 +30,7 @@ def teacher():
 def test_each_head_has_its_own_target(student, teacher):
     objective, optimizer = recipes.deit(alpha=0.25), optax.adam(1e-2)
     step = jaxkd.make_train_step(student, objective, optimizer, teacher=teacher)
-    state = jaxkd.TrainState.create(student, objective, optimizer)
+    state = step.init()
     predict = jax.jit(lambda params: student.apply(params, student.state, IMAGES)[0])
     state, first = step(state, BATCH)
     for _ in range(100):
@@ -76,6 +76,6 @@ def test_a_student_without_the_second_head_is_named(teacher):
     objective = recipes.deit()
     plain = jaxkd.from_nnx(MLP(192, (8,), 4, rngs=nnx.Rngs(0)))
     step = jaxkd.make_train_step(plain, objective, optax.sgd(0.1), teacher=teacher)
-    state = jaxkd.TrainState.create(plain, objective, optax.sgd(0.1))
+    state = step.init()
     with pytest.raises(ValueError, match="class_logits"):
         jax.eval_shape(step.function, step.frozen, state, BATCH)

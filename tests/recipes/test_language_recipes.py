@@ -13,7 +13,7 @@ from tiers import few
 
 import jaxkd
 from experiments.common import methods
-from jaxkd import TrainState, connectors, losses, make_train_step, recipes
+from jaxkd import connectors, losses, make_train_step, recipes
 from jaxkd.recipes import Pair, language
 from jaxkd.strategies import on_policy
 
@@ -162,7 +162,7 @@ def one_step(pair, objective, batch, **options):
     """The metrics and the parameters after one step of plain descent, by 1."""
     optimizer = optax.sgd(1.0)
     step = make_train_step(pair.student, objective, optimizer, teacher=pair.teacher, **options)
-    state, metrics = step(TrainState.create(pair.student, objective, optimizer), batch)
+    state, metrics = step(step.init(), batch)
     return jax.device_get((state.params, metrics))
 
 

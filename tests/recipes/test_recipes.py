@@ -9,7 +9,7 @@ from tiers import few
 
 import jaxkd
 from experiments.common import methods
-from jaxkd import TrainState, recipes
+from jaxkd import recipes
 from jaxkd.models import MLP, ConvNet, ResNet
 from jaxkd.recipes import Pair
 
@@ -39,7 +39,7 @@ def step_and_state(name, pair, seed=0):
         teacher=pair.teacher if objective.needs_teacher else None,
         split_gradients=split,
     )
-    return step, TrainState.create(pair.student, objective, optimizer)
+    return step, step.init()
 
 
 @pytest.mark.parametrize("name", methods.recipe_names())

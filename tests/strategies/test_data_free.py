@@ -12,7 +12,7 @@ from flax import nnx
 from tiers import few
 
 import jaxkd
-from jaxkd import TrainState, losses, make_train_step, recipes
+from jaxkd import losses, make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.strategies import (
     Generator,
@@ -209,7 +209,7 @@ def test_a_student_that_saw_no_image_comes_to_agree_with_its_teacher(tmp_path):
     seen_by_teacher, labels = blobs(512, 0)
     teacher, adam, objective = mlp(0, 32), optax.adam(5e-3), recipes.labels()
     step = make_train_step(teacher, objective, adam)
-    state = TrainState.create(teacher, objective, adam)
+    state = step.init()
     for _ in range(60):
         state, metrics = step(state, {"inputs": seen_by_teacher, "labels": labels})
     assert metrics["accuracy"] > 0.98
@@ -222,7 +222,7 @@ def test_a_student_that_saw_no_image_comes_to_agree_with_its_teacher(tmp_path):
     step = make_train_step(network, objective, optimizer, views=seen)
 
     def run(steps, workdir):
-        state = TrainState.create(network, objective, optimizer)
+        state = step.init()
         return fit(
             step, state, Loader(data, seen, 32), steps=steps, log_every=10, workdir=workdir,
             progress=None, tensorboard=False,

@@ -9,7 +9,7 @@ from flax import nnx
 from tiers import few
 
 import jaxkd
-from jaxkd import TrainState, losses, make_train_step, recipes
+from jaxkd import losses, make_train_step, recipes
 from jaxkd.cache import Joined, build
 from jaxkd.data import Loader
 from jaxkd.networks import add_outputs
@@ -63,7 +63,7 @@ def test_members_are_split_out_with_their_trained_variables(images, small):
     objective = recipes.labels()
     optimizer = optax.sgd(0.1)
     step = make_train_step(student, objective, optimizer, views=VIEWS)
-    state, _ = step(TrainState.create(student, objective, optimizer), Loader(images, VIEWS, 32)[0])
+    state, _ = step(step.init(), Loader(images, VIEWS, 32)[0])
     trained = state.network(student)
     inputs = images.inputs[:4] / np.float32(255)
     together = jax.jit(trained)(inputs)
@@ -89,7 +89,7 @@ def test_nothing_depends_on_the_mesh(images, pair):
     states = []
     for partitioning in (None, Partitioning(make_mesh(data=4, fsdp=2), min_size=0)):
         step = make_train_step(student, objective, sgd, views=VIEWS, partitioning=partitioning)
-        state = step.place(TrainState.create(student, objective, sgd))
+        state = step.init()
         for index in range(3):
             state, _ = step(state, Loader(images, VIEWS, 32)[index])
         states.append(jax.tree.map(np.asarray, state.params))
@@ -124,5 +124,5 @@ def test_an_ensemble_teaches_online(images, pair, mlp):
     batch = Loader(images, VIEWS, 32)[0]
     inputs = VIEWS.render(dict(batch))["inputs"]
     expected = losses.kd(student(inputs)["logits"], teacher(inputs)["logits"], temperature=2.0)
-    _, metrics = step(TrainState.create(student, objective, sgd), batch)
+    _, metrics = step(step.init(), batch)
     np.testing.assert_allclose(metrics["kd"], expected.mean(), rtol=1e-5)

@@ -13,7 +13,7 @@ from flax import nnx
 from tiers import few
 
 import jaxkd
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.data import raw_batch
 from jaxkd.generation import from_decoder, generate
 from jaxkd.models import Decoder
@@ -85,7 +85,7 @@ def make(objective, batch_transform, student=None, **options):
     step = make_train_step(
         student, objective, SGD, teacher=chain(9), batch_transform=batch_transform, **options
     )
-    return step, TrainState.create(student, objective, SGD, seed=3)
+    return step, step.init(seed=3)
 
 
 def trained(objective, batch_transform, steps=4, **options):
@@ -279,7 +279,7 @@ def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
     step = make_train_step(
         student, objective, adam, teacher=chain(9), batch_transform=batch_transform
     )
-    state = TrainState.create(student, objective, adam)
+    state = step.init()
 
     def distance(params):
         divergence = jaxkd.losses.reverse_kl_divergence(params["student"], teacher)
@@ -313,7 +313,7 @@ def test_a_decoder_writes_with_its_cache_inside_the_step():
     step = make_train_step(
         decoder.network, language.gkd(), SGD, teacher=teacher, batch_transform=batch_transform
     )
-    state = TrainState.create(decoder.network, language.gkd(), SGD)
+    state = step.init()
     state, metrics = step(state, data())
     assert metrics["gkd"] > 0 and int(state.step) == 1
 
@@ -337,7 +337,7 @@ def test_a_cache_cannot_answer_to_what_the_student_writes():
     with pytest.raises(
         ValueError, match="cache's answers to the data, and batch_transform= puts other"
     ):
-        cached(TrainState.create(student, language.gkd(), SGD), batch)
+        cached(cached.init(), batch)
     with pytest.raises(ValueError, match="two teachers"):
         step(state, batch)
 
@@ -402,7 +402,7 @@ def test_a_student_learns_what_its_teacher_wrote():
     rows, places = np.nonzero(batch["where"])
     np.testing.assert_array_equal(batch["labels"][rows, places], texts.tokens[rows, places + 1])
     step = make_train_step(chain(), recipes.labels(), optax.adam(0.1))
-    state = TrainState.create(chain(), recipes.labels(), optax.adam(0.1))
+    state = step.init()
     for _ in range(80):
         state, _ = step(state, batch)
     divergence = jaxkd.losses.kl_divergence(state.params["student"], teacher.params)

@@ -8,7 +8,7 @@ import pytest
 from tiers import few
 
 import jaxkd
-from jaxkd import TrainState, losses, make_eval_step, make_train_step
+from jaxkd import losses, make_eval_step, make_train_step
 from jaxkd.data import Loader
 from jaxkd.strategies import between, join, mutual, self_distillation, split, with_average
 from jaxkd.training import fit
@@ -31,7 +31,7 @@ def kd(student, teacher, t):
 def train(student, objective, data, steps, optimizer=None, **options):
     optimizer = optimizer or optax.adam(3e-3)
     step = make_train_step(student, objective, optimizer, views=VIEWS)
-    state = TrainState.create(student, objective, optimizer)
+    state = step.init()
     options = {"progress": None, "tensorboard": False} | options
     return fit(step, state, Loader(data, VIEWS, 32), steps=steps, **options).state
 
@@ -94,7 +94,7 @@ def test_the_average_follows_its_formula(images, small, warmup):
     student, objective = with_average(small(), decay=0.6, warmup=warmup), self_distillation()
     optimizer = optax.sgd(0.1)
     step = make_train_step(student, objective, optimizer, views=VIEWS)
-    state = TrainState.create(student, objective, optimizer)
+    state = step.init()
     expected = jax.tree.map(np.asarray, (student.params, student.state["network"]))
     for index in range(6):
         variables = state.params["student"], state.model_state["student"]["network"]

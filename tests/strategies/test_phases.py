@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import jaxkd
-from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.cache import build
 from jaxkd.data import Loader
 from jaxkd.strategies import (
@@ -43,7 +43,7 @@ def equal(one, other):
 
 def by_hand(student, teacher, loader, steps, objective=KD, seed=0):
     step = STEP(student, objective, ADAM, teacher=teacher)
-    state = TrainState.create(student, objective, ADAM, seed=seed)
+    state = step.init(seed)
     for index in range(steps):
         state, _ = step(state, loader[index])
     return state.network(student)

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from tiers import few
 
-from jaxkd import Objective, Term, TrainState, losses, make_train_step
+from jaxkd import Objective, Term, losses, make_train_step
 from jaxkd.strategies import (
     ConfidenceWeights,
     RandomTeacher,
@@ -125,7 +125,7 @@ def test_a_step_with_teachers_online(mlp, how):
     teacher, student, sgd = join({"a": mlp(1), "b": mlp(2)}), mlp(3), optax.sgd(0.1)
     objective = several_teachers(("a", "b"), how=how)
     step = make_train_step(student, objective, sgd, teacher=teacher)
-    state = TrainState.create(student, objective, sgd)
+    state = step.init()
     batch = {"inputs": np.ones((B, 8, 8, 1), np.float32), "labels": np.maximum(LABELS, 0)}
     state, metrics = step(state, batch)
     assert np.isfinite(metrics["loss"]) and int(state.step) == 1

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxkd
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.strategies import (
     freeze,
@@ -162,7 +162,7 @@ def test_frozen_parts_stay_and_others_learn(images, tmp_path):
     step = make_train_step(student, objective, optimizer, views=VIEWS)
 
     def run(steps, workdir):
-        state = TrainState.create(student, objective, optimizer)
+        state = step.init()
         return fit(
             step, state, Loader(images, VIEWS, 32), steps=steps, log_every=5, workdir=workdir,
             tensorboard=False, progress=None,

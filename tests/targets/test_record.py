@@ -4,7 +4,7 @@ import numpy as np
 import optax
 from codec_calls import encode
 
-from jaxkd import TrainState, losses, make_train_step, recipes
+from jaxkd import losses, make_train_step, recipes
 from jaxkd.networks import from_function
 from jaxkd.targets import Dense, Record, Sampled, TopK, TopP
 
@@ -70,7 +70,7 @@ def test_every_kind_of_record_teaches():
         objective = recipes.kd(alpha=1.0, temperature=1.0)
         optimizer = optax.sgd(1.0)
         step = make_train_step(student, objective, optimizer)
-        state = TrainState.create(student, objective, optimizer)
+        state = step.init()
         seen = []
         for _ in range(10):
             state, metrics = step(state, batch)

@@ -26,7 +26,7 @@ def main() -> None:
     from jax.sharding import NamedSharding
 
     import jaxkd
-    from jaxkd import TrainState, make_train_step, recipes, training
+    from jaxkd import make_train_step, recipes, training
     from jaxkd.data import Loader, eval_batches
     from jaxkd.views import Normalize, RandomCrop, Views
 
@@ -66,7 +66,7 @@ def main() -> None:
 
     fitted = training.fit(
         step,
-        step.place(TrainState.create(student, objective, sgd, seed=4)),
+        step.init(seed=4),
         Batches(data, views, 32, cache=cache, process=spread.process),
         steps=20, log_every=5, checkpoint_every=5, steps_per_call=2, evaluate=score,
         workdir=workdir / "run", progress=None,

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.data import Dataset, Loader
 from jaxkd.training import evaluate, fit, make_eval_step
 from jaxkd.views import Mixup, Normalize, RandomCrop, Views
@@ -60,7 +60,7 @@ def main() -> None:
 
     fitted = fit(
         step,
-        TrainState.create(student, objective, optimizer, seed=4),
+        step.init(seed=4),
         Batches(data, views, 32, seed=1, cache=cache),
         steps=100,
         log_every=10,

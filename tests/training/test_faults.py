@@ -17,7 +17,7 @@ import pytest
 from conftest import random_images
 from tiers import few
 
-from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.training import Checkpoints, Partitioning, Preempted, fit, make_mesh
 from jaxkd.training._digests import digests
@@ -31,7 +31,7 @@ QUIET = {"tensorboard": False, "progress": None}
 def start(student, partitioning=None, optimizer=ADAM, objective=None):
     objective = objective or recipes.labels()
     step = make_train_step(student, objective, optimizer, views=VIEWS, partitioning=partitioning)
-    return step, step.place(TrainState.create(student, objective, optimizer, seed=3))
+    return step, step.init(seed=3)
 
 
 def run(student, workdir, loader=None, steps=60, partitioning=None, **options):

@@ -10,7 +10,7 @@ import optax
 import pytest
 from tiers import few
 
-from jaxkd import Objective, Term, TrainState, from_function, losses, make_train_step
+from jaxkd import Objective, Term, from_function, losses, make_train_step
 from jaxkd.networks import without_logits
 from jaxkd.training import Partitioning, fit, make_mesh
 
@@ -64,7 +64,7 @@ def naive_objective():
 
 def trained(student, objective, *, steps=2, **options):
     step = make_train_step(student, objective, optax.sgd(0.1), teacher=network(9), **options)
-    state = step.place(TrainState.create(student, objective, optax.sgd(0.1)))
+    state = step.init()
     for index in range(steps):
         state, metrics = step(state, batch(index))
     return state, metrics
@@ -94,7 +94,7 @@ def test_on_a_mesh_with_the_classes_spread(explicit):
 def test_no_logits_are_computed():
     student, objective = without_logits(network()), fused_objective()
     step = make_train_step(student, objective, optax.sgd(0.1), teacher=network(9))
-    state = TrainState.create(student, objective, optax.sgd(0.1))
+    state = step.init()
     text = step.lower(state, batch()).compile().as_text()
     assert f"[8,6,{CLASSES}]" not in text and f"[48,{CLASSES}]" not in text
     assert f"[8,{CLASSES}]" in text
@@ -139,7 +139,7 @@ def test_training_starts_without_a_look_at_logits(images):
 
     student, objective = without_logits(network()), fused_objective()
     step = make_train_step(student, objective, optax.sgd(0.1), teacher=network(9))
-    state = TrainState.create(student, objective, optax.sgd(0.1))
+    state = step.init()
     fitted = fit(step, state, Batches(), steps=2, log_every=1, progress=None)
     assert [sorted(row) for row in fitted.train] == [["kd", "label", "loss", "step"]] * 2
 

@@ -14,7 +14,7 @@ import pytest
 from jax._src import array
 from tiers import few
 
-from jaxkd import TrainState, make_train_step, recipes
+from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.training import Checkpoints, Logs, bind_config, fit
 from jaxkd.views import Normalize, RandomCrop, Views
@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).parent
 def start(student):
     objective = recipes.labels()
     step = make_train_step(student, objective, ADAM, views=VIEWS)
-    return step, TrainState.create(student, objective, ADAM)
+    return step, step.init()
 
 
 def run(student, data, steps=60, **options):
@@ -166,7 +166,7 @@ def test_a_diverged_loss_stops_the_run_with_its_checkpoint(images, mlp, tmp_path
     optimizer = optax.sgd(lambda step: jax.numpy.where(step < 30, 0.01, jax.numpy.inf))
     objective = recipes.labels()
     step = make_train_step(student, objective, optimizer, views=VIEWS)
-    state = TrainState.create(student, objective, optimizer)
+    state = step.init()
     with pytest.raises(FloatingPointError, match="steps before step 40.*nan"):
         fit(
             step,
@@ -188,7 +188,7 @@ def test_parameters_that_are_not_finite_are_not_saved(images, mlp, tmp_path):
     student, objective = mlp(), recipes.labels()
     optimizer = optax.sgd(lambda step: jax.numpy.where(step < 19, 0.01, jax.numpy.nan))
     step = make_train_step(student, objective, optimizer, views=VIEWS)
-    state = TrainState.create(student, objective, optimizer)
+    state = step.init()
     options = {"log_every": 10, "checkpoint_every": 10, "workdir": tmp_path, "progress": None}
     with pytest.raises(FloatingPointError, match="parameter is not finite after step 20"):
         fit(step, state, Loader(images, VIEWS, 32), steps=40, tensorboard=False, **options)
@@ -229,7 +229,7 @@ def test_a_student_with_too_few_classes_is_refused(images, mlp, tmp_path):
 def test_optimizers_that_keep_parameters_or_watch_the_loss(images, mlp, optimizer):
     student, objective = mlp(), recipes.labels()
     step = make_train_step(student, objective, optimizer, views=VIEWS)
-    state = TrainState.create(student, objective, optimizer)
+    state = step.init()
     fitted = fit(step, state, Loader(images, VIEWS, 32), steps=4, log_every=2, progress=None)
     assert np.isfinite(fitted.train[-1]["loss"])
 

@@ -10,7 +10,7 @@ from conftest import random_images, small_network
 from flax import nnx
 
 import jaxkd
-from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.networks import remat
 from jaxkd.training import Partitioning, dot, make_mesh
@@ -46,7 +46,7 @@ def trained(objective, student=None, *, steps=3, optimizer=SGD, data=None, **opt
     step = make_train_step(
         student, objective, optimizer, teacher=network(9), views=VIEWS, **options
     )
-    state, loader = step.place(TrainState.create(student, objective, optimizer)), None
+    state, loader = step.init(), None
     loader = Loader(data or random_images(), VIEWS, 32, num_views=1)
     for index in range(steps):
         state, metrics = step(state, loader[index])
@@ -94,10 +94,7 @@ def test_what_cannot_be_cut_is_refused(small):
         micro_batches=2,
     )  # fmt: skip
     with pytest.raises(ValueError, match="teacher has batch statistics"):
-        step(
-            TrainState.create(student, recipes.kd(), SGD),
-            Loader(random_images(), VIEWS, 32, num_views=1)[0],
-        )
+        step(step.init(), Loader(random_images(), VIEWS, 32, num_views=1)[0])
 
 
 def test_dropout_draws_in_each_part_anew():
@@ -112,7 +109,7 @@ def test_dropout_draws_in_each_part_anew():
     student, objective = network(dropout_rate=0.5), Objective(spread=Term(spread))
     step = make_train_step(student, objective, SGD, micro_batches=4)
     batch = {"inputs": jnp.ones((4, 8, 8, 1)), "labels": jnp.full((4, 5), 0.2)}
-    _, metrics = step(TrainState.create(student, objective, SGD), batch)
+    _, metrics = step(step.init(), batch)
     assert metrics["spread"] > 1e-3
 
 
@@ -128,7 +125,7 @@ def temporary_bytes(student, batch_size=1024, **options):
     objective = Objective(kd=Term(losses.kd))
     step = make_train_step(student, objective, SGD, **options)
     batch = {"inputs": jnp.ones((batch_size, 256)), "teacher": jnp.ones((batch_size, 256))}
-    state = TrainState.create(student, objective, SGD)
+    state = step.init()
     return step.lower(state, batch).compile().memory_analysis().temp_size_in_bytes
 
 

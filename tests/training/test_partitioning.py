@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 from tiers import few
 
 import jaxkd
-from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.compression import collectives
 from jaxkd.data import Loader, eval_batches
 from jaxkd.targets import TopK
@@ -79,7 +79,7 @@ def trained(objective, cache, partitioning=None, *, steps=20, student=None, **op
     step = make_train_step(
         student, objective, SGD, views=VIEWS, partitioning=partitioning, **options
     )
-    state = step.place(TrainState.create(student, objective, SGD, seed=1))
+    state = step.init(seed=1)
     loader, rows = Loader(random_images(), VIEWS, 32, cache=cache, num_views=2), []
     layout = laid(state)
     for index in range(steps):
@@ -136,7 +136,7 @@ def compiled(objective, batch, partitioning, teacher=None, student=None):
     step = make_train_step(
         student, objective, SGD, views=VIEWS, partitioning=partitioning, teacher=teacher
     )
-    state = step.place(TrainState.create(student, objective, SGD))
+    state = step.init()
     program = step.lower(state, step.put(batch)).compile()
     return program, sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
@@ -176,7 +176,7 @@ def test_teacher_and_student_may_lie_differently(caches):
         step = make_train_step(
             network(), recipes.kd(), SGD, teacher=teacher, views=VIEWS, partitioning=partitioning
         )
-        state = step.place(TrainState.create(network(), recipes.kd(), SGD))
+        state = step.init()
         kernels = step.frozen[0]["hidden.kernel"], state.params["student"]["hidden.kernel"]
         spread = [kernel.sharding.shard_shape(kernel.shape) != kernel.shape for kernel in kernels]
         assert spread == [rules[0][0] == "student", rules[0][0] == "teacher"]
@@ -201,7 +201,7 @@ def test_evaluation_on_a_mesh_is_that_of_one_device():
 def test_several_steps_in_one_call_keep_the_layout(caches):
     partitioning = Partitioning(make_mesh(fsdp=4), min_size=0)
     step = make_train_step(network(), recipes.kd(), SGD, views=VIEWS, partitioning=partitioning)
-    state = step.place(TrainState.create(network(), recipes.kd(), SGD))
+    state = step.init()
     loader, layout = Loader(random_images(), VIEWS, 32, cache=caches["dense"]), laid(state)
     stacked = jax.tree.map(lambda *x: np.stack(x), *[loader[i] for i in range(3)])
     state, _ = step.many(state, step.put(stacked, leading=1), step.put(np.int32(3)))
@@ -212,12 +212,13 @@ def test_rules_that_do_not_fit_are_refused_by_name():
     mesh = make_mesh(data=2, fsdp=4)
     with pytest.raises(ValueError, match=r"names the axes \['tensor'\]; the mesh has"):
         Partitioning(mesh, (("kernel", P("tensor")),))
-    state = TrainState.create(network(), recipes.kd(), SGD)
+    state = make_train_step(network(), recipes.kd(), SGD).init()
     with pytest.raises(ValueError, match=r"'head' lays params/student/head.bias of shape \(5,\)"):
         Partitioning(mesh, (("head", P("fsdp")),)).place(state)
     factored = optax.adafactor(0.1, min_dim_size_to_factor=4)
     rules = (("hidden.kernel", P("fsdp", None)), ("", P()))
-    placed = Partitioning(mesh, rules).place(TrainState.create(network(), recipes.kd(), factored))
+    state = make_train_step(network(), recipes.kd(), factored).init()
+    placed = Partitioning(mesh, rules).place(state)
     kernel = placed.params["student"]["hidden.kernel"]
     assert kernel.sharding.spec == P("fsdp")
     with pytest.raises(ValueError, match="8 devices cannot be arranged as data=3, fsdp=1, model=1"):

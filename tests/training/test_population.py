@@ -13,7 +13,7 @@ from flax import nnx
 from tiers import few
 
 import jaxkd
-from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Loader
 from jaxkd.targets import TopK
@@ -58,7 +58,7 @@ def batches(cache=None, count=20, batch_size=32):
 
 def together(population, batches):
     """The state after all batches, and the metrics of each step."""
-    state, rows = population.create(), []
+    state, rows = population.init(), []
     for batch in batches:
         state, metrics = population.step(state, batch)
         rows.append(jax.device_get(metrics))
@@ -67,7 +67,7 @@ def together(population, batches):
 
 def alone(student, objective, optimizer, seed, batches, **options):
     step = make_train_step(student, objective, optimizer, views=VIEWS, **options)
-    state, rows = TrainState.create(student, objective, optimizer, seed=seed), []
+    state, rows = step.init(seed), []
     for batch in batches:
         state, metrics = step(state, batch)
         rows.append(jax.device_get(metrics))
@@ -215,7 +215,7 @@ def test_one_program_for_every_number_of_steps(cache):
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, seconds, **_: compiled.append(name) if "backend_compile" in name else None
     )
-    state, data = population.create(), population.step.put(batches(cache, 4))
+    state, data = population.init(), population.step.put(batches(cache, 4))
     state, _ = population.step(state, data[0])
     before = len(compiled)
     for batch in data[1:]:
@@ -236,7 +236,7 @@ def test_what_members_share_is_computed_once():
             teacher=teacher,
         )
         (batch,) = batches(answers, 1)
-        return program_flops(population.step.lower(population.create(), batch).compile())
+        return program_flops(population.step.lower(population.init(), batch).compile())
 
     class Logits:
         num_views, in_memory = 2, True
@@ -292,7 +292,7 @@ def test_fit_keeps_a_row_a_member_goes_on_without_the_lost_and_resumes(tmp_path,
     def run(workdir, steps):
         return fit(
             population.step,
-            population.create(),
+            population.init(),
             loader,
             steps=steps,
             log_every=10,
@@ -357,7 +357,7 @@ def test_what_differs_in_more_than_numbers_is_refused():
         return jaxkd.from_nnx(jaxkd.models.MLP(64, (16 + seed,), 5, rngs=nnx.Rngs(0)))
 
     with pytest.raises(ValueError, match="member 1|members 0 and 1"):
-        Population(wider, recipes.labels(), optax.sgd(0.1), {"seed": [0, 1]}).create()
+        Population(wider, recipes.labels(), optax.sgd(0.1), {"seed": [0, 1]}).init()
 
     def plain(inputs_times):
         return optax.sgd(0.1, momentum=0.9 if inputs_times > 1 else None)
@@ -366,7 +366,9 @@ def test_what_differs_in_more_than_numbers_is_refused():
         perceptron, recipes.labels(), plain, {"inputs_times": [1.0, 2.0]}, views=VIEWS
     )
     with pytest.raises(ValueError, match="members 0 and 1 differ in more than the values"):
-        population.create()
+        population.init()
+    with pytest.raises(ValueError, match=r"members have seeds of their own.*population\.init\(\)"):
+        population.step.init()
 
 
 def test_a_schedule_that_looks_at_its_peak_is_refused_with_what_to_do():
@@ -376,7 +378,7 @@ def test_a_schedule_that_looks_at_its_peak_is_refused_with_what_to_do():
     members = {"learning_rate": [0.1, 0.2]}
     population = Population(perceptron, recipes.labels(), peaked, members, views=VIEWS)
     with pytest.raises(ValueError, match="function for the optimizer looks at the value"):
-        population.step(population.create(), batches(count=1)[0])
+        population.step(population.init(), batches(count=1)[0])
 
 
 def test_targets_must_be_known_at_every_temperature(tmp_path):
@@ -389,10 +391,10 @@ def test_targets_must_be_known_at_every_temperature(tmp_path):
         Population(perceptron, recipes.kd, optax.sgd(0.1), grid(temperature=t), views=VIEWS)
         for t in ([1.0, 4.0], [1.0, 2.0])
     )
-    _, metrics = good.step(good.create(), batch)
+    _, metrics = good.step(good.init(), batch)
     assert np.isfinite(metrics["loss"]).all()
     with pytest.raises(ValueError, match=r"temperatures \[2.0\].*\(1.0, 4.0\)"):
-        bad.step(bad.create(), batch)
+        bad.step(bad.init(), batch)
 
 
 def test_grids():

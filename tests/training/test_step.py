@@ -14,7 +14,7 @@ from flax import nnx
 from tiers import few
 
 import jaxkd
-from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
 from jaxkd.targets import Dense, TopK
@@ -29,7 +29,7 @@ def train(student, teacher, data, *, steps, views=VIEWS, cache=None, num_views=3
     """Final parameters and the last metrics."""
     objective = recipes.kd(alpha=0.9, temperature=4.0)
     step = make_train_step(student, objective, SGD, teacher=None if cache else teacher, views=views)
-    state = TrainState.create(student, objective, SGD, seed=1)
+    state = step.init(seed=1)
     loader = Loader(data, views, 32, seed=2, cache=cache, num_views=num_views)
     for index in range(steps):
         state, metrics = step(state, loader[index])
@@ -76,7 +76,7 @@ def test_cached_flops_are_those_of_plain_training(tmp_path, codec):
     flops = []
     for objective, answers in [(recipes.labels(), None), (recipes.kd(), cache)]:
         step = make_train_step(student, objective, SGD, views=PLAIN)
-        state = TrainState.create(student, objective, SGD)
+        state = step.init()
         batch = Loader(data, PLAIN, 128, cache=answers)[0]
         flops.append(program_flops(step.lower(state, batch).compile()))
     plain, cached = flops
@@ -100,7 +100,7 @@ def test_dropout_draws_anew_in_every_step(small, images):
     batch = Loader(images, PLAIN, 32)[0]
 
     def rows():
-        state = TrainState.create(student, objective, still)
+        state = step.init()
         for _ in range(3):
             state, metrics = step(state, batch)
             yield float(metrics["loss"])
@@ -115,13 +115,13 @@ def test_the_teacher_is_outside_of_the_gradient_and_in_evaluation_mode(images, s
     objective = recipes.kd(alpha=1.0)
     step = make_train_step(student, objective, SGD, teacher=teacher, views=PLAIN)
     batch = Loader(images, PLAIN, 32)[0]
-    state, metrics = step(TrainState.create(student, objective, SGD), batch)
+    state, metrics = step(step.init(), batch)
     inputs = PLAIN.render(batch)["inputs"]
     expected = losses.kd(student(inputs)["logits"], teacher(inputs)["logits"]).mean()
     np.testing.assert_allclose(metrics["kd"], expected, rtol=1e-4)
 
     def total(frozen):
-        fresh = TrainState.create(student, objective, SGD)
+        fresh = step.init()
         return step.function(frozen, fresh, batch)[1]["loss"][0]
 
     gradients = jax.grad(total, allow_int=True)(step.frozen)
@@ -137,7 +137,7 @@ def test_a_connector_trains_and_lives_in_the_state(images, small):
         hint=Term(losses.feature_mse, student="map", teacher="map", connector=connector),
     )
     step = make_train_step(student, objective, SGD, teacher=teacher, views=PLAIN)
-    state = TrainState.create(student, objective, SGD)
+    state = step.init()
     loader = Loader(images, PLAIN, 32)
     first = None
     for index in range(20):
@@ -153,12 +153,12 @@ def test_many_steps_in_one_call_are_the_same_steps(images, mlp):
     student, objective = mlp(0), recipes.labels()
     step = make_train_step(student, objective, SGD, views=PLAIN)
     loader = Loader(images, PLAIN, 32)
-    state, summed = TrainState.create(student, objective, SGD), 0.0
+    state, summed = step.init(), 0.0
     for index in range(5):
         state, metrics = step(state, loader[index])
         summed += float(metrics["loss"])
     stacked = jax.tree.map(lambda *x: np.stack(x), *[loader[i] for i in range(8)])
-    looped, sums = step.many(TrainState.create(student, objective, SGD), stacked, 5)
+    looped, sums = step.many(step.init(), stacked, 5)
     chex.assert_trees_all_close(looped.params, state.params, atol=1e-6)
     assert int(looped.step) == 5
     np.testing.assert_allclose(sums["loss"][0], summed, rtol=1e-5)
@@ -168,8 +168,8 @@ def test_many_steps_in_one_call_are_the_same_steps(images, mlp):
 def test_a_teacher_from_two_sides_or_none_is_refused(tmp_path, images, small, mlp):
     student, objective = mlp(0), recipes.kd()
     cache = jaxkd.cache.build(tmp_path, small(1), images, PLAIN, progress=False)
-    state = TrainState.create(student, objective, SGD)
     both = make_train_step(student, objective, SGD, teacher=small(1), views=PLAIN)
+    state = both.init()
     with pytest.raises(ValueError, match="two teachers"):
         both(state, Loader(images, PLAIN, 32, cache=cache)[0])
     neither = make_train_step(student, objective, SGD, views=PLAIN)
@@ -177,11 +177,37 @@ def test_a_teacher_from_two_sides_or_none_is_refused(tmp_path, images, small, ml
         neither(state, Loader(images, PLAIN, 32)[0])
 
 
+def _with_hint(seed):
+    connector = jaxkd.connectors.Linear(5, 5, rngs=nnx.Rngs(seed))
+    return Objective(hint=Term(losses.feature_mse, connector=jaxkd.from_nnx(connector)))
+
+
+def test_a_step_inits_other_students_and_connectors_of_the_same_shapes(mlp):
+    objectives = [_with_hint(seed) for seed in range(2)]
+    step = make_train_step(mlp(0), objectives[0], SGD)
+    state = step.init(5, student=mlp(1), objective=objectives[1])
+    chex.assert_trees_all_equal(state.params["student"], mlp(1).params)
+    chex.assert_trees_all_equal(state.params["connectors"], objectives[1].connectors()[0])
+    chex.assert_trees_all_equal(state.key, jax.random.key(5))
+    chex.assert_trees_all_equal(step.init().params["student"], mlp(0).params)
+
+
+def test_a_step_refuses_to_init_what_it_was_not_made_for(mlp):
+    step = make_train_step(mlp(0), recipes.labels(), SGD)
+    message = r"head.bias: float32\[7\] given, float32\[5\] in the step"
+    with pytest.raises(ValueError, match=message):
+        step.init(student=mlp(0, num_classes=7))
+    with pytest.raises(ValueError, match=r"params/connectors/hint.*given, nothing in the step"):
+        step.init(objective=_with_hint(0))
+    with pytest.raises(ValueError, match=r"nothing given, float32.* in the step.*make another"):
+        make_train_step(mlp(0), _with_hint(0), SGD).init(objective=recipes.labels())
+
+
 def test_a_student_of_other_classes_is_refused_before_the_first_step(tmp_path, images, small, mlp):
     student, objective = mlp(0, num_classes=7), recipes.kd(alpha=1.0)
     cache = jaxkd.cache.build(tmp_path, small(1), images, PLAIN, progress=False)
     step = make_train_step(student, objective, SGD, views=PLAIN)
-    state = TrainState.create(student, objective, SGD)
+    state = step.init()
     with pytest.raises(ValueError, match=r"7.*5|5.*7"):
         step(state, Loader(images, PLAIN, 32, cache=cache)[0])
     assert int(state.step) == 0

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxkd import Objective, Term, TrainState, losses, make_train_step, recipes
+from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.training import fit
 from jaxkd.views import Normalize, Views
@@ -21,7 +21,7 @@ def trained(images, mlp):
     """A step that has run twice, its state, and a batch."""
     student, objective = mlp(0), recipes.labels()
     step = make_train_step(student, objective, ADAM, views=PLAIN)
-    state, batch = TrainState.create(student, objective, ADAM), Loader(images, PLAIN, 32)[0]
+    state, batch = step.init(), Loader(images, PLAIN, 32)[0]
     for _ in range(2):
         state, _ = step(state, batch)
     return step, state, batch
@@ -91,7 +91,7 @@ def test_sums_go_in_and_out_of_the_same_program(images, mlp):
 
     student, objective = mlp(0), Objective(label=Term(loss))
     step, loader = make_train_step(student, objective, ADAM, views=PLAIN), Loader(images, PLAIN, 32)
-    state = TrainState.create(student, objective, ADAM)
+    state = step.init()
     first = fit(step, state, loader, steps=1, progress=None)
     once = len(traces)
     assert once > 0

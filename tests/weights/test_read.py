@@ -197,7 +197,7 @@ def test_the_newest_of_numbered_checkpoints_is_read(tmp_path):
 def test_students_of_our_own_checkpoints(tmp_path, stateless):
     module = nnx.Linear(2, 3, rngs=nnx.Rngs(1)) if stateless else Small(1)
     saved = jaxkd.from_nnx(module)
-    state = jaxkd.TrainState.create(saved, recipes.labels(), optax.adam(0.1))
+    state = jaxkd.make_train_step(saved, recipes.labels(), optax.adam(0.1)).init()
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state)
     other = nnx.Linear(2, 3, rngs=nnx.Rngs(2)) if stateless else Small(2)

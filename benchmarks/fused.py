@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxkd import losses
 from jaxkd.losses.fused._chunks import grid
-from jaxkd.losses.fused._linear import _default_chunk
+from jaxkd.losses.fused.fused_linear import _default_chunk
 from jaxkd.study import Column, Table
 
 TEMPERATURE = 2.0

@@ -39,10 +39,10 @@ FAULTS = (
     ),
     Fault(
         "softmax of cwd over channels",
-        "jaxkd/losses/features/_channels.py",
+        "jaxkd/losses/features/cwd.py",
         "temper(jnp.matrix_transpose(positions(x)), temperature, dtype)",
         "temper(positions(x), temperature, dtype)",
-        ("tests/losses/features/test_channels.py",),
+        ("tests/losses/features/test_cwd.py",),
     ),
     Fault(
         "padding counted in the masked mean",

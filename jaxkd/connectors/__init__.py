@@ -4,23 +4,46 @@ Flax NNX modules that act on the feature axis alone. Give one to a `Term`; its p
 train and are saved with the student's.
 """
 
-from jaxkd.connectors._attention import AFD as AFD
-from jaxkd.connectors._attention import SemCKD as SemCKD
-from jaxkd.connectors._contrastive import CRD as CRD
-from jaxkd.connectors._generation import MGD as MGD
-from jaxkd.connectors._overhaul import OFD as OFD
-from jaxkd.connectors._paraphraser import FactorTransfer as FactorTransfer
-from jaxkd.connectors._projections import MLP as MLP
-from jaxkd.connectors._projections import Conv1x1 as Conv1x1
-from jaxkd.connectors._projections import Linear as Linear
-from jaxkd.connectors._projections import Orthogonal as Orthogonal
-from jaxkd.connectors._reuse import SRRL as SRRL
-from jaxkd.connectors._reuse import SimKD as SimKD
-from jaxkd.connectors._review import ReviewKD as ReviewKD
-from jaxkd.connectors._scalar import LearnedScalar as LearnedScalar
-from jaxkd.connectors._stages import Both as Both
-from jaxkd.connectors._stages import Each as Each
-from jaxkd.connectors._stages import PooledLinear as PooledLinear
-from jaxkd.connectors._tokens import OnPolicyMask as OnPolicyMask
-from jaxkd.connectors._tokens import TokenPairs as TokenPairs
-from jaxkd.connectors._variational import VID as VID
+from jaxkd.connectors.afd import AFD as AFD
+from jaxkd.connectors.composite import PairedProjection as PairedProjection
+from jaxkd.connectors.composite import PerStage as PerStage
+from jaxkd.connectors.crd import CRD as CRD
+from jaxkd.connectors.factor_transfer import FactorTransfer as FactorTransfer
+from jaxkd.connectors.learned_scalar import LearnedScalar as LearnedScalar
+from jaxkd.connectors.mgd import MGD as MGD
+from jaxkd.connectors.ofd import OFD as OFD
+from jaxkd.connectors.projections import MLP as MLP
+from jaxkd.connectors.projections import Conv1x1 as Conv1x1
+from jaxkd.connectors.projections import Linear as Linear
+from jaxkd.connectors.projections import OrthogonalProjection as OrthogonalProjection
+from jaxkd.connectors.projections import PooledLinear as PooledLinear
+from jaxkd.connectors.review_kd import ReviewKD as ReviewKD
+from jaxkd.connectors.semckd import SemCKD as SemCKD
+from jaxkd.connectors.simkd import SimKD as SimKD
+from jaxkd.connectors.srrl import SRRL as SRRL
+from jaxkd.connectors.token_masks import OnPolicyMask as OnPolicyMask
+from jaxkd.connectors.token_masks import TokenPairMask as TokenPairMask
+from jaxkd.connectors.vid import VID as VID
+
+__all__ = [
+    "AFD",
+    "CRD",
+    "Conv1x1",
+    "FactorTransfer",
+    "LearnedScalar",
+    "Linear",
+    "MGD",
+    "MLP",
+    "OFD",
+    "OnPolicyMask",
+    "OrthogonalProjection",
+    "PairedProjection",
+    "PerStage",
+    "PooledLinear",
+    "ReviewKD",
+    "SRRL",
+    "SemCKD",
+    "SimKD",
+    "TokenPairMask",
+    "VID",
+]

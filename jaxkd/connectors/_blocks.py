@@ -1,4 +1,4 @@
-"""What several connectors are built of."""
+"""Blocks and checks that several connectors share."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,33 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxkd.connectors._projections import check_widths
 from jaxkd.ops import conv_general_dilated
+
+
+def detached(maps: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    return tuple(jax.lax.stop_gradient(each) for each in maps)
+
+
+def check_layer_widths(student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
+    for side, widths in (("student", student_channels), ("teacher", teacher_channels)):
+        if not len(widths):
+            raise ValueError(f"{side}_channels must have one width for each layer, got none")
+        check_widths(*widths)
+
+
+def check_maps(side: str, maps: tuple[jax.Array, ...], count: int) -> None:
+    check_count(side, maps, count)
+    if any(each.ndim != 4 for each in maps):
+        raise ValueError(
+            f"the {side}'s outputs must be maps [batch, height, width, channels], not of shapes "
+            f"{[each.shape for each in maps]}"
+        )
+
+
+def check_widths(*widths: int) -> None:
+    """Raises ValueError unless all widths are positive."""
+    if min(widths) < 1:
+        raise ValueError(f"widths must be positive, not {' and '.join(map(str, widths))}")
 
 
 class ConvNorm(nnx.Module):

@@ -42,7 +42,7 @@ def uskd(
         pair.width("student", student), pair.num_classes, rngs=nnx.Rngs(seed)
     )
     loss = functools.partial(losses.uskd, alpha=alpha, beta=beta, mu=mu)
-    connector = connectors.Each([None, head])
+    connector = connectors.PerStage([None, head])
     term = Term(loss, weight, None, ("logits", student), "logits", connector)
     return with_labels(label_weight, uskd=term)
 

@@ -299,7 +299,7 @@ def vkd(
     Returns:
       An objective with the terms `label` and `vkd`.
     """
-    connector = connectors.Orthogonal(*_embedding(pair), rngs=nnx.Rngs(seed))
+    connector = connectors.OrthogonalProjection(*_embedding(pair), rngs=nnx.Rngs(seed))
     term = Term(losses.vkd, weight, None, "embedding", "embedding", connector)
     return with_labels(label_weight, vkd=term)
 

@@ -101,7 +101,7 @@ def cc(
     Returns:
       An objective with the terms `label` and `cc`.
     """
-    connector = connectors.Both(*_linear_pair(pair, dim, nnx.Rngs(seed)))
+    connector = connectors.PairedProjection(*_linear_pair(pair, dim, nnx.Rngs(seed)))
     loss = functools.partial(losses.cc, teacher_gradient=True)
     term = Term(loss, weight, None, "embedding", "embedding", connector)
     return with_labels(label_weight, cc=term)
@@ -211,7 +211,7 @@ def info_nce(
     Returns:
       An objective with the terms `label` and `info_nce`.
     """
-    connector = connectors.Both(*_linear_pair(pair, dim, nnx.Rngs(seed)))
+    connector = connectors.PairedProjection(*_linear_pair(pair, dim, nnx.Rngs(seed)))
     loss = functools.partial(losses.info_nce, teacher_gradient=True)
     term = Term(loss, weight, temperature, "embedding", "embedding", connector)
     return with_labels(label_weight, info_nce=term)

@@ -73,7 +73,7 @@ def afd(
 def _fitted(pair: Pair, rngs: nnx.Rngs, first: int, count: int) -> tuple:
     """`count` matched stages from the one numbered `first`, with connectors of channels."""
     stages = pair.stages()[first : first + count]
-    each = connectors.Each([conv1x1(pair, *names, rngs) for names in stages])
+    each = connectors.PerStage([conv1x1(pair, *names, rngs) for names in stages])
     student, teacher = (tuple(names) for names in zip(*stages, strict=True))
     return student, teacher, each
 

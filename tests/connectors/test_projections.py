@@ -58,7 +58,7 @@ def test_mlp_is_two_affine_maps():
 
 @pytest.mark.parametrize("widths", [(5, 8), (8, 5), (6, 6)])
 def test_orthogonal_stays_orthonormal(widths):
-    network = jaxkd.from_nnx(connectors.Orthogonal(*widths, rngs=nnx.Rngs(0)))
+    network = jaxkd.from_nnx(connectors.OrthogonalProjection(*widths, rngs=nnx.Rngs(0)))
     features = jax.random.normal(jax.random.key(0), (4, widths[0]))
 
     @jax.jit

@@ -285,7 +285,7 @@ def test_encoders_learn_from_tokens_without_a_label(pair):
 
 
 def test_padding_that_nothing_leaves_out_is_refused(pair):
-    pairs = connectors.TokenPairs()
+    pairs = connectors.TokenPairMask()
     term = jaxkd.Term(losses.attention_mse, 1.0, None, "attention1", "attention2", pairs)
     objective, batch = jaxkd.Objective(attention=term), data()
     del batch["where"]

@@ -10,6 +10,21 @@ from jaxkd.losses._logit_pairs import Paired
 from jaxkd.ops import to_common_size
 
 
+def check_same_channels(pair: Paired) -> None:
+    """Raises ValueError unless the last axes of both sides are equal."""
+    if pair.student.shape[-1] != pair.teacher.shape[-1]:
+        raise ValueError(
+            f"features must have the same number of channels, got student {pair.student.shape} and "
+            f"teacher {pair.teacher.shape}: put a connector on the student that maps its channels "
+            "to the teacher's"
+        )
+
+
+def global_average(features: jax.Array) -> jax.Array:
+    """Features `[batch, ..., channels]` averaged over what lies between: `[batch, channels]`."""
+    return jnp.mean(features, axis=tuple(range(1, features.ndim - 1)))
+
+
 def paired_maps(
     student: ArrayLike,
     teacher: ArrayLike,

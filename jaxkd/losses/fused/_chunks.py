@@ -22,7 +22,7 @@ LossOfLogits = Callable[..., jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ChunkPlan:
     """What is computed for each chunk.
 
     Attributes:
@@ -42,7 +42,7 @@ class Plan:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def chunked_sum(
-    plan: Plan,
+    plan: ChunkPlan,
     hidden: jax.Array,
     head: jax.Array,
     each: Mapping[str, Any],
@@ -105,7 +105,7 @@ def matmul(hidden: jax.Array, head: jax.Array) -> jax.Array:
     return jnp.matmul(hidden, head, preferred_element_type=compute_dtype(hidden, head))
 
 
-def _spread(plan: Plan, hidden, head, each, shared, *, gradients: bool):
+def _spread(plan: ChunkPlan, hidden, head, each, shared, *, gradients: bool):
     """On every part of a mesh the tokens that lie there, the gradient to the head added up once.
 
     Without it the compiler would send that gradient after each chunk. Axes that are not named here
@@ -147,7 +147,7 @@ def _spread(plan: Plan, hidden, head, each, shared, *, gradients: bool):
     )(hidden, head, each, shared)
 
 
-def _loop(plan: Plan, hidden, head, each, shared, *, gradients: bool):
+def _loop(plan: ChunkPlan, hidden, head, each, shared, *, gradients: bool):
     """The sum and, if asked for, the gradients to hidden states and head.
 
     Tokens are seen as `[rows, columns]`, and a chunk is a stretch of columns. Rows are whole

@@ -227,8 +227,8 @@ def _of_logits(pair: Pair) -> Callable[[Mapping[str, Any]], jax.Array | None] | 
     return present if len(pair.shape("student", "logits")) == 3 else None
 
 
-def _pairs(causal: bool) -> connectors.TokenPairs:
-    return connectors.TokenPairs(causal=causal)
+def _pairs(causal: bool) -> connectors.TokenPairMask:
+    return connectors.TokenPairMask(causal=causal)
 
 
 def _check_heads(pair: Pair, student: str, teacher: str) -> None:

@@ -1,0 +1,166 @@
+"""Embeddings and memory banks of contrastive distillation."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+
+from jaxkd.connectors._blocks import Constant, check_widths, unit
+from jaxkd.ops.banks import NegativePool, crd_normalizer, draw_negatives, negative_pool, update_bank
+
+
+class _BankState(nnx.Variable):
+    """A value that a module keeps from one training step to the next, without training it."""
+
+
+class CRD(nnx.Module):
+    """Unit embeddings of both sides, a memory bank of each, and negatives from them.
+
+    Every training step draws negatives, hands the banks as they are to the loss, and then moves the
+    batch's rows toward the new embeddings. The constants Z come from the first training batch and
+    stay. In evaluation nothing changes. Both embeddings are trained: the loss is told to pass the
+    gradient on to the teacher's, and it ends there, before the teacher.
+
+    Batches need the field `id`, the number of each example in the data set. Rows where `where` is
+    False take no part and leave the banks alone.
+
+    Args:
+      student_width: width of the student's vectors.
+      teacher_width: width of the teacher's.
+      num_examples: rows of the banks: ids are below it.
+      dim: width of the embeddings.
+      num_negatives: how many negatives each example is told from, with repetitions.
+      temperature: of the scores, in the loss and in Z alike.
+      momentum: of the banks: the share of the old row.
+      labels: integers `[num_examples]`, so that negatives come from other classes, as the authors
+        have it; None for all examples but the example itself.
+      rngs: for the initial weights, the initial banks and the stream of negatives.
+
+    Raises:
+      ValueError: widths or numbers that are not positive, a temperature or momentum out of range,
+        labels that are not `[num_examples]`; when called with concrete ids, ids that no row has.
+        In a compiled step such an id makes the example's loss NaN.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> from jaxkd import connectors
+      >>> connector = connectors.CRD(4, 6, 20, dim=8, num_negatives=5, rngs=nnx.Rngs(0))
+      >>> student, teacher, ids = jnp.ones((2, 4)), jnp.ones((2, 6)), jnp.array([3, 7])
+      >>> made = connector(student, teacher=teacher, id=ids, where=None)
+      >>> made["student"].shape, made["teacher_bank"].shape, made["negatives"].shape
+      ((2, 8), (20, 8), (2, 5))
+
+    Reference:
+      Tian, Krishnan and Isola, Contrastive Representation Distillation, ICLR 2020; the authors'
+      code.
+    """
+
+    def __init__(
+        self,
+        student_width: int,
+        teacher_width: int,
+        num_examples: int,
+        *,
+        dim: int = 128,
+        num_negatives: int = 16_384,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        labels: ArrayLike | None = None,
+        rngs: nnx.Rngs,
+    ):
+        check_widths(student_width, teacher_width, dim)
+        if num_examples < 2 or num_negatives < 1:
+            raise ValueError(
+                f"there must be at least 2 examples and 1 negative, not num_examples "
+                f"{num_examples} and num_negatives {num_negatives}"
+            )
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature must be positive and finite, not {temperature}")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum must lie in [0, 1], not {momentum}")
+        classes = np.arange(num_examples) if labels is None else np.asarray(labels)
+        if classes.shape != (num_examples,):
+            raise ValueError(
+                f"labels must have one class for each of {num_examples} examples, not shape "
+                f"{classes.shape}"
+            )
+        self.num_negatives, self.temperature, self.momentum = num_negatives, temperature, momentum
+        self.student = nnx.Linear(student_width, dim, rngs=rngs)
+        self.teacher = nnx.Linear(teacher_width, dim, rngs=rngs)
+        # Uniform, so that the expected squared length of a row is 1.
+        bound = (3 / dim) ** 0.5
+        self.student_bank, self.teacher_bank = (
+            _BankState(
+                jax.random.uniform(rngs.params(), (num_examples, dim), minval=-bound, maxval=bound)
+            )
+            for _ in range(2)
+        )
+        self.log_z = _BankState(jnp.zeros(2, jnp.float32))
+        self.has_z = _BankState(jnp.zeros((), bool))
+        pool = negative_pool(classes)
+        self.order, self.start, self.size = (Constant(array) for array in pool)
+        self.deterministic = False
+        self.stream = rngs["dropout"].fork()
+
+    def __call__(
+        self, student: jax.Array, *, teacher: jax.Array, id: jax.Array, where: jax.Array | None
+    ) -> dict[str, Any]:
+        """Maps vectors `[batch, width]` of both sides to the arguments of `losses.crd`."""
+        ids = self._checked(id, where)
+        teacher = jax.lax.stop_gradient(teacher)
+        if where is not None:
+            ids = jnp.where(where, ids, 0)
+            student, teacher = (jnp.where(where[:, None], x, 0) for x in (student, teacher))
+        student, teacher = unit(self.student(student)), unit(self.teacher(teacher))
+        banks = self.student_bank[...], self.teacher_bank[...]
+        pool = NegativePool(self.order[...], self.start[...], self.size[...])
+        negatives = draw_negatives(self.stream(), ids, pool, self.num_negatives)
+        scored: dict[str, Any] = {
+            "ids": ids,
+            "negatives": negatives,
+            "temperature": self.temperature,
+        }
+
+        def first() -> jax.Array:
+            both = ((student, banks[1]), (teacher, banks[0]))
+            values = [crd_normalizer(x, bank, **scored, where=where) for x, bank in both]
+            return jnp.stack(values).astype(self.log_z[...].dtype)
+
+        log_z = jax.lax.cond(self.has_z[...], lambda: self.log_z[...], first)
+        made = {
+            "student": student,
+            "teacher": teacher,
+            "student_bank": banks[0],
+            "teacher_bank": banks[1],
+            "student_normalizer": log_z[0],
+            "teacher_normalizer": log_z[1],
+            "teacher_gradient": True,
+            **scored,
+        }
+        if where is not None:
+            made["where"] = where
+        if not self.deterministic:
+            counts = jnp.ones((), bool) if where is None else jnp.any(where)
+            self.log_z[...] = jnp.where(counts, log_z, self.log_z[...])
+            self.has_z[...] = self.has_z[...] | counts
+            for bank, new in ((self.student_bank, student), (self.teacher_bank, teacher)):
+                bank[...] = update_bank(bank[...], ids, new, momentum=self.momentum, where=where)
+        return made
+
+    def _checked(self, ids: jax.Array, where: jax.Array | None) -> jax.Array:
+        if isinstance(ids, jax.core.Tracer) or isinstance(where, jax.core.Tracer):
+            return ids
+        rows = self.student_bank.shape[0]
+        wrong = (np.asarray(ids) < 0) | (np.asarray(ids) >= rows)
+        if where is not None:
+            wrong &= np.asarray(where)
+        if wrong.any():
+            raise ValueError(
+                f"the banks have rows 0 to {rows - 1} and no row {np.asarray(ids)[wrong][0]}: "
+                "num_examples must be the largest id and one"
+            )
+        return jnp.asarray(ids)

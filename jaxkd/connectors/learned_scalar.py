@@ -1,0 +1,29 @@
+"""A number that is learned."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+
+class LearnedScalar(nnx.Module):
+    """Hands a learned number to the loss under a name, beside the student's output as it is.
+
+    Args:
+      name: of the loss's parameter, `"temperature"` for instance.
+      initial: value.
+
+    Example:
+      >>> from jaxkd import connectors
+      >>> connector = connectors.LearnedScalar("theta", 1.0)
+      >>> {name: float(value) for name, value in connector(2.0).items()}
+      {'student': 2.0, 'theta': 1.0}
+    """
+
+    def __init__(self, name: str, initial: float):
+        self.name = name
+        self.value = nnx.Param(jnp.asarray(initial, jnp.float32))
+
+    def __call__(self, student: Any) -> dict[str, Any]:
+        """Returns `{"student": student, name: number}`."""
+        return {"student": student, self.name: self.value[...]}

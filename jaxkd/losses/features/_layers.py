@@ -1,0 +1,41 @@
+"""Helpers of losses that take the features of several layers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._feature_pairs import flat, mask_rows
+
+
+def checked_attention(
+    attention: ArrayLike, shape: tuple[int, int, int], rows: jax.Array | None
+) -> jax.Array:
+    attention = jnp.asarray(attention)
+    if attention.shape != shape:
+        raise ValueError(
+            f"attention must have the shape {shape} of batch and layers, got {attention.shape}"
+        )
+    return mask_rows(attention, rows)
+
+
+def weighted_sum(weights: jax.Array, distances: list[jax.Array]) -> jax.Array:
+    """The sum over pairs of layers, whose distances are in the order of the flat weights."""
+    return jnp.sum(flat(weights) * jnp.stack(distances, axis=1), axis=1)
+
+
+def check_tuple(name: str, parts: Sequence[Any], what: str, count: int | None = None) -> None:
+    """Raises ValueError unless `parts` is a tuple or list, of `count` elements or of any but none.
+
+    Args:
+      name: of the argument.
+      parts: the argument.
+      what: the elements, in words.
+      count: how many there must be; None for one and more.
+    """
+    if not isinstance(parts, tuple | list):
+        raise ValueError(f"{name} must be a tuple of {what}, got {type(parts).__name__}")
+    if not parts or count not in (None, len(parts)):
+        raise ValueError(f"{name} must be a tuple of {what}, got {len(parts)} elements")

@@ -1,0 +1,92 @@
+"""Attention-based feature matching: all pairs of layers, weighted by trained attention.
+
+The attention comes from a connector.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._feature_pairs import flat, paired_features, unit
+from jaxkd.losses.features._layers import check_tuple, checked_attention, weighted_sum
+from jaxkd.losses.features._positions import rescaled
+from jaxkd.ops import adaptive_average_pool
+
+
+def afd(
+    student: Sequence[ArrayLike],
+    teacher: Sequence[ArrayLike],
+    *,
+    attention: ArrayLike,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Attention-based feature matching: where layers are active, compared in all pairs.
+
+    The mean of squares over channels, pooled to the size of the teacher's layer and divided by its
+    L2 norm over positions. The mean over positions of squared differences, times the example's
+    attention to the pair, added up over pairs. As in the authors' code, whose weights are 50 to
+    200. A map of zeros stays zero, without gradient.
+
+    Args:
+      student: one map `[batch, height, width, channels]` for each layer, of any sizes.
+      teacher: likewise; numbers of layers and of channels may differ from the student's.
+      attention: `[batch, teacher layers, student layers]`, each row of an example adding up to 1.
+        It takes the gradient.
+      where: boolean `[batch]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[batch]`, float32 at least.
+
+    Raises:
+      ValueError: no layers, features that are not maps, attention of another shape, a mask that is
+        not `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.ones((1, 4, 4, 3)), jnp.eye(2).reshape(1, 2, 2, 1)
+      >>> teacher = (jnp.eye(2).reshape(1, 2, 2, 1),)
+      >>> print(f"{losses.afd(student, teacher, attention=jnp.array([[[1.0, 0.0]]]))[0]:.4f}")
+      0.1464
+
+    References:
+      Ji, Heo and Park, Show, Attend and Distill: Knowledge Distillation via Attention-based Feature
+      Matching, AAAI 2021.
+    """
+    check_tuple("student", student, "one map for each student layer")
+    check_tuple("teacher", teacher, "one map for each teacher layer")
+    paired = partial(
+        paired_features,
+        where=where,
+        teacher_gradient=teacher_gradient,
+        same_shape=False,
+        rank=4,
+    )
+    layers = [paired(layer, teacher[0]) for layer in student]
+    energies = [_energy(pair.student) for pair in layers]
+    targets = [_energy(paired(student[0], target).teacher) for target in teacher]
+    shape = (energies[0].shape[0], len(targets), len(energies))
+    weights = checked_attention(attention, shape, layers[0].rows)
+    distances = [
+        jnp.mean(jnp.square(_saliency(energy, target) - _saliency(target, target)), axis=-1)
+        for target in targets
+        for energy in energies
+    ]
+    return layers[0].finish(weighted_sum(weights, distances))
+
+
+def _energy(maps: jax.Array) -> jax.Array:
+    """Mean of squares over channels, `[batch, height, width, 1]`, up to a factor an example."""
+    return jnp.mean(jnp.square(rescaled(maps)), axis=-1, keepdims=True)
+
+
+def _saliency(energy: jax.Array, like: jax.Array) -> jax.Array:
+    """Directions `[batch, positions]` of what is pooled to the size of `like`."""
+    _, height, width, _ = like.shape
+    return unit(flat(adaptive_average_pool(energy, (height, width))))[0]

@@ -1,0 +1,58 @@
+"""Inter-channel correlation: which channels respond together."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._feature_pairs import unit
+from jaxkd.losses.features._positions import paired_positions, rescaled
+
+
+def ickd(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Inter-channel correlation: squared differences of which channels respond together.
+
+    The products of all pairs of channels over positions, `[channels, channels]` an example, each
+    row divided by its L2 norm; squared differences are added up and divided by the number of
+    channels, as in the authors' code. A channel of zeros has no direction: its row is zero, without
+    gradient. Positions need not match, since they are summed away.
+
+    Args:
+      student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`, behind a
+        connector where numbers of channels differ.
+      teacher: likewise, with the student's number of channels.
+      where: boolean `[batch]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[batch]`, float32 at least; authors average it over the batch, others divide by it twice.
+
+    Raises:
+      ValueError: numbers of channels that differ, features that are neither maps nor tokens, a mask
+        that is not `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> apart, together = jnp.eye(2)[None], jnp.ones((1, 2, 2))
+      >>> print(f"{losses.ickd(apart, together)[0]:.4f}, {losses.ickd(apart, 3 * apart)[0]:.4f}")
+      0.5858, 0.0000
+
+    References:
+      Liu et al., Exploring Inter-Channel Correlation for Diversity-preserved Knowledge
+      Distillation, ICCV 2021.
+    """
+    pair = paired_positions(
+        student, teacher, where, teacher_gradient, same_channels=True, pool=False
+    )
+    directions = [
+        unit(jnp.einsum("bpc,bpd->bcd", scaled, scaled))[0] for scaled in map(rescaled, pair[:2])
+    ]
+    squares = jnp.sum(jnp.square(directions[0] - directions[1]), axis=(1, 2))
+    return pair.finish(squares / pair.student.shape[-1])

@@ -1,0 +1,74 @@
+"""Semantic calibration: all pairs of a student and a teacher layer, weighted by attention.
+
+The attention and the projections are trained and come from a connector.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._feature_pairs import flat, paired_features
+from jaxkd.losses.features._layers import check_tuple, checked_attention, weighted_sum
+
+
+def semckd(
+    student: Sequence[Sequence[ArrayLike]],
+    teacher: Sequence[Sequence[ArrayLike]],
+    *,
+    attention: ArrayLike,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Semantic calibration: squared differences of all pairs of layers, weighted by attention.
+
+    The mean over positions and channels for each pair, times the example's attention to the pair,
+    added up over pairs and divided by the number of student layers. As in the authors' code, whose
+    weight is 400.
+
+    Args:
+      student: `student[i][j]` is layer i of the student projected for layer j of the teacher,
+        `[batch, ...]`.
+      teacher: `teacher[i][j]` is layer j of the teacher at the size of `student[i][j]`, of the same
+        shape.
+      attention: `[batch, student layers, teacher layers]`, each row of an example adding up to 1.
+        It takes the gradient.
+      where: boolean `[batch]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[batch]`, float32 at least.
+
+    Raises:
+      ValueError: numbers of layers that differ, shapes of a pair that differ, attention of another
+        shape, a mask that is not `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = ((jnp.zeros((1, 3)), jnp.zeros((1, 2))),)
+      >>> teacher = ((jnp.ones((1, 3)), jnp.full((1, 2), 2.0)),)
+      >>> losses.semckd(student, teacher, attention=jnp.array([[[0.5, 0.5]]]))
+      Array([2.5], dtype=float32)
+
+    References:
+      Chen et al., Cross-Layer Distillation with Semantic Calibration, AAAI 2021.
+    """
+    check_tuple("student", student, "one tuple for each student layer")
+    check_tuple("teacher", teacher, "one tuple for each student layer", len(student))
+    check_tuple("student[0]", student[0], "one array for each teacher layer")
+    targets = len(student[0])
+    distances = []
+    for index, (row, target_row) in enumerate(zip(student, teacher, strict=True)):
+        for name, layers in (("student", row), ("teacher", target_row)):
+            check_tuple(f"{name}[{index}]", layers, f"{targets} arrays", targets)
+        for layer, target in zip(row, target_row, strict=True):
+            pair = paired_features(layer, target, where, teacher_gradient)
+            squares = jnp.square(flat(pair.student) - flat(pair.teacher))
+            distances.append(jnp.mean(squares, axis=-1))
+    weights = checked_attention(
+        attention, (distances[0].shape[0], len(student), targets), pair.rows
+    )
+    return pair.finish(weighted_sum(weights, distances) / len(student))

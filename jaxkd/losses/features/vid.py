@@ -1,0 +1,138 @@
+"""Variational information distillation: the student predicts the teacher's features as a Gaussian.
+
+The mean is predicted for each example by a connector; the variance is one trained number a channel,
+kept by that connector as a `log_scale` which `vid_variance` maps to positive numbers.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import check_positive
+from jaxkd.losses._feature_pairs import paired_features
+from jaxkd.losses._numerics import compute_dtype
+from jaxkd.losses.features._positions import check_same_channels
+from jaxkd.ops import to_common_size
+
+
+def vid(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    variance: ArrayLike,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Variational information distillation: the teacher's negative log-likelihood.
+
+    `0.5 * mean((teacher - student)**2 / variance + log(variance))`, the mean over positions and
+    channels, without the constant `0.5 * log(2 * pi)`: it can be negative, and at student = teacher
+    is not 0. As in the code of the CRD benchmark (weight 1, stages added). Elsewhere the variance
+    is left out of the optimizer and so never trained.
+
+    Args:
+      student: the predicted mean, `[batch, ..., channels]`: maps, tokens or vectors.
+      teacher: `[batch, ..., channels]`; of two maps the larger is pooled to the smaller's size.
+      variance: positive, `[channels]`, for instance from `vid_variance`. It takes the gradient.
+      where: boolean `[batch]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[batch]`, float32 at least.
+
+    Raises:
+      ValueError: shapes that differ, a variance that is not `[channels]`, a mask that is not
+        `[batch]`.
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> mean, teacher = jnp.zeros((1, 2, 2, 2)), jnp.full((1, 2, 2, 2), 2.0)
+      >>> losses.vid(mean, teacher, variance=jnp.ones(2))
+      Array([2.], dtype=float32)
+
+    References:
+      Ahn et al., Variational Information Distillation for Knowledge Transfer, CVPR 2019.
+    """
+    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    check_same_channels(pair)
+    mean, target = pair.student, pair.teacher
+    if mean.ndim == target.ndim == 4:
+        mean, target = to_common_size(mean, target)
+    if mean.shape != target.shape:
+        raise ValueError(
+            f"predicted mean of shape {mean.shape} and teacher of shape {target.shape} have no "
+            "positions in common: two maps are pooled to the smaller size, tokens must be equally "
+            "many"
+        )
+    variance = jnp.asarray(variance)
+    if variance.shape != mean.shape[-1:]:
+        raise ValueError(
+            f"variance must be [channels] = {mean.shape[-1:]} for features of shape {mean.shape}, "
+            f"got {variance.shape}"
+        )
+    variance = variance.astype(jnp.promote_types(mean.dtype, variance.dtype))
+    likelihood = jnp.square(target - mean) / variance + jnp.log(variance)
+    return pair.finish(0.5 * jnp.mean(likelihood, axis=tuple(range(1, likelihood.ndim))))
+
+
+def vid_variance(log_scale: ArrayLike, *, epsilon: ArrayLike = 1e-5) -> jax.Array:
+    """The variance of `vid` from what is trained: `softplus(log_scale) + epsilon`.
+
+    Finite for every finite scale, where the plain `log(1 + exp(log_scale))` overflows above 88.
+
+    Args:
+      log_scale: any shape, usually `[channels]`.
+      epsilon: the smallest variance.
+
+    Returns:
+      Of the same shape, positive, float32 at least.
+
+    Raises:
+      ValueError: an epsilon that is not positive.
+
+    Example:
+      >>> from jaxkd import losses
+      >>> print(f"{losses.vid_variance(losses.vid_log_scale(5.0)):.3f}")
+      5.000
+
+    References:
+      Ahn et al., Variational Information Distillation for Knowledge Transfer, CVPR 2019.
+    """
+    check_positive("epsilon", epsilon)
+    log_scale = jnp.asarray(log_scale)
+    dtype = compute_dtype(log_scale)
+    return jax.nn.softplus(log_scale.astype(dtype)) + jnp.asarray(epsilon, dtype)
+
+
+def vid_log_scale(initial_variance: float = 5.0, epsilon: float = 1e-5) -> float:
+    """The scale that `vid_variance` maps to a given variance, to start the training from.
+
+    Args:
+      initial_variance: above epsilon; 5 in the authors' code.
+      epsilon: that of `vid_variance`.
+
+    Returns:
+      `log(exp(initial_variance - epsilon) - 1)`.
+
+    Raises:
+      ValueError: an initial variance that is not above epsilon.
+
+    Example:
+      >>> from jaxkd import losses
+      >>> print(f"{losses.vid_log_scale(5.0):.3f}")
+      4.993
+
+    References:
+      Ahn et al., Variational Information Distillation for Knowledge Transfer, CVPR 2019.
+    """
+    excess = initial_variance - epsilon
+    if not (excess > 0 and math.isfinite(excess)):
+        raise ValueError(
+            f"initial_variance must be finite and above epsilon, the smallest variance: got "
+            f"{initial_variance} and {epsilon}"
+        )
+    return excess + math.log(-math.expm1(-excess))

@@ -1,0 +1,132 @@
+"""Distillation between vocabularies that share some of their tokens (GOLD)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxkd.losses._arguments import check_weight, concrete_value
+from jaxkd.losses._numerics import kl_to_mixture
+from jaxkd.losses.language._vocabularies import paired_vocabularies, sorted_distance
+
+# The least probability that the matched part of `hybrid_uld` counts, as published.
+_LEAST = 1e-8
+
+
+def hybrid_uld(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    *,
+    student_ids: ArrayLike,
+    teacher_ids: ArrayLike,
+    beta: ArrayLike = 0.5,
+    matched_weight: ArrayLike | None = None,
+    unmatched_weight: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    teacher_gradient: bool = False,
+) -> jax.Array:
+    """Jensen-Shannon divergence on the tokens both vocabularies have, sorted L1 on the others.
+
+    The divergence is `js_divergence`'s formula on the matched probabilities as they are, not
+    normalized, none counted below 1e-8. At beta 0 and 1 it is half of a Kullback-Leibler divergence
+    of things that do not sum to 1, whose gradient is not 0 at student = teacher: prefer a beta
+    between. Where one side has no unmatched token there is nothing to sort, and that part is 0.
+
+    Args:
+      student: log-probabilities `[..., student_vocabulary]`, of `chunk_log_probs` or a log_softmax.
+      teacher: log-probabilities `[..., teacher_vocabulary]`.
+      student_ids: integers `[matched]`, concrete: the student's ids of the shared tokens, distinct.
+      teacher_ids: integers `[matched]`, concrete: the teacher's ids of the same tokens, in the same
+        order.
+      beta: the teacher's share of the mixture, in [0, 1]; a traced one must lie strictly inside.
+      matched_weight: the weight of the divergence; None for the share of the teacher's vocabulary
+        that is matched.
+      unmatched_weight: the weight of the sorted L1; None for 1 less that share.
+      where: boolean `[...]`; the loss is 0 where False.
+      teacher_gradient: whether the gradient flows to the teacher.
+
+    Returns:
+      `[...]`, one loss a token or chunk, float32 at least.
+
+    Raises:
+      ValueError: leading axes that differ, a mask that does not fit, ids that are traced, repeated,
+        out of range or not as many on both sides, one weight without the other, a beta outside
+        [0, 1].
+      TypeError: `SparseLogits`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> student = jnp.log(jnp.array([[0.5, 0.3, 0.2]]))
+      >>> teacher = jnp.log(jnp.array([[0.4, 0.5, 0.1]]))
+      >>> loss = losses.hybrid_uld(
+      ...     student, teacher, student_ids=jnp.array([0]), teacher_ids=jnp.array([1])
+      ... )
+      >>> print(f"{loss[0]:.3f}")
+      0.133
+
+    References:
+      Patino et al., Unlocking On-Policy Distillation for Any Model Family (GOLD), 2025; followed as
+      TRL implements it.
+    """
+    pair = paired_vocabularies(student, teacher, where, teacher_gradient)
+    check_weight("beta", beta, below_one=False)
+    if (matched_weight is None) != (unmatched_weight is None):
+        raise ValueError(
+            f"matched_weight and unmatched_weight must be given together, got {matched_weight} and "
+            f"{unmatched_weight}"
+        )
+    vocabularies = pair.student.shape[-1], pair.teacher.shape[-1]
+    shared = (
+        _ids("student_ids", student_ids, vocabularies[0]),
+        _ids("teacher_ids", teacher_ids, vocabularies[1]),
+    )
+    if shared[0].shape != shared[1].shape:
+        raise ValueError(
+            f"student_ids and teacher_ids must be as many, got {len(shared[0])} and "
+            f"{len(shared[1])}"
+        )
+    others = [np.setdiff1d(np.arange(n), ids) for n, ids in zip(vocabularies, shared, strict=True)]
+    if matched_weight is None:
+        matched_weight = len(shared[1]) / vocabularies[1]
+        unmatched_weight = 1 - matched_weight
+
+    # Unsigned, which JAX indexes with as they are, whatever the default width of integers.
+    log_q, log_p = (
+        jnp.maximum(log_probs[..., ids.astype(np.uint32)], math.log(_LEAST))
+        for log_probs, ids in zip(pair[:2], shared, strict=True)
+    )
+    matched = _js_of_measures(log_q, log_p, beta)
+    unmatched = jnp.zeros_like(matched)
+    if all(len(ids) for ids in others):
+        rest = (x[..., ids.astype(np.uint32)] for x, ids in zip(pair[:2], others, strict=True))
+        unmatched = sorted_distance(*(jnp.exp(log_probs) for log_probs in rest))
+    return pair.finish(
+        jnp.asarray(matched_weight, matched.dtype) * matched
+        + jnp.asarray(unmatched_weight, matched.dtype) * unmatched
+    )
+
+
+def _js_of_measures(log_q: jax.Array, log_p: jax.Array, beta: ArrayLike) -> jax.Array:
+    if (end := concrete_value(beta)) == 0:
+        return kl_to_mixture(log_p, log_q, 0.0)
+    if end == 1:
+        return kl_to_mixture(log_q, log_p, 0.0)
+    beta = jnp.asarray(beta, log_q.dtype)
+    of_teacher = kl_to_mixture(log_p, log_q, beta)
+    return beta * of_teacher + (1 - beta) * kl_to_mixture(log_q, log_p, 1 - beta)
+
+
+def _ids(name: str, ids: ArrayLike, vocabulary: int) -> np.ndarray:
+    if isinstance(ids, jax.core.Tracer):
+        raise ValueError(f"{name} must be known when the program is compiled: close over them")
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or len(ids) == 0:
+        raise ValueError(
+            f"{name} must be integers [matched], at least one, got {ids.dtype} of shape {ids.shape}"
+        )
+    if len(np.unique(ids)) < len(ids) or ids.min() < 0 or ids.max() >= vocabulary:
+        raise ValueError(f"{name} must be distinct and in [0, {vocabulary}), got {ids.tolist()}")
+    return ids

@@ -1,58 +1,59 @@
-"""Made-up sentences about made-up topics, for trying out experiments on text."""
+"""Mock sentences about invented topics, for trying out experiments on text."""
 
 import numpy as np
 
 from jaxkd.data import Texts, Tokenizer
 
 TOPICS = 6
-_WORDS_OF_A_TOPIC = 15
+_TOPIC_WORDS = 15
 _COMMON_WORDS = 12
 _SYLLABLES = ("ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", "ti")
 
 
-def made_up_texts(count: int, split: str, *, num_classes: int = 0) -> Texts:
-    """Sentences of five to twelve words, half of which belong to one topic.
+def mock_texts(count: int, split: str, *, num_classes: int = 0) -> Texts:
+    """Makes sentences of five to twelve words, half of which belong to one topic.
 
     Args:
-      count: how many sentences.
-      split: name of the split, whose sentences are others than those of another.
-      num_classes: at most `TOPICS`: the topics share so many classes evenly; 0 for no labels.
+      count: number of sentences.
+      split: name of the split; every split has sentences of its own.
+      num_classes: number of classes, at most `TOPICS`, over which the topics are spread evenly; 0
+        for no labels.
 
     Returns:
-      The sentences, always the same.
+      The sentences, the same in every call.
 
     Raises:
       ValueError: more classes than topics.
     """
     if not 0 <= num_classes <= TOPICS:
-        raise ValueError(f"made-up texts have at most {TOPICS} classes, not {num_classes}")
-    draws = np.random.default_rng(np.random.PCG64((7, *split.encode())))
+        raise ValueError(f"mock texts have at most {TOPICS} classes, not {num_classes}")
+    generator = np.random.default_rng(np.random.PCG64((7, *split.encode())))
     words = ["".join(pair) + end for pair in _pairs() for end in ("n", "s", "")]
     common, words = words[:_COMMON_WORDS], words[_COMMON_WORDS:]
-    texts, topics = [], draws.integers(TOPICS, size=count)
+    texts, topics = [], generator.integers(TOPICS, size=count)
     for topic in topics:
-        own = words[topic * _WORDS_OF_A_TOPIC : (topic + 1) * _WORDS_OF_A_TOPIC]
-        length = draws.integers(5, 13)
-        from_topic = draws.random(length) < 0.5
-        picks = draws.integers(_COMMON_WORDS * _WORDS_OF_A_TOPIC, size=length)
+        topic_words = words[topic * _TOPIC_WORDS : (topic + 1) * _TOPIC_WORDS]
+        length = generator.integers(5, 13)
+        topical = generator.random(length) < 0.5
+        picks = generator.integers(_COMMON_WORDS * _TOPIC_WORDS, size=length)
         chosen = [
-            own[pick % len(own)] if topical else common[pick % len(common)]
-            for topical, pick in zip(from_topic, picks, strict=True)
+            topic_words[pick % len(topic_words)] if is_topical else common[pick % len(common)]
+            for is_topical, pick in zip(topical, picks, strict=True)
         ]
         texts.append(" ".join(chosen))
     return Texts.from_texts(
         texts,
         topics % num_classes if num_classes else None,
-        name="made_up",
+        name="mock",
         split=split,
         num_classes=num_classes,
         class_names=tuple(f"class {number}" for number in range(num_classes)),
     )
 
 
-def made_up_tokenizer() -> Tokenizer:
-    """Subwords of the made-up sentences."""
-    return Tokenizer.train(made_up_texts(500, "tokenizer").texts, 400)
+def mock_tokenizer() -> Tokenizer:
+    """Trains a tokenizer on mock sentences of a split of their own."""
+    return Tokenizer.train(mock_texts(500, "tokenizer").texts, 400)
 
 
 def _pairs() -> list[tuple[str, str]]:

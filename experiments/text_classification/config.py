@@ -17,7 +17,7 @@ class Config:
       data_dir: where `experiments.datasets.spam` wrote the emails, or the fortunes' folder;
         empty for their own default.
       teacher: folder of the encoder's `model.safetensors`, `config.json` and `tokenizer.json`.
-      mock: if positive, so many made-up sentences of three classes and a made-up encoder instead.
+      mock: if positive, so many made-up sentences of three classes and a mock encoder instead.
       students: which of `static` and `encoder`, by commas.
       length: tokens of a text, what is longer is cut.
       labels_per_class: that students with few labels have.

@@ -6,7 +6,7 @@ import numpy as np
 
 import jaxkd
 from experiments.common import comparison_report
-from experiments.common.costs import SIZE_COLUMNS, how_timed, size_cells, speed_columns
+from experiments.common.costs import SIZE_COLUMNS, size_cells, speed_columns, timing_caption
 from experiments.common.study import Result
 from experiments.text_classification.training import ALL, CONTROL, LABELS, POOL, Classified, f1
 from jaxkd import metrics
@@ -129,7 +129,7 @@ def _cost(classified: Classified) -> Section:
     columns: list[Column | str] = ["Network", *SIZE_COLUMNS, *speed_columns("Texts")]
     config = classified.config
     batch = f"{min(config.speed_batch, len(classified.test))} texts of {config.length} tokens"
-    caption = how_timed(batch, config.speed_rounds)
+    caption = timing_caption(batch, config.speed_rounds)
     return Section("Size and speed", tables=[Table("Size and speed", columns, rows, caption)])
 
 

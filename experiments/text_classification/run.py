@@ -8,9 +8,9 @@ from flax import nnx
 
 import jaxkd
 from experiments.common import launch
-from experiments.common.costs import side_by_side
-from experiments.common.mock_texts import made_up_texts, made_up_tokenizer
-from experiments.common.sentence_encoders import Teacher, load_teacher, made_up_teacher, rows_of
+from experiments.common.costs import interleaved_speeds
+from experiments.common.mock_texts import mock_texts, mock_tokenizer
+from experiments.common.sentence_encoders import Teacher, load_teacher, mock_teacher, rows_of
 from experiments.common.study import Study
 from experiments.datasets import fortunes, spam
 from experiments.text_classification.config import Config, check
@@ -31,10 +31,10 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
     folder = config.data_dir or None
     if config.mock:
         train, test = (
-            made_up_texts(count, split, num_classes=3)
+            mock_texts(count, split, num_classes=3)
             for count, split in ((config.mock, "train"), (300, "test"))
         )
-        teacher = made_up_teacher(made_up_tokenizer(), num_classes=3)
+        teacher = mock_teacher(mock_tokenizer(), num_classes=3)
     else:
         if config.dataset == "spam":
             train, test = spam.load("train", data_dir=folder), spam.load("test", data_dir=folder)
@@ -88,7 +88,7 @@ def run(config: Config, workdir: pathlib.Path) -> Classified:
     }
     classified = Protocol(config, workdir, teacher, train, test, few).run(studies)
     batch = test.read(test.ids[: min(config.speed_batch, len(test))])
-    speeds = side_by_side(classified.networks, batch, rounds=config.speed_rounds)
+    speeds = interleaved_speeds(classified.networks, batch, rounds=config.speed_rounds)
     return dataclasses.replace(classified, speeds=speeds)
 
 

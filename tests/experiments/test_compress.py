@@ -69,7 +69,7 @@ def test_what_floating_networks_need_of_a_machine(workdir):
     peak, seconds = numbers("Peak memory"), numbers("Computed or")
     assert peak["teacher"] > peak["labels"] > peak["labels · prune"] > 0
     assert seconds["teacher"] > seconds["labels"] > 0
-    assert numbers("Times the teacher")["teacher"] == 1.0
+    assert numbers("Speed relative to the teacher")["teacher"] == 1.0
     assert all(number > 0 for number in numbers("Images a second").values())
     assert {row["Bound by"] for row in rows.values()} <= {"compute", "memory"}
 

@@ -9,12 +9,12 @@ import pytest
 from absl import flags
 from experiment_runs import ROOT, kill_in, run, uninterrupted
 
-from experiments.common.costs import side_by_side
-from experiments.common.mock_texts import made_up_texts, made_up_tokenizer
+from experiments.common.costs import interleaved_speeds
+from experiments.common.mock_texts import mock_texts, mock_tokenizer
 from experiments.common.sentence_encoders import (
     encoder_student,
     load_teacher,
-    made_up_teacher,
+    mock_teacher,
     static_student,
 )
 from experiments.embeddings import run as embeddings
@@ -45,11 +45,11 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def teacher():
-    return made_up_teacher(made_up_tokenizer())
+    return mock_teacher(mock_tokenizer())
 
 
 def tokens(teacher, count=100, length=12, split="train"):
-    texts = dataclasses.replace(made_up_texts(count, split), num_classes=1)
+    texts = dataclasses.replace(mock_texts(count, split), num_classes=1)
     return texts.padded(teacher.tokenizer, length, labels="class", specials=True)
 
 
@@ -67,7 +67,7 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
     rows = {r["Network"]: r for r in csv.DictReader((workdir / "agreement_and_cost.csv").open())}
-    assert list(rows) == ["made-up encoder", "encoder", "static", "static, untrained"]
+    assert list(rows) == ["mock encoder", "encoder", "static", "static, untrained"]
     reached = {n: float(r["Spearman, random pairs mean"]) for n, r in [*rows.items()][1:]}
     assert reached["static"] > reached["static, untrained"] + 0.02
     assert float(rows["static"]["Cosine mean"]) > float(rows["static, untrained"]["Cosine mean"])
@@ -226,10 +226,10 @@ def test_networks_side_by_side_are_compared_with_the_first(teacher):
     rows = tokens(teacher, 16)
     student = static_student(teacher, rows, width=8, seed=0)
     networks = {"teacher": teacher.network, "student": student}
-    speeds = side_by_side(networks, rows.read(rows.ids), rounds=3)
+    speeds = interleaved_speeds(networks, rows.read(rows.ids), rounds=3)
     assert list(speeds) == ["teacher", "student"]
     own, other = speeds.values()
-    assert own.low == own.times == own.high == 1
-    assert 0 < other.low <= other.times <= other.high and other.per_second > 0
+    assert own.low == own.ratio == own.high == 1
+    assert 0 < other.low <= other.ratio <= other.high and other.per_second > 0
     with pytest.raises(ValueError, match="rounds must be at least 1, not 0"):
-        side_by_side(networks, rows.read(rows.ids), rounds=0)
+        interleaved_speeds(networks, rows.read(rows.ids), rounds=0)

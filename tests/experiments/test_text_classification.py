@@ -5,7 +5,7 @@ import pytest
 from absl import flags
 from experiment_runs import kill_in, run, table, uninterrupted
 
-from experiments.common.mock_texts import TOPICS, made_up_texts
+from experiments.common.mock_texts import TOPICS, mock_texts
 from experiments.text_classification import run as text_classification
 from experiments.text_classification.config import Config
 from experiments.text_classification.training import Protocol, f1
@@ -55,7 +55,7 @@ def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
         "all labels",
     ]
     assert reached["teacher"] > reached["teacher of few labels"]
-    # A made-up encoder knows little of the classes; its students take over what it says.
+    # A mock encoder knows little of the classes; its students take over what it says.
     agrees = {name: float(row["Agrees with teacher mean"]) for name, row in static.items()}
     assert agrees["distilled on the pool"] > agrees["labels"] + 0.1
     assert reached["all labels"] > reached["labels"] + 0.1
@@ -67,8 +67,8 @@ def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert len(by_network(workdir / "encoder_student.csv")) == 6
     cost = by_network(workdir / "size_and_speed.csv")
-    assert list(cost) == ["made-up encoder", "encoder"]
-    assert int(cost["encoder"]["Parameters"]) < int(cost["made-up encoder"]["Parameters"])
+    assert list(cost) == ["mock encoder", "encoder"]
+    assert int(cost["encoder"]["Parameters"]) < int(cost["mock encoder"]["Parameters"])
     page = (workdir / "report.html").read_text()
     assert "Encoder student</h2>" in page and "Static student</h2>" not in page
 
@@ -136,14 +136,14 @@ def test_f1_of_the_second_class_and_of_the_mean_of_more():
     assert f1(np.eye(3)[[0, 1, 2, 1]], three) == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
 
 
-def test_made_up_texts_are_always_the_same_and_their_words_tell_the_topic():
-    texts = made_up_texts(50, "train", num_classes=3)
-    assert texts.texts == made_up_texts(50, "train", num_classes=3).texts
-    assert not set(texts.texts) & set(made_up_texts(50, "test").texts)
+def test_mock_texts_are_always_the_same_and_their_words_tell_the_topic():
+    texts = mock_texts(50, "train", num_classes=3)
+    assert texts.texts == mock_texts(50, "train", num_classes=3).texts
+    assert not set(texts.texts) & set(mock_texts(50, "test").texts)
     assert set(texts.labels.tolist()) == {0, 1, 2}
     words = {label: set() for label in range(3)}
     for text, label in zip(texts.texts, texts.labels.tolist(), strict=True):
         words[label] |= set(text.split())
     assert all(words[label] - words[(label + 1) % 3] for label in words)
     with pytest.raises(ValueError, match=f"at most {TOPICS} classes, not 9"):
-        made_up_texts(5, "train", num_classes=9)
+        mock_texts(5, "train", num_classes=9)

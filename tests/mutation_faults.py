@@ -54,9 +54,9 @@ FAULTS = (
     Fault(
         "gradient to the teacher of logits",
         "jaxkd/losses/_logit_pairs.py",
-        "classes, rows = split_where(where, student.shape, axis)\n    if not teacher_gradient:",
-        "classes, rows = split_where(where, student.shape, axis)\n    if teacher_gradient is None:",
-        ("tests/losses/test_loss_contract.py::test_teacher_gradient_only_when_asked_for[kd]",),
+        "    teacher = jax.lax.stop_gradient(teacher)\n    student, teacher = (\n        mask",
+        "    student, teacher = (\n        mask",
+        ("tests/losses/test_loss_contract.py::test_no_gradient_reaches_the_teacher[kd]",),
     ),
     # Objectives and recipes.
     Fault(

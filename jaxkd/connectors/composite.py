@@ -42,7 +42,7 @@ class PairedProjection(nnx.Module):
     """One module on the student's output and one on the teacher's.
 
     For losses that compare the two in a space of their own; the teacher's module is trained too, so
-    give the loss `teacher_gradient=True`. The teacher itself never moves.
+    give the loss `learned_teacher=True`. The teacher itself never moves.
 
     Args:
       student: module for the student's output.

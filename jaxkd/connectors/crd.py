@@ -138,7 +138,7 @@ class CRD(nnx.Module):
             "teacher_bank": banks[1],
             "student_normalizer": log_z[0],
             "teacher_normalizer": log_z[1],
-            "teacher_gradient": True,
+            "learned_teacher": True,
             **scored,
         }
         if where is not None:

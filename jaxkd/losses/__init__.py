@@ -1,12 +1,12 @@
-"""Pure losses of knowledge distillation, in rooms by what they compare.
+"""Pure losses of knowledge distillation, in packages by what they compare.
 
 A loss is called `loss(student, teacher, *, temperature=1.0, axis=-1, where=None)` and returns one
 number an example, float32 at least; `masked_mean` reduces them. Losses that couple the examples of
-a batch return a scalar and say so. No gradient flows to the teacher unless `teacher_gradient=True`
-asks for it. The divergences and `kd` also take `SparseLogits`, a teacher's k largest logits with
-the mass of the rest, as `teacher`; `kl_divergence` and `kd` also `SampledClasses`, classes drawn
-from the teacher. `fused_linear` makes of a loss on logits one on hidden states and head weights,
-which returns a sum and a count. Feature maps are `[batch, height, width, channels]`.
+a batch return a scalar and say so. No gradient reaches the teacher; `cc`, `crd` and `info_nce`,
+whose recipes train an embedding of it, let one through with `learned_teacher=True`. The divergences
+and `kd` also take `SparseLogits`, a teacher's k largest logits with the mass of all others, as
+`teacher`; `kl_divergence` and `kd` also `SampledClasses`, classes sampled from the teacher. Feature
+maps are `[batch, height, width, channels]`.
 """
 
 from jaxkd.losses._reduce import masked_mean as masked_mean

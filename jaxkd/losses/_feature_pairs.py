@@ -22,10 +22,10 @@ def paired_features(
     student: ArrayLike,
     teacher: ArrayLike,
     where: ArrayLike | None,
-    teacher_gradient: bool,
     *,
     same_shape: bool = True,
     rank: int | None = None,
+    learned_teacher: bool = False,
 ) -> Paired:
     """Features `[batch, ...]` in one dtype, float32 at least; rows that take no part are 0.
 
@@ -33,9 +33,9 @@ def paired_features(
       student: `[batch, ...]`.
       teacher: `[batch, ...]`.
       where: boolean `[batch]`, or None.
-      teacher_gradient: whether the gradient flows to the teacher.
       same_shape: whether the shapes must be equal; if not, only the batch sizes are compared.
       rank: what both ranks must be, None for 2 and more.
+      learned_teacher: whether the teacher receives a gradient.
 
     Raises:
       TypeError: `SparseLogits`.
@@ -65,7 +65,7 @@ def paired_features(
         )
     dtype = compute_dtype(student, teacher)
     student, teacher = student.astype(dtype), teacher.astype(dtype)
-    if not teacher_gradient:
+    if not learned_teacher:
         teacher = jax.lax.stop_gradient(teacher)
     if where is None:
         return Paired(student, teacher)

@@ -22,7 +22,7 @@ class Paired(NamedTuple):
 
     Attributes:
       student: `[..., n]`, float32 at least; n is the number of classes, or k + 1 buckets.
-      teacher: `[..., n]`, without gradient unless it was asked for.
+      teacher: `[..., n]`, a constant unless it is learned.
       rows: `[...]`, False for the examples that take no part, or None when all do.
       known: a scalar, False when a traced temperature is none of those a sparse teacher declares;
         None when that was settled before.
@@ -38,24 +38,20 @@ class Paired(NamedTuple):
         return _finish(losses, self.rows, self.known)
 
 
-def paired_tokens(
-    student: jax.Array, teacher: jax.Array, where: ArrayLike | None, teacher_gradient: bool
-) -> Paired:
+def paired_tokens(student: jax.Array, teacher: jax.Array, where: ArrayLike | None) -> Paired:
     """Vectors `[..., n]` of tokens in one dtype, float32 at least, 0 for those that take no part.
 
     Args:
       student: checked, its last axis may be of another size than the teacher's.
       teacher: checked.
       where: boolean `[...]`, the tokens that take part; None for all.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Raises:
       ValueError: a mask that does not fit.
     """
     dtype = compute_dtype(student, teacher)
     student, teacher = student.astype(dtype), teacher.astype(dtype)
-    if not teacher_gradient:
-        teacher = jax.lax.stop_gradient(teacher)
+    teacher = jax.lax.stop_gradient(teacher)
     if where is None:
         return Paired(student, teacher)
     rows = as_mask(where, student.shape[:-1], "the tokens, of shape")
@@ -69,7 +65,6 @@ def paired_logits(
     temperature: ArrayLike,
     axis: int,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> Paired:
     """Logits over temperature: -inf at masked classes, 0 in examples that take no part.
 
@@ -80,7 +75,6 @@ def paired_logits(
       temperature: a positive scalar; may be traced.
       axis: the class axis of the dense logits.
       where: a mask of classes (the rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Raises:
       TypeError: `student` is `SparseLogits`, or either side `SampledClasses`.
@@ -90,13 +84,12 @@ def paired_logits(
     check_temperature(temperature)
     axis = check_axis(axis, student)
     if isinstance(teacher, SparseLogits):
-        return _sparse_pair(student, teacher, temperature, axis, where, teacher_gradient)
+        return _sparse_pair(student, teacher, temperature, axis, where)
     teacher = _not_sampled("teacher", teacher)
     _check_same_logits(student, teacher, axis)
     dtype = compute_dtype(student, teacher)
     classes, rows = split_where(where, student.shape, axis)
-    if not teacher_gradient:
-        teacher = jax.lax.stop_gradient(teacher)
+    teacher = jax.lax.stop_gradient(teacher)
     student, teacher = (
         mask_logits(jnp.moveaxis(temper(x, temperature, dtype), axis, -1), classes, rows)
         for x in (student, teacher)
@@ -110,7 +103,6 @@ def paired_log_probs(
     temperature: ArrayLike,
     axis: int,
     where: ArrayLike | None,
-    teacher_gradient: bool,
     *,
     restrict_student: bool = False,
 ) -> Paired:
@@ -119,7 +111,7 @@ def paired_log_probs(
     With `restrict_student`, classes that the teacher rules out with a logit of -inf are masked for
     the student as well.
     """
-    pair = paired_logits(student, teacher, temperature, axis, where, teacher_gradient)
+    pair = paired_logits(student, teacher, temperature, axis, where)
     log_q, log_p = pair.student, pair.teacher
     if restrict_student:
         log_q = jnp.where(jnp.isneginf(log_p), -jnp.inf, log_q)
@@ -145,7 +137,6 @@ def sampled_divergence(
     temperature: ArrayLike,
     axis: int,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> jax.Array:
     """An estimate of KL(p || q) that is right in the mean over the draws.
 
@@ -155,12 +146,11 @@ def sampled_divergence(
       temperature: that at which they were drawn; may be traced.
       axis: the class axis of the student.
       where: a mask of examples, one rank less than the logits.
-      teacher_gradient: refused.
 
     Raises:
       TypeError: `student` is no array.
       ValueError: what does not fit, a temperature at which the classes were not drawn, a mask of
-        classes, `teacher_gradient`.
+        classes.
     """
     student = dense("student", student, "only a teacher can be sparse")
     check_temperature(temperature)
@@ -170,11 +160,6 @@ def sampled_divergence(
             f"where of shape {jnp.shape(where)} masks classes, but those of a SampledClasses "
             "teacher are drawn already: mask them in the teacher's logits before they are stored, "
             "and in the student's"
-        )
-    if teacher_gradient:
-        raise ValueError(
-            "no gradient can flow to a SampledClasses teacher: it was drawn. Leave "
-            "teacher_gradient=False, or give dense logits"
         )
     _, rows = split_where(where, student.shape, axis)
     student = jnp.moveaxis(student, axis, -1)
@@ -266,7 +251,6 @@ def _sparse_pair(
     temperature: ArrayLike,
     axis: int,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> Paired:
     if where is not None and jnp.ndim(where) == student.ndim:
         raise ValueError(
@@ -279,8 +263,7 @@ def _sparse_pair(
     check_sparse(teacher, student.shape)
     dtype = compute_dtype(student, jnp.asarray(teacher.logits))
     buckets, known = teacher_buckets(teacher, temperature, dtype)
-    if not teacher_gradient:
-        buckets = jax.lax.stop_gradient(buckets)
+    buckets = jax.lax.stop_gradient(buckets)
     # Masked before the tail is formed: a NaN must not enter the student's logsumexp.
     student = mask_logits(temper(student, temperature, dtype), None, rows)
     student = student_buckets(student, jnp.asarray(teacher.indices))

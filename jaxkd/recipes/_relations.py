@@ -102,7 +102,7 @@ def cc(
       An objective with the terms `label` and `cc`.
     """
     connector = connectors.PairedProjection(*_linear_pair(pair, dim, nnx.Rngs(seed)))
-    loss = functools.partial(losses.cc, teacher_gradient=True)
+    loss = functools.partial(losses.cc, learned_teacher=True)
     term = Term(loss, weight, None, "embedding", "embedding", connector)
     return with_labels(label_weight, cc=term)
 
@@ -212,7 +212,7 @@ def info_nce(
       An objective with the terms `label` and `info_nce`.
     """
     connector = connectors.PairedProjection(*_linear_pair(pair, dim, nnx.Rngs(seed)))
-    loss = functools.partial(losses.info_nce, teacher_gradient=True)
+    loss = functools.partial(losses.info_nce, learned_teacher=True)
     term = Term(loss, weight, temperature, "embedding", "embedding", connector)
     return with_labels(label_weight, info_nce=term)
 

@@ -48,11 +48,7 @@ def between(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         return jnp.mean(jnp.stack(values), axis=0)
 
     signature = inspect.signature(loss)
-    kept = [
-        parameter
-        for name, parameter in signature.parameters.items()
-        if name not in ("teacher", "teacher_gradient")
-    ]
+    kept = [parameter for name, parameter in signature.parameters.items() if name != "teacher"]
     compared.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     return compared
 

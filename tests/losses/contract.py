@@ -54,6 +54,10 @@ HELPERS = {
 # are held to the same in tests/losses/test_token_losses.py.
 ON_TOKENS = ["attention_kl", "attention_mse", "minillm_long", "relation_kl", "sampled_reverse_kl"]
 
+# No gradient reaches the teacher of any loss. These alone let one through for `learned_teacher`:
+# recipes give them an embedding of the teacher that trains beside the student's.
+LEARNED_TEACHER = {"cc", "crd", "info_nce"}
+
 # Why a loss is not zero where the student is the teacher.
 CROSS_ENTROPY = "a cross entropy keeps the entropy of its target"
 CROSS_LAYERS = "every layer of the teacher is compared with every layer of the student"
@@ -106,7 +110,6 @@ class Entry:
       coupled: whether examples see each other.
       not_zero: why the loss is not zero at student = teacher; None if it is.
       still: whether its gradient is zero there.
-      moves_teacher: whether `teacher_gradient` can reach the teacher.
       scale: what multiplies rounding errors, as a factor temperature**2 does.
     """
 
@@ -123,7 +126,6 @@ class Entry:
     coupled: bool = False
     not_zero: str | None = None
     still: bool = False
-    moves_teacher: bool = True
     scale: float = 1.0
 
     def __str__(self) -> str:
@@ -137,6 +139,10 @@ class Entry:
     @property
     def has_temperature(self) -> bool:
         return "temperature" in self.takes
+
+    @property
+    def may_learn_teacher(self) -> bool:
+        return "learned_teacher" in self.takes
 
     @property
     def has_class_axis(self) -> bool:
@@ -241,7 +247,7 @@ SAME_VOCABULARY = {"student_ids": np.array([1, 0]), "teacher_ids": np.array([1, 
 ON_LOGITS = [
     on_logits("kd", scale=16),
     on_logits("logit_mse"),
-    on_logits("hard_kd", not_zero=CROSS_ENTROPY, moves_teacher=False),
+    on_logits("hard_kd", not_zero=CROSS_ENTROPY),
     on_logits("dkd", each=labels, scale=16 * 8),
     on_logits("nkd", each=labels, not_zero=CROSS_ENTROPY),
     on_logits("ofa", each=labels, not_zero=CROSS_ENTROPY),
@@ -293,7 +299,7 @@ ON_FEATURES = [
     Entry("feature_cosine", MAPS),
     Entry("hidden_mse", VECTORS),
     Entry("hidden_cosine", VECTORS),
-    Entry("ab", MAPS, not_zero=MARGIN, moves_teacher=False),
+    Entry("ab", MAPS, not_zero=MARGIN),
     Entry("afd", [MAPS, SMALL_MAPS], each=attention, not_zero=CROSS_LAYERS),
     Entry("at", MAPS),
     Entry("at", MAPS, variant="norm", settings={"squared": False}),

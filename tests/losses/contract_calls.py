@@ -13,33 +13,33 @@ from contract import BATCH, Entry, Inputs
 QUICK = {"xla_backend_optimization_level": 0}
 
 
-class Answer(NamedTuple):
-    """What a loss says.
+class Evaluation(NamedTuple):
+    """A loss and its gradients.
 
     Attributes:
       value: `[batch]` or a scalar.
-      gradient: of the sum of the values to the student.
-      silent: the same to the teacher.
-      asked: the same to the teacher with `teacher_gradient`; None for a loss that has none.
+      gradient: of the sum of the values, with respect to the student.
+      to_teacher: the same with respect to the teacher.
+      to_learned_teacher: the same with `learned_teacher`; None for a loss that does not take it.
     """
 
     value: jax.Array
     gradient: Any
-    silent: Any
-    asked: Any
+    to_teacher: Any
+    to_learned_teacher: Any
 
 
-def evaluate(entry: Entry, inputs: Inputs, keywords: dict[str, Any]) -> Answer:
+def evaluate(entry: Entry, inputs: Inputs, keywords: dict[str, Any]) -> Evaluation:
     def total(student, teacher, **more):
         value = entry.loss(student, teacher, *inputs[2:], **keywords, **more)
         return jnp.sum(value), value
 
     slopes, value = jax.grad(total, (0, 1), has_aux=True)(*inputs[:2])
-    asked = None
-    if entry.has_teacher:
-        call = functools.partial(total, teacher_gradient=True)
-        asked, _ = jax.grad(call, 1, has_aux=True)(*inputs[:2])
-    return Answer(value, *slopes, asked)
+    to_learned = None
+    if entry.may_learn_teacher:
+        call = functools.partial(total, learned_teacher=True)
+        to_learned, _ = jax.grad(call, 1, has_aux=True)(*inputs[:2])
+    return Evaluation(value, *slopes, to_learned)
 
 
 @functools.cache
@@ -47,7 +47,7 @@ def compiled(entry: Entry):
     return jax.jit(functools.partial(evaluate, entry))
 
 
-def answer(entry: Entry, inputs: Inputs, **keywords: Any) -> Answer:
+def evaluated(entry: Entry, inputs: Inputs, **keywords: Any) -> Evaluation:
     """The loss and its gradients by the one compiled call, which has a mask and a temperature."""
     keywords.setdefault("where", np.ones(BATCH, bool))
     if entry.has_temperature:
@@ -57,9 +57,9 @@ def answer(entry: Entry, inputs: Inputs, **keywords: Any) -> Answer:
 
 
 @functools.cache
-def usual(entry: Entry) -> Answer:
-    """The answer to the entry's first inputs."""
-    return answer(entry, entry.inputs())
+def usual(entry: Entry) -> Evaluation:
+    """The evaluation at the entry's first inputs."""
+    return evaluated(entry, entry.inputs())
 
 
 def slope(entry: Entry, inputs: Inputs, keywords: dict[str, Any]) -> tuple[jax.Array, Any]:

@@ -7,12 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import BATCH, CLASSES, ENTRIES, HELPERS, ON_TOKENS, Inputs, entries
+from contract import (
+    BATCH,
+    CLASSES,
+    ENTRIES,
+    HELPERS,
+    LEARNED_TEACHER,
+    ON_TOKENS,
+    Inputs,
+    entries,
+)
 from contract_calls import (
     QUICK,
-    answer,
     assert_close,
     assert_none,
+    evaluated,
     quick,
     rows,
     usual,
@@ -67,7 +76,7 @@ def test_students_in_front_under_vmap(entry):
         return entry.loss(student, *inputs[1:])
 
     together = jax.jit(jax.vmap(call), compiler_options=QUICK)(students)
-    one_by_one = np.stack([usual(entry).value, answer(entry, others).value])
+    one_by_one = np.stack([usual(entry).value, evaluated(entry, others).value])
     assert_close(together, one_by_one, entry.scale)
 
 
@@ -78,7 +87,7 @@ def test_zero_at_equality(entry):
         # A teacher that is right: the last class is everywhere the likeliest.
         last = {"labels": np.full(BATCH, CLASSES - 1, np.int32)}
         inputs = inputs._replace(student=np.sort(inputs.student, axis=-1), each=last)
-    equal = answer(entry, inputs._replace(teacher=inputs.student))
+    equal = evaluated(entry, inputs._replace(teacher=inputs.student))
     size = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(usual(entry).gradient))
     if entry.not_zero is None:
         np.testing.assert_allclose(equal.value, 0, atol=1e-6 * entry.scale)
@@ -90,10 +99,18 @@ def test_zero_at_equality(entry):
 
 
 @entries(lambda entry: entry.has_teacher)
-def test_teacher_gradient_only_when_asked_for(entry):
-    assert_none(usual(entry).silent)
-    asked = [np.max(np.abs(leaf)) for leaf in jax.tree.leaves(usual(entry).asked)]
-    assert min(asked) > 1e-5 if entry.moves_teacher else max(asked) == 0, asked
+def test_no_gradient_reaches_the_teacher(entry):
+    assert_none(usual(entry).to_teacher)
+
+
+def test_no_other_losses_have_a_teacher_that_is_learned():
+    assert {entry.name for entry in ENTRIES if entry.may_learn_teacher} == LEARNED_TEACHER
+
+
+@entries(lambda entry: entry.may_learn_teacher)
+def test_a_teacher_that_is_learned_receives_a_gradient(entry):
+    for leaf in jax.tree.leaves(usual(entry).to_learned_teacher):
+        assert np.max(np.abs(leaf)) > 1e-5
 
 
 @entries()
@@ -126,7 +143,7 @@ def with_rubbish(inputs: Inputs, where: np.ndarray, number: float, index: int) -
 def test_rows_that_take_no_part_touch_nothing(entry):
     inputs = entry.inputs()
     where = np.arange(BATCH) % 3 != 1
-    clean = answer(entry, inputs, where=where)
+    clean = evaluated(entry, inputs, where=where)
     value, gradient = clean.value, clean.gradient
     # Elsewhere nothing but zeros.
     assert_none(rows(gradient, ~where))
@@ -141,7 +158,7 @@ def test_rows_that_take_no_part_touch_nothing(entry):
         chex.assert_trees_all_equal(value[where], usual(entry).value[where])
         chex.assert_trees_all_equal(rows(gradient, where), rows(usual(entry).gradient, where))
     for number, index in ((np.nan, -1), (np.inf, 0), (-np.inf, 999)):
-        spoiled = answer(entry, with_rubbish(inputs, where, number, index), where=where)
+        spoiled = evaluated(entry, with_rubbish(inputs, where, number, index), where=where)
         chex.assert_trees_all_equal(spoiled, clean)
 
 

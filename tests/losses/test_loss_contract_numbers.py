@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import BATCH, Entry, Inputs, entangled, entries
-from contract_calls import QUICK, answer, assert_close, quick
+from contract_calls import QUICK, assert_close, assert_none, evaluated, quick
 
 INF = np.inf
 # Rows of four logits, student and teacher.
@@ -88,7 +88,7 @@ def not_finite(tree) -> list[str]:
 @entries(lambda entry: entry.on_classes)
 def test_hard_logits_are_finite(entry):
     inputs = hard_logits(entry)
-    result = answer(entry, inputs)
+    result = evaluated(entry, inputs)
     for name in result._fields:
         assert not_finite(getattr(result, name)) == [], name
 
@@ -100,8 +100,8 @@ def test_batches_of_one_hard_row_are_finite(entry, row):
     inputs = hard_logits(entry)
     index = list(HARD_ROWS).index(row)
     same = jax.tree.map(lambda x: np.repeat(x[index : index + 1], BATCH, axis=0), inputs[:3])
-    assert not_finite(answer(entry, Inputs(*same, inputs.shared))) == []
-    alone = answer(entry, inputs, where=np.arange(BATCH) == index)
+    assert not_finite(evaluated(entry, Inputs(*same, inputs.shared))) == []
+    alone = evaluated(entry, inputs, where=np.arange(BATCH) == index)
     assert not_finite(alone) == []
 
 
@@ -118,7 +118,7 @@ def test_hard_features_are_finite(entry):
             "and equal": inputs._replace(student=student, teacher=student),
         }
         for case, these in cases.items():
-            result = answer(entry, these)
+            result = evaluated(entry, these)
             bad += [(name, case, x) for x in result._fields if not_finite(getattr(result, x))]
     assert bad == []
 
@@ -126,10 +126,10 @@ def test_hard_features_are_finite(entry):
 @entries()
 def test_selecting_one_example_or_none_is_finite(entry):
     inputs = entry.inputs()
-    nothing = answer(entry, inputs, where=np.zeros(BATCH, bool))
+    nothing = evaluated(entry, inputs, where=np.zeros(BATCH, bool))
     assert not_finite(nothing) == []
-    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves((nothing.gradient, nothing.asked)))
-    assert not_finite(answer(entry, inputs, where=np.arange(BATCH) == 3)) == []
+    assert_none((nothing.gradient, nothing.to_teacher, nothing.to_learned_teacher))
+    assert not_finite(evaluated(entry, inputs, where=np.arange(BATCH) == 3)) == []
 
 
 @entries(first=entangled)
@@ -162,7 +162,7 @@ def test_bfloat16_is_computed_in_float32(entry):
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.bfloat16)}
     widened = jax.tree.map(lambda x: np.asarray(x, np.float32), rough[:2])
-    assert_close(value, answer(entry, Inputs(*widened, *inputs[2:])).value, entry.scale)
+    assert_close(value, evaluated(entry, Inputs(*widened, *inputs[2:])).value, entry.scale)
 
 
 @pytest.mark.exhaustive
@@ -198,7 +198,7 @@ def example(entry: Entry) -> Inputs:
 )
 def test_traced_temperature(entry):
     for temperature in (0.5, 2.0):
-        traced = answer(entry, example(entry), temperature=temperature).value
+        traced = evaluated(entry, example(entry), temperature=temperature).value
         concrete = entry.loss(*example(entry), temperature=temperature)
         assert_close(traced, concrete, entry.scale)
 
@@ -208,5 +208,5 @@ def test_examples_without_a_label_are_finite(entry):
     inputs = entry.inputs()
     ids = inputs.each["labels"]
     for unlabeled in (np.where(np.arange(BATCH) % 2, ids, -1), np.full_like(ids, -1)):
-        result = answer(entry, inputs._replace(each={"labels": unlabeled.astype(np.int32)}))
+        result = evaluated(entry, inputs._replace(each={"labels": unlabeled.astype(np.int32)}))
         assert not_finite(result) == []

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from contract import BATCH, entangled, entries
-from contract_calls import answer, assert_close, quick
+from contract_calls import assert_close, evaluated, quick
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tiers import few
 
@@ -24,7 +24,7 @@ def test_sharded_over_the_batch(entry, kind, devices):
     mesh = jax.make_mesh((DEVICES,), ("data",), (kind,), devices=devices)
     over_batch, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
     inputs, where = entry.inputs(), np.arange(BATCH) != 2
-    expected = answer(entry, inputs, where=where)
+    expected = evaluated(entry, inputs, where=where)
     with jax.set_mesh(mesh):
         placed = inputs._replace(
             **jax.device_put(dict(zip(inputs._fields[:3], inputs, strict=False)), over_batch),

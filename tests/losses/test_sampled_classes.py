@@ -92,7 +92,6 @@ def test_another_temperature_is_refused_or_loud():
         (r"entropy of shape \(16,\), got .* \(\)", students(), sampled(entropy=np.ones(())), {}),
         ("must be integers", students(), sampled(DRAWS / 2), {}),
         ("masks classes", students(), sampled(), {"where": np.ones((16, 4), bool)}),
-        ("it was drawn", students(), sampled(), {"teacher_gradient": True}),
     ],
 )
 def test_what_does_not_fit_is_refused(message, student, teacher, keywords):

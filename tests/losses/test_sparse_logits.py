@@ -1,5 +1,3 @@
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -259,17 +257,15 @@ def test_vmap_over_rows(logits):
     )
 
 
-def test_gradient_to_a_sparse_teacher(logits):
+def test_no_gradient_reaches_a_sparse_teacher(logits):
     student, teacher = logits
     sparse = top_k(teacher, 3)
 
-    def loss(kept, **keywords):
+    def loss(kept):
         given = losses.SparseLogits(sparse.indices, kept, sparse.tail, TEMPERATURES, 7)
-        return jnp.sum(losses.kl_divergence(student, given, **keywords))
+        return jnp.sum(losses.kl_divergence(student, given))
 
     chex.assert_trees_all_equal(jax.grad(loss)(sparse.logits), jnp.zeros((4, 3)))
-    asked_for = jax.grad(functools.partial(loss, teacher_gradient=True))(sparse.logits)
-    assert jnp.max(jnp.abs(asked_for)) > 1e-3
 
 
 @divergences

@@ -25,7 +25,7 @@ def crd(
     temperature: ArrayLike = 0.07,
     num_examples: int | None = None,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
+    learned_teacher: bool = False,
 ) -> jax.Array:
     """Contrastive representation distillation (CRD), by noise-contrastive estimation.
 
@@ -37,7 +37,7 @@ def crd(
 
     The banks and the normalizers are state that the caller keeps: `crd_normalizer` gives the latter
     from the first batch, and `update_bank` moves the banks after the loss is taken. The authors
-    train the embedding on the teacher's side as well: that needs `teacher_gradient=True`.
+    train the embedding on the teacher's side as well: that needs `learned_teacher=True`.
 
     Args:
       student: embeddings `[batch, width]`, L2-normalized.
@@ -52,7 +52,8 @@ def crd(
       temperature: a positive scalar.
       num_examples: N, if the banks have more rows than there are examples.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
+      learned_teacher: whether `teacher` comes out of a layer that trains beside the student, and so
+        receives a gradient.
 
     Returns:
       `[batch]`, float32 at least; NaN for an example with an id or a negative that no bank has.
@@ -80,7 +81,7 @@ def crd(
       Tian et al., Contrastive Representation Distillation, ICLR 2020; the authors' code.
     """
     check_temperature(temperature)
-    pair = paired_features(student, teacher, where, teacher_gradient, rank=2)
+    pair = paired_features(student, teacher, where, rank=2, learned_teacher=learned_teacher)
     student_bank, ids, negatives = checked(pair.student, student_bank, ids, negatives)
     teacher_bank, _, _ = checked(pair.teacher, teacher_bank, ids, negatives)
     ids, negatives = mask_rows(ids, pair.rows), mask_rows(negatives, pair.rows)

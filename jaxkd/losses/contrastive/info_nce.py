@@ -14,7 +14,7 @@ def info_nce(
     *,
     temperature: ArrayLike = 0.07,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
+    learned_teacher: bool = False,
 ) -> jax.Array:
     """InfoNCE: the cross entropy of finding the own teacher's embedding among the batch's.
 
@@ -28,7 +28,8 @@ def info_nce(
       teacher: embeddings `[batch, width]`.
       temperature: a positive scalar; may be traced.
       where: boolean `[batch]`; the loss is 0 where False, and the other examples do not see it.
-      teacher_gradient: whether the gradient flows to the teacher.
+      learned_teacher: whether `teacher` comes out of a layer that trains beside the student, and so
+        receives a gradient.
 
     Returns:
       `[batch]`, not negative, float32 at least; 0 for a single example. A row of zeros has cosine 0
@@ -50,7 +51,7 @@ def info_nce(
       van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018.
     """
     check_temperature(temperature)
-    pair = paired_features(student, teacher, where, teacher_gradient, rank=2)
+    pair = paired_features(student, teacher, where, rank=2, learned_teacher=learned_teacher)
     (queries, _), (keys, _) = unit(pair.student), unit(pair.teacher)
     own = jnp.sum(queries * keys, axis=1, keepdims=True)
     cosines = jnp.matmul(queries, gathered(keys).T, precision=jax.lax.Precision.HIGHEST)

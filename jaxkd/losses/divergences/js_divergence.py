@@ -20,7 +20,6 @@ def js_divergence(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Generalized Jensen-Shannon divergence to the mixture m = beta p + (1 - beta) q.
 
@@ -36,7 +35,6 @@ def js_divergence(
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean mask of classes (rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one divergence an example in nats, float32 at least; at most log 2 at beta 0.5.
@@ -63,9 +61,8 @@ def js_divergence(
             temperature=temperature,
             axis=axis,
             where=where,
-            teacher_gradient=teacher_gradient,
         )
-    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
+    pair = paired_log_probs(student, teacher, temperature, axis, where)
     beta = jnp.asarray(beta, pair.student.dtype)
     of_teacher = kl_to_mixture(pair.teacher, pair.student, beta)
     of_student = kl_to_mixture(pair.student, pair.teacher, 1 - beta)

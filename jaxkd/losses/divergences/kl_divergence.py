@@ -16,7 +16,6 @@ def kl_divergence(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Forward Kullback-Leibler divergence KL(p || q) of the student from the teacher.
 
@@ -33,7 +32,6 @@ def kl_divergence(
       axis: the class axis of dense logits.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one divergence an example in nats, float32 at least.
@@ -55,6 +53,6 @@ def kl_divergence(
       Kullback and Leibler, On Information and Sufficiency, 1951.
     """
     if isinstance(teacher, SampledClasses):
-        return sampled_divergence(student, teacher, temperature, axis, where, teacher_gradient)
-    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
+        return sampled_divergence(student, teacher, temperature, axis, where)
+    pair = paired_log_probs(student, teacher, temperature, axis, where)
     return pair.finish(kl_to_mixture(pair.teacher, pair.student, 0.0))

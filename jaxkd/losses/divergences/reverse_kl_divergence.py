@@ -15,7 +15,6 @@ def reverse_kl_divergence(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Reverse Kullback-Leibler divergence KL(q || p), which seeks the teacher's modes.
 
@@ -28,7 +27,6 @@ def reverse_kl_divergence(
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean mask of classes (rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one divergence an example in nats, float32 at least.
@@ -46,7 +44,5 @@ def reverse_kl_divergence(
     References:
       Gu et al., MiniLLM: Knowledge Distillation of Large Language Models, 2024.
     """
-    pair = paired_log_probs(
-        student, teacher, temperature, axis, where, teacher_gradient, restrict_student=True
-    )
+    pair = paired_log_probs(student, teacher, temperature, axis, where, restrict_student=True)
     return pair.finish(kl_to_mixture(pair.student, pair.teacher, 0.0))

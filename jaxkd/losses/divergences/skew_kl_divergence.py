@@ -17,7 +17,6 @@ def skew_kl_divergence(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Skew divergence KL(p || skew p + (1 - skew) q), a forward KL that stays bounded.
 
@@ -30,7 +29,6 @@ def skew_kl_divergence(
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean mask of classes (rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one divergence an example in nats, float32 at least.
@@ -49,7 +47,7 @@ def skew_kl_divergence(
       Ko et al., DistiLLM: Toward Streamlined Distillation for Large Language Models, 2024.
     """
     check_weight("skew", skew, below_one=True)
-    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
+    pair = paired_log_probs(student, teacher, temperature, axis, where)
     return pair.finish(kl_to_mixture(pair.teacher, pair.student, skew))
 
 
@@ -61,7 +59,6 @@ def skew_reverse_kl_divergence(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Skew divergence KL(q || (1 - skew) p + skew q), a reverse KL that stays bounded.
 
@@ -75,7 +72,6 @@ def skew_reverse_kl_divergence(
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean mask of classes (rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one divergence an example in nats, float32 at least.
@@ -100,7 +96,6 @@ def skew_reverse_kl_divergence(
         temperature,
         axis,
         where,
-        teacher_gradient,
         restrict_student=concrete_value(skew) == 0,
     )
     return pair.finish(kl_to_mixture(pair.student, pair.teacher, skew))

@@ -15,7 +15,6 @@ def symmetric_kl_divergence(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """The mean of both directions, 0.5 KL(p || q) + 0.5 KL(q || p).
 
@@ -27,7 +26,6 @@ def symmetric_kl_divergence(
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean mask of classes (rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one divergence an example in nats, float32 at least.
@@ -52,7 +50,6 @@ def symmetric_kl_divergence(
             temperature=temperature,
             axis=axis,
             where=where,
-            teacher_gradient=teacher_gradient,
         )
         for divergence in (kl_divergence, reverse_kl_divergence)
     )

@@ -15,7 +15,6 @@ def total_variation(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Total variation distance 0.5 sum |p - q|, between 0 and 1.
 
@@ -29,7 +28,6 @@ def total_variation(
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean mask of classes (rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one distance an example, float32 at least.
@@ -47,7 +45,7 @@ def total_variation(
     References:
       Wen et al., f-Divergence Minimization for Sequence-Level Knowledge Distillation, 2023.
     """
-    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient)
+    pair = paired_log_probs(student, teacher, temperature, axis, where)
     return pair.finish(
         0.5 * jnp.sum(jnp.abs(jnp.exp(pair.teacher) - jnp.exp(pair.student)), axis=-1)
     )

@@ -29,7 +29,6 @@ def paired_maps(
     student: ArrayLike,
     teacher: ArrayLike,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> Paired:
     """What `paired_features` gives for one shape, where maps may differ in height and width.
 
@@ -40,13 +39,12 @@ def paired_maps(
       student: `[batch, ..., channels]`.
       teacher: likewise.
       where: boolean `[batch]`, or None.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Raises:
       TypeError: `SparseLogits`.
       ValueError: shapes or a mask that do not fit.
     """
-    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    pair = paired_features(student, teacher, where, same_shape=False)
     first, second = pair.student, pair.teacher
     if first.ndim == second.ndim == 4:
         first, second = to_common_size(first, second)
@@ -63,7 +61,6 @@ def paired_positions(
     student: ArrayLike,
     teacher: ArrayLike,
     where: ArrayLike | None,
-    teacher_gradient: bool,
     *,
     same_channels: bool,
     pool: bool = True,
@@ -74,7 +71,6 @@ def paired_positions(
       student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
       teacher: likewise.
       where: boolean `[batch]`, or None.
-      teacher_gradient: whether the gradient flows to the teacher.
       same_channels: whether the numbers of channels must be equal.
       pool: whether both must have the same positions: the larger of two maps is pooled to the size
         of the smaller, and numbers of tokens must be equal.
@@ -83,7 +79,7 @@ def paired_positions(
       TypeError: `SparseLogits`.
       ValueError: shapes or a mask that do not fit.
     """
-    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    pair = paired_features(student, teacher, where, same_shape=False)
     both = f"student {pair.student.shape} and teacher {pair.teacher.shape}"
     if not {pair.student.ndim, pair.teacher.ndim} <= {3, 4}:
         raise ValueError(

@@ -14,7 +14,6 @@ def ab(
     *,
     margin: ArrayLike = 1.0,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Transfer of activation boundaries: a squared hinge on the sign of each neuron.
 
@@ -33,7 +32,6 @@ def ab(
         the larger is pooled to the size of the smaller.
       margin: positive scalar.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: accepted as everywhere, but there is no gradient to flow.
 
     Returns:
       `[batch]`, sums over all elements of an example, float32 at least.
@@ -54,7 +52,7 @@ def ab(
       Neurons, AAAI 2019.
     """
     check_positive("margin", margin)
-    pair = paired_maps(student, teacher, where, teacher_gradient)
+    pair = paired_maps(student, teacher, where)
     margin = jnp.asarray(margin, pair.student.dtype)
     lacking = jnp.maximum(margin - jnp.where(pair.teacher > 0, pair.student, -pair.student), 0)
     return pair.finish(jnp.sum(jnp.square(lacking), axis=tuple(range(1, lacking.ndim))))

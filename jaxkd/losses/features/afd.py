@@ -22,7 +22,6 @@ def afd(
     *,
     attention: ArrayLike,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Attention-based feature matching: where layers are active, compared in all pairs.
 
@@ -37,7 +36,6 @@ def afd(
       attention: `[batch, teacher layers, student layers]`, each row of an example adding up to 1.
         It takes the gradient.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -64,7 +62,6 @@ def afd(
     paired = partial(
         paired_features,
         where=where,
-        teacher_gradient=teacher_gradient,
         same_shape=False,
         rank=4,
     )

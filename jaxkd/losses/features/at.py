@@ -21,7 +21,6 @@ def at(
     p: float = 2,
     squared: bool = True,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Attention transfer: the squared distance of normalized attention maps.
 
@@ -41,7 +40,6 @@ def at(
       p: power of the magnitudes, 1 or more; larger values attend to the largest features.
       squared: the mean of squares (True) or the L2 norm (False) of the difference.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -64,7 +62,7 @@ def at(
       Convolutional Neural Networks via Attention Transfer, ICLR 2017.
     """
     check_power("p", p)
-    pair = paired_positions(student, teacher, where, teacher_gradient, same_channels=False)
+    pair = paired_positions(student, teacher, where, same_channels=False)
     squares = jnp.square(clear_difference(*(_attention(features, p) for features in pair[:2])))
     if squared:
         return pair.finish(jnp.mean(squares, axis=-1))

@@ -16,7 +16,6 @@ def cat_kd(
     resolution: int = 2,
     normalize: bool = True,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Class attention transfer: the mean squared difference of pooled class activation maps.
 
@@ -32,7 +31,6 @@ def cat_kd(
       resolution: bins along height and along width.
       normalize: whether to divide by the norm; the authors do not when they transfer maps alone.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -52,7 +50,7 @@ def cat_kd(
     References:
       Guo et al., Class Attention Transfer Based Knowledge Distillation, CVPR 2023.
     """
-    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False, rank=4)
+    pair = paired_features(student, teacher, where, same_shape=False, rank=4)
     check_same_channels(pair)
     maps = [adaptive_average_pool(side, (resolution, resolution)) for side in pair[:2]]
     if normalize:

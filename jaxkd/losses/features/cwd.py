@@ -15,7 +15,6 @@ def cwd(
     *,
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Channel-wise distillation: `temperature**2 * KL(teacher || student)` over positions.
 
@@ -29,7 +28,6 @@ def cwd(
         the size of the smaller.
       temperature: positive scalar; may be traced.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -50,7 +48,7 @@ def cwd(
       Shu et al., Channel-wise Knowledge Distillation for Dense Prediction, ICCV 2021.
     """
     check_temperature(temperature)
-    pair = paired_maps(student, teacher, where, teacher_gradient)
+    pair = paired_maps(student, teacher, where)
     if pair.student.ndim < 3:
         raise ValueError(
             "features must be maps [batch, height, width, channels] or tokens "

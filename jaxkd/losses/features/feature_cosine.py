@@ -13,7 +13,6 @@ def feature_cosine(
     *,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Cosine distance `1 - cos(student, teacher)` along the feature axis.
 
@@ -25,7 +24,6 @@ def feature_cosine(
       teacher: of the same shape.
       axis: the feature axis, not the batch's.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, between 0 and 2, float32 at least.
@@ -45,7 +43,7 @@ def feature_cosine(
     References:
       Chen and He, Exploring Simple Siamese Representation Learning, 2021, uses the same distance.
     """
-    pair = paired_features(student, teacher, where, teacher_gradient)
+    pair = paired_features(student, teacher, where)
     rank = pair.student.ndim
     if not -rank <= axis < rank or axis % rank == 0:
         raise ValueError(

@@ -13,7 +13,6 @@ def feature_mse(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Hint loss: the mean of squared differences over all axes but the batch.
 
@@ -26,7 +25,6 @@ def feature_mse(
         is what a connector is for.
       teacher: of the same shape, but for the size of maps.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -46,6 +44,6 @@ def feature_mse(
     """
     if getattr(student, "ndim", None) == getattr(teacher, "ndim", None) == 4:
         student, teacher = to_common_size(jnp.asarray(student), jnp.asarray(teacher))
-    pair = paired_features(student, teacher, where, teacher_gradient)
+    pair = paired_features(student, teacher, where)
     squares = jnp.square(pair.student - pair.teacher)
     return pair.finish(jnp.mean(squares, axis=tuple(range(1, squares.ndim))))

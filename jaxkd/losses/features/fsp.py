@@ -15,7 +15,6 @@ def fsp(
     teacher: Sequence[ArrayLike],
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Flow of the solution procedure: the mean of squared differences of two layers' products.
 
@@ -29,7 +28,6 @@ def fsp(
         `[batch, tokens, width]`, each of its own size and number of channels.
       teacher: likewise, with the student's numbers of channels.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -59,7 +57,7 @@ def fsp(
                 f"{type(features).__name__} of shapes {shapes}"
             )
     first, second = (
-        paired_features(*layer, where, teacher_gradient, same_shape=False)
+        paired_features(*layer, where, same_shape=False)
         for layer in zip(student, teacher, strict=True)
     )
     for layer in (first, second):
@@ -100,6 +98,7 @@ def fsp_matrix(first: ArrayLike, second: ArrayLike) -> jax.Array:
     References:
       Yim, Joo, Bae and Kim, A Gift from Knowledge Distillation, CVPR 2017.
     """
-    pair = paired_features(first, second, None, True, same_shape=False)
+    # Both are layers of one network, and so both have a gradient.
+    pair = paired_features(first, second, None, same_shape=False, learned_teacher=True)
     first, second = common_positions(pair.student, pair.teacher)
     return jnp.einsum("bpc,bpd->bcd", first, second) / first.shape[1]

@@ -21,7 +21,6 @@ def ft(
     p2: float = 1,
     flatten: bool = False,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Factor transfer: the mean of `|difference|**p2` of normalized factors.
 
@@ -43,7 +42,6 @@ def ft(
       p2: power of the differences, 1 or more.
       flatten: whether to compare channels one by one instead of averaged.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -71,7 +69,7 @@ def ft(
     check_power("p2", p2)
     if p1 != int(p1):
         raise ValueError(f"p1 must be a whole number, got {p1}: features may be negative")
-    pair = paired_positions(student, teacher, where, teacher_gradient, same_channels=flatten)
+    pair = paired_positions(student, teacher, where, same_channels=flatten)
     if flatten:
         factors = [unit(flat(features))[0] for features in pair[:2]]
     else:

@@ -15,7 +15,6 @@ def hcl(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """ReviewKD's hierarchical context loss: squared differences at full size and pooled.
 
@@ -29,7 +28,6 @@ def hcl(
         `[batch, channels]`, which count as maps of 1x1 (the pooled feature, ReviewKD's last stage).
       teacher: of the same shape.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -50,7 +48,7 @@ def hcl(
     """
     student, teacher = as_features(student, teacher)
     vectors = student.ndim == teacher.ndim == 2
-    pair = paired_features(student, teacher, where, teacher_gradient, rank=2 if vectors else 4)
+    pair = paired_features(student, teacher, where, rank=2 if vectors else 4)
     # Pooling is linear: the pooled difference is the difference of the pooled maps.
     difference = pair.student - pair.teacher
     if vectors:

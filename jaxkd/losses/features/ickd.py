@@ -13,7 +13,6 @@ def ickd(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Inter-channel correlation: squared differences of which channels respond together.
 
@@ -27,7 +26,6 @@ def ickd(
         connector where numbers of channels differ.
       teacher: likewise, with the student's number of channels.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least; authors average it over the batch, others divide by it twice.
@@ -48,9 +46,7 @@ def ickd(
       Liu et al., Exploring Inter-Channel Correlation for Diversity-preserved Knowledge
       Distillation, ICCV 2021.
     """
-    pair = paired_positions(
-        student, teacher, where, teacher_gradient, same_channels=True, pool=False
-    )
+    pair = paired_positions(student, teacher, where, same_channels=True, pool=False)
     directions = [
         unit(jnp.einsum("bpc,bpd->bcd", scaled, scaled))[0] for scaled in map(rescaled, pair[:2])
     ]

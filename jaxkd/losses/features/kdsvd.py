@@ -22,7 +22,6 @@ def kdsvd(
     k: int = 1,
     signs_like: Sequence[ArrayLike] | None = None,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Distillation of singular vectors: radial basis functions between those of two layers.
 
@@ -50,7 +49,6 @@ def kdsvd(
         teacher for both layers, `[batch, channels, k]`. Ours take the signs that make the inner
         products with them positive.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -80,7 +78,7 @@ def kdsvd(
         check_tuple("signs_like", signs_like, "the singular vectors of two layers", 2)
     vectors = []
     for index, layers in enumerate(zip(student, teacher, strict=True)):
-        pair = paired_features(*layers, where, teacher_gradient, same_shape=False)
+        pair = paired_features(*layers, where, same_shape=False)
         check_same_channels(pair)
         signs = None if signs_like is None else jnp.asarray(signs_like[index])
         vectors.append(_aligned(positions(pair.student), positions(pair.teacher), k, signs))

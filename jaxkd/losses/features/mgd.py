@@ -13,7 +13,6 @@ def mgd(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Masked generative distillation: the sum of squared differences of generated features.
 
@@ -27,7 +26,6 @@ def mgd(
       student: generated features `[batch, ...]`: maps, tokens or vectors.
       teacher: of the same shape, but for the size of maps.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -48,6 +46,6 @@ def mgd(
     student, teacher = as_features(student, teacher)
     if student.ndim == teacher.ndim == 4:
         student, teacher = to_common_size(student, teacher)
-    pair = paired_features(student, teacher, where, teacher_gradient)
+    pair = paired_features(student, teacher, where)
     squares = jnp.square(pair.student - pair.teacher)
     return pair.finish(jnp.sum(squares, axis=tuple(range(1, squares.ndim))))

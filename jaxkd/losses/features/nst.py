@@ -13,7 +13,6 @@ def nst(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Neuron selectivity transfer: the squared maximum mean discrepancy between sets of channels.
 
@@ -33,7 +32,6 @@ def nst(
       student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
       teacher: likewise, of any number of channels; maps of any size, tokens equally many.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -55,7 +53,7 @@ def nst(
     References:
       Huang and Wang, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer, 2017.
     """
-    pair = paired_positions(student, teacher, where, teacher_gradient, same_channels=False)
+    pair = paired_positions(student, teacher, where, same_channels=False)
     channels = max(pair.student.shape[-1], pair.teacher.shape[-1])
     # Scaled so that the second moment is a sum; channels of zeros then add nothing to it.
     samples = [

@@ -16,7 +16,6 @@ def ofd(
     *,
     margin: ArrayLike,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Overhaul of feature distillation: a squared distance that leaves silent neurons alone.
 
@@ -34,7 +33,6 @@ def ofd(
       margin: `[channels]` or a scalar, from `ofd_margin`, part of the teacher; -inf for targets
         that have their margin already.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to teacher and margin.
 
     Returns:
       `[batch]`, sums over all elements of an example, float32 at least.
@@ -54,15 +52,14 @@ def ofd(
     References:
       Heo et al., A Comprehensive Overhaul of Feature Distillation, ICCV 2019.
     """
-    pair = paired_maps(student, teacher, where, teacher_gradient)
+    pair = paired_maps(student, teacher, where)
     margin = jnp.asarray(margin, pair.teacher.dtype)
     if margin.shape not in {(), pair.teacher.shape[-1:]}:
         raise ValueError(
             f"margin must be a scalar or [channels] = {pair.teacher.shape[-1:]}, got shape "
             f"{margin.shape}"
         )
-    if not teacher_gradient:
-        margin = jax.lax.stop_gradient(margin)
+    margin = jax.lax.stop_gradient(margin)
     target = jnp.maximum(pair.teacher, margin)
     missed = jnp.where((pair.student > target) | (target > 0), pair.student - target, 0)
     return pair.finish(jnp.sum(jnp.square(missed), axis=tuple(range(1, missed.ndim))))

@@ -14,7 +14,6 @@ def pkd(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Distillation by Pearson correlation: half the mean squared difference of standard features.
 
@@ -29,7 +28,6 @@ def pkd(
         the size of the smaller.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there are
         none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -49,7 +47,7 @@ def pkd(
       Cao et al., PKD: General Distillation Framework for Object Detectors via Pearson Correlation
       Coefficient, NeurIPS 2022.
     """
-    pair = paired_maps(student, teacher, where, teacher_gradient)
+    pair = paired_maps(student, teacher, where)
     places = positions(pair.student).shape[1]
     examples = pair.student.shape[0] if pair.rows is None else jnp.sum(pair.rows)
     count = jnp.maximum(jnp.asarray(examples * places, pair.student.dtype), 1)

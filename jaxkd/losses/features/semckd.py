@@ -19,7 +19,6 @@ def semckd(
     *,
     attention: ArrayLike,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Semantic calibration: squared differences of all pairs of layers, weighted by attention.
 
@@ -35,7 +34,6 @@ def semckd(
       attention: `[batch, student layers, teacher layers]`, each row of an example adding up to 1.
         It takes the gradient.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -65,7 +63,7 @@ def semckd(
         for name, layers in (("student", row), ("teacher", target_row)):
             check_tuple(f"{name}[{index}]", layers, f"{targets} arrays", targets)
         for layer, target in zip(row, target_row, strict=True):
-            pair = paired_features(layer, target, where, teacher_gradient)
+            pair = paired_features(layer, target, where)
             squares = jnp.square(flat(pair.student) - flat(pair.teacher))
             distances.append(jnp.mean(squares, axis=-1))
     weights = checked_attention(

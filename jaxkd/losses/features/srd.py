@@ -19,7 +19,6 @@ def srd(
     norm_epsilon: ArrayLike = 1e-4,
     epsilon: ArrayLike = 1e-16,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Simple-recipe distillation: `log(sum(|student - teacher|**exponent) + epsilon)`.
 
@@ -43,7 +42,6 @@ def srd(
       epsilon: added inside the logarithm.
       where: boolean `[batch]`; statistics and sum are those of the selected rows alone, and the
         loss 0 if there are none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, often negative, float32 at least.
@@ -67,7 +65,7 @@ def srd(
     check_power("exponent", exponent)
     check_positive("norm_epsilon", norm_epsilon)
     check_positive("epsilon", epsilon)
-    rows = paired_rows(student, teacher, where, teacher_gradient, same_width=True)
+    rows = paired_rows(student, teacher, where, same_width=True)
     sides = [rows.student, rows.teacher]
     if normalize:
         sides = [_batch_normalized(side, rows, norm_epsilon) for side in sides]
@@ -84,7 +82,6 @@ def srd_correlation(
     exponent: ArrayLike = 4.0,
     epsilon: ArrayLike = 1e-5,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """The same recipe for transformers: `log(sum((1 - c)**exponent) + epsilon)`.
 
@@ -100,7 +97,6 @@ def srd_correlation(
       epsilon: added inside the logarithm.
       where: boolean `[batch]`; correlations are those over the selected rows, and the loss 0 if
         there are none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, often negative, float32 at least.
@@ -123,7 +119,7 @@ def srd_correlation(
     """
     check_power("exponent", exponent)
     check_positive("epsilon", epsilon)
-    rows = paired_rows(student, teacher, where, teacher_gradient, same_width=True)
+    rows = paired_rows(student, teacher, where, same_width=True)
     (student_columns, varies), (teacher_columns, teacher_varies) = (
         unit(centered(side, rows.selected, rows.number), 0) for side in (rows.student, rows.teacher)
     )

@@ -18,7 +18,6 @@ def srrl(
     *,
     weight: ArrayLike = 1.0,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Softmax regression representation learning: pooled features, and the logits they lead to.
 
@@ -33,7 +32,6 @@ def srrl(
       teacher: `(features, logits)` of its own; positions need not match, as they are averaged.
       weight: of the second term; 0 leaves the first alone.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -56,7 +54,7 @@ def srrl(
     """
     check_tuple("student", student, "(features, logits)", 2)
     check_tuple("teacher", teacher, "(features, logits)", 2)
-    pair = paired_features(student[0], teacher[0], where, teacher_gradient, same_shape=False)
+    pair = paired_features(student[0], teacher[0], where, same_shape=False)
     check_same_channels(pair)
     batch = pair.student.shape[0]
     if jnp.ndim(student[1]) != 2 or jnp.shape(student[1])[0] != batch:
@@ -65,5 +63,5 @@ def srrl(
             f"{jnp.shape(student[1])}"
         )
     statistics = jnp.square(global_average(pair.student) - global_average(pair.teacher))
-    logits = logit_mse(student[1], teacher[1], where=where, teacher_gradient=teacher_gradient)
+    logits = logit_mse(student[1], teacher[1], where=where)
     return pair.finish(jnp.mean(statistics, axis=-1) + weight * logits)

@@ -26,7 +26,6 @@ def sskd_transformed(
     temperature: ArrayLike = 4.0,
     keep: ArrayLike | None = None,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """SSKD on logits: `kd` on transformed views, without the teacher's worst errors.
 
@@ -45,7 +44,6 @@ def sskd_transformed(
         instance one that was stored.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there are
         none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -93,7 +91,6 @@ def sskd_transformed(
         teacher,
         temperature=temperature,
         where=taking_part,
-        teacher_gradient=teacher_gradient,
     )
     return masked_mean(losses, keep)
 
@@ -106,7 +103,6 @@ def sskd_similarity(
     temperature: ArrayLike = 0.5,
     keep: ArrayLike | None = None,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """SSKD on embeddings: `kd` of which image a transformed view is most like.
 
@@ -123,7 +119,6 @@ def sskd_similarity(
       keep: boolean `[batch, views - 1]`, the transformed views to take in place of the ranking.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there are
         none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -146,7 +141,7 @@ def sskd_similarity(
       Xu et al., Knowledge Distillation Meets Self-Supervision, ECCV 2020.
     """
     check_weight("ratio", ratio, below_one=False)
-    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    pair = paired_features(student, teacher, where, same_shape=False)
     _check_views(pair.student, pair.teacher, "width", same_last=False)
     batch, views = pair.student.shape[0], pair.student.shape[1] - 1
     rows = jnp.ones(batch, bool) if pair.rows is None else gathered(pair.rows)
@@ -161,7 +156,6 @@ def sskd_similarity(
         targets,
         temperature=temperature,
         where=taking_part[..., None] & rows,
-        teacher_gradient=teacher_gradient,
     )
     return masked_mean(losses, keep)
 

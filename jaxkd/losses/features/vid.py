@@ -23,7 +23,6 @@ def vid(
     *,
     variance: ArrayLike,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Variational information distillation: the teacher's negative log-likelihood.
 
@@ -37,7 +36,6 @@ def vid(
       teacher: `[batch, ..., channels]`; of two maps the larger is pooled to the smaller's size.
       variance: positive, `[channels]`, for instance from `vid_variance`. It takes the gradient.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -57,7 +55,7 @@ def vid(
     References:
       Ahn et al., Variational Information Distillation for Knowledge Transfer, CVPR 2019.
     """
-    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    pair = paired_features(student, teacher, where, same_shape=False)
     check_same_channels(pair)
     mean, target = pair.student, pair.teacher
     if mean.ndim == target.ndim == 4:

@@ -14,7 +14,6 @@ def vkd(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """VkD: smooth L1 of pooled features with the teacher's, which are layer-normalized first.
 
@@ -27,7 +26,6 @@ def vkd(
       student: `[batch, ..., channels]`: maps, tokens or vectors.
       teacher: likewise, with the same number of channels; positions need not match.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -47,7 +45,7 @@ def vkd(
       Miles, Elezi and Deng, VkD: Improving Knowledge Distillation using Orthogonal Projections,
       CVPR 2024.
     """
-    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=False)
+    pair = paired_features(student, teacher, where, same_shape=False)
     check_same_channels(pair)
     target = global_average(pair.teacher)
     centered = target - jnp.mean(target, axis=-1, keepdims=True)

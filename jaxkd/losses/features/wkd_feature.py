@@ -17,7 +17,6 @@ def wkd_feature(
     grid: int = 1,
     epsilon: float = 1e-5,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Distance of the channels' means and deviations over positions.
 
@@ -36,7 +35,6 @@ def wkd_feature(
       grid: number of cells along height and along width.
       epsilon: positive, added to variances.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -68,9 +66,7 @@ def wkd_feature(
             f"student {shapes[0]} and teacher {shapes[1]}"
         )
     # Checks the pair; cells are cut from the maps below, each side's from its own size.
-    pair = paired_positions(
-        student, teacher, where, teacher_gradient, same_channels=True, pool=False
-    )
+    pair = paired_positions(student, teacher, where, same_channels=True, pool=False)
     mean_weight = jnp.asarray(mean_weight, pair.student.dtype)
     sides = []
     for features, shape in zip(pair[:2], shapes, strict=True):

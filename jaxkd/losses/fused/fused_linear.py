@@ -22,7 +22,7 @@ _CHUNK_BYTES = 192 << 20
 # The axes of `jaxkd.training.make_mesh` that a batch is spread over.
 _TOKEN_AXES = ("data", "fsdp")
 # What a loss on logits takes and one on hidden states does not.
-_FIXED = frozenset({"student", "teacher", "labels", "axis", "where", "teacher_gradient"})
+_FIXED = frozenset({"student", "teacher", "labels", "axis", "where"})
 
 
 def fused_linear(
@@ -84,7 +84,7 @@ def fused_linear(
     Raises:
       ValueError: a loss without `student`, or with neither `teacher` nor `labels`; a chunk_size,
         soft_cap or valid_classes that is not positive. When called: shapes that do not fit, a loss
-        that does not return one number a token, `teacher_gradient`.
+        that does not return one number a token.
       TypeError: when called, a student that is no pair.
 
     Example:
@@ -293,9 +293,6 @@ def _signature(loss: Callable[..., Any]) -> inspect.Signature:
             f"{_name(loss)} takes {list(takes)}: a fused loss is made of one with the parameters "
             "`student` and `teacher`, `labels` or both"
         )
-    bound = getattr(loss, "keywords", {})
-    if bound.get("teacher_gradient"):
-        raise ValueError("no gradient flows to the teacher of a fused loss: drop teacher_gradient")
     named = inspect.Parameter.POSITIONAL_OR_KEYWORD
     keyword = inspect.Parameter.KEYWORD_ONLY
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)

@@ -47,9 +47,7 @@ def mean_kl(scores: MaskedScores) -> jax.Array:
     return keep_rows(jnp.mean(divergence, axis=1), scores.rows)
 
 
-def masked_scores(
-    student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None, teacher_gradient: bool
-) -> MaskedScores:
+def masked_scores(student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None) -> MaskedScores:
     """Scores of two networks, which may have masked some of them."""
     student, teacher = as_features(student, teacher)
     if student.shape != teacher.shape or student.ndim != 4 or student.shape[2] != student.shape[3]:
@@ -62,7 +60,7 @@ def masked_scores(
     student, teacher = student.astype(dtype), teacher.astype(dtype)
     # A NaN is not masked: it is an error to be seen.
     open_pairs = ~((student < _MASKED) | (teacher < _MASKED))
-    return selected_scores(student, teacher, open_pairs, where, teacher_gradient)
+    return selected_scores(student, teacher, open_pairs, where)
 
 
 def selected_scores(
@@ -70,7 +68,6 @@ def selected_scores(
     teacher: jax.Array,
     pairs: jax.Array | None,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> MaskedScores:
     shape = student.shape[:1] + student.shape[2:]
     rows = jnp.ones(shape[:2], bool)
@@ -79,8 +76,7 @@ def selected_scores(
     if where is not None:
         rows, counted = tokens_and_pairs(where, shape)
         pairs = pairs & counted[:, None]
-    if not teacher_gradient:
-        teacher = jax.lax.stop_gradient(teacher)
+    teacher = jax.lax.stop_gradient(teacher)
     student, teacher = (jnp.where(pairs, side, 0) for side in (student, teacher))
     return MaskedScores(student, teacher, pairs, rows)
 
@@ -95,9 +91,7 @@ def tokens_and_pairs(where: ArrayLike, shape: tuple[int, ...]) -> tuple[jax.Arra
     return tokens, tokens[:, :, None] & tokens[:, None, :]
 
 
-def paired_states(
-    student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None, teacher_gradient: bool
-) -> Paired:
+def paired_states(student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None) -> Paired:
     """States `[..., width]` in one dtype, float32 at least, 0 for tokens that take no part."""
     student, teacher = as_features(student, teacher)
     if student.shape != teacher.shape or student.ndim < 2:
@@ -105,4 +99,4 @@ def paired_states(
             f"hidden states are [..., tokens, width] of one shape, got student {student.shape} and "
             f"teacher {teacher.shape}: put a connector on the student where the widths differ"
         )
-    return paired_tokens(student, teacher, where, teacher_gradient)
+    return paired_tokens(student, teacher, where)

@@ -24,9 +24,7 @@ def sorted_distance(q: jax.Array, p: jax.Array) -> jax.Array:
     return jnp.sum(difference * jnp.sign(difference), axis=-1)
 
 
-def paired_vocabularies(
-    student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None, teacher_gradient: bool
-) -> Paired:
+def paired_vocabularies(student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None) -> Paired:
     """Both sides in one dtype, float32 at least, 0 in the rows that take no part."""
     student = dense("student", student, _OWN_VOCABULARY)
     teacher = dense("teacher", teacher, _OWN_VOCABULARY)
@@ -35,4 +33,4 @@ def paired_vocabularies(
             f"student of shape {student.shape} and teacher of shape {teacher.shape} must agree in "
             "all axes but the last, the vocabulary: pair their tokens first, see align_by_bytes"
         )
-    return paired_tokens(student, teacher, where, teacher_gradient)
+    return paired_tokens(student, teacher, where)

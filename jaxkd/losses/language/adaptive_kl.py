@@ -19,7 +19,6 @@ def adaptive_kl(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Adaptive KL: forward KL as far as the heads differ, reverse KL as far as the tails do.
 
@@ -41,7 +40,6 @@ def adaptive_kl(
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean mask of classes (rank of the logits) or of examples (one rank less).
-      teacher_gradient: whether the gradient flows to the teacher; never through the weights.
 
     Returns:
       `[...]`, one loss an example in nats, float32 at least.
@@ -69,11 +67,10 @@ def adaptive_kl(
             temperature=temperature,
             axis=axis,
             where=where,
-            teacher_gradient=teacher_gradient,
         )
         for divergence in (kl_divergence, reverse_kl_divergence)
     )
-    pair = paired_log_probs(student, teacher, temperature, axis, where, teacher_gradient=False)
+    pair = paired_log_probs(student, teacher, temperature, axis, where)
     q, p = jnp.exp(jax.lax.stop_gradient(pair.student)), jnp.exp(pair.teacher)
     ascending = jnp.argsort(p, axis=-1)
     p, q = (jnp.take_along_axis(probs, ascending, axis=-1) for probs in (p, q))

@@ -11,7 +11,6 @@ def attention_kl(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """KL(p || q) of the attention of each token, the mean over heads.
 
@@ -20,7 +19,6 @@ def attention_kl(
       teacher: of the same shape; where the numbers of heads differ see `relation_kl`.
       where: boolean `[batch, tokens]`, the tokens that count, as queries and as keys; or `[batch,
         tokens, tokens]`, which keys count for which query (documents in one row, causal masks).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch, tokens]`, one loss a query in nats, float32 at least; 0 for a query that attends to
@@ -41,4 +39,4 @@ def attention_kl(
       Wang et al., MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of
       Pre-Trained Transformers, NeurIPS 2020.
     """
-    return mean_kl(masked_scores(student, teacher, where, teacher_gradient))
+    return mean_kl(masked_scores(student, teacher, where))

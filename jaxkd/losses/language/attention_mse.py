@@ -13,7 +13,6 @@ def attention_mse(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """The mean of squared differences of attention scores, over heads and the tokens attended to.
 
@@ -25,7 +24,6 @@ def attention_mse(
       teacher: of the same shape; where the numbers of heads differ see `relation_kl`.
       where: boolean `[batch, tokens]`, the tokens that count, as queries and as keys; or `[batch,
         tokens, tokens]`, which keys count for which query (documents in one row, causal masks).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch, tokens]`, one loss a query, float32 at least; 0 for a query that attends to nothing.
@@ -45,7 +43,7 @@ def attention_mse(
       Jiao et al., TinyBERT: Distilling BERT for Natural Language Understanding, Findings of EMNLP
       2020.
     """
-    scores = masked_scores(student, teacher, where, teacher_gradient)
+    scores = masked_scores(student, teacher, where)
     squares = jnp.sum(jnp.square(scores.student - scores.teacher), axis=-1, where=scores.pairs)
     count = jnp.sum(scores.pairs, axis=-1, dtype=squares.dtype)
     return keep_rows(jnp.mean(squares / jnp.maximum(count, 1), axis=1), scores.rows)

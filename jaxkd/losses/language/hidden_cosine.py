@@ -13,7 +13,6 @@ def hidden_cosine(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Cosine distance `1 - cos` of each token's hidden states.
 
@@ -23,7 +22,6 @@ def hidden_cosine(
       student: `[..., width]`, for instance `[batch, tokens, width]`.
       teacher: of the same shape.
       where: boolean `[...]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss a token, between 0 and 2, float32 at least.
@@ -43,7 +41,7 @@ def hidden_cosine(
       Sanh et al., DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter,
       2019.
     """
-    pair = paired_states(student, teacher, where, teacher_gradient)
+    pair = paired_states(student, teacher, where)
     unit_student, has_student = unit(pair.student)
     unit_teacher, has_teacher = unit(pair.teacher)
     # Half the squared distance of unit vectors is 1 - cos, exactly 0 where they are equal.

@@ -12,7 +12,6 @@ def hidden_mse(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """The mean of squared differences of each token's hidden states.
 
@@ -24,7 +23,6 @@ def hidden_mse(
         which is what a connector is for.
       teacher: of the same shape.
       where: boolean `[...]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss a token, float32 at least.
@@ -44,5 +42,5 @@ def hidden_mse(
       Jiao et al., TinyBERT: Distilling BERT for Natural Language Understanding, Findings of EMNLP
       2020.
     """
-    pair = paired_states(student, teacher, where, teacher_gradient)
+    pair = paired_states(student, teacher, where)
     return pair.finish(jnp.mean(jnp.square(pair.student - pair.teacher), axis=-1))

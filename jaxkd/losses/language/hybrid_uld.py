@@ -25,7 +25,6 @@ def hybrid_uld(
     matched_weight: ArrayLike | None = None,
     unmatched_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Jensen-Shannon divergence on the tokens both vocabularies have, sorted L1 on the others.
 
@@ -45,7 +44,6 @@ def hybrid_uld(
         that is matched.
       unmatched_weight: the weight of the sorted L1; None for 1 less that share.
       where: boolean `[...]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss a token or chunk, float32 at least.
@@ -71,7 +69,7 @@ def hybrid_uld(
       Patino et al., Unlocking On-Policy Distillation for Any Model Family (GOLD), 2025; followed as
       TRL implements it.
     """
-    pair = paired_vocabularies(student, teacher, where, teacher_gradient)
+    pair = paired_vocabularies(student, teacher, where)
     check_weight("beta", beta, below_one=False)
     if (matched_weight is None) != (unmatched_weight is None):
         raise ValueError(

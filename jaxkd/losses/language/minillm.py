@@ -99,7 +99,6 @@ def minillm_long(
     clip: ArrayLike = 0.2,
     whitened: bool = True,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """The long part of MiniLLM's gradient: what a drawn token earns by the tokens after it.
 
@@ -118,7 +117,6 @@ def minillm_long(
       whitened: whether returns are shifted and scaled to mean 0 and variance 1 over all tokens that
         count, as published. This couples the examples of a batch.
       where: boolean `[batch, tokens]`; the loss is 0 where False.
-      teacher_gradient: accepted as everywhere, but returns are constants.
 
     Returns:
       `[batch, tokens]`, float32 at least.
@@ -138,7 +136,6 @@ def minillm_long(
     References:
       Gu et al., MiniLLM: Knowledge Distillation of Large Language Models, ICLR 2024, equation 7.
     """
-    del teacher_gradient
     log_q, log_p, drawn = log_probs_of_sampled(student, teacher, labels, where)
     rewards = reverse_kl_advantage(log_q, log_p, where=drawn)
     returns = length_normalized_returns(rewards, discount=discount, where=drawn)

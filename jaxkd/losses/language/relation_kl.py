@@ -15,7 +15,6 @@ def relation_kl(
     *,
     relation_heads: int | None = None,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """KL(p || q) of the relations among the tokens' vectors, the mean over relation heads.
 
@@ -31,7 +30,6 @@ def relation_kl(
         leaves the heads as they are, which must then be as many on both sides.
       where: boolean `[batch, tokens]`, the tokens that count; or `[batch, tokens, tokens]`, which
         tokens count for which (documents in one row, causal masks).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch, tokens]`, one loss a token in nats, float32 at least; 0 for a token that is related
@@ -81,7 +79,7 @@ def relation_kl(
             vectors = jnp.where(tokens, vectors, 0)
         vectors = vectors / vectors.shape[-1] ** 0.25
         scores.append(jnp.einsum("bhqd,bhkd->bhqk", vectors, vectors))
-    return mean_kl(selected_scores(scores[0], scores[1], None, where, teacher_gradient))
+    return mean_kl(selected_scores(scores[0], scores[1], None, where))
 
 
 def _recut(side: str, vectors: jax.Array, relation_heads: int) -> jax.Array:

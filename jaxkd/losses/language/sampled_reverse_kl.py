@@ -13,7 +13,6 @@ def sampled_reverse_kl(
     labels: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Reverse KL(q || p) estimated from the one token that the student has drawn.
 
@@ -30,7 +29,6 @@ def sampled_reverse_kl(
       labels: integers `[batch, tokens]`, the tokens drawn from the student's softmax; negative
         where there is none.
       where: boolean `[batch, tokens]`; the loss is 0 where False.
-      teacher_gradient: accepted as everywhere, but the advantage is a constant.
 
     Returns:
       `[batch, tokens]`, float32 at least.
@@ -49,6 +47,5 @@ def sampled_reverse_kl(
     References:
       Lu and Thinking Machines Lab, On-Policy Distillation, 2025.
     """
-    del teacher_gradient
     log_q, log_p, drawn = log_probs_of_sampled(student, teacher, labels, where)
     return policy_gradient(log_q, reverse_kl_advantage(log_q, log_p, where=drawn), where=drawn)

@@ -16,7 +16,6 @@ def uld(
     student_temperature: ArrayLike = 1.0,
     teacher_temperature: ArrayLike = 1.0,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Universal logit distillation: L1 distance of the sorted probabilities.
 
@@ -34,7 +33,6 @@ def uld(
       student_temperature: positive scalar that divides the student's logits; may be traced.
       teacher_temperature: the same for the teacher's.
       where: boolean `[...]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss a token, at most 2, float32 at least.
@@ -58,7 +56,7 @@ def uld(
     """
     check_temperature(student_temperature)
     check_temperature(teacher_temperature)
-    pair = paired_vocabularies(student, teacher, where, teacher_gradient)
+    pair = paired_vocabularies(student, teacher, where)
     q, p = (
         jax.nn.softmax(temper(logits, temperature, logits.dtype))
         for logits, temperature in (
@@ -74,7 +72,6 @@ def uld_from_log_probs(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """`uld` of log-probabilities, which need not be normalized: the chunks of two tokenizers.
 
@@ -82,7 +79,6 @@ def uld_from_log_probs(
       student: log-probabilities `[..., student_vocabulary]`, as of `chunk_log_probs`.
       teacher: log-probabilities `[..., teacher_vocabulary]`.
       where: boolean `[...]`, for instance which chunks there are; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss a chunk, float32 at least.
@@ -102,5 +98,5 @@ def uld_from_log_probs(
     References:
       Patino et al., Unlocking On-Policy Distillation for Any Model Family (GOLD), 2025.
     """
-    pair = paired_vocabularies(student, teacher, where, teacher_gradient)
+    pair = paired_vocabularies(student, teacher, where)
     return pair.finish(sorted_distance(jnp.exp(pair.student), jnp.exp(pair.teacher)))

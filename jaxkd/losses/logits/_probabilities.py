@@ -16,7 +16,6 @@ def paired_probabilities(
     teacher: ArrayLike | SparseLogits,
     temperature: ArrayLike,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> tuple[Paired, jax.Array]:
     """Softmaxes `[batch, num_classes]` of both sides, 0 in the examples that take no part.
 
@@ -25,7 +24,6 @@ def paired_probabilities(
       teacher: logits of the same shape.
       temperature: a positive scalar; may be traced.
       where: boolean `[batch]`, or None.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       The pair, and how many examples take part: a scalar of its dtype.
@@ -42,7 +40,7 @@ def paired_probabilities(
         )
     rows = None if where is None else batch_mask(where, student.shape)
     teacher = dense("teacher", teacher, _SPARSE)
-    pair = paired_logits(student, teacher, temperature, -1, rows, teacher_gradient)
+    pair = paired_logits(student, teacher, temperature, -1, rows)
     q, p = (mask_rows(jax.nn.softmax(x), rows) for x in (pair.student, pair.teacher))
     dtype = pair.student.dtype
     count = jnp.asarray(student.shape[0], dtype) if rows is None else jnp.sum(rows, dtype=dtype)

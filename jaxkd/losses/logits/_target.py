@@ -16,7 +16,6 @@ def labeled_pair(
     labels: ArrayLike,
     axis: int,
     where: ArrayLike | None,
-    teacher_gradient: bool,
     *,
     unlabeled_take_part: bool = False,
 ) -> tuple[Paired, jax.Array]:
@@ -30,7 +29,6 @@ def labeled_pair(
       labels: integers `[...]`, negative where there is none.
       axis: the class axis.
       where: a mask of classes or of examples.
-      teacher_gradient: whether the gradient flows to the teacher.
       unlabeled_take_part: whether an example without a label keeps its logits.
 
     Raises:
@@ -38,7 +36,7 @@ def labeled_pair(
       ValueError: shapes, labels, axis or mask that do not fit.
     """
     teacher = dense("teacher", teacher, _SPARSE)
-    pair = paired_logits(student, teacher, 1.0, axis, where, teacher_gradient)
+    pair = paired_logits(student, teacher, 1.0, axis, where)
     labels = dense("labels", labels, "it is a teacher's answer")
     leading = pair.student.shape[:-1]
     if labels.shape != leading or not jnp.issubdtype(labels.dtype, jnp.integer):

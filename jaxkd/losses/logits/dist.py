@@ -21,7 +21,6 @@ def dist(
     gamma: ArrayLike = 1.0,
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """DIST, `temperature**2 * (beta inter + gamma intra)` with Pearson's correlation r.
 
@@ -42,7 +41,6 @@ def dist(
       temperature: positive scalar that divides both logits; may be traced. 4 on CIFAR-100, 1 on
         ImageNet.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there is none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -65,7 +63,7 @@ def dist(
       Huang et al., Knowledge Distillation from A Stronger Teacher, NeurIPS 2022 (the authors' code,
       image_classification_sota).
     """
-    pair, count = paired_probabilities(student, teacher, temperature, where, teacher_gradient)
+    pair, count = paired_probabilities(student, teacher, temperature, where)
     q, p = pair.student, pair.teacher
     some = jnp.maximum(count, 1)
 

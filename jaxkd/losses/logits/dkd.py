@@ -24,7 +24,6 @@ def dkd(
     temperature: ArrayLike = 4.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Decoupled knowledge distillation, `temperature**2 * (alpha TCKD + beta NCKD)`.
 
@@ -51,7 +50,6 @@ def dkd(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -72,7 +70,7 @@ def dkd(
     References:
       Zhao et al., Decoupled Knowledge Distillation, CVPR 2022 (the authors' code, mdistiller).
     """
-    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where)
     check_temperature(temperature)
     dtype = pair.student.dtype
     z_s, z_t = (temper(x, temperature, dtype) for x in (pair.student, pair.teacher))

@@ -15,7 +15,6 @@ def hard_kd(
     *,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Cross entropy of the student with the class that the teacher finds the likeliest.
 
@@ -28,7 +27,6 @@ def hard_kd(
       axis: the class axis of dense logits.
       where: boolean; with the rank of the logits a mask of classes (both sides are restricted to
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: accepted as everywhere, but there is no gradient to flow.
 
     Returns:
       `[...]`, one loss an example in nats, float32 at least.
@@ -50,7 +48,7 @@ def hard_kd(
       2021, section 4 (hard-label distillation).
     """
     if not isinstance(teacher, SparseLogits):
-        pair = paired_logits(student, teacher, 1.0, axis, where, teacher_gradient)
+        pair = paired_logits(student, teacher, 1.0, axis, where)
         return cross_entropy(student, jnp.argmax(pair.teacher, axis=-1), axis=axis, where=where)
     student = dense("student", student, "only a teacher can be sparse")
     if where is not None and jnp.ndim(where) == student.ndim:

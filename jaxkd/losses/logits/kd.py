@@ -16,7 +16,6 @@ def kd(
     temperature: ArrayLike = 4.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Hinton's distillation loss, `temperature**2 * KL(p || q)` at the given temperature.
 
@@ -30,7 +29,6 @@ def kd(
       axis: the class axis of dense logits.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -56,6 +54,5 @@ def kd(
         temperature=temperature,
         axis=axis,
         where=where,
-        teacher_gradient=teacher_gradient,
     )
     return jnp.square(jnp.asarray(temperature, divergence.dtype)) * divergence

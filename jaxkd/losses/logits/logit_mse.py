@@ -13,7 +13,6 @@ def logit_mse(
     *,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Regression of the teacher's logits: the mean over classes of squared differences.
 
@@ -27,7 +26,6 @@ def logit_mse(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the mean is over the selected
         ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -51,7 +49,7 @@ def logit_mse(
         "it holds k logits up to a constant and the mass of the others, so there is nothing to "
         "regress the others on; use a divergence, or store dense logits",
     )
-    pair = paired_logits(student, teacher, 1.0, axis, where, teacher_gradient)
+    pair = paired_logits(student, teacher, 1.0, axis, where)
     present = ~jnp.isneginf(pair.teacher)
     difference = jnp.where(present, pair.student, 0) - jnp.where(present, pair.teacher, 0)
     count = jnp.maximum(jnp.sum(present, axis=-1, dtype=difference.dtype), 1)

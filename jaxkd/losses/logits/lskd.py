@@ -59,7 +59,6 @@ def lskd(
     temperature: ArrayLike = 2.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Distillation of standardized logits, `temperature**2 * KL(p || q)`.
 
@@ -74,7 +73,6 @@ def lskd(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (means, deviations and softmaxes
         are of the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least. Constant logits have no gradient.
@@ -98,7 +96,7 @@ def lskd(
       torchdistill's has no factor `temperature**2`).
     """
     teacher = dense("teacher", teacher, _SPARSE)
-    pair = paired_logits(student, teacher, 1.0, axis, where, teacher_gradient)
+    pair = paired_logits(student, teacher, 1.0, axis, where)
     check_temperature(temperature)
     dtype = pair.student.dtype
     log_q, log_p = (

@@ -21,7 +21,6 @@ def mlkd_batch(
     *,
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """The batch level of MLKD, `||P P^T - Q Q^T||**2 / batch`, how examples resemble each other.
 
@@ -33,7 +32,6 @@ def mlkd_batch(
       teacher: logits `[batch, num_classes]`.
       temperature: positive scalar that divides both logits; may be traced.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there is none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -53,7 +51,7 @@ def mlkd_batch(
     References:
       Jin et al., Multi-Level Logit Distillation, CVPR 2023 (the authors' code, `bc_loss`).
     """
-    pair, count = paired_probabilities(student, teacher, temperature, where, teacher_gradient)
+    pair, count = paired_probabilities(student, teacher, temperature, where)
     q, p = gathered(pair.student), gathered(pair.teacher)
     return jnp.sum(jnp.square(_gram(p) - _gram(q))) / jnp.maximum(count, 1)
 
@@ -64,7 +62,6 @@ def mlkd_class(
     *,
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """The class level of MLKD, `||P^T P - Q^T Q||**2 / num_classes`, how classes go together.
 
@@ -77,7 +74,6 @@ def mlkd_class(
       teacher: logits `[batch, num_classes]`.
       temperature: positive scalar that divides both logits; may be traced.
       where: boolean `[batch]`; the loss is that of the selected examples alone.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -95,7 +91,7 @@ def mlkd_class(
     References:
       Jin et al., Multi-Level Logit Distillation, CVPR 2023 (the authors' code, `cc_loss`).
     """
-    pair, _ = paired_probabilities(student, teacher, temperature, where, teacher_gradient)
+    pair, _ = paired_probabilities(student, teacher, temperature, where)
     q, p = gathered(pair.student), gathered(pair.teacher)
     return jnp.sum(jnp.square(_gram(p.T) - _gram(q.T))) / q.shape[1]
 
@@ -106,7 +102,6 @@ def mlkd(
     *,
     temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Multi-level logit distillation of one view: `kd`, `mlkd_batch` and `mlkd_class`.
 
@@ -119,7 +114,6 @@ def mlkd(
       teacher: logits `[batch, num_classes]`.
       temperatures: positive numbers, at least one.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there is none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -143,7 +137,7 @@ def mlkd(
     """
     if len(temperatures) == 0:
         raise ValueError("temperatures must have at least one element, got none")
-    settings: dict[str, Any] = {"where": where, "teacher_gradient": teacher_gradient}
+    settings: dict[str, Any] = {"where": where}
     levels = []
     for temperature in temperatures:
         # First, since they refuse logits that are not those of one batch.
@@ -161,7 +155,6 @@ def mlkd_two_views(
     *,
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """MLKD of a weak and a strong view as the authors' code computes it.
 
@@ -182,7 +175,6 @@ def mlkd_two_views(
       teacher: likewise.
       temperature: positive scalar, the one of the five that is not fixed; may be traced.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there is none.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -209,8 +201,8 @@ def mlkd_two_views(
             f"{len(teacher)} arrays"
         )
     (weak_student, strong_student), (weak_teacher, strong_teacher) = student, teacher
-    settings: dict[str, Any] = {"where": where, "teacher_gradient": teacher_gradient}
-    confidence, _ = paired_probabilities(weak_teacher, weak_teacher, 1.0, where, False)
+    settings: dict[str, Any] = {"where": where}
+    confidence, _ = paired_probabilities(weak_teacher, weak_teacher, 1.0, where)
     rows = None if where is None else batch_mask(where, confidence.teacher.shape)
     of_examples = _share_up_to_the_median(jnp.max(confidence.teacher, axis=1), rows)
     of_classes = _share_up_to_the_median(jnp.sum(confidence.teacher, axis=0), None)
@@ -243,11 +235,8 @@ def _mean_kd(
     teacher: ArrayLike,
     temperature: ArrayLike,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> jax.Array:
-    rows = kd(
-        student, teacher, temperature=temperature, where=where, teacher_gradient=teacher_gradient
-    )
+    rows = kd(student, teacher, temperature=temperature, where=where)
     return masked_mean(rows, where)
 
 

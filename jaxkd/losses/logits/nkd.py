@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_temperature
-from jaxkd.losses._logit_pairs import dense, mask_logits, paired_logits
-from jaxkd.losses._numerics import soft_cross_entropy, temper
+from jaxkd.losses._logit_pairs import Paired, check_axis, dense, mask_logits, split_where
+from jaxkd.losses._numerics import compute_dtype, soft_cross_entropy, temper
 from jaxkd.losses._reduce import masked_mean
 from jaxkd.losses.cross_entropy import cross_entropy
 from jaxkd.losses.logits._target import at_class, is_class, labeled_pair, log_probs_among
@@ -21,7 +21,6 @@ def nkd(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Normalized distillation, `-p_y log q_y - gamma temperature**2 sum(p' log q')`.
 
@@ -40,7 +39,6 @@ def nkd(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -61,7 +59,7 @@ def nkd(
       Yang et al., From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach
       with Normalized Loss and Customized Soft Labels, ICCV 2023 (the authors' code, cls_KD).
     """
-    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where)
     check_temperature(temperature)
     dtype = pair.student.dtype
     log_q_label, log_p_label = (
@@ -142,8 +140,8 @@ def uskd(
       with Normalized Loss and Customized Soft Labels, ICCV 2023 (the authors' code, cls_KD).
     """
     logits, weak = _two_heads(student)
-    # Both are the student's: both have a gradient.
-    pair = paired_logits(logits, weak, 1.0, axis, where, teacher_gradient=True)
+    # Both are the student's, and so both have a gradient.
+    pair = _paired_heads(logits, weak, axis, where)
     dtype, num_classes = pair.student.dtype, pair.student.shape[-1]
     labels = dense("labels", labels, "it is a teacher's answer")
     if labels.shape == pair.student.shape[:-1] and jnp.issubdtype(labels.dtype, jnp.integer):
@@ -203,6 +201,18 @@ def _two_heads(student: tuple[ArrayLike, ArrayLike]) -> tuple[jax.Array, jax.Arr
             "weak head must end in the same classes"
         )
     return logits, weak
+
+
+def _paired_heads(logits: jax.Array, weak: jax.Array, axis: int, where: ArrayLike | None) -> Paired:
+    """The logits of both heads of the student, class axis last; `weak` in the teacher's place."""
+    axis = check_axis(axis, logits)
+    dtype = compute_dtype(logits, weak)
+    classes, rows = split_where(where, logits.shape, axis)
+    logits, weak = (
+        mask_logits(jnp.moveaxis(temper(x, 1.0, dtype), axis, -1), classes, rows)
+        for x in (logits, weak)
+    )
+    return Paired(logits, weak, rows)
 
 
 def _one_minus(values: jax.Array) -> jax.Array:

@@ -18,7 +18,6 @@ def ofa(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Adaptive target enhancement, `-sum(((p + 1_y)**epsilon - 1_y) * log q)`.
 
@@ -38,7 +37,6 @@ def ofa(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -60,9 +58,7 @@ def ofa(
       Hao et al., One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge
       Distillation, NeurIPS 2023 (the authors' code).
     """
-    pair, ids = labeled_pair(
-        student, teacher, labels, axis, where, teacher_gradient, unlabeled_take_part=True
-    )
+    pair, ids = labeled_pair(student, teacher, labels, axis, where, unlabeled_take_part=True)
     check_positive("epsilon", epsilon)
     check_temperature(temperature)
     dtype = pair.student.dtype

@@ -27,7 +27,6 @@ def rld(
     standardize: bool = False,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Refined logit distillation, `alpha alpha_temperature**2 SCD + beta temperature**2 MCD`.
 
@@ -53,7 +52,6 @@ def rld(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -73,7 +71,7 @@ def rld(
     References:
       Sun et al., Knowledge Distillation with Refined Logits, 2024 (the authors' code).
     """
-    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where)
     check_positive("alpha_temperature", alpha_temperature)
     check_temperature(temperature)
     z_s, z_t = pair.student, pair.teacher

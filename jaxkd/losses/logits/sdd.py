@@ -21,7 +21,6 @@ def sdd(
     loss: Callable[..., jax.Array] = kd,
     temperature: ArrayLike | None = None,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Scale-decoupled distillation: the mean of a loss over regions of the image.
 
@@ -38,12 +37,11 @@ def sdd(
       teacher: logits of the same shape.
       labels: integers `[batch]`, negative where there is none: all regions then weigh 1, and a loss
         that takes labels makes of it what it does elsewhere.
-      loss: on `(student, teacher)` or `(student, teacher, labels)`, with keywords `where` and
-        `teacher_gradient`, that returns one number a row: `losses.kd`, `losses.dkd`, `losses.nkd`,
+      loss: on `(student, teacher)` or `(student, teacher, labels)`, with a keyword `where`,
+        that returns one number a row: `losses.kd`, `losses.dkd`, `losses.nkd`,
         or `functools.partial(losses.dkd, beta=2.0)`.
       temperature: passed to the loss; None leaves the loss's own default.
       where: boolean `[batch]`; the loss is 0 where False.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[batch]`, float32 at least.
@@ -84,7 +82,7 @@ def sdd(
     rows = None if where is None else batch_mask(where, student.shape)
     # Multiplied and not broadcast, so that the copies are sharded like the logits.
     everywhere = jnp.ones_like(student[..., 0], dtype=labels.dtype)
-    arguments: dict[str, Any] = {"teacher_gradient": teacher_gradient}
+    arguments: dict[str, Any] = {}
     if rows is not None:
         arguments["where"] = rows[:, None] & (everywhere > 0)
     if temperature is not None:

@@ -18,7 +18,6 @@ def ttm(
     gamma: ArrayLike = 0.1,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Transformed teacher matching: KL(r || q) with `r = p**gamma / sum(p**gamma)`.
 
@@ -33,7 +32,6 @@ def ttm(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one divergence an example, float32 at least.
@@ -55,7 +53,7 @@ def ttm(
     References:
       Zheng and Yang, Knowledge Distillation Based on Transformed Teacher Matching, ICLR 2024.
     """
-    pair, log_power = _powers(student, teacher, gamma, axis, where, teacher_gradient)
+    pair, log_power = _powers(student, teacher, gamma, axis, where)
     return pair.finish(kl_to_mixture(jax.nn.log_softmax(log_power), pair.student, 0.0))
 
 
@@ -66,13 +64,11 @@ def wttm(
     gamma: ArrayLike = 0.1,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Weighted transformed teacher matching: `ttm` times `sum(p**gamma)`.
 
     For a gamma below 1 the weight is 1 where the teacher is certain and grows with its uncertainty,
-    up to `num_classes**(1 - gamma)`. With `teacher_gradient` the gradient flows through the weight
-    too, which the authors' code does not detach.
+    up to `num_classes**(1 - gamma)`.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -81,7 +77,6 @@ def wttm(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -101,7 +96,7 @@ def wttm(
     References:
       Zheng and Yang, Knowledge Distillation Based on Transformed Teacher Matching, ICLR 2024.
     """
-    pair, log_power = _powers(student, teacher, gamma, axis, where, teacher_gradient)
+    pair, log_power = _powers(student, teacher, gamma, axis, where)
     divergence = kl_to_mixture(jax.nn.log_softmax(log_power), pair.student, 0.0)
     return pair.finish(jnp.exp(jax.nn.logsumexp(log_power, axis=-1)) * divergence)
 
@@ -112,11 +107,10 @@ def _powers(
     gamma: ArrayLike,
     axis: int,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> tuple[Paired, jax.Array]:
     """The pair as log-probabilities, and `gamma log p` of the teacher."""
     teacher = dense("teacher", teacher, _SPARSE)
     check_positive("gamma", gamma)
-    pair = paired_log_probs(student, teacher, 1.0, axis, where, teacher_gradient)
+    pair = paired_log_probs(student, teacher, 1.0, axis, where)
     dtype = pair.teacher.dtype
     return pair, temper(pair.teacher, 1 / jnp.asarray(gamma, dtype), dtype)

@@ -27,7 +27,6 @@ def wkd_logit(
     temperature: ArrayLike = 8.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """WKD-L, `-p_y log q_y + gamma W(q', p')` with the Wasserstein distance W between classes.
 
@@ -52,7 +51,6 @@ def wkd_logit(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -75,7 +73,7 @@ def wkd_logit(
       Lv et al., Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge Distillation,
       NeurIPS 2024 (the authors' code, WKD).
     """
-    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where)
     check_temperature(temperature)
     dtype = pair.student.dtype
     cost = _checked_cost(cost, pair.student.shape[-1], dtype)
@@ -107,7 +105,6 @@ def sinkhorn_distance(
     temperature: ArrayLike = 1.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Wasserstein distance between the tempered softmaxes, by Sinkhorn's algorithm.
 
@@ -128,7 +125,6 @@ def sinkhorn_distance(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       `[...]`, one distance an example, float32 at least.
@@ -150,7 +146,7 @@ def sinkhorn_distance(
       NeurIPS 2024 (the authors' code, `wkd_logit_loss`).
     """
     teacher = dense("teacher", teacher, "costs are between all classes; store dense logits")
-    pair = paired_logits(student, teacher, temperature, axis, where, teacher_gradient)
+    pair = paired_logits(student, teacher, temperature, axis, where)
     cost = _checked_cost(cost, pair.student.shape[-1], pair.student.dtype)
     _check_sinkhorn(regularization, iterations)
     q, p = jax.nn.softmax(pair.student), jax.nn.softmax(pair.teacher)

@@ -17,7 +17,6 @@ def wsld(
     temperature: ArrayLike = 4.0,
     axis: int = -1,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Weighted soft labels: distillation that counts less where the student is past the teacher.
 
@@ -38,7 +37,6 @@ def wsld(
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).
-      teacher_gradient: whether the gradient flows to the teacher, through p alone.
 
     Returns:
       `[...]`, one loss an example, float32 at least.
@@ -59,7 +57,7 @@ def wsld(
       Zhou et al., Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff
       Perspective, ICLR 2021 (the code of cls_KD, equal to mmrazor's).
     """
-    pair, ids = labeled_pair(student, teacher, labels, axis, where, teacher_gradient)
+    pair, ids = labeled_pair(student, teacher, labels, axis, where)
     check_temperature(temperature)
     dtype = pair.student.dtype
     log_q, log_p = (

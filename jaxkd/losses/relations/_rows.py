@@ -14,7 +14,7 @@ class Rows(NamedTuple):
 
     Attributes:
       student: `[batch, width]`, float32 at least; rows that take no part are 0.
-      teacher: `[batch, another width]`, without gradient unless it was asked for.
+      teacher: `[batch, another width]`, a constant unless it is learned.
       selected: `[batch]`, True for the rows that take part.
       number: how many those are, a scalar of the same dtype, at least 1 so that one may divide.
     """
@@ -34,9 +34,9 @@ def paired_rows(
     student: ArrayLike,
     teacher: ArrayLike,
     where: ArrayLike | None,
-    teacher_gradient: bool,
     *,
     same_width: bool = False,
+    learned_teacher: bool = False,
 ) -> Rows:
     """Features `[batch, ...]` as rows of the whole batch.
 
@@ -44,14 +44,16 @@ def paired_rows(
       student: `[batch, ...]`.
       teacher: `[batch, ...]`; unless `same_width`, only the batch sizes must agree.
       where: boolean `[batch]`, or None.
-      teacher_gradient: whether the gradient flows to the teacher.
       same_width: whether the shapes must be equal.
+      learned_teacher: whether the teacher receives a gradient.
 
     Raises:
       TypeError: `SparseLogits`.
       ValueError: shapes or a mask that do not fit.
     """
-    pair = paired_features(student, teacher, where, teacher_gradient, same_shape=same_width)
+    pair = paired_features(
+        student, teacher, where, same_shape=same_width, learned_teacher=learned_teacher
+    )
     student, teacher = (flat(gathered(side)) for side in (pair.student, pair.teacher))
     everything = jnp.ones(student.shape[:1], bool)
     selected = everything if pair.rows is None else gathered(pair.rows)

@@ -16,7 +16,7 @@ def cc(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
+    learned_teacher: bool = False,
 ) -> jax.Array:
     """Correlation congruence as the authors' code has it: errors of consecutive rows, multiplied.
 
@@ -30,7 +30,8 @@ def cc(
       teacher: embeddings of the same shape.
       where: boolean `[batch]`; neighbors are the selected rows that follow each other when the
         others are left out.
-      teacher_gradient: whether the gradient flows to the teacher.
+      learned_teacher: whether `teacher` comes out of a layer that trains beside the student, and so
+        receives a gradient.
 
     Returns:
       A scalar, float32 at least; 0 for a single example.
@@ -50,7 +51,7 @@ def cc(
       Peng et al., Correlation Congruence for Knowledge Distillation, ICCV 2019; the code of
       RepDistiller, which its authors gave.
     """
-    rows = paired_rows(student, teacher, where, teacher_gradient, same_width=True)
+    rows = paired_rows(student, teacher, where, same_width=True, learned_teacher=learned_teacher)
     # Selected rows first, in their order; the others, which are zeros, end the chain.
     order = jnp.argsort(~rows.selected, stable=True)
     errors = jnp.abs(rows.student - rows.teacher)[order]
@@ -66,7 +67,6 @@ def cc_kernel(
     gamma: ArrayLike = 0.4,
     order: int = 2,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Correlation congruence with a kernel: the distance of the two kernel matrices.
 
@@ -83,7 +83,6 @@ def cc_kernel(
       gamma: of the Gaussian kernel, a positive scalar.
       order: of its Taylor series, at least 1.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least; without gradient where the matrices are equal.
@@ -109,7 +108,7 @@ def cc_kernel(
     check_positive("gamma", gamma)
     if order < 1:
         raise ValueError(f"order must be at least 1, got {order}: the kernel would be a constant")
-    rows = paired_rows(student, teacher, where, teacher_gradient)
+    rows = paired_rows(student, teacher, where)
     student_products, teacher_products = gram(rows.student), gram(rows.teacher)
     if kernel == "gaussian":
         difference = _gaussian_difference(student_products, teacher_products, gamma, order)

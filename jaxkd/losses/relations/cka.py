@@ -13,7 +13,6 @@ def cka(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """One minus the linear centered kernel alignment of the two batches.
 
@@ -26,7 +25,6 @@ def cka(
       student: `[batch, ...]`, flattened; the shapes may differ.
       teacher: `[batch, ...]`.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar between 0 and 1, float32 at least. A side whose rows are all equal has no direction:
@@ -48,7 +46,7 @@ def cka(
     References:
       Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019.
     """
-    rows = paired_rows(student, teacher, where, teacher_gradient)
+    rows = paired_rows(student, teacher, where)
     x, y = (_centered_over_size(side, rows) for side in (rows.student, rows.teacher))
     batch = len(rows.selected)
     if batch <= max(x.shape[1], y.shape[1]):

@@ -15,7 +15,6 @@ def itrd_correlation(
     *,
     alpha: ArrayLike = 1.5,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Correlation term: `log2(sum_d |c_d - 1|**(2 alpha))` over the features d.
 
@@ -33,7 +32,6 @@ def itrd_correlation(
       teacher: embeddings of the same shape.
       alpha: of the Renyi entropy, a positive scalar; the authors use 1.01 for wide students.
       where: boolean `[batch]`; correlations are taken over the selected rows.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, often negative, float32 at least.
@@ -55,7 +53,7 @@ def itrd_correlation(
       which weights it with 2.
     """
     check_positive("alpha", alpha)
-    rows = paired_rows(student, teacher, where, teacher_gradient, same_width=True)
+    rows = paired_rows(student, teacher, where, same_width=True)
     student_columns, teacher_columns = (
         unit(centered(side, rows.selected, rows.number), 0)[0]
         for side in (rows.student, rows.teacher)
@@ -72,7 +70,6 @@ def itrd_mutual(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Mutual-information term: `sum(G_s**2) - sum(G_st**2)` of Gram matrices with trace 1.
 
@@ -85,7 +82,6 @@ def itrd_mutual(
       student: embeddings `[batch, ...]`, flattened; the widths may differ.
       teacher: embeddings `[batch, ...]`.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least. Rows of zeros have no cosines and no gradient.
@@ -103,7 +99,7 @@ def itrd_mutual(
     References:
       Miles et al., Information Theoretic Representation Distillation, BMVC 2022; the authors' code.
     """
-    rows = paired_rows(student, teacher, where, teacher_gradient)
+    rows = paired_rows(student, teacher, where)
     student_gram, teacher_gram = (gram(unit(side)[0]) for side in (rows.student, rows.teacher))
     return _purity(student_gram) - _purity(student_gram * teacher_gram)
 
@@ -116,7 +112,6 @@ def itrd(
     mutual_weight: ArrayLike = 1.0,
     alpha: ArrayLike = 1.5,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Weighted sum of `itrd_correlation` and `itrd_mutual`, with the authors' weights.
 
@@ -131,7 +126,6 @@ def itrd(
       mutual_weight: of `itrd_mutual`.
       alpha: of `itrd_correlation`.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -151,10 +145,8 @@ def itrd(
     References:
       Miles et al., Information Theoretic Representation Distillation, BMVC 2022; the authors' code.
     """
-    correlation = itrd_correlation(
-        student, teacher, alpha=alpha, where=where, teacher_gradient=teacher_gradient
-    )
-    mutual = itrd_mutual(student, teacher, where=where, teacher_gradient=teacher_gradient)
+    correlation = itrd_correlation(student, teacher, alpha=alpha, where=where)
+    mutual = itrd_mutual(student, teacher, where=where)
     correlation_weight, mutual_weight = jnp.asarray(correlation_weight), jnp.asarray(mutual_weight)
     return (correlation_weight * correlation + mutual_weight * mutual).astype(mutual.dtype)
 

@@ -15,7 +15,6 @@ def pkt(
     teacher: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Divergence between the neighborhoods of the examples on either side.
 
@@ -31,7 +30,6 @@ def pkt(
       student: embeddings `[batch, ...]`, flattened; the widths may differ.
       teacher: embeddings `[batch, ...]`.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -51,7 +49,7 @@ def pkt(
       Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer,
       ECCV 2018; the authors' code.
     """
-    rows = paired_rows(student, teacher, where, teacher_gradient)
+    rows = paired_rows(student, teacher, where)
     q, p = _neighborhoods(rows.student, rows), _neighborhoods(rows.teacher, rows)
     # Each row of p - q sums to 0. Subtracting it leaves what is left of the logarithm when both
     # sides are close, instead of a difference of large terms.

@@ -19,7 +19,6 @@ def rkd_distance(
     squared: bool = False,
     normalize: bool = False,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Smooth L1 between the distances of the student's examples and those of the teacher's.
 
@@ -37,7 +36,6 @@ def rkd_distance(
       squared: whether to compare squared distances.
       normalize: whether to L2-normalize the embeddings first, as MMRazor does by default.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least; 0 for a single example.
@@ -58,7 +56,7 @@ def rkd_distance(
     References:
       Park et al., Relational Knowledge Distillation, CVPR 2019; the authors' code.
     """
-    rows = _embeddings(student, teacher, normalize, where, teacher_gradient)
+    rows = _embeddings(student, teacher, normalize, where)
     difference = _relative_distances(rows.student, rows, squared) - _relative_distances(
         rows.teacher, rows, squared
     )
@@ -71,7 +69,6 @@ def rkd_angle(
     *,
     normalize: bool = False,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Smooth L1 between the cosines of the angles that three examples span on either side.
 
@@ -87,7 +84,6 @@ def rkd_angle(
       teacher: embeddings `[batch, ...]`.
       normalize: whether to L2-normalize the embeddings first, as MMRazor does by default.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least; 0 for a single example.
@@ -107,7 +103,7 @@ def rkd_angle(
     References:
       Park et al., Relational Knowledge Distillation, CVPR 2019; the authors' code.
     """
-    rows = _embeddings(student, teacher, normalize, where, teacher_gradient)
+    rows = _embeddings(student, teacher, normalize, where)
 
     batch = len(rows.selected)
 
@@ -138,7 +134,6 @@ def rkd(
     squared: bool = False,
     normalize: bool = False,
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Weighted sum of `rkd_distance` and `rkd_angle`.
 
@@ -152,7 +147,6 @@ def rkd(
       squared: whether to compare squared distances.
       normalize: whether to L2-normalize the embeddings first.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -176,11 +170,8 @@ def rkd(
         squared=squared,
         normalize=normalize,
         where=where,
-        teacher_gradient=teacher_gradient,
     )
-    angle = rkd_angle(
-        student, teacher, normalize=normalize, where=where, teacher_gradient=teacher_gradient
-    )
+    angle = rkd_angle(student, teacher, normalize=normalize, where=where)
     distance_weight, angle_weight = jnp.asarray(distance_weight), jnp.asarray(angle_weight)
     return (distance_weight * distance + angle_weight * angle).astype(distance.dtype)
 
@@ -190,9 +181,8 @@ def _embeddings(
     teacher: ArrayLike,
     normalize: bool,
     where: ArrayLike | None,
-    teacher_gradient: bool,
 ) -> Rows:
-    rows = paired_rows(student, teacher, where, teacher_gradient)
+    rows = paired_rows(student, teacher, where)
     if not normalize:
         return rows
     return rows._replace(student=unit(rows.student)[0], teacher=unit(rows.teacher)[0])

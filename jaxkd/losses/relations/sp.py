@@ -16,7 +16,6 @@ def sp(
     *,
     norm: Literal["l1", "l2"] = "l2",
     where: ArrayLike | None = None,
-    teacher_gradient: bool = False,
 ) -> jax.Array:
     """Similarity-preserving loss: squared differences of Gram matrices with normalized rows.
 
@@ -29,7 +28,6 @@ def sp(
       norm: by which rows of the Gram matrices are divided: "l2" as in the paper, or "l1", which
         reproduces torchdistill.
       where: boolean `[batch]`; only the selected rows are related to each other.
-      teacher_gradient: whether the gradient flows to the teacher.
 
     Returns:
       A scalar, float32 at least.
@@ -51,7 +49,7 @@ def sp(
     """
     if norm not in ("l1", "l2"):
         raise ValueError(f'norm must be "l1" or "l2", got {norm!r}')
-    rows = paired_rows(student, teacher, where, teacher_gradient)
+    rows = paired_rows(student, teacher, where)
     difference = _similarities(rows.teacher, norm) - _similarities(rows.student, norm)
     return jnp.sum(jnp.sum(jnp.square(difference), axis=1) / rows.number) / rows.number
 

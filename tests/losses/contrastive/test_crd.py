@@ -119,7 +119,7 @@ def test_rows_that_no_bank_has_give_nan():
     np.testing.assert_array_equal(np.isnan(value), [False, True, True, False])
 
 
-def test_gradient_to_the_teacher_only_when_asked_for():
+def test_a_gradient_reaches_the_teacher_only_if_it_is_learned():
     student, teacher, arguments = example()
 
     def gradient(**options):
@@ -127,7 +127,7 @@ def test_gradient_to_the_teacher_only_when_asked_for():
         return jax.jit(jax.grad(loss))(teacher)
 
     chex.assert_trees_all_equal(gradient(), jnp.zeros((BATCH, WIDTH)))
-    assert jnp.all(jnp.any(gradient(teacher_gradient=True) != 0, axis=1))
+    assert jnp.all(jnp.any(gradient(learned_teacher=True) != 0, axis=1))
 
 
 def test_explicitly_sharded_over_the_batch():

@@ -1,5 +1,4 @@
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -37,8 +36,6 @@ def test_is_a_sum_over_all_but_the_batch():
 def test_only_the_side_of_the_teacher_counts():
     student, teacher = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
     chex.assert_trees_all_equal(losses.ab(student, teacher), losses.ab(student, 9 * teacher))
-    gradient = jax.grad(lambda t: jnp.sum(losses.ab(student, t, teacher_gradient=True)))(teacher)
-    chex.assert_trees_all_equal(gradient, jnp.zeros_like(teacher))
 
 
 def test_errors():

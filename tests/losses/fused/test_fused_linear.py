@@ -358,10 +358,6 @@ def coupled(student, teacher):
         (lambda: losses.fused_linear(losses.kd, chunk_size=0), "chunk_size must be at least 1"),
         (lambda: losses.fused_linear(losses.kd, valid_classes=0), "valid_classes must be"),
         (lambda: losses.fused_linear(losses.kd, soft_cap=-1.0), "soft_cap must be positive"),
-        (
-            lambda: losses.fused_linear(functools.partial(losses.kd, teacher_gradient=True)),
-            "drop teacher_gradient",
-        ),
         (lambda: losses.fused_kd(alpha=1.5), "alpha must lie"),
     ],
 )

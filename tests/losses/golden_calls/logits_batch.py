@@ -57,9 +57,7 @@ def _regions(loss):
     return call
 
 
-def _nkd_with_the_label_among_the_others(
-    student, teacher, labels, *, gamma, temperature, teacher_gradient
-):
+def _nkd_with_the_label_among_the_others(student, teacher, labels, *, gamma, temperature):
     target = losses.nkd(student, teacher, labels, gamma=0.0, temperature=temperature)
     soft = jax.nn.softmax(teacher / temperature)
     others = losses.cross_entropy(student / temperature, soft)

@@ -127,7 +127,7 @@ def _crd(inputs, outputs, options):
             student_normalizer=normalizers[0],
             teacher_normalizer=normalizers[1],
             num_examples=n_data,
-            teacher_gradient=True,
+            learned_teacher=True,
         )
         loss = losses.masked_mean(per_example)
         banks = {

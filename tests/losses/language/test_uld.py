@@ -105,23 +105,19 @@ def test_masked_tokens_and_the_teacher_have_no_gradient(logits):
     student, teacher = (jnp.asarray(x).at[0, 0].set(jnp.nan) for x in logits)
     where = ~np.isnan(student[..., 0])
 
-    for wanted in (False, True):
-        arguments = {"where": where, "teacher_gradient": wanted}
+    def both(student, teacher):
+        each = losses.uld(student, teacher, where=where)
+        named = losses.hybrid_uld(student, teacher, **SHARED, where=where)
+        return jnp.sum(each + named), (each, named)
 
-        def both(student, teacher, arguments=arguments):
-            each = losses.uld(student, teacher, **arguments)
-            named = losses.hybrid_uld(student, teacher, **SHARED, **arguments)
-            return jnp.sum(each + named), (each, named)
-
-        (_, values), gradients = jax.jit(jax.value_and_grad(both, argnums=(0, 1), has_aux=True))(
-            student, teacher
-        )
-        for value in values:
-            assert value[0, 0] == 0 and np.all(value[where] > 0)
-        for gradient in gradients:
-            assert np.all(np.isfinite(gradient))
-            np.testing.assert_array_equal(gradient[0, 0], 0)
-        assert np.any(gradients[0]) and np.any(gradients[1]) == wanted
+    (_, values), gradients = jax.jit(jax.value_and_grad(both, argnums=(0, 1), has_aux=True))(
+        student, teacher
+    )
+    for value in values:
+        assert value[0, 0] == 0 and np.all(value[where] > 0)
+    assert np.any(gradients[0]) and np.all(np.isfinite(gradients[0]))
+    np.testing.assert_array_equal(gradients[0][0, 0], 0)
+    np.testing.assert_array_equal(gradients[1], 0)
 
 
 def test_extreme_log_probabilities_have_finite_gradients():

@@ -84,4 +84,4 @@ def test_what_does_not_fit_is_refused(logits, labels):
     with pytest.raises(ValueError, match="labels must be integers"):
         losses.sdd(*logits, labels.astype(float))
     with pytest.raises(ValueError, match="one number a region"):
-        losses.sdd(*logits, labels, loss=lambda s, t, teacher_gradient: jnp.sum(s * t))
+        losses.sdd(*logits, labels, loss=lambda s, t: jnp.sum(s * t))

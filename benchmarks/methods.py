@@ -27,7 +27,7 @@ from experiments.common import methods
 from experiments.datasets import fashion_mnist
 from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
-from jaxkd import make_train_step
+from jaxkd import make_train_step, recipes
 from jaxkd.metrics import Spread
 from jaxkd.recipes import Pair
 from jaxkd.study import Column, Table, accuracy_bars
@@ -121,7 +121,9 @@ def times(compared, config, train, teacher, make_student, pairs) -> dict[str, tu
     costs = {}
     for result in compared.results:
         name = result.arm.name
-        pair = methods.prepare(name, Pair(make_student(0), teacher, batch["inputs"]), 0)
+        prepare = recipes.get(name).prepare
+        pair = Pair(make_student(0), teacher, batch["inputs"])
+        pair = prepare(pair) if prepare else pair
         answers = jax.jit(lambda inputs, pair=pair: pair.teacher(inputs))(batch["inputs"])
         taught = result.arm.objective.needs_teacher
         cached = _stretch(pair, result.arm, batch | ({"teacher": answers} if taught else {}))

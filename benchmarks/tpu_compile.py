@@ -27,7 +27,7 @@ from jax.experimental import topologies
 from jax.sharding import NamedSharding
 
 import jaxkd
-from experiments.common import methods
+from experiments.common.protocol import ProtocolConfig, sgd
 from experiments.common.study import optimizer
 from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
@@ -168,10 +168,10 @@ def cases() -> list[Case]:
         ("rkd", {"embedding": float32}, "a relation of the batch", {}),
         ("crd", None, "a bank of all examples", {"num_examples": 60_000, "classes": classes}),
     ):
-        sgd, _ = methods.optimizer(method, methods.ProtocolConfig(), 1_000)
-        objective = methods.objective(method, pair, steps=1_000, **options)
+        momentum = sgd(ProtocolConfig(), 1_000)
+        objective = recipes.create(method, pair, steps=1_000, **options).objective
         name = f"methods: {method}, CNN, {'cached' if codec else 'online CNN'}"
-        found.append(Case(name, small_cnn, cnn, objective, sgd, codec, meets=meets))
+        found.append(Case(name, small_cnn, cnn, objective, momentum, codec, meets=meets))
     return found
 
 

@@ -61,7 +61,7 @@ FAULTS = (
     # Objectives and recipes.
     Fault(
         "weight of the teacher on the labels",
-        "jaxkd/recipes/_kd.py",
+        "jaxkd/recipes/kd.py",
         "Objective(label=Term(losses.cross_entropy, weight=1 - alpha), kd=distil)",
         "Objective(label=Term(losses.cross_entropy, weight=alpha), kd=distil)",
         ("tests/test_objective.py::test_hintons_loss_by_hand",),

@@ -1,14 +1,12 @@
 """Methods by name under one protocol: labels alone, and every recipe or strategy asked for."""
 
 import dataclasses
-import inspect
 import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import optax
 
 import jaxkd
 from experiments.common import strategy_arms
@@ -23,12 +21,12 @@ from experiments.common.protocol import (
 from experiments.common.runner import run_arm
 from experiments.common.study import Arm, Result, Study, test_logits, train_teacher
 from experiments.common.validation import at_least
-from jaxkd import Network, Objective, recipes
+from jaxkd import Network, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics import Spread
-from jaxkd.recipes import Pair
+from jaxkd.recipes import AppliedRecipe, Pair
 from jaxkd.study import Column, Table
-from jaxkd.training import Partitioning, bind_config, dot
+from jaxkd.training import Partitioning, bind_config
 from jaxkd.views import Normalize, Views
 
 
@@ -70,14 +68,13 @@ class Compared:
 
 
 def recipe_names() -> list[str]:
-    """The recipes, and DOT, which is an optimizer on Hinton's objective."""
-    found = [
+    """The recipes for images that any student can be trained by, without the baseline."""
+    return [
         name
-        for name, recipe in vars(recipes).items()
-        if inspect.isfunction(recipe) and not name.endswith("_pair")
+        for name in recipes.names(language=False)
+        # DeiT's student has a second head by its architecture: experiments.imagenet.
+        if name != BASELINE and not recipes.get(name).student_outputs
     ]
-    # DeiT's wants a student with a distillation token: experiments.imagenet.
-    return sorted({*found, "dot"} - {BASELINE, "deit"})
 
 
 def names() -> list[str]:
@@ -91,64 +88,34 @@ def check(name: str) -> None:
         raise ValueError(f"method must be one of {', '.join(names())}, not {name!r}")
 
 
-def objective(name: str, pair: Pair, *, steps: int, seed: int = 0, **options: Any) -> Objective:
-    """The objective of a recipe, with the arguments that it takes."""
-    recipe: Callable[..., Objective] = recipes.kd if name == "dot" else getattr(recipes, name)
-    accepted = inspect.signature(recipe).parameters
-    known = {"pair": pair, "steps": steps, "seed": seed}
-    return recipe(**{k: v for k, v in known.items() if k in accepted} | options)
-
-
-def prepare(name: str, pair: Pair, seed: int) -> Pair:
-    """The networks as the method wants them: most leave them alone, SimKD adds to the student."""
-    changed = getattr(recipes, f"{name}_pair", None)
-    if changed is None:
-        return pair
-    return changed(
-        pair, **({"seed": seed} if "seed" in inspect.signature(changed).parameters else {})
-    )
-
-
-def optimizer(
-    name: str, config: ProtocolConfig, steps: int
-) -> tuple[optax.GradientTransformation, bool]:
-    """The optimizer of a recipe, and whether it wants two gradients."""
-    if name == "dot":
-        return dot(schedule(config, steps), weight_decay=config.weight_decay), True
-    return sgd(config, steps), False
-
-
 def arm(name: str, course: Course) -> Arm:
     """One method as an arm of a study."""
     if name in strategy_arms.NAMES:
         return strategy_arms.arm(name, course)
-    train, config = course.train, course.config
+    config = course.config
     options = json.loads(config.options).get(name, {})
-    if name == "crd":
-        # By id, as the banks are; an id that is not among the examples is a class of its own.
-        classes = np.full(int(train.ids.max()) + 1, -1, np.int32)
-        classes[train.ids] = train.labels
-        options = {"num_examples": len(classes), "classes": classes, **options}
 
-    def pair_of(fresh: Network, seed: int) -> Pair:
-        return prepare(name, Pair(fresh, course.teacher, course.inputs), seed)
+    def applied(fresh: Network, seed: int) -> AppliedRecipe:
+        pair = Pair(fresh, course.teacher, course.inputs)
+        known: dict[str, Any] = {"steps": course.steps, "seed": seed, "dataset": course.train}
+        return recipes.create(name, pair, **known, **options)
 
-    def objective_of(seed: int) -> Objective:
-        pair = pair_of(course.make_student(seed), seed)
-        return objective(name, pair, steps=course.steps, seed=seed, **options)
-
-    transformation, split = optimizer(name, config, course.steps)
-    first, prepared = objective_of(0), pair_of(course.make_student(0), 0)
+    first = applied(course.make_student(0), 0)
+    if first.make_optimizer is None:
+        optimizer = sgd(config, course.steps)
+    else:
+        rate = schedule(config, course.steps)
+        optimizer = first.make_optimizer(rate, weight_decay=config.weight_decay)
     return Arm(
         name,
-        train,
-        first,
+        course.train,
+        first.objective,
         course.steps,
-        teacher=prepared.teacher if first.needs_teacher else None,
-        objective_of=objective_of,
-        extend=lambda fresh, seed: pair_of(fresh, seed).student,
-        optimizer=transformation,
-        split_gradients=split,
+        teacher=first.teacher,
+        objective_of=lambda seed: applied(course.make_student(seed), seed).objective,
+        extend=lambda fresh, seed: applied(fresh, seed).student,
+        optimizer=optimizer,
+        split_gradients=first.split_gradients,
     )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 
-from experiments.common import methods
+from experiments.common import methods, strategy_arms
 from experiments.common.validation import at_least, fields
 from experiments.imagenet.protocols import NORMALS, PROTOCOLS
 from jaxkd import models, recipes
@@ -94,12 +94,14 @@ def complete(config: Config) -> Config:
         models.entry(name)
     if config.pixels not in NORMALS:
         raise ValueError(f"pixels must be one of {', '.join(NORMALS)}, not {config.pixels!r}")
-    if config.method != "deit":
+    if config.method in strategy_arms.NAMES:
+        raise ValueError(f"{config.method} is no recipe: see experiments.cifar for strategies")
+    if config.method not in recipes.names(language=False):
         methods.check(config.method)
-        if config.method != "dot" and not hasattr(recipes, config.method):
-            raise ValueError(f"{config.method} is no recipe: see experiments.cifar for strategies")
-    if config.method == "dot" and config.protocol != "torchvision":
-        raise ValueError(f"dot is an optimizer with momentum, {config.protocol} has its own")
+    if recipes.get(config.method).optimizer and config.protocol != "torchvision":
+        raise ValueError(
+            f"{config.method} is an optimizer with momentum, {config.protocol} has its own"
+        )
     at_least(1, fields(config, "image_size", "epochs", "teacher_epochs", "batch_size", "seeds"))
     at_least(0, fields(config, "mock", "steps", "num_views", "ahead", "workers"))
     if config.cache and not config.num_views:

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxkd import training
 from jaxkd.data import CenterCrop, RandomResizedCrop, Records, imagenet
 from jaxkd.views import Cutmix, Mixup, Normalize
 
@@ -74,7 +73,8 @@ class Protocol:
     interpolation: str = "bilinear"
 
 
-def _tenths(steps: int, factor: float) -> optax.Schedule:
+def tenths(steps: int, factor: float) -> optax.Schedule:
+    """A rate of 0.1, a tenth of it after 30, 60 and 90 % of the steps."""
     marks = {max(1, round(share * steps)): 0.1 for share in (0.3, 0.6, 0.9)}
     return optax.piecewise_constant_schedule(0.1 * factor, marks)
 
@@ -82,12 +82,7 @@ def _tenths(steps: int, factor: float) -> optax.Schedule:
 def sgd(steps: int, factor: float) -> optax.GradientTransformation:
     """Momentum 0.9 and weight decay 1e-4 at rate 0.1, a tenth of it after 30, 60 and 90 %."""
     decay = optax.add_decayed_weights(WEIGHT_DECAY)
-    return optax.chain(decay, optax.sgd(_tenths(steps, factor), momentum=0.9))
-
-
-def dot(steps: int, factor: float) -> optax.GradientTransformation:
-    """The same with the two momenta of `jaxkd.training.dot`."""
-    return training.dot(_tenths(steps, factor), delta=0.09, weight_decay=WEIGHT_DECAY)
+    return optax.chain(decay, optax.sgd(tenths(steps, factor), momentum=0.9))
 
 
 def clipped_adam(steps: int, factor: float) -> optax.GradientTransformation:
@@ -128,9 +123,10 @@ PROTOCOLS = {
         optimizer=sgd,
         options={
             "kd": {"alpha": 0.5, "temperature": 1.0},
-            "dkd": {"beta": 0.5, "temperature": 1.0},
+            # The authors warm up for 1 of 100 epochs here.
+            "dkd": {"beta": 0.5, "temperature": 1.0, "warmup_share": 0.01},
             "dist": {"temperature": 1.0},
-            "dot": {"alpha": 0.5, "temperature": 1.0},
+            "dot": {"alpha": 0.5, "temperature": 1.0, "delta": 0.09},
         },
     ),
     # Beyer et al., CVPR 2022: the teacher alone, on the very view that the student sees.

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import types
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,14 +15,14 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 import jaxkd
-from experiments.common import launch, methods
+from experiments.common import launch
 from experiments.common.study import save_arrays
-from experiments.imagenet.protocols import NORMALS, PROTOCOLS, dot, load
+from experiments.imagenet.protocols import NORMALS, PROTOCOLS, WEIGHT_DECAY, load, tenths
 from experiments.imagenet.report import Score, hits, report, shown
 from jaxkd import Network, Objective, TrainState, Views, models, recipes, weights
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, Records, eval_batches
-from jaxkd.recipes import Pair
+from jaxkd.recipes import AppliedRecipe, Pair
 from jaxkd.study import Report
 from jaxkd.targets import Dense
 from jaxkd.training import (
@@ -82,37 +83,31 @@ class Runs:
         )
         return jaxkd.from_nnx(model, dtype=jnp.bfloat16 if config.bfloat16 else None)
 
-    def pair(self, seed: int) -> Pair:
-        """The networks as the method wants them, with a fresh student."""
+    def applied(self, seed: int, steps: int, **known: Any) -> AppliedRecipe:
+        """The method, applied to a fresh student and the teacher."""
+        method = self.config.method
+        options = {**self.protocol.options.get(method, {})}
+        options |= json.loads(self.config.options).get(method, {})
         side = self.config.image_size
         inputs = jax.ShapeDtypeStruct((self.config.batch_size, side, side, 3), np.float32)
         pair = Pair(self.make(self.student, seed), self.teacher, inputs)
-        return methods.prepare(self.config.method, pair, seed)
-
-    def objective(self, pair: Pair, seed: int, steps: int, **options: Any) -> Objective:
-        """Of the method, with connectors that fit the networks."""
-        method = self.config.method
-        options = {**self.protocol.options.get(method, {}), **options}
-        if method == "dkd":
-            # The recipe warms up for a twelfth of its steps, the authors for 1 of 100 epochs here.
-            options["steps"] = max(1, round(0.12 * steps))
-        options |= json.loads(self.config.options).get(method, {})
-        return methods.objective(method, pair, **{"steps": steps, "seed": seed} | options)
+        return recipes.create(method, pair, seed=seed, steps=steps, **known, **options)
 
     def _check(self) -> None:
         """Traces what the runs will ask of the networks."""
-        pair, method = self.pair(0), self.config.method
-        for side in ("teacher", "student"):
-            pair.shape(side, "logits")
-        if method == "crd" and self.views.mixes:
+        method, recipe = self.config.method, recipes.get(self.config.method)
+        if "id" in recipe.batch_fields and self.views.mixes:
             raise ValueError(
-                f"crd remembers examples by id, and {self.config.protocol} mixes them: choose "
+                f"{method} remembers examples by id, and {self.config.protocol} mixes them: choose "
                 "another method, or protocol=torchvision"
             )
-        few = {"num_examples": 2, "classes": np.arange(2)} if method == "crd" else {}
-        objective = self.objective(pair, 0, 100, **few)
-        for output in sorted(objective.student_outputs):
-            pair.shape("student", output)
+        # Two examples of different classes stand for the data set, which is not read yet.
+        two = types.SimpleNamespace(ids=np.arange(2), labels=np.arange(2))
+        applied = self.applied(0, 100, dataset=two)
+        pair, objective = applied.pair, applied.objective
+        assert pair is not None
+        for side in ("teacher", "student"):
+            pair.shape(side, "logits")
         asked = {term.teacher for term in objective.terms.values() if term.needs_teacher}
         if self.config.cache and asked - {"logits"}:
             raise ValueError(
@@ -185,15 +180,16 @@ class Runs:
             return found
         config = self.config
         factor = config.batch_size / self.protocol.batch_size
-        optimizer = (dot if arm == "dot" else self.protocol.optimizer)(steps, factor)
+        optimizer, split_gradients = self.protocol.optimizer(steps, factor), False
         if arm == _LABELS:
             student, teacher = self.make(self.student, seed), None
             objective = recipes.labels(**self.protocol.options.get(_LABELS, {}))
         else:
-            pair = self.pair(seed)
-            student, teacher = pair.student, pair.teacher
-            known = {"num_examples": len(train), "classes": train.labels} if arm == "crd" else {}
-            objective = self.objective(pair, seed, steps, **known)
+            applied = self.applied(seed, steps, dataset=train)
+            student, teacher, objective = applied.student, applied.teacher, applied.objective
+            if applied.make_optimizer is not None:
+                optimizer = applied.make_optimizer(tenths(steps, factor), weight_decay=WEIGHT_DECAY)
+                split_gradients = applied.split_gradients
         taught = objective.needs_teacher
         student = self._fit(
             name, student, objective, optimizer, train, test, steps,
@@ -202,7 +198,7 @@ class Runs:
             teacher=teacher if taught and cache is None else None,
             cache=cache if taught else None,
             seed=seed,
-            split_gradients=arm == "dot",
+            split_gradients=split_gradients,
         )  # fmt: skip
         return self._keep(name, student, test)
 

@@ -1,63 +1,146 @@
-"""Objectives that people ask for by name, with their authors' defaults.
+"""Methods by name: losses, connectors, weights and schedules, with their authors' defaults.
 
-A recipe for logits needs nothing; one for features or relations takes the `Pair` of networks whose
-outputs its connectors must fit. Weights of terms are the authors' for CIFAR; the label's cross
-entropy is among the terms. Where a method changes the networks, a function `…_pair` returns them as
-the recipe wants them. Where the authors warm a loss up or have an initial stage, `steps=` (of
-the whole training) gives it the share of the schedule that it has in theirs; without it there is
-none. Recipes for text are in the room `language`.
+`create` applies a method to a student and its teacher by name and returns all that a training
+needs; `names` lists the methods, and `get` returns what is declared of one: its options, its
+reference, and what it needs. Every method is also a function of its own that returns the objective:
+
+  >>> import jaxkd
+  >>> objective = jaxkd.recipes.dkd(beta=2.0)
+  >>> method = jaxkd.recipes.create("dkd", beta=2.0)
+  >>> list(objective.terms) == list(method.objective.terms)
+  True
+
+Methods by what they compare:
+
+- Nothing but labels: `labels` (the baseline), and `uskd`, the student with itself.
+- Logits: `kd`, `dkd`, `dist`, `nkd`, `wsld`, `ttm`, `wttm`, `lskd`, `mlkd`, `rld`, `logit_mse`,
+  `ctkd`, `sdd`, `wkd_logit`, `deit`, and `dot`, which is `kd` under an optimizer of its own.
+- Feature maps: `fitnet`, `at`, `nst`, `vid`, `ab`, `ofd`, `reviewkd`, `simkd`, `srrl`, `cat_kd`,
+  `mgd`, `ickd`, `cwd`, `pkd`, `wkd_feature`, `sp`, `semckd`, `afd`, `fsp`, `kdsvd`, `ft`, `ofa`.
+- Embeddings: `srd`, `vkd`, `rkd`, `pkt`, `cka`, `cc`, `itrd`, `crd`, `info_nce`.
+- Tokens, hidden states and attention: the methods for text in the package `language`, by name
+  `language.gkd`, `language.tinybert`, and so on.
+
+A method on logits needs nothing; one on features or relations takes the `Pair` of networks whose
+outputs its connectors must fit. Weights of terms are the authors' for CIFAR; the cross entropy with
+the labels is among the terms. Where the authors warm a loss up or have an initial stage, `steps=`
+(of the whole training) gives it the share of the schedule that it has in theirs; without it there
+is none. Where a method changes the networks, `create` does it; by hand it is
+`Pair.with_class_maps` (`cat_kd`, `sdd`) or `with_teacher_classifier` (`simkd`).
 """
 
 from jaxkd.recipes import language as language
-from jaxkd.recipes._adapted import ctkd as ctkd
-from jaxkd.recipes._adapted import sdd as sdd
-from jaxkd.recipes._adapted import sdd_pair as sdd_pair
-from jaxkd.recipes._adapted import uskd as uskd
-from jaxkd.recipes._adapted import wkd_logit as wkd_logit
-from jaxkd.recipes._deit import deit as deit
-from jaxkd.recipes._features import ab as ab
-from jaxkd.recipes._features import at as at
-from jaxkd.recipes._features import fitnet as fitnet
-from jaxkd.recipes._features import nst as nst
-from jaxkd.recipes._features import ofd as ofd
-from jaxkd.recipes._features import vid as vid
-from jaxkd.recipes._kd import kd as kd
-from jaxkd.recipes._kd import labels as labels
-from jaxkd.recipes._logits import dist as dist
-from jaxkd.recipes._logits import dkd as dkd
-from jaxkd.recipes._logits import logit_mse as logit_mse
-from jaxkd.recipes._logits import lskd as lskd
-from jaxkd.recipes._logits import mlkd as mlkd
-from jaxkd.recipes._logits import nkd as nkd
-from jaxkd.recipes._logits import rld as rld
-from jaxkd.recipes._logits import ttm as ttm
-from jaxkd.recipes._logits import wsld as wsld
-from jaxkd.recipes._logits import wttm as wttm
 from jaxkd.recipes._pair import Pair as Pair
-from jaxkd.recipes._projected import cat_kd as cat_kd
-from jaxkd.recipes._projected import cat_kd_pair as cat_kd_pair
-from jaxkd.recipes._projected import cwd as cwd
-from jaxkd.recipes._projected import ickd as ickd
-from jaxkd.recipes._projected import mgd as mgd
-from jaxkd.recipes._projected import pkd as pkd
-from jaxkd.recipes._projected import reviewkd as reviewkd
-from jaxkd.recipes._projected import simkd as simkd
-from jaxkd.recipes._projected import simkd_pair as simkd_pair
-from jaxkd.recipes._projected import srd as srd
-from jaxkd.recipes._projected import srrl as srrl
-from jaxkd.recipes._projected import vkd as vkd
-from jaxkd.recipes._projected import wkd_feature as wkd_feature
-from jaxkd.recipes._relations import cc as cc
-from jaxkd.recipes._relations import cka as cka
-from jaxkd.recipes._relations import crd as crd
-from jaxkd.recipes._relations import info_nce as info_nce
-from jaxkd.recipes._relations import itrd as itrd
-from jaxkd.recipes._relations import pkt as pkt
-from jaxkd.recipes._relations import rkd as rkd
-from jaxkd.recipes._relations import sp as sp
-from jaxkd.recipes._several import afd as afd
-from jaxkd.recipes._several import fsp as fsp
-from jaxkd.recipes._several import ft as ft
-from jaxkd.recipes._several import kdsvd as kdsvd
-from jaxkd.recipes._several import ofa as ofa
-from jaxkd.recipes._several import semckd as semckd
+from jaxkd.recipes._recipe import Recipe as Recipe
+from jaxkd.recipes._registry import AppliedRecipe as AppliedRecipe
+from jaxkd.recipes._registry import create as create
+from jaxkd.recipes._registry import get as get
+from jaxkd.recipes._registry import names as names
+from jaxkd.recipes.ab import ab as ab
+from jaxkd.recipes.afd import afd as afd
+from jaxkd.recipes.at import at as at
+from jaxkd.recipes.cat_kd import cat_kd as cat_kd
+from jaxkd.recipes.cc import cc as cc
+from jaxkd.recipes.cka import cka as cka
+from jaxkd.recipes.crd import crd as crd
+from jaxkd.recipes.ctkd import ctkd as ctkd
+from jaxkd.recipes.cwd import cwd as cwd
+from jaxkd.recipes.deit import deit as deit
+from jaxkd.recipes.dist import dist as dist
+from jaxkd.recipes.dkd import dkd as dkd
+from jaxkd.recipes.fitnet import fitnet as fitnet
+from jaxkd.recipes.fsp import fsp as fsp
+from jaxkd.recipes.ft import ft as ft
+from jaxkd.recipes.ickd import ickd as ickd
+from jaxkd.recipes.info_nce import info_nce as info_nce
+from jaxkd.recipes.itrd import itrd as itrd
+from jaxkd.recipes.kd import kd as kd
+from jaxkd.recipes.kdsvd import kdsvd as kdsvd
+from jaxkd.recipes.labels import labels as labels
+from jaxkd.recipes.logit_mse import logit_mse as logit_mse
+from jaxkd.recipes.lskd import lskd as lskd
+from jaxkd.recipes.mgd import mgd as mgd
+from jaxkd.recipes.mlkd import mlkd as mlkd
+from jaxkd.recipes.nkd import nkd as nkd
+from jaxkd.recipes.nkd import uskd as uskd
+from jaxkd.recipes.nst import nst as nst
+from jaxkd.recipes.ofa import ofa as ofa
+from jaxkd.recipes.ofd import ofd as ofd
+from jaxkd.recipes.pkd import pkd as pkd
+from jaxkd.recipes.pkt import pkt as pkt
+from jaxkd.recipes.reviewkd import reviewkd as reviewkd
+from jaxkd.recipes.rkd import rkd as rkd
+from jaxkd.recipes.rld import rld as rld
+from jaxkd.recipes.sdd import sdd as sdd
+from jaxkd.recipes.semckd import semckd as semckd
+from jaxkd.recipes.simkd import simkd as simkd
+from jaxkd.recipes.simkd import with_teacher_classifier as with_teacher_classifier
+from jaxkd.recipes.sp import sp as sp
+from jaxkd.recipes.srd import srd as srd
+from jaxkd.recipes.srrl import srrl as srrl
+from jaxkd.recipes.ttm import ttm as ttm
+from jaxkd.recipes.ttm import wttm as wttm
+from jaxkd.recipes.vid import vid as vid
+from jaxkd.recipes.vkd import vkd as vkd
+from jaxkd.recipes.wkd import wkd_feature as wkd_feature
+from jaxkd.recipes.wkd import wkd_logit as wkd_logit
+from jaxkd.recipes.wsld import wsld as wsld
+
+__all__ = [
+    "AppliedRecipe",
+    "Pair",
+    "Recipe",
+    "ab",
+    "afd",
+    "at",
+    "cat_kd",
+    "cc",
+    "cka",
+    "crd",
+    "create",
+    "ctkd",
+    "cwd",
+    "deit",
+    "dist",
+    "dkd",
+    "fitnet",
+    "fsp",
+    "ft",
+    "get",
+    "ickd",
+    "info_nce",
+    "itrd",
+    "kd",
+    "kdsvd",
+    "labels",
+    "language",
+    "logit_mse",
+    "lskd",
+    "mgd",
+    "mlkd",
+    "names",
+    "nkd",
+    "nst",
+    "ofa",
+    "ofd",
+    "pkd",
+    "pkt",
+    "reviewkd",
+    "rkd",
+    "rld",
+    "sdd",
+    "semckd",
+    "simkd",
+    "sp",
+    "srd",
+    "srrl",
+    "ttm",
+    "uskd",
+    "vid",
+    "vkd",
+    "with_teacher_classifier",
+    "wkd_feature",
+    "wkd_logit",
+    "wsld",
+    "wttm",
+]

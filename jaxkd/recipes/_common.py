@@ -1,40 +1,54 @@
-"""What recipes share: the label's term, and schedules that are shares of a training."""
+"""What recipes share: the term of the labels, schedules by shares of a training, embeddings."""
 
 import jax.numpy as jnp
 import optax
+from flax import nnx
 
-from jaxkd import losses
+from jaxkd import connectors, losses
 from jaxkd.objective import Objective, Schedule, Term, is_traced
+from jaxkd.recipes._pair import Pair
 
 
 def with_labels(label_weight: float, **terms: Term) -> Objective:
-    """The label's cross entropy beside other terms; none if its weight is 0."""
+    """Puts the cross entropy with the labels beside other terms, unless its weight is 0."""
     if not is_traced(label_weight) and label_weight == 0:
         return Objective(**terms)
     return Objective(label=Term(losses.cross_entropy, weight=label_weight), **terms)
 
 
 def warmed_up(weight: float, steps: int | None, share: float) -> float | Schedule:
-    """A weight that rises linearly over the first share of the steps; constant without steps."""
+    """Returns a weight that rises linearly over a first share of the steps, if steps are given."""
     length = _length(steps, share)
     return optax.linear_schedule(0.0, weight, length) if length else weight
 
 
 def at_first(weight: float, steps: int | None, share: float) -> float | Schedule:
-    """A weight that falls to 0 after the first share of the steps; constant without steps."""
+    """Returns a weight that falls to 0 after a first share of the steps, if steps are given."""
     length = _length(steps, share)
     return (lambda step: jnp.where(step < length, weight, 0.0)) if length else weight
 
 
 def afterwards(weight: float, steps: int | None, share: float) -> float | Schedule:
-    """A weight that is 0 during the first share of the steps; constant without steps."""
+    """Returns a weight that is 0 during a first share of the steps, if steps are given."""
     length = _length(steps, share)
     return (lambda step: jnp.where(step < length, 0.0, weight)) if length else weight
+
+
+def embedding_widths(pair: Pair) -> tuple[int, int]:
+    """Returns the widths of the student's and the teacher's embedding."""
+    return pair.width("student", "embedding"), pair.width("teacher", "embedding")
+
+
+def linear_embeddings(pair: Pair, dim: int, rngs: nnx.Rngs) -> list[nnx.Module]:
+    """Returns linear maps of both embeddings into one space."""
+    return [connectors.Linear(width, dim, rngs=rngs) for width in embedding_widths(pair)]
 
 
 def _length(steps: int | None, share: float) -> int:
     if steps is None:
         return 0
     if steps < 1:
-        raise ValueError(f"steps must be the steps of the whole training, at least 1, not {steps}")
+        raise ValueError(
+            f"steps must be the number of steps of the whole training, at least 1, not {steps}"
+        )
     return max(1, round(share * steps))

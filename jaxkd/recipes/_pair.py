@@ -108,7 +108,7 @@ class Pair:
         """Kernel and bias of the teacher's last layer."""
         return head_weights(self.teacher.params, self.head)
 
-    def with_heads_over_maps(self) -> "Pair":
+    def with_class_maps(self) -> "Pair":
         """The pair with class activation maps and logits of regions among the outputs.
 
         For networks whose logits are a dense layer on the global average of the last map.

@@ -1,35 +1,12 @@
-"""Labels alone, and Hinton's distillation."""
-
-import functools
+"""KD: Hinton's distillation of softened probabilities."""
 
 from jaxkd import losses
 from jaxkd.objective import Objective, Schedule, Term, is_traced
-
-
-def labels(*, label_smoothing: float = 0.0) -> Objective:
-    """Plain supervised training: what a student learns without a teacher.
-
-    Args:
-      label_smoothing: share of the target spread over all classes (Szegedy et al., 2016).
-
-    Returns:
-      An objective with the term `label`.
-
-    Raises:
-      ValueError: label_smoothing outside of [0, 1].
-
-    Example:
-      >>> list(labels().terms)
-      ['label']
-    """
-    if not is_traced(label_smoothing) and not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must lie in [0, 1], not {label_smoothing}")
-    loss = functools.partial(losses.cross_entropy, label_smoothing=label_smoothing)
-    return Objective(label=Term(loss))
+from jaxkd.recipes._recipe import Recipe
 
 
 def kd(*, alpha: float | Schedule = 0.9, temperature: float | Schedule = 4.0) -> Objective:
-    """Hinton's distillation: `alpha T² KL(teacher‖student) + (1 - alpha) CE`.
+    """Distills softened probabilities: `alpha T² KL(teacher‖student) + (1 - alpha) CE`.
 
     Args:
       alpha: weight of the teacher, from 0 (labels alone) to 1 (the teacher alone: no labels are
@@ -58,3 +35,10 @@ def kd(*, alpha: float | Schedule = 0.9, temperature: float | Schedule = 4.0) ->
         if alpha == 1:
             return Objective(kd=distil)
     return Objective(label=Term(losses.cross_entropy, weight=1 - alpha), kd=distil)
+
+
+KD = Recipe(
+    "kd",
+    kd,
+    "Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.",
+)

@@ -1,9 +1,10 @@
-"""Distillation through a token of its own, as DeiT does it."""
+"""DeiT: distillation through a token of its own."""
 
 import functools
 
 from jaxkd import losses
 from jaxkd.objective import Objective, Schedule, Term, is_traced
+from jaxkd.recipes._recipe import Recipe
 
 
 def deit(
@@ -13,7 +14,7 @@ def deit(
     temperature: float | Schedule = 3.0,
     label_smoothing: float = 0.0,
 ) -> Objective:
-    """Labels for the class token, the teacher for the distillation token (Touvron et al., 2021).
+    """Teaches the class token the labels, the distillation token the teacher's class (DeiT).
 
     `(1 - alpha) CE(class_logits, labels) + alpha CE(distillation_logits, argmax teacher)`; softly,
     the last is `temperature² KL(teacher‖distillation_logits)`. The student predicts the mean of the
@@ -21,10 +22,12 @@ def deit(
 
     Args:
       alpha: weight of the teacher, from 0 to 1; a number or an optax schedule.
-      soft: whether the teacher's probabilities are learned in place of its decision; the authors
-        then take an alpha of 0.1.
-      temperature: of the soft variant; a number or an optax schedule. The hard one has none.
-      label_smoothing: of the labels, not of the teacher's decision; 0.1 in the paper.
+      soft: whether the teacher's probabilities are learned in place of its most probable class; the
+        authors then take an alpha of 0.1.
+      temperature: temperature of the soft variant; a number or an optax schedule. The hard one has
+        none.
+      label_smoothing: share of the labels' target spread over all classes, 0.1 in the paper; the
+        teacher's class is not smoothed.
 
     Returns:
       An objective with the terms `label` and `deit`; without `label` if alpha is 1. The student has
@@ -54,3 +57,12 @@ def deit(
     weight = (lambda step: 1 - alpha(step)) if callable(alpha) else 1 - alpha
     loss = functools.partial(losses.cross_entropy, label_smoothing=label_smoothing)
     return Objective(label=Term(loss, weight, student="class_logits"), deit=distil)
+
+
+DEIT = Recipe(
+    "deit",
+    deit,
+    "Touvron et al., Training data-efficient image transformers & distillation through attention, "
+    "ICML 2021.",
+    student_outputs=("class_logits", "distillation_logits"),
+)

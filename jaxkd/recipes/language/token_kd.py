@@ -1,4 +1,4 @@
-"""The general recipe for tokens: a divergence of the logits beside the labels."""
+"""Token KD: a divergence of the logits beside the labels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 
 from jaxkd import losses
 from jaxkd.objective import Objective, Schedule, Term, is_traced
+from jaxkd.recipes._recipe import Recipe
 
 
 def token_kd(
@@ -15,7 +16,7 @@ def token_kd(
     alpha: float | Schedule = 0.5,
     temperature: float | Schedule = 1.0,
 ) -> Objective:
-    """`alpha T² D(teacher, student) + (1 - alpha) CE`, each the mean over the tokens that count.
+    """Distills tokens by any divergence: `alpha T² D(teacher, student) + (1 - alpha) CE`.
 
     Args:
       divergence: `losses.kl_divergence`, `losses.reverse_kl_divergence`,
@@ -57,3 +58,10 @@ def token_kd(
         if alpha == 1:
             return Objective(token_kd=distil)
     return Objective(label=Term(losses.cross_entropy, weight=1 - alpha), token_kd=distil)
+
+
+TOKEN_KD = Recipe(
+    "language.token_kd",
+    token_kd,
+    "Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.",
+)

@@ -1,0 +1,312 @@
+"""Methods by name: one call makes all that a training needs."""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import optax
+
+from jaxkd.networks import Network
+from jaxkd.objective import Objective
+from jaxkd.recipes._pair import Pair
+from jaxkd.recipes._recipe import Recipe, supplied
+from jaxkd.recipes.ab import AB
+from jaxkd.recipes.afd import AFD
+from jaxkd.recipes.at import AT
+from jaxkd.recipes.cat_kd import CAT_KD
+from jaxkd.recipes.cc import CC
+from jaxkd.recipes.cka import CKA
+from jaxkd.recipes.crd import CRD
+from jaxkd.recipes.ctkd import CTKD
+from jaxkd.recipes.cwd import CWD
+from jaxkd.recipes.deit import DEIT
+from jaxkd.recipes.dist import DIST
+from jaxkd.recipes.dkd import DKD
+from jaxkd.recipes.dot import DOT
+from jaxkd.recipes.fitnet import FITNET
+from jaxkd.recipes.fsp import FSP
+from jaxkd.recipes.ft import FT
+from jaxkd.recipes.ickd import ICKD
+from jaxkd.recipes.info_nce import INFO_NCE
+from jaxkd.recipes.itrd import ITRD
+from jaxkd.recipes.kd import KD
+from jaxkd.recipes.kdsvd import KDSVD
+from jaxkd.recipes.labels import LABELS
+from jaxkd.recipes.language.distilbert import DISTILBERT
+from jaxkd.recipes.language.distillm2 import DISTILLM2
+from jaxkd.recipes.language.gkd import GKD
+from jaxkd.recipes.language.minillm import MINILLM
+from jaxkd.recipes.language.minilm import MINILM
+from jaxkd.recipes.language.on_policy_reverse_kl import ON_POLICY_REVERSE_KL
+from jaxkd.recipes.language.tinybert import TINYBERT
+from jaxkd.recipes.language.token_kd import TOKEN_KD
+from jaxkd.recipes.logit_mse import LOGIT_MSE
+from jaxkd.recipes.lskd import LSKD
+from jaxkd.recipes.mgd import MGD
+from jaxkd.recipes.mlkd import MLKD
+from jaxkd.recipes.nkd import NKD, USKD
+from jaxkd.recipes.nst import NST
+from jaxkd.recipes.ofa import OFA
+from jaxkd.recipes.ofd import OFD
+from jaxkd.recipes.pkd import PKD
+from jaxkd.recipes.pkt import PKT
+from jaxkd.recipes.reviewkd import REVIEWKD
+from jaxkd.recipes.rkd import RKD
+from jaxkd.recipes.rld import RLD
+from jaxkd.recipes.sdd import SDD
+from jaxkd.recipes.semckd import SEMCKD
+from jaxkd.recipes.simkd import SIMKD
+from jaxkd.recipes.sp import SP
+from jaxkd.recipes.srd import SRD
+from jaxkd.recipes.srrl import SRRL
+from jaxkd.recipes.ttm import TTM, WTTM
+from jaxkd.recipes.vid import VID
+from jaxkd.recipes.vkd import VKD
+from jaxkd.recipes.wkd import WKD_FEATURE, WKD_LOGIT
+from jaxkd.recipes.wsld import WSLD
+
+_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        AB,
+        AFD,
+        AT,
+        CAT_KD,
+        CC,
+        CKA,
+        CRD,
+        CTKD,
+        CWD,
+        DEIT,
+        DIST,
+        DKD,
+        DOT,
+        FITNET,
+        FSP,
+        FT,
+        ICKD,
+        INFO_NCE,
+        ITRD,
+        KD,
+        KDSVD,
+        LABELS,
+        LOGIT_MSE,
+        LSKD,
+        MGD,
+        MLKD,
+        NKD,
+        USKD,
+        NST,
+        OFA,
+        OFD,
+        PKD,
+        PKT,
+        REVIEWKD,
+        RKD,
+        RLD,
+        SDD,
+        SEMCKD,
+        SIMKD,
+        SP,
+        SRD,
+        SRRL,
+        TTM,
+        WTTM,
+        VID,
+        VKD,
+        WKD_LOGIT,
+        WKD_FEATURE,
+        WSLD,
+        DISTILBERT,
+        DISTILLM2,
+        GKD,
+        MINILLM,
+        MINILM,
+        ON_POLICY_REVERSE_KL,
+        TINYBERT,
+        TOKEN_KD,
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class AppliedRecipe:
+    """A method applied to two networks: all that a training needs.
+
+    Attributes:
+      recipe: the method.
+      pair: student and teacher as the method trains them; None if none was given.
+      objective: what is minimized.
+      make_optimizer: a function from `learning_rate`, `momentum` and `weight_decay` to the
+        method's own optimizer; None where any optimizer will do.
+    """
+
+    recipe: Recipe
+    pair: Pair | None
+    objective: Objective
+    make_optimizer: Callable[..., optax.GradientTransformation] | None
+
+    @property
+    def student(self) -> Network:
+        """The network to train, and later to deploy.
+
+        Raises:
+          ValueError: the recipe was created without a pair.
+        """
+        return self._networks().student
+
+    @property
+    def teacher(self) -> Network | None:
+        """The trained network, None where the objective does not compare with one.
+
+        Raises:
+          ValueError: the recipe was created without a pair.
+        """
+        return self._networks().teacher if self.objective.needs_teacher else None
+
+    @property
+    def split_gradients(self) -> bool:
+        """Whether the optimizer takes two gradients, see `jaxkd.make_train_step`."""
+        return self.recipe.split_gradients
+
+    def _networks(self) -> Pair:
+        if self.pair is None:
+            raise ValueError(f"the recipe {self.recipe.name!r} was created without a pair")
+        return self.pair
+
+
+def names(*, language: bool | None = None) -> list[str]:
+    """Returns the names of all methods, sorted.
+
+    Args:
+      language: True for the methods for text alone, False for all others.
+
+    Returns:
+      Names that `create` and `get` take.
+
+    Example:
+      >>> len(names()) > 50, names(language=True)[:2]
+      (True, ['language.distilbert', 'language.distillm2'])
+    """
+    return sorted(
+        name for name in _RECIPES if language is None or name.startswith("language.") == language
+    )
+
+
+def get(name: str) -> Recipe:
+    """Returns the declaration of a method.
+
+    Args:
+      name: name of the method, one of `names()`.
+
+    Returns:
+      Its objective, what it needs, its options and its reference.
+
+    Raises:
+      ValueError: an unknown name; the message has the closest ones.
+
+    Example:
+      >>> get("dkd").options["beta"], get("dkd").reference
+      (8.0, 'Zhao et al., Decoupled Knowledge Distillation, CVPR 2022.')
+    """
+    if name not in _RECIPES:
+        raise ValueError(
+            f"unknown recipe {name!r}{_suggestion(name, _RECIPES)} The recipes are: "
+            f"{', '.join(names())}"
+        )
+    return _RECIPES[name]
+
+
+def create(
+    name: str | Recipe,
+    pair: Pair | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    dataset: Any = None,
+    **options: Any,
+) -> AppliedRecipe:
+    """Applies a method to a student and its teacher.
+
+    Args:
+      name: name of the method, one of `names()`, or a `Recipe` of your own.
+      pair: the student and its teacher; not needed by methods that compare logits alone.
+      steps: number of steps of the whole training, for methods with a warm-up or an initial stage;
+        without it they have none.
+      seed: seed of the initial weights of what is trained beside the student.
+      dataset: training examples with the attributes `ids` and `labels`, for methods that remember
+        every example (`crd`).
+      **options: options of the method in place of its authors' defaults; `get(name).options` lists
+        them.
+
+    Returns:
+      The networks as the method trains them, the objective, and the optimizer if the method brings
+      its own.
+
+    Raises:
+      ValueError: an unknown name or option, an option that is missing, a pair that is missing or
+        that lacks outputs which the method compares. Names and options are checked before anything
+        is built.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> method = create("fitnet", pair, weight=10.0)
+      >>> list(method.objective.terms), method.make_optimizer is None
+      (['label', 'fitnet'], True)
+      >>> create("dkd", pair, temprature=2.0)  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      ValueError: unknown option 'temprature' of recipe 'dkd'; did you mean 'temperature'? ...
+    """
+    recipe = name if isinstance(name, Recipe) else get(name)
+    if dataset is not None and recipe.dataset_options is not None:
+        options = {**recipe.dataset_options(dataset), **options}
+    _check(recipe, pair, options)
+    if recipe.prepare is not None and pair is not None:
+        pair = recipe.prepare(pair, **supplied(recipe.prepare, {"seed": seed, **options}))
+    arguments = {"pair": pair, "steps": steps, "seed": seed, **options}
+    objective = recipe.objective(**supplied(recipe.objective, arguments))
+    if pair is not None:
+        _check_outputs(recipe, pair, objective)
+    make_optimizer = recipe.optimizer and functools.partial(
+        recipe.optimizer, **supplied(recipe.optimizer, options)
+    )
+    return AppliedRecipe(recipe, pair, objective, make_optimizer)
+
+
+def _check(recipe: Recipe, pair: Pair | None, options: dict[str, Any]) -> None:
+    """Refuses options that the method does not take, and what it needs and was not given."""
+    known = recipe.options
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"unknown option {option!r} of recipe {recipe.name!r}{_suggestion(option, known)} "
+                f"It takes: {', '.join(sorted(known)) or 'no options'}"
+            )
+    empty = inspect.Parameter.empty
+    if missing := sorted(o for o, d in known.items() if d is empty and o not in options):
+        remedy = ", or pass dataset=, which has them" if recipe.dataset_options else ""
+        raise ValueError(f"recipe {recipe.name!r} needs the options {missing}: give them{remedy}")
+    if recipe.needs_pair and pair is None:
+        raise ValueError(
+            f"recipe {recipe.name!r} measures the networks: pass "
+            "pair=jaxkd.recipes.Pair(student, teacher, inputs)"
+        )
+
+
+def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
+    """Refuses networks without the outputs that are compared, beyond the logits of all."""
+    for output in sorted({*objective.student_outputs, *recipe.student_outputs} - {"logits"}):
+        pair.shape("student", output)
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=3)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."

@@ -1,0 +1,41 @@
+"""AT: attention transfer."""
+
+import functools
+
+from jaxkd import losses
+from jaxkd.objective import Objective, Schedule
+from jaxkd.recipes._common import with_labels
+from jaxkd.recipes._pair import Pair
+from jaxkd.recipes._recipe import Recipe
+from jaxkd.recipes._stages import stage_terms
+
+
+def at(
+    pair: Pair, *, p: int = 2, weight: float | Schedule = 1000.0, label_weight: float = 1.0
+) -> Objective:
+    """Transfers attention maps at every stage (AT).
+
+    Args:
+      pair: the student and its teacher.
+      p: power of the activations.
+      weight: weight of each term.
+      label_weight: weight of the cross entropy with the labels.
+
+    Returns:
+      An objective with the terms `label`, `at1`, `at2`, ….
+
+    Reference:
+      Zagoruyko and Komodakis, Paying More Attention to Attention: Improving the Performance of
+      Convolutional Neural Networks via Attention Transfer, ICLR 2017.
+    """
+    terms = stage_terms("at", pair, functools.partial(losses.at, p=p), weight)
+    return with_labels(label_weight, **terms)
+
+
+AT = Recipe(
+    "at",
+    at,
+    "Zagoruyko and Komodakis, Paying More Attention to Attention: Improving the Performance of "
+    "Convolutional Neural Networks via Attention Transfer, ICLR 2017.",
+    needs_pair=True,
+)

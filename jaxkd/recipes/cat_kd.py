@@ -1,0 +1,36 @@
+"""CAT-KD: class attention transfer."""
+
+from jaxkd import losses
+from jaxkd.objective import Objective, Schedule, Term
+from jaxkd.recipes._common import with_labels
+from jaxkd.recipes._pair import Pair
+from jaxkd.recipes._recipe import Recipe
+
+
+def cat_kd(pair: Pair, *, weight: float | Schedule = 400.0, label_weight: float = 1.0) -> Objective:
+    """Transfers class activation maps (CAT-KD).
+
+    Args:
+      pair: the student and its teacher, as `pair.with_class_maps()` returns them.
+      weight: weight of the term.
+      label_weight: weight of the cross entropy with the labels.
+
+    Returns:
+      An objective with the terms `label` and `cat_kd`.
+
+    Reference:
+      Guo et al., Class Attention Transfer Based Knowledge Distillation, CVPR 2023.
+    """
+    for side in ("student", "teacher"):
+        pair.shape(side, "class_maps")
+    term = Term(losses.cat_kd, weight, None, "class_maps", "class_maps")
+    return with_labels(label_weight, cat_kd=term)
+
+
+CAT_KD = Recipe(
+    "cat_kd",
+    cat_kd,
+    "Guo et al., Class Attention Transfer Based Knowledge Distillation, CVPR 2023.",
+    needs_pair=True,
+    prepare=Pair.with_class_maps,
+)

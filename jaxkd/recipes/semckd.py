@@ -1,0 +1,49 @@
+"""SemCKD: cross-layer distillation with semantic calibration."""
+
+from flax import nnx
+
+from jaxkd import connectors, losses
+from jaxkd.objective import Objective, Schedule, Term
+from jaxkd.recipes._common import with_labels
+from jaxkd.recipes._pair import Pair
+from jaxkd.recipes._recipe import Recipe
+from jaxkd.recipes._stages import stage_names
+
+
+def semckd(
+    pair: Pair, *, weight: float | Schedule = 400.0, label_weight: float = 1.0, seed: int = 0
+) -> Objective:
+    """Teaches every student layer by all teacher layers (SemCKD).
+
+    The attention acts on the similarities of a batch: the batch size is fixed when the connector is
+    made.
+
+    Args:
+      pair: the student and its teacher; the size of the pair's inputs is the batch size.
+      weight: weight of the term.
+      label_weight: weight of the cross entropy with the labels.
+      seed: seed of the initial weights of the connector.
+
+    Returns:
+      An objective with the terms `label` and `semckd`.
+
+    Reference:
+      Chen et al., Cross-Layer Distillation with Semantic Calibration, AAAI 2021.
+    """
+    student, teacher = stage_names(pair)
+    connector = connectors.SemCKD(
+        [pair.width("student", name) for name in student],
+        [pair.width("teacher", name) for name in teacher],
+        batch_size=pair.shape("student", "logits")[0],
+        rngs=nnx.Rngs(seed),
+    )
+    term = Term(losses.semckd, weight, None, student, teacher, connector)
+    return with_labels(label_weight, semckd=term)
+
+
+SEMCKD = Recipe(
+    "semckd",
+    semckd,
+    "Chen et al., Cross-Layer Distillation with Semantic Calibration, AAAI 2021.",
+    needs_pair=True,
+)

@@ -1,0 +1,138 @@
+"""Recipes by name: declarations, options, and errors before anything is built."""
+
+import inspect
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxkd
+from jaxkd import losses, models, recipes
+from jaxkd.data import Dataset
+from jaxkd.objective import Objective, Term
+from jaxkd.recipes import Pair, Recipe
+
+IMAGES = jnp.ones((4, 8, 8, 1))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    student = models.ConvNet(1, 10, rngs=nnx.Rngs(0))
+    teacher = models.ResNet(8, 1, 10, rngs=nnx.Rngs(1))
+    return Pair(jaxkd.from_nnx(student), jaxkd.from_nnx(teacher), IMAGES)
+
+
+def public(module):
+    return {n: f for n, f in vars(module).items() if inspect.isfunction(f)}
+
+
+def test_every_function_of_the_package_that_makes_an_objective_is_declared():
+    declared = {recipes.get(name).objective for name in recipes.names()}
+    for module in (recipes, recipes.language):
+        made = {
+            f
+            for f in public(module).values()
+            if inspect.signature(f).return_annotation is Objective
+        }
+        assert made <= declared
+    assert recipes.names(language=True) == sorted(
+        f"language.{name}"
+        for name, f in public(recipes.language).items()
+        if inspect.signature(f).return_annotation is Objective
+    )
+    assert sorted(recipes.names(language=True) + recipes.names(language=False)) == recipes.names()
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_declarations_agree_with_the_functions(name):
+    recipe = recipes.get(name)
+    assert recipe.name == name
+    assert recipe.needs_pair == ("pair" in inspect.signature(recipe.objective).parameters)
+    paper = re.sub(r"\s+", " ", inspect.getdoc(recipe.objective)).partition("Reference: ")[2]
+    assert name == "dot" or recipe.reference.rstrip(".") in paper
+    assert recipe.split_gradients <= (recipe.optimizer is not None)
+
+
+def test_the_methods_of_packages_are_found_by_name_and_by_function():
+    assert len(recipes.names()) > 50
+    assert recipes.get("dkd").objective is recipes.dkd
+    assert recipes.get("language.gkd").objective is recipes.language.gkd
+    assert recipes.get("simkd").prepare is recipes.with_teacher_classifier
+
+
+def test_wrong_names_and_options_name_the_right_ones():
+    with pytest.raises(ValueError, match="unknown recipe 'dkdd'; did you mean 'dkd'.*reviewkd"):
+        recipes.create("dkdd")
+    message = "option 'temprature' of recipe 'dkd'; did you mean 'temperature'. It takes: alpha, b"
+    with pytest.raises(ValueError, match=message):
+        recipes.create("dkd", temprature=2.0)
+    with pytest.raises(ValueError, match="unknown option 'zzz' of recipe 'pkt'. It takes: label_w"):
+        recipes.create("pkt", zzz=1)
+    with pytest.raises(ValueError, match=r"'crd' needs the options \['num_examples'\].* dataset="):
+        recipes.create("crd")
+    with pytest.raises(ValueError, match="'fitnet' measures the networks: pass pair="):
+        recipes.create("fitnet")
+
+
+def test_options_are_checked_before_anything_is_built():
+    def objective(*, weight=1.0):
+        raise AssertionError("built")
+
+    mine = Recipe("mine", objective, "nobody", prepare=objective)
+    with pytest.raises(ValueError, match="did you mean 'weight'"):
+        recipes.create(mine, wieght=1.0)
+
+
+def test_options_reach_what_takes_them(pair):
+    """The objective, the change of the networks, and the optimizer."""
+    assert recipes.create("kd", alpha=1.0).objective.terms.keys() == {"kd"}
+    narrow, wide = (
+        jax.tree.leaves(recipes.create("simkd", pair, factor=factor).student.params)
+        for factor in (4, 2)
+    )
+    assert sum(x.size for x in narrow) < sum(x.size for x in wide)
+    method = recipes.create("dot", pair, alpha=0.5, delta=0.0)
+    assert method.split_gradients and method.make_optimizer.keywords == {"delta": 0.0}
+    assert method.objective.terms["kd"].weight == 0.5
+    assert recipes.create("kd", pair).make_optimizer is None
+
+
+def test_a_method_needs_its_teacher_or_not(pair):
+    method = recipes.create("uskd", pair)
+    assert method.student is pair.student and method.teacher is None
+    assert recipes.create("kd", pair).teacher is pair.teacher
+    with pytest.raises(ValueError, match="'kd' was created without a pair"):
+        recipes.create("kd").student  # noqa: B018
+
+
+def test_crd_knows_examples_by_id(pair):
+    dataset = Dataset.from_arrays(
+        np.zeros((3, 8, 8, 1), np.uint8),
+        np.array([1, 2, 0]),
+        ids=np.array([5, 1, 3]),
+        name="few",
+        split="train",
+        num_classes=10,
+    )
+    method = recipes.create("crd", pair, dataset=dataset, num_negatives=2)
+    (bank,) = method.objective.connectors()[1].values()
+    assert {x.shape[0] for x in bank.values() if x.ndim == 2} == {6}
+    assert recipes.get("crd").dataset_options(dataset)["classes"].tolist() == [-1, 2, -1, 0, -1, 1]
+
+
+def test_a_student_without_the_second_head_is_refused(pair):
+    with pytest.raises(ValueError, match="wants the student's output 'class_logits'"):
+        recipes.create("deit", pair)
+    recipes.create("deit")
+
+
+def test_a_recipe_of_ones_own(pair):
+    def objective(pair, *, weight=1.0):
+        return Objective(mse=Term(losses.feature_mse, weight, None, "nowhere", "embedding"))
+
+    mine = Recipe("mine", objective, "nobody, 2026", needs_pair=True)
+    with pytest.raises(ValueError, match="wants the student's output 'nowhere'"):
+        recipes.create(mine, pair, weight=2.0)

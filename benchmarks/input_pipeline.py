@@ -27,7 +27,7 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import make_train_step, recipes
-from jaxkd.data import Loader, RandomResizedCrop, Source, imagenet, images
+from jaxkd.data import GrainSource, Loader, RandomResizedCrop, imagenet, images
 from jaxkd.models import CNN, ConvNet, ResNet
 from jaxkd.study import Column, Table
 from jaxkd.training import fit
@@ -71,9 +71,9 @@ class Kept:
 
 
 class ByGrain:
-    """Batches of a `Source`, shuffled and batched by Grain, one after the other."""
+    """Batches of a `GrainSource`, shuffled and batched by Grain, one after the other."""
 
-    def __init__(self, source: Source, batch_size: int, workers: int):
+    def __init__(self, source: GrainSource, batch_size: int, workers: int):
         dataset = grain.MapDataset.source(source).shuffle(seed=0).repeat().batch(batch_size)
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
         at_once = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
@@ -156,14 +156,14 @@ def main() -> None:
     cnn = jaxkd.from_nnx(make_cnn(rngs=nnx.Rngs(0)))
     plain = Training(cnn, SMALL, recipes.labels(), 128)
     measure("32×32 in memory", plain, lambda: Loader(small, SMALL, 128))
-    measure("32×32, 2 ahead by threads", plain, lambda: Loader(small, SMALL, 128, ahead=2))
+    measure("32×32, 2 ahead by threads", plain, lambda: Loader(small, SMALL, 128, prefetch=2))
     with tempfile.TemporaryDirectory() as path:
         cache = jaxkd.cache.build(path, teacher, small, SMALL, num_views=1, progress=False)
         distilled = Training(cnn, SMALL, recipes.kd(), 128)
         measure("32×32, with a cache", distilled, lambda: Loader(small, SMALL, 128, cache=cache))
     for name, workers in (("when asked for", 0), ("1 worker", 1)):
-        make = functools.partial(ByGrain, Source(small, SMALL), 128, workers)
-        measure(f"32×32, Grain over Source, {name}", plain, make)
+        make = functools.partial(ByGrain, GrainSource(small, SMALL), 128, workers)
+        measure(f"32×32, Grain over GrainSource, {name}", plain, make)
 
     photos = imagenet.load("imagenette", "train", mock=1000)
     for side, size, model in (
@@ -175,7 +175,7 @@ def main() -> None:
         training = Training(jaxkd.from_nnx(model), LARGE, recipes.labels(), size)
         for how, options in (
             ("when asked for", {}),
-            ("2 ahead by threads", {"ahead": 2}),
+            ("2 ahead by threads", {"prefetch": 2}),
             ("1 worker", {"workers": 1}),
             ("2 workers", {"workers": 2}),
         ):

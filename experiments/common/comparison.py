@@ -183,7 +183,7 @@ def run(
         )
         if is_first():
             print(f"{name}: {predicted}")
-        jaxkd.cache.confirm(predicted, yes=yes)
+        jaxkd.cache.confirm_build(predicted, yes=yes)
         jaxkd.cache.build(
             path, teacher, data, study.views, codec=codec, num_views=config.views.num_views
         )

@@ -135,7 +135,7 @@ def cache_section(compared: Compared) -> Section:
         if r.arm.cache is not None and r.arm.cache.path == cache.path
     ]
     read = sum(r.arm.steps * len(r.seconds) for r in readers) * config.batch_size
-    computed = round(cache.effort["answers"])
+    computed = round(cache.build_cost["records"])
     apart = float(np.abs(online.logits - cached.logits).max())
     difference = np.abs(online.accuracies(compared.labels) - cached.accuracies(compared.labels))
     rows: list[Row] = [
@@ -144,7 +144,7 @@ def cache_section(compared: Compared) -> Section:
         ["forward passes of the teacher saved", f"{read - computed:,}"],
         ["bytes an answer", f"{cache.bytes_per_record} ({cache.codecs['logits']})"],
         ["bytes in all", f"{cache.bytes:,}"],
-        ["seconds to build, first compilation included", f"{cache.effort['seconds']:.1f}"],
+        ["seconds to build, first compilation included", f"{cache.build_cost['seconds']:.1f}"],
         ["seconds of a short run, online teacher", _seconds(online.seconds)],
         ["seconds of a short run, cached", _seconds(cached.seconds)],
         ["largest difference of test logits, online and cached students", f"{apart:.2g}"],

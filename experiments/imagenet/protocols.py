@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxkd.data import CenterCrop, RandomResizedCrop, Records, imagenet
+from jaxkd.data import CenterCrop, EncodedImages, RandomResizedCrop, imagenet
 from jaxkd.views import Cutmix, Mixup, Normalize
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ NORMALS = {
 }
 
 
-def load(config: "Config", split: str, mock: int) -> Records:
+def load(config: "Config", split: str, mock: int) -> EncodedImages:
     """One split, cropped as the protocol has it; made-up images if `mock` is positive."""
     crop = RandomResizedCrop if split == "train" else CenterCrop
     return imagenet.load(

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.common import agreement_report
 from experiments.common.study import Arm, Result
 from jaxkd import recipes
-from jaxkd.data import Records
+from jaxkd.data import EncodedImages
 from jaxkd.metrics import Spread
 from jaxkd.study import Column, Report, Section, Table
 
@@ -25,8 +25,8 @@ _KEPT = 10_000
 def report(
     config: "Config",
     scores: Mapping[str, list[Score]],
-    train: Records,
-    test: Records,
+    train: EncodedImages,
+    test: EncodedImages,
     steps: int,
 ) -> Report:
     """A table of all networks, and what the students learned."""
@@ -78,6 +78,6 @@ def hits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     return float((rank <= 1).mean()), float((rank <= 5).mean())
 
 
-def shown(test: Records) -> np.ndarray:
+def shown(test: EncodedImages) -> np.ndarray:
     """Positions of the examples whose logits the report is about, spread evenly."""
     return np.linspace(0, len(test) - 1, min(_KEPT, len(test))).round().astype(int)

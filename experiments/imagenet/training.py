@@ -21,7 +21,7 @@ from experiments.imagenet.protocols import NORMALS, PROTOCOLS, WEIGHT_DECAY, loa
 from experiments.imagenet.report import Score, hits, report, shown
 from jaxkd import Network, Objective, TrainState, Views, models, recipes, weights
 from jaxkd.cache import Cache
-from jaxkd.data import Loader, Records, eval_batches
+from jaxkd.data import EncodedImages, Loader, eval_batches
 from jaxkd.recipes import AppliedRecipe, Pair
 from jaxkd.study import Report
 from jaxkd.targets import Dense
@@ -156,10 +156,10 @@ class Runs:
             ]
         return report(config, scores, train, test, steps)
 
-    def _steps(self, epochs: int, train: Records) -> int:
+    def _steps(self, epochs: int, train: EncodedImages) -> int:
         return self.config.steps or epochs * (len(train) // self.config.batch_size)
 
-    def _teacher(self, train: Records, test: Records) -> Score:
+    def _teacher(self, train: EncodedImages, test: EncodedImages) -> Score:
         """Trains the teacher if it came without weights; what it scores."""
         config, plain = self.config, PROTOCOLS["torchvision"]
         if not config.teacher_weights:
@@ -172,7 +172,13 @@ class Runs:
         return self._kept("teacher") or self._keep("teacher", self.teacher, test)
 
     def _student(
-        self, arm: str, seed: int, train: Records, test: Records, steps: int, cache: Cache | None
+        self,
+        arm: str,
+        seed: int,
+        train: EncodedImages,
+        test: EncodedImages,
+        steps: int,
+        cache: Cache | None,
     ) -> Score:
         """Trains one student; what it scores. A run that was finished is read, not repeated."""
         name = f"{arm}/seed{seed}"
@@ -208,8 +214,8 @@ class Runs:
         fresh: Network,
         objective: Objective,
         optimizer: optax.GradientTransformation,
-        train: Records,
-        test: Records,
+        train: EncodedImages,
+        test: EncodedImages,
         steps: int,
         *,
         views: Views,
@@ -232,7 +238,7 @@ class Runs:
             cache=cache,
             num_views=num_views,
             process=spread.process if spread else (0, 1),
-            ahead=config.ahead,
+            prefetch=config.ahead,
             workers=config.workers,
         )
 
@@ -259,7 +265,7 @@ class Runs:
             )
         return fitted.state.network(fresh)
 
-    def _predict(self, name: str, network: Network, test: Records) -> np.ndarray:
+    def _predict(self, name: str, network: Network, test: EncodedImages) -> np.ndarray:
         """Logits on all held-out examples; one program for all seeds of an arm."""
         arm, size = name.partition("/")[0], min(_TEST_BATCH, self.config.batch_size)
         if arm not in self._eval_steps:
@@ -267,7 +273,7 @@ class Runs:
             self._eval_steps[arm] = make_eval_step(
                 network, views=self.test_views, partitioning=spread
             )
-        batches = eval_batches(test, size, ahead=self.config.ahead)
+        batches = eval_batches(test, size, prefetch=self.config.ahead)
         return predict(self._eval_steps[arm], network, batches)
 
     def _kept(self, name: str) -> Score | None:
@@ -277,7 +283,7 @@ class Runs:
         with np.load(file) as stored:
             return dict(stored)
 
-    def _keep(self, name: str, network: Network, test: Records) -> Score:
+    def _keep(self, name: str, network: Network, test: EncodedImages) -> Score:
         """Writes `top1`, `top5` and the `logits` of some examples for all processes to read."""
         logits = self._predict(name, network, test)
         top1, top5 = hits(logits, test.labels)
@@ -289,7 +295,7 @@ class Runs:
         assert found is not None
         return found
 
-    def _answers(self, train: Records) -> Cache:
+    def _answers(self, train: EncodedImages) -> Cache:
         """The teacher's answers to all views; what is there is not asked again."""
         asked = (self.workdir / "cache", self.teacher, train, self.views)
         kind: dict[str, Any] = {
@@ -299,7 +305,7 @@ class Runs:
         predicted = jaxkd.cache.forecast(*asked[1:], **kind, student=self.make(self.student, 0))
         if is_first():
             print(f"cache: {predicted}")
-        jaxkd.cache.confirm(predicted, yes=launch.YES.value)
+        jaxkd.cache.confirm_build(predicted, yes=launch.YES.value)
         # Each of several processes asks for its own share, on one device.
         alone = self.partitioning is not None and jax.process_count() == 1
         if alone and self.partitioning is not None:

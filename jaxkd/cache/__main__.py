@@ -75,11 +75,11 @@ def _info(parsed: argparse.Namespace) -> None:
     print(json.dumps(cache.contract, indent=2, sort_keys=True))
     for name, codec in cache.codecs.items():
         print(f"{name}: {codec}. {codec.description}")
-    effort = cache.effort
+    cost = cache.build_cost
     print(
         f"{len(cache.ids):,} examples × {cache.num_views} views, {cache.bytes_per_record:,} bytes "
         f"a record, {cache.bytes:,} in all, in {len(cache.segments)} segments; built in "
-        f"{effort['seconds']:.1f} s"
+        f"{cost['seconds']:.1f} s"
     )
 
 
@@ -97,10 +97,12 @@ def _verify(parsed: argparse.Namespace) -> int:
         agreement = caches.spot_check(
             cache, given["teacher"], given["dataset"], views, records=parsed.records
         )
-        largest = ", ".join(f"{name} {value:.3g}" for name, value in agreement.largest.items())
+        largest = ", ".join(
+            f"{name} {value:.3g}" for name, value in agreement.max_difference.items()
+        )
         print(
             f"teacher asked again for {agreement.records} records: largest difference {largest}; "
-            f"{agreement.flips} most probable classes differ"
+            f"{agreement.changed_predictions} most probable classes differ"
         )
     return 1 if damages else 0
 
@@ -134,7 +136,7 @@ def _build(parsed: argparse.Namespace) -> None:
     what = {name: given[name] for name in known if name in given}
     predicted = caches.forecast(given["teacher"], given["dataset"], student=student, **what)
     print(predicted)
-    caches.confirm(predicted, above=int(parsed.ask_above * 1e9), yes=parsed.yes)
+    caches.confirm_build(predicted, above=int(parsed.ask_above * 1e9), yes=parsed.yes)
     cache = caches.build(parsed.path, **given)
     print(f"{len(cache.ids):,} examples × {cache.num_views} views at {cache.path}")
 

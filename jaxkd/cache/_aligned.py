@@ -10,13 +10,13 @@ from jaxkd.cache import _contract
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
 from jaxkd.data import Examples, Sequences, align
-from jaxkd.targets import Record
+from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class AlignedRecord:
+class AlignedOutputs:
     """A teacher's answers to a batch, and the chunks of its labels and the student's; a pytree.
 
     Attributes:
@@ -24,7 +24,7 @@ class AlignedRecord:
       pairing: `"labels"`, `"chunks"`, `"student_labels"` and `"student_chunks"`, `[batch, length]`.
     """
 
-    record: Record
+    record: EncodedOutputs
     pairing: dict[str, jax.Array | np.ndarray]
 
     def decode(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class AlignedCache:
         teacher = self._teacher.select(dataset.ids)
         self._cache.check(dataset=teacher, views=views, num_views=num_views)
 
-    def read(self, ids: np.ndarray, view: int) -> AlignedRecord:
+    def read(self, ids: np.ndarray, view: int) -> AlignedOutputs:
         """The answers to some rows, and their pairing; see `Cache.read`.
 
         Raises:
@@ -103,4 +103,4 @@ class AlignedCache:
             "student_labels": self._student.labels[ours],
             "student_chunks": self._chunks.student[ours],
         }
-        return AlignedRecord(self._cache.read(ids, view), pairing)
+        return AlignedOutputs(self._cache.read(ids, view), pairing)

@@ -161,7 +161,7 @@ def make_teacher_fn(
         return encode(outputs, codecs, shapes, present=present, **numbers)
 
     def with_present(batch: dict[str, Any]) -> dict[str, Any]:
-        present = dataset.present(batch["id"])
+        present = dataset.token_mask(batch["id"])
         return batch if present is None else {**batch, "present": present}
 
     # Arguments rather than constants, which the compiler would copy into the program.

@@ -19,7 +19,7 @@ from jaxkd.cache._plan import (
 from jaxkd.cache._segment import Segment, segments
 from jaxkd.data import Examples
 from jaxkd.networks import Network
-from jaxkd.targets import Record, bytes_per_record
+from jaxkd.targets import EncodedOutputs, bytes_per_record
 from jaxkd.views import Views
 
 # Up to this size a cache is read into memory as its views come up.
@@ -110,12 +110,16 @@ class Cache:
         return self.bytes_per_record * len(self.ids) * self.num_views
 
     @property
-    def effort(self) -> dict[str, float]:
-        """What it took: `{"seconds": …, "answers": …}`, with the blocks that kills made repeat."""
-        total = {"seconds": 0.0, "answers": 0}
+    def build_cost(self) -> dict[str, float]:
+        """Seconds and records that it took: `{"seconds": …, "records": …}`, repetitions included.
+
+        Blocks that a killed build had to compute again count twice.
+        """
+        total = {"seconds": 0.0, "records": 0}
         for name in _store.names(self.path, "effort/"):
             effort = _store.read_document(self.path, name) or {}
-            total = {key: value + effort.get(key, 0) for key, value in total.items()}
+            total["seconds"] += effort.get("seconds", 0)
+            total["records"] += effort.get("answers", 0)  # the name in format 2
         return total
 
     def allowing(self, fields: Collection[str]) -> "Cache":
@@ -161,7 +165,7 @@ class Cache:
                 f"{self.path} has {self.num_views}. jaxkd.cache.extend adds views"
             )
 
-    def read(self, ids: np.ndarray, view: int) -> Record:
+    def read(self, ids: np.ndarray, view: int) -> EncodedOutputs:
         """The answers to some examples in one view.
 
         Args:
@@ -169,7 +173,7 @@ class Cache:
           view: number of the view.
 
         Returns:
-          A `Record` of arrays `[batch, ...]`, to be decoded inside the compiled step.
+          `EncodedOutputs` of arrays `[batch, ...]`, to be decoded inside the compiled step.
 
         Raises:
           CacheError: an id or view that is not there, or a damaged file.
@@ -182,11 +186,11 @@ class Cache:
             arrays = {n: np.take(a, rows, axis=0) for n, a in self._view(view).items()}
         else:
             arrays = self._read(ids, view)
-        return Record.flat(arrays, self.codecs, self.shapes)
+        return EncodedOutputs.from_flat(arrays, self.codecs, self.shapes)
 
     def stream(
         self, view: int, *, batch_size: int | None = None
-    ) -> Iterator[tuple[np.ndarray, Record]]:
+    ) -> Iterator[tuple[np.ndarray, EncodedOutputs]]:
         """All answers of one view, in order of the examples, read ahead.
 
         Args:
@@ -194,7 +198,7 @@ class Cache:
           batch_size: examples in a stretch; by default 8192, or fewer if these are over 64 MB.
 
         Yields:
-          Ids `[n]` and their `Record`.
+          Ids `[n]` and their `EncodedOutputs`.
 
         Raises:
           CacheError: a view that is not there, or a damaged file.
@@ -212,8 +216,8 @@ class Cache:
         for begun in under_way:
             yield self._finished(*begun)
 
-    def _finished(self, ids: np.ndarray, begun: Any) -> tuple[np.ndarray, Record]:
-        return ids, Record.flat(self._end(len(ids), begun), self.codecs, self.shapes)
+    def _finished(self, ids: np.ndarray, begun: Any) -> tuple[np.ndarray, EncodedOutputs]:
+        return ids, EncodedOutputs.from_flat(self._end(len(ids), begun), self.codecs, self.shapes)
 
     def _view(self, view: int) -> Arrays:
         if view not in self._memory:

@@ -43,7 +43,7 @@ def of_dataset(dataset: Examples) -> dict[str, Any]:
         "dataset.version": dataset.version,
         "dataset.split": dataset.split,
         "dataset.fingerprint": dataset.fingerprint,
-        **{f"dataset.{name}": value for name, value in dataset.described().items()},
+        **{f"dataset.{name}": value for name, value in dataset.contract_fields().items()},
     }
 
 
@@ -53,7 +53,7 @@ def of_views(dataset: Examples, views: Views) -> dict[str, Any]:
     if views.mixes:
         # Partners are drawn from all ids, so another selection of examples means other partners.
         fields["views.partners"] = of_ids(dataset.ids)
-    if (reading := dataset.reading()) is not None:
+    if (reading := dataset.read_specification()) is not None:
         fields["views.crop"] = reading
     return fields
 

@@ -16,25 +16,25 @@ from jaxkd.views import Views
 
 
 @dataclasses.dataclass(frozen=True)
-class Forecast:
+class BuildForecast:
     """What a cache will be.
 
     Attributes:
-      answers: how many.
-      bytes_per_answer: before compression.
+      records: number of records, one for each example and view.
+      bytes_per_record: before compression.
       teacher_flops: of the teacher's forward pass, for one example.
       student_flops: of the student's; None without a student.
     """
 
-    answers: int
-    bytes_per_answer: int
+    records: int
+    bytes_per_record: int
     teacher_flops: float
     student_flops: float | None
 
     @property
     def bytes(self) -> int:
         """Of all answers."""
-        return self.answers * self.bytes_per_answer
+        return self.records * self.bytes_per_record
 
     @property
     def gain(self) -> float | None:
@@ -50,7 +50,7 @@ class Forecast:
 
     def __str__(self) -> str:
         text = (
-            f"{self.answers:,} answers of {self.bytes_per_answer:,} bytes: {_size(self.bytes)}; "
+            f"{self.records:,} answers of {self.bytes_per_record:,} bytes: {_size(self.bytes)}; "
             f"teacher {self.teacher_flops:,.0f} FLOPs an example"
         )
         if self.gain is not None:
@@ -70,7 +70,7 @@ def forecast(
     num_views: int = 1,
     valid_classes: int | None = None,
     student: Network | None = None,
-) -> Forecast:
+) -> BuildForecast:
     """Predicts a build without running it.
 
     Args:
@@ -83,7 +83,7 @@ def forecast(
       student: for the predicted gain.
 
     Returns:
-      A `Forecast`.
+      A `BuildForecast`.
 
     Raises:
       ValueError: as `jaxkd.cache.build`.
@@ -103,9 +103,9 @@ def forecast(
         None if network is None else _flops(network, dataset, views)
         for network in (teacher, student)
     ]
-    return Forecast(
-        answers=len(dataset) * num_views,
-        bytes_per_answer=sum(bytes_per_record(c, shapes[name]) for name, c in codecs.items()),
+    return BuildForecast(
+        records=len(dataset) * num_views,
+        bytes_per_record=sum(bytes_per_record(c, shapes[name]) for name, c in codecs.items()),
         teacher_flops=flops[0] or 0.0,
         student_flops=flops[1],
     )
@@ -131,7 +131,9 @@ def _size(count: float) -> str:
     return f"{count:,.3g} TB"
 
 
-def confirm(predicted: Forecast, *, above: int = 10_000_000_000, yes: bool = False) -> None:
+def confirm_build(
+    predicted: BuildForecast, *, above: int = 10_000_000_000, yes: bool = False
+) -> None:
     """Asks before a large build.
 
     Args:

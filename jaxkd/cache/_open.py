@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, overload
 
 from jaxkd.cache._cache import MEMORY_LIMIT, Cache
-from jaxkd.cache._fill import WriteThroughCache
+from jaxkd.cache._write_through import WriteThroughCache
 from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.targets import Codec

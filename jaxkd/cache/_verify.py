@@ -17,12 +17,12 @@ from jaxkd.cache._segment import Segment
 from jaxkd.data import Examples, raw_batch
 from jaxkd.losses import SparseLogits
 from jaxkd.networks import Network
-from jaxkd.targets import Record
+from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
 
 
 @dataclasses.dataclass(frozen=True)
-class Damage:
+class DamagedBlock:
     """Something that is not as it was written.
 
     Attributes:
@@ -38,7 +38,7 @@ class Damage:
     message: str
 
 
-def verify(path: str | pathlib.Path, *, codecs: Sequence[type] = ()) -> list[Damage]:
+def verify(path: str | pathlib.Path, *, codecs: Sequence[type] = ()) -> list[DamagedBlock]:
     """Reads every record of a cache and so every checksum.
 
     Args:
@@ -55,7 +55,7 @@ def verify(path: str | pathlib.Path, *, codecs: Sequence[type] = ()) -> list[Dam
     return [damage for segment in cache.segments for damage in _damages(segment)]
 
 
-def _damages(segment: Segment) -> Iterator[Damage]:
+def _damages(segment: Segment) -> Iterator[DamagedBlock]:
     for row in range(segment.num_views):
         view = segment.first_view + row
         for index in range(segment.blocks):
@@ -63,22 +63,22 @@ def _damages(segment: Segment) -> Iterator[Damage]:
                 try:
                     _store.read_rows(segment.path, name, future)
                 except CacheError as error:
-                    yield Damage(name, view, index, str(error))
+                    yield DamagedBlock(name, view, index, str(error))
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreement:
+class SpotCheckResult:
     """A teacher asked again, against what is stored.
 
     Attributes:
       records: how many were compared.
-      largest: output → the largest absolute difference of stored numbers.
-      flips: records (or tokens) whose most probable class differs.
+      max_difference: output → the largest absolute difference of stored numbers.
+      changed_predictions: records (or tokens) whose most probable class differs.
     """
 
     records: int
-    largest: dict[str, float]
-    flips: int
+    max_difference: dict[str, float]
+    changed_predictions: int
 
 
 def spot_check(
@@ -89,7 +89,7 @@ def spot_check(
     *,
     records: int = 256,
     seed: int = 0,
-) -> Agreement:
+) -> SpotCheckResult:
     """Re-runs the teacher on random records and compares its answers, encoded, with the stored.
 
     Args:
@@ -101,8 +101,8 @@ def spot_check(
       seed: of the choice.
 
     Returns:
-      An `Agreement`. Another batch size or machine rounds otherwise; more than rounding means that
-      the cache is of another teacher, or of other views.
+      A `SpotCheckResult`. Another batch size or machine rounds otherwise; more than rounding means
+      that the cache is of another teacher, or of other views.
     """
     rng = np.random.default_rng(seed)
     ids = rng.choice(dataset.ids, records).astype(np.int32)
@@ -113,7 +113,9 @@ def spot_check(
         if not some.size:
             continue
         arrays, _ = ask(raw_batch(dataset, views, some, np.full(len(some), view, np.int32)))
-        fresh = Record.flat(jax.device_get(arrays), cache.codecs, cache.shapes).decode()
+        fresh = EncodedOutputs.from_flat(
+            jax.device_get(arrays), cache.codecs, cache.shapes
+        ).decode()
         stored = cache.read(some, view).decode()
         for output in cache.codecs:
             new, old = fresh[output], stored[output]
@@ -123,11 +125,11 @@ def spot_check(
             largest[output] = max(largest[output], difference)
             if output == "logits":
                 flips += int(np.sum(_best(new) != _best(old)))
-    return Agreement(len(ids), largest, flips)
+    return SpotCheckResult(len(ids), largest, flips)
 
 
 @dataclasses.dataclass(frozen=True)
-class Statistics:
+class LogitStatistics:
     """What the logits of a cache are like.
 
     Attributes:
@@ -145,7 +147,7 @@ class Statistics:
     accuracy: float | None
 
 
-def stats(cache: Cache, dataset: Examples | None = None) -> Statistics:
+def stats(cache: Cache, dataset: Examples | None = None) -> LogitStatistics:
     """Reads all logits of a cache.
 
     Args:
@@ -154,7 +156,7 @@ def stats(cache: Cache, dataset: Examples | None = None) -> Statistics:
         one do not count at all.
 
     Returns:
-      Statistics.
+      LogitStatistics.
 
     Raises:
       CacheError: it keeps no logits, or draws of them only; or a damaged file.
@@ -174,7 +176,7 @@ def stats(cache: Cache, dataset: Examples | None = None) -> Statistics:
                 hits += int(np.sum(best == labels))
                 labeled += int(np.sum(labels >= 0))
     mass, entropy, confidence = (float(x) for x in sums / count)
-    return Statistics(count, mass, entropy, confidence, hits / labeled if labeled else None)
+    return LogitStatistics(count, mass, entropy, confidence, hits / labeled if labeled else None)
 
 
 def _summary(logits: Any, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:

@@ -161,7 +161,7 @@ class Writer:
             ids=ids[pad],
             view=np.full(size, view, np.int32),
             labels=labels,
-            present=plan.dataset.present(ids[pad]),
+            present=plan.dataset.token_mask(ids[pad]),
         )
         check_invalid_rows(jax.device_get(invalid), plan.codecs, ids, view)
         arrays = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}

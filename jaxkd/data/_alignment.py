@@ -9,7 +9,7 @@ from jaxkd.data._sequences import Sequences
 from jaxkd.losses import align_by_bytes
 
 
-class Aligned(NamedTuple):
+class TokenAlignment(NamedTuple):
     """The chunk of each label, for `losses.chunk_log_probs`.
 
     The logits at a place predict the label there, so `chunks` and `labels` belong together:
@@ -24,7 +24,7 @@ class Aligned(NamedTuple):
     teacher: npt.NDArray[np.int32]
 
 
-def align(student: Sequences, teacher: Sequences) -> Aligned:
+def align(student: Sequences, teacher: Sequences) -> TokenAlignment:
     """Groups the labels of two tokenizers into the shortest chunks of the same bytes.
 
     The k-th document of a row must be the same text on both sides, as `Texts.padded` lays them out;
@@ -80,7 +80,7 @@ def align(student: Sequences, teacher: Sequences) -> Aligned:
         for side, own in enumerate(chunks):
             found[side] = np.where(own >= 0, own + reached[:, None], found[side])
         reached = np.maximum.reduce([f.max(axis=1, initial=-1) for f in found]).astype(np.int32) + 1
-    return Aligned(*_of_labels(found, documents))
+    return TokenAlignment(*_of_labels(found, documents))
 
 
 def _of_labels(found: list[np.ndarray], documents: list[np.ndarray]) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ _FILTERS = ("bilinear", "bicubic")
 
 @runtime_checkable
 class Crop(Protocol):
-    """What `Records` decodes with: a frozen dataclass, so that a cache can keep its fields.
+    """What `EncodedImages` decodes with: a frozen dataclass, so that a cache can keep its fields.
 
     Attributes:
       size: height and width of what it returns.

@@ -17,8 +17,8 @@ class Examples(abc.ABC):
     """Examples, each named by a stable integer `example_id`; a frozen dataclass derives from it.
 
     Loaders, evaluation and caches ask for no more than this, so that it makes no difference to them
-    whether the examples lie in memory (`Dataset`), are decoded when they are read (`Records`), or
-    are rows of tokens (`Sequences`).
+    whether the examples lie in memory (`Dataset`), are decoded when they are read
+    (`EncodedImages`), or are rows of tokens (`Sequences`).
 
     Attributes:
       name: name of the data set.
@@ -65,18 +65,18 @@ class Examples(abc.ABC):
           KeyError: if an id is not among the examples.
         """
 
-    def reading(self) -> dict[str, Any] | None:
+    def read_specification(self) -> dict[str, Any] | None:
         """What decides how an example becomes an array, as plain data for a cache's contract.
 
         None: nothing but the content does, whose name is the fingerprint.
         """
         return None
 
-    def described(self) -> dict[str, Any]:
+    def contract_fields(self) -> dict[str, Any]:
         """What else a cache's contract says of the data set, as plain data."""
         return {}
 
-    def present(self, ids: npt.ArrayLike) -> npt.NDArray[np.bool_] | None:
+    def token_mask(self, ids: npt.ArrayLike) -> npt.NDArray[np.bool_] | None:
         """Which places of some examples hold something, bool `[batch, length]`; None: all do."""
         del ids
         return None

@@ -11,12 +11,12 @@ from typing import Any, Protocol, Self
 import jax
 import numpy as np
 
-from jaxkd.data._ahead import ENDLESS, Ahead
 from jaxkd.data._examples import Examples
+from jaxkd.data._prefetch import ENDLESS, Prefetcher
 from jaxkd.views import Views
 
 
-class Answers(Protocol):
+class CacheReader(Protocol):
     """What a loader asks of a cache."""
 
     num_views: int
@@ -26,7 +26,7 @@ class Answers(Protocol):
         """Refuses another data set or other views."""
 
     def read(self, ids: np.ndarray, view: int) -> Any:
-        """Records by id."""
+        """Reads encoded outputs by id."""
 
 
 class Loader:
@@ -37,10 +37,11 @@ class Loader:
     step, the data's position needs no saving and a run resumes anywhere. From a cache that does not
     lie in memory, the batch of the next step is read ahead.
 
-    Where images are decoded (`Records`), batches should be made while the step runs: `ahead` has
-    them made by threads of this process, `workers` by processes of their own (through Grain). Both
-    give the same batches to the bit; asked for another step than the next one, they start again
-    from there, which takes workers a few seconds. Worker processes import the program's main
+    Where images are decoded (`EncodedImages`), batches should be made while the step runs:
+    `prefetch` has them made by threads of this process, `workers` by processes of their own
+    (through Grain). Both give the same batches to the bit; asked for another step than the next
+    one, they start again from there, which takes workers a few seconds. Worker processes import the
+    program's main
     module: a script that uses them keeps what it does under `if __name__ == "__main__":`.
 
     Args:
@@ -55,12 +56,12 @@ class Loader:
       process: `(index, count)` of this process among those that share a batch, each reading its own
         stretch of it (`Partitioning.process`); by default those of `jax.distributed`. The examples
         of a step do not depend on it.
-      ahead: batches that are made ahead of the step; by default none, and two for each worker.
+      prefetch: batches that are made ahead of the step; by default none, and two for each worker.
         Needs as much memory.
       workers: processes that make them, 0 for threads of this one.
 
     Raises:
-      ImportError: `ahead` or `workers` without Grain.
+      ImportError: `prefetch` or `workers` without Grain.
       ValueError: fewer examples than a batch, a batch that does not divide by the processes, or a
         cache that does not fit (`CacheError`).
 
@@ -71,7 +72,7 @@ class Loader:
       >>> loader = Loader(data, Views(), 2)
       >>> sorted(loader[0]), loader[0]["inputs"].shape, loader.steps_per_epoch
       (['id', 'inputs', 'labels', 'view'], (2, 1), 2)
-      >>> with Loader(data, Views(), 2, ahead=2) as same:
+      >>> with Loader(data, Views(), 2, prefetch=2) as same:
       ...     np.array_equal(same[7]["id"], loader[7]["id"])
       True
     """
@@ -83,10 +84,10 @@ class Loader:
         batch_size: int,
         *,
         seed: int = 0,
-        cache: Answers | None = None,
+        cache: CacheReader | None = None,
         num_views: int | None = None,
         process: tuple[int, int] | None = None,
-        ahead: int | None = None,
+        prefetch: int | None = None,
         workers: int = 0,
     ):
         process = process or (jax.process_index(), jax.process_count())
@@ -111,10 +112,10 @@ class Loader:
         self.dataset, self.views, self.batch_size = dataset, views, batch_size
         self.steps_per_epoch = len(dataset) // batch_size
         steps = _Steps(dataset, views, batch_size, seed, num_views, process)
-        ahead = 2 * workers if ahead is None else ahead
-        self._raw: _Steps | Ahead = steps
-        if ahead or workers:
-            self._raw = Ahead(steps, ahead, workers)
+        prefetch = 2 * workers if prefetch is None else prefetch
+        self._raw: _Steps | Prefetcher = steps
+        if prefetch or workers:
+            self._raw = Prefetcher(steps, prefetch, workers)
         self._cache = cache
         self._reader: concurrent.futures.Executor | None = None
         if cache is not None and not cache.in_memory:
@@ -138,7 +139,7 @@ class Loader:
         if self._next is not None:
             concurrent.futures.wait([self._next[1]])
             self._next = None
-        if isinstance(self._raw, Ahead):
+        if isinstance(self._raw, Prefetcher):
             self._raw.close()
 
     def __enter__(self) -> Self:
@@ -222,7 +223,7 @@ def raw_batch(
     if batch["labels"].ndim > 1:
         batch["where"] = batch["labels"] >= 0
     if views.mixes:
-        if dataset.present(ids[:0]) is not None:
+        if dataset.token_mask(ids[:0]) is not None:
             raise ValueError(f"{views.transforms[-1]} mixes images; tokens cannot be mixed")
         partners = _partners(views, batch["id"], batch["view"], len(dataset))
         batch["partner_inputs"] = dataset.read(dataset.ids[partners], view)
@@ -231,14 +232,14 @@ def raw_batch(
 
 
 def eval_batches(
-    dataset: Examples, batch_size: int, *, ahead: int = 0, workers: int = 0
+    dataset: Examples, batch_size: int, *, prefetch: int = 0, workers: int = 0
 ) -> Iterator[dict[str, np.ndarray]]:
     """All examples once, in order of their ids, in batches of one size.
 
     Args:
       dataset: the examples.
       batch_size: the last batch is filled up with the first example, marked in `"where"`.
-      ahead: batches that are made ahead, as by a `Loader`.
+      prefetch: batches that are made ahead, as by a `Loader`.
       workers: processes that make them.
 
     Yields:
@@ -246,11 +247,11 @@ def eval_batches(
       where every token has a label, False also where there is none.
     """
     batches = _InOrder(dataset, batch_size)
-    if not ahead and not workers:
+    if not prefetch and not workers:
         yield from map(batches.__getitem__, range(len(batches)))
         return
-    with contextlib.closing(Ahead(batches, ahead or 2 * workers, workers)) as read_ahead:
-        yield from map(read_ahead.__getitem__, range(len(batches)))
+    with contextlib.closing(Prefetcher(batches, prefetch or 2 * workers, workers)) as prefetcher:
+        yield from map(prefetcher.__getitem__, range(len(batches)))
 
 
 class _InOrder:

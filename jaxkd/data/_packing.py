@@ -9,7 +9,7 @@ import numpy.typing as npt
 from jaxkd.data._examples import integers
 
 
-class Packed(NamedTuple):
+class PackedRows(NamedTuple):
     """Rows of tokens, as `Sequences.from_arrays` takes them.
 
     Attributes:
@@ -39,7 +39,7 @@ def pack(
     *,
     eos: int | None = None,
     offsets: Sequence[npt.ArrayLike] | None = None,
-) -> Packed:
+) -> PackedRows:
     """Lays documents one after the other into rows, for language models.
 
     All in order: a row that is full is followed by the next one, which goes on with the same
@@ -84,7 +84,7 @@ def pack(
     owners = rows(owner, -1)
     begins = owners[:, 1:] != owners[:, :-1]
     numbers = 1 + np.pad(np.cumsum(begins, axis=1), [(0, 0), (1, 0)])
-    return Packed(
+    return PackedRows(
         rows(stream, 0),
         np.where(owners < 0, 0, numbers).astype(np.int32),
         rows(labels, -1).astype(np.int32),
@@ -99,7 +99,7 @@ def pad(
     *,
     eos: int | None = None,
     offsets: Sequence[npt.ArrayLike] | None = None,
-) -> Packed:
+) -> PackedRows:
     """Gives every document a row of its own, cut off or filled up: for whole texts.
 
     For classes and embeddings of texts, and for two tokenizers of the same texts, whose rows then
@@ -124,7 +124,7 @@ def pad(
       ([[5, 6], [8, 1]], [[6, 7], [1, -1]], 2)
     """
     tokens, places = _checked(documents, length, eos, offsets)
-    rows = Packed(
+    rows = PackedRows(
         np.zeros((len(tokens), length), np.int32),
         np.zeros((len(tokens), length), np.int32),
         np.full((len(tokens), length), -1, np.int32),

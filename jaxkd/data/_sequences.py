@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxkd.data._examples import Examples, check_fields, hash_arrays, integers, refuse
-from jaxkd.data._packing import Packed
+from jaxkd.data._packing import PackedRows
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -203,7 +203,9 @@ class Sequences(Examples):
         )
 
     @classmethod
-    def from_packed(cls, rows: Packed, labels: npt.ArrayLike | None = None, **named: Any) -> Self:
+    def from_packed(
+        cls, rows: PackedRows, labels: npt.ArrayLike | None = None, **named: Any
+    ) -> Self:
         """Rows of `pack` or `pad`.
 
         Args:
@@ -274,11 +276,11 @@ class Sequences(Examples):
         rows = self.rows(ids)
         return np.stack([self.tokens[rows], self.documents[rows]], axis=-1)
 
-    def present(self, ids: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def token_mask(self, ids: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Where some rows hold tokens, bool `[batch, length]`."""
         return self.documents[self.rows(ids)] > 0
 
-    def described(self) -> dict[str, Any]:
+    def contract_fields(self) -> dict[str, Any]:
         """What a cache's contract says of tokens: who made them, and whether bytes are known."""
         return {
             "tokenizer": self.tokenizer,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jaxkd.data._examples import check_fields, refuse
 from jaxkd.data._packing import pack, pad
 from jaxkd.data._sequences import Sequences
-from jaxkd.data._tokenizer import Encoded, Tokenizer
+from jaxkd.data._tokenizer import EncodedText, Tokenizer
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -232,11 +232,11 @@ class Texts:
         }
 
 
-def _cut(text: Encoded, length: int) -> Encoded:
+def _cut(text: EncodedText, length: int) -> EncodedText:
     """A text that fits, with the tokens that stand behind it, as its network saw in training."""
     wide = np.flatnonzero(text.offsets[:, 0] < text.offsets[:, 1])
     behind = len(text.ids) - (wide[-1] + 1 if len(wide) else 0)
     if len(text.ids) <= length or behind >= length:
         return text
     kept = np.delete(np.arange(len(text.ids)), np.s_[length - behind : len(text.ids) - behind])
-    return Encoded(text.ids[kept], text.offsets[kept])
+    return EncodedText(text.ids[kept], text.offsets[kept])

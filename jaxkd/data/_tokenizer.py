@@ -19,7 +19,7 @@ EOS = "<|end|>"
 """What ends a document, in tokenizers that are made here."""
 
 
-class Encoded(NamedTuple):
+class EncodedText(NamedTuple):
     """One text as tokens.
 
     Attributes:
@@ -143,7 +143,7 @@ class Tokenizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[Encoded]:
+    def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[EncodedText]:
         """Texts to tokens.
 
         Args:
@@ -231,13 +231,13 @@ class _Bytes(Tokenizer):
         content = json.dumps({_SAVED: {"specials": self._specials}})
         Path(path).write_text(content, encoding="utf-8")
 
-    def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[Encoded]:
+    def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[EncodedText]:
         del specials
         encoded = []
         for text in texts:
             ids = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
             starts = np.arange(len(ids), dtype=np.int32)
-            encoded.append(Encoded(ids, np.stack([starts, starts + 1], axis=-1)))
+            encoded.append(EncodedText(ids, np.stack([starts, starts + 1], axis=-1)))
         return encoded
 
     def decode(self, ids: npt.ArrayLike) -> str:
@@ -278,7 +278,7 @@ class _Library(Tokenizer):
         document = json.loads(self._inner.to_str()) | {_SAVED: {"eos": self._eos}}
         Path(path).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
-    def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[Encoded]:
+    def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[EncodedText]:
         found = self._inner.encode_batch(list(texts), add_special_tokens=specials)
         return [self._encoded(text, one) for text, one in zip(texts, found, strict=True)]
 
@@ -314,7 +314,7 @@ class _Library(Tokenizer):
             found[added["id"]] = added["content"].encode()
         return found
 
-    def _encoded(self, text: str, found: Any) -> Encoded:
+    def _encoded(self, text: str, found: Any) -> EncodedText:
         ids = np.asarray(found.ids, np.int32)
         spans = np.asarray(found.offsets, np.int64).reshape(-1, 2)
         # Put around the text, not found in it.
@@ -323,8 +323,8 @@ class _Library(Tokenizer):
             pairs = zip(found.ids, around.tolist(), strict=True)
             tokens = [b"" if outside else known[index] for index, outside in pairs]
             if (offsets := _subwords.exact_offsets(text, tokens)) is not None:
-                return Encoded(ids, offsets)
-        return Encoded(ids, _subwords.byte_offsets(text, spans, around))
+                return EncodedText(ids, offsets)
+        return EncodedText(ids, _subwords.byte_offsets(text, spans, around))
 
 
 def _tokens(ids: npt.ArrayLike, vocab_size: int) -> np.ndarray:

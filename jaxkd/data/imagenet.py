@@ -14,7 +14,7 @@ file beside the data, or in a folder that the user names.
 Example:
   >>> from jaxkd.data import imagenet
   >>> imagenet.load("imagenet2012", "validation", mock=4)
-  Records('mock_imagenet2012' ..., split 'validation': 4 images read as uint8[224, 224, 3],
+  EncodedImages('mock_imagenet2012' ..., split 'validation': 4 images read as uint8[224, 224, 3],
   4 labeled, 1000 classes)
 """
 
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from jaxkd.data import _mock, _tfds
 from jaxkd.data._crops import CenterCrop, Crop, RandomResizedCrop
-from jaxkd.data._records import Records
+from jaxkd.data._encoded_images import EncodedImages
 
 
 def load(
@@ -36,7 +36,7 @@ def load(
     labels_dir: str | os.PathLike[str] | None = None,
     mock: int = 0,
     seed: int = 0,
-) -> Records:
+) -> EncodedImages:
     """Open one split of an image classification data set.
 
     If nothing is prepared and TensorFlow is installed, tensorflow-datasets downloads and prepares
@@ -89,7 +89,7 @@ def load(
         labels = _tfds.read_labels(
             opened, f"{name}_{split}", labels_dir or builder.data_path, digest
         )
-    return Records.from_source(
+    return EncodedImages.from_source(
         source,
         labels,
         crop=crop,

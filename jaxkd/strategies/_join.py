@@ -19,9 +19,9 @@ def join(
 ) -> Network:
     """Several networks on the same inputs as one network.
 
-    As a teacher: an ensemble that runs online, under the names that `cache.Joined` gives to answers
-    from caches, so that an objective serves both. As a student: networks that learn together, one
-    optimizer and one checkpoint for all; its accuracy is that of the ensemble.
+    As a teacher: an ensemble that runs online, under the names that `cache.EnsembleCache` gives to
+    cached outputs, so that an objective serves both. As a student: networks that learn together,
+    one optimizer and one checkpoint for all; its accuracy is that of the ensemble.
 
     Args:
       networks: name → network. All see the same inputs; random keys are their own.

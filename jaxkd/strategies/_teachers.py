@@ -172,7 +172,7 @@ def several_teachers(
 ) -> Objective:
     """Distillation from each of several teachers, `alpha Σ_k w_k KD_k + (1 - alpha) CE`.
 
-    The teacher is a `join` of networks, online, or a `cache.Joined` of caches. For the divergence
+    The teacher is a `join` of networks, online, or a `cache.EnsembleCache`. For the divergence
     from the *ensemble* instead, `recipes.kd` takes the combined `logits` as they are: smoother
     targets at the price of what only one teacher says. Weights help where teachers differ in
     quality; confidence where they differ in what they are good at and labels are trusted; one

@@ -11,7 +11,7 @@ from jaxkd.targets._codec import Layout as Layout
 from jaxkd.targets._codec import bytes_per_record as bytes_per_record
 from jaxkd.targets._dense import Dense as Dense
 from jaxkd.targets._dense import Pooled as Pooled
-from jaxkd.targets._record import Record as Record
+from jaxkd.targets._encoded_outputs import EncodedOutputs as EncodedOutputs
 from jaxkd.targets._sampled import Sampled as Sampled
 from jaxkd.targets._specification import from_specification as from_specification
 from jaxkd.targets._top_k import TopK as TopK

@@ -38,7 +38,7 @@ def test_records_are_the_teachers_answers(tmp_path, images, small):
         expected = teacher(VIEWS.render(raw)["inputs"])["logits"]
         record = cache.read(ids, view)
         np.testing.assert_allclose(record.decode()["logits"], expected, atol=1e-6)
-    assert cache.effort["answers"] == 400
+    assert cache.build_cost["records"] == 400
 
 
 def test_order_batch_size_and_blocks_of_the_build_make_no_difference(tmp_path, images, small):
@@ -123,12 +123,12 @@ def test_a_killed_build_is_finished_and_equals_a_whole_one(tmp_path):
             whole.read(cut.ids, view).decode()["logits"],
         )
     # Effort is kept at the end of a build, so what the killed ones did is not in it.
-    assert whole.effort["answers"] == 600 and 0 < cut.effort["answers"] < 600
+    assert whole.build_cost["records"] == 600 and 0 < cut.build_cost["records"] < 600
 
 
 def test_a_finished_build_asks_the_teacher_nothing(tmp_path, images, small):
     build(tmp_path, small(1), images)
-    assert build(tmp_path, small(1), images).effort["answers"] == 400
+    assert build(tmp_path, small(1), images).build_cost["records"] == 400
 
 
 def test_answers_that_cannot_be_kept_stop_the_build(tmp_path, images):

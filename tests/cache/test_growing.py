@@ -3,7 +3,7 @@ import pytest
 from conftest import random_images, small_network
 
 from jaxkd import cache as caches
-from jaxkd.cache import CacheError, Joined
+from jaxkd.cache import CacheError, EnsembleCache
 from jaxkd.data import Loader
 from jaxkd.targets import Dense, TopK
 from jaxkd.views import Mixup, Normalize, RandomCrop, Views
@@ -45,10 +45,10 @@ def test_views_and_examples_are_added_and_nothing_is_rewritten(tmp_path, whole):
     assert_same(grown, whole, IMAGES.ids, 3)
     after = contents(tmp_path)
     assert {f: after[f] for f in before} == before
-    assert grown.effort["answers"] == 600
+    assert grown.build_cost["records"] == 600
     # Once more: there is nothing left to do.
     caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS)
-    assert caches.Cache(tmp_path).effort["answers"] == 600
+    assert caches.Cache(tmp_path).build_cost["records"] == 600
 
 
 def test_an_addition_that_is_not_complete_leaves_the_cache_as_it_was(tmp_path, whole):
@@ -66,7 +66,7 @@ def test_an_addition_that_is_not_complete_leaves_the_cache_as_it_was(tmp_path, w
     with pytest.warns(UserWarning):
         grown = caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS)
     assert_same(grown, whole, IMAGES.ids, 3)
-    assert grown.effort["answers"] == 600 and not list(tmp_path.rglob("partial/*/*/*"))
+    assert grown.build_cost["records"] == 600 and not list(tmp_path.rglob("partial/*/*/*"))
 
 
 def test_what_cannot_be_added_is_refused(tmp_path):
@@ -135,7 +135,7 @@ def test_teachers_are_joined_by_id(tmp_path, whole):
     other = caches.build(tmp_path / "o", small_network(2), IMAGES, VIEWS, num_views=2, **OPTIONS)
     ids = IMAGES.ids[[5, 2, 150]]
     a, b = (np.asarray(c.read(ids, 1).decode()["logits"], np.float64) for c in (whole, other))
-    joined = Joined({"a": whole, "b": other}, weights={"a": 3, "b": 1})
+    joined = EnsembleCache({"a": whole, "b": other}, weights={"a": 3, "b": 1})
     outputs = Loader(IMAGES, VIEWS, 8, cache=joined)[0]["teacher"].decode()
     assert set(outputs) == {"a.logits", "b.logits", "logits"} and joined.num_views == 2
 
@@ -144,18 +144,18 @@ def test_teachers_are_joined_by_id(tmp_path, whole):
 
     found = np.exp(np.asarray(joined.read(ids, 1).decode()["logits"], np.float64))
     np.testing.assert_allclose(found, 0.75 * softmax(a) + 0.25 * softmax(b), rtol=1e-5)
-    mean = Joined({"a": whole, "b": other}, combine="logits").read(ids, 1).decode()["logits"]
+    mean = EnsembleCache({"a": whole, "b": other}, combine="logits").read(ids, 1).decode()["logits"]
     np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-5, atol=1e-6)
 
 
 def test_teachers_that_cannot_be_joined(tmp_path, whole):
     sparse = caches.build(tmp_path, TEACHER, IMAGES, VIEWS, codec=TopK(2), **OPTIONS)
     with pytest.raises(ValueError, match="b keeps TopK.*no mean: combine=None"):
-        Joined({"a": whole, "b": sparse})
-    assert "b.logits" in Joined({"b": sparse}, combine=None).read(sparse.ids[:2], 0).decode()
+        EnsembleCache({"a": whole, "b": sparse})
+    assert "b.logits" in EnsembleCache({"b": sparse}, combine=None).read(sparse.ids[:2], 0).decode()
     with pytest.raises(ValueError, match="weights must be positive"):
-        Joined({"a": whole}, weights={"a": 0})
+        EnsembleCache({"a": whole}, weights={"a": 0})
     with pytest.raises(ValueError, match="combine must be one of"):
-        Joined({"a": whole}, combine="median")
+        EnsembleCache({"a": whole}, combine="median")
     with pytest.raises(CacheError, match="dataset.split"):
-        Joined({"a": whole}).check(dataset=IMAGES.with_split("test"), views=VIEWS)
+        EnsembleCache({"a": whole}).check(dataset=IMAGES.with_split("test"), views=VIEWS)

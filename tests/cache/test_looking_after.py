@@ -93,9 +93,13 @@ def test_a_file_that_is_gone_is_found(tmp_path):
 
 def test_the_teacher_is_asked_again(built):
     same = caches.spot_check(built, TEACHER, IMAGES, VIEWS, records=50)
-    assert same.records == 50 and same.flips == 0 and same.largest["logits"] < 1e-2
+    assert (
+        same.records == 50
+        and same.changed_predictions == 0
+        and same.max_difference["logits"] < 1e-2
+    )
     other = caches.spot_check(built, small_network(2), IMAGES, VIEWS, records=50)
-    assert other.flips > 5 and other.largest["logits"] > 0.1
+    assert other.changed_predictions > 5 and other.max_difference["logits"] > 0.1
 
 
 def test_statistics_are_those_of_the_logits(tmp_path, built):
@@ -115,19 +119,19 @@ def test_statistics_are_those_of_the_logits(tmp_path, built):
 
 def test_a_forecast_says_what_a_build_will_take(capsys, monkeypatch):
     found = caches.forecast(TEACHER, IMAGES, VIEWS, codec=TopK(3), num_views=4, student=TEACHER)
-    assert (found.answers, found.bytes_per_answer) == (800, 3 + 6 + 4)
+    assert (found.records, found.bytes_per_record) == (800, 3 + 6 + 4)
     assert found.bytes == 800 * 13 and found.gain == pytest.approx(4 / 3)
     # One convolution of 3×3 on 8×8 and a head of 64 to 5 at least.
     assert found.teacher_flops > 2 * (8 * 8 * 9 * 4 + 64 * 5) * 0.7
     assert caches.forecast(TEACHER, IMAGES).gain is None
-    caches.confirm(found, above=20_000)
-    caches.confirm(found, above=10, yes=True)
+    caches.confirm_build(found, above=20_000)
+    caches.confirm_build(found, above=10, yes=True)
     with pytest.raises(ValueError, match="10.4 kB, more than 10 B, and there is no terminal"):
-        caches.confirm(found, above=10)
+        caches.confirm_build(found, above=10)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda text: "n")
     with pytest.raises(ValueError, match="nothing was built"):
-        caches.confirm(found, above=10)
+        caches.confirm_build(found, above=10)
 
 
 def test_commands(tmp_path, built, capsys):

@@ -11,8 +11,8 @@ from tiers import few
 import jaxkd
 from jaxkd import cache as caches
 from jaxkd import losses, models
-from jaxkd.cache import AlignedCache, CacheError, Joined, Writer
-from jaxkd.data import Loader, Sequences, Source, Texts, Tokenizer, pack
+from jaxkd.cache import AlignedCache, CacheError, EnsembleCache, Writer
+from jaxkd.data import GrainSource, Loader, Sequences, Texts, Tokenizer, pack
 from jaxkd.networks import valid_classes
 from jaxkd.targets import Dense, Sampled, TopK, TopP
 from jaxkd.training import fit
@@ -132,12 +132,12 @@ def test_every_codec_keeps_tokens(tmp_path, codec):
     rows, teacher = tokens(), bigrams()
     predicted = caches.forecast(teacher, rows, codec=codec, student=teacher)
     cache = build(tmp_path, teacher, rows, codec=codec)
-    assert predicted.bytes == cache.bytes and predicted.answers == len(rows)
+    assert predicted.bytes == cache.bytes and predicted.records == len(rows)
     assert cache.shapes["logits"] == (8, VOCABULARY)
     assert caches.verify(tmp_path) == []
     again = caches.spot_check(cache, teacher, rows, Views(), records=16)
-    assert again.largest["logits"] < 1e-2 and again.flips == 0
-    element = Source(rows, cache=cache)[3]
+    assert again.max_difference["logits"] < 1e-2 and again.changed_predictions == 0
+    element = GrainSource(rows, cache=cache)[3]
     assert all(array.shape[0] == 8 for array in element["teacher"].arrays["logits"].values())
     student = bigrams(params=jnp.zeros((VOCABULARY, VOCABULARY)))
     first, last, _ = trained(student, rows, cache)
@@ -299,14 +299,14 @@ def test_statistics_are_over_tokens(tmp_path):
 def test_several_teachers_of_one_vocabulary(tmp_path):
     rows = tokens()
     made = {str(s): build(tmp_path / str(s), bigrams(s), rows) for s in (1, 2)}
-    joined = Joined(made)
+    joined = EnsembleCache(made)
     joined.check(dataset=rows, views=Views())
     combined = joined.read(rows.ids, 0).decode()["logits"]
     parts = [jax.nn.softmax(c.read(rows.ids, 0).decode()["logits"]) for c in made.values()]
     np.testing.assert_allclose(jnp.exp(combined), sum(parts) / 2, atol=1e-6)
     made["3"] = build(tmp_path / "3", bigrams(3), rows, valid_classes=20)
     with pytest.raises(ValueError, match="different classes"):
-        Joined(made)
+        EnsembleCache(made)
 
 
 def test_a_block_and_a_chunk_hold_few_large_records(tmp_path):

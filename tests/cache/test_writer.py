@@ -134,14 +134,14 @@ def test_filling_trains_on_what_reading_gives_later(tmp_path):
     filling = caches.open(tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64)
     loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=filling)
     seen = [loader[step]["teacher"] for step in range(7)]
-    assert filling.asked == 280 and not filling.close()
+    assert filling.num_computed == 280 and not filling.close()
     # Cut here: what came in is on disk, and is not asked for again.
     with caches.open(
         tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64
     ) as second:
         loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=second)
         seen += [loader[step]["teacher"] for step in range(5, 12)]
-        assert second.asked == 120
+        assert second.num_computed == 120
     cache = caches.open(tmp_path, **own)
     loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=cache)
     steps = [*range(7), *range(5, 12)]

@@ -139,7 +139,7 @@ def test_select_takes_rows_and_keeps_the_source():
 
 def test_reading_is_by_id_and_the_same_in_every_view():
     dataset = _dataset([4, 8, 15])
-    assert dataset.shape == (2,) and dataset.reading() is None
+    assert dataset.shape == (2,) and dataset.read_specification() is None
     read = dataset.read([15, 4, 15], [0, 3, 1])
     assert read[:, 0].tolist() == [15, 4, 15]
     read[:] = 0  # a copy

@@ -11,7 +11,7 @@ from tiers import few
 import jaxkd
 from jaxkd import Objective, Term, losses
 from jaxkd import cache as caches
-from jaxkd.data import Loader, RandomResizedCrop, Records, eval_batches
+from jaxkd.data import EncodedImages, Loader, RandomResizedCrop, eval_batches
 from jaxkd.training import fit
 from jaxkd.views import Mixup, Normalize, RandomFlip, Views
 
@@ -24,7 +24,7 @@ def records(n=20, broken=()):
     files = photos(n, 0)
     for position in broken:
         files[position] = b"no image"
-    return Records.from_source(
+    return EncodedImages.from_source(
         files, np.arange(n) % 5, ids=3 * np.arange(n), crop=RandomResizedCrop(8), name="album",
         split="train", num_classes=5,
     )  # fmt: skip
@@ -38,11 +38,11 @@ def assert_equal(one, two):
 
 
 @pytest.mark.parametrize("data", [random_images, records], ids=["dataset", "records"])
-@pytest.mark.parametrize("ahead", [1, 3])
-def test_threads_make_the_same_batches(data, ahead):
+@pytest.mark.parametrize("prefetch", [1, 3])
+def test_threads_make_the_same_batches(data, prefetch):
     data = data()
     plain = Loader(data, VIEWS, 6, num_views=2)
-    with Loader(data, VIEWS, 6, num_views=2, ahead=ahead) as loader:
+    with Loader(data, VIEWS, 6, num_views=2, prefetch=prefetch) as loader:
         for step in STEPS:
             assert_equal(loader[step], plain[step])
         loader.close()
@@ -58,12 +58,12 @@ def test_workers_make_the_same_batches():
             assert len(loader[step]["id"]) == 3
 
 
-def test_processes_share_the_batches_that_are_read_ahead():
+def test_processes_share_the_batches_that_are_prefetched():
     data = records()
     whole = Loader(data, VIEWS, 6)
     with (
-        Loader(data, VIEWS, 6, process=(0, 2), ahead=2) as one,
-        Loader(data, VIEWS, 6, process=(1, 2), ahead=2) as two,
+        Loader(data, VIEWS, 6, process=(0, 2), prefetch=2) as one,
+        Loader(data, VIEWS, 6, process=(1, 2), prefetch=2) as two,
     ):
         for step in range(4):
             parts = one[step], two[step]
@@ -78,7 +78,7 @@ def test_answers_are_joined(memory_limit, tmp_path, images, small):
     cache = caches.open(tmp_path, memory_limit=memory_limit, **arguments)
     assert cache.in_memory == bool(memory_limit)
     plain = Loader(images, VIEWS, 50, cache=caches.open(tmp_path, **arguments))
-    with Loader(images, VIEWS, 50, cache=cache, ahead=2) as loader:
+    with Loader(images, VIEWS, 50, cache=cache, prefetch=2) as loader:
         for step in (0, 0, 1, 4, 5, 2):
             one, two = loader[step], plain[step]
             for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
@@ -86,7 +86,7 @@ def test_answers_are_joined(memory_limit, tmp_path, images, small):
             assert "teacher" in one
 
 
-@few("options", [{"ahead": 2}, {"workers": 1}], ids=["threads", "workers"])
+@few("options", [{"prefetch": 2}, {"workers": 1}], ids=["threads", "workers"])
 def test_an_error_names_the_example_and_comes_again(options):
     data = records(broken=[7])
     # The same order of examples that can all be read.
@@ -100,8 +100,8 @@ def test_an_error_names_the_example_and_comes_again(options):
                 loader[bad]
 
 
-@few("options", [{"ahead": 3}, {"workers": 1}], ids=["threads", "workers"])
-def test_evaluation_reads_ahead_too(options):
+@few("options", [{"prefetch": 3}, {"workers": 1}], ids=["threads", "workers"])
+def test_evaluation_prefetches_too(options):
     data = records()
     batches = list(eval_batches(data, 8, **options))
     assert len(batches) == 3
@@ -122,16 +122,16 @@ def test_training_ends_in_the_same_student_and_resumes_there(tmp_path):
             return fit(step, state, loader, steps=steps, workdir=workdir, progress=None).state
 
     plain = trained(8, None)
-    trained(3, tmp_path, ahead=2)
-    resumed = trained(8, tmp_path, ahead=2)
+    trained(3, tmp_path, prefetch=2)
+    resumed = trained(8, tmp_path, prefetch=2)
     jax.tree.map(np.testing.assert_array_equal, resumed.params, plain.params)
 
 
 def test_bad_arguments(monkeypatch, images):
-    for options in ({"ahead": -1}, {"workers": -2}):
-        with pytest.raises(ValueError, match="ahead and workers must not be negative"):
+    for options in ({"prefetch": -1}, {"workers": -2}):
+        with pytest.raises(ValueError, match="prefetch and workers must not be negative"):
             Loader(images, VIEWS, 10, **options)
     monkeypatch.setitem(sys.modules, "grain", None)
     assert len(Loader(images, VIEWS, 10)[0]["id"]) == 10
     with pytest.raises(ImportError, match=r'by Grain: pip install "jaxkd-distill\[data\]"'):
-        Loader(images, VIEWS, 10, ahead=1)
+        Loader(images, VIEWS, 10, prefetch=1)

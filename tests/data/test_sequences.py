@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxkd
-from jaxkd.data import Loader, Sequences, Source, eval_batches, pack, split_labels
+from jaxkd.data import GrainSource, Loader, Sequences, eval_batches, pack, split_labels
 from jaxkd.losses import masked_mean
 from jaxkd.training import evaluate, make_eval_step
 from jaxkd.views import Mixup, Views
@@ -28,7 +28,7 @@ def test_reading_gives_tokens_and_documents():
         [[13, 1], [0, 0], [0, 0], [0, 0]],
         [[5, 1], [6, 1], [7, 1], [8, 2]],
     ]
-    assert found.present([2])[0].tolist() == [True, False, False, False]
+    assert found.token_mask([2])[0].tolist() == [True, False, False, False]
     assert found.labels.tolist() == [[6, 7, -1, 9], [-1, 11, 12, 13], [-1, -1, -1, -1]]
     with pytest.raises(ValueError, match="read-only"):
         found.tokens[0, 0] = 1
@@ -74,7 +74,7 @@ def test_batches_say_which_tokens_count():
     batch = Loader(made, Views(), 3)[0]
     assert batch["inputs"].shape == (3, 4, 2) and batch["labels"].shape == (3, 4)
     np.testing.assert_array_equal(batch["where"], batch["labels"] >= 0)
-    element = Source(made)[1]
+    element = GrainSource(made)[1]
     assert element["where"].tolist() == [False, True, True, True]
 
 
@@ -113,7 +113,7 @@ def test_padding_never_enters_the_mean_of_a_divergence():
     batch = Loader(made, Views(), 3)[0]
     student = jnp.zeros((3, 4, 20))
     teacher = jnp.where(
-        jnp.asarray(made.present(batch["id"]))[..., None], 0.0, 50.0 * jnp.eye(20)[3]
+        jnp.asarray(made.token_mask(batch["id"]))[..., None], 0.0, 50.0 * jnp.eye(20)[3]
     )
     objective = jaxkd.Objective(kd=jaxkd.Term(jaxkd.losses.kl_divergence))
     total, metrics, _ = objective({"logits": student}, {"logits": teacher}, batch)

@@ -10,7 +10,7 @@ from tiers import few
 
 import jaxkd
 from jaxkd import losses, make_train_step, recipes
-from jaxkd.cache import Joined, build
+from jaxkd.cache import EnsembleCache, build
 from jaxkd.data import Loader
 from jaxkd.networks import add_outputs
 from jaxkd.strategies import join, split
@@ -49,7 +49,7 @@ def test_a_joined_cache_gives_the_same(images, pair, tmp_path, combine):
         name: build(tmp_path / name, network, images, VIEWS, num_views=1, progress=False)
         for name, network in pair.items()
     }
-    read = Joined(caches, weights=WEIGHTS, combine=combine)
+    read = EnsembleCache(caches, weights=WEIGHTS, combine=combine)
     batch = Loader(images, VIEWS, 16, cache=read)[3]
     cached = batch["teacher"].decode()
     online = join(pair, weights=WEIGHTS, combine=combine)(VIEWS.render(dict(batch))["inputs"])

@@ -6,7 +6,7 @@ from codec_calls import encode
 
 from jaxkd import losses, make_train_step, recipes
 from jaxkd.networks import from_function
-from jaxkd.targets import Dense, Record, Sampled, TopK, TopP
+from jaxkd.targets import Dense, EncodedOutputs, Sampled, TopK, TopP
 
 CODECS = {"logits": TopK(2, (1.0, 4.0)), "stage3.pooled": Dense("int8")}
 SHAPES = {"logits": (6,), "stage3.pooled": (2, 3)}
@@ -23,7 +23,7 @@ def outputs(batch=4):
 def record():
     values = outputs()
     arrays = {name: encode(codec, values[name], {}) for name, codec in CODECS.items()}
-    return Record(arrays, CODECS, SHAPES)
+    return EncodedOutputs(arrays, CODECS, SHAPES)
 
 
 def test_decodes_every_output_as_its_codec_does():
@@ -37,7 +37,7 @@ def test_flat_names_are_taken_apart_at_the_last_dot():
     nested = record()
     flat = {f"{o}.{n}": a for o, named in nested.arrays.items() for n, a in named.items()}
     assert "stage3.pooled.scale" in flat
-    again = Record.flat(flat, CODECS, SHAPES)
+    again = EncodedOutputs.from_flat(flat, CODECS, SHAPES)
     jax.tree.map(np.testing.assert_array_equal, again, nested)
     assert jax.tree.structure(again) == jax.tree.structure(nested)
 
@@ -66,7 +66,10 @@ def test_every_kind_of_record_teaches():
     for codec in (TopP(0.9, 4), Sampled(5)):
         wants = {"keys": keys} if codec.needs else {}
         arrays = {"logits": encode(codec, teacher["logits"], wants)}
-        batch = {"inputs": inputs, "teacher": Record(arrays, {"logits": codec}, {"logits": (6,)})}
+        batch = {
+            "inputs": inputs,
+            "teacher": EncodedOutputs(arrays, {"logits": codec}, {"logits": (6,)}),
+        }
         objective = recipes.kd(alpha=1.0, temperature=1.0)
         optimizer = optax.sgd(1.0)
         step = make_train_step(student, objective, optimizer)

@@ -16,12 +16,12 @@ from jaxkd.cache._encode import check_invalid_rows
 from jaxkd.cache._writer import Writer, by_output
 from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
-from jaxkd.targets import Codec, Record, bytes_per_record
+from jaxkd.targets import Codec, EncodedOutputs, bytes_per_record
 from jaxkd.views import Views
 
 
 class WriteThroughCache:
-    """Answers from a cache where it has them, from the teacher where it does not.
+    """Outputs from a cache where it has them, from the teacher where it does not.
 
     What the teacher answers is encoded, stored, and handed out as it was stored: a run that fills a
     cache and one that reads it train on the same numbers, up to the rounding of the teacher's batch
@@ -89,7 +89,7 @@ class WriteThroughCache:
         )
         self._ask = make_teacher_fn(teacher, dataset, views, codecs, shapes)
         self._dataset, self._views, self._allowed = dataset, views, frozenset(allow)
-        self.num_views, self.asked = num_views, 0
+        self.num_views, self.num_computed = num_views, 0
         self._tables = {view: self._writer.stored(view) for view in range(num_views)}
 
     def check(self, *, dataset: Examples, views: Views, num_views: int | None = None) -> None:
@@ -114,7 +114,7 @@ class WriteThroughCache:
                 f"{self._writer.plan.path} is filled with {self.num_views}"
             )
 
-    def read(self, ids: np.ndarray, view: int) -> Record:
+    def read(self, ids: np.ndarray, view: int) -> EncodedOutputs:
         """The answers to some examples in one view; the teacher gives those that are missing.
 
         Args:
@@ -122,7 +122,7 @@ class WriteThroughCache:
           view: number of the view.
 
         Returns:
-          A `Record` of arrays `[batch, ...]`.
+          `EncodedOutputs` of arrays `[batch, ...]`.
 
         Raises:
           CacheError: a view or an id that has no place, an answer that cannot be kept.
@@ -137,7 +137,7 @@ class WriteThroughCache:
             self._answer(lacking, view, len(rows))
         plan = self._writer.plan
         taken = {name: np.take(array, rows, axis=0) for name, array in arrays.items()}
-        return Record.flat(taken, plan.codecs, plan.shapes)
+        return EncodedOutputs.from_flat(taken, plan.codecs, plan.shapes)
 
     def close(self) -> bool:
         """Stores what has come in, and seals the cache if it is complete.
@@ -170,5 +170,5 @@ class WriteThroughCache:
         for name, array in stored.items():
             arrays[name][rows] = array
         have[rows] = True
-        self.asked += len(ids)
+        self.num_computed += len(ids)
         self._writer.write_records(ids, view, stored)

@@ -13,11 +13,11 @@ from jaxkd import cache as caches
 from jaxkd.cache import CacheError
 from jaxkd.data import (
     CenterCrop,
+    EncodedImages,
+    GrainSource,
     Loader,
     RandomResizedCrop,
-    Records,
-    Source,
-    _records,
+    _encoded_images,
     _tfds,
     eval_batches,
     imagenet,
@@ -34,7 +34,7 @@ CROP = RandomResizedCrop(8)
 
 def make(files=None, **changes):
     arguments = {"crop": CROP, "name": "album", "split": "train", "num_classes": 3, "ids": IDS}
-    return Records.from_source(files or photos(N, 0), IDS % 3, **(arguments | changes))
+    return EncodedImages.from_source(files or photos(N, 0), IDS % 3, **(arguments | changes))
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,13 @@ def test_views_and_examples_differ(records):
 
 def test_one_thread_reads_the_same(records, monkeypatch):
     many = records.read(IDS, 4)
-    monkeypatch.setattr(_records, "_serial", True)
+    monkeypatch.setattr(_encoded_images, "_serial", True)
     np.testing.assert_array_equal(records.read(IDS, 4), many)
 
 
 def test_order_of_the_source_changes_nothing(records):
     files, order = photos(N, 0), np.random.default_rng(0).permutation(N)
-    other = Records.from_source(
+    other = EncodedImages.from_source(
         [files[i] for i in order], IDS[order] % 3, ids=IDS[order], crop=CROP, name="album",
         split="train", num_classes=3,
     )  # fmt: skip
@@ -113,7 +113,8 @@ def test_selections_behave_as_those_of_a_dataset(records):
     assert part.labels.tolist() == [int(IDS[2] % 3), -1, -1]
     np.testing.assert_array_equal(part.read(IDS[[9]], 3), records.read(IDS[[9]], 3))
     assert repr(part) == (
-        "Records('album' 1, split 'train': 3 images read as uint8[8, 8, 3], 1 labeled, 3 classes)"
+        "EncodedImages('album' 1, split 'train': 3 images read as uint8[8, 8, 3], "
+        "1 labeled, 3 classes)"
     )
     chosen = split_labels(records, 2, seed=0)
     assert np.bincount(records.labels[records.rows(chosen)]).tolist() == [2, 2, 2]
@@ -137,7 +138,7 @@ def test_batches_carry_what_was_read(records):
     loader = Loader(records, views, 8)
     shown = loader[loader.steps_per_epoch * 2]
     np.testing.assert_array_equal(shown["inputs"], records.read(shown["id"], 2))
-    element = Source(records, num_views=2)[N + 1]
+    element = GrainSource(records, num_views=2)[N + 1]
     np.testing.assert_array_equal(element["inputs"], records.read(IDS[[1]], 1)[0])
     *_, last = eval_batches(records.with_crop(CenterCrop(8)), 7)
     assert last["where"].sum() == N % 7 and last["inputs"].shape == (7, 8, 8, 3)
@@ -146,7 +147,7 @@ def test_batches_carry_what_was_read(records):
 def test_a_crop_of_ones_own(records):
     gray = records.with_crop(Gray())
     assert gray.read(IDS[[3]], 7)[0, 0, 0].tolist() == [IDS[3], 7, 0]
-    assert gray.reading() == {"name": "Gray", "size": 8}
+    assert gray.read_specification() == {"name": "Gray", "size": 8}
     with pytest.raises(TypeError, match="a crop is a frozen dataclass with a size"):
         records.with_crop(lambda image, example_id, view: image)
     large = dataclasses.make_dataclass("Large", ["size"], bases=(Gray,), frozen=True)
@@ -188,8 +189,10 @@ def test_a_cache_belongs_to_its_crop(records, tmp_path, monkeypatch):
         with pytest.raises(CacheError, match="views.crop: the cache has.*RandomResizedCrop"):
             caches.open(tmp_path, teacher=teacher, dataset=records.with_crop(crop), views=views)
     # A decoder that rounds much otherwise shows in the sample views.
-    image = Records._image
-    monkeypatch.setattr(Records, "_image", lambda self, row, view: 255 - image(self, row, view))
+    image = EncodedImages._image
+    monkeypatch.setattr(
+        EncodedImages, "_image", lambda self, row, view: 255 - image(self, row, view)
+    )
     with pytest.raises(CacheError, match="views.probe"):
         caches.open(tmp_path, teacher=teacher, dataset=records, views=views)
 
@@ -197,9 +200,9 @@ def test_a_cache_belongs_to_its_crop(records, tmp_path, monkeypatch):
 def test_a_cache_notices_another_crop_of_view_1_alone(records, tmp_path, monkeypatch):
     teacher = colors(0)
     caches.build(tmp_path, teacher, records, num_views=2, progress=False)
-    image = Records._image
+    image = EncodedImages._image
     monkeypatch.setattr(
-        Records, "_image", lambda self, row, view: image(self, row, view) // (view + 1)
+        EncodedImages, "_image", lambda self, row, view: image(self, row, view) // (view + 1)
     )
     with pytest.raises(CacheError, match="views.probe"):
         caches.open(tmp_path, teacher=teacher, dataset=records)
@@ -214,7 +217,7 @@ def test_prepared_files_are_read_without_tensorflow(album):
     places = [files.index(train.source[i]) for i in range(24)]
     assert sorted(places) == list(range(24)) != places
     assert train.labels.tolist() == [place % 3 for place in places]
-    same = Records.from_source(
+    same = EncodedImages.from_source(
         [files[i] for i in places], crop=CROP, name="a", split="b", num_classes=3
     )
     np.testing.assert_array_equal(train.read([4, 0], 2), same.read([4, 0], 2))

@@ -19,8 +19,8 @@ class _Static(dict[str, Any]):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """Encoded answers to a batch; a pytree, to be decoded inside the compiled step.
+class EncodedOutputs:
+    """Encoded outputs of a teacher for a batch; a pytree, to be decoded inside the compiled step.
 
     Attributes:
       arrays: output → name → array `[batch, ...]`.
@@ -31,7 +31,7 @@ class Record:
       >>> import jax.numpy as jnp
       >>> from jaxkd.targets import Dense
       >>> codec, embeddings = Dense("bfloat16"), jnp.ones((2, 5))
-      >>> record = Record(
+      >>> record = EncodedOutputs(
       ...     {"embedding": codec.encode(embeddings)}, {"embedding": codec}, {"embedding": (5,)}
       ... )
       >>> record.decode()["embedding"].shape
@@ -48,7 +48,7 @@ class Record:
                 object.__setattr__(self, name, _Static(given))
 
     @classmethod
-    def flat(
+    def from_flat(
         cls,
         arrays: Mapping[str, jax.Array | np.ndarray],
         codecs: Mapping[str, Codec],

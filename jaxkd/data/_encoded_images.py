@@ -19,12 +19,13 @@ _serial = False  # of this process: whether it is one of several that decode
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Records(Examples):
+class EncodedImages(Examples):
     """Examples whose images lie encoded in files, too many for memory.
 
-    Everything that takes a `Dataset` takes `Records` as well: loaders, evaluation, caches. An image
-    is decoded and cropped when it is read, as a function of its id and its view alone, in all
-    threads of the processor. Build them with `Records.from_source`, or `jaxkd.data.imagenet.load`.
+    Everything that takes a `Dataset` takes `EncodedImages` as well: loaders, evaluation, caches. An
+    image is decoded and cropped when it is read, as a function of its id and its view alone, in all
+    threads of the processor. Build them with `EncodedImages.from_source`, or
+    `jaxkd.data.imagenet.load`.
 
     A JPEG decoder may round otherwise than another: where a cache is opened, a few rendered images
     are compared with those that its teacher saw, like the crop that they went through.
@@ -48,11 +49,12 @@ class Records(Examples):
       >>> from jaxkd.data import CenterCrop
       >>> file = io.BytesIO()
       >>> Image.new("RGB", (60, 40), "red").save(file, "JPEG")
-      >>> photos = Records.from_source(
+      >>> photos = EncodedImages.from_source(
       ...     [file.getvalue()] * 3, [0, 1, 0], crop=CenterCrop(32), name="photos",
       ...     split="train", num_classes=2)
       >>> photos
-      Records('photos' 1, split 'train': 3 images read as uint8[32, 32, 3], 3 labeled, 2 classes)
+      EncodedImages('photos' 1, split 'train': 3 images read as uint8[32, 32, 3], 3 labeled,
+      2 classes)
       >>> photos.read([2, 0], view=0).shape
       (2, 32, 32, 3)
     """
@@ -136,8 +138,8 @@ class Records(Examples):
 
     def __repr__(self) -> str:
         return (
-            f"Records({self.name!r} {self.version}, split {self.split!r}: {len(self)} images read "
-            f"as uint8{list(self.shape)}, {np.count_nonzero(self.labels >= 0)} labeled, "
+            f"EncodedImages({self.name!r} {self.version}, split {self.split!r}: {len(self)} images "
+            f"read as uint8{list(self.shape)}, {np.count_nonzero(self.labels >= 0)} labeled, "
             f"{self.num_classes} classes)"
         )
 
@@ -151,7 +153,7 @@ class Records(Examples):
         """Shape of one image as it is read."""
         return (self.crop.size, self.crop.size, 3)
 
-    def reading(self) -> dict[str, Any]:
+    def read_specification(self) -> dict[str, Any]:
         """The crop and its fields, for a cache's contract."""
         return {"name": type(self.crop).__name__, **_fields(self.crop)}
 
@@ -162,7 +164,7 @@ class Records(Examples):
           crop: as in `from_source`.
 
         Returns:
-          Records of the same examples and fingerprint.
+          EncodedImages of the same examples and fingerprint.
 
         Raises:
           TypeError: if the crop is no frozen dataclass.

@@ -5,7 +5,7 @@ import pytest
 
 from jaxkd import cache as caches
 from jaxkd.cache import CacheError
-from jaxkd.data import Source
+from jaxkd.data import GrainSource
 from jaxkd.targets import TopK
 from jaxkd.views import Mixup, Normalize, RandomCrop, Views
 
@@ -20,7 +20,7 @@ def cache(tmp_path, images, small):
 
 
 def test_grain_batches_carry_the_answers_to_their_views(images, cache, small):
-    source = Source(images, VIEWS, cache=cache)
+    source = GrainSource(images, VIEWS, cache=cache)
     assert len(source) == 400
     dataset = grain.MapDataset.source(source).shuffle(seed=3).batch(32)
     teacher = small(1)
@@ -42,7 +42,7 @@ def test_grain_batches_carry_the_answers_to_their_views(images, cache, small):
 
 
 def test_one_element_equals_many(images, cache):
-    source = Source(images, VIEWS, cache=cache)
+    source = GrainSource(images, VIEWS, cache=cache)
     many = source.__getitems__([5, 399, 0])
     for index, element in zip([5, 399, 0], many, strict=True):
         jax.tree.map(np.testing.assert_array_equal, source[index], element)
@@ -51,10 +51,10 @@ def test_one_element_equals_many(images, cache):
 
 def test_what_does_not_fit_is_refused(images, cache):
     with pytest.raises(CacheError, match="views.seed"):
-        Source(images, Views(VIEWS.transforms, seed=1), cache=cache)
+        GrainSource(images, Views(VIEWS.transforms, seed=1), cache=cache)
     with pytest.raises(CacheError, match="3 views"):
-        Source(images, VIEWS, cache=cache, num_views=3)
+        GrainSource(images, VIEWS, cache=cache, num_views=3)
     with pytest.raises(ValueError, match="at least 1, not 0"):
-        Source(images, num_views=0)
+        GrainSource(images, num_views=0)
     with pytest.raises(IndexError, match=r"\[0, 200\)"):
-        Source(images)[200]
+        GrainSource(images)[200]

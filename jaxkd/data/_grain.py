@@ -7,11 +7,11 @@ import jax
 import numpy as np
 
 from jaxkd.data._examples import Examples
-from jaxkd.data._loader import Answers, raw_batch
+from jaxkd.data._loader import CacheReader, raw_batch
 from jaxkd.views import Views
 
 
-class Source:
+class GrainSource:
     """A random-access source for Grain: every view of every example, with the teacher's answer.
 
     Element `v * len(dataset) + i` is view v of the i-th example, so shuffling, sharding and
@@ -34,7 +34,7 @@ class Source:
       >>> from jaxkd.data import Dataset
       >>> data = Dataset.from_arrays(
       ...     np.arange(4, dtype=np.float32)[:, None], name="four", split="train", num_classes=2)
-      >>> batches = grain.MapDataset.source(Source(data, num_views=3)).shuffle(seed=0).batch(6)
+      >>> batches = grain.MapDataset.source(GrainSource(data, num_views=3)).shuffle(seed=0).batch(6)
       >>> len(batches), batches[0]["inputs"].shape, sorted(batches[0])
       (2, (6, 1), ['id', 'inputs', 'labels', 'view'])
     """
@@ -44,7 +44,7 @@ class Source:
         dataset: Examples,
         views: Views | None = None,
         *,
-        cache: Answers | None = None,
+        cache: CacheReader | None = None,
         num_views: int | None = None,
     ):
         views = views or Views()

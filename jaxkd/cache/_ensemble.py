@@ -11,7 +11,7 @@ import numpy as np
 from jaxkd.cache._cache import Cache
 from jaxkd.data import Examples
 from jaxkd.losses import SparseLogits
-from jaxkd.targets import Record
+from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
 
 _WAYS = ("probabilities", "logits", None)
@@ -19,16 +19,16 @@ _WAYS = ("probabilities", "logits", None)
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class JoinedRecord:
+class EnsembleOutputs:
     """The answers of several teachers to a batch; a pytree.
 
     Attributes:
-      records: teacher → its `Record`.
+      records: teacher → its `EncodedOutputs`.
       weights: of the teachers, which add up to 1 (static).
       combine: how logits are made of theirs (static).
     """
 
-    records: dict[str, Record]
+    records: dict[str, EncodedOutputs]
     weights: tuple[tuple[str, float], ...] = dataclasses.field(metadata={"static": True})
     combine: str | None = dataclasses.field(metadata={"static": True})
 
@@ -47,7 +47,7 @@ class JoinedRecord:
         return {**outputs, "logits": combined}
 
 
-class Joined:
+class EnsembleCache:
     """Reads several caches by the same ids and views, for distillation from an ensemble.
 
     A batch's teacher then has the outputs `<name>.logits` of each (give them to terms as
@@ -101,14 +101,14 @@ class Joined:
         for cache in self._caches.values():
             cache.check(dataset=dataset, views=views, num_views=num_views)
 
-    def read(self, ids: np.ndarray, view: int) -> JoinedRecord:
+    def read(self, ids: np.ndarray, view: int) -> EnsembleOutputs:
         """The answers of all teachers; see `Cache.read`.
 
         Raises:
           CacheError: an id or view that one of them does not have.
         """
         records = {name: cache.read(ids, view) for name, cache in self._caches.items()}
-        return JoinedRecord(records, self._weights, self._combine)
+        return EnsembleOutputs(records, self._weights, self._combine)
 
 
 def _check_dense(caches: Mapping[str, Cache], combine: str) -> None:

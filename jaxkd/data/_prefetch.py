@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from jaxkd.data import _records
+from jaxkd.data import _encoded_images
 
 # As many as no run takes steps, and few enough for C's integers.
 ENDLESS = 2**40
@@ -23,7 +23,7 @@ class ByIndex(Protocol):
         """One of them."""
 
 
-class Ahead:
+class Prefetcher:
     """Batches by number, with the following ones made ahead.
 
     Asked for one number after the other, it hands out what Grain has made in the meantime. Asked
@@ -32,7 +32,7 @@ class Ahead:
 
     Args:
       source: makes a batch; pickled if there are workers.
-      ahead: batches that are made ahead, by as many threads, or in all workers together.
+      prefetch: batches that are made ahead, by as many threads, or in all workers together.
       workers: processes that make them; 0: threads of this one.
 
     Raises:
@@ -40,9 +40,11 @@ class Ahead:
       ValueError: negative numbers.
     """
 
-    def __init__(self, source: ByIndex, ahead: int, workers: int):
-        if ahead < 0 or workers < 0:
-            raise ValueError(f"ahead and workers must not be negative, got {ahead} and {workers}")
+    def __init__(self, source: ByIndex, prefetch: int, workers: int):
+        if prefetch < 0 or workers < 0:
+            raise ValueError(
+                f"prefetch and workers must not be negative, got {prefetch} and {workers}"
+            )
         try:
             import grain
         except ImportError as error:
@@ -50,7 +52,7 @@ class Ahead:
                 'Batches are read ahead by Grain: pip install "jaxkd-distill[data]"'
             ) from error
         self._grain: Any = grain
-        self._source, self._ahead, self._workers = source, ahead, workers
+        self._source, self._prefetch, self._workers = source, prefetch, workers
         self._iterator: Any = None
         self._next = 0
         self._kept: collections.deque[tuple[int, dict[str, Any]]] = collections.deque(maxlen=2)
@@ -83,14 +85,14 @@ class Ahead:
 
     def _started(self, index: int) -> Any:
         grain = self._grain
-        threads = 0 if self._workers else self._ahead
+        threads = 0 if self._workers else self._prefetch
         batches = grain.MapDataset.source(self._source).slice(slice(index, None))
         dataset = batches.to_iter_dataset(
             grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         )
         if self._workers:
             _parse_flags()
-            each = max(1, math.ceil(self._ahead / self._workers))
+            each = max(1, math.ceil(self._prefetch / self._workers))
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(self._workers, each), worker_init_fn=_begin_worker
             )
@@ -103,7 +105,7 @@ def _begin_worker(index: int, count: int) -> None:
     del index, count
     # The accelerators belong to the process that trains.
     jax.config.update("jax_platforms", "cpu")
-    _records.decode_serially()
+    _encoded_images.decode_serially()
 
 
 def _parse_flags() -> None:

@@ -7,8 +7,39 @@ whose recipes train an embedding of it, let one through with `learned_teacher=Tr
 and `kd` also take `SparseLogits`, a teacher's k largest logits with the mass of all others, as
 `teacher`; `kl_divergence` and `kd` also `SampledClasses`, classes sampled from the teacher. Feature
 maps are `[batch, height, width, channels]`.
+
+All losses are names of this module. Its packages, whose help lists them one by one, hold:
+
+- `divergences`, of class distributions: `kl_divergence`, `reverse_kl_divergence`,
+  `symmetric_kl_divergence`, `js_divergence`, `skew_kl_divergence`, `skew_reverse_kl_divergence`,
+  `total_variation`.
+- `logits`: `kd`, `hard_kd`, `logit_mse`, `lskd`, `ttm`, `wttm`, `sinkhorn_distance`; with labels
+  `dkd`, `nkd`, `uskd`, `ofa`, `rld`, `sdd`, `wkd_logit`, `wsld`; of whole batches `dist`, `mlkd`,
+  `mlkd_batch`, `mlkd_class`, `mlkd_two_views`.
+- `features`, of single examples: `ab`, `afd`, `at`, `cat_kd`, `cwd`, `feature_cosine`,
+  `feature_mse`, `fsp`, `ft`, `hcl`, `ickd`, `kdsvd`, `mgd`, `nst`, `ofd`, `pkd`, `semckd`, `srd`,
+  `srd_correlation`, `srrl`, `sskd_similarity`, `sskd_transformed`, `vid`, `vkd`, `wkd_feature`.
+- `relations`, among the examples of a batch: `cc`, `cc_kernel`, `cka`, `itrd`, `itrd_correlation`,
+  `itrd_mutual`, `pkt`, `rkd`, `rkd_angle`, `rkd_distance`, `sp`.
+- `contrastive`: `crd`, `info_nce`.
+- `language`, on tokens: `adaptive_kl`, `attention_kl`, `attention_mse`, `relation_kl`,
+  `hidden_cosine`, `hidden_mse`, `uld`, `uld_from_log_probs`, `hybrid_uld`, `sampled_kl`,
+  `sampled_reverse_kl`, `minillm_long`, `policy_gradient`.
+- `fused`, of hidden states and a head, without logits in memory: `fused_linear`, `fused_kd`.
+
+Beside them: `cross_entropy` with labels, `masked_mean`, `masked_sum_and_count`, and `over_stages`,
+which sums a loss over several stages.
 """
 
+from jaxkd.losses import (
+    contrastive,
+    divergences,
+    features,
+    fused,
+    language,
+    logits,
+    relations,
+)
 from jaxkd.losses._reduce import masked_mean as masked_mean
 from jaxkd.losses._reduce import masked_sum_and_count as masked_sum_and_count
 from jaxkd.losses._sampled_classes import SampledClasses as SampledClasses
@@ -22,3 +53,19 @@ from jaxkd.losses.language import *  # noqa: F403
 from jaxkd.losses.logits import *  # noqa: F403
 from jaxkd.losses.over_stages import over_stages as over_stages
 from jaxkd.losses.relations import *  # noqa: F403
+
+__all__ = [
+    "SampledClasses",
+    "SparseLogits",
+    "cross_entropy",
+    "masked_mean",
+    "masked_sum_and_count",
+    "over_stages",
+    *contrastive.__all__,
+    *divergences.__all__,
+    *features.__all__,
+    *fused.__all__,
+    *language.__all__,
+    *logits.__all__,
+    *relations.__all__,
+]

@@ -1,4 +1,6 @@
-"""What the arguments of a loss must be: precision, temperatures, masks, mixture weights."""
+"""Checks of the arguments of losses: temperatures, masks, weights and positive numbers."""
+
+from __future__ import annotations
 
 import math
 
@@ -13,31 +15,48 @@ _SAME_TEMPERATURE = 1e-6
 
 
 def concrete_value(value: ArrayLike) -> float | None:
-    """The number itself, or None for a traced one, which is known only when the program runs."""
+    """Returns the value as a number, or None if it is traced: known only when the program runs."""
     return None if isinstance(value, jax.core.Tracer) else float(np.asarray(value))
 
 
 def find_temperature(
     temperature: ArrayLike, declared: tuple[float, ...]
 ) -> tuple[int | jax.Array | None, jax.Array | None]:
-    """Which of the declared temperatures this is.
+    """Looks a temperature up among those that a teacher declares.
+
+    Args:
+      temperature: scalar; may be traced.
+      declared: temperatures that the teacher declares.
 
     Returns:
-      Its position, None if it is not among them; and for a traced temperature, which cannot be
-      looked up before the program runs, whether it is, a scalar. None for a concrete one.
+      `(index, is_declared)`. For a concrete temperature the index into `declared`, None if it is
+      not among them, and None. For a traced one, which can be looked up only when the program runs,
+      both are scalars, and `is_declared` says whether the index is valid.
     """
     value = concrete_value(temperature)
     if value is not None:
-        same = [math.isclose(value, t, rel_tol=_SAME_TEMPERATURE) for t in declared]
-        return (same.index(True) if any(same) else None), None
-    options = jnp.asarray(declared, jnp.float32)
-    distance = jnp.abs(jnp.asarray(temperature, options.dtype) - options)
-    matches = distance <= _SAME_TEMPERATURE * options
-    return jnp.argmax(matches), jnp.any(matches)
+        matches = [math.isclose(value, t, rel_tol=_SAME_TEMPERATURE) for t in declared]
+        return (matches.index(True) if any(matches) else None), None
+    temperatures = jnp.asarray(declared, jnp.float32)
+    distances = jnp.abs(jnp.asarray(temperature, temperatures.dtype) - temperatures)
+    is_match = distances <= _SAME_TEMPERATURE * temperatures
+    return jnp.argmax(is_match), jnp.any(is_match)
 
 
 def as_mask(where: ArrayLike, shape: tuple[int, ...], what: str) -> jax.Array:
-    """The mask as booleans; ValueError unless it is one and broadcasts to the `shape` of `what`."""
+    """Returns a mask as booleans.
+
+    Args:
+      where: boolean or integer mask.
+      shape: shape that the mask must broadcast to.
+      what: description of what has this shape, for the error message.
+
+    Returns:
+      The mask, of its own shape.
+
+    Raises:
+      ValueError: a mask of floating point, or one that does not broadcast to `shape`.
+    """
     mask = jnp.asarray(where)
     if jnp.issubdtype(mask.dtype, jnp.inexact):
         raise ValueError(
@@ -54,14 +73,14 @@ def as_mask(where: ArrayLike, shape: tuple[int, ...], what: str) -> jax.Array:
 
 
 def to_rank(values: jax.Array, rank: int) -> jax.Array:
-    """Values of the first axes, a mask of examples for instance, to be broadcast over the others.
+    """Appends axes of size 1, so that values of the first axes broadcast over all others.
 
     Args:
-      values: any shape.
-      rank: how many axes there are in all.
+      values: array of any shape, for instance a mask of examples `[batch]`.
+      rank: number of axes of the result.
 
     Returns:
-      The values with axes of size 1 behind; as they are if they have so many already.
+      The values with axes of size 1 at the end; unchanged if they have `rank` axes already.
     """
     return values.reshape(values.shape + (1,) * (rank - values.ndim))
 

@@ -1,4 +1,6 @@
-"""What losses on features and on relations do first: check, upcast, mask and detach the teacher."""
+"""The first step of losses on features: check, upcast, mask and detach the teacher."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +12,11 @@ from jaxkd.losses._numerics import compute_dtype
 from jaxkd.ops.banks import gathered as gathered
 from jaxkd.ops.banks import unit as unit
 
-_NOT_LOGITS = "it stands for a distribution over classes, not for features"
+_NOT_LOGITS = "it represents a distribution over classes, not features"
 
 
 def as_features(student: ArrayLike, teacher: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Both as arrays, or a TypeError for what stands for a distribution."""
+    """Returns both as arrays; raises TypeError for `SparseLogits` and `SampledClasses`."""
     return dense("student", student, _NOT_LOGITS), dense("teacher", teacher, _NOT_LOGITS)
 
 
@@ -27,15 +29,18 @@ def paired_features(
     rank: int | None = None,
     learned_teacher: bool = False,
 ) -> Paired:
-    """Features `[batch, ...]` in one dtype, float32 at least; rows that take no part are 0.
+    """Pairs features `[batch, ...]` in one dtype, float32 at least; rows left out are 0.
 
     Args:
       student: `[batch, ...]`.
       teacher: `[batch, ...]`.
       where: boolean `[batch]`, or None.
       same_shape: whether the shapes must be equal; if not, only the batch sizes are compared.
-      rank: what both ranks must be, None for 2 and more.
+      rank: rank that both must have; None for any from 2.
       learned_teacher: whether the teacher receives a gradient.
+
+    Returns:
+      The pair, of the shapes of the arguments.
 
     Raises:
       TypeError: `SparseLogits`.
@@ -74,7 +79,7 @@ def paired_features(
 
 
 def batch_mask(where: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
-    """The mask `[batch]` for features of `shape`, or a ValueError."""
+    """Returns the mask `[batch]` for features of `shape`; raises ValueError if it does not fit."""
     if jnp.ndim(where) != 1:
         raise ValueError(
             f"where must be a mask of examples [batch], got shape {jnp.shape(where)} for features "
@@ -84,12 +89,12 @@ def batch_mask(where: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
 
 
 def mask_rows(values: jax.Array, rows: jax.Array | None) -> jax.Array:
-    """Values `[batch, ...]`, 0 in the rows that take no part, whatever stood there."""
+    """Returns values `[batch, ...]`, 0 in the rows that take no part, whatever stood there."""
     if rows is None:
         return values
     return jnp.where(to_rank(rows, values.ndim), values, 0)
 
 
 def flat(features: jax.Array) -> jax.Array:
-    """Features `[batch, ...]` as vectors `[batch, width]`."""
+    """Flattens features `[batch, ...]` to vectors `[batch, width]`."""
     return features.reshape(features.shape[0], -1)

@@ -1,4 +1,6 @@
-"""What every loss on logits does first: check, upcast, temper, mask, and detach the teacher."""
+"""The first step of every loss on logits: check, upcast, temper, mask, and detach the teacher."""
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -10,9 +12,9 @@ from jaxkd.losses._arguments import as_mask, check_temperature
 from jaxkd.losses._numerics import compute_dtype, temper
 from jaxkd.losses._sampled_classes import (
     SampledClasses,
-    check_drawn_at,
     check_sampled,
-    drawn_cross_entropy,
+    check_sampled_at,
+    sampled_cross_entropy,
 )
 from jaxkd.losses._sparse_logits import SparseLogits, check_sparse, student_buckets, teacher_buckets
 
@@ -24,27 +26,30 @@ class Paired(NamedTuple):
       student: `[..., n]`, float32 at least; n is the number of classes, or k + 1 buckets.
       teacher: `[..., n]`, a constant unless it is learned.
       rows: `[...]`, False for the examples that take no part, or None when all do.
-      known: a scalar, False when a traced temperature is none of those a sparse teacher declares;
-        None when that was settled before.
+      is_declared: scalar, False if a traced temperature is none of those that a sparse teacher
+        declares; None if there is nothing to look up when the program runs.
     """
 
     student: jax.Array
     teacher: jax.Array
     rows: jax.Array | None = None
-    known: jax.Array | None = None
+    is_declared: jax.Array | None = None
 
     def finish(self, losses: jax.Array) -> jax.Array:
-        """Losses `[...]`: NaN if the teacher is not known, exactly 0 in rows that take no part."""
-        return _finish(losses, self.rows, self.known)
+        """Returns losses `[...]`, exactly 0 in rows that take no part; NaN if not `is_declared`."""
+        return _finish(losses, self.rows, self.is_declared)
 
 
 def paired_tokens(student: jax.Array, teacher: jax.Array, where: ArrayLike | None) -> Paired:
-    """Vectors `[..., n]` of tokens in one dtype, float32 at least, 0 for those that take no part.
+    """Pairs vectors `[..., n]` of tokens in one dtype, float32 at least; tokens left out are 0.
 
     Args:
-      student: checked, its last axis may be of another size than the teacher's.
-      teacher: checked.
+      student: `[..., n]`; the last axis may differ in size from the teacher's.
+      teacher: `[..., n]`.
       where: boolean `[...]`, the tokens that take part; None for all.
+
+    Returns:
+      The pair, of the shapes of the arguments.
 
     Raises:
       ValueError: a mask that does not fit.
@@ -66,15 +71,17 @@ def paired_logits(
     axis: int,
     where: ArrayLike | None,
 ) -> Paired:
-    """Logits over temperature: -inf at masked classes, 0 in examples that take no part.
+    """Pairs logits over temperature: -inf at masked classes, 0 in examples that take no part.
 
     Args:
       student: logits `[..., num_classes]`.
-      teacher: logits of the same shape, or `SparseLogits` of `[..., k]`; with the latter both
-        sides come back on the k + 1 buckets.
+      teacher: logits of the same shape, or `SparseLogits` `[..., k]`.
       temperature: a positive scalar; may be traced.
       axis: the class axis of the dense logits.
       where: a mask of classes (the rank of the logits) or of examples (one rank less).
+
+    Returns:
+      The pair `[..., num_classes]`, class axis last; on the k + 1 buckets of a sparse teacher.
 
     Raises:
       TypeError: `student` is `SparseLogits`, or either side `SampledClasses`.
@@ -106,10 +113,23 @@ def paired_log_probs(
     *,
     restrict_student: bool = False,
 ) -> Paired:
-    """Log-probabilities of both sides; arguments and errors of `paired_logits`.
+    """Pairs the log-probabilities of both sides.
 
-    With `restrict_student`, classes that the teacher rules out with a logit of -inf are masked for
-    the student as well.
+    Args:
+      student: as for `paired_logits`.
+      teacher: as for `paired_logits`.
+      temperature: as for `paired_logits`.
+      axis: as for `paired_logits`.
+      where: as for `paired_logits`.
+      restrict_student: whether classes that the teacher excludes with a logit of -inf are masked
+        for the student as well.
+
+    Returns:
+      The pair of log-probabilities, class axis last.
+
+    Raises:
+      TypeError: as `paired_logits`.
+      ValueError: as `paired_logits`.
     """
     pair = paired_logits(student, teacher, temperature, axis, where)
     log_q, log_p = pair.student, pair.teacher
@@ -118,16 +138,16 @@ def paired_log_probs(
     return pair._replace(student=jax.nn.log_softmax(log_q), teacher=jax.nn.log_softmax(log_p))
 
 
-def _finish(losses: jax.Array, rows: jax.Array | None, known: jax.Array | None) -> jax.Array:
-    if known is not None:
+def _finish(losses: jax.Array, rows: jax.Array | None, is_declared: jax.Array | None) -> jax.Array:
+    if is_declared is not None:
         # At the very end, where nothing follows that could swallow the NaN; a product, so that
         # the gradient is NaN as well.
-        losses = losses * jnp.where(known, 1, jnp.nan)
+        losses = losses * jnp.where(is_declared, 1, jnp.nan)
     return keep_rows(losses, rows)
 
 
 def keep_rows(losses: jax.Array, rows: jax.Array | None) -> jax.Array:
-    """Losses `[...]` with exactly 0 for the examples that take no part."""
+    """Returns losses `[...]`, exactly 0 for the examples that take no part."""
     return losses if rows is None else jnp.where(rows, losses, 0)
 
 
@@ -138,18 +158,21 @@ def sampled_divergence(
     axis: int,
     where: ArrayLike | None,
 ) -> jax.Array:
-    """An estimate of KL(p || q) that is right in the mean over the draws.
+    """Estimates KL(p || q) from samples, without bias.
 
     Args:
       student: logits `[..., num_classes]`.
-      teacher: `[..., num_samples]` classes drawn from p.
-      temperature: that at which they were drawn; may be traced.
+      teacher: `[..., num_samples]` classes sampled from p.
+      temperature: temperature of p; may be traced.
       axis: the class axis of the student.
       where: a mask of examples, one rank less than the logits.
 
+    Returns:
+      `[...]`, one estimate an example.
+
     Raises:
       TypeError: `student` is no array.
-      ValueError: what does not fit, a temperature at which the classes were not drawn, a mask of
+      ValueError: shapes that do not fit, a temperature other than that of the samples, a mask of
         classes.
     """
     student = dense("student", student, "only a teacher can be sparse")
@@ -158,23 +181,35 @@ def sampled_divergence(
     if where is not None and jnp.ndim(where) == student.ndim:
         raise ValueError(
             f"where of shape {jnp.shape(where)} masks classes, but those of a SampledClasses "
-            "teacher are drawn already: mask them in the teacher's logits before they are stored, "
-            "and in the student's"
+            "teacher are sampled already: mask them in the teacher's logits before they are "
+            "stored, and in the student's"
         )
     _, rows = split_where(where, student.shape, axis)
     student = jnp.moveaxis(student, axis, -1)
     check_sampled(teacher, student.shape)
-    known = check_drawn_at(teacher, temperature)
+    is_declared = check_sampled_at(teacher, temperature)
     indices = jnp.asarray(teacher.indices)
     weights = jnp.full(indices.shape, 1 / indices.shape[-1], jnp.float32)
     student = mask_logits(student, None, rows)
-    cross_entropy = drawn_cross_entropy(student, indices, weights, temperature)
+    cross_entropy = sampled_cross_entropy(student, indices, weights, temperature)
     entropy = jax.lax.stop_gradient(jnp.asarray(teacher.entropy, cross_entropy.dtype))
-    return _finish(cross_entropy - entropy, rows, known)
+    return _finish(cross_entropy - entropy, rows, is_declared)
 
 
 def dense(name: str, value: ArrayLike | SparseLogits | SampledClasses, reason: str) -> jax.Array:
-    """The array, or a TypeError that says why `SparseLogits` or `SampledClasses` will not do."""
+    """Returns the value as an array.
+
+    Args:
+      name: name of the argument, for error messages.
+      value: an array; not `SparseLogits` or `SampledClasses`.
+      reason: why `SparseLogits` are not accepted, for the error message.
+
+    Returns:
+      The array.
+
+    Raises:
+      TypeError: `SparseLogits` or `SampledClasses`.
+    """
     if isinstance(value, SparseLogits):
         raise TypeError(f"{name} must be an array, got SparseLogits: {reason}")
     return _not_sampled(name, value)
@@ -183,8 +218,8 @@ def dense(name: str, value: ArrayLike | SparseLogits | SampledClasses, reason: s
 def _not_sampled(name: str, value: ArrayLike | SampledClasses) -> jax.Array:
     if isinstance(value, SampledClasses):
         raise TypeError(
-            f"{name} must be logits, got SampledClasses: it holds classes drawn from a teacher and "
-            "knows no probability of the others, so that only the forward KL(p || q) can be "
+            f"{name} must be logits, got SampledClasses: it holds classes sampled from a teacher "
+            "and not the probabilities of the others, so that only the forward KL(p || q) can be "
             "estimated from it. Use it as the teacher of kl_divergence or kd, or store logits, "
             "with the codec TopK or Dense"
         )
@@ -192,7 +227,7 @@ def _not_sampled(name: str, value: ArrayLike | SampledClasses) -> jax.Array:
 
 
 def check_axis(axis: int, student: jax.Array) -> int:
-    """The class axis counted from the front, or a ValueError if there is no such axis."""
+    """Returns the class axis counted from the front; raises ValueError if there is no such axis."""
     if not -student.ndim <= axis < student.ndim:
         raise ValueError(
             f"axis {axis} is out of range for student logits of shape {student.shape}: "
@@ -202,7 +237,7 @@ def check_axis(axis: int, student: jax.Array) -> int:
 
 
 def mask_logits(logits: jax.Array, classes: jax.Array | None, rows: jax.Array | None) -> jax.Array:
-    """Logits, class axis last: -inf outside `classes`, 0 in the rows that take no part.
+    """Masks logits, class axis last: -inf outside `classes`, 0 in the rows that take no part.
 
     Replacing the whole row keeps whatever stands in it (NaN, infinities) out of the gradient.
     """
@@ -255,19 +290,19 @@ def _sparse_pair(
     if where is not None and jnp.ndim(where) == student.ndim:
         raise ValueError(
             f"where of shape {jnp.shape(where)} masks classes, but the classes in the tail of a "
-            "SparseLogits teacher can no longer be told apart: mask them in the teacher's logits "
+            "SparseLogits teacher can no longer be separated: mask them in the teacher's logits "
             "before they are stored, and in the student's"
         )
     _, rows = split_where(where, student.shape, axis)
     student = jnp.moveaxis(student, axis, -1)
     check_sparse(teacher, student.shape)
     dtype = compute_dtype(student, jnp.asarray(teacher.logits))
-    buckets, known = teacher_buckets(teacher, temperature, dtype)
+    buckets, is_declared = teacher_buckets(teacher, temperature, dtype)
     buckets = jax.lax.stop_gradient(buckets)
     # Masked before the tail is formed: a NaN must not enter the student's logsumexp.
     student = mask_logits(temper(student, temperature, dtype), None, rows)
     student = student_buckets(student, jnp.asarray(teacher.indices))
-    return Paired(student, mask_logits(buckets, None, rows), rows, known)
+    return Paired(student, mask_logits(buckets, None, rows), rows, is_declared)
 
 
 def _check_same_logits(student: jax.Array, teacher: jax.Array, axis: int) -> None:

@@ -1,4 +1,6 @@
-"""Arithmetic that several losses share: precision, tempering, divergences and safe gradients."""
+"""Numerics that several losses share: precision, temperatures, divergences, safe gradients."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ from jaxkd.losses._arguments import concrete_value
 
 
 def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
-    """The dtype to compute in: the widest of the arrays', float32 at least."""
+    """Returns the dtype to compute in: the widest of the arrays' dtypes, float32 at least."""
     dtype = jnp.dtype(jnp.float32)
     for array in arrays:
         dtype = jnp.promote_types(dtype, array.dtype)
@@ -16,7 +18,7 @@ def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
 
 
 def temper(logits: jax.Array, temperature: ArrayLike, dtype: jnp.dtype) -> jax.Array:
-    """Logits over temperature in `dtype`; -inf stays -inf."""
+    """Divides logits by the temperature in `dtype`; -inf stays -inf."""
     masked = jnp.isneginf(logits)
     # Dividing -inf would give a learned temperature a NaN gradient.
     finite = jnp.where(masked, 0, logits).astype(dtype)
@@ -24,7 +26,7 @@ def temper(logits: jax.Array, temperature: ArrayLike, dtype: jnp.dtype) -> jax.A
 
 
 def kl_to_mixture(log_a: jax.Array, log_b: jax.Array, weight: ArrayLike) -> jax.Array:
-    """KL(a || weight a + (1 - weight) b) along the last axis, from log-probabilities."""
+    """Computes KL(a || weight a + (1 - weight) b) along the last axis from log-probabilities."""
     a = jnp.exp(log_a)
     # 0 log 0 is 0, but a NaN must not be hidden, and some compilers take exp(NaN) for 0.
     present = (a != 0) | jnp.isnan(log_a)
@@ -37,18 +39,18 @@ def kl_to_mixture(log_a: jax.Array, log_b: jax.Array, weight: ArrayLike) -> jax.
 
 
 def soft_cross_entropy(weights: jax.Array, log_q: jax.Array) -> jax.Array:
-    """`-sum weights log q` along the last axis, where classes of weight 0 cost nothing."""
+    """Computes `-sum weights log q` along the last axis; classes of weight 0 cost nothing."""
     present = weights != 0
     return -jnp.sum(jnp.where(present, weights * jnp.where(present, log_q, 0), 0), axis=-1)
 
 
 def safe_sqrt(squares: jax.Array) -> jax.Array:
-    """Square root with gradient 0 at 0."""
+    """Computes the square root, with gradient 0 at 0."""
     positive = squares > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
 
 
 def huber(difference: jax.Array) -> jax.Array:
-    """Smooth L1 with its corner at 1, elementwise."""
+    """Computes the smooth L1 function elementwise: quadratic up to 1, linear beyond."""
     size = jnp.abs(difference)
     return jnp.where(size < 1, 0.5 * jnp.square(difference), size - 0.5)

@@ -1,4 +1,6 @@
-"""The one masked mean, made of a sum and a count so that parts of a batch can be added up."""
+"""The one masked mean, made of a sum and a count, so that parts of a batch can be added up."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +19,8 @@ def masked_sum_and_count(
     does not depend on how the batch was cut or padded.
 
     Args:
-      values: any shape; bfloat16 and float16 are summed in float32.
-      where: boolean, broadcastable to `values`; what is not selected touches neither the result nor
+      values: array of any shape; bfloat16 and float16 are summed in float32.
+      where: boolean, broadcastable to `values`; what is not selected affects neither the result nor
         the gradient, even when it is NaN or infinite. None selects everything.
 
     Returns:
@@ -45,7 +47,7 @@ def masked_mean(values: ArrayLike, where: ArrayLike | None = None) -> jax.Array:
     """Averages the selected values; 0, with zero gradient, when nothing is selected.
 
     Args:
-      values: any shape, for instance one loss an example.
+      values: array of any shape, for instance one loss an example.
       where: boolean, broadcastable to `values`. None selects everything.
 
     Returns:

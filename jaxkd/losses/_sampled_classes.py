@@ -1,4 +1,6 @@
-"""A teacher that is known by classes drawn from it, and the cross entropy with them."""
+"""A teacher represented by classes sampled from it, and the cross entropy with them."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
@@ -14,22 +16,21 @@ from jaxkd.losses._numerics import compute_dtype, temper
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SampledClasses:
-    """Classes drawn from a teacher, which `kl_divergence` and `kd` accept as `teacher`.
+    """Classes sampled from a teacher, which `kl_divergence` and `kd` accept as `teacher`.
 
-    The loss is then an estimate of the dense one, and both it and its gradient are right in the
-    mean over the draws: each class must be drawn `num_samples` times its probability in the mean,
-    whether the draws are independent or not. A single estimate may be negative, and is not 0 at
-    student = teacher.
+    The loss is then an unbiased estimate of the dense one, and so is its gradient: each class must
+    be sampled in expectation `num_samples` times its probability, whether the samples are
+    independent or not. A single estimate may be negative, and is not 0 at student = teacher.
 
-    No other divergence can be estimated so: they need the teacher's probability of classes that
-    were not drawn. Nor can another temperature: a class that is likely there may never be drawn
-    here.
+    No other divergence can be estimated from samples: the others need the teacher's probabilities
+    of classes that were not sampled. Nor can another temperature be used: a class that is likely at
+    that temperature may never be sampled at this one.
 
     Attributes:
-      indices: `[..., num_samples]`, int32, the classes drawn, repeats allowed.
-      entropy: `[...]`, float32, that of the distribution they were drawn from, in nats.
-      temperature: of that distribution.
-      num_classes: the number of its classes.
+      indices: `[..., num_samples]`, int32, the sampled classes, repeats allowed.
+      entropy: `[...]`, float32, entropy of the distribution that was sampled, in nats.
+      temperature: temperature of that distribution.
+      num_classes: number of classes of that distribution.
 
     Raises:
       ValueError: a temperature that is not positive and finite.
@@ -65,7 +66,7 @@ class SampledClasses:
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """The temperatures at which it can be a teacher: one."""
+        """The temperatures at which it can be a teacher: its own alone."""
         return (self.temperature,)
 
 
@@ -90,35 +91,39 @@ def check_sampled(teacher: SampledClasses, student_shape: tuple[int, ...]) -> No
         )
 
 
-def check_drawn_at(teacher: SampledClasses, temperature: ArrayLike) -> jax.Array | None:
-    """Whether the classes were drawn at this temperature.
+def check_sampled_at(teacher: SampledClasses, temperature: ArrayLike) -> jax.Array | None:
+    """Checks that the classes were sampled at this temperature.
+
+    Args:
+      teacher: the sampled classes.
+      temperature: positive scalar; may be traced.
 
     Returns:
-      A scalar for a traced temperature, None for a concrete one.
+      For a traced temperature a boolean scalar, None for a concrete one.
 
     Raises:
       ValueError: another concrete temperature.
     """
-    position, known = find_temperature(temperature, teacher.temperatures)
-    if position is None:
+    index, is_declared = find_temperature(temperature, teacher.temperatures)
+    if index is None:
         raise ValueError(
-            f"the SampledClasses teacher was drawn at temperature {teacher.temperature}, and says "
-            f"nothing of temperature {temperature}: use the former, or rebuild the cache with "
-            f"Sampled(temperature={temperature})"
+            f"the SampledClasses teacher was sampled at temperature {teacher.temperature} and "
+            f"cannot be used at temperature {temperature}: use the former, or rebuild the cache "
+            f"with Sampled(temperature={temperature})"
         )
-    return known
+    return is_declared
 
 
-def drawn_cross_entropy(
+def sampled_cross_entropy(
     student: jax.Array, indices: jax.Array, weights: jax.Array, temperature: ArrayLike
 ) -> jax.Array:
-    """`-sum_j weight_j log q(index_j)`, with q the student's softmax over all classes.
+    """Computes `-sum_j weight_j log q(index_j)`, q being the student's softmax over all classes.
 
     Args:
       student: logits `[..., num_classes]`, masked already.
       indices: integers `[..., k]`.
-      weights: `[..., k]`, constants; what stands at a weight of 0 does not count.
-      temperature: divides the student's logits.
+      weights: `[..., k]`, constants; an index of weight 0 does not count and need not be a class.
+      temperature: positive scalar that divides the student's logits.
 
     Returns:
       `[...]`, float32 at least.
@@ -126,7 +131,7 @@ def drawn_cross_entropy(
     dtype = compute_dtype(student)
     log_q = jax.nn.log_softmax(temper(student, temperature, dtype))
     weights = jax.lax.stop_gradient(weights).astype(dtype)
-    drawn = weights != 0
-    # What stands in padded entries must not be looked up: it need not be a class.
-    log_q = jnp.take_along_axis(log_q, jnp.where(drawn, indices, 0), axis=-1)
-    return -jnp.sum(jnp.where(drawn, weights * jnp.where(drawn, log_q, 0), 0), axis=-1)
+    # Padding must not be looked up: it need not be a class, and 0 * inf would be NaN.
+    counts = weights != 0
+    log_q = jnp.take_along_axis(log_q, jnp.where(counts, indices, 0), axis=-1)
+    return -jnp.sum(jnp.where(counts, weights * jnp.where(counts, log_q, 0), 0), axis=-1)

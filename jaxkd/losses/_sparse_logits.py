@@ -1,4 +1,6 @@
-"""A teacher's k largest logits, with the mass of all the other classes in one tail bucket."""
+"""A teacher's k largest logits, with the mass of all other classes in one tail bucket."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
@@ -14,30 +16,30 @@ from jaxkd.losses._numerics import temper
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SparseLogits:
-    """Top-k teacher logits that every divergence of this package accepts as `teacher`.
+    """A teacher's k largest logits, which every divergence and `kd` accept as `teacher`.
 
     The divergence is then taken between two distributions over k + 1 buckets: the k classes that
-    were kept, and all the others together. Merging classes can only lose information, so the
-    result is a lower bound on the dense divergence, equal to it when k is `num_classes`; it is
-    zero, with zero gradient, at student = teacher; and the gradient of the forward KL to the
-    student's logits is `(q - p_hat) / temperature`, where `p_hat` is the teacher on the kept
-    classes and the teacher's tail mass, shared as the student shares it, on the others.
+    were kept, and all others together. Merging classes can only lose information, so the result is
+    a lower bound on the dense divergence, equal to it when k is `num_classes`; it is zero, with
+    zero gradient, at student = teacher; and the gradient of the forward KL to the student's logits
+    is `(q - p_hat) / temperature`, where `p_hat` is the teacher on the kept classes and the
+    teacher's tail mass, shared as the student shares it, on the others.
 
-    A row may keep fewer classes than its neighbors: an index of `num_classes` marks an empty
-    place, which takes no part whatever its logit.
+    A row may keep fewer classes than others: an index of `num_classes` marks an empty entry, which
+    takes no part whatever its logit.
 
-    The mass of the tail at a temperature cannot be computed from the kept logits, so it is stored
+    The mass of the tail at a temperature cannot be computed from the kept logits, and so is stored
     for each temperature that will be used.
 
     Attributes:
-      indices: `[..., k]`, int32, the kept classes, distinct within a row; `num_classes` where
-        there is none.
-      logits: `[..., k]`, their logits at temperature 1, up to a constant a row.
-      tail: `[..., len(temperatures)]`, float32: at each temperature T the logsumexp over the
-        classes not kept of `logits / T`, the same constant subtracted before dividing; -inf when
-        there is no such class.
-      temperatures: the temperatures at which the tail is known.
-      num_classes: the number of classes of the full distribution.
+      indices: `[..., k]`, int32, the kept classes, distinct within a row; `num_classes` where there
+        is none.
+      logits: `[..., k]`, their logits at temperature 1, up to a constant for each row.
+      tail: `[..., len(temperatures)]`, float32: at each temperature T the logsumexp of `logits / T`
+        over the classes that were not kept, the same constant subtracted before dividing; -inf
+        where there is no such class.
+      temperatures: temperatures at which the tail is known.
+      num_classes: number of classes of the full distribution.
 
     Raises:
       ValueError: no temperature, or one that is not positive and finite.
@@ -111,7 +113,7 @@ def check_sparse(teacher: SparseLogits, student_shape: tuple[int, ...]) -> None:
 def teacher_buckets(
     teacher: SparseLogits, temperature: ArrayLike, dtype: jnp.dtype
 ) -> tuple[jax.Array, jax.Array | None]:
-    """The teacher's logits over temperature on the buckets, the tail last.
+    """Returns the teacher's logits over temperature on the k + 1 buckets, the tail last.
 
     Args:
       teacher: `[..., k]`, checked by `check_sparse`.
@@ -119,40 +121,47 @@ def teacher_buckets(
       dtype: the dtype to compute in.
 
     Returns:
-      `[..., k + 1]`, and whether the temperature is a declared one: a scalar for a traced
-      temperature, which cannot be looked up before the program runs, None for a concrete one.
+      `[..., k + 1]`, and whether the temperature is a declared one: a boolean scalar for a traced
+      temperature, which can be looked up only when the program runs, None for a concrete one.
 
     Raises:
       ValueError: a concrete temperature that is not among `teacher.temperatures`.
     """
-    column, known = find_temperature(temperature, teacher.temperatures)
+    column, is_declared = find_temperature(temperature, teacher.temperatures)
     if column is None:
         raise ValueError(
             f"temperature {temperature} is not among the temperatures {teacher.temperatures} of "
-            "the SparseLogits teacher, and the mass of the classes it did not keep is known at no "
-            f"other: use one of them, or rebuild the cache with temperature {temperature} declared"
+            "the SparseLogits teacher, and the mass of the classes that it does not keep is known "
+            f"at no other: use one of them, or rebuild the cache with temperature {temperature} "
+            "declared"
         )
     kept = temper(jnp.asarray(teacher.logits), temperature, dtype)
-    kept = jnp.where(empty_places(teacher), -jnp.inf, kept)
+    kept = jnp.where(empty_entries(teacher), -jnp.inf, kept)
     tail = jnp.asarray(teacher.tail, dtype)[..., column]
-    return jnp.concatenate([kept, tail[..., None]], axis=-1), known
+    return jnp.concatenate([kept, tail[..., None]], axis=-1), is_declared
 
 
-def empty_places(teacher: SparseLogits) -> jax.Array:
-    """`[..., k]`, where no class is kept."""
+def empty_entries(teacher: SparseLogits) -> jax.Array:
+    """Returns a mask `[..., k]` of the entries that keep no class."""
     # The dtype of the indices need not reach the number of classes.
     return jnp.asarray(teacher.indices).astype(jnp.int32) == teacher.num_classes
 
 
 def student_buckets(student: jax.Array, indices: jax.Array) -> jax.Array:
-    """The student's `[..., num_classes]` logits over temperature, on the same k + 1 buckets.
+    """Returns the student's logits over temperature on the k + 1 buckets of a sparse teacher.
 
-    An index of `num_classes` is an empty place: -inf here, and its class is in the tail.
-
-    The tail is the logsumexp of the classes that were not kept. Without the scatter that marks
-    the kept ones, k booleans a row, it would have to be `log(sum of all - sum of the kept)`, which
+    The tail is the logsumexp of the classes that were not kept. Without the scatter that marks the
+    kept ones, k booleans a row, it would have to be `log(sum of all - sum of the kept)`, which
     loses it to rounding as soon as the kept classes carry nearly all the mass, as they do in a
     trained student; or every class would have to be compared with every kept one.
+
+    Args:
+      student: logits over temperature, `[..., num_classes]`.
+      indices: kept classes `[..., k]`; `num_classes` marks an empty entry, which is -inf in the
+        result.
+
+    Returns:
+      `[..., k + 1]`, the tail last.
     """
     num_classes = student.shape[-1]
     indices = indices.astype(jnp.int32)
@@ -163,9 +172,9 @@ def student_buckets(student: jax.Array, indices: jax.Array) -> jax.Array:
     is_kept = jnp.vectorize(_membership, signature="(v),(k)->(v)")(student, indices)
     others = jnp.where(is_kept, -jnp.inf, student)
     # With nothing left (k = num_classes, or the others masked) logsumexp has a NaN gradient.
-    left = jnp.any(others != -jnp.inf, axis=-1, keepdims=True)
-    tail = jax.nn.logsumexp(jnp.where(left, others, 0), axis=-1, keepdims=True)
-    return jnp.concatenate([kept, jnp.where(left, tail, -jnp.inf)], axis=-1)
+    has_tail = jnp.any(others != -jnp.inf, axis=-1, keepdims=True)
+    tail = jax.nn.logsumexp(jnp.where(has_tail, others, 0), axis=-1, keepdims=True)
+    return jnp.concatenate([kept, jnp.where(has_tail, tail, -jnp.inf)], axis=-1)
 
 
 def _membership(row: jax.Array, indices: jax.Array) -> jax.Array:

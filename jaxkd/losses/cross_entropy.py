@@ -1,4 +1,6 @@
-"""Cross entropy with the labels of the data set."""
+"""Cross entropy with labels."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +19,17 @@ def cross_entropy(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Cross entropy of the student's softmax with class ids or label distributions.
+    """Computes the cross entropy of the student's softmax with class ids or label distributions.
 
     Labels are constants: no gradient flows to them.
 
     Args:
       student: logits `[..., num_classes]`.
       labels: integers `[...]`, the class of each example, negative where there is none (loss and
-        gradient are then 0); or distributions `[..., num_classes]`, as mixup makes them, with the
-        class axis where the logits have it. A class id that is too large gives NaN.
-      label_smoothing: the share, in [0, 1], of a label that is spread evenly over the classes that
-        take part: those that `where` selects and whose logit is not -inf.
+        gradient are then 0); or distributions `[..., num_classes]`, such as those of mixup, with
+        the class axis where the logits have it. A class id that is too large gives NaN.
+      label_smoothing: share, in [0, 1], of a label that is spread evenly over the classes that take
+        part: those that `where` selects and whose logit is not -inf.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmax is taken over the
         selected ones; what a distribution puts elsewhere is dropped, and a class id elsewhere costs
@@ -54,7 +56,7 @@ def cross_entropy(
       Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016 (smoothing).
     """
     student = dense("student", student, "only a teacher can be sparse")
-    labels = dense("labels", labels, "it is a teacher's answer; use kl_divergence or kd")
+    labels = dense("labels", labels, "it holds a teacher's logits; use kl_divergence or kd")
     check_weight("label_smoothing", label_smoothing, below_one=False)
     axis = check_axis(axis, student)
     labels = jax.lax.stop_gradient(labels)
@@ -69,7 +71,7 @@ def cross_entropy(
     log_total = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
     log_q = shifted - log_total[..., None]
     if are_ids:
-        # Taken from log_q, it would need a pass over all classes, and one back in the gradient.
+        # Looked up in log_q, it would cost a pass over all classes, and another in the gradient.
         ids = jnp.maximum(labels, 0)[..., None]
         loss = log_total - jnp.take_along_axis(shifted, ids, axis=-1)[..., 0]
     else:

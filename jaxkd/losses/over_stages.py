@@ -1,4 +1,6 @@
-"""One loss over several stages."""
+"""The sum of one loss over several stages of the networks."""
+
+from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,17 +10,17 @@ import jax
 
 
 def over_stages(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """The sum of a loss over pairs of outputs.
+    """Makes a loss on several stages, the sum of a loss over pairs of outputs.
 
     Args:
-      loss: takes one output a side.
+      loss: loss on one output of the student and one of the teacher.
 
     Returns:
-      The loss for tuples of outputs, which must be equally long; its other arguments are passed to
+      A loss on tuples of outputs, which must be equally long; its other arguments are passed to
       every call.
 
     Raises:
-      ValueError: when called, tuples of different length or of none.
+      ValueError: when called, tuples that are empty or of different lengths.
 
     Example:
       >>> import jax.numpy as jnp
@@ -35,8 +37,8 @@ def over_stages(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     ) -> jax.Array:
         if not isinstance(student, tuple | list) or len(student) != len(teacher) or not student:
             raise ValueError(
-                f"tuples of as many outputs on both sides are needed, got {_count(student)} of the "
-                f"student and {_count(teacher)} of the teacher"
+                f"student and teacher must be tuples of equally many outputs, got "
+                f"{_count(student)} of the student and {_count(teacher)} of the teacher"
             )
         first, *others = (
             loss(*pair, *arguments, **keywords) for pair in zip(student, teacher, strict=True)

@@ -30,7 +30,7 @@ HELPERS = {
     "class_distances": "makes the cost of wkd_logit",
     "crd_normalizer": "a constant of crd",
     "curriculum_schedule": "a schedule",
-    "draw_negatives": "draws what crd contrasts",
+    "draw_negatives": "samples the negatives of crd",
     "fsp_matrix": "one side of fsp",
     "fused_kd": "makes a loss on hidden states and head",
     "fused_linear": "makes a loss on hidden states and head out of one on logits",
@@ -61,7 +61,7 @@ LEARNED_TEACHER = {"cc", "crd", "info_nce"}
 # Why a loss is not zero where the student is the teacher.
 CROSS_ENTROPY = "a cross entropy keeps the entropy of its target"
 CROSS_LAYERS = "every layer of the teacher is compared with every layer of the student"
-CONTRAST = "other examples remain to be told apart"
+CONTRAST = "other examples remain as negatives"
 ENTROPIC_PLAN = "the entropy spreads the plan off the diagonal"
 MARGIN = "neurons within the margin cost"
 LIKELIHOOD = "the logarithm of the variance remains"
@@ -211,8 +211,8 @@ def banks(generator: np.random.Generator, batch: int, classes: int) -> dict[str,
 
 
 def bank_rows(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
-    drawn = generator.integers(0, 20, (batch, 6)).astype(np.int32)
-    return {"ids": drawn[:, 0], "negatives": drawn[:, 1:]}
+    sampled = generator.integers(0, 20, (batch, 6)).astype(np.int32)
+    return {"ids": sampled[:, 0], "negatives": sampled[:, 1:]}
 
 
 def to_unit(values: np.ndarray) -> np.ndarray:

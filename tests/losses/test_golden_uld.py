@@ -50,20 +50,20 @@ def _hybrid(q, p, ids, beta, weights):
 
 
 def _example(arrays, index, given):
-    """The loss of one example; answers that begin with the sequence are not among these."""
+    """The loss of one example; responses that begin with the sequence are not among these."""
     last = given["uld_token_merge_strategy"] == "bayesian"
     probs, ids, ends = [], [], []
     for side in SIDES:
         labeled = np.flatnonzero(arrays[f"{side}_labels"][index] != -100)
         size = len(labeled) - given[f"uld_skip_{side}_eos"]
-        answer = slice(labeled[0], labeled[0] + size)
+        response = slice(labeled[0], labeled[0] + size)
         assert not (last and labeled[0] == 0)
-        seen = slice(answer.start - last, answer.stop - last)
-        logits = arrays[f"{side}_logits"][index, seen]
+        predicted_at = slice(response.start - last, response.stop - last)
+        logits = arrays[f"{side}_logits"][index, predicted_at]
         probs.append(softmax(logits / given[f"uld_{side}_temperature"], axis=-1))
-        ids.append(arrays[f"{side}_input_ids"][index, answer])
+        ids.append(arrays[f"{side}_input_ids"][index, response])
         if given["use_extended_uld"]:
-            ends.append(arrays[f"{side}_byte_offsets"][index, answer, 1].tolist())
+            ends.append(arrays[f"{side}_byte_offsets"][index, response, 1].tolist())
     if given["use_extended_uld"]:
         groups = zip(*_groups(*ends), strict=True)
         q, p = (

@@ -1,4 +1,4 @@
-"""A teacher known by classes drawn from it: in the mean it is the teacher."""
+"""A teacher represented by classes sampled from it: in expectation it is the teacher."""
 
 import itertools
 
@@ -13,27 +13,27 @@ from jaxkd import losses
 
 STUDENT = np.array([0.3, -1.0, 2.0, 0.5], np.float32)
 P = np.array([0.5, 0.25, 0.2, 0.05])
-# All that two independent draws can be, and how likely each is.
-DRAWS = np.array(list(itertools.product(range(4), repeat=2)))
-LIKELY = np.prod(P[DRAWS], axis=1)
+# All outcomes of two independent samples, and their probabilities.
+SAMPLES = np.array(list(itertools.product(range(4), repeat=2)))
+PROBABILITIES = np.prod(P[SAMPLES], axis=1)
 ENTROPY = -np.sum(P * np.log(P))
 
 
-def sampled(indices=DRAWS, entropy=None, temperature=2.0, num_classes=4):
+def sampled(indices=SAMPLES, entropy=None, temperature=2.0, num_classes=4):
     indices = jnp.asarray(indices)
     entropy = jnp.full(indices.shape[:-1], ENTROPY, jnp.float32) if entropy is None else entropy
     return losses.SampledClasses(indices, entropy, temperature, num_classes)
 
 
 def students():
-    return jnp.broadcast_to(STUDENT, (len(DRAWS), 4))
+    return jnp.broadcast_to(STUDENT, (len(SAMPLES), 4))
 
 
 @pytest.mark.parametrize("loss", [losses.kl_divergence, losses.kd])
 def test_value_and_gradient_are_right_in_the_mean(loss):
     def expected(student):
-        values = loss(jnp.broadcast_to(student, (len(DRAWS), 4)), sampled(), temperature=2.0)
-        return jnp.sum(LIKELY * values)
+        values = loss(jnp.broadcast_to(student, (len(SAMPLES), 4)), sampled(), temperature=2.0)
+        return jnp.sum(PROBABILITIES * values)
 
     def dense(student):
         return loss(student, 2.0 * jnp.log(P), temperature=2.0)
@@ -44,19 +44,19 @@ def test_value_and_gradient_are_right_in_the_mean(loss):
 
 
 def test_is_sampled_kl_without_the_entropy():
-    weights = np.full(DRAWS.shape, 1 / 2)
+    weights = np.full(SAMPLES.shape, 1 / 2)
     np.testing.assert_allclose(
         losses.kl_divergence(students(), sampled(), temperature=2.0),
-        losses.sampled_kl(students(), DRAWS, weights, temperature=2.0) - ENTROPY,
+        losses.sampled_kl(students(), SAMPLES, weights, temperature=2.0) - ENTROPY,
         rtol=1e-6,
     )
 
 
 def test_masked_examples_class_axis_and_vmap():
-    where = jnp.arange(len(DRAWS)) != 3
+    where = jnp.arange(len(SAMPLES)) != 3
     student = students().at[3].set(jnp.nan)
     teacher = sampled(
-        jnp.asarray(DRAWS).at[3].set(99), jnp.full(len(DRAWS), ENTROPY).at[3].set(jnp.nan)
+        jnp.asarray(SAMPLES).at[3].set(99), jnp.full(len(SAMPLES), ENTROPY).at[3].set(jnp.nan)
     )
 
     def total(student):
@@ -75,7 +75,9 @@ def test_masked_examples_class_axis_and_vmap():
 
 
 def test_another_temperature_is_refused_or_loud():
-    with pytest.raises(ValueError, match=r"drawn at temperature 2\.0.*nothing of temperature 3\.0"):
+    with pytest.raises(
+        ValueError, match=r"sampled at temperature 2\.0.*cannot be used at temperature 3\.0"
+    ):
         losses.kd(students(), sampled(), temperature=3.0)
     traced = jax.jit(lambda t: losses.kd(students(), sampled(), temperature=t))
     assert np.all(np.isnan(traced(3.0)))
@@ -90,7 +92,7 @@ def test_another_temperature_is_refused_or_loud():
         ("have 5 classes.*num_classes=4", np.zeros((16, 5)), sampled(), {}),
         (r"\(3, 'num_samples'\)", np.zeros((3, 4)), sampled(), {}),
         (r"entropy of shape \(16,\), got .* \(\)", students(), sampled(entropy=np.ones(())), {}),
-        ("must be integers", students(), sampled(DRAWS / 2), {}),
+        ("must be integers", students(), sampled(SAMPLES / 2), {}),
         ("masks classes", students(), sampled(), {"where": np.ones((16, 4), bool)}),
     ],
 )
@@ -126,8 +128,8 @@ def refused(entry: Entry, teacher, match: str) -> None:
 
 @entries(lambda entry: entry.has_teacher and entry.name not in ("kl_divergence", "kd"))
 def test_every_other_loss_refuses_draws(entry):
-    draws = np.zeros((BATCH, 3), np.int32)
-    teacher = losses.SampledClasses(draws, np.zeros(BATCH, np.float32), 1.0, 4)
+    samples = np.zeros((BATCH, 3), np.int32)
+    teacher = losses.SampledClasses(samples, np.zeros(BATCH, np.float32), 1.0, 4)
     refused(entry, teacher, "SampledClasses: .*forward KL.*kl_divergence or kd.*TopK or Dense")
 
 
@@ -154,6 +156,6 @@ def test_losses_that_need_all_logits_refuse_some(entry):
 
 @pytest.mark.parametrize("loss", [losses.kl_divergence, losses.kd, losses.sampled_kl])
 def test_a_student_is_never_drawn(loss):
-    others = (DRAWS, np.ones(DRAWS.shape)) if loss is losses.sampled_kl else (students(),)
+    others = (SAMPLES, np.ones(SAMPLES.shape)) if loss is losses.sampled_kl else (students(),)
     with pytest.raises(TypeError, match="student must be"):
         loss(sampled(), *others)

@@ -38,7 +38,7 @@ def top_k(logits, k, temperatures=TEMPERATURES):
     )
 
 
-def with_empty_places(logits, counts):
+def with_empty_entries(logits, counts):
     """All places of each row beyond its count empty, with rubbish for a logit."""
     full = top_k(logits, logits.shape[-1])
     kept = np.arange(logits.shape[-1]) < np.asarray(counts)[:, None]
@@ -163,7 +163,7 @@ def test_an_empty_place_is_no_place(temperature, logits):
     """Rows of three classes, of all, of none: as if each had been alone."""
     student, teacher = logits
     mixed = every_divergence(
-        student, with_empty_places(teacher, (3, 7, 0, 3)), temperature, EVERYWHERE
+        student, with_empty_entries(teacher, (3, 7, 0, 3)), temperature, EVERYWHERE
     )
     three, seven = (
         every_divergence(student, top_k(teacher, k), temperature, EVERYWHERE) for k in (3, 7)
@@ -174,7 +174,7 @@ def test_an_empty_place_is_no_place(temperature, logits):
             expected[1], expected[2] = seven[name][place][1], 0
             np.testing.assert_allclose(result, expected, rtol=1e-5, atol=2e-6, err_msg=name)
     adaptive = losses.adaptive_kl(
-        student, with_empty_places(teacher, (3, 3, 3, 3)), temperature=temperature
+        student, with_empty_entries(teacher, (3, 3, 3, 3)), temperature=temperature
     )
     expected = losses.adaptive_kl(student, top_k(teacher, 3), temperature=temperature)
     np.testing.assert_allclose(adaptive, expected, rtol=1e-5, atol=1e-6)

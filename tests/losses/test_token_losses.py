@@ -252,8 +252,8 @@ def test_a_sampled_token_gives_the_divergence_in_the_mean():
     chex.assert_trees_all_close(*both(student), rtol=1e-4, atol=1e-5)
 
 
-def test_both_parts_of_minillm_are_the_gradient_of_the_whole_answer():
-    """Single step and long part, undiscounted and as sums, over all answers of a Markov chain."""
+def test_both_parts_of_minillm_are_the_gradient_of_the_whole_response():
+    """Single step and long part, undiscounted and as sums, over all responses of a Markov chain."""
     classes, tokens = 3, 3
     generator = np.random.default_rng(5)
     student, teacher = generator.normal(size=(2, tokens, classes, classes)).astype(np.float32)
@@ -261,12 +261,12 @@ def test_both_parts_of_minillm_are_the_gradient_of_the_whole_answer():
     every = every.reshape(-1, tokens)
     before = np.pad(every, ((0, 0), (1, 0)))[:, :-1]
 
-    def of_answers(parameters):
-        """Logits `[answers, tokens, classes]`, each given the token before."""
+    def of_responses(parameters):
+        """Logits `[responses, tokens, classes]`, each given the token before."""
         return parameters[np.arange(tokens), before]
 
     def log_probs(parameters):
-        logits = jax.nn.log_softmax(of_answers(parameters))
+        logits = jax.nn.log_softmax(of_responses(parameters))
         return jnp.take_along_axis(logits, every[..., None], -1)[..., 0]
 
     def whole(parameters):
@@ -277,7 +277,7 @@ def test_both_parts_of_minillm_are_the_gradient_of_the_whole_answer():
     spans = np.array([tokens - 1 - t if t < tokens - 1 else 1 for t in range(tokens)])
 
     def parts(parameters):
-        q, p = of_answers(parameters), of_answers(jnp.asarray(teacher))
+        q, p = of_responses(parameters), of_responses(jnp.asarray(teacher))
         chances = jax.lax.stop_gradient(jnp.exp(log_probs(parameters).sum(-1)))
         single = losses.reverse_kl_divergence(q, p)
         long = losses.minillm_long(q, p, every, discount=1.0, whitened=False)

@@ -1,4 +1,11 @@
-"""Losses that tell an example's own pair of embeddings from other pairs, and their memory banks."""
+"""Losses that contrast an example's pair of embeddings with other pairs, and their memory banks.
+
+- `crd`: contrastive representation distillation against rows of memory banks.
+- `info_nce`: contrast within the batch, without a bank.
+
+The banks of `crd`: `update_bank`, `crd_normalizer`, `NegativePool`, `negative_pool`,
+`draw_negatives`.
+"""
 
 from jaxkd.losses.contrastive.crd import crd as crd
 from jaxkd.losses.contrastive.info_nce import info_nce as info_nce

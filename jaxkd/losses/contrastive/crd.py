@@ -1,4 +1,6 @@
-"""Contrastive representation distillation: an example's own pair against rows of a memory bank."""
+"""Contrastive representation distillation: an example's pair against rows of a memory bank."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +29,13 @@ def crd(
     where: ArrayLike | None = None,
     learned_teacher: bool = False,
 ) -> jax.Array:
-    """Contrastive representation distillation (CRD), by noise-contrastive estimation.
+    """Computes contrastive representation distillation (CRD) by noise-contrastive estimation.
 
     A student's embedding v scores a row b of the teacher's bank with `P = exp(b . v / T) / Z`. With
     K negatives out of N examples and `c = K / N`, the loss of an example is
     `-log(P / (P + c + 1e-7))` for its own row and `-log(c / (P + c + 1e-7))` for each negative,
-    plus the same with student and teacher exchanged. Computed from the logarithms of P, and a few
-    negatives at a time, again in the backward pass: no `[batch, K, width]` array is held.
+    plus the same with student and teacher exchanged. It is computed from the logarithms of P, and
+    from a few negatives at a time, also in the backward pass: no `[batch, K, width]` array is held.
 
     The banks and the normalizers are state that the caller keeps: `crd_normalizer` gives the latter
     from the first batch, and `update_bank` moves the banks after the loss is taken. The authors
@@ -50,7 +52,7 @@ def crd(
         temperatures below 0.012.
       teacher_normalizer: scalar, the logarithm of the teacher's Z.
       temperature: a positive scalar.
-      num_examples: N, if the banks have more rows than there are examples.
+      num_examples: N, where the banks have more rows than there are examples.
       where: boolean `[batch]`; the loss is 0 where False.
       learned_teacher: whether `teacher` comes out of a layer that trains beside the student, and so
         receives a gradient.
@@ -59,7 +61,7 @@ def crd(
       `[batch]`, float32 at least; NaN for an example with an id or a negative that no bank has.
 
     Raises:
-      ValueError: shapes that do not fit, indices that are no integers, no negatives, a temperature
+      ValueError: shapes that do not fit, indices that are not integers, no negatives, a temperature
         that is not positive and finite.
       TypeError: `SparseLogits`.
 
@@ -87,27 +89,27 @@ def crd(
     ids, negatives = mask_rows(ids, pair.rows), mask_rows(negatives, pair.rows)
     if student_bank.shape != teacher_bank.shape:
         raise ValueError(
-            f"the banks must have one row an example each, got student_bank of shape "
+            f"both banks must have one row for each example, got student_bank of shape "
             f"{student_bank.shape} and teacher_bank of shape {teacher_bank.shape}"
         )
     noise = negatives.shape[1] / (num_examples or len(student_bank))
 
-    def one_way(embeddings: jax.Array, bank: jax.Array, normalizer: ArrayLike) -> jax.Array:
+    def loss_of_side(embeddings: jax.Array, bank: jax.Array, normalizer: ArrayLike) -> jax.Array:
         normalizer = jax.lax.stop_gradient(jnp.asarray(normalizer, embeddings.dtype))
 
-        # How far the logarithm of P lies above that of the noise.
-        def advantage(indices: jax.Array) -> jax.Array:
-            above = scores(embeddings, bank, indices, temperature) - normalizer
-            return above - jnp.log(jnp.asarray(noise + _EPSILON, above.dtype))
+        # The log-odds of the bank's row against noise, log P - log(c + epsilon).
+        def log_odds(indices: jax.Array) -> jax.Array:
+            log_p = scores(embeddings, bank, indices, temperature) - normalizer
+            return log_p - jnp.log(jnp.asarray(noise + _EPSILON, log_p.dtype))
 
-        def told_apart(indices: jax.Array) -> jax.Array:
-            return jnp.sum(jax.nn.softplus(advantage(indices)), axis=1)
+        def loss_of_negatives(indices: jax.Array) -> jax.Array:
+            return jnp.sum(jax.nn.softplus(log_odds(indices)), axis=1)
 
-        positive = jax.nn.softplus(-advantage(ids[:, None]))[:, 0]
-        negative = over_negatives(told_apart, jnp.add, negatives, embeddings.shape[1])
+        positive = jax.nn.softplus(-log_odds(ids[:, None]))[:, 0]
+        negative = over_negatives(loss_of_negatives, jnp.add, negatives, embeddings.shape[1])
         return positive + negative
 
-    losses = one_way(pair.student, teacher_bank, student_normalizer) + one_way(
+    losses = loss_of_side(pair.student, teacher_bank, student_normalizer) + loss_of_side(
         pair.teacher, student_bank, teacher_normalizer
     )
     # log((c + epsilon) / c), once for each negative and direction.

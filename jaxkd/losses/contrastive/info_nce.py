@@ -1,4 +1,6 @@
-"""Contrast within the batch: which teacher's embedding belongs to which student's."""
+"""Contrast within the batch: which embedding of the teacher belongs to which of the student."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +18,19 @@ def info_nce(
     where: ArrayLike | None = None,
     learned_teacher: bool = False,
 ) -> jax.Array:
-    """InfoNCE: the cross entropy of finding the own teacher's embedding among the batch's.
+    """Computes InfoNCE: the cross entropy of identifying an example's teacher embedding.
 
-    An example's logits are the cosines of its student's embedding with the teacher's embeddings of
-    all examples, over the temperature; the label is its own. The negatives are the batch, the whole
-    of it where the batch is sharded; there is no bank. Only the student asks and only the teacher
-    is asked: for the symmetric form add the loss with the two exchanged.
+    An example's logits are the cosines of its student embedding with the teacher embeddings of all
+    examples, over the temperature; its label is its own position. The negatives are the other
+    examples of the batch, of the whole batch where it is sharded; there is no bank. The student's
+    embeddings are the queries and the teacher's the keys: for the symmetric form add the loss with
+    the two exchanged.
 
     Args:
       student: embeddings `[batch, width]`, normalized here.
       teacher: embeddings `[batch, width]`.
       temperature: a positive scalar; may be traced.
-      where: boolean `[batch]`; the loss is 0 where False, and the other examples do not see it.
+      where: boolean `[batch]`; where False the loss is 0, and the example is no negative either.
       learned_teacher: whether `teacher` comes out of a layer that trains beside the student, and so
         receives a gradient.
 
@@ -53,10 +56,10 @@ def info_nce(
     check_temperature(temperature)
     pair = paired_features(student, teacher, where, rank=2, learned_teacher=learned_teacher)
     (queries, _), (keys, _) = unit(pair.student), unit(pair.teacher)
-    own = jnp.sum(queries * keys, axis=1, keepdims=True)
+    positives = jnp.sum(queries * keys, axis=1, keepdims=True)
     cosines = jnp.matmul(queries, gathered(keys).T, precision=jax.lax.Precision.HIGHEST)
-    # Relative to the own key, whose logit is exactly 0, so that the loss is never below 0.
-    logits = (cosines - own) / jnp.asarray(temperature, cosines.dtype)
+    # Relative to the positive, whose logit is exactly 0, so that the loss is never below 0.
+    logits = (cosines - positives) / jnp.asarray(temperature, cosines.dtype)
     if pair.rows is not None:
         logits = jnp.where(gathered(pair.rows), logits, -jnp.inf)
     logits = jnp.where(jnp.eye(len(logits), dtype=bool), 0, logits)

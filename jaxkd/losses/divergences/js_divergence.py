@@ -1,5 +1,7 @@
 """The generalized Jensen-Shannon divergence, to a mixture of teacher and student."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -21,12 +23,13 @@ def js_divergence(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Generalized Jensen-Shannon divergence to the mixture m = beta p + (1 - beta) q.
+    """Computes the generalized Jensen-Shannon divergence to m = beta p + (1 - beta) q.
 
-    `beta KL(p || m) + (1 - beta) KL(q || m)`, without the factor `temperature**2`. The formula
-    tends to 0 at both ends of beta; divided by beta it tends to the forward KL(p || q) as beta goes
-    to 0, and divided by 1 - beta to the reverse KL(q || p) as beta goes to 1. Exactly 0 and 1 give
-    these two divergences, so the result jumps there.
+    That is `beta KL(p || m) + (1 - beta) KL(q || m)`, p being the teacher's softmax and q the
+    student's, both at the temperature, without the factor `temperature**2`. The formula tends to 0
+    at both ends of beta; divided by beta it tends to the forward KL(p || q) as beta goes to 0, and
+    divided by 1 - beta to the reverse KL(q || p) as beta goes to 1. Exactly 0 and 1 give these two
+    divergences, so the result jumps there.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -40,7 +43,8 @@ def js_divergence(
       `[...]`, one divergence an example in nats, float32 at least; at most log 2 at beta 0.5.
 
     Raises:
-      ValueError, TypeError: as `kl_divergence`; ValueError also for beta outside [0, 1].
+      ValueError: a beta outside [0, 1], and as `kl_divergence`.
+      TypeError: as `kl_divergence`.
 
     Example:
       >>> import jax.numpy as jnp

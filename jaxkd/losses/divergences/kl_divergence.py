@@ -1,5 +1,7 @@
 """The forward Kullback-Leibler divergence."""
 
+from __future__ import annotations
+
 import jax
 from jax.typing import ArrayLike
 
@@ -17,17 +19,18 @@ def kl_divergence(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Forward Kullback-Leibler divergence KL(p || q) of the student from the teacher.
+    """Computes the forward Kullback-Leibler divergence KL(p || q) of student from teacher.
 
-    Without the factor `temperature**2`; see `kd`. A class whose teacher logit is -inf has p = 0
-    and still costs the student the mass it puts there. A class whose student logit is -inf while
-    the teacher's is not makes the divergence infinite.
+    p is the teacher's softmax and q the student's, both at the temperature; there is no factor
+    `temperature**2`, which `kd` has. A class whose teacher logit is -inf has p = 0 and still costs
+    the student the mass it puts there. A class whose student logit is -inf while the teacher's is
+    not makes the divergence infinite.
 
     Args:
       student: logits `[..., num_classes]`, any floating dtype.
       teacher: logits `[..., num_classes]`; or `SparseLogits` `[..., k]`, in which case the
         divergence is that of the k + 1 buckets, a lower bound on the dense one; or
-        `SampledClasses`, which give an estimate that is right in the mean over the draws.
+        `SampledClasses`, which give an unbiased estimate.
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis of dense logits.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
@@ -38,7 +41,7 @@ def kl_divergence(
 
     Raises:
       ValueError: shapes that differ, a mask of another rank, a temperature that is not positive and
-        finite or that a sparse teacher does not declare or was not drawn at.
+        finite or that a sparse teacher does not declare or was not sampled at.
       TypeError: a `SparseLogits` or `SampledClasses` student.
 
     Example:

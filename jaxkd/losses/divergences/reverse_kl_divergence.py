@@ -1,5 +1,7 @@
 """The reverse Kullback-Leibler divergence."""
 
+from __future__ import annotations
+
 import jax
 from jax.typing import ArrayLike
 
@@ -16,10 +18,11 @@ def reverse_kl_divergence(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Reverse Kullback-Leibler divergence KL(q || p), which seeks the teacher's modes.
+    """Computes the reverse Kullback-Leibler divergence KL(q || p), which seeks the teacher's modes.
 
-    Without the factor `temperature**2`. A class whose teacher logit is -inf is masked for the
-    student too, since any mass there would make the divergence infinite.
+    p is the teacher's softmax and q the student's, both at the temperature; there is no factor
+    `temperature**2`. A class whose teacher logit is -inf is masked for the student too, since any
+    mass there would make the divergence infinite.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -32,7 +35,8 @@ def reverse_kl_divergence(
       `[...]`, one divergence an example in nats, float32 at least.
 
     Raises:
-      ValueError, TypeError: as `kl_divergence`.
+      ValueError: as `kl_divergence`.
+      TypeError: as `kl_divergence`.
 
     Example:
       >>> import jax.numpy as jnp

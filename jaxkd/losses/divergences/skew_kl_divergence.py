@@ -1,5 +1,7 @@
 """Skew divergences, which a share of the other distribution keeps bounded."""
 
+from __future__ import annotations
+
 import jax
 from jax.typing import ArrayLike
 
@@ -18,9 +20,10 @@ def skew_kl_divergence(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Skew divergence KL(p || skew p + (1 - skew) q), a forward KL that stays bounded.
+    """Computes the skew divergence KL(p || skew p + (1 - skew) q), a bounded forward KL.
 
-    Without the factor `temperature**2`. Never larger than `-log(skew)`; skew 0 is `kl_divergence`.
+    p is the teacher's softmax and q the student's, both at the temperature; there is no factor
+    `temperature**2`. Never larger than `-log(skew)`; skew 0 is `kl_divergence`.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -34,7 +37,8 @@ def skew_kl_divergence(
       `[...]`, one divergence an example in nats, float32 at least.
 
     Raises:
-      ValueError, TypeError: as `kl_divergence`; ValueError also for skew outside [0, 1).
+      ValueError: a skew outside [0, 1), and as `kl_divergence`.
+      TypeError: as `kl_divergence`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -60,10 +64,10 @@ def skew_reverse_kl_divergence(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Skew divergence KL(q || (1 - skew) p + skew q), a reverse KL that stays bounded.
+    """Computes the skew divergence KL(q || (1 - skew) p + skew q), a bounded reverse KL.
 
-    Without the factor `temperature**2`. Never larger than `-log(skew)`; skew 0 is
-    `reverse_kl_divergence`.
+    p is the teacher's softmax and q the student's, both at the temperature; there is no factor
+    `temperature**2`. Never larger than `-log(skew)`; skew 0 is `reverse_kl_divergence`.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -77,7 +81,8 @@ def skew_reverse_kl_divergence(
       `[...]`, one divergence an example in nats, float32 at least.
 
     Raises:
-      ValueError, TypeError: as `kl_divergence`; ValueError also for skew outside [0, 1).
+      ValueError: a skew outside [0, 1), and as `kl_divergence`.
+      TypeError: as `kl_divergence`.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,5 +1,7 @@
 """The mean of the forward and the reverse Kullback-Leibler divergence."""
 
+from __future__ import annotations
+
 import jax
 from jax.typing import ArrayLike
 
@@ -16,9 +18,10 @@ def symmetric_kl_divergence(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The mean of both directions, 0.5 KL(p || q) + 0.5 KL(q || p).
+    """Computes the mean of both directions, 0.5 KL(p || q) + 0.5 KL(q || p).
 
-    Without the factor `temperature**2`. Jeffreys' divergence is twice this.
+    p is the teacher's softmax and q the student's, both at the temperature; there is no factor
+    `temperature**2`. Jeffreys' divergence is twice this.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -31,7 +34,8 @@ def symmetric_kl_divergence(
       `[...]`, one divergence an example in nats, float32 at least.
 
     Raises:
-      ValueError, TypeError: as `kl_divergence`.
+      ValueError: as `kl_divergence`.
+      TypeError: as `kl_divergence`.
 
     Example:
       >>> import jax.numpy as jnp

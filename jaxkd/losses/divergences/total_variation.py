@@ -1,4 +1,6 @@
-"""Total variation distance."""
+"""The total variation distance."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +18,11 @@ def total_variation(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Total variation distance 0.5 sum |p - q|, between 0 and 1.
+    """Computes the total variation distance 0.5 sum |p - q|, between 0 and 1.
 
-    Without the factor `temperature**2`. At student = teacher, where the distance has a kink, the
-    gradient is 0; with a sparse teacher it is there within rounding error of the kink, on either
-    side.
+    p is the teacher's softmax and q the student's, both at the temperature; there is no factor
+    `temperature**2`. At student = teacher, where the distance has a kink, the gradient is 0; with a
+    sparse teacher it is there within rounding error of the kink, on either side.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -33,7 +35,8 @@ def total_variation(
       `[...]`, one distance an example, float32 at least.
 
     Raises:
-      ValueError, TypeError: as `kl_divergence`.
+      ValueError: as `kl_divergence`.
+      TypeError: as `kl_divergence`.
 
     Example:
       >>> import jax.numpy as jnp

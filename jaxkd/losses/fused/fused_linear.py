@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxkd.losses._arguments import as_mask, check_positive, to_rank
 from jaxkd.losses._numerics import compute_dtype
 from jaxkd.losses._sampled_classes import SampledClasses
-from jaxkd.losses._sparse_logits import SparseLogits, empty_places
+from jaxkd.losses._sparse_logits import SparseLogits, empty_entries
 from jaxkd.losses.fused._chunks import ChunkPlan, chunked_sum, matmul
 
 # Bytes of the float32 logits of a chunk. The head is read and its gradient added to once a chunk,
@@ -221,7 +221,7 @@ def _logits(products: jax.Array, soft_cap: float | None, valid: int) -> jax.Arra
 def _widen(teacher: Any, valid: int, classes: int) -> Any:
     """The teacher with as many classes as the student's head, -inf at those that only fill up."""
     if isinstance(teacher, SparseLogits):
-        indices = jnp.where(empty_places(teacher), classes, teacher.indices.astype(jnp.int32))
+        indices = jnp.where(empty_entries(teacher), classes, teacher.indices.astype(jnp.int32))
         return dataclasses.replace(teacher, indices=indices, num_classes=classes)
     if isinstance(teacher, SampledClasses):
         return dataclasses.replace(teacher, num_classes=classes)

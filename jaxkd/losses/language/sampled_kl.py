@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import as_mask, check_temperature
 from jaxkd.losses._logit_pairs import dense, keep_rows, mask_logits
-from jaxkd.losses._sampled_classes import drawn_cross_entropy
+from jaxkd.losses._sampled_classes import sampled_cross_entropy
 
 
 def sampled_kl(
@@ -80,4 +80,4 @@ def sampled_kl(
         rows = as_mask(where, student.shape[:-1], "the examples, of shape")
         rows = jnp.broadcast_to(rows, student.shape[:-1])
     student = mask_logits(student, None, rows)
-    return keep_rows(drawn_cross_entropy(student, ids, weights, temperature), rows)
+    return keep_rows(sampled_cross_entropy(student, ids, weights, temperature), rows)

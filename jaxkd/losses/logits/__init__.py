@@ -1,4 +1,31 @@
-"""Losses that compare logits and know about classes, labels and temperatures."""
+"""Losses that compare logits and know about classes, labels and temperatures.
+
+Of student and teacher alone:
+
+- `kd`: Hinton's distillation loss.
+- `hard_kd`: cross entropy with the teacher's likeliest class.
+- `logit_mse`: squared differences of logits.
+- `lskd`: standardized logits, from `standardize_logits`.
+- `ttm`, `wttm`: transformed teacher matching, and weighted.
+- `sinkhorn_distance`: Wasserstein distance, with costs from `class_distances`.
+
+With labels:
+
+- `dkd`: decoupled distillation.
+- `nkd`: normalized distillation; `uskd`: the same without a teacher.
+- `ofa`: one for all, with an enhanced label's class.
+- `rld`: refined logits.
+- `sdd`: any of these on regions of the image.
+- `wkd_logit`: Wasserstein distance of the classes other than the label's.
+- `wsld`: weighted soft labels.
+
+Coupling the examples of a batch:
+
+- `dist`: correlations of classes and of examples.
+- `mlkd`, `mlkd_batch`, `mlkd_class`, `mlkd_two_views`: multi-level distillation.
+
+For a temperature that is learned (CTKD): `reverse_gradient`, `curriculum_schedule`.
+"""
 
 from jaxkd.losses.logits.ctkd import curriculum_schedule as curriculum_schedule
 from jaxkd.losses.logits.ctkd import reverse_gradient as reverse_gradient

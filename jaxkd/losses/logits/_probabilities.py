@@ -1,5 +1,7 @@
 """The class probabilities of a whole batch, for losses that couple its examples."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -8,7 +10,7 @@ from jaxkd.losses._feature_pairs import batch_mask, mask_rows
 from jaxkd.losses._logit_pairs import Paired, dense, paired_logits
 from jaxkd.losses._sparse_logits import SparseLogits
 
-_SPARSE = "the probabilities of the classes it keeps no logit of are needed; store dense logits"
+_SPARSE = "the probabilities of all classes are needed; store dense logits"
 
 
 def paired_probabilities(
@@ -17,7 +19,7 @@ def paired_probabilities(
     temperature: ArrayLike,
     where: ArrayLike | None,
 ) -> tuple[Paired, jax.Array]:
-    """Softmaxes `[batch, num_classes]` of both sides, 0 in the examples that take no part.
+    """Pairs softmaxes `[batch, num_classes]`, 0 in the examples that take no part.
 
     Args:
       student: logits `[batch, num_classes]`.
@@ -26,7 +28,7 @@ def paired_probabilities(
       where: boolean `[batch]`, or None.
 
     Returns:
-      The pair, and how many examples take part: a scalar of its dtype.
+      The pair, and the number of examples that take part, a scalar of its dtype.
 
     Raises:
       TypeError: `SparseLogits`.

@@ -1,4 +1,6 @@
-"""A temperature that is learned against the student, on a curriculum."""
+"""CTKD: a temperature that is learned against the student, on a curriculum."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
@@ -17,8 +19,8 @@ def reverse_gradient(x: ArrayLike, scale: ArrayLike) -> jax.Array:
     by `scale` too and passes negative numbers, -1 for the full reversal: see `curriculum_schedule`.
 
     Args:
-      x: of any shape.
-      scale: of a shape that broadcasts to that of x; may be traced. It gets no gradient.
+      x: array of any shape.
+      scale: factor of the gradient, broadcastable to x; may be traced. It gets no gradient.
 
     Returns:
       x unchanged.
@@ -47,19 +49,19 @@ def _reverse_gradient_jvp(
 def curriculum_schedule(
     steps: float, *, start: float = 0.0, end: float = -1.0
 ) -> Callable[[ArrayLike], jax.Array]:
-    """The scale of the reversed gradient in CTKD: a cosine from `start` to `end` over `steps`.
+    """Returns CTKD's scale of the reversed gradient: a cosine from `start` to `end` in `steps`.
 
-    It stays at `end` from then on. The authors update it once an epoch, over 10 epochs; a schedule
-    of the training step does so more smoothly. Their linear alternative ignores `start` and never
-    arrives at its end; for a correct one take `optax.linear_schedule(start, end, steps)`.
+    It stays at `end` from then on. The authors update it once an epoch, over 10 epochs; this
+    schedule changes it at every training step. Their linear alternative ignores `start` and never
+    arrives at its end; `optax.linear_schedule(start, end, steps)` is a correct one.
 
     Args:
-      steps: positive, how many it takes.
-      start: the value at step 0.
-      end: the value from `steps` on.
+      steps: number of steps from `start` to `end`, positive.
+      start: value at step 0.
+      end: value from step `steps` on.
 
     Returns:
-      A function of the step (any shape, may be traced) that returns the scale.
+      A schedule: a function of the step (any shape, may be traced) that returns the scale.
 
     Raises:
       ValueError: `steps` that is not positive and finite.
@@ -77,7 +79,7 @@ def curriculum_schedule(
         raise ValueError(f"steps must be positive and finite, got {steps}")
 
     def schedule(step: ArrayLike) -> jax.Array:
-        share = jnp.clip(jnp.asarray(step) / steps, 0, 1)
-        return end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+        progress = jnp.clip(jnp.asarray(step) / steps, 0, 1)
+        return end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
 
     return schedule

@@ -1,5 +1,7 @@
 """Distillation by correlation: of an example's classes, and of a class's examples."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -9,7 +11,7 @@ from jaxkd.losses._numerics import safe_sqrt
 from jaxkd.losses._reduce import masked_mean
 from jaxkd.losses.logits._probabilities import paired_probabilities
 
-# Of the authors' code, added to the product of norms: a constant correlates with nothing.
+# The authors' constant, added to the product of norms: a constant row correlates with nothing.
 _EPSILON = 1e-8
 
 
@@ -22,7 +24,7 @@ def dist(
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """DIST, `temperature**2 * (beta inter + gamma intra)` with Pearson's correlation r.
+    """Computes DIST, `temperature**2 * (beta inter + gamma intra)` with Pearson's correlation r.
 
     Couples the examples of the batch: a scalar. Inter is the mean over examples of `1 - r` between
     the rows of the two softmaxes, intra the mean over classes of `1 - r` between their columns.
@@ -36,8 +38,8 @@ def dist(
     Args:
       student: logits `[batch, num_classes]`.
       teacher: logits `[batch, num_classes]`.
-      beta: the weight of the correlation between classes; may be traced.
-      gamma: the weight of the correlation between examples; may be traced.
+      beta: weight of the correlation between classes; may be traced.
+      gamma: weight of the correlation between examples; may be traced.
       temperature: positive scalar that divides both logits; may be traced. 4 on CIFAR-100, 1 on
         ImageNet.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there is none.
@@ -65,13 +67,13 @@ def dist(
     """
     pair, count = paired_probabilities(student, teacher, temperature, where)
     q, p = pair.student, pair.teacher
-    some = jnp.maximum(count, 1)
+    divisor = jnp.maximum(count, 1)
 
     rows_q, rows_p = (x - jnp.mean(x, axis=1, keepdims=True) for x in (q, p))
     inter = masked_mean(1 - _cosine(rows_q, rows_p, axis=1), pair.rows)
     # The rows that take no part are 0 in the sum, and again after the mean has been subtracted.
     columns_q, columns_p = (
-        mask_rows(x - jnp.sum(x, axis=0, keepdims=True) / some, pair.rows) for x in (q, p)
+        mask_rows(x - jnp.sum(x, axis=0, keepdims=True) / divisor, pair.rows) for x in (q, p)
     )
     intra = jnp.mean(1 - _cosine(columns_q, columns_p, axis=0))
 

@@ -1,4 +1,6 @@
-"""Decoupled distillation: the label's class and the other classes weighted apart."""
+"""Decoupled knowledge distillation: separate weights for the label's class and the others."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -25,26 +27,26 @@ def dkd(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Decoupled knowledge distillation, `temperature**2 * (alpha TCKD + beta NCKD)`.
+    """Computes decoupled knowledge distillation, `temperature**2 * (alpha TCKD + beta NCKD)`.
 
     TCKD is the divergence KL(b_t || b_s) of `b = [p_y, 1 - p_y]`, the label's class y against all
     others together; NCKD that of the softmaxes over the other classes alone. Hinton's `kd` has
-    alpha 1 and `1 - p_y` of the teacher in the place of beta, which keeps what a confident teacher
-    knows about the other classes from being learned.
+    alpha 1 and `1 - p_y` of the teacher in place of beta, so that little is learned from a
+    confident teacher about the other classes.
 
-    The label's class leaves the softmax altogether. Public implementations subtract 1000 from its
-    logit, which is not enough for large logits or float16, and take the logarithm of a softmax,
-    infinite from a gap of about 100 in float32. The authors warm the whole loss up linearly over
-    the first 20 epochs: a schedule of its weight.
+    The label's class is left out of the softmax of NCKD altogether. Public implementations subtract
+    1000 from its logit, which is not enough for large logits or float16, and take the logarithm of
+    a softmax, infinite from a gap of about 100 in float32. The authors warm the whole loss up
+    linearly over the first 20 epochs: a schedule of its weight.
 
     Args:
       student: logits `[..., num_classes]`.
       teacher: logits `[..., num_classes]`.
       labels: integers `[...]`, the class of each example, negative where there is none (loss and
         gradient are then 0). A class id that is too large gives NaN.
-      alpha: the weight of TCKD; may be traced.
-      beta: the weight of NCKD; 2, 6 or 8 on CIFAR-100 and 0.5 on ImageNet by the authors; may be
-        traced.
+      alpha: weight of TCKD; may be traced.
+      beta: weight of NCKD; may be traced. The authors use 2, 6 or 8 on CIFAR-100 and 0.5 on
+        ImageNet.
       temperature: positive scalar that divides both logits; may be traced. 4 on CIFAR-100, 1 on
         ImageNet.
       axis: the class axis.

@@ -1,4 +1,6 @@
-"""The teacher's decision in the place of the label."""
+"""Hard-label distillation: the teacher's decision in place of the label."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +18,9 @@ def hard_kd(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Cross entropy of the student with the class that the teacher finds the likeliest.
+    """Computes the cross entropy of the student with the teacher's likeliest class.
 
-    Of equal logits of the teacher the first class counts. There is no temperature: no positive one
+    Of classes with equal logits the first one counts. There is no temperature: no positive one
     changes the decision.
 
     Args:

@@ -1,5 +1,7 @@
 """Hinton's distillation loss."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -17,10 +19,10 @@ def kd(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Hinton's distillation loss, `temperature**2 * KL(p || q)` at the given temperature.
+    """Computes Hinton's distillation loss, `temperature**2 * KL(p || q)` at the given temperature.
 
-    The factor keeps the gradient's size as the temperature grows, so that the weight beside the
-    label's cross entropy need not change with it.
+    p is the teacher's softmax and q the student's. The factor keeps the size of the gradient as the
+    temperature grows, so that the weight beside the label's cross entropy need not change with it.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -35,7 +37,7 @@ def kd(
 
     Raises:
       ValueError: shapes that differ, a mask of another rank, a temperature that is not positive and
-        finite or that a sparse teacher does not declare or was not drawn at.
+        finite or that a sparse teacher does not declare or was not sampled at.
       TypeError: a `SparseLogits` or `SampledClasses` student.
 
     Example:

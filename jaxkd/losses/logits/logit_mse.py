@@ -1,5 +1,7 @@
 """Regression of the teacher's logits."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -14,11 +16,12 @@ def logit_mse(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Regression of the teacher's logits: the mean over classes of squared differences.
+    """Computes the mean over classes of the squared differences of the logits.
 
-    The mean, without Ba and Caruana's factor 1/2, and of the logits as they are: a constant added
-    to all of a row's logits, which no softmax sees, costs here. There is no temperature, which
-    would only scale the result. Classes whose teacher logit is -inf leave the mean.
+    There is no factor 1/2 as in Ba and Caruana, and the logits are taken as they are: a constant
+    added to all logits of a row, which leaves the softmax as it is, has a cost. There is no
+    temperature, which would only scale the result. Classes whose teacher logit is -inf are left out
+    of the mean.
 
     Args:
       student: logits `[..., num_classes]`.
@@ -46,8 +49,8 @@ def logit_mse(
     teacher = dense(
         "teacher",
         teacher,
-        "it holds k logits up to a constant and the mass of the others, so there is nothing to "
-        "regress the others on; use a divergence, or store dense logits",
+        "it holds k logits up to a constant and the mass of the others, so the others have no "
+        "target; use a divergence, or store dense logits",
     )
     pair = paired_logits(student, teacher, 1.0, axis, where)
     present = ~jnp.isneginf(pair.teacher)

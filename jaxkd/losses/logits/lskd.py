@@ -1,4 +1,6 @@
-"""Logits made comparable by their own mean and spread before they are distilled."""
+"""Logit standardization: logits less their mean, over their standard deviation."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -8,25 +10,25 @@ from jaxkd.losses._arguments import check_temperature
 from jaxkd.losses._logit_pairs import check_axis, dense, mask_logits, paired_logits, split_where
 from jaxkd.losses._numerics import compute_dtype, kl_to_mixture, temper
 
-_SPARSE = "its mean and spread need the logits of all classes; store dense logits"
+_SPARSE = "mean and deviation need the logits of all classes; store dense logits"
 _LARGEST_GAP = 1e18
 
 
 def standardize_logits(
     logits: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None
 ) -> jax.Array:
-    """Standardized logits, `(z - mean(z)) / (1e-7 + std(z))` over the classes of each row.
+    """Standardizes logits, `(z - mean(z)) / (1e-7 + std(z))` over the classes of each row.
 
     The standard deviation has the divisor n - 1, as in the authors' code. A constant row becomes 0
-    with gradient 0, where the formula alone has a gradient of 1e7. Standardize both sides and any
-    loss on logits compares their shapes alone: `dkd` on standardized logits is DKD + LSKD.
+    with gradient 0, where the formula alone has a gradient of 1e7. With both sides standardized any
+    loss on logits ignores their location and scale: `dkd` on standardized logits is DKD + LSKD.
 
     Args:
       logits: `[..., num_classes]`.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (mean and deviation are of the
         selected ones), with one rank less a mask of examples (0 where False). Classes whose logit
-        is -inf leave mean and deviation as well.
+        is -inf are left out of mean and deviation as well.
 
     Returns:
       The shape of `logits`, float32 at least; -inf at classes that are masked.
@@ -60,7 +62,7 @@ def lskd(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Distillation of standardized logits, `temperature**2 * KL(p || q)`.
+    """Computes distillation of standardized logits, `temperature**2 * KL(p || q)`.
 
     `kd` on `standardize_logits` of both sides: the student need not match the teacher's mean and
     scale, which a smaller network cannot. The loss weight of the authors, 9 beside 0.1 of the
@@ -108,7 +110,7 @@ def lskd(
 
 
 def standardized(logits: jax.Array) -> jax.Array:
-    """Standardized along the last axis; -inf stays and does not count."""
+    """Standardizes logits along the last axis; -inf stays and does not count."""
     present = ~jnp.isneginf(logits)
     count = jnp.sum(present, axis=-1, keepdims=True, dtype=logits.dtype)
     # A shift changes nothing, but makes a constant row exactly 0. A gap beyond the limit, as of the

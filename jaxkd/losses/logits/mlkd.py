@@ -1,7 +1,8 @@
-"""Multi-level distillation: of the example, the batch and the classes, at many temperatures."""
+"""Multi-level logit distillation: of examples, batch and classes, at several temperatures."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +23,11 @@ def mlkd_batch(
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The batch level of MLKD, `||P P^T - Q Q^T||**2 / batch`, how examples resemble each other.
+    """Computes the batch level of MLKD, `||P P^T - Q Q^T||**2 / batch`.
 
-    Couples the examples of the batch: a scalar. P and Q are the softmaxes `[batch, num_classes]` of
-    teacher and student at the temperature. No factor `temperature**2`, as in the authors' code.
+    It compares how similar the examples are to each other. Couples the examples of the batch: a
+    scalar. P and Q are the softmaxes `[batch, num_classes]` of teacher and student at the
+    temperature. No factor `temperature**2`, as in the authors' code.
 
     Args:
       student: logits `[batch, num_classes]`.
@@ -63,11 +65,11 @@ def mlkd_class(
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The class level of MLKD, `||P^T P - Q^T Q||**2 / num_classes`, how classes go together.
+    """Computes the class level of MLKD, `||P^T P - Q^T Q||**2 / num_classes`.
 
-    Couples the examples of the batch: a scalar. P and Q as for `mlkd_batch`. The products sum over
-    the batch, so that the loss grows with the square of its size, as in the authors' code, whose
-    weights are for batches of 64.
+    It compares which classes are predicted together. Couples the examples of the batch: a scalar. P
+    and Q are as for `mlkd_batch`. The products are sums over the batch, so that the loss grows with
+    the square of its size, as in the authors' code, whose weights are for batches of 64.
 
     Args:
       student: logits `[batch, num_classes]`.
@@ -79,7 +81,8 @@ def mlkd_class(
       A scalar, float32 at least.
 
     Raises:
-      ValueError, TypeError: as `mlkd_batch`.
+      ValueError: as `mlkd_batch`.
+      TypeError: as `mlkd_batch`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -103,7 +106,7 @@ def mlkd(
     temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Multi-level logit distillation of one view: `kd`, `mlkd_batch` and `mlkd_class`.
+    """Computes multi-level logit distillation of one view: `kd`, `mlkd_batch` and `mlkd_class`.
 
     Couples the examples of the batch: a scalar, the sum over the temperatures of the mean of `kd`,
     the batch level and the class level. This is the paper's loss; over the weak and the strong view
@@ -137,16 +140,14 @@ def mlkd(
     """
     if len(temperatures) == 0:
         raise ValueError("temperatures must have at least one element, got none")
-    settings: dict[str, Any] = {"where": where}
-    levels = []
+    terms = []
     for temperature in temperatures:
-        # First, since they refuse logits that are not those of one batch.
-        levels += [
-            loss(student, teacher, temperature=temperature, **settings)
-            for loss in (mlkd_batch, mlkd_class)
+        # The coupled levels come first, since they check that the logits are those of one batch.
+        terms += [
+            level(student, teacher, temperature=temperature, where=where)
+            for level in (mlkd_batch, mlkd_class, _mean_kd)
         ]
-        levels.append(_mean_kd(student, teacher, temperature, **settings))
-    return sum(levels[1:], levels[0])
+    return sum(terms[1:], terms[0])
 
 
 def mlkd_two_views(
@@ -156,23 +157,23 @@ def mlkd_two_views(
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """MLKD of a weak and a strong view as the authors' code computes it.
+    """Computes MLKD of a weak and a strong view as the authors' code does.
 
-    Couples the examples of the batch: a scalar. With it go the published accuracies; the paper's
-    loss is `mlkd(weak) + mlkd(strong)`. At the five temperatures 2, 3, 5, 6 and `temperature`:
+    Couples the examples of the batch: a scalar. The published accuracies are those of this loss;
+    the paper's is `mlkd(weak) + mlkd(strong)`. At the temperatures 2, 3, 5, 6 and `temperature`:
 
-    - `kd` of the weak view is averaged and then multiplied by a fraction: of examples on which the
-      teacher's largest probability (weak view, temperature 1) is at most the median. Where
-      confidences are distinct that is about half. To keep those examples only was meant, it seems;
+    - `kd` of the weak view is averaged and then multiplied by a fraction: that of the examples on
+      which the teacher's largest probability (weak view, temperature 1) is at most the median,
+      about half where confidences are distinct. Presumably only these were meant to be kept;
     - `kd` of the strong view is not multiplied, and uses the weak view at the temperatures 2 and 6;
-    - `mlkd_batch` is of the weak view alone and multiplied by the same fraction, `mlkd_class` by
-      that of the classes whose summed probability is at most the median.
+    - `mlkd_batch` is that of the weak view alone, multiplied by the same fraction, and `mlkd_class`
+      likewise, by that of the classes whose summed probability is at most the median.
 
     The code adds cross entropy with the labels on both views, which is no part of this loss.
 
     Args:
       student: logits of the weak and of the strong view, both `[batch, num_classes]`.
-      teacher: likewise.
+      teacher: logits of the teacher on both views.
       temperature: positive scalar, the one of the five that is not fixed; may be traced.
       where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there is none.
 
@@ -180,7 +181,7 @@ def mlkd_two_views(
       A scalar, float32 at least.
 
     Raises:
-      ValueError: not two views on both sides, else as `mlkd`.
+      ValueError: not two views on both sides, and as `mlkd`.
       TypeError: `SparseLogits`.
 
     Example:
@@ -201,7 +202,6 @@ def mlkd_two_views(
             f"{len(teacher)} arrays"
         )
     (weak_student, strong_student), (weak_teacher, strong_teacher) = student, teacher
-    settings: dict[str, Any] = {"where": where}
     confidence, _ = paired_probabilities(weak_teacher, weak_teacher, 1.0, where)
     rows = None if where is None else batch_mask(where, confidence.teacher.shape)
     of_examples = _share_up_to_the_median(jnp.max(confidence.teacher, axis=1), rows)
@@ -216,11 +216,12 @@ def mlkd_two_views(
         (6.0, False),
     ):
         of_batch, of_class = (
-            loss(weak_student, weak_teacher, temperature=level, **settings)
+            loss(weak_student, weak_teacher, temperature=level, where=where)
             for loss in (mlkd_batch, mlkd_class)
         )
-        weak = _mean_kd(weak_student, weak_teacher, level, **settings)
-        other = _mean_kd(strong_student, strong_teacher, level, **settings) if strong else weak
+        weak = other = _mean_kd(weak_student, weak_teacher, temperature=level, where=where)
+        if strong:
+            other = _mean_kd(strong_student, strong_teacher, temperature=level, where=where)
         total += of_examples * (weak + of_batch) + of_classes * of_class + other
     return total
 
@@ -231,17 +232,13 @@ def _gram(rows: jax.Array) -> jax.Array:
 
 
 def _mean_kd(
-    student: ArrayLike,
-    teacher: ArrayLike,
-    temperature: ArrayLike,
-    where: ArrayLike | None,
+    student: ArrayLike, teacher: ArrayLike, *, temperature: ArrayLike, where: ArrayLike | None
 ) -> jax.Array:
-    rows = kd(student, teacher, temperature=temperature, where=where)
-    return masked_mean(rows, where)
+    return masked_mean(kd(student, teacher, temperature=temperature, where=where), where)
 
 
 def _share_up_to_the_median(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    """The fraction of the selected values `[n]` that are at most their median; 0 of none."""
+    """Returns the fraction of the selected values `[n]` that are at most their median."""
     values = gathered(jax.lax.stop_gradient(values))
     where = jnp.ones(values.shape, bool) if where is None else gathered(where)
     count = jnp.sum(where)
@@ -249,5 +246,5 @@ def _share_up_to_the_median(values: jax.Array, where: jax.Array | None) -> jax.A
     # For an odd count both are the middle element, which the comparison must keep exactly.
     low = jnp.take(ordered, jnp.maximum(count - 1, 0) // 2)
     high = jnp.take(ordered, jnp.minimum(count // 2, values.size - 1))
-    upto = keep_rows(values <= 0.5 * low + 0.5 * high, where)
-    return jnp.sum(upto, dtype=values.dtype) / jnp.maximum(count, 1).astype(values.dtype)
+    is_low = keep_rows(values <= 0.5 * low + 0.5 * high, where)
+    return jnp.sum(is_low, dtype=values.dtype) / jnp.maximum(count, 1).astype(values.dtype)

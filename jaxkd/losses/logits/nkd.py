@@ -1,4 +1,6 @@
-"""Distillation with the classes beside the label normalized, from a teacher and without one."""
+"""Distillation with the classes other than the label's normalized: from a teacher, and without."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,7 @@ def nkd(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Normalized distillation, `-p_y log q_y - gamma temperature**2 sum(p' log q')`.
+    """Computes normalized distillation, `-p_y log q_y - gamma temperature**2 sum(p' log q')`.
 
     `p_y` and `q_y` are the probabilities of the label's class y, at temperature 1 whatever
     `temperature` is; p' and q' the softmaxes over the other classes alone, at the temperature.
@@ -34,7 +36,7 @@ def nkd(
       teacher: logits `[..., num_classes]`.
       labels: integers `[...]`, the class of each example, negative where there is none (loss and
         gradient are then 0). A class id that is too large gives NaN.
-      gamma: the weight of the classes beside the label's; may be traced.
+      gamma: weight of the classes other than the label's; may be traced.
       temperature: positive scalar; may be traced.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
@@ -85,7 +87,7 @@ def uskd(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Universal self-distillation: soft labels from the student itself and from a weak head.
+    """Computes universal self-distillation: soft labels from the student itself and a weak head.
 
     Couples the examples of the batch: a scalar. It is the mean over the examples of three terms,
     with q the softmax of the logits, w that of the weak logits and y the label's class:
@@ -97,8 +99,8 @@ def uskd(
       and q' and z' are q and z without the label's class, normalized;
     - mu times the cross entropy of w with the label, smoothed by 0.1: what trains the weak head.
 
-    No gradient flows through t and z. The logarithms in the rank are those of the authors' code,
-    with which the published accuracies come; the paper ranks by q / (1 - q_y) in their place.
+    No gradient flows through t and z. The logarithms in the rank are those of the authors' code, by
+    which the published accuracies were obtained; the paper ranks by q / (1 - q_y) instead.
 
     A distribution as label, as mixup makes it, has two classes y: those of its two largest entries.
     Each has its own soft label `t = label + q_y**2 - mean(q_y**2)`, the mean over the first or over
@@ -112,9 +114,9 @@ def uskd(
         distributions `[..., num_classes]` with the class axis where the logits have it. Examples
         without a label, or with zeros alone, take no part. A class id that is too large gives NaN,
         one of a masked class costs infinity.
-      alpha: the weight of the label's class; may be traced.
-      beta: the weight of the other classes; may be traced.
-      mu: the weight of the weak head's own loss; may be traced.
+      alpha: weight of the label's class; may be traced.
+      beta: weight of the other classes; may be traced.
+      mu: weight of the weak head's own loss; may be traced.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes, with one rank less a mask of
         examples; the result is that of the selected ones alone.
@@ -143,7 +145,7 @@ def uskd(
     # Both are the student's, and so both have a gradient.
     pair = _paired_heads(logits, weak, axis, where)
     dtype, num_classes = pair.student.dtype, pair.student.shape[-1]
-    labels = dense("labels", labels, "it is a teacher's answer")
+    labels = dense("labels", labels, "it holds a teacher's logits")
     if labels.shape == pair.student.shape[:-1] and jnp.issubdtype(labels.dtype, jnp.integer):
         labeled = labels >= 0
         labels = jnp.where(labeled, labels.astype(jnp.int32), -1)

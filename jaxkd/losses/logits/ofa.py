@@ -1,4 +1,6 @@
-"""One for all: distillation between architectures, with the label's class enhanced."""
+"""One for all: distillation between architectures, with an enhanced label's class."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -19,20 +21,20 @@ def ofa(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Adaptive target enhancement, `-sum(((p + 1_y)**epsilon - 1_y) * log q)`.
+    """Computes adaptive target enhancement, `-sum(((p + 1_y)**epsilon - 1_y) * log q)`.
 
     `1_y` is 1 at the label's class and 0 elsewhere. With epsilon 1 this is the cross entropy of
     student and teacher; above 1 the label's class gains weight and the others lose it, the more so
-    the less sure the teacher is. A cross entropy, not zero at student = teacher, and without
-    the factor `temperature**2`, as in the authors' code. The authors add this loss over the
-    exits of all stages: one call for the logits of each.
+    the less certain the teacher is. A cross entropy, not zero at student = teacher, and without the
+    factor `temperature**2`, as in the authors' code. The authors add this loss over the exits of
+    all stages: one call for the logits of each.
 
     Args:
-      student: logits `[..., num_classes]`, of an exit or of the network.
+      student: logits `[..., num_classes]` of an exit or of the network.
       teacher: logits `[..., num_classes]`.
       labels: integers `[...]`, the class of each example, negative where there is none: such an
-        example has no class to enhance, `1_y` is 0. A class id that is too large gives NaN.
-      epsilon: positive scalar; may be traced. 1 to 1.5 by the authors.
+        example has no class to enhance, and `1_y` is 0. A class id that is too large gives NaN.
+      epsilon: positive scalar; may be traced. The authors use 1 to 1.5.
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over

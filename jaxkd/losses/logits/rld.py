@@ -1,4 +1,6 @@
-"""Refined logits: only what the teacher knows and the label does not contradict."""
+"""Refined logit distillation: the teacher's confidence, and the classes below the label's."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +30,14 @@ def rld(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Refined logit distillation, `alpha alpha_temperature**2 SCD + beta temperature**2 MCD`.
+    """Computes RLD, `alpha alpha_temperature**2 SCD + beta temperature**2 MCD`.
 
-    SCD, of the sample's confidence, is the divergence from `[p_max, 1 - p_max]`, the teacher's
+    SCD, sample confidence distillation, is the divergence from `[p_max, 1 - p_max]`, the teacher's
     likeliest class against the rest, to the student's `[q_y, 1 - q_y]`, the label's class against
-    the rest: how sure to be comes from the teacher, of what from the label. MCD, masked, is the
-    divergence of the softmaxes over the classes that the teacher holds for less likely than the
-    label's; where there are none it is 0. Zero at student = teacher where the teacher is right.
+    the rest: the confidence comes from the teacher, the class from the label. MCD, masked
+    correlation distillation, is the divergence of the softmaxes over the classes that are less
+    likely than the label's by the teacher; where there are none it is 0. The loss is zero at
+    student = teacher where the teacher is right.
 
     The authors warm the whole loss up linearly over the first 20 epochs: a schedule of its weight.
 
@@ -44,11 +47,11 @@ def rld(
       labels: integers `[...]`, the class of each example, negative where there is none (loss and
         gradient are then 0). A class id that is too large gives NaN; one of a masked class costs
         infinity.
-      alpha: the weight of SCD; may be traced.
-      beta: the weight of MCD; may be traced.
+      alpha: weight of SCD; may be traced.
+      beta: weight of MCD; may be traced.
       alpha_temperature: positive scalar that divides both logits in SCD; may be traced.
       temperature: positive scalar that divides both logits in MCD; may be traced.
-      standardize: whether both logits pass `standardize_logits` first.
+      standardize: whether `standardize_logits` is applied to both logits first.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
         the selected ones), with one rank less a mask of examples (0 where False).

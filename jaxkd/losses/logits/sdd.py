@@ -1,5 +1,7 @@
 """Scale-decoupled distillation: a loss on logits, applied to every region of the image."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -22,24 +24,24 @@ def sdd(
     temperature: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Scale-decoupled distillation: the mean of a loss over regions of the image.
+    """Computes scale-decoupled distillation: the mean of a loss over regions of the image.
 
     The first region is the whole image. A region weighs 2 where the teacher is right in it and
     wrong on the whole image, or the other way round, and 1 elsewhere; the sum is divided by the
     number of regions, not of weights. The logits of a region are those of the classifier on its
     pooled features: `jaxkd.ops.pyramid` pools 1, 4 and 16 regions.
 
-    The authors' code for NKD keeps the label's class among the others, by a slip; with
-    `loss=losses.nkd` it leaves them, as NKD wants it.
+    The authors' code for NKD keeps the label's class among the others by mistake; with
+    `loss=losses.nkd` it is left out, as NKD requires.
 
     Args:
       student: logits `[batch, regions, num_classes]`, the whole image first.
       teacher: logits of the same shape.
       labels: integers `[batch]`, negative where there is none: all regions then weigh 1, and a loss
-        that takes labels makes of it what it does elsewhere.
-      loss: on `(student, teacher)` or `(student, teacher, labels)`, with a keyword `where`,
-        that returns one number a row: `losses.kd`, `losses.dkd`, `losses.nkd`,
-        or `functools.partial(losses.dkd, beta=2.0)`.
+        that takes labels treats the example as it always does.
+      loss: function of `(student, teacher)` or `(student, teacher, labels)` with a keyword `where`
+        that returns one number a row: `losses.kd`, `losses.dkd`, `losses.nkd` or
+        `functools.partial(losses.dkd, beta=2.0)`.
       temperature: passed to the loss; None leaves the loss's own default.
       where: boolean `[batch]`; the loss is 0 where False.
 
@@ -49,7 +51,7 @@ def sdd(
     Raises:
       ValueError: logits that are not `[batch, regions, num_classes]` or differ in shape, labels
         that are not integers `[batch]`, a mask that is not `[batch]`, a loss that does not return
-        one number a region, and what the loss itself refuses.
+        one number a region, and what the loss itself rejects.
       TypeError: `SparseLogits`.
 
     Example:
@@ -67,7 +69,7 @@ def sdd(
     """
     student = dense("student", student, "only a teacher can be sparse")
     teacher = dense("teacher", teacher, "its largest class must be known in every region")
-    labels = dense("labels", labels, "it is a teacher's answer")
+    labels = dense("labels", labels, "it holds a teacher's logits")
     if student.ndim != 3 or student.shape != teacher.shape:
         raise ValueError(
             "logits must be [batch, regions, num_classes], the same for both: got student "

@@ -1,4 +1,6 @@
-"""Transformed teacher matching, which softens the teacher alone by a power."""
+"""Transformed teacher matching, which softens the teacher alone, by a power."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ from jaxkd.losses._arguments import check_positive
 from jaxkd.losses._logit_pairs import Paired, dense, paired_log_probs
 from jaxkd.losses._numerics import kl_to_mixture, temper
 
-_SPARSE = "its tail does not tell the power of each probability; store dense logits"
+_SPARSE = "the powers of all probabilities are needed; store dense logits"
 
 
 def ttm(
@@ -19,7 +21,7 @@ def ttm(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Transformed teacher matching: KL(r || q) with `r = p**gamma / sum(p**gamma)`.
+    """Computes transformed teacher matching: KL(r || q) with `r = p**gamma / sum(p**gamma)`.
 
     The teacher alone is softened, by a power that is the temperature `1 / gamma`; the student stays
     at temperature 1, and there is no factor `temperature**2`. Not zero at student = teacher, unless
@@ -65,7 +67,7 @@ def wttm(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Weighted transformed teacher matching: `ttm` times `sum(p**gamma)`.
+    """Computes weighted transformed teacher matching: `ttm` times `sum(p**gamma)`.
 
     For a gamma below 1 the weight is 1 where the teacher is certain and grows with its uncertainty,
     up to `num_classes**(1 - gamma)`.
@@ -108,7 +110,7 @@ def _powers(
     axis: int,
     where: ArrayLike | None,
 ) -> tuple[Paired, jax.Array]:
-    """The pair as log-probabilities, and `gamma log p` of the teacher."""
+    """Returns the pair as log-probabilities, and `gamma log p` of the teacher."""
     teacher = dense("teacher", teacher, _SPARSE)
     check_positive("gamma", gamma)
     pair = paired_log_probs(student, teacher, 1.0, axis, where)

@@ -1,5 +1,7 @@
 """Distillation by the Wasserstein distance between distributions over related classes."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -11,7 +13,7 @@ from jaxkd.losses._numerics import soft_cross_entropy, temper
 from jaxkd.losses._sparse_logits import SparseLogits
 from jaxkd.losses.logits._target import at_class, is_class, labeled_pair, log_probs_among
 
-# Of the authors' code: added to costs, and to the denominators of Sinkhorn's iteration.
+# The authors' constant: added to costs, and to the denominators of Sinkhorn's iteration.
 _EPSILON = 1e-8
 
 
@@ -28,11 +30,11 @@ def wkd_logit(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """WKD-L, `-p_y log q_y + gamma W(q', p')` with the Wasserstein distance W between classes.
+    """Computes WKD-L, `-p_y log q_y + gamma W(q', p')` with the Wasserstein distance W of classes.
 
     `p_y` and `q_y` are the probabilities of the label's class y at temperature 1; p' and q' the
-    softmaxes over the other classes alone, at the temperature. W is `sinkhorn_distance`: what it
-    costs to turn the student's distribution into the teacher's, where confusing a dog with a wolf
+    softmaxes over the other classes alone, at the temperature. W is `sinkhorn_distance`: the cost
+    of turning the student's distribution into the teacher's, where confusing a dog with a wolf
     costs less than with a car. No factor `temperature**2`. The first term is a cross entropy, and
     the distance is regularized: the loss is not zero at student = teacher.
 
@@ -41,12 +43,12 @@ def wkd_logit(
       teacher: logits `[..., num_classes]`.
       labels: integers `[...]`, the class of each example, negative where there is none (loss and
         gradient are then 0). A class id that is too large gives NaN.
-      cost: `[num_classes, num_classes]`, what one unit of probability pays from the student's class
-        (row) to the teacher's (column), for instance from `class_distances`; negative entries count
-        as 0. A constant: no gradient flows to it.
-      gamma: the weight of the distance; may be traced.
+      cost: `[num_classes, num_classes]`, cost of moving one unit of probability from the student's
+        class (row) to the teacher's (column), for instance from `class_distances`; negative entries
+        count as 0. A constant: no gradient flows to it.
+      gamma: weight of the distance; may be traced.
       regularization: positive scalar, weight of the entropy in Sinkhorn's problem; may be traced.
-      iterations: of Sinkhorn's algorithm; the gradient goes through all of them.
+      iterations: number of iterations of Sinkhorn's algorithm; the gradient goes through all.
       temperature: positive scalar; may be traced.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
@@ -57,8 +59,8 @@ def wkd_logit(
 
     Raises:
       ValueError: shapes that differ, labels that are not integers `[...]`, costs of another shape,
-        a mask of another rank, a temperature or regularization that is not positive and finite, no
-        iteration.
+        a mask of another rank, a temperature or regularization that is not positive and finite,
+        fewer than one iteration.
       TypeError: `SparseLogits` on any side.
 
     Example:
@@ -106,11 +108,11 @@ def sinkhorn_distance(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Wasserstein distance between the tempered softmaxes, by Sinkhorn's algorithm.
+    """Computes the Wasserstein distance between tempered softmaxes by Sinkhorn's algorithm.
 
-    The cost of the plan that the algorithm has found after a fixed number of iterations: its rows
-    add up to the student's probabilities, its columns to the teacher's as far as it has converged.
-    The entropy spreads the plan, and so the distance is not zero at student = teacher. As in the
+    That is the cost of the algorithm's plan after a fixed number of iterations: its rows add up to
+    the student's probabilities, its columns to the teacher's as far as it has converged. The
+    entropy spreads the plan, and so the distance is not zero at student = teacher. As in the
     authors' code it works on probabilities, with 1e-8 added to denominators and costs; part of the
     mass that has to pay more than about 18 times the regularization is lost to that 1e-8.
 
@@ -120,7 +122,7 @@ def sinkhorn_distance(
       cost: `[num_classes, num_classes]`, student's class (row) to teacher's (column); negative
         entries count as 0. A constant: no gradient flows to it.
       regularization: positive scalar, weight of the entropy; may be traced.
-      iterations: how many; the gradient goes through all of them.
+      iterations: number of iterations; the gradient goes through all of them.
       temperature: positive scalar that divides both logits; may be traced.
       axis: the class axis.
       where: boolean; with the rank of the logits a mask of classes (the softmaxes are taken over
@@ -130,7 +132,8 @@ def sinkhorn_distance(
       `[...]`, one distance an example, float32 at least.
 
     Raises:
-      ValueError, TypeError: as `wkd_logit`.
+      ValueError: as `wkd_logit`.
+      TypeError: as `wkd_logit`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -155,12 +158,12 @@ def sinkhorn_distance(
 
 
 def class_distances(class_vectors: ArrayLike, *, kappa: ArrayLike = 1.0) -> jax.Array:
-    """Costs between classes, `1 - exp(-kappa (1 - cos))` from one vector a class.
+    """Computes costs between classes, `1 - exp(-kappa (1 - cos))`, from one vector a class.
 
     The vectors may be the rows of the teacher's classifier (for a Flax kernel `[width,
     num_classes]` its transpose), which is the authors' option "fc", or mean features of each class.
     The authors' configurations have the centered kernel alignment (CKA) of the features of two
-    classes in the place of the cosine; its costs come from a pass over the training set and can be
+    classes in place of the cosine; its costs come from a pass over the training set and can be
     given to `wkd_logit` as they are.
 
     Args:
@@ -192,8 +195,8 @@ def class_distances(class_vectors: ArrayLike, *, kappa: ArrayLike = 1.0) -> jax.
     directions, _ = unit(vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32)))
     similarity = jnp.matmul(directions, directions.T, precision="highest")
     # What rounding leaves of 1 - cos(x, x) would make a class cost something to itself.
-    apart = jnp.where(jnp.eye(len(vectors), dtype=bool), 0, jnp.maximum(1 - similarity, 0))
-    return -jnp.expm1(-jnp.asarray(kappa, apart.dtype) * apart)
+    distance = jnp.where(jnp.eye(len(vectors), dtype=bool), 0, jnp.maximum(1 - similarity, 0))
+    return -jnp.expm1(-jnp.asarray(kappa, distance.dtype) * distance)
 
 
 def _sinkhorn(
@@ -204,7 +207,7 @@ def _sinkhorn(
     iterations: int,
     takes_part: jax.Array,
 ) -> jax.Array:
-    """The cost `[...]` of the plan between q (rows) and p (columns), both `[..., n]`."""
+    """Returns the cost `[...]` of the plan between q (rows) and p (columns), both `[..., n]`."""
     kernel = jnp.exp(-cost / jnp.asarray(regularization, cost.dtype))
     size = jnp.maximum(jnp.sum(takes_part, axis=-1, keepdims=True, dtype=q.dtype), 1)
     rows = takes_part / size

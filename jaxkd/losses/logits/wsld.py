@@ -1,4 +1,6 @@
-"""Weighted soft labels: less distillation where the student is ahead of the teacher."""
+"""Weighted soft labels, which count less where the student is ahead of the teacher."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +20,12 @@ def wsld(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Weighted soft labels: distillation that counts less where the student is past the teacher.
+    """Computes weighted soft labels, which count less where the student is ahead of the teacher.
 
     `temperature**2 * w * CE(p, q)` with p and q at the temperature and the weight
     `w = 1 - exp(-CE_s / (CE_t + 1e-7))`, where CE_s and CE_t are both sides' cross entropies with
     the label at temperature 1. The weight is a constant: no gradient flows through it. A cross
-    entropy and not a divergence, so that the loss is not zero at student = teacher. The loss weight
+    entropy and not a divergence: the loss is not zero at student = teacher. The loss weight
     of the authors, 2.25, is not inside.
 
     Args:
@@ -31,7 +33,7 @@ def wsld(
       teacher: logits `[..., num_classes]`.
       labels: integers `[...]`, the class of each example, negative where there is none (loss and
         gradient are then 0). A class id that is too large gives NaN. An example whose label the
-        teacher rules out with a logit of -inf weighs 0.
+        teacher excludes with a logit of -inf weighs 0.
       temperature: positive scalar that divides both logits; may be traced. 4 on CIFAR-100, 2 on
         ImageNet.
       axis: the class axis.

@@ -1,4 +1,15 @@
-"""Losses that compare how the examples of a batch relate to each other."""
+"""Losses that compare how the examples of a batch relate to each other.
+
+They couple the examples of the batch and return a scalar; the widths of student and teacher may
+differ unless it is said otherwise.
+
+- `cc`, `cc_kernel`: correlation congruence, as in the authors' code and as in their paper.
+- `cka`: centered kernel alignment.
+- `itrd`, `itrd_correlation`, `itrd_mutual`: information-theoretic representation distillation.
+- `pkt`: probabilistic knowledge transfer.
+- `rkd`, `rkd_distance`, `rkd_angle`: relational knowledge distillation.
+- `sp`: similarity-preserving distillation.
+"""
 
 from jaxkd.losses.relations.cc import cc as cc
 from jaxkd.losses.relations.cc import cc_kernel as cc_kernel

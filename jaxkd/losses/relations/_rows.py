@@ -1,4 +1,6 @@
-"""What every relation starts from: the whole batch as rows of numbers, and which rows take part."""
+"""The first step of every relation: the whole batch as rows, and which rows take part."""
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -14,9 +16,10 @@ class Rows(NamedTuple):
 
     Attributes:
       student: `[batch, width]`, float32 at least; rows that take no part are 0.
-      teacher: `[batch, another width]`, a constant unless it is learned.
+      teacher: `[batch, teacher_width]`, a constant unless it is learned.
       selected: `[batch]`, True for the rows that take part.
-      number: how many those are, a scalar of the same dtype, at least 1 so that one may divide.
+      number: number of rows that take part, a scalar of the same dtype; 1 if there is none, so that
+        it may divide.
     """
 
     student: jax.Array
@@ -38,7 +41,7 @@ def paired_rows(
     same_width: bool = False,
     learned_teacher: bool = False,
 ) -> Rows:
-    """Features `[batch, ...]` as rows of the whole batch.
+    """Gathers features `[batch, ...]` as rows of the whole batch.
 
     Args:
       student: `[batch, ...]`.
@@ -46,6 +49,9 @@ def paired_rows(
       where: boolean `[batch]`, or None.
       same_width: whether the shapes must be equal.
       learned_teacher: whether the teacher receives a gradient.
+
+    Returns:
+      The rows of both sides, the same on every device.
 
     Raises:
       TypeError: `SparseLogits`.
@@ -55,26 +61,25 @@ def paired_rows(
         student, teacher, where, same_shape=same_width, learned_teacher=learned_teacher
     )
     student, teacher = (flat(gathered(side)) for side in (pair.student, pair.teacher))
-    everything = jnp.ones(student.shape[:1], bool)
-    selected = everything if pair.rows is None else gathered(pair.rows)
+    selected = jnp.ones(student.shape[:1], bool) if pair.rows is None else gathered(pair.rows)
     number = jnp.maximum(jnp.sum(selected, dtype=student.dtype), 1)
     return Rows(student, teacher, selected, number)
 
 
 def products(left: jax.Array, right: jax.Array) -> jax.Array:
-    """`left @ right` in full precision, where accelerators would round the factors."""
+    """Computes `left @ right` in full precision, where accelerators would round the factors."""
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
 
 def gram(rows: jax.Array) -> jax.Array:
-    """All products `[batch, batch]` of rows `[batch, width]`."""
+    """Computes the Gram matrix `[batch, batch]` of rows `[batch, width]`."""
     return products(rows, rows.T)
 
 
 def size(values: jax.Array) -> jax.Array:
-    """The largest absolute value, a scalar without gradient; 1 if all are 0.
+    """Returns the largest absolute value, a scalar without gradient; 1 if all are 0.
 
-    What does not depend on the scale of the features divides by it before it squares them, so that
+    Losses that do not depend on the scale of the features divide by it before they square, so that
     no square over- or underflows.
     """
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values)))
@@ -82,12 +87,12 @@ def size(values: jax.Array) -> jax.Array:
 
 
 def centered(rows: jax.Array, selected: jax.Array, number: jax.Array) -> jax.Array:
-    """Rows less the mean of the selected ones; a constant column becomes exactly 0.
+    """Subtracts the mean of the selected rows; a constant column becomes exactly 0.
 
     Args:
       rows: `[batch, width]`.
-      selected: `[batch]`.
-      number: how many are selected.
+      selected: boolean `[batch]`.
+      number: number of selected rows.
 
     Returns:
       `[batch, width]`, 0 in the other rows.

@@ -1,4 +1,6 @@
-"""Correlation congruence: the authors' code, and the kernels of their paper."""
+"""Correlation congruence: as in the authors' code, and with the kernels of their paper."""
+
+from __future__ import annotations
 
 from typing import Literal
 
@@ -18,11 +20,11 @@ def cc(
     where: ArrayLike | None = None,
     learned_teacher: bool = False,
 ) -> jax.Array:
-    """Correlation congruence as the authors' code has it: errors of consecutive rows, multiplied.
+    """Computes correlation congruence as the authors' code: products of consecutive rows' errors.
 
     With `e` the absolute differences of student and teacher, the mean over the `batch - 1` pairs of
     neighbors in the batch of `sum(e[i] * e[i + 1])`. It depends on the order of the batch, and is
-    not the loss of the paper: that is `cc_kernel`. The code weights it with 0.02. Couples the
+    not the loss of the paper, which is `cc_kernel`. The code weights it with 0.02. Couples the
     examples of the batch: a scalar.
 
     Args:
@@ -68,7 +70,7 @@ def cc_kernel(
     order: int = 2,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Correlation congruence with a kernel: the distance of the two kernel matrices.
+    """Computes correlation congruence with a kernel: the distance of the two kernel matrices.
 
     `||K_s - K_t||_F / batch**2`, with `K` either the inner products of the examples ("bilinear") or
     `exp(-2 gamma) * sum_p (2 gamma)**p / p! * (x . y)**p` for p from 0 to `order` ("gaussian"): the
@@ -80,8 +82,8 @@ def cc_kernel(
       student: embeddings `[batch, ...]`, flattened; the widths may differ.
       teacher: embeddings `[batch, ...]`.
       kernel: "gaussian" or "bilinear".
-      gamma: of the Gaussian kernel, a positive scalar.
-      order: of its Taylor series, at least 1.
+      gamma: sharpness of the Gaussian kernel, a positive scalar.
+      order: order of its Taylor series, at least 1.
       where: boolean `[batch]`; only the selected rows are related to each other.
 
     Returns:
@@ -119,7 +121,7 @@ def cc_kernel(
 
 
 def _gaussian_difference(x: jax.Array, y: jax.Array, gamma: ArrayLike, order: int) -> jax.Array:
-    """The Gaussian kernel of products x less that of products y, exactly 0 where x = y.
+    """Computes the difference of the Gaussian kernels of products x and y, exactly 0 where x = y.
 
     Horner's scheme, for the series in x and for its difference from that in y: subtracting two
     finished series leaves rounding errors, from which the norm would make a gradient of length 1.

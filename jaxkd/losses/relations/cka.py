@@ -1,5 +1,7 @@
 """Centered kernel alignment of two batches of features."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -14,7 +16,7 @@ def cka(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """One minus the linear centered kernel alignment of the two batches.
+    """Computes one minus the linear centered kernel alignment of the two batches.
 
     CKA is the cosine between the Gram matrices of the features, centered over the batch. It does
     not change when either side is rotated, shifted or scaled. Couples the examples of the batch: a
@@ -66,6 +68,6 @@ def _centered_over_size(points: jax.Array, rows: Rows) -> jax.Array:
 
 
 def _squares(values: jax.Array) -> jax.Array:
-    """The sum of squares; 1, without gradient, if it is 0."""
+    """Returns the sum of squares; 1, without gradient, if it is 0."""
     total = jnp.sum(jnp.square(values))
     return jnp.where(total > 0, total, 1)

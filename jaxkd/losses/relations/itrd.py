@@ -1,5 +1,7 @@
 """Information-theoretic distillation: a correlation term and a mutual-information term."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -16,21 +18,21 @@ def itrd_correlation(
     alpha: ArrayLike = 1.5,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Correlation term: `log2(sum_d |c_d - 1|**(2 alpha))` over the features d.
+    """Computes the correlation term of ITRD, `log2(sum_d |c_d - 1|**(2 alpha))` over features d.
 
     `c_d` is the correlation over the batch of the student's feature d with the teacher's, times
-    `(batch - 1) / batch`: the authors' code divides by standard deviations with the one factor and
-    by the batch with the other. So the loss never reaches minus infinity, and has no lower bound
-    but the batch's: it is `log2(width) - 2 alpha log2(batch)` at student = teacher, without
-    gradient. Couples the examples of the batch: a scalar.
+    `(batch - 1) / batch`: the authors' code divides by standard deviations over `batch - 1` and
+    then by `batch`. So the loss never reaches minus infinity; its lowest value depends on the batch
+    size: it is `log2(width) - 2 alpha log2(batch)` at student = teacher, without gradient. Couples
+    the examples of the batch: a scalar.
 
     A feature that is constant over the batch on either side, and any feature of a single example,
     counts as uncorrelated and has no gradient; the authors' code gives NaN.
 
     Args:
-      student: embeddings `[batch, ...]`; the authors put a linear map before, on every width.
+      student: embeddings `[batch, ...]`; the authors apply a linear map first, whatever the width.
       teacher: embeddings of the same shape.
-      alpha: of the Renyi entropy, a positive scalar; the authors use 1.01 for wide students.
+      alpha: order of the Renyi entropy, a positive scalar; the authors use 1.01 for wide students.
       where: boolean `[batch]`; correlations are taken over the selected rows.
 
     Returns:
@@ -71,12 +73,12 @@ def itrd_mutual(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Mutual-information term: `sum(G_s**2) - sum(G_st**2)` of Gram matrices with trace 1.
+    """Computes the mutual-information term of ITRD, `sum(G_s**2) - sum(G_st**2)`.
 
-    `G_s` and `G_t` are the cosines between the examples, `G_st` their elementwise product, each
-    divided by its trace. The authors' code, which is followed here, has the sums without the
-    logarithms that the paper writes. Not 0 at student = teacher: the product is smaller off the
-    diagonal. Couples the examples of the batch: a scalar.
+    `G_s` and `G_t` are the matrices of cosines between the examples, `G_st` their elementwise
+    product, each divided by its trace. The authors' code, which is followed here, has the sums
+    without the logarithms that the paper writes. Not 0 at student = teacher: the product is smaller
+    off the diagonal. Couples the examples of the batch: a scalar.
 
     Args:
       student: embeddings `[batch, ...]`, flattened; the widths may differ.
@@ -113,18 +115,18 @@ def itrd(
     alpha: ArrayLike = 1.5,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Weighted sum of `itrd_correlation` and `itrd_mutual`, with the authors' weights.
+    """Computes the weighted sum of `itrd_correlation` and `itrd_mutual`.
 
-    The authors' code maps the student's embedding linearly to the teacher's width: for the first
-    term always, for the second only if the widths differ. Here both take what they are given.
-    Couples the examples of the batch: a scalar.
+    The weights are the authors'. Their code maps the student's embedding linearly to the teacher's
+    width: for the first term always, for the second only if the widths differ. Here both terms take
+    the embeddings as they are. Couples the examples of the batch: a scalar.
 
     Args:
       student: embeddings `[batch, ...]`.
       teacher: embeddings of the same shape.
-      correlation_weight: of `itrd_correlation`.
-      mutual_weight: of `itrd_mutual`.
-      alpha: of `itrd_correlation`.
+      correlation_weight: weight of `itrd_correlation`.
+      mutual_weight: weight of `itrd_mutual`.
+      alpha: `alpha` of `itrd_correlation`.
       where: boolean `[batch]`; only the selected rows are related to each other.
 
     Returns:
@@ -152,6 +154,6 @@ def itrd(
 
 
 def _purity(matrix: jax.Array) -> jax.Array:
-    """The sum of squares of the matrix divided by its trace; 0 if the trace is."""
+    """Returns the sum of squares of the matrix over its trace; 0 if the trace is 0."""
     trace = jnp.trace(matrix)
     return jnp.sum(jnp.square(matrix / jnp.where(trace > 0, trace, 1)))

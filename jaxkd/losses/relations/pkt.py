@@ -1,4 +1,6 @@
-"""Probabilistic knowledge transfer: who is near whom, as a distribution over the batch."""
+"""Probabilistic knowledge transfer: neighborhoods as distributions over the batch."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +18,11 @@ def pkt(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Divergence between the neighborhoods of the examples on either side.
+    """Computes the divergence between the neighborhoods of the examples on either side.
 
     An example's neighborhood is the distribution over the batch proportional to `(cos + 1) / 2`;
     the loss is the mean over all `batch**2` entries of `p log((p + 1e-7) / (q + 1e-7))`, p the
-    teacher's and q the student's: the divergence of a row over the batch size once more, as in the
+    teacher's and q the student's: the mean divergence of a row divided by the batch size, as in the
     authors' code, which weights it with 30,000. Couples the examples of the batch: a scalar.
 
     A row of zeros is at right angles to all rows and has no gradient; public implementations give
@@ -51,14 +53,14 @@ def pkt(
     """
     rows = paired_rows(student, teacher, where)
     q, p = _neighborhoods(rows.student, rows), _neighborhoods(rows.teacher, rows)
-    # Each row of p - q sums to 0. Subtracting it leaves what is left of the logarithm when both
-    # sides are close, instead of a difference of large terms.
+    # Each row of p - q sums to 0, so that subtracting it changes no sum; but then each term is
+    # small where both sides are close, and no digits are lost in a sum of large terms.
     terms = p * jnp.log1p((p - q) / (q + _EPSILON)) - (p - q)
     return jnp.sum(jnp.sum(terms, axis=1) / rows.number) / rows.number
 
 
 def _neighborhoods(points: jax.Array, rows: Rows) -> jax.Array:
-    """Distributions `[batch, batch]` over the second axis; 0 for rows that take no part."""
+    """Returns distributions `[batch, batch]` over the second axis; 0 in rows that take no part."""
     similarity = (gram(_nearly_unit(points)) + 1) / 2
     # Opposite rows may come out a rounding error below 0, and below minus epsilon there is no log.
     similarity = jnp.where(rows.pairs & (similarity > 0), similarity, 0)
@@ -67,7 +69,7 @@ def _neighborhoods(points: jax.Array, rows: Rows) -> jax.Array:
 
 
 def _nearly_unit(points: jax.Array) -> jax.Array:
-    """Rows over their norm plus epsilon; zeros stay, without gradient."""
+    """Divides rows by their norm plus epsilon; zeros stay, without gradient."""
     # In units of the largest entry, whose square neither over- nor underflows.
     scale = jax.lax.stop_gradient(jnp.max(jnp.abs(points), axis=1, keepdims=True))
     nonzero = scale > 0

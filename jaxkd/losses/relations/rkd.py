@@ -1,5 +1,7 @@
 """Relational knowledge distillation: distances between examples and angles among three."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -8,8 +10,8 @@ from jaxkd.losses._feature_pairs import mask_rows, unit
 from jaxkd.losses._numerics import huber, safe_sqrt
 from jaxkd.losses.relations._rows import Rows, gram, paired_rows, size
 
-# Numbers in the largest array of the loop over anchors: enough work for one turn, little memory.
-_TURN = 2**20
+# Of the largest array in the loop over anchors: enough work for one iteration, little memory.
+_MAX_ELEMENTS = 2**20
 
 
 def rkd_distance(
@@ -20,7 +22,7 @@ def rkd_distance(
     normalize: bool = False,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Smooth L1 between the distances of the student's examples and those of the teacher's.
+    """Computes the smooth L1 between the pairwise distances of both sides' examples.
 
     Each side's distances are divided by their mean over all pairs of two examples; the loss is the
     mean over all `batch**2` entries, the zero diagonal included. Couples the examples of the batch:
@@ -70,14 +72,14 @@ def rkd_angle(
     normalize: bool = False,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Smooth L1 between the cosines of the angles that three examples span on either side.
+    """Computes the smooth L1 between the cosines of the angles of any three examples.
 
     For every example, the directions from it to all examples and the cosines of all pairs of them;
     the mean is over all `batch**3` entries, those with a repeated example included, as in the
     authors' code. Couples the examples of the batch: a scalar.
 
-    Anchors are taken a few at a time and again in the backward pass, so that memory grows with
-    `batch**2`. Equal rows have no direction and no gradient to each other.
+    Anchors are processed a few at a time, and again in the backward pass, so that memory grows with
+    `batch**2` and not with `batch**3`. Equal rows have no direction and no gradient to each other.
 
     Args:
       student: embeddings `[batch, ...]`, flattened; the widths may differ.
@@ -108,7 +110,7 @@ def rkd_angle(
     batch = len(rows.selected)
 
     @jax.checkpoint
-    def seen_from(anchors: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    def loss_of_anchor(anchors: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         student_anchor, teacher_anchor, index = anchors
         others = rows.selected & (jnp.arange(batch) != index)
         difference = _cosines(rows.student, student_anchor, others) - _cosines(
@@ -118,9 +120,9 @@ def rkd_angle(
 
     largest = batch * max(batch, rows.student.shape[1], rows.teacher.shape[1])
     losses = jax.lax.map(
-        seen_from,
+        loss_of_anchor,
         (rows.student, rows.teacher, jnp.arange(batch)),
-        batch_size=max(1, min(batch, _TURN // largest)),
+        batch_size=max(1, min(batch, _MAX_ELEMENTS // largest)),
     )
     return jnp.sum(jnp.where(rows.selected, losses, 0)) / rows.number
 
@@ -135,15 +137,15 @@ def rkd(
     normalize: bool = False,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Weighted sum of `rkd_distance` and `rkd_angle`.
+    """Computes the weighted sum of `rkd_distance` and `rkd_angle`.
 
     The weights are the authors' for classification. Couples the examples of the batch: a scalar.
 
     Args:
       student: embeddings `[batch, ...]`, flattened; the widths may differ.
       teacher: embeddings `[batch, ...]`.
-      distance_weight: of `rkd_distance`.
-      angle_weight: of `rkd_angle`.
+      distance_weight: weight of `rkd_distance`.
+      angle_weight: weight of `rkd_angle`.
       squared: whether to compare squared distances.
       normalize: whether to L2-normalize the embeddings first.
       where: boolean `[batch]`; only the selected rows are related to each other.
@@ -189,17 +191,17 @@ def _embeddings(
 
 
 def _differences(points: jax.Array, anchor: jax.Array) -> jax.Array:
-    """Points less the anchor, exactly 0 for those equal to it."""
+    """Returns points less the anchor, exactly 0 for those equal to it."""
     differences = points - anchor
     # Fused into what computes the points, the subtraction may see more digits of one side than of
     # the other: equal rows would differ by noise, and its direction have an enormous gradient.
     noise = jnp.finfo(points.dtype).eps * jnp.max(jnp.abs(anchor))
-    apart = jnp.max(jnp.abs(differences), axis=1) > noise
-    return mask_rows(differences, apart)
+    is_distinct = jnp.max(jnp.abs(differences), axis=1) > noise
+    return mask_rows(differences, is_distinct)
 
 
 def _relative_distances(points: jax.Array, rows: Rows, squared: bool) -> jax.Array:
-    """Distances `[batch, batch]` over their mean; all 0 if there is no distance."""
+    """Returns distances `[batch, batch]` over their mean; all 0 if all points are equal."""
     # Applied to the differences, which are exact for close points; rounded points would not be.
     scale = size(points)
 
@@ -215,6 +217,6 @@ def _relative_distances(points: jax.Array, rows: Rows, squared: bool) -> jax.Arr
 
 
 def _cosines(points: jax.Array, anchor: jax.Array, others: jax.Array) -> jax.Array:
-    """Cosines `[batch, batch]` between the directions from `anchor` to the others."""
+    """Returns cosines `[batch, batch]` between the directions from `anchor` to the others."""
     directions, _ = unit(mask_rows(_differences(points, anchor), others))
     return gram(directions)

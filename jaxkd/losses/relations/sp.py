@@ -1,5 +1,7 @@
 """Similarity-preserving distillation: the Gram matrices of a batch."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import jax
@@ -17,16 +19,16 @@ def sp(
     norm: Literal["l1", "l2"] = "l2",
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Similarity-preserving loss: squared differences of Gram matrices with normalized rows.
+    """Computes the similarity-preserving loss: squared differences of normalized Gram matrices.
 
-    `||n(G_t) - n(G_s)||_F**2 / batch**2` with `G` the inner products of the flattened features.
-    Couples the examples of the batch: a scalar.
+    `||n(G_t) - n(G_s)||_F**2 / batch**2` with `G` the inner products of the flattened features and
+    `n` the normalization of rows. Couples the examples of the batch: a scalar.
 
     Args:
       student: `[batch, ...]`, flattened; the shapes may differ.
       teacher: `[batch, ...]`.
-      norm: by which rows of the Gram matrices are divided: "l2" as in the paper, or "l1", which
-        reproduces torchdistill.
+      norm: norm by which rows of the Gram matrices are divided: "l2" as in the paper, or "l1" as in
+        torchdistill.
       where: boolean `[batch]`; only the selected rows are related to each other.
 
     Returns:
@@ -55,7 +57,7 @@ def sp(
 
 
 def _similarities(points: jax.Array, norm: str) -> jax.Array:
-    """Gram matrix `[batch, batch]` with rows of length 1; rows of zeros stay."""
+    """Returns the Gram matrix `[batch, batch]` with rows of norm 1; rows of zeros stay."""
     similarity = gram(points / size(points))
     if norm == "l2":
         return unit(similarity)[0]

@@ -14,21 +14,21 @@ def test_never_of_the_own_class(labels, seed):
     if len(set(labels)) < 2:
         return
     ids = np.arange(6)
-    drawn = np.asarray(
+    sampled = np.asarray(
         losses.draw_negatives(jax.random.key(seed), ids, losses.negative_pool(labels), 50)
     )
-    assert drawn.shape == (6, 50) and drawn.min() >= 0 and drawn.max() < 6
-    same = (labels[drawn] == labels[:, None]) & (labels[:, None] >= 0)
+    assert sampled.shape == (6, 50) and sampled.min() >= 0 and sampled.max() < 6
+    same = (labels[sampled] == labels[:, None]) & (labels[:, None] >= 0)
     assert not np.any(same)
-    assert not np.any(drawn == ids[:, None])
+    assert not np.any(sampled == ids[:, None])
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 1, 0, 1, 1], np.arange(7)], ids=["classes", "itself"])
 def test_all_others_are_equally_likely(labels):
     labels, number = np.array(labels), 20_000
     pool = losses.negative_pool(labels)
-    drawn = np.asarray(losses.draw_negatives(jax.random.key(0), np.arange(7), pool, number))
-    for example, row in enumerate(drawn):
+    sampled = np.asarray(losses.draw_negatives(jax.random.key(0), np.arange(7), pool, number))
+    for example, row in enumerate(sampled):
         others = np.flatnonzero(labels != labels[example])
         counts = np.bincount(row, minlength=7)
         assert counts.sum() == counts[others].sum()

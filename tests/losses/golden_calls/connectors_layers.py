@@ -28,7 +28,7 @@ def _weights(inputs, layers):
 
 
 def _generated(mask, *, masked_above=False):
-    """The reference for positions masks what is drawn above 1 - ratio, ours what is below ratio."""
+    """The reference for positions masks samples above 1 - ratio, ours those below ratio."""
 
     def call(inputs, outputs, options):
         student, teacher = (jnp.moveaxis(inputs[f"feat_{side}"], 1, -1) for side in "st")

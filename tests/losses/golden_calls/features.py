@@ -121,7 +121,7 @@ def _truncated(scores, right, ratio, chosen):
     The reference breaks ties of its ranking at random, so those go to what it has `chosen`.
 
     Args:
-      scores: the teacher's, `[views, answers]`.
+      scores: the teacher's, `[views, classes]`.
       right: boolean, of the same shape, one True each.
       ratio: the share.
       chosen: indices of views.

@@ -91,31 +91,33 @@ def _sparse_js_clamped(inputs, outputs, options):
     return temperature**2 * total / count
 
 
-def _answers(labels, skip_last):
+def _responses(labels, skip_last):
     """As many tokens from the first labeled one on as there are labels."""
     labeled = labels != -100
     offset = np.arange(labels.shape[1]) - labeled.argmax(axis=1)[:, None]
     return (offset >= 0) & (offset < labeled.sum(axis=1, keepdims=True) - skip_last)
 
 
-def _without_first_chunk(answers, chunks):
-    """Drops the chunk that nothing predicts, if an answer begins with the sequence."""
-    begins = np.any([answer[:, :1] for answer in answers], axis=0)
+def _without_first_chunk(responses, chunks):
+    """Drops the chunk that nothing predicts, if a response begins with the sequence."""
+    begins = np.any([response[:, :1] for response in responses], axis=0)
     return [np.where(begins & (x == 0), -1, x) for x in chunks]
 
 
 def _uld(inputs, outputs, options):
     sides = ("student", "teacher")
-    answers = [_answers(inputs[f"{x}_labels"], options[f"uld_skip_{x}_eos"]) for x in sides]
+    responses = [_responses(inputs[f"{x}_labels"], options[f"uld_skip_{x}_eos"]) for x in sides]
     if options["use_extended_uld"]:
         offsets = (inputs[f"{side}_byte_offsets"] for side in sides)
-        chunks = losses.align_by_bytes(*offsets, student_where=answers[0], teacher_where=answers[1])
+        chunks = losses.align_by_bytes(
+            *offsets, student_where=responses[0], teacher_where=responses[1]
+        )
     else:
-        chunks = losses.align_by_position(*answers)
+        chunks = losses.align_by_position(*responses)
     logits = [inputs[f"{side}_logits"] for side in sides]
     keep = options.choose("uld_token_merge_strategy", {"observed": "first", "bayesian": "last"})
     if keep == "last":
-        chunks = _without_first_chunk(answers, chunks)
+        chunks = _without_first_chunk(responses, chunks)
         logits = [jnp.roll(x, 1, axis=1) for x in logits]
     (log_q, present), (log_p, _) = (
         losses.chunk_log_probs(

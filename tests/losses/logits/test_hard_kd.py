@@ -54,7 +54,7 @@ def test_sparse_teachers_decide_alike_whatever_their_temperatures(logits, k):
     np.testing.assert_allclose(turned, losses.hard_kd(student, teacher), rtol=1e-6)
 
 
-def test_empty_places_of_sparse_teachers_are_never_chosen(logits):
+def test_empty_entries_of_sparse_teachers_are_never_chosen(logits):
     student, teacher = logits[0, :1], logits[1, :1]
     best = int(teacher[0].argmax())
     gap = sparse(teacher, 2, indices=jnp.array([[5, best]]), logits=jnp.array([[9.0, -3.0]]))
@@ -69,8 +69,8 @@ def test_what_cannot_decide_is_refused(logits):
         losses.hard_kd(student, sparse(teacher, 2), where=jnp.ones((12, 5), bool))
     with pytest.raises(ValueError, match="num_classes=5"):
         losses.hard_kd(student[:, :4], sparse(teacher, 2))
-    drawn = losses.SampledClasses(
+    samples = losses.SampledClasses(
         indices=jnp.zeros((12, 2), jnp.int32), entropy=jnp.zeros(12), temperature=1.0, num_classes=5
     )
     with pytest.raises(TypeError, match="SampledClasses"):
-        losses.hard_kd(student, drawn)
+        losses.hard_kd(student, samples)

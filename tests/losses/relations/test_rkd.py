@@ -56,7 +56,7 @@ def test_distance_is_the_definition(squared):
 
 @pytest.mark.parametrize("turn", [1, 2 * 7 * 7, 2**20], ids=["one", "two and a rest", "all"])
 def test_angle_is_the_definition_however_many_anchors_a_turn(turn, monkeypatch):
-    monkeypatch.setattr(rkd_module, "_TURN", turn)
+    monkeypatch.setattr(rkd_module, "_MAX_ELEMENTS", turn)
     student, teacher = embeddings()
     student[4] = student[1]
     expected = np.mean(huber(cosines(student) - cosines(teacher)))

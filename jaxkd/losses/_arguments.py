@@ -86,7 +86,14 @@ def to_rank(values: jax.Array, rank: int) -> jax.Array:
 
 
 def check_temperature(temperature: ArrayLike) -> None:
-    """Raises ValueError unless `temperature` is a scalar, and if concrete positive and finite."""
+    """Checks that a temperature is a scalar, and if concrete positive and finite.
+
+    Args:
+      temperature: temperature of a loss; may be traced.
+
+    Raises:
+      ValueError: another shape, or a concrete value that is not positive and finite.
+    """
     if jnp.ndim(temperature) != 0:
         raise ValueError(f"temperature must be a scalar, got shape {jnp.shape(temperature)}")
     value = concrete_value(temperature)
@@ -98,14 +105,31 @@ def check_temperature(temperature: ArrayLike) -> None:
 
 
 def check_weight(name: str, weight: ArrayLike, *, below_one: bool) -> None:
-    """Raises ValueError unless a concrete `weight` lies in [0, 1], or [0, 1) if `below_one`."""
+    """Checks that a concrete weight lies in [0, 1], or in [0, 1) if `below_one`.
+
+    Args:
+      name: name of the argument, for the error message.
+      weight: weight of a mixture; may be traced.
+      below_one: whether 1 is excluded.
+
+    Raises:
+      ValueError: a concrete value outside that range.
+    """
     value = concrete_value(weight)
     if value is not None and not (0 <= value < 1 or (value == 1 and not below_one)):
         raise ValueError(f"{name} must lie in [0, 1{')' if below_one else ']'}, got {value}")
 
 
 def check_positive(name: str, value: ArrayLike) -> None:
-    """Raises ValueError unless `value` is a scalar, and if concrete positive and finite."""
+    """Checks that a number is a scalar, and if concrete positive and finite.
+
+    Args:
+      name: name of the argument, for the error message.
+      value: number; may be traced.
+
+    Raises:
+      ValueError: another shape, or a concrete value that is not positive and finite.
+    """
     if jnp.ndim(value) != 0:
         raise ValueError(f"{name} must be a scalar, got shape {jnp.shape(value)}")
     number = concrete_value(value)

@@ -79,7 +79,18 @@ def paired_features(
 
 
 def batch_mask(where: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
-    """Returns the mask `[batch]` for features of `shape`; raises ValueError if it does not fit."""
+    """Returns a mask of examples as booleans.
+
+    Args:
+      where: mask `[batch]`.
+      shape: shape of the features.
+
+    Returns:
+      `[batch]`.
+
+    Raises:
+      ValueError: a mask that does not fit the features, or of floating point.
+    """
     if jnp.ndim(where) != 1:
         raise ValueError(
             f"where must be a mask of examples [batch], got shape {jnp.shape(where)} for features "

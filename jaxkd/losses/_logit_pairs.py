@@ -227,7 +227,18 @@ def _not_sampled(name: str, value: ArrayLike | SampledClasses) -> jax.Array:
 
 
 def check_axis(axis: int, student: jax.Array) -> int:
-    """Returns the class axis counted from the front; raises ValueError if there is no such axis."""
+    """Returns the class axis counted from the front.
+
+    Args:
+      axis: class axis, negative if counted from the end.
+      student: logits.
+
+    Returns:
+      The axis, not negative.
+
+    Raises:
+      ValueError: an axis that the logits do not have.
+    """
     if not -student.ndim <= axis < student.ndim:
         raise ValueError(
             f"axis {axis} is out of range for student logits of shape {student.shape}: "
@@ -240,6 +251,14 @@ def mask_logits(logits: jax.Array, classes: jax.Array | None, rows: jax.Array | 
     """Masks logits, class axis last: -inf outside `classes`, 0 in the rows that take no part.
 
     Replacing the whole row keeps whatever stands in it (NaN, infinities) out of the gradient.
+
+    Args:
+      logits: `[..., num_classes]`.
+      classes: boolean, broadcastable to the logits, or None.
+      rows: boolean `[...]`, or None.
+
+    Returns:
+      The shape of the logits.
     """
     if classes is not None:
         logits = jnp.where(classes, logits, -jnp.inf)

@@ -71,7 +71,15 @@ class SampledClasses:
 
 
 def check_sampled(teacher: SampledClasses, student_shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless `teacher` fits student logits of shape `[..., num_classes]`."""
+    """Checks that sampled classes fit the student's logits.
+
+    Args:
+      teacher: the sampled classes.
+      student_shape: shape of the student's logits, `[..., num_classes]`.
+
+    Raises:
+      ValueError: indices that are not integers, another number of classes, shapes that do not fit.
+    """
     indices, entropy = jnp.shape(teacher.indices), jnp.shape(teacher.entropy)
     if not jnp.issubdtype(jnp.result_type(teacher.indices), jnp.integer):
         raise ValueError(

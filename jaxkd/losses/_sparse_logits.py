@@ -81,7 +81,15 @@ class SparseLogits:
 
 
 def check_sparse(teacher: SparseLogits, student_shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless `teacher` fits student logits of shape `[..., num_classes]`."""
+    """Checks that sparse logits fit the student's logits.
+
+    Args:
+      teacher: the sparse logits.
+      student_shape: shape of the student's logits, `[..., num_classes]`.
+
+    Raises:
+      ValueError: indices that are not integers, another number of classes, shapes that do not fit.
+    """
     indices, logits, tail = (jnp.shape(x) for x in (teacher.indices, teacher.logits, teacher.tail))
     if not jnp.issubdtype(jnp.result_type(teacher.indices), jnp.integer):
         raise ValueError(

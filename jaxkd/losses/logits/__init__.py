@@ -41,12 +41,12 @@ from jaxkd.losses.logits.mlkd import mlkd_batch as mlkd_batch
 from jaxkd.losses.logits.mlkd import mlkd_class as mlkd_class
 from jaxkd.losses.logits.mlkd import mlkd_two_views as mlkd_two_views
 from jaxkd.losses.logits.nkd import nkd as nkd
-from jaxkd.losses.logits.nkd import uskd as uskd
 from jaxkd.losses.logits.ofa import ofa as ofa
 from jaxkd.losses.logits.rld import rld as rld
 from jaxkd.losses.logits.sdd import sdd as sdd
 from jaxkd.losses.logits.ttm import ttm as ttm
 from jaxkd.losses.logits.ttm import wttm as wttm
+from jaxkd.losses.logits.uskd import uskd as uskd
 from jaxkd.losses.logits.wkd_logit import class_distances as class_distances
 from jaxkd.losses.logits.wkd_logit import sinkhorn_distance as sinkhorn_distance
 from jaxkd.losses.logits.wkd_logit import wkd_logit as wkd_logit

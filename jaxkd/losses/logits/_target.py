@@ -83,6 +83,13 @@ def log_probs_among(logits: jax.Array, keep: jax.Array) -> jax.Array:
     """Returns log-probabilities over the classes of `keep` alone, -inf elsewhere.
 
     A row that keeps no class is -inf throughout, without gradient.
+
+    Args:
+      logits: `[..., num_classes]`.
+      keep: boolean, of the same shape.
+
+    Returns:
+      The shape of the logits.
     """
     kept = jnp.where(keep, logits, -jnp.inf)
     is_row = jnp.any(~jnp.isneginf(kept), axis=-1, keepdims=True)

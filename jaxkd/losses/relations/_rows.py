@@ -81,6 +81,12 @@ def size(values: jax.Array) -> jax.Array:
 
     Losses that do not depend on the scale of the features divide by it before they square, so that
     no square over- or underflows.
+
+    Args:
+      values: array of any shape.
+
+    Returns:
+      A scalar.
     """
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values)))
     return jnp.where(largest > 0, largest, 1)

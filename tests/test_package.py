@@ -76,7 +76,15 @@ def test_rooms_import_downhill():
                 others |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 others.add(str(node.module).split(".")[0])
-    standard = {"collections", "dataclasses", "functools", "inspect", "math", "typing"}
+    standard = {
+        "__future__",
+        "collections",
+        "dataclasses",
+        "functools",
+        "inspect",
+        "math",
+        "typing",
+    }
     assert others <= {"jax", "numpy", "optax", "chex", "jaxkd", *standard}
 
 

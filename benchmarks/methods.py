@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from experiments.common import methods
+from experiments.common.runtime import Runtime
 from experiments.datasets import fashion_mnist
 from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
@@ -76,6 +77,7 @@ def main() -> None:
         test,
         teacher_of_seed,
         student_of_seed,
+        runtime=Runtime(),
         seeds=arguments.seeds,
         teacher_epochs=arguments.teacher_epochs,
         identity={

@@ -28,7 +28,7 @@ from jax.sharding import NamedSharding
 
 import jaxkd
 from experiments.common.protocol import ProtocolConfig, sgd
-from experiments.common.study import optimizer
+from experiments.common.study import adamw
 from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
 from jaxkd import Network, Objective, make_train_step, recipes
@@ -132,7 +132,7 @@ class Program:
 def cases() -> list[Case]:
     kd = recipes.kd(alpha=CONFIG.alpha, temperature=CONFIG.temperature)
     pure = recipes.kd(alpha=1.0, temperature=CONFIG.temperature)
-    adam = optimizer(CONFIG.learning_rate, 1_000)
+    adam = adamw(CONFIG.learning_rate, 1_000)
     float32, top4 = Dense("float32"), TopK(4, temperatures=(CONFIG.temperature,))
     cnn, resnet20 = (make_teacher(TeacherConfig(name), 0) for name in ("cnn", "resnet20"))
     mlp, small_cnn, convnet = (

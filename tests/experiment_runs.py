@@ -14,13 +14,19 @@ from absl import flags
 from compiling import xla_flags
 from ml_collections import config_flags
 
+from experiments.common import launch
+
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+def runtime():
+    """What launch makes of the defaults of its flags: all devices, no trace."""
+    flags.FLAGS.mark_as_parsed()
+    return launch.runtime()
 
 
 def chosen(config, options):
     """The default configuration with options such as `--config.seeds=2`, parsed as launch does."""
-    # Flags of launch, which an experiment reads, keep their defaults.
-    flags.FLAGS.mark_as_parsed()
     values = flags.FlagValues()
     line = ["test", *options]
     holder = config_flags.DEFINE_config_dataclass(

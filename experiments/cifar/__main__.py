@@ -45,12 +45,13 @@ from experiments.cifar.config import Config, default_learning_rate, network_name
 from experiments.cifar.report import make_report
 from experiments.cifar.run import CHANNELS, OTHER_CHANNELS, load, student_features
 from experiments.common import agreement_report, comparison_report, launch, methods
+from experiments.common.runtime import Runtime
 from jaxkd import models, weights
 from jaxkd.training import is_first
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     config = reduced_config(config) if config.reduced else config
     teacher_name, student_name, assistant_name = network_names(config)
@@ -104,8 +105,7 @@ def main(config: Config, workdir: pathlib.Path) -> None:
         views=Views((*augmented, normalize)),
         test_views=Views((normalize,)),
         num_views=config.num_views or (1 if config.reduced else None),
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
+        runtime=runtime,
         probe=student_features,
     )
     features = agreement_report.features_of(compared.teacher, compared.study, compared.study.test)

@@ -71,7 +71,7 @@ def features_of(
         )
     number = min(count, len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, number).round().astype(int)
-    partitioning = study.partitioning and study.partitioning.for_batch(_BATCH)
+    partitioning = study.runtime.for_batch(_BATCH)
 
     def answer(variables, batch):
         params, state = variables

@@ -11,15 +11,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-import jaxkd
-from experiments.common.runner import run_arm
-from experiments.common.study import Arm, Result, Study, test_logits, train_teacher
+from experiments.common.runtime import Runtime
+from experiments.common.study import Arm, Result, Study, run_arm
+from experiments.common.teachers import cache_outputs, train_teacher
 from experiments.common.validation import at_least, fields, positive
 from jaxkd import Network, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
 from jaxkd.targets import Codec, Dense, TopK
-from jaxkd.training import Partitioning, bind_config, is_first
+from jaxkd.training import bind_config
 from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 
@@ -118,9 +118,7 @@ def run(
     make_student: Callable[[int], Network],
     *,
     steps_per_call: int | None,
-    yes: bool = False,
-    partitioning: Partitioning | None = None,
-    profile: int | None = None,
+    runtime: Runtime,
 ) -> Compared:
     """Trains the teachers, builds the caches, runs all arms.
 
@@ -133,9 +131,7 @@ def run(
       make_teacher: from a seed to a fresh teacher.
       make_student: from a seed to a fresh student.
       steps_per_call: for arms without an online teacher, see `jaxkd.training.fit`.
-      yes: build a large cache without asking.
-      partitioning: of all devices, None for a single one.
-      profile: steps to trace of every run, see `jaxkd.training.fit`.
+      runtime: devices, tracing and consent.
 
     Returns:
       What came out.
@@ -154,8 +150,7 @@ def run(
         learning_rate=config.learning_rate,
         seeds=tuple(range(config.seeds)),
         steps_per_call=steps_per_call,
-        partitioning=partitioning,
-        profile=profile,
+        runtime=runtime,
     )
     _check(config, train)
     codec = _codec(config)
@@ -172,23 +167,15 @@ def run(
         return epochs * max(1, len(data) // config.batch_size)
 
     def answers(name: str, teacher: Network, data: Dataset) -> Cache:
-        path = workdir / name
-        predicted = jaxkd.cache.forecast(
+        return cache_outputs(
+            workdir / name,
             teacher,
             data,
             study.views,
+            runtime,
+            student=make_student(0),
             codec=codec,
             num_views=config.views.num_views,
-            student=make_student(0),
-        )
-        if is_first():
-            print(f"{name}: {predicted}")
-        jaxkd.cache.confirm_build(predicted, yes=yes)
-        jaxkd.cache.build(
-            path, teacher, data, study.views, codec=codec, num_views=config.views.num_views
-        )
-        return jaxkd.cache.open(
-            path, teacher=teacher, dataset=data, views=study.views, num_classes=train.num_classes
         )
 
     teacher_steps = steps(train, config.teacher_epochs)
@@ -232,8 +219,8 @@ def run(
         train=train,
         student=make_student(0),
         teacher=teacher,
-        teacher_logits=test_logits(study, teacher),
-        control_logits=test_logits(study, control),
+        teacher_logits=study.evaluator.logits(teacher),
+        control_logits=study.evaluator.logits(control),
         cache=cache,
         short=results["short"],
         long=results["long"],

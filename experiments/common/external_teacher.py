@@ -11,26 +11,27 @@ import optax
 from flax import nnx
 
 import jaxkd
+from experiments.common.evaluation import Evaluator
+from experiments.common.runner import Training, train
+from experiments.common.runtime import Runtime
 from jaxkd import Views, recipes
 from jaxkd.cache import CacheError, Writer
-from jaxkd.data import Dataset, Loader, digits, eval_batches, raw_batch
+from jaxkd.data import Dataset, digits, raw_batch
 from jaxkd.metrics import accuracy
 from jaxkd.models import MLP
 from jaxkd.study import Table
 from jaxkd.targets import Dense
 from jaxkd.training import (
-    Partitioning,
-    evaluate,
-    fit,
     is_first,
-    make_eval_step,
     wait_for_all,
 )
 from jaxkd.views import Normalize, RandomCrop
 
 VIEWS = Views((RandomCrop(1), Normalize()))
-PLAIN = Views((Normalize(),))
-Answer = Callable[[np.ndarray], np.ndarray]
+PLAIN_VIEWS = Views((Normalize(),))
+_BATCH = 64
+
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def fingerprint_of(framework: str, file: pathlib.Path) -> dict[str, str]:
@@ -61,10 +62,10 @@ def _renderer(views: Views) -> Callable[[dict[str, np.ndarray]], dict[str, jax.A
 
 
 def fill(
-    path: pathlib.Path, fingerprint: Mapping[str, str], answer: Answer, data: Dataset, views: int
+    path: pathlib.Path, fingerprint: Mapping[str, str], predict: Predict, data: Dataset, views: int
 ) -> int:
-    """Asks the teacher for what the cache lacks; returns how many answers that were."""
-    asked = 0
+    """Computes the outputs that a cache lacks; returns how many there were."""
+    computed = 0
     with Writer(
         path,
         fingerprint,
@@ -76,40 +77,38 @@ def fill(
         process=(jax.process_index(), jax.process_count()),
     ) as writer:
         for ids, view in writer.missing(batch_size=256):
-            writer.write(ids, view, answer(rendered(data, VIEWS, ids, view)))
-            asked += len(ids)
-    return asked
+            writer.write(ids, view, predict(rendered(data, VIEWS, ids, view)))
+            computed += len(ids)
+    return computed
 
 
 def distil(
     workdir: pathlib.Path,
     fingerprint: Mapping[str, str],
-    answer: Answer,
+    predict: Predict,
+    runtime: Runtime,
     *,
     views: int = 8,
     epochs: int = 60,
-    partitioning: Partitioning | None = None,
-    profile: int | None = None,
 ) -> dict[str, float]:
-    """Fills a cache from the teacher, trains a student that sees no label, and reports.
+    """Fills a cache from the teacher, trains a student without labels, and prints a table.
 
     Args:
-      workdir: the cache goes below it; a run that was cut goes on.
-      fingerprint: of the teacher.
-      answer: from inputs `[batch, 8, 8, 1]` to logits `[batch, 10]`.
-      views: of each example.
-      epochs: of the student.
-      partitioning: of all devices, None for a single one.
-      profile: steps to trace, see `jaxkd.training.fit`.
+      workdir: folder of the cache and the training; an interrupted run is resumed.
+      fingerprint: fingerprint of the teacher.
+      predict: function from inputs `[batch, 8, 8, 1]` to the teacher's logits `[batch, 10]`.
+      runtime: devices and tracing.
+      views: number of different views of each example.
+      epochs: passes of the student over the training examples.
 
     Returns:
-      The accuracies of teacher and student, and the answers asked for.
+      The accuracies of teacher and student, and the number of outputs that were computed.
 
     Raises:
-      AssertionError: another teacher's fingerprint was not refused.
+      AssertionError: the cache was opened under the fingerprint of another teacher.
     """
     data, test = digits.load("train"), digits.load("test")
-    asked = fill(workdir / "cache", fingerprint, answer, data, views)
+    computed = fill(workdir / "cache", fingerprint, predict, data, views)
     cache = jaxkd.cache.open(workdir / "cache", teacher=fingerprint, dataset=data, views=VIEWS)
     other = {**fingerprint, "sha256": "0" * 64}
     try:
@@ -120,34 +119,31 @@ def distil(
     else:
         raise AssertionError("the cache was opened for another teacher")
 
-    student = jaxkd.from_nnx(MLP(64, (64,), 10, rngs=nnx.Rngs(0)))
-    objective, adam = recipes.kd(alpha=1.0, temperature=2.0), optax.adamw(5e-3)
-    spread = partitioning and partitioning.for_batch(64)
-    process = spread.process if spread else (0, 1)
-    loader = Loader(data, VIEWS, 64, cache=cache, process=process)
-    step = jaxkd.make_train_step(student, objective, adam, views=VIEWS, partitioning=spread)
-    fitted = fit(
-        step,
-        step.init(),
-        loader,
+    step = runtime.train_step(
+        jaxkd.from_nnx(MLP(64, (64,), 10, rngs=nnx.Rngs(0))),
+        recipes.kd(alpha=1.0, temperature=2.0),
+        optax.adamw(5e-3),
+        batch_size=_BATCH,
+        views=VIEWS,
+    )
+    loader = runtime.loader(data, VIEWS, _BATCH, cache=cache)
+    training = Training(
+        workdir=workdir / "student",
+        step=step,
+        loader=loader,
         steps=epochs * loader.steps_per_epoch,
         log_every=50,
-        checkpoint_every=500,
-        workdir=workdir / "student",
         steps_per_call=50,
-        progress="student",
-        profile=profile,
     )
-    taught = fitted.state.network(student)
-    scores = evaluate(
-        make_eval_step(taught, views=PLAIN), taught.params, taught.state, eval_batches(test, 60)
-    )
-    reached = accuracy(answer(rendered(test, PLAIN, test.ids, 0)), test.labels)
+    student = train(training, runtime).network
+    scores = Evaluator(test, PLAIN_VIEWS, runtime).scores(student)
+    teacher_accuracy = accuracy(predict(rendered(test, PLAIN_VIEWS, test.ids, 0)), test.labels)
     rows = [
-        ["teacher", f"{100 * reached:.2f} %"],
+        ["teacher", f"{100 * teacher_accuracy:.2f} %"],
         ["student, no labels", f"{100 * scores['accuracy']:.2f} %"],
     ]
-    caption = f"{asked:,} answers asked for, {cache.bytes:,} bytes in the cache."
+    caption = f"{computed:,} outputs computed, {cache.bytes:,} bytes in the cache."
     if is_first():
-        Table(f"Taught by {fingerprint['framework']}", ["", "Test accuracy"], rows, caption).print()
-    return {"teacher": reached, "student": scores["accuracy"], "asked": asked}
+        title = f"Taught by {fingerprint['framework']}"
+        Table(title, ["", "Test accuracy"], rows, caption).print()
+    return {"teacher": teacher_accuracy, "student": scores["accuracy"], "computed": computed}

@@ -9,38 +9,35 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jaxkd.training import Partitioning, Preempted, initialize, make_mesh
+from experiments.common.runtime import Runtime
+from jaxkd.study import Report
+from jaxkd.training import Partitioning, Preempted, initialize, is_first, make_mesh
 
 ConfigT = TypeVar("ConfigT")
 
-YES = flags.DEFINE_bool("yes", False, "Build large caches without asking.")
-PROFILE = flags.DEFINE_integer(
-    "profile", None, "Trace so many steps of every training run into its work directory."
+_YES = flags.DEFINE_bool("yes", False, "Build large caches without asking.")
+_PROFILE = flags.DEFINE_integer(
+    "profile", None, "Trace this number of steps of every training into its work directory."
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "host:port of process 0; not needed on TPU pods and under SLURM."
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes in all.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 _FSDP = flags.DEFINE_integer("fsdp", 1, "Devices that share the parameters.")
 _MODEL = flags.DEFINE_integer("model", 1, "Devices that share the computation of a layer.")
 
 
-def partitioning() -> Partitioning | None:
-    """All devices of all processes, as `--fsdp` and `--model` say; None for a single device."""
-    if jax.device_count() == 1 and _FSDP.value == _MODEL.value == 1:
-        return None
-    return Partitioning(make_mesh(fsdp=_FSDP.value, model=_MODEL.value))
-
-
-def run(main: Callable[[ConfigT, pathlib.Path], None], config: ConfigT, workdir: str) -> None:
+def run(
+    main: Callable[[ConfigT, pathlib.Path, Runtime], None], config: ConfigT, workdir: str
+) -> None:
     """Parses the flags, joins the job and runs an experiment.
 
-    Each field of the configuration is a flag `--config.field=value`. Asked to stop by SIGTERM, an
-    experiment saves what it is at and ends with the exit code 75: the same command goes on.
+    Each field of the configuration is a flag `--config.field=value`. When SIGTERM asks it to stop,
+    an experiment saves its state and ends with the exit code 75: the same command resumes it.
 
     Args:
-      main: called with the configuration and the work directory.
+      main: called with the configuration, the work directory and the runtime.
       config: a dataclass with its defaults.
       workdir: the default work directory.
     """
@@ -50,14 +47,35 @@ def run(main: Callable[[ConfigT, pathlib.Path], None], config: ConfigT, workdir:
     def start(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"not a flag: {argv[1:]}")
-        # Orbax and tensorflow-datasets tell each of their steps; --verbosity=0 shows them.
+        # Orbax and tensorflow-datasets log each of their steps; --verbosity=0 shows them.
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         try:
-            main(chosen.value, pathlib.Path(directory.value))
+            main(chosen.value, pathlib.Path(directory.value), runtime())
         except Preempted as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(stopped.exit_code)
 
     app.run(start)
+
+
+def publish(write: Callable[[], Report], workdir: pathlib.Path) -> None:
+    """Writes and prints a report, in the first process of a job alone.
+
+    Args:
+      write: function that writes the report below the work directory and returns it.
+      workdir: work directory.
+    """
+    if not is_first():
+        return
+    write().print()
+    print(f"\nThe report: {workdir / 'report.html'}")
+
+
+def runtime() -> Runtime:
+    """Returns the runtime that the flags describe, on all devices of all processes."""
+    partitioning = None
+    if jax.device_count() > 1 or _FSDP.value > 1 or _MODEL.value > 1:
+        partitioning = Partitioning(make_mesh(fsdp=_FSDP.value, model=_MODEL.value))
+    return Runtime(partitioning, profile=_PROFILE.value, yes=_YES.value)

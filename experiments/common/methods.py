@@ -18,15 +18,16 @@ from experiments.common.protocol import (
     schedule,
     sgd,
 )
-from experiments.common.runner import run_arm
-from experiments.common.study import Arm, Result, Study, test_logits, train_teacher
+from experiments.common.runtime import Runtime
+from experiments.common.study import Arm, Result, Study, run_arm
+from experiments.common.teachers import train_teacher
 from experiments.common.validation import at_least
 from jaxkd import Network, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics import Spread
 from jaxkd.recipes import AppliedRecipe, Pair
 from jaxkd.study import Column, Table
-from jaxkd.training import Partitioning, bind_config
+from jaxkd.training import bind_config
 from jaxkd.views import Normalize, Views
 
 
@@ -115,7 +116,7 @@ def arm(name: str, course: Course) -> Arm:
         objective_of=lambda seed: applied(course.make_student(seed), seed).objective,
         extend=lambda fresh, seed: applied(fresh, seed).student,
         optimizer=optimizer,
-        split_gradients=first.split_gradients,
+        step_options={"split_gradients": first.split_gradients},
     )
 
 
@@ -138,8 +139,7 @@ def run(
     views: Views | None = None,
     test_views: Views | None = None,
     num_views: int | None = 1,
-    partitioning: Partitioning | None = None,
-    profile: int | None = None,
+    runtime: Runtime,
     probe: Callable[[Study, Network], dict[str, np.ndarray]] | None = None,
 ) -> Compared:
     """Trains a teacher once and a student for every method and seed.
@@ -162,8 +162,7 @@ def run(
       views: what training examples go through, by default normalized alone.
       test_views: what test examples go through, likewise.
       num_views: different views of an example, None for new ones in every epoch.
-      partitioning: of all devices, None for a single one.
-      profile: steps to trace of every run, see `jaxkd.training.fit`.
+      runtime: devices, tracing and consent.
       probe: what else is kept of the first seed's students.
 
     Returns:
@@ -191,8 +190,7 @@ def run(
         learning_rate=3e-3,
         seeds=tuple(range(seeds)),
         steps_per_call=None,
-        partitioning=partitioning,
-        profile=profile,
+        runtime=runtime,
         evaluations=config.evaluations,
     )
     if probe is not None:
@@ -224,10 +222,10 @@ def run(
             teacher,
             train,
             course.teacher_steps,
-            transformation=course.teacher_optimizer(),
+            optimizer=course.teacher_optimizer(),
             anchors=True,
         )
         course = dataclasses.replace(course, teacher=teacher)
     arms = [arm(name, course) for name in dict.fromkeys([BASELINE, *chosen])]
     results = [run_arm(study, each, "methods") for each in arms]
-    return Compared(results, test.labels, teacher, test_logits(study, teacher), study)
+    return Compared(results, test.labels, teacher, study.evaluator.logits(teacher), study)

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import optax
 
-from experiments.common.study import Study, optimizer, train_teacher
+from experiments.common.study import Study, adamw
+from experiments.common.teachers import train_teacher
 from experiments.common.validation import at_least, fields, positive
 from jaxkd import Network
 from jaxkd.data import Dataset
@@ -130,11 +131,11 @@ class Course:
         """Of teachers: the students' own in the papers' protocol, AdamW in the short one."""
         if self.config.schedule == "steps":
             return self.optimizer(self.teacher_steps, self.teacher_rate)
-        return optimizer(self.study.learning_rate, self.teacher_steps)
+        return adamw(self.study.learning_rate, self.teacher_steps)
 
     def another(self, fresh: Network, name: str) -> Network:
         """A further teacher, trained like the first."""
         adam = self.teacher_optimizer()
         return train_teacher(
-            self.study, fresh, self.known, self.teacher_steps, name=name, transformation=adam
+            self.study, fresh, self.known, self.teacher_steps, name=name, optimizer=adam
         )

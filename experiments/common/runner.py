@@ -1,177 +1,205 @@
-"""Running the arms of a study: a student for each seed, by one training or in phases."""
+"""The one way in which experiments train a network, and keep what it gave.
 
-import functools
+A `Training` says what is trained, on which batches, for how long and where it is kept; `train` runs
+it, or takes it up where it was interrupted. What all of a training's users share is here: intervals
+of logs, evaluations and checkpoints, timing, profiling, learning curves.
+
+    step = runtime.train_step(student, objective, optimizer, batch_size=64, views=views)
+    trained = train(
+        Training(
+            workdir=workdir / "student",
+            step=step,
+            loader=runtime.loader(examples, views, 64, seed=seed, cache=cache),
+            steps=1000,
+            seed=seed,
+            evaluate=lambda state: evaluator.scores(state.network(student)),
+        ),
+        runtime,
+    )
+    trained.network, trained.seconds, trained.curve("accuracy")
+
+Students of several seeds share one compiled step: `step` is made once, and each `Training` is given
+its own `student`, and its own `objective` where connectors have initial variables of their own. A
+`Population` gives its `step`, and its `init()` as `state`.
+
+`saved` writes the arrays that a finished run gave to a file, and reads them from it the next time:
+
+    result = saved(workdir / "student" / "result.npz", lambda: {"logits": evaluator.logits(...)})
+
+Where a student is trained once for each of several seeds and then measured, `study.run_arm` does
+all of this: `Study` is what the arms of a comparison share (student, held-out examples, views,
+seeds), `Arm` is one way of training, `Result` what the seeds gave. A subclass of
+`evaluation.Evaluator` measures something other than the accuracy of a classifier; `Arm.extend` and
+`Arm.deploy` change the network for the time of its training; `Arm.step_options` and
+`Study.loader_options` reach `jaxkd.make_train_step` and `jaxkd.data.Loader`.
+"""
+
+import dataclasses
+import io
+import math
 import pathlib
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
-import jaxkd
-from experiments.common.study import TEST_BATCH, Arm, Result, Study, once, optimizer, scorer
-from jaxkd import Network, TrainState
-from jaxkd.data import Loader, eval_batches
-from jaxkd.strategies import run_phases
-from jaxkd.training import TrainStep, evaluate, fit, predict
+from experiments.common.runtime import Runtime
+from jaxkd import Network, Objective, TrainState
+from jaxkd.data import Loader
+from jaxkd.training import TrainStep, fit, is_first, wait_for_all
+
+T = TypeVar("T")
 
 
-def run_arm(study: Study, arm: Arm, regime: str) -> Result:
-    """Trains one student for each seed; runs that were finished before are read, not repeated."""
-    course = _Course(study, arm, regime)
-    runs = []
-    for seed in study.seeds:
-        file = course.directory(seed) / "result.npz"
-        runs.append(once(file, functools.partial(course.result, seed)))
-    return Result(
-        arm=arm,
-        logits=np.stack([run["logits"] for run in runs]),
-        curve_steps=runs[0]["steps"],
-        curve=np.stack([run["accuracy"] for run in runs]),
-        seconds=np.array([float(run["seconds"]) for run in runs]),
-        probed={
-            name.removeprefix("probed."): value
-            for name, value in runs[0].items()
-            if name.startswith("probed.")
-        },
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training of a network, or of a population of networks.
+
+    Attributes:
+      workdir: folder of its checkpoints, logs and profile.
+      step: compiled train step, which students of several seeds may share.
+      loader: batches; closed at the end.
+      steps: number of updates.
+      seed: seed of the root key, for dropout and the like.
+      student: untrained network; None for the step's own.
+      objective: objective whose connectors have the initial variables of this seed; None for the
+        step's own.
+      state: state before the first step, of a population; None for the step's `init`.
+      evaluate: function from the state to numbers for the learning curve; None for no curve.
+      log_every: number of steps between two rows of the log; None for a twentieth of the training.
+      logs_per_evaluation: number of log intervals between two evaluations.
+      logs_per_checkpoint: number of log intervals between two checkpoints.
+      steps_per_call: see `jaxkd.training.fit`.
+      tensorboard: whether to write event files for TensorBoard.
+      progress: text before the progress bar; None for the folder's name.
+    """
+
+    workdir: pathlib.Path
+    step: TrainStep
+    loader: Loader
+    steps: int
+    seed: int = 0
+    student: Network | None = None
+    objective: Objective | None = None
+    state: TrainState | None = None
+    evaluate: Callable[[TrainState], Mapping[str, Any]] | None = None
+    log_every: int | None = None
+    logs_per_evaluation: int = 2
+    logs_per_checkpoint: int = 10
+    steps_per_call: int | None = None
+    tensorboard: bool = True
+    progress: str | None = None
 
 
-class _Course:
-    """How the students of an arm are trained; what they share is compiled once."""
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a training gave.
 
-    def __init__(self, study: Study, arm: Arm, regime: str):
-        self.study, self.arm, self.regime = study, arm, regime
-        self.adam = arm.optimizer or optimizer(study.learning_rate, arm.steps)
-        self.views = arm.views or study.views
-        self.batch_size = min(study.batch_size, len(arm.train))
-        self.spread, self.process = study.lay(self.batch_size)
-        self.student = self.fresh(study.seeds[0])
-        self.eval_step = study.eval_step
-        if arm.extend or arm.deploy:
-            self.eval_step = study.eval_step_of(self.deployed(self.student))
+    Attributes:
+      state: state after the last step.
+      student: the network that was trained, with its initial variables.
+      rows: one row an evaluation, `step` and what `evaluate` returned.
+      seconds: duration of the training; nan where it was interrupted and resumed.
+    """
 
-    def directory(self, seed: int) -> pathlib.Path:
-        """Of one run."""
-        return self.study.workdir / _slug(self.regime) / _slug(self.arm.name) / f"seed{seed}"
+    state: TrainState
+    student: Network
+    rows: list[dict[str, Any]]
+    seconds: float
 
-    def fresh(self, seed: int) -> Network:
-        """The student before training."""
-        student = self.study.make_student(seed)
-        return self.arm.extend(student, seed) if self.arm.extend else student
+    @property
+    def network(self) -> Network:
+        """The trained network."""
+        return self.state.network(self.student)
 
-    def deployed(self, network: Network) -> Network:
-        """What is judged."""
-        return self.arm.deploy(network) if self.arm.deploy else network
+    def curve(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the steps of the evaluations and a metric at them, both `[points]`."""
+        steps = np.array([int(row["step"]) for row in self.rows])
+        return steps, np.array([float(row[metric]) for row in self.rows])
 
-    def result(self, seed: int) -> dict[str, Any]:
-        """What one training gives, as arrays."""
-        directory, study = self.directory(seed), self.study
-        resumed = directory.exists() and any(directory.rglob("checkpoints"))
-        started = time.perf_counter()
-        student, steps, accuracy = self.train(seed)
-        seconds = float("nan") if resumed else time.perf_counter() - started
-        probed = study.probe(student) if study.probe and seed == study.seeds[0] else {}
-        return {
-            "logits": predict(self.eval_step, student, eval_batches(study.test, TEST_BATCH)),
-            "steps": np.array(steps),
-            "accuracy": np.array(accuracy),
-            "seconds": np.array(seconds),
-            **{f"probed.{name}": value for name, value in probed.items()},
-        }
 
-    def train(self, seed: int) -> tuple[Network, list[int], list[float]]:
-        """The trained student, and its accuracy on the way."""
-        settings: dict[str, Any] = {
-            "progress": f"{self.regime}: {self.arm.name}, seed {seed}",
-            "profile": self.study.profile,
-        }
-        if self.arm.phases:
-            return self._in_phases(seed, settings)
-        fresh, arm = self.fresh(seed), self.arm
-        objective = arm.objective_of(seed) if arm.objective_of else arm.objective
-        log_every = max(1, arm.steps // 20)
-        with self._loader(seed) as loader:
-            fitted = fit(
-                self.step,
-                self.step.init(seed, student=fresh, objective=objective),
+def train(training: Training, runtime: Runtime) -> Trained:
+    """Runs a training, from its newest checkpoint where there is one.
+
+    Args:
+      training: what to train.
+      runtime: gives the number of steps to trace.
+
+    Returns:
+      The trained network, its learning curve and the seconds that it took.
+
+    Raises:
+      ValueError: what `jaxkd.training.fit` refuses.
+    """
+    step, student = training.step, training.student or training.step.student
+
+    def run() -> Any:
+        state = training.state
+        if state is None:
+            state = step.init(training.seed, student=student, objective=training.objective)
+        log_every = training.log_every or max(1, training.steps // 20)
+        evaluating = training.evaluate is not None
+        with training.loader as loader:
+            return fit(
+                step,
+                state,
                 loader,
-                steps=arm.steps,
+                steps=training.steps,
                 log_every=log_every,
-                eval_every=log_every * (20 // self.study.evaluations),
-                evaluate=self._evaluate(fresh),
-                checkpoint_every=log_every * 10,
-                workdir=self.directory(seed),
-                steps_per_call=self.study.steps_per_call,
-                **settings,
+                eval_every=log_every * training.logs_per_evaluation if evaluating else None,
+                evaluate=training.evaluate,
+                checkpoint_every=log_every * training.logs_per_checkpoint,
+                workdir=training.workdir,
+                steps_per_call=training.steps_per_call,
+                tensorboard=training.tensorboard,
+                progress=training.progress or training.workdir.name,
+                profile=runtime.profile,
             )
-        student = self.deployed(fitted.state.network(fresh))
-        rows = fitted.eval
-        return student, [int(row["step"]) for row in rows], [row["accuracy"] for row in rows]
 
-    @functools.cached_property
-    def step(self) -> TrainStep:
-        """Of a training without phases; seeds differ in variables alone."""
-        return self._make_step(
-            self.student,
-            self.arm.objective,
-            self.adam,
-            teacher=self.arm.teacher,
-            split_gradients=self.arm.split_gradients,
-        )
-
-    def _make_step(self, *networks: Any, **options: Any) -> TrainStep:
-        return jaxkd.make_train_step(
-            *networks, views=self.views, partitioning=self.spread, **options
-        )
-
-    def _loader(self, seed: int) -> Loader:
-        return Loader(
-            self.arm.train,
-            self.views,
-            self.batch_size,
-            seed=seed,
-            cache=self.arm.cache,
-            # Views of an arm's own draw (mixtures, noise), anew in each epoch.
-            num_views=None if self.arm.views else self.study.num_views,
-            process=self.process,
-        )
-
-    def _in_phases(
-        self, seed: int, settings: dict[str, Any]
-    ) -> tuple[Network, list[int], list[float]]:
-        assert self.arm.phases is not None
-        fresh = self.fresh(seed)
-        phases = list(self.arm.phases(fresh, seed))
-        log_every = max(1, min(phase.steps for phase in phases) // 10)
-        with self._loader(seed) as loader:
-            left = run_phases(
-                phases,
-                loader,
-                student=fresh,
-                workdir=self.directory(seed),
-                make_step=self._make_step,
-                seed=seed,
-                log_every=log_every,
-                checkpoint_every=log_every * 5,
-                **settings,
-            )
-        student = self.deployed(list(left.values())[-1])
-        batches = eval_batches(self.study.test, TEST_BATCH)
-        scores = evaluate(self.eval_step, student.params, student.state, batches)
-        return student, [sum(phase.steps for phase in phases)], [float(scores["accuracy"])]
-
-    def _evaluate(self, fresh: Network) -> Callable[[TrainState], dict[str, float]]:
-        if self.arm.deploy is None:
-            return scorer(self.study, self.eval_step)
-
-        def score(state: TrainState) -> dict[str, float]:
-            judged = self.deployed(state.network(fresh))
-            batches = eval_batches(self.study.test, TEST_BATCH)
-            return evaluate(self.eval_step, judged.params, judged.state, batches)
-
-        return score
+    fitted, seconds = timed(training.workdir, run)
+    return Trained(fitted.state, student, list(fitted.eval), seconds)
 
 
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in text.lower())
+def timed(workdir: pathlib.Path, run: Callable[[], T]) -> tuple[T, float]:
+    """Runs a function and measures it; nan seconds where it resumes what is in the folder."""
+    resumed = workdir.exists() and any(workdir.rglob("checkpoints"))
+    started = time.perf_counter()
+    value = run()
+    return value, math.nan if resumed else time.perf_counter() - started
+
+
+def saved(file: pathlib.Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Reads arrays by name from their file; makes and writes them where it does not exist.
+
+    Args:
+      file: name of the `.npz` file.
+      make: function that returns the arrays; all processes of a job call it together.
+
+    Returns:
+      The arrays, as every process of the job reads them.
+    """
+    if not file.exists():
+        _write(file, make())
+    # Also where the file exists: one process may see it that another has just written.
+    wait_for_all(str(file))
+    with np.load(file) as stored:
+        return dict(stored)
+
+
+def save(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays to a file that all processes can read afterwards."""
+    _write(file, arrays)
+    wait_for_all(str(file))
+
+
+def _write(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+    """Writes in the first process alone, and never half a file."""
+    if not is_first():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    temporary = file.with_suffix(".tmp")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(file)

@@ -10,7 +10,8 @@ from flax import nnx
 
 import jaxkd
 from experiments.common.protocol import Course
-from experiments.common.study import Arm, anchors_of
+from experiments.common.study import Arm
+from experiments.common.teachers import anchors_of
 from jaxkd import Network, Views, recipes, strategies
 from jaxkd.recipes import Pair
 from jaxkd.views import Mixup

@@ -1,90 +1,68 @@
-"""What the experiments share: training a teacher, and the arms of a comparison over seeds."""
+"""A study: several ways of training one student, each with a run for every seed."""
 
 import dataclasses
 import functools
-import io
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 import jaxkd
-from jaxkd import Network, Objective, TrainState
+from experiments.common.evaluation import Evaluator
+from experiments.common.runner import Training, saved, timed, train
+from experiments.common.runtime import Runtime
+from jaxkd import Network, Objective
 from jaxkd.cache import Cache
-from jaxkd.data import Examples, Loader, eval_batches
-from jaxkd.strategies import Phase
-from jaxkd.training import (
-    EvalStep,
-    Partitioning,
-    evaluate,
-    fit,
-    is_first,
-    make_eval_step,
-    predict,
-    wait_for_all,
-)
+from jaxkd.data import Examples, Loader
+from jaxkd.strategies import Phase, run_phases
+from jaxkd.training import TrainStep
 from jaxkd.views import Views
 
-# Also a multiple of any number of devices that is a power of two.
-TEST_BATCH = 512
-# Shares of a teacher's training at which it is kept for progressive distillation.
-_ANCHORS = (0.2, 0.6)
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
     """What all arms have in common.
 
     Attributes:
-      workdir: each run keeps its checkpoints, logs and result below it.
-      make_student: from a seed to a fresh student.
+      workdir: folder below which each run keeps its checkpoints, logs and result.
+      make_student: function from a seed to an untrained student.
       test: held-out examples.
-      views: what training examples go through.
-      test_views: what test examples go through.
-      num_views: different views of an example, None for new ones in every epoch.
-      batch_size: of training.
-      learning_rate: the peak of a warmed-up cosine.
+      views: how networks see training examples.
+      test_views: how networks see held-out examples.
+      num_views: number of different views of an example, None for new ones in every epoch.
+      batch_size: number of examples in a batch of training.
+      learning_rate: peak of a warmed-up cosine.
       seeds: one run of an arm for each.
       steps_per_call: see `jaxkd.training.fit`.
-      partitioning: of all devices, None for a single one.
-      profile: see `jaxkd.training.fit`.
-      probe: what else is kept of a trained student, of the first seed alone.
-      evaluations: of a student on its way, 1 to 20.
+      evaluations: number of evaluations of a student during its training, 1 to 20.
+      loader_options: further arguments of `jaxkd.data.Loader`.
+      make_evaluator: what students are measured by, called with `test`, `test_views` and `runtime`.
+      probe: function that returns further arrays to keep of the first seed's trained student.
+      runtime: devices and tracing.
     """
 
     workdir: pathlib.Path
     make_student: Callable[[int], Network]
     test: Examples
-    views: Views
-    test_views: Views
-    num_views: int | None
+    views: Views = dataclasses.field(default_factory=Views)
+    test_views: Views = dataclasses.field(default_factory=Views)
+    num_views: int | None = 1
     batch_size: int
     learning_rate: float
     seeds: tuple[int, ...]
-    steps_per_call: int | None
-    partitioning: Partitioning | None = None
-    profile: int | None = None
-    probe: Callable[[Network], dict[str, np.ndarray]] | None = None
+    steps_per_call: int | None = None
     evaluations: int = 10
-
-    def eval_step_of(self, network: Network) -> EvalStep:
-        """How a network answers to test examples."""
-        spread = self.partitioning and self.partitioning.for_batch(TEST_BATCH)
-        return make_eval_step(network, views=self.test_views, partitioning=spread)
-
-    def lay(self, batch_size: int) -> tuple[Partitioning | None, tuple[int, int]]:
-        """Where a run with batches of a size lies, and which part of them this process reads."""
-        spread = self.partitioning and self.partitioning.for_batch(batch_size)
-        return spread, spread.process if spread else (0, 1)
+    loader_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    make_evaluator: Callable[[Examples, Views, Runtime], Evaluator] = Evaluator
+    probe: Callable[[Network], dict[str, np.ndarray]] | None = None
+    runtime: Runtime = dataclasses.field(default_factory=Runtime)
 
     @functools.cached_property
-    def eval_step(self) -> EvalStep:
-        """Of the student; students differ in variables alone, so one program serves them all."""
-        return self.eval_step_of(self.make_student(self.seeds[0]))
+    def evaluator(self) -> Evaluator:
+        """What networks are measured by; it keeps their compiled programs."""
+        return self.make_evaluator(self.test, self.test_views, self.runtime)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,21 +70,22 @@ class Arm:
     """One way of training the student.
 
     Attributes:
-      name: for people and for the directory of its runs.
-      train: the examples, with the labels that it may use.
+      name: name for people, and for the folder of its runs.
+      train: training examples, with the labels that the student may use.
       objective: what is minimized.
-      steps: updates.
-      teacher: asked online if given.
-      cache: where the teacher's answers come from if given.
-      objective_of: from a seed to the objective with connectors of that seed; None if the objective
-        has nothing to draw.
-      extend: what the method adds to a fresh student, given the seed too.
+      steps: number of updates.
+      teacher: network whose outputs are computed in every step; None where there is none or where
+        its outputs are cached.
+      cache: cached outputs of the teacher, if there are any.
+      objective_of: function from a seed to the objective with connectors of that seed; None if the
+        objective has no connectors.
+      extend: function from an untrained student and its seed to the network that is trained.
       optimizer: None for the study's own.
-      split_gradients: see `jaxkd.make_train_step`.
-      views: of training, None for the study's own.
-      deploy: what is judged of the network that was trained; None for all of it.
-      phases: from a fresh student and the seed to trainings one after the other, in place of the
-        single one that objective, teacher and steps would make.
+      step_options: further arguments of `jaxkd.make_train_step`.
+      views: how networks see training examples; None for the study's own.
+      deploy: function from the trained network to the part that is measured; None for all of it.
+      phases: function from an untrained student and its seed to trainings that follow each other,
+        in place of the single one that objective, teacher and steps describe.
     """
 
     name: str
@@ -118,7 +97,7 @@ class Arm:
     objective_of: Callable[[int], Objective] | None = None
     extend: Callable[[Network, int], Network] | None = None
     optimizer: optax.GradientTransformation | None = None
-    split_gradients: bool = False
+    step_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     views: Views | None = None
     deploy: Callable[[Network], Network] | None = None
     phases: Callable[[Network, int], Sequence[Phase]] | None = None
@@ -130,154 +109,182 @@ class Result:
 
     Attributes:
       arm: the arm.
-      logits: on the test examples, `[seeds, examples, num_classes]`.
+      values: what the evaluator keeps of a trained student, by name, with an axis of seeds in
+        front: `logits` `[seeds, examples, num_classes]` of a classifier.
       curve_steps: training steps of the evaluations `[points]`.
-      curve: test accuracy at them `[seeds, points]`.
-      seconds: training time of each run; nan where a run was cut and resumed.
-      probed: what the study's probe found in the first seed's student.
+      curve: the evaluator's metric at them `[seeds, points]`.
+      seconds: training time of each run; nan where a run was interrupted and resumed.
+      probed: what the study's probe returned for the first seed's student.
     """
 
     arm: Arm
-    logits: np.ndarray
+    values: dict[str, np.ndarray]
     curve_steps: np.ndarray
     curve: np.ndarray
     seconds: np.ndarray
     probed: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
+    @property
+    def logits(self) -> np.ndarray:
+        """Logits on the held-out examples, `[seeds, examples, num_classes]`."""
+        return self.values["logits"]
+
     def accuracies(self, labels: np.ndarray) -> np.ndarray:
-        """Test accuracy of each seed."""
+        """Returns the accuracy of each seed on the held-out examples."""
         return np.array([jaxkd.metrics.accuracy(logits, labels) for logits in self.logits])
 
 
-def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """AdamW under a cosine that warms up over the first twentieth of the steps."""
+def adamw(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Makes AdamW under a cosine that warms up over the first twentieth of the steps."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, learning_rate, max(1, steps // 20), max(2, steps)
     )
     return optax.adamw(schedule, weight_decay=1e-4)
 
 
-def train_teacher(
-    study: Study,
-    network: Network,
-    train: Examples,
-    steps: int,
-    *,
-    name: str = "teacher",
-    transformation: optax.GradientTransformation | None = None,
-    anchors: bool = False,
-) -> Network:
-    """Trains a teacher on all labels that it is given, or takes up where its training was cut.
+def run_arm(study: Study, arm: Arm, regime: str) -> Result:
+    """Trains a student for each seed of a study, or reads what finished runs gave.
 
-    With `anchors` what it was at a fifth and at three fifths of its training is kept too, for
-    `anchors_of`.
+    Args:
+      study: what all arms share.
+      arm: one way of training.
+      regime: name of the group of arms, and of the folder above theirs.
+
+    Returns:
+      What the runs gave, in the order of the seeds.
     """
-    objective = jaxkd.recipes.labels()
-    adam = transformation or optimizer(study.learning_rate, steps)
-    batch_size = min(study.batch_size, len(train))
-    spread, process = study.lay(batch_size)
-    step = jaxkd.make_train_step(network, objective, adam, views=study.views, partitioning=spread)
-    log_every = max(1, steps // 20)
-    score = scorer(study, study.eval_step_of(network))
-    fitted = fit(
-        step,
-        step.init(),
-        Loader(train, study.views, batch_size, num_views=None, process=process),
-        steps=steps,
-        log_every=log_every,
-        eval_every=log_every * 4,
-        evaluate=_keeping(study, network, name, steps) if anchors else score,
-        checkpoint_every=log_every * 4,
-        workdir=study.workdir / name,
-        progress=name,
-        profile=study.profile,
+    runs = _ArmRuns(study, arm, regime)
+    results = [
+        saved(runs.folder(seed) / "result.npz", functools.partial(runs.result, seed))
+        for seed in study.seeds
+    ]
+    values = {name: np.stack([each[name] for each in results]) for name in results[-1]}
+    del values["curve_steps"]
+    prefix = "probed."
+    return Result(
+        arm=arm,
+        curve_steps=results[0]["curve_steps"],
+        curve=values.pop("curve"),
+        seconds=values.pop("seconds"),
+        values={name: value for name, value in values.items() if not name.startswith(prefix)},
+        probed={
+            name.removeprefix(prefix): value
+            for name, value in results[0].items()
+            if name.startswith(prefix)
+        },
     )
-    return fitted.state.network(network)
 
 
-def anchors_of(study: Study, teacher: Network, *, name: str = "teacher") -> list[Network]:
-    """The teacher as it was on its way, early to late: what `train_teacher` kept.
+class _ArmRuns:
+    """The runs of an arm; what they share is compiled once."""
 
-    Raises:
-      FileNotFoundError: it was trained elsewhere, or without `anchors`.
-    """
-    leaves, tree = jax.tree.flatten((teacher.params, teacher.state))
-    found = []
-    for index in range(len(_ANCHORS)):
-        file = study.workdir / name / f"anchor{index}.npz"
-        if not file.exists():
-            raise FileNotFoundError(
-                f"{file} is not there: the teacher's earlier checkpoints are kept only where it is "
-                "trained by this experiment, and progressive distillation needs them"
+    def __init__(self, study: Study, arm: Arm, regime: str):
+        self.study, self.arm, self.regime = study, arm, regime
+        self.views = arm.views or study.views
+        self.batch_size = min(study.batch_size, len(arm.train))
+
+    def folder(self, seed: int) -> pathlib.Path:
+        """Returns the folder of a seed's run."""
+        return self.study.workdir / _slug(self.regime) / _slug(self.arm.name) / f"seed{seed}"
+
+    def result(self, seed: int) -> dict[str, Any]:
+        """Trains a student and returns what it gave, as arrays."""
+        run = self._in_phases if self.arm.phases else self._trained
+        (network, steps, curve), seconds = timed(self.folder(seed), lambda: run(seed))
+        study = self.study
+        probed = study.probe(network) if study.probe and seed == study.seeds[0] else {}
+        return {
+            **study.evaluator.results(network),
+            "curve_steps": steps,
+            "curve": curve,
+            "seconds": np.array(seconds),
+            **{f"probed.{name}": value for name, value in probed.items()},
+        }
+
+    def _trained(self, seed: int) -> tuple[Network, np.ndarray, np.ndarray]:
+        arm, study = self.arm, self.study
+        student = self._student(seed)
+        trained = train(
+            Training(
+                workdir=self.folder(seed),
+                step=self._step,
+                loader=self.loader(seed),
+                steps=arm.steps,
+                seed=seed,
+                student=student,
+                objective=arm.objective_of(seed) if arm.objective_of else None,
+                evaluate=lambda state: study.evaluator.scores(
+                    self._deployed(state.network(student))
+                ),
+                logs_per_evaluation=20 // study.evaluations,
+                steps_per_call=study.steps_per_call,
+                progress=self._progress(seed),
+            ),
+            study.runtime,
+        )
+        return self._deployed(trained.network), *trained.curve(study.evaluator.metric)
+
+    def _in_phases(self, seed: int) -> tuple[Network, np.ndarray, np.ndarray]:
+        assert self.arm.phases is not None
+        student = self._student(seed)
+        phases = list(self.arm.phases(student, seed))
+        log_every = max(1, min(phase.steps for phase in phases) // 10)
+        with self.loader(seed) as loader:
+            students = run_phases(
+                phases,
+                loader,
+                student=student,
+                workdir=self.folder(seed),
+                make_step=self._make_step,
+                seed=seed,
+                log_every=log_every,
+                checkpoint_every=log_every * 5,
+                progress=self._progress(seed),
+                profile=self.study.runtime.profile,
             )
-        with np.load(file) as stored:
-            params, state = jax.tree.unflatten(
-                tree, [jnp.asarray(stored[str(number)]) for number in range(len(leaves))]
-            )
-        found.append(teacher.replace(params=params, state=state))
-    return found
+        network = self._deployed(list(students.values())[-1])
+        score = self.study.evaluator.scores(network)[self.study.evaluator.metric]
+        return network, np.array([sum(phase.steps for phase in phases)]), np.array([score])
 
+    def _progress(self, seed: int) -> str:
+        return f"{self.regime}: {self.arm.name}, seed {seed}"
 
-def _keeping(
-    study: Study, network: Network, name: str, steps: int
-) -> Callable[[TrainState], dict[str, float]]:
-    """A scorer that keeps the network at the shares of its training."""
-    score, every = scorer(study, study.eval_step_of(network)), 4 * max(1, steps // 20)
+    def _student(self, seed: int) -> Network:
+        student = self.study.make_student(seed)
+        return self.arm.extend(student, seed) if self.arm.extend else student
 
-    def scored(state: TrainState) -> dict[str, float]:
-        for index, share in enumerate(_ANCHORS):
-            # Of the evaluations the first one that has come so far.
-            if 0 <= int(state.step) - share * steps < every:
-                now = state.network(network)
-                leaves = jax.tree.leaves((now.params, now.state))
-                arrays = {str(number): np.asarray(leaf) for number, leaf in enumerate(leaves)}
-                save_arrays(study.workdir / name / f"anchor{index}.npz", **arrays)
-        return score(state)
+    def _deployed(self, network: Network) -> Network:
+        return self.arm.deploy(network) if self.arm.deploy else network
 
-    return scored
-
-
-def test_logits(study: Study, network: Network) -> np.ndarray:
-    """A network's logits on the test examples."""
-    step = study.eval_step_of(network)
-    return predict(step, network, eval_batches(study.test, TEST_BATCH))
-
-
-def scorer(study: Study, step: EvalStep) -> Callable[[TrainState], dict[str, float]]:
-    """From the state of a training to its network's scores on the test examples."""
-
-    def score(state: TrainState) -> dict[str, float]:
-        return evaluate(
-            step,
-            state.params["student"],
-            state.model_state["student"],
-            eval_batches(study.test, TEST_BATCH),
+    @functools.cached_property
+    def _step(self) -> TrainStep:
+        """Of a training without phases; seeds differ in variables alone."""
+        arm, study = self.arm, self.study
+        optimizer = arm.optimizer or adamw(study.learning_rate, arm.steps)
+        first = self._student(study.seeds[0])
+        return self._make_step(
+            first, arm.objective, optimizer, teacher=arm.teacher, **arm.step_options
         )
 
-    return score
+    def _make_step(self, *networks: Any, **options: Any) -> TrainStep:
+        return self.study.runtime.train_step(
+            *networks, batch_size=self.batch_size, views=self.views, **options
+        )
+
+    def loader(self, seed: int) -> Loader:
+        """Makes the batches of a seed's run."""
+        study, arm = self.study, self.arm
+        return study.runtime.loader(
+            arm.train,
+            self.views,
+            self.batch_size,
+            seed=seed,
+            cache=arm.cache,
+            # An arm's own views (mixtures, noise) are new in each epoch.
+            num_views=None if arm.views else study.num_views,
+            **study.loader_options,
+        )
 
 
-def once(file: pathlib.Path, make: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Arrays by name: read from their file, made and written first where it is not there."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _write(file, make())
-    # Also where the file is there: one process may see it that another has just made.
-    wait_for_all(str(file))
-    with np.load(file) as stored:
-        return dict(stored)
-
-
-def save_arrays(file: pathlib.Path, **arrays: np.ndarray) -> None:
-    """Writes a file for all processes, which read it afterwards."""
-    _write(file, arrays)
-    wait_for_all(str(file))
-
-
-def _write(file: pathlib.Path, arrays: dict[str, Any]) -> None:
-    if is_first():
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(file)
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in text.lower())

@@ -35,15 +35,16 @@ started again with the same command, it goes on where it was.
 import pathlib
 
 from experiments.common import launch
+from experiments.common.runtime import Runtime
 from experiments.compress import report as compress_report
 from experiments.compress.config import Config
 from experiments.compress.run import run
 from jaxkd.training import is_first
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    out = run(config, workdir)
+    out = run(config, workdir, runtime)
     if not is_first():  # one writes for all
         return
     report = compress_report.write(out, workdir)

@@ -7,8 +7,8 @@ from typing import Any
 from flax import nnx
 
 import jaxkd
-from experiments.common import launch
 from experiments.common.comparison import views_of
+from experiments.common.runtime import Runtime
 from experiments.common.study import Study
 from experiments.compress import training as compress_runs
 from experiments.compress.config import Config, Width, check
@@ -21,13 +21,14 @@ from jaxkd.training import bind_config
 from jaxkd.views import Normalize, Views
 
 
-def run(config: Config, workdir: pathlib.Path) -> compress_runs.Compressed:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> compress_runs.Compressed:
     """Trains the teacher, and goes all pipelines.
 
     Args:
       config: the experiment.
       workdir: everything is kept below it; a run that was cut is taken up, one of another
         configuration (pipelines aside) is refused.
+      runtime: devices, tracing and consent.
 
     Returns:
       What came out.
@@ -67,8 +68,7 @@ def run(config: Config, workdir: pathlib.Path) -> compress_runs.Compressed:
         learning_rate=config.learning_rate,
         seeds=tuple(range(config.seeds)),
         steps_per_call=20,
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
+        runtime=runtime,
     )
     return compress_runs.run(
         config, study, train, test, maker(config.teacher), make_student, chosen

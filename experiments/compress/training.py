@@ -17,7 +17,10 @@ import optax
 from flax import nnx
 
 import jaxkd
-from experiments.common.study import TEST_BATCH, Study, once, optimizer, test_logits, train_teacher
+from experiments.common.evaluation import TEST_BATCH
+from experiments.common.runner import saved
+from experiments.common.study import Study, adamw
+from experiments.common.teachers import train_teacher
 from experiments.compress.steps import AFTER, Point, changed, deployed
 from jaxkd import Network, compression
 from jaxkd.cache import Cache
@@ -96,7 +99,7 @@ def run(
         train=train,
         test=test,
         teacher=teacher,
-        teacher_logits=test_logits(study, teacher),
+        teacher_logits=study.evaluator.logits(teacher),
         logits=logits,
         points={pipeline: tree.point(pipeline, study.seeds[0]) for pipeline in pipelines},
     )
@@ -130,11 +133,11 @@ class Tree:
         def result() -> dict[str, Any]:
             network = self.point(steps, seed).network
             if steps not in self._eval_steps:
-                self._eval_steps[steps] = self.study.eval_step_of(network)
+                self._eval_steps[steps] = self.study.evaluator.step(network)
             batches = eval_batches(self.study.test, TEST_BATCH)
             return {"logits": predict(self._eval_steps[steps], network, batches)}
 
-        return once(self.directory(steps, seed) / "result.npz", result)["logits"]
+        return saved(self.directory(steps, seed) / "result.npz", result)["logits"]
 
     def point(self, steps: Steps, seed: int) -> Point:
         """A network after all its steps."""
@@ -151,14 +154,13 @@ class Tree:
         return self._points[steps, seed]
 
     def _trained(self, point: Point, steps: Steps, seed: int) -> Point:
-        config, count = self.config, self._updates(steps)
+        count = self._updates(steps)
         if steps not in self._train_steps:
             self._train_steps[steps] = self._train_step(point, steps)
         step = self._train_steps[steps]
-        spread, process = self.study.lay(config.batch_size)
         log_every = max(1, count // 10)
         cache = self.cache if point.taught else None
-        with self._loader(seed, cache=cache, process=process) as loader:
+        with self._loader(seed, cache=cache) as loader:
             fitted = fit(
                 step,
                 step.init(seed, student=point.network),
@@ -168,7 +170,7 @@ class Tree:
                 checkpoint_every=log_every * 5,
                 workdir=self.directory(steps, seed),
                 progress=f"{'-'.join(steps)}, seed {seed}",
-                profile=self.study.profile,
+                profile=self.study.runtime.profile,
             )
         trained = fitted.state.network(point.network)
         params, state = jax.tree.map(jnp.asarray, jax.device_get((trained.params, trained.state)))
@@ -182,7 +184,7 @@ class Tree:
             objective = jaxkd.recipes.kd(alpha=config.alpha, temperature=config.temperature)
         rates = {"qat": config.qat_rate}
         rate = rates.get(steps[-1], config.tuning_rate) if steps[1:] else config.learning_rate
-        updates = optimizer(rate, count)
+        updates = adamw(rate, count)
         if point.sparsity:
             share: Any = point.sparsity
             if steps[-1] == "sparse":
@@ -190,12 +192,12 @@ class Tree:
                 share = compression.cubic_sparsity(0.0, share, count // 20, 2 * count // 3)
             pruned = compression.pruning(share, every=max(1, count // 100))
             updates = optax.chain(updates, pruned)
-        return jaxkd.make_train_step(
+        return self.study.runtime.train_step(
             point.network,
             objective,
             updates,
             views=self.study.views,
-            partitioning=self.study.lay(config.batch_size)[0],
+            batch_size=config.batch_size,
         )
 
     def _updates(self, steps: Steps) -> int:
@@ -205,7 +207,7 @@ class Tree:
         return epochs * max(1, len(self.train) // config.batch_size)
 
     def _loader(self, seed: int, **options: Any) -> Loader:
-        return Loader(
+        return self.study.runtime.loader(
             self.train,
             self.study.views,
             self.config.batch_size,

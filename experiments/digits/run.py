@@ -5,13 +5,14 @@ import pathlib
 from flax import nnx
 
 import jaxkd
-from experiments.common import comparison, launch
+from experiments.common import comparison
+from experiments.common.runtime import Runtime
 from experiments.digits.config import Config
 from jaxkd.data import digits
 from jaxkd.models import CNN, MLP
 
 
-def run(config: Config, workdir: pathlib.Path) -> comparison.Compared:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.Compared:
     """Trains the teachers and all students."""
 
     def make_teacher(seed: int) -> jaxkd.Network:
@@ -38,7 +39,5 @@ def run(config: Config, workdir: pathlib.Path) -> comparison.Compared:
         make_teacher,
         make_student,
         steps_per_call=100,
-        yes=launch.YES.value,
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
+        runtime=runtime,
     )

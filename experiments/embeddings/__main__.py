@@ -34,15 +34,16 @@ with the same command, it goes on where it was.
 import pathlib
 
 from experiments.common import launch
+from experiments.common.runtime import Runtime
 from experiments.embeddings import report as embeddings_report
 from experiments.embeddings.config import Config
 from experiments.embeddings.run import run
 from jaxkd.training import is_first
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    embedded = run(config, workdir)
+    embedded = run(config, workdir, runtime)
     if not is_first():  # one writes for all
         return
     report = embeddings_report.write(embedded, workdir)

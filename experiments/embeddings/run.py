@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from experiments.common import launch
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
+from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import (
     Teacher,
     encoder_student,
@@ -57,13 +57,14 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
     return teacher, rows_of(train, teacher, config.length), rows_of(test, teacher, config.length)
 
 
-def run(config: Config, workdir: pathlib.Path) -> Embedded:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Embedded:
     """Asks the teacher, trains all students of the chosen arms, judges them and times them.
 
     Args:
       config: the experiment.
       workdir: everything is kept below it; runs that were finished before are read, and a work
         directory of another configuration (arms aside) is refused.
+      runtime: devices, tracing and consent.
 
     Returns:
       What came out.
@@ -95,5 +96,5 @@ def run(config: Config, workdir: pathlib.Path) -> Embedded:
     for kind in {name.split("_")[0] for name in arms}:
         made[kind](0)
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
-    protocol = Protocol(config, workdir, teacher, train, test, made, launch.partitioning())
+    protocol = Protocol(config, workdir, teacher, train, test, made, runtime)
     return protocol.run(arms)

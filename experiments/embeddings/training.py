@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import jaxkd
-from experiments.common import launch
 from experiments.common.costs import Speed, interleaved_speeds
+from experiments.common.evaluation import TEST_BATCH
+from experiments.common.runner import saved
+from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import Teacher
-from experiments.common.study import TEST_BATCH, once, optimizer
+from experiments.common.study import adamw
 from experiments.embeddings.evaluation import Pairs, judge, spearman, unit
 from jaxkd import Network, Objective, Term, TrainState, Views, losses
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, Sequences, eval_batches
 from jaxkd.targets import Dense
-from jaxkd.training import Partitioning, fit, make_eval_step, predict
+from jaxkd.training import fit, make_eval_step, predict
 
 if TYPE_CHECKING:
     from experiments.embeddings.config import Config
@@ -110,7 +112,7 @@ class Protocol:
       train: training sentences.
       test: held-out sentences.
       make: by kind of student, from a seed to a fresh one.
-      partitioning: of all devices, None for a single one.
+      runtime: devices and tracing.
     """
 
     config: "Config"
@@ -119,7 +121,7 @@ class Protocol:
     train: Sequences
     test: Sequences
     make: Mapping[str, Callable[[int], Network]]
-    partitioning: Partitioning | None
+    runtime: Runtime
 
     @functools.cached_property
     def cache(self) -> Cache:
@@ -188,7 +190,7 @@ class Protocol:
                 **{name: np.array(value) for name, value in scores.items()},
             }
 
-        return once(directory / "result.npz", made)
+        return saved(directory / "result.npz", made)
 
     def _train(
         self, arm: str, seed: int, directory: pathlib.Path
@@ -198,8 +200,8 @@ class Protocol:
         epochs = config.static_epochs if static else config.epochs
         steps = epochs * (len(self.train) // config.batch_size)
         rate = config.static_learning_rate if static else config.learning_rate
-        objective, adam = self.objective(arm), optimizer(rate, steps)
-        spread = self.partitioning and self.partitioning.for_batch(config.batch_size)
+        objective, adam = self.objective(arm), adamw(rate, steps)
+        spread = self.runtime.for_batch(config.batch_size)
         step = jaxkd.make_train_step(fresh, objective, adam, views=VIEWS, partitioning=spread)
         log_every = max(1, steps // (2 * _EVALUATIONS))
         process = spread.process if spread else (0, 1)
@@ -222,7 +224,7 @@ class Protocol:
                 checkpoint_every=4 * log_every,
                 workdir=directory,
                 progress=f"{ARMS[arm]}, seed {seed}",
-                profile=launch.PROFILE.value,
+                profile=self.runtime.profile,
             )
         rows = [{name: float(value) for name, value in row.items()} for row in fitted.eval]
         return fitted.state.network(fresh), rows
@@ -231,7 +233,7 @@ class Protocol:
         """A network's embeddings of the held-out sentences."""
         step = self._steps.get(network.architecture)
         if step is None:
-            spread = self.partitioning and self.partitioning.for_batch(TEST_BATCH)
+            spread = self.runtime.for_batch(TEST_BATCH)
             step = make_eval_step(network, views=VIEWS, partitioning=spread)
             self._steps[network.architecture] = step
         return predict(step, network, eval_batches(self.test, TEST_BATCH))

@@ -21,14 +21,15 @@ numbers. Killed and started again with the same command, it goes on where it was
 import pathlib
 
 from experiments.common import comparison_report, launch
+from experiments.common.runtime import Runtime
 from experiments.fashion_mnist.config import Config
 from experiments.fashion_mnist.run import run
 from jaxkd.training import is_first
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    compared = run(config, workdir)
+    compared = run(config, workdir, runtime)
     if not is_first():  # one writes for all
         return
     title = (

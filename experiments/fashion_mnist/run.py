@@ -5,7 +5,8 @@ import pathlib
 from flax import nnx
 
 import jaxkd
-from experiments.common import comparison, launch
+from experiments.common import comparison
+from experiments.common.runtime import Runtime
 from experiments.datasets import fashion_mnist
 from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
 from jaxkd.models import CNN, MLP, ConvNet, ResNet
@@ -36,7 +37,7 @@ def make_student(config: StudentConfig, seed: int) -> jaxkd.Network:
     raise ValueError(f"student.name must be mlp, cnn or convnet, not {config.name!r}")
 
 
-def run(config: Config, workdir: pathlib.Path) -> comparison.Compared:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.Compared:
     """Trains the teachers and all students."""
     # Unknown names end here, before data are read or a directory is made.
     make_teacher(config.teacher, 0)
@@ -52,7 +53,5 @@ def run(config: Config, workdir: pathlib.Path) -> comparison.Compared:
         lambda seed: make_teacher(config.teacher, seed),
         lambda seed: make_student(config.student, seed),
         steps_per_call=100,
-        yes=launch.YES.value,
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
+        runtime=runtime,
     )

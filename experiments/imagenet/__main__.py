@@ -48,14 +48,15 @@ Killed and started again with the same command, it goes on where it was.
 import pathlib
 
 from experiments.common import comparison_report, launch
+from experiments.common.runtime import Runtime
 from experiments.imagenet.config import Config, complete
 from experiments.imagenet.training import Runs
 from jaxkd.training import is_first
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    report = Runs(complete(config), workdir).run()
+    report = Runs(complete(config), workdir, runtime).run()
     if not is_first():  # one writes for all
         return
     comparison_report.save(report, workdir)

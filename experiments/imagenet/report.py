@@ -48,7 +48,7 @@ def report(
     results = [
         Result(
             Arm(name, examples, recipes.labels(), steps),
-            np.stack([run["logits"] for run in runs]),
+            {"logits": np.stack([run["logits"] for run in runs])},
             np.array([steps]),
             np.array([[run["top1"]] for run in runs]),
             np.full(len(runs), math.nan),

@@ -15,8 +15,8 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 import jaxkd
-from experiments.common import launch
-from experiments.common.study import save_arrays
+from experiments.common.runner import save
+from experiments.common.runtime import Runtime
 from experiments.imagenet.protocols import NORMALS, PROTOCOLS, WEIGHT_DECAY, load, tenths
 from experiments.imagenet.report import Score, hits, report, shown
 from jaxkd import Network, Objective, TrainState, Views, models, recipes, weights
@@ -50,16 +50,17 @@ class Runs:
     Args:
       config: as `experiments.imagenet.complete` returns it.
       workdir: everything is kept below it.
+      runtime: devices, tracing and consent.
 
     Raises:
       ValueError: networks, weights or a method that do not fit each other or the images; before any
         data are read.
     """
 
-    def __init__(self, config: "Config", workdir: pathlib.Path):
+    def __init__(self, config: "Config", workdir: pathlib.Path, runtime: Runtime):
         self.config, self.workdir = config, workdir
         self.protocol = PROTOCOLS[config.protocol]
-        self.partitioning = launch.partitioning()
+        self.runtime, self.partitioning = runtime, runtime.partitioning
         # A made-up image knows the classes of its data set, and no file is opened.
         self.num_classes = load(config, "train", mock=1).num_classes
         teacher, self.student = config.pair.split("/")
@@ -261,7 +262,7 @@ class Runs:
                 # A step is long enough, and stacked batches would take the memory of many.
                 steps_per_call=1,
                 progress=name,
-                profile=launch.PROFILE.value,
+                profile=self.runtime.profile,
             )
         return fitted.state.network(fresh)
 
@@ -290,7 +291,7 @@ class Runs:
         file = self.workdir / name / "result.npz"
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = logits[shown(test)]
-        save_arrays(file, top1=np.array(top1), top5=np.array(top5), logits=kept)
+        save(file, {"top1": top1, "top5": top5, "logits": kept})
         found = self._kept(name)
         assert found is not None
         return found
@@ -305,7 +306,7 @@ class Runs:
         predicted = jaxkd.cache.forecast(*asked[1:], **kind, student=self.make(self.student, 0))
         if is_first():
             print(f"cache: {predicted}")
-        jaxkd.cache.confirm_build(predicted, yes=launch.YES.value)
+        jaxkd.cache.confirm_build(predicted, yes=self.runtime.yes)
         # Each of several processes asks for its own share, on one device.
         alone = self.partitioning is not None and jax.process_count() == 1
         if alone and self.partitioning is not None:

@@ -49,16 +49,17 @@ and started again with the same command, it goes on where it was.
 import pathlib
 
 from experiments.common import launch
+from experiments.common.runtime import Runtime
 from experiments.language import report as language_report
 from experiments.language.config import Config, check
 from experiments.language.run import run
 from jaxkd.training import is_first
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     check(config)
-    told = run(config, workdir)
+    told = run(config, workdir, runtime)
     if not is_first():  # one writes for all
         return
     report = language_report.write(told, workdir)

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 import jaxkd
-from experiments.common.study import once
+from experiments.common.runner import saved
 from experiments.language import corpus as language_text
 from experiments.language.training import TEST_BATCH, Judged, Lessons
 from jaxkd import Objective, Term, losses, recipes, strategies, weights
@@ -55,7 +55,7 @@ def teach(lessons: Lessons) -> tuple[CachedDecoder, Judged]:
         "curve_steps": np.array([0]),
         "curve": np.array([math.nan]),
     }
-    result = once(
+    result = saved(
         lessons.workdir / "teacher" / "result.npz",
         lambda: {**none, **trace, **lessons.judge(teacher, teacher.network, teacher)},
     )
@@ -80,7 +80,7 @@ def ask(lessons: Lessons, teacher: CachedDecoder) -> tuple[Cache, dict[str, np.n
         name: sum(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in layout.values())
         for name, layout in ((name, one.layout(cache.shapes[name])) for name, one in codec.items())
     }
-    result = once(
+    result = saved(
         lessons.workdir / "cache.npz",
         lambda: {
             "seconds": np.array(took),
@@ -112,7 +112,7 @@ def dictated(lessons: Lessons, teacher: CachedDecoder) -> tuple[Sequences, dict[
             "seconds": np.array(time.perf_counter() - started),
         }
 
-    made = once(lessons.workdir / "written.npz", write)
+    made = saved(lessons.workdir / "written.npz", write)
     texts = strategies.GeneratedDataset(
         ids, made["tokens"], made["lengths"], np.full(len(ids), config.prompt_length)
     )
@@ -164,7 +164,7 @@ def learn(
             )
             return {**trace, **lessons.judge(lessons.student, trained, teacher)}
 
-        runs.append(once(lessons.workdir / name / "result.npz", run))
+        runs.append(saved(lessons.workdir / name / "result.npz", run))
     return Judged.of(runs)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from experiments.common import launch
+from experiments.common.runtime import Runtime
 from experiments.language import arms as language_arms
 from experiments.language import corpus as language_text
 from experiments.language.arms import ARMS
@@ -13,13 +13,14 @@ from experiments.language.training import Lessons
 from jaxkd.training import bind_config
 
 
-def run(config: Config, workdir: pathlib.Path) -> Told:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Told:
     """Trains the teacher and all students, and judges them.
 
     Args:
       config: that `check` lets pass.
       workdir: everything is kept below it; what was finished before is read, and a work directory
         of another configuration (arms aside) is refused.
+      runtime: devices, tracing and consent.
 
     Returns:
       What came out.
@@ -32,7 +33,7 @@ def run(config: Config, workdir: pathlib.Path) -> Told:
     arms = [arm for arm in ARMS if arm in config.arms.split(",")]
     if "sequences" in arms:
         language_text.prompts_of(corpus.train, config.prompt_length, config.written)
-    lessons = Lessons(config, workdir, corpus, launch.partitioning(), launch.PROFILE.value)
+    lessons = Lessons(config, workdir, corpus, runtime.partitioning, runtime.profile)
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
     language_text.keep(corpus.tokenizer, workdir)
     teacher, judged = language_arms.teach(lessons)

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 import jaxkd
-from experiments.common.study import optimizer
+from experiments.common.study import adamw
 from experiments.language.corpus import Corpus
 from jaxkd import Network, Objective, TrainState, Views, losses
 from jaxkd.cache import Cache
@@ -138,7 +138,7 @@ class Lessons:
         workdir = self.workdir / name
         resumed = (workdir / "checkpoints").exists()
         spread = self.lay(self.config.batch_size)
-        adam = optimizer(learning_rate, steps)
+        adam = adamw(learning_rate, steps)
         trained = trained or network
         # Students of an arm differ in variables alone, so one program serves them all.
         step = self._once(

@@ -13,11 +13,12 @@ Expected: teacher about 97 %, a student of 4,810 parameters that saw no label ab
 import pathlib
 
 from experiments.common import external_teacher, launch
+from experiments.common.runtime import Runtime
 from experiments.onnx_teacher.config import Config
 from experiments.onnx_teacher.run import teacher, train_teacher
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     file = pathlib.Path(config.onnx) if config.onnx else workdir / "teacher.onnx"
     if config.onnx and not file.exists():
@@ -27,8 +28,7 @@ def main(config: Config, workdir: pathlib.Path) -> None:
         workdir,
         external_teacher.fingerprint_of("onnx", file),
         teacher(file),
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
+        runtime,
     )
 
 

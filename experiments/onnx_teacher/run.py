@@ -48,15 +48,15 @@ def train_teacher(file: pathlib.Path, width: int = 256, epochs: int = 60, views:
     onnx.save(model_proto, str(file))
 
 
-def teacher(file: pathlib.Path) -> external_teacher.Answer:
+def teacher(file: pathlib.Path) -> external_teacher.Predict:
     """The network in a file, run by ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     (name,) = (given.name for given in session.get_inputs())
 
-    def answer(inputs: np.ndarray) -> np.ndarray:
+    def predict(inputs: np.ndarray) -> np.ndarray:
         logits: np.ndarray = session.run(None, {name: inputs.astype(np.float32)})[0]
         return logits
 
-    return answer
+    return predict

@@ -31,16 +31,17 @@ goes on where it was.
 import pathlib
 
 from experiments.common import launch
+from experiments.common.runtime import Runtime
 from experiments.sweep import report as settings
 from experiments.sweep.config import Config, complete
 from experiments.sweep.run import run
 from jaxkd.training import is_first
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     config = complete(config)
-    swept = run(config, workdir)
+    swept = run(config, workdir, runtime)
     if not is_first():
         return
     report = settings.write(swept, workdir)

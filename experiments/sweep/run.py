@@ -10,8 +10,9 @@ import optax
 from flax import nnx
 
 import jaxkd
-from experiments.common import launch
-from experiments.common.study import Study, optimizer, test_logits, train_teacher
+from experiments.common.runtime import Runtime
+from experiments.common.study import Study, adamw
+from experiments.common.teachers import train_teacher
 from experiments.datasets import fashion_mnist
 from experiments.sweep.config import OWN, Config
 from experiments.sweep.training import VIEWS, Parts, Setting, Swept, gather, train
@@ -22,13 +23,14 @@ from jaxkd.models import CNN, MLP
 from jaxkd.training import Population, bind_config, grid, make_mesh
 
 
-def run(config: Config, workdir: pathlib.Path) -> Swept:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Swept:
     """Trains the teacher and all students, and asks them all.
 
     Args:
       config: of `complete`.
       workdir: everything is kept below it; a run that was cut is taken up, one of another
         configuration is refused.
+      runtime: devices, tracing and consent.
 
     Returns:
       What came out.
@@ -60,7 +62,7 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
         return Population(make_student, objective, scaled, chosen, views=VIEWS, mesh=mesh)
 
     def scaled(learning_rate: float) -> optax.GradientTransformation:
-        return optax.chain(optimizer(1.0, steps), optax.scale(learning_rate))
+        return optax.chain(adamw(1.0, steps), optax.scale(learning_rate))
 
     size = config.chunk or len(numbers["seed"])
     chunks = [
@@ -82,8 +84,7 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
         learning_rate=OWN[config.dataset]["learning_rate"],
         seeds=tuple(range(config.seeds)),
         steps_per_call=100,
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
+        runtime=runtime,
     )
     teacher, cache = _teacher(config, study, parts)
     few = min(batch_size, len(parts.labeled))
@@ -95,6 +96,7 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
         workdir / "labels",
         labels_numbers,
         f"labels alone, {len(labels_numbers['seed'])} students",
+        runtime,
     )
     results: list[Setting] = []
     seconds = 0.0
@@ -107,12 +109,13 @@ def run(config: Config, workdir: pathlib.Path) -> Swept:
             workdir / "students" / str(index),
             chunk,
             f"{len(chunk['seed'])} students, part {index + 1} of {len(chunks)}",
+            runtime,
         )
         results += trained
         seconds += took
     return Swept(
         config=config,
-        teacher_accuracy=jaxkd.metrics.accuracy(test_logits(study, teacher), parts.test.labels),
+        teacher_accuracy=jaxkd.metrics.accuracy(study.evaluator.logits(teacher), parts.test.labels),
         labels=gather(labels_only),
         results=gather(results),
         students=len(numbers["seed"]),

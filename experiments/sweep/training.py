@@ -3,15 +3,16 @@
 import dataclasses
 import math
 import pathlib
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jaxkd
-from experiments.common import launch
+from experiments.common import runner
+from experiments.common.runner import Training
+from experiments.common.runtime import Runtime
 from jaxkd.data import Dataset, Loader
 from jaxkd.metrics import Spread
-from jaxkd.training import Population, fit
+from jaxkd.training import Population
 from jaxkd.views import Normalize, Views
 
 VIEWS = Views((Normalize(),))
@@ -143,29 +144,27 @@ def train(
     workdir: pathlib.Path,
     numbers: Mapping[str, list[float]],
     progress: str,
+    runtime: Runtime,
 ) -> tuple[list[Setting], float]:
     """Each student's result, and the seconds that training took; nan if it was taken up."""
-    resumed = (workdir / "checkpoints").exists()
-    started = time.perf_counter()
-    log_every = max(1, steps // 20)
-    fitted = fit(
-        population.step,
-        population.init(),
-        loader,
-        steps=steps,
-        log_every=log_every,
-        eval_every=log_every * 4,
-        evaluate=population.evaluator(parts.validation, views=VIEWS),
-        checkpoint_every=log_every * 4,
-        workdir=workdir,
-        steps_per_call=100,
-        tensorboard=False,
-        progress=progress,
-        profile=launch.PROFILE.value,
+    trained = runner.train(
+        Training(
+            workdir=workdir,
+            step=population.step,
+            state=population.init(),
+            loader=loader,
+            steps=steps,
+            evaluate=population.evaluator(parts.validation, views=VIEWS),
+            logs_per_evaluation=4,
+            logs_per_checkpoint=4,
+            steps_per_call=100,
+            tensorboard=False,
+            progress=progress,
+        ),
+        runtime,
     )
-    seconds = math.nan if resumed else time.perf_counter() - started
-    validation = population.evaluator(parts.validation, views=VIEWS)(fitted.state)
-    logits = population.predict(fitted.state, parts.test, views=VIEWS)
+    validation = population.evaluator(parts.validation, views=VIEWS)(trained.state)
+    logits = population.predict(trained.state, parts.test, views=VIEWS)
     labels = parts.test.labels
     results = [
         Setting(
@@ -179,7 +178,7 @@ def train(
         )
         for index in range(len(numbers["seed"]))
     ]
-    return results, seconds
+    return results, trained.seconds
 
 
 def _best(results: list[Setting]) -> Setting:

@@ -33,15 +33,16 @@ again with the same command, it goes on where it was.
 import pathlib
 
 from experiments.common import launch
+from experiments.common.runtime import Runtime
 from experiments.text_classification import report as text_classification_report
 from experiments.text_classification.config import Config
 from experiments.text_classification.run import run
 from jaxkd.training import is_first
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    classified = run(config, workdir)
+    classified = run(config, workdir, runtime)
     if not is_first():  # one writes for all
         return
     report = text_classification_report.write(classified, workdir)

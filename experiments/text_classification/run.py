@@ -7,9 +7,9 @@ import pathlib
 from flax import nnx
 
 import jaxkd
-from experiments.common import launch
 from experiments.common.costs import interleaved_speeds
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
+from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import Teacher, load_teacher, mock_teacher, rows_of
 from experiments.common.study import Study
 from experiments.datasets import fortunes, spam
@@ -48,13 +48,14 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
     return teacher, rows_of(train, teacher, config.length), rows_of(test, teacher, config.length)
 
 
-def run(config: Config, workdir: pathlib.Path) -> Classified:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Classified:
     """Asks the encoder, trains both teachers and all students, and times the networks.
 
     Args:
       config: the experiment.
       workdir: everything is kept below it; runs that were finished before are read, and a work
         directory of another configuration (students aside) is refused.
+      runtime: devices, tracing and consent.
 
     Returns:
       What came out.
@@ -81,12 +82,11 @@ def run(config: Config, workdir: pathlib.Path) -> Classified:
             learning_rate=config.learning_rate,
             seeds=tuple(range(config.seeds)),
             steps_per_call=20,
-            partitioning=launch.partitioning(),
-            profile=launch.PROFILE.value,
+            runtime=runtime,
         )
         for name in config.students.split(",")
     }
-    classified = Protocol(config, workdir, teacher, train, test, few).run(studies)
+    classified = Protocol(config, workdir, teacher, train, test, few, runtime).run(studies)
     batch = test.read(test.ids[: min(config.speed_batch, len(test))])
     speeds = interleaved_speeds(classified.networks, batch, rounds=config.speed_rounds)
     return dataclasses.replace(classified, speeds=speeds)

@@ -11,11 +11,11 @@ import numpy as np
 from flax import nnx
 
 import jaxkd
-from experiments.common import launch
 from experiments.common.costs import Speed
-from experiments.common.runner import run_arm
+from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import Teacher
-from experiments.common.study import Arm, Result, Study, optimizer, train_teacher
+from experiments.common.study import Arm, Result, Study, adamw, run_arm
+from experiments.common.teachers import train_teacher
 from jaxkd import Network, Views, recipes
 from jaxkd.cache import Cache, Writer
 from jaxkd.data import Dataset, Sequences
@@ -91,6 +91,7 @@ class Protocol:
       train: training texts, with all labels.
       test: test texts.
       few: ids of those whose labels students with few labels have.
+      runtime: devices and tracing.
     """
 
     config: "Config"
@@ -99,6 +100,7 @@ class Protocol:
     train: Sequences
     test: Sequences
     few: np.ndarray
+    runtime: Runtime
 
     def run(self, studies: Mapping[str, Study]) -> Classified:
         """Both teachers, then the arms of each student."""
@@ -171,12 +173,11 @@ class Protocol:
             learning_rate=config.teacher_learning_rate,
             seeds=(0,),
             steps_per_call=20,
-            partitioning=launch.partitioning(),
-            profile=launch.PROFILE.value,
+            runtime=self.runtime,
         )
-        adam = optimizer(config.teacher_learning_rate, config.teacher_steps)
+        adam = adamw(config.teacher_learning_rate, config.teacher_steps)
         head = train_teacher(
-            study, self._head(), data, config.teacher_steps, name=name, transformation=adam
+            study, self._head(), data, config.teacher_steps, name=name, optimizer=adam
         )
         encoder = self.teacher.network
         trained = {f"head.{part}": value for part, value in head.params.items()}

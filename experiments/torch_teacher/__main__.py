@@ -13,11 +13,12 @@ Expected: teacher about 98 %, a student of 4,810 parameters that saw no label ab
 import pathlib
 
 from experiments.common import external_teacher, launch
+from experiments.common.runtime import Runtime
 from experiments.torch_teacher.config import Config
 from experiments.torch_teacher.run import teacher, train_teacher
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     file = workdir / "teacher.pt"
     external_teacher.train_once(file, lambda file: train_teacher(file, config.epochs))
@@ -25,8 +26,7 @@ def main(config: Config, workdir: pathlib.Path) -> None:
         workdir,
         external_teacher.fingerprint_of("torch", file),
         teacher(file),
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
+        runtime,
     )
 
 

@@ -46,7 +46,7 @@ def train_teacher(file: pathlib.Path, epochs: int) -> None:
     torch.save(model.state_dict(), file)
 
 
-def teacher(file: pathlib.Path) -> external_teacher.Answer:
+def teacher(file: pathlib.Path) -> external_teacher.Predict:
     """The teacher with the parameters of a file."""
     import torch
 
@@ -55,11 +55,11 @@ def teacher(file: pathlib.Path) -> external_teacher.Answer:
     model.eval()
 
     @torch.inference_mode()
-    def answer(inputs: np.ndarray) -> np.ndarray:
+    def predict(inputs: np.ndarray) -> np.ndarray:
         logits: np.ndarray = model(_channels_first(inputs)).numpy()
         return logits
 
-    return answer
+    return predict
 
 
 def _channels_first(images: np.ndarray) -> Any:

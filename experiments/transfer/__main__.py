@@ -41,15 +41,16 @@ again with the same command, it goes on where it was.
 import pathlib
 
 from experiments.common import launch
+from experiments.common.runtime import Runtime
 from experiments.transfer import report as transfer_report
 from experiments.transfer.config import Config, complete
 from experiments.transfer.run import run
 from jaxkd.training import is_first
 
 
-def main(config: Config, workdir: pathlib.Path) -> None:
+def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    transferred = run(complete(config), workdir)
+    transferred = run(complete(config), workdir, runtime)
     if not is_first():  # one writes for all
         return
     report = transfer_report.write(transferred, workdir)

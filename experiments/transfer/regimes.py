@@ -8,8 +8,8 @@ import numpy as np
 from flax import nnx
 
 import jaxkd
-from experiments.common.runner import run_arm
-from experiments.common.study import Arm, Result, Study, optimizer, test_logits, train_teacher
+from experiments.common.study import Arm, Result, Study, adamw, run_arm
+from experiments.common.teachers import train_teacher
 from jaxkd import Network, Objective, strategies
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader
@@ -174,26 +174,27 @@ class Protocol:
     def assist(self, name: str, teacher: Taught, width: int) -> Taught:
         """A teacher's assistant, which learns from its answers as students do."""
         study, steps = self.study, self.teacher_steps
-        spread, process = study.lay(study.batch_size)
         links = strategies.chain(
             teacher.network,
             {name: self.make_teacher(width)},
             self.objectives["kd"],
             steps=steps,
-            optimizer=optimizer(study.learning_rate, steps),
+            optimizer=adamw(study.learning_rate, steps),
         )
 
         def cached(_: Network | None) -> Loader:
-            return Loader(self.train, VIEWS, study.batch_size, cache=teacher.cache, process=process)
+            return study.runtime.loader(self.train, VIEWS, study.batch_size, cache=teacher.cache)
 
         log_every = max(1, steps // 20)
         taught = strategies.run_phases(
             [dataclasses.replace(link, batches=cached) for link in links],
             workdir=study.workdir / "teachers",
-            make_step=functools.partial(jaxkd.make_train_step, views=VIEWS, partitioning=spread),
+            make_step=functools.partial(
+                study.runtime.train_step, batch_size=study.batch_size, views=VIEWS
+            ),
             log_every=log_every,
             checkpoint_every=log_every * 4,
-            profile=study.profile,
+            profile=study.runtime.profile,
         )
         return self.asked(name, taught[name])
 
@@ -202,7 +203,7 @@ class Protocol:
         path = self.study.workdir / "caches" / name
         jaxkd.cache.build(path, network, self.train, VIEWS)
         cache = jaxkd.cache.open(path, teacher=network, dataset=self.train, views=VIEWS)
-        return Taught(network, cache, test_logits(self.study, network))
+        return Taught(network, cache, self.study.evaluator.logits(network))
 
     def learn(
         self, regime: str, arm: str, data: Dataset, objective: str, cache: Cache | None = None

@@ -8,7 +8,7 @@ from typing import Literal
 from flax import nnx
 
 import jaxkd
-from experiments.common import launch
+from experiments.common.runtime import Runtime
 from experiments.common.study import Study
 from experiments.datasets import fashion_mnist
 from experiments.transfer import regimes as transfer_regimes
@@ -48,13 +48,14 @@ def load(config: Config) -> tuple[Dataset, Dataset]:
     return dataclasses.replace(train), test
 
 
-def run(config: Config, workdir: pathlib.Path) -> Transferred:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Transferred:
     """Trains all teachers and students of the chosen regimes.
 
     Args:
       config: of `complete`.
       workdir: everything is kept below it; runs that were finished before are read, and a work
         directory of another configuration (regimes aside) is refused.
+      runtime: devices, tracing and consent.
 
     Returns:
       What came out.
@@ -76,8 +77,7 @@ def run(config: Config, workdir: pathlib.Path) -> Transferred:
         learning_rate=config.learning_rate,
         seeds=tuple(range(config.seeds)),
         steps_per_call=100,
-        partitioning=launch.partitioning(),
-        profile=launch.PROFILE.value,
+        runtime=runtime,
     )
     alpha, temperature = config.alpha, config.temperature
     per_epoch = len(train) // config.batch_size

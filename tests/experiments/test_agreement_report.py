@@ -8,6 +8,7 @@ from flax import nnx
 
 import jaxkd
 from experiments.common import agreement_report
+from experiments.common.runtime import Runtime
 from experiments.common.study import Result
 from jaxkd.metrics import agreement, cka
 from jaxkd.models import MLP, ConvNet
@@ -15,7 +16,7 @@ from jaxkd.study import Report
 from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Normalize, Views
 
-STUDY = types.SimpleNamespace(test_views=Views((Normalize(),)), partitioning=None)
+STUDY = types.SimpleNamespace(test_views=Views((Normalize(),)), runtime=Runtime())
 
 
 def convnet(seed=0, widths=(4, 6)):
@@ -26,7 +27,9 @@ def convnet(seed=0, widths=(4, 6)):
 
 def result(name, logits):
     count = len(logits)
-    return Result(types.SimpleNamespace(name=name), logits, np.ones(1), np.ones(1), np.ones(count))
+    return Result(
+        types.SimpleNamespace(name=name), {"logits": logits}, np.ones(1), np.ones(1), np.ones(count)
+    )
 
 
 def answers(num_classes, seeds=3, examples=60):
@@ -63,7 +66,7 @@ def test_features_are_the_layers_of_held_out_examples(images):
 def test_features_on_a_mesh_are_those_of_one_device(images):
     mesh = make_mesh(data=2, fsdp=2, devices=jax.devices()[:4])
     partitioning = Partitioning(mesh, min_size=0)
-    study = types.SimpleNamespace(test_views=STUDY.test_views, partitioning=partitioning)
+    study = types.SimpleNamespace(test_views=STUDY.test_views, runtime=Runtime(partitioning))
     one, two = (agreement_report.features_of(convnet(), s, images, 20) for s in (STUDY, study))
     assert list(one) == list(two)
     for name, values in one.items():

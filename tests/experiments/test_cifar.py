@@ -4,13 +4,13 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiment_runs import chosen, run, table
+from experiment_runs import chosen, run, runtime, table
 from flax import nnx
 
 import jaxkd
 from experiments.cifar.__main__ import main
 from experiments.cifar.config import Config, assistant_between, reduced_config
-from experiments.common import methods, runner, strategy_arms
+from experiments.common import methods, strategy_arms, study
 from experiments.common.protocol import Course, ProtocolConfig, schedule
 from experiments.common.study import Study
 from jaxkd import models
@@ -66,7 +66,7 @@ def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_p
 )
 def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, option, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        main(chosen(Config(), [*TINY, *option.split()]), tmp_path / "w")
+        main(chosen(Config(), [*TINY, *option.split()]), tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 
@@ -79,16 +79,14 @@ def course(tmp_path_factory):
     train = images.load("cifar10", "train", mock=64)
     views = Views((Normalize(),))
     study = Study(
-        tmp_path_factory.mktemp("course"),
-        maker("resnet8x0.5"),
-        train,
-        views,
-        views,
-        num_views=1,
+        workdir=tmp_path_factory.mktemp("course"),
+        make_student=maker("resnet8x0.5"),
+        test=train,
+        views=views,
+        test_views=views,
         batch_size=32,
         learning_rate=1e-3,
         seeds=(0,),
-        steps_per_call=None,
     )
     return Course(
         study=study,
@@ -158,7 +156,7 @@ def test_learning_rates_are_each_networks_own(course):
 
 def test_views_of_an_arms_own_are_new_in_every_epoch(course):
     arm = strategy_arms.arm("function_matching", course)
-    loader = runner._Course(course.study, arm, "methods")._loader(0)
+    loader = study._ArmRuns(course.study, arm, "methods").loader(0)
     assert course.study.num_views == 1
     assert loader[0]["view"][0] == 0 and loader[loader.steps_per_epoch]["view"][0] == 1
 

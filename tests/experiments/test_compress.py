@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from experiment_runs import chosen, kill_in, run, table, uninterrupted
+from experiment_runs import chosen, kill_in, run, runtime, table, uninterrupted
 
 from experiments.compress.__main__ import main
 from experiments.compress.config import Config
@@ -29,7 +29,7 @@ CHOSEN = "labels,distil,labels-prune,distil-sparse,distil-sparse-qat,distil-low_
 def workdir(tmp_path_factory):
     """Of a whole run."""
     folder = tmp_path_factory.mktemp("compress") / "run"
-    main(chosen(Config(), [*OPTIONS, f"--config.pipelines={CHOSEN}"]), folder)
+    main(chosen(Config(), [*OPTIONS, f"--config.pipelines={CHOSEN}"]), folder, runtime())
     return folder
 
 
@@ -118,13 +118,13 @@ def test_a_finished_run_is_read_and_other_pipelines_join_it(workdir):
     files = sorted(workdir.glob("seed0/*/result.npz"))
     before = {file: file.stat().st_mtime_ns for file in files}
     config = chosen(Config(), [*OPTIONS, "--config.pipelines=distil,distil-int4"])
-    out = run_pipelines(config, workdir)
+    out = run_pipelines(config, workdir, runtime())
     assert {file: file.stat().st_mtime_ns for file in files} == before
     assert list(out.logits) == [("distil",), ("distil", "int4")]
     assert front(out, {("distil",): 2.0, ("distil", "int4"): 1.0})[0][-1] == "int4"
     other = chosen(Config(), [*OPTIONS, "--config.keep=0.5"])
     with pytest.raises(ValueError, match="keep"):
-        run_pipelines(other, workdir)
+        run_pipelines(other, workdir, runtime())
 
 
 @pytest.mark.slow
@@ -167,5 +167,5 @@ def test_pipelines_that_make_no_sense_are_refused(text, message):
 )
 def test_a_bad_configuration_ends_before_anything_is_written(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        run_pipelines(Config(**options), tmp_path / "run")
+        run_pipelines(Config(**options), tmp_path / "run", runtime())
     assert not (tmp_path / "run").exists()

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from experiment_runs import chosen, run, run_until, table
+from experiment_runs import chosen, run, run_until, runtime, table
 
 from experiments.digits import __main__ as digits
 from experiments.fashion_mnist import __main__ as fashion_mnist
@@ -53,7 +53,7 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
 )
 def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        digits.main(chosen(digits.Config(), [*TINY, *options]), tmp_path / "w")
+        digits.main(chosen(digits.Config(), [*TINY, *options]), tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 
@@ -66,7 +66,7 @@ def test_an_unknown_flag_is_refused(tmp_path):
 def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"alpha": 0.5}\n')
     with pytest.raises(ValueError, match=r"alpha: 0.5 there, 0.9 now"):
-        digits.main(chosen(digits.Config(), TINY), tmp_path)
+        digits.main(chosen(digits.Config(), TINY), tmp_path, runtime())
 
 
 def test_fashion_mnist_refuses_unknown_names_and_missing_data(tmp_path):
@@ -76,4 +76,4 @@ def test_fashion_mnist_refuses_unknown_names_and_missing_data(tmp_path):
         (f"--config.data_dir={tmp_path / 'nothing'}", "prepare"),
     ]:
         with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
-            fashion_mnist.main(chosen(fashion_mnist.Config(), [option]), tmp_path / "w")
+            fashion_mnist.main(chosen(fashion_mnist.Config(), [option]), tmp_path / "w", runtime())

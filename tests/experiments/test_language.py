@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
-from experiment_runs import kill_in, run, table, uninterrupted
+from experiment_runs import kill_in, run, runtime, table, uninterrupted
 from flax import nnx
 
 import jaxkd
@@ -103,7 +103,9 @@ def test_from_end_to_end_killed_on_the_way(tmp_path):
 )
 def test_a_bad_configuration_is_refused_before_data_are_read(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        language.main(Config(data_dir=str(tmp_path / "nothing"), **options), tmp_path / "w")
+        language.main(
+            Config(data_dir=str(tmp_path / "nothing"), **options), tmp_path / "w", runtime()
+        )
     assert not (tmp_path / "w").exists()
 
 
@@ -120,7 +122,7 @@ def test_texts_that_do_not_do_are_refused_before_training(tmp_path, options, mes
     flags.FLAGS.mark_as_parsed()
     config = Config(data_dir=str(tmp_path / "nothing"), vocabulary=0, **options)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        language.main(config, tmp_path / "w")
+        language.main(config, tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 
@@ -129,7 +131,7 @@ def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"alpha": 0.5}\n')
     config = Config(mock=110_000, vocabulary=0, length=32, prompt_length=4)
     with pytest.raises(ValueError, match=r"alpha: 0.5 there, 0.7 now"):
-        language.main(config, tmp_path)
+        language.main(config, tmp_path, runtime())
     assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json"]
 
 

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from experiment_runs import chosen, run, run_until, table
+from experiment_runs import chosen, run, run_until, runtime, table
 
 from experiments.sweep import report as settings
 from experiments.sweep.__main__ import main
@@ -62,7 +62,7 @@ def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
 )
 def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        main(chosen(Config(), options), tmp_path / "w")
+        main(chosen(Config(), options), tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 

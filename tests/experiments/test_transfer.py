@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from absl import flags
-from experiment_runs import run, table
+from experiment_runs import run, runtime, table
 
 from experiments.transfer import run as transfer
 from experiments.transfer.config import Config, complete
@@ -114,7 +114,7 @@ def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
 def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
     flags.FLAGS.mark_as_parsed()
     with pytest.raises(ValueError, match=message):
-        transfer.run(complete(Config(dataset="digits", **options)), tmp_path / "w")
+        transfer.run(complete(Config(dataset="digits", **options)), tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 
@@ -122,7 +122,7 @@ def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
     flags.FLAGS.mark_as_parsed()
     (tmp_path / "config.json").write_text('{"alpha": 0.5}\n')
     with pytest.raises(ValueError, match=r"alpha: 0.5 there, 0.9 now"):
-        transfer.run(complete(Config(dataset="digits")), tmp_path)
+        transfer.run(complete(Config(dataset="digits")), tmp_path, runtime())
     assert not (tmp_path / "teachers").exists()
 
 

@@ -33,7 +33,7 @@ from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfi
 from experiments.fashion_mnist.run import make_student, make_teacher
 from jaxkd import Network, Objective, make_train_step, recipes
 from jaxkd.compression import collectives, parameter_bytes
-from jaxkd.compression.communication import Collective
+from jaxkd.compression.profiling.collectives import Collective
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN, MLP
 from jaxkd.recipes import Pair

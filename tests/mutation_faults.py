@@ -196,17 +196,19 @@ FAULTS = (
     # Compression and export.
     Fault(
         "pruned weights keep their values",
-        "jaxkd/compression/gradual.py",
+        "jaxkd/compression/pruning/gradual.py",
         "moves[path] = jnp.where(mask, moves[path], -olds[path])",
         "moves[path] = jnp.where(mask, moves[path], 0)",
-        ("tests/compression/test_gradual.py::test_parameters_are_exactly_masked_at_every_step",),
+        (
+            "tests/compression/pruning/test_gradual.py::test_parameters_are_exactly_masked_at_every_step",
+        ),
     ),
     Fault(
         "one scale for all channels of a kernel",
-        "jaxkd/compression/_quantized_layers.py",
+        "jaxkd/compression/quantization/_quantized_layers.py",
         "channelwise_axes=(kernel.ndim - 1,)",
         "channelwise_axes=()",
-        ("tests/compression/test_quantized.py::test_products_are_those_of_integers",),
+        ("tests/compression/quantization/test_quantize.py::test_products_are_those_of_integers",),
     ),
     Fault(
         "export of any difference accepted",

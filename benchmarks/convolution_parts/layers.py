@@ -228,14 +228,14 @@ def applies(name: str, problem: Problem, kind: str) -> bool:
         return kind != "kernel"
     if name == "columns":
         return problem.groups == 1
-    if name == "patches":
-        return problem.groups == 1 and problem.tiled and not problem.pointwise
-    if name == "product":
-        return problem.groups == 1 and problem.pointwise
+    if name == "tiled":
+        return problem.groups == 1 and problem.is_tiled and not problem.is_pointwise
+    if name == "pointwise":
+        return problem.groups == 1 and problem.is_pointwise
     if name == "shifts":
-        return problem.depthwise
+        return problem.is_depthwise
     if name == "grouped":
-        return problem.groups > 1 and not problem.depthwise
+        return problem.groups > 1 and not problem.is_depthwise
     raise ValueError(f"it is not known which convolutions the form {name!r} computes")
 
 

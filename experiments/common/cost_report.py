@@ -30,8 +30,8 @@ def networks_section(compared: Compared) -> Section:
         "student": Spread.of(compared.long[-1].accuracies(compared.labels)),
     }
     costs = {
-        "teacher": compression.measure(compared.teacher, inputs),
-        "student": compression.measure(compared.student, inputs),
+        "teacher": compression.measure_cost(compared.teacher, inputs),
+        "student": compression.measure_cost(compared.student, inputs),
     }
     rows: list[Row] = [
         [

@@ -13,7 +13,7 @@ import jaxkd
 from experiments.compress.steps import LAST, labeled
 from experiments.compress.training import Compressed, Steps
 from jaxkd import Network, compression
-from jaxkd.export import Card, edge, export
+from jaxkd.export import ModelCard, edge, export
 from jaxkd.views import Normalize
 
 TEACHER: Steps = ("teacher",)
@@ -126,7 +126,7 @@ def _exported(out: Compressed, steps: Steps, network: Network) -> pathlib.Path:
         return folder
     accuracy = out.reached if steps == TEACHER else float(out.accuracies(steps)[0])
     taught = "distil" in steps
-    card = Card(
+    card = ModelCard(
         name="-".join(steps),
         teacher=f"{out.teacher.name}, {out.reached:.4f} on the test images" if taught else "none",
         data=f"{test.name} {test.version}, {len(out.train):,} training images",

@@ -24,7 +24,7 @@ class Needs:
     """
 
     peak: int
-    intensity: compression.Intensity | None
+    intensity: compression.ArithmeticIntensity | None
     speed: Speed
 
 
@@ -37,7 +37,7 @@ def needs(out: Compressed) -> dict[Steps, Needs]:
     speeds = interleaved_speeds({labeled(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
     return {
         steps: Needs(
-            compression.memory(network, one).peak,
+            compression.memory_use(network, one).peak,
             _intensity(network, one),
             speeds[labeled(steps)],
         )
@@ -45,16 +45,16 @@ def needs(out: Compressed) -> dict[Steps, Needs]:
     }
 
 
-def _intensity(network: Network, inputs: object) -> compression.Intensity | None:
+def _intensity(network: Network, inputs: object) -> compression.ArithmeticIntensity | None:
     try:
-        return compression.intensity(network, inputs)
+        return compression.arithmetic_intensity(network, inputs)
     except ValueError:  # the program calls a library
         return None
 
 
 def section(out: Compressed) -> Section:
     """The needs as a part of a report."""
-    limits = compression.machine()
+    limits = compression.measure_device_peak()
     rows: list[list[str | int | float]] = []
     for steps, need in needs(out).items():
         cells: list[str | int | float] = ["", "", ""]

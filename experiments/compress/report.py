@@ -151,7 +151,8 @@ def _all(out: Compressed, files: dict[Steps, Files]) -> Section:
     caption = (
         f"{_caption(out)} Costs are those of the first seed. Latency: median of "
         f"{calls(out)} single calls, all networks in turns, by {'; '.join(runtimes)} on "
-        f"{edge.machine()}. Bytes: int8 a byte, int4 half of one, masked weights a bit each."
+        f"{edge.describe_machine()}. Bytes: int8 a byte, int4 half of one, masked weights a bit "
+        "each."
     )
     accuracy: dict[Steps, Spread | float] = {TEACHER: out.reached}
     accuracy |= {steps: Spread.of(out.accuracies(steps)) for steps in out.logits}

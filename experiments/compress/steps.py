@@ -81,20 +81,20 @@ def changed(point: Point, step: str, config: "Config", batches: Sequence[Any]) -
         model, _ = compression.shrink(point.model, batches[0], keep=config.keep)
         return dataclasses.replace(point, model=model)
     if step == "low_rank":
-        model = compression.low_rank(point.model, ranks_of(point.model, config.rank))
+        model = compression.factorize(point.model, ranks_of(point.model, config.rank))
         return dataclasses.replace(point, model=model)
     folded = compression.fold_batch_norm(point.model, batches[0])
     if step == "int4":
         model = compression.quantize(folded, weights="int4", activations=None)
     else:
-        make = compression.fake_quantized if step == "qat" else compression.quantize
+        make = compression.fake_quantize if step == "qat" else compression.quantize
         model = make(folded, ranges=compression.calibrate(folded, batches))
     return dataclasses.replace(point, model=model, floating=folded)
 
 
 def ranks_of(model: nnx.Module, rank: float) -> dict[str, int]:
     """Ranks of all layers but the last: below the number of classes it cannot tell them apart."""
-    return compression.plan_ranks(model, rank=rank, where=lambda path, layer: path != "head")
+    return compression.choose_ranks(model, rank=rank, where=lambda path, layer: path != "head")
 
 
 def deployed(point: Point, step: str) -> Point:

@@ -190,7 +190,7 @@ class Tree:
             if steps[-1] == "sparse":
                 # The last third of the steps mends what the masks have broken.
                 share = compression.cubic_sparsity(0.0, share, count // 20, 2 * count // 3)
-            pruned = compression.pruning(share, every=max(1, count // 100))
+            pruned = compression.magnitude_pruning(share, every=max(1, count // 100))
             updates = optax.chain(updates, pruned)
         return self.study.runtime.train_step(
             point.network,

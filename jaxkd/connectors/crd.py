@@ -9,7 +9,13 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxkd.connectors._blocks import Constant, check_widths, unit
-from jaxkd.ops.banks import NegativePool, crd_normalizer, draw_negatives, negative_pool, update_bank
+from jaxkd.ops.banks import (
+    NegativePool,
+    crd_normalizer,
+    negative_pool,
+    sample_negatives,
+    update_bank,
+)
 
 
 class _BankState(nnx.Variable):
@@ -118,7 +124,7 @@ class CRD(nnx.Module):
         student, teacher = unit(self.student(student)), unit(self.teacher(teacher))
         banks = self.student_bank[...], self.teacher_bank[...]
         pool = NegativePool(self.order[...], self.start[...], self.size[...])
-        negatives = draw_negatives(self.stream(), ids, pool, self.num_negatives)
+        negatives = sample_negatives(self.stream(), ids, pool, self.num_negatives)
         scored: dict[str, Any] = {
             "ids": ids,
             "negatives": negatives,

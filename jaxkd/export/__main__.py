@@ -1,4 +1,4 @@
-"""Exports a network of jaxkd.models with saved weights, and checks what was exported."""
+"""Exports a network of jaxkd.models with saved weights, and verifies the files."""
 
 import argparse
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxkd import models, weights
-from jaxkd.export import Card, export
+from jaxkd.export import ModelCard, export
 from jaxkd.export._export import FORMATS
 from jaxkd.export._programs import Preprocess
 from jaxkd.networks import from_nnx
@@ -19,28 +19,28 @@ from jaxkd.views import Normalize
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.export") -> int:
-    """Exports; returns the exit status: 1 if something was refused."""
+    """Exports a network; returns the exit status, 1 after an error."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=__doc__,
         epilog="Networks of other kinds are exported from Python: jaxkd.export.export.",
     )
     parser.add_argument("model", help="a name in jaxkd.models.names()")
-    parser.add_argument("weights", help="what jaxkd.weights.load takes, a .safetensors for one")
+    parser.add_argument("weights", help="a file for jaxkd.weights.load, such as a .safetensors")
     parser.add_argument(
         "--examples", type=pathlib.Path, required=True, help=".npy [examples, height, width, c]"
     )
-    parser.add_argument("--output", required=True, help="directory to make")
+    parser.add_argument("--output", required=True, help="path of the new directory")
     parser.add_argument("--labels", type=pathlib.Path, help=".npy of integers [examples]")
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=_DEFAULT)
     parser.add_argument("--card", help="JSON with some of the fields of jaxkd.export.Card")
     parser.add_argument("--num_classes", type=int, help="by default as published")
     parser.add_argument("--norm", help="batch or group, by default as published")
-    parser.add_argument("--naming", help="of the weights, if they are not this library's")
-    parser.add_argument("--mean", type=float, nargs="+", help="of the channels, once scaled")
-    parser.add_argument("--std", type=float, nargs="+", help="of the channels, once scaled")
-    parser.add_argument("--scale", type=float, help="what becomes 1; by default 255 of uint8")
-    parser.add_argument("--litert_batch", type=int, default=1, help="1 by default, 0 for any")
+    parser.add_argument("--naming", help="library whose names the weights have, if another one")
+    parser.add_argument("--mean", type=float, nargs="+", help="mean of each channel, once scaled")
+    parser.add_argument("--std", type=float, nargs="+", help="deviation of each channel, scaled")
+    parser.add_argument("--scale", type=float, help="value that becomes 1; by default 255 of uint8")
+    parser.add_argument("--litert_batch", type=int, default=1, help="batch size, 0 for any")
     given = parser.parse_args(arguments)
     try:
         _export(given)
@@ -54,8 +54,8 @@ _DEFAULT = ["stablehlo", "safetensors"]
 
 
 def _export(given: argparse.Namespace) -> None:
-    # The least that can be wrong first: the network may be large.
-    card = Card.read(given.card) if given.card else Card()
+    # The quick checks first, since the network may be large.
+    card = ModelCard.read(given.card) if given.card else ModelCard()
     examples = np.load(given.examples)
     if examples.ndim != 4 or examples.shape[1] != examples.shape[2]:
         raise ValueError(f"examples must be [examples, side, side, c], not {list(examples.shape)}")
@@ -101,7 +101,7 @@ def _normalization(given: argparse.Namespace, dtype: np.dtype) -> Preprocess | N
         if not np.issubdtype(dtype, np.floating):
             raise ValueError(
                 f"the examples are {dtype}: say how they are normalized, --scale 255 --mean … "
-                "--std …, or give what the network sees"
+                "--std …, or give normalized ones"
             )
         return None
     whole = 1.0 if np.issubdtype(dtype, np.floating) else float(np.iinfo(dtype).max)

@@ -1,4 +1,4 @@
-"""What is known of an exported network, for machines and for people."""
+"""The card of an exported network: `card.json` for programs and `README.md` for people."""
 
 import dataclasses
 import hashlib
@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxkd.compression import cost
-from jaxkd.export._verify import Check
+from jaxkd.compression import profiling
+from jaxkd.export._verify import FileCheck
 from jaxkd.networks import Network
 
 _PACKAGES = ("jaxkd-distill", "jax", "jaxlib", "flax")
 _LITERT = ("ai-edge-litert", "litert-converter", "litert-quantizer")
-_CALLS = 20  # timed for each latency; networks may be slow
+_CALLS = 20  # number of timed calls for each latency; networks may be slow
 _MISSING = "not stated"
 _TITLES = {
     "name": "Name",
@@ -33,21 +33,21 @@ _TITLES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Card:
-    """What only its maker knows of a network. What is None is said to be missing.
+class ModelCard:
+    """What only the author of a network can say of it. The card lists what is None as missing.
 
     Attributes:
-      name: of the network; by default its class.
-      teacher: what it learned from, and how good that is.
-      data: what it was trained on.
-      data_license: of that data.
-      method: how it was distilled and compressed.
-      accuracy: what was measured → share in [0, 1], `{"Fashion-MNIST, test": 0.898}`.
-      license: of the weights.
-      notes: for what it is meant, and for what not.
+      name: name of the network; by default its class.
+      teacher: the teacher, and its accuracy.
+      data: data that the network was trained on.
+      data_license: license of that data.
+      method: how the network was distilled and compressed.
+      accuracy: data → share in [0, 1], `{"Fashion-MNIST, test": 0.898}`.
+      license: license of the weights.
+      notes: what the network is intended for, and what not.
 
     Raises:
-      ValueError: an accuracy outside of [0, 1], or not said of what.
+      ValueError: An accuracy is outside of [0, 1], or is not a mapping from the data.
     """
 
     name: str | None = None
@@ -62,7 +62,7 @@ class Card:
     def __post_init__(self):
         if not isinstance(self.accuracy, Mapping | None):
             raise ValueError(
-                f"accuracy says what was measured, {{'test images': 0.9}}, and is {self.accuracy!r}"
+                f"accuracy maps data to a share, {{'test images': 0.9}}, and is {self.accuracy!r}"
             )
         shares = {}
         for what, share in (self.accuracy or {}).items():
@@ -76,11 +76,17 @@ class Card:
             object.__setattr__(self, "accuracy", shares)  # plain numbers, for JSON
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> "Card":
-        """A card from a JSON file with some of the fields.
+    def read(cls, path: str | os.PathLike[str]) -> "ModelCard":
+        """Reads a card from a JSON file with some of the fields.
+
+        Args:
+          path: path of the file.
+
+        Returns:
+          The card.
 
         Raises:
-          ValueError: the file is no JSON object, or has a field that there is not; names it.
+          ValueError: The file is no JSON object, or has an unknown field; the message names it.
         """
         stated = json.loads(pathlib.Path(path).read_text())
         known = [field.name for field in dataclasses.fields(cls)]
@@ -90,28 +96,31 @@ class Card:
         return cls(**stated)
 
 
-def facts(
-    card: Card,
+def card_contents(
+    card: ModelCard,
     network: Network,
     examples: np.ndarray,
     logits: np.ndarray,
     costs: Mapping[str, Any],
     files: Mapping[str, pathlib.Path],
-    checks: Mapping[str, Check],
+    checks: Mapping[str, FileCheck],
     *,
     preprocessed: bool,
 ) -> dict[str, Any]:
-    """Everything that `card.json` says.
+    """Collects the contents of `card.json`.
 
     Args:
-      card: what was stated.
-      network: that was exported.
-      examples: that it was compared on.
-      logits: its answers.
-      costs: as `cost_of` gives them.
-      files: name → place, of all files.
-      checks: file → how it compares.
+      card: what the author has stated.
+      network: network that was exported.
+      examples: inputs that the files were compared on.
+      logits: outputs of the network for these.
+      costs: cost of the network, from `cost_of`.
+      files: name → path, of all files.
+      checks: name of a file → how it compares with the network.
       preprocessed: whether the files take inputs as they are before preprocessing.
+
+    Returns:
+      A mapping for JSON.
     """
     stated = dataclasses.asdict(card) | {"name": card.name or network.name}
     return {
@@ -138,20 +147,25 @@ def facts(
 
 
 def cost_of(network: Network, inputs: Any) -> dict[str, Any]:
-    """What a network costs in JAX, on its own inputs.
+    """Measures what a network costs in JAX.
 
-    Of networks with loops of unknown length the FLOPs are None.
+    Args:
+      network: the network.
+      inputs: a batch of its inputs.
+
+    Returns:
+      A mapping for JSON; the FLOPs of networks with loops of unknown length are None.
     """
     try:
-        flops = cost.flops(network, inputs)
+        flops = profiling.flops(network, inputs)
     except ValueError:
         flops = None
-    single = cost.latency(network, inputs[:1], repeats=_CALLS, warmup=2)
-    batched = cost.latency(network, inputs, repeats=_CALLS, warmup=2)
+    single = profiling.latency(network, inputs[:1], repeats=_CALLS, warmup=2)
+    batched = profiling.latency(network, inputs, repeats=_CALLS, warmup=2)
     device = jax.devices()[0]
     return {
-        "parameters": cost.count_parameters(network.params),
-        "parameter_bytes": cost.parameter_bytes(network.params),
+        "parameters": profiling.count_parameters(network.params),
+        "parameter_bytes": profiling.parameter_bytes(network.params),
         "flops_an_example": flops,
         "latency_s": dataclasses.asdict(single),
         "throughput": {
@@ -163,7 +177,7 @@ def cost_of(network: Network, inputs: Any) -> dict[str, Any]:
 
 
 def markdown(known: Mapping[str, Any]) -> str:
-    """The card for people, from what `facts` returns."""
+    """Formats the card for people, from what `card_contents` returns."""
     stated, costs = known["stated"], known["cost"]
     lines = [f"# {stated['name']}", ""]
     lines += [
@@ -226,7 +240,7 @@ def markdown(known: Mapping[str, Any]) -> str:
                 f"{check['agreement']:.2%} | {right} |"
             )
     else:
-        lines.append("There is no program among the files; the weights were read back.")
+        lines.append("There is no program among the files; the weights were read back and equal.")
     versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
     return "\n".join([*lines, "", f"Made with {versions}.", ""])
 

@@ -1,12 +1,13 @@
-"""A network as files for other places, each compared with it before anything is kept."""
+"""A network as files for deployment, each compared with it before the directory appears."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,9 +15,9 @@ import numpy as np
 
 from jaxkd import weights
 from jaxkd.export import _card, _litert, _programs, edge
-from jaxkd.export._card import Card
+from jaxkd.export._card import ModelCard
 from jaxkd.export._programs import ExportError, Preprocess
-from jaxkd.export._verify import Check, Tolerance, compare, in_fresh_process, reference
+from jaxkd.export._verify import FileCheck, Tolerance, compare, reference, run_in_fresh_process
 from jaxkd.networks import Network
 
 FORMATS = {
@@ -27,24 +28,24 @@ FORMATS = {
 }
 PROGRAM = "run.py"
 
-_BATCH = 32  # of examples that the cost is measured with
+_BATCH = 32  # number of examples that the cost is measured with
 
 
 @dataclasses.dataclass(frozen=True)
-class Exported:
-    """What `export` wrote.
+class ExportResult:
+    """What `export` has written.
 
     Attributes:
-      directory: where.
-      files: format → file.
+      directory: path of the directory.
+      files: format → path of the file.
       checks: format → how the file compares with the network. Weights have none: they are read
         back and must be equal.
-      card: what `card.json` says.
+      card: contents of `card.json`.
     """
 
     directory: pathlib.Path
     files: dict[str, pathlib.Path]
-    checks: dict[str, Check]
+    checks: dict[str, FileCheck]
     card: dict[str, Any]
 
 
@@ -55,14 +56,14 @@ def export(
     *,
     labels: Any = None,
     formats: Sequence[str] = ("stablehlo", "safetensors"),
-    card: Card | None = None,
+    card: ModelCard | None = None,
     preprocess: Preprocess | None = None,
     stablehlo_batch: int | None = None,
     litert_batch: int | None = 1,
     tolerance: float = 1e-4,
     int8_agreement: float = 0.995,
-) -> Exported:
-    """Exports a network's evaluation pass, from inputs to logits, and checks what was exported.
+) -> ExportResult:
+    """Exports the evaluation pass of a network, from inputs to logits, and verifies the files.
 
     Formats:
 
@@ -79,43 +80,44 @@ def export(
     - `"safetensors"`, `weights.safetensors`: the variables by name, for `jaxkd.weights.load`, with
       the network's fingerprint as metadata. Needs the extra `weights`.
 
-    There is no ONNX. Of the converters tried, jax2onnx 0.17 wants an older Orbax, and tflite2onnx
+    There is no ONNX. Of the converters tried, jax2onnx 0.17 needs an older Orbax, and tflite2onnx
     0.4.1 converts neither the CNN, nor ResNet-20, nor the encoder of `jaxkd.models`.
 
     Every program is run in a fresh process on CPU, on all examples, and compared with the network;
-    weights are read back. Beside the files lie `run.py`, which runs them on a device without this
-    library (`python run.py --help`), `card.json` and the same for people, `README.md`: what was
-    stated in `card`, cost, comparison, versions, sizes and checksums. The directory appears when
-    all is whole, and not at all if anything fails. In a job of several processes, let one call it.
+    weights are read back. The directory also has `run.py`, which runs the files on a device without
+    this library (`python run.py --help`), `card.json` and the same for people, `README.md`: the
+    statements of `card`, cost, comparison, versions, sizes and checksums. The directory appears
+    when everything is complete, and not at all if anything fails. In a job of several processes,
+    one of them should call this function.
 
     Args:
-      directory: to be made; it must not exist.
-      network: whose arrays lie on this process.
-      examples: `[examples, ...]`, real inputs as the files are to take them: before `preprocess`.
-      labels: integers `[examples, ...]` of the logits' shape without classes, to say how accurate
-        each file is.
+      directory: path of a new directory; it must not exist.
+      network: network whose arrays are addressable by this process.
+      examples: `[examples, ...]`, real inputs as the files will take them: before `preprocess`.
+      labels: integers `[examples, ...]` of the logits' shape without classes, for the accuracy of
+        each file.
       formats: some of the above.
-      card: what only its maker knows of the network.
-      preprocess: pure function from a batch as the examples are to the network's inputs, which
+      card: what only the author can say of the network.
+      preprocess: pure function from a batch like the examples to the network's inputs, which
         becomes part of the programs: `lambda x: jaxkd.views.Normalize(mean, std)(None, x)` for
         uint8 images.
-      stablehlo_batch: size of its batch; None for any.
-      litert_batch: size of its batch; None for any, which vision transformers and `"litert_int8"`
-        do not take.
-      tolerance: largest absolute difference of a logit in `"stablehlo"` and `"litert"`, whose most
+      stablehlo_batch: batch size of the StableHLO program; None for any.
+      litert_batch: batch size of the LiteRT programs; None for any, which vision transformers and
+        `"litert_int8"` do not support.
+      tolerance: greatest absolute difference of a logit in `"stablehlo"` and `"litert"`, whose most
         probable classes must all be the network's.
-      int8_agreement: share of the examples on which `"litert_int8"` must give the network's most
+      int8_agreement: least share of the examples on which `"litert_int8"` gives the network's most
         probable class.
 
     Returns:
       The files, and how they compare.
 
     Raises:
-      FileExistsError: there is something at `directory`.
-      ValueError: an unknown format, examples or labels of the wrong shape, batches below 1.
-      ImportError: a package is missing; names the extra.
-      ExportError: an operation that a format does not have, or a file that differs from the network
-        by more than allowed; names both numbers.
+      FileExistsError: There is a file or directory at `directory`.
+      ValueError: A format is unknown, examples or labels have a wrong shape, or a batch is below 1.
+      ImportError: A package is missing; the message names the extra.
+      ExportError: A format does not have an operation, or a file differs from the network by more
+        than allowed; the message has both numbers.
 
     Example:
       >>> import tempfile
@@ -143,8 +145,72 @@ def export(
             "tolerance is a difference of at least 0 and int8_agreement a share in [0, 1], not "
             f"{tolerance} and {int8_agreement}"
         )
-    if "litert_int8" in formats and litert_batch is None:
-        raise ValueError("litert_int8 is made for one batch size: give litert_batch, 1 for one")
+    inputs = _checked_examples(examples)
+    function = _programs.forward(network, preprocess)
+    labels = _checked_labels(labels, function, inputs)
+    logits = reference(function, inputs)
+    like = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+    exact = Tolerance(tolerance, 1.0)
+
+    def programs() -> Iterator[tuple[str, bytes, Tolerance]]:
+        """Makes the programs one by one: format, contents of the file, what it may differ by."""
+        if "stablehlo" in formats:
+            yield "stablehlo", _programs.serialize(function, like, stablehlo_batch), exact
+        if {"litert", "litert_int8"} & set(formats):
+            program = _litert.convert(function, like, litert_batch)
+            if "litert" in formats:
+                yield "litert", program, exact
+            if "litert_int8" in formats:
+                yield "litert_int8", _litert.quantize(program), Tolerance(np.inf, int8_agreement)
+
+    with _appearing(directory) as partial:
+        files = {name: partial / FORMATS[name] for name in formats}
+        if "safetensors" in formats:  # first, since it takes no time and may be refused
+            _save_weights(network, files["safetensors"])
+        if set(formats) - {"safetensors"}:
+            shutil.copyfile(edge.__file__, partial / PROGRAM)
+        checks: dict[str, FileCheck] = {}
+        for name, program, allowed in programs():
+            files[name].write_bytes(program)
+            outputs = run_in_fresh_process(partial / PROGRAM, files[name], inputs)
+            checks[name] = compare(files[name].name, logits, outputs, labels, allowed)
+        few = inputs[:_BATCH]
+        contents = _card.card_contents(
+            card or ModelCard(),
+            network,
+            inputs,
+            logits,
+            _card.cost_of(network, few if preprocess is None else jax.jit(preprocess)(few)),
+            {file.name: file for file in sorted(partial.iterdir())},
+            {files[name].name: check for name, check in checks.items()},
+            preprocessed=preprocess is not None,
+        )
+        (partial / "card.json").write_text(json.dumps(contents, indent=2) + "\n")
+        (partial / "README.md").write_text(_card.markdown(contents))
+    final = {name: directory / file.name for name, file in files.items()}
+    return ExportResult(directory, final, checks, contents)
+
+
+@contextlib.contextmanager
+def _appearing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to write into, which becomes the directory at the end, or nothing on an error."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{directory.name}.partial.", dir=directory.parent
+    ) as folder:
+        # A folder inside, since a temporary directory is readable by its owner alone.
+        partial = pathlib.Path(folder, directory.name)
+        partial.mkdir()
+        yield partial
+        _refuse_existing(directory)
+        try:
+            os.rename(partial, directory)
+        except OSError:
+            _refuse_existing(directory)  # made by another process meanwhile
+            raise
+
+
+def _checked_examples(examples: Any) -> np.ndarray:
     inputs = np.asarray(examples)
     if inputs.ndim < 2 or not len(inputs):
         raise ValueError(f"examples must be [examples, ...], not {list(inputs.shape)}")
@@ -153,72 +219,29 @@ def export(
             f"examples are {inputs.dtype}, the program takes {dtype}: give "
             f"examples.astype({str(dtype)!r})"
         )
-    function = _programs.forward(network, preprocess)
-    answers = None if labels is None else np.asarray(labels)
-    wanted = jax.eval_shape(function, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)).shape[:-1]
-    if answers is not None and answers.shape != wanted:
-        raise ValueError(f"labels must be {list(wanted)}, not {list(answers.shape)}")
-    if answers is not None and answers.dtype.kind not in "iu":
-        raise ValueError(f"labels are integers, not {answers.dtype}")
-    logits = reference(function, inputs)
-    like = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
-    exactly = Tolerance(tolerance, 1.0)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{directory.name}.partial.", dir=directory.parent
-    ) as folder:
-        # Inside, since a temporary directory's own permissions are its maker's alone.
-        partial = pathlib.Path(folder, directory.name)
-        partial.mkdir()
-        checks: dict[str, Check] = {}
-        files = {name: partial / FORMATS[name] for name in formats}
-        if "safetensors" in formats:  # first, since it takes no time and may be refused
-            _save_weights(network, files["safetensors"])
-        if set(formats) - {"safetensors"}:
-            shutil.copyfile(edge.__file__, partial / PROGRAM)
+    return inputs
 
-        def keep(name: str, program: bytes, allowed: Tolerance) -> None:
-            files[name].write_bytes(program)
-            found = in_fresh_process(partial / PROGRAM, files[name], inputs)
-            checks[name] = compare(files[name].name, logits, found, answers, allowed)
 
-        if "stablehlo" in formats:
-            keep("stablehlo", _programs.serialize(function, like, stablehlo_batch), exactly)
-        if {"litert", "litert_int8"} & set(formats):
-            program = _litert.convert(function, like, litert_batch)
-            if "litert" in formats:
-                keep("litert", program, exactly)
-            if "litert_int8" in formats:
-                keep("litert_int8", _litert.quantize(program), Tolerance(np.inf, int8_agreement))
-        seen = inputs[:_BATCH]
-        whole = {file.name: file for file in sorted(partial.iterdir())}
-        known = _card.facts(
-            card or Card(),
-            network,
-            inputs,
-            logits,
-            _card.cost_of(network, seen if preprocess is None else jax.jit(preprocess)(seen)),
-            whole,
-            {files[name].name: check for name, check in checks.items()},
-            preprocessed=preprocess is not None,
-        )
-        (partial / "card.json").write_text(json.dumps(known, indent=2) + "\n")
-        (partial / "README.md").write_text(_card.markdown(known))
-        _refuse_existing(directory)
-        try:
-            os.rename(partial, directory)
-        except OSError:
-            _refuse_existing(directory)  # made by another process meanwhile
-            raise
-    return Exported(
-        directory, {name: directory / file.name for name, file in files.items()}, checks, known
-    )
+def _checked_labels(
+    labels: Any, function: _programs.Forward, inputs: np.ndarray
+) -> np.ndarray | None:
+    """The labels as an array; traces the network, which refuses inputs that do not fit."""
+    like = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)
+    shape = jax.eval_shape(function, like).shape[:-1]
+    if labels is None:
+        return None
+    labels = np.asarray(labels)
+    if labels.shape != shape:
+        raise ValueError(f"labels must be {list(shape)}, not {list(labels.shape)}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"labels are integers, not {labels.dtype}")
+    return labels
 
 
 def _check_request(
     directory: pathlib.Path, formats: Sequence[str], batches: Mapping[str, int | None]
 ) -> None:
-    """Refuses what cannot be done, before any work."""
+    """Refuses requests that cannot be fulfilled, before any work."""
     _refuse_existing(directory)
     unknown = sorted(set(formats) - set(FORMATS))
     if isinstance(formats, str) or unknown or not formats:
@@ -226,6 +249,8 @@ def _check_request(
     for name, size in batches.items():
         if size is not None and size < 1:
             raise ValueError(f"{name} must be at least 1, or None for any, not {size}")
+    if "litert_int8" in formats and batches["litert_batch"] is None:
+        raise ValueError("litert_int8 is made for one batch size: give litert_batch, such as 1")
     if set(formats) - {"safetensors"}:
         _programs.require()
     if {"litert", "litert_int8"} & set(formats):

@@ -1,4 +1,4 @@
-"""StableHLO as a file of LiteRT, without TensorFlow."""
+"""Conversion of StableHLO to LiteRT, without TensorFlow."""
 
 import contextlib
 import importlib.util
@@ -9,7 +9,7 @@ import jax
 
 from jaxkd.export._programs import ExportError, Forward, lower
 
-# What may stand in a converted program beside the operations of LiteRT, `tfl.*`.
+# Operations of a converted program beside those of LiteRT, `tfl.*`.
 _PLAIN = frozenset({"builtin.module", "func.func", "func.return", "arith.constant"})
 _EXTRA = (
     "pip install 'jaxkd-distill[litert]' (343 MB; in an environment of its own if pip finds no "
@@ -18,10 +18,13 @@ _EXTRA = (
 
 
 def require(*, int8: bool) -> None:
-    """Refuses to start without the packages.
+    """Checks for the packages.
+
+    Args:
+      int8: whether weights are quantized, for which a further package is needed.
 
     Raises:
-      ImportError: one is missing; names the extra.
+      ImportError: One is missing; the message names the extra.
     """
     for package in ("litert_converter", "ai_edge_litert", *(["litert_quantizer"] * int8)):
         if importlib.util.find_spec(package) is None:
@@ -29,15 +32,18 @@ def require(*, int8: bool) -> None:
 
 
 def convert(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) -> bytes:
-    """A `.tflite` in the types that the function computes in.
+    """Converts a function to a `.tflite` in the types that it computes in.
 
     Args:
-      function: as `jaxkd.export._programs.forward` makes it.
+      function: function made by `jaxkd.export._programs.forward`.
       like: shape and type of one input.
       batch: size of the leading axis; None for any.
 
+    Returns:
+      The contents of the file.
+
     Raises:
-      ExportError: LiteRT has no operation for a part of the network; names it.
+      ExportError: LiteRT has no operation for a part of the network; the message names it.
     """
     from litert_converter.mlir import ir, passmanager
     from litert_converter.mlir._mlir_libs import converter_api_ext as converter
@@ -64,31 +70,34 @@ def convert(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) ->
 
 
 def quantize(program: bytes) -> bytes:
-    """A float `.tflite` with int8 weights, a scale a channel; activations when it runs.
+    """Quantizes the weights of a float `.tflite` to int8, with a scale for each channel.
 
-    Layers of fewer than 1,024 weights stay as they are: they weigh next to nothing, and turning
-    their activations into integers takes longer than it saves.
+    Activations are quantized when the program runs. Layers of fewer than 1,024 weights stay as they
+    are: they take hardly any space, and quantizing their activations takes longer than it saves.
 
     Args:
-      program: as `convert` returns it, for a fixed batch.
+      program: contents of a file made by `convert`, for a fixed batch.
+
+    Returns:
+      The contents of the quantized file.
     """
     from litert_quantizer import Quantizer, recipe
 
     quantizer = Quantizer(program, recipe.dynamic_legacy_wi8_afp32())
-    # It draws a bar for each of its parts, whatever it is told.
+    # It prints progress bars even where these are switched off.
     with contextlib.redirect_stderr(io.StringIO()):
         done = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False)
     return bytes(done.quantized_model)
 
 
 def _foreign(module, ir) -> set[str]:
-    """Operations that are not LiteRT's, and loops and branches, which cannot be written."""
+    """Operations that are not LiteRT's, and loops and branches, which the converter cannot save."""
     found: set[str] = set()
 
     def look(operation):
         name, parent = operation.name, operation.parent
         if parent is not None and parent.name not in _PLAIN:
-            return ir.WalkResult.ADVANCE  # named by what it is a part of
+            return ir.WalkResult.ADVANCE  # the operation around it is named
         inner = [region for region in operation.regions if len(list(region.blocks))]
         if name.startswith("tfl."):
             if inner:
@@ -105,7 +114,7 @@ def _foreign(module, ir) -> set[str]:
 
 def _refusal(operations: set[str], error: Exception | None = None) -> ExportError:
     named = ", ".join(sorted(operations)) or "an operation that the converter does not name"
-    # The first line says what, behind a place in the source; the lines below are that source.
+    # The first line has a position in the source and the error; the following lines are the source.
     first = str(error).partition("\n")[0].rpartition("error: ")[2] if error else ""
     detail = f" ({first[:300]})" if first else ""
     return ExportError(

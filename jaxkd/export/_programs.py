@@ -18,14 +18,14 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class ExportError(ValueError):
-    """A network cannot be exported, or what was exported is not the network."""
+    """A network cannot be exported, or an exported file differs from it."""
 
 
 def require() -> None:
-    """Refuses to start without what `jax.export` needs and does not ask for.
+    """Checks for a package that `jax.export` needs but does not depend on.
 
     Raises:
-      ImportError: it is missing; names the extra.
+      ImportError: It is missing; the message names the extra.
     """
     if importlib.util.find_spec("flatbuffers") is None:
         raise ImportError(
@@ -34,7 +34,7 @@ def require() -> None:
 
 
 def forward(network: Network, preprocess: Preprocess | None = None) -> Forward:
-    """Logits in float32 of inputs; the variables are constants of the function."""
+    """Returns the function from inputs to logits in float32, with the variables as constants."""
     variables = jax.tree.map(np.asarray, (network.params, network.state))
 
     def logits(inputs: jax.Array) -> jax.Array:
@@ -50,13 +50,16 @@ def forward(network: Network, preprocess: Preprocess | None = None) -> Forward:
 def lower(
     function: Forward, like: jax.ShapeDtypeStruct, batch: int | None, platforms: tuple[str, ...]
 ) -> Any:
-    """The function as an `jax.export.Exported`.
+    """Lowers a function to a `jax.export.Exported`.
 
     Args:
-      function: as `forward` makes it.
+      function: function made by `forward`.
       like: shape and type of one input.
       batch: size of the leading axis; None for any.
-      platforms: that the program is for.
+      platforms: platforms that the program is for.
+
+    Returns:
+      The program.
 
     Raises:
       ExportError: JAX cannot export the function for these platforms, or not for any batch.
@@ -68,8 +71,8 @@ def lower(
     try:
         with xla_convolutions():  # devices have operations for them
             return export.export(jax.jit(function), platforms=platforms)(spec)
-    except Exception as error:  # the network's own, JAX's of symbolic sizes, of custom calls
-        many = " for any batch size; give a batch size, or mend the network" if not batch else ""
+    except Exception as error:  # of the network, of JAX for symbolic sizes or custom calls
+        many = " for any batch size; give a batch size, or change the network" if not batch else ""
         raise ExportError(
             f"the network cannot be exported for {', '.join(platforms)}{many}: "
             f"{type(error).__name__}: {error}"
@@ -77,5 +80,5 @@ def lower(
 
 
 def serialize(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) -> bytes:
-    """StableHLO with the weights inside, as `jax.export.deserialize` reads it."""
+    """Returns StableHLO with the weights inside, for `jax.export.deserialize`."""
     return bytes(lower(function, like, batch, PLATFORMS).serialize())

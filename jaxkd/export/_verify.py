@@ -1,4 +1,4 @@
-"""What was exported, run in a process of its own and compared with the network."""
+"""Exported files, run in a separate process and compared with the network."""
 
 import dataclasses
 import os
@@ -17,15 +17,15 @@ _BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Check:
+class FileCheck:
     """How an exported file compares with the network that it was made of.
 
     Attributes:
-      examples: number of examples that both answered.
+      examples: number of examples that were compared.
       largest: largest absolute difference of a logit.
       agreement: share of the examples with the same most probable class.
-      accuracy: share of the labels that the file's most probable class hits, those of -1 left out;
-        None without labels.
+      accuracy: share of the examples whose most probable class, by the file, is the label; labels
+        of −1 are left out. None without labels.
     """
 
     examples: int
@@ -36,11 +36,11 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """What a file may differ by; refused are a larger difference and a lower agreement.
+    """The difference from the network that a file may have.
 
     Attributes:
-      largest: absolute difference of a logit; infinite where it does not matter.
-      agreement: share of equal most probable classes.
+      largest: greatest absolute difference of a logit; infinite where it does not matter.
+      agreement: least share of equal most probable classes.
     """
 
     largest: float
@@ -48,20 +48,27 @@ class Tolerance:
 
 
 def reference(function: Forward, examples: np.ndarray) -> np.ndarray:
-    """Logits of the network, computed on CPU as the exported file's are.
+    """Computes the logits of the network on CPU, as those of the exported file are.
+
+    Args:
+      function: logits of inputs.
+      examples: the inputs.
+
+    Returns:
+      The logits.
 
     Raises:
-      ExportError: they are not numbers, or JAX has no CPU.
+      ExportError: Logits are NaN, or JAX has no CPU.
     """
     try:
         (cpu, *_) = jax.local_devices(backend="cpu")
     except RuntimeError as error:
         raise ExportError(
-            "what is exported is compared on CPU, which JAX was told to leave out: add it, as in "
+            "exported files are compared on CPU, which JAX_PLATFORMS leaves out: add it, as in "
             f"JAX_PLATFORMS=cuda,cpu ({error})"
         ) from error
-    # A network of few bits rounds what differs in the last place to different numbers, so it is
-    # computed with the convolutions that the file holds.
+    # A quantized network rounds numbers that differ in the last digit to different numbers, so it
+    # is computed with the same convolutions as the file.
     with jax.default_device(cpu), xla_convolutions():
         compiled = jax.jit(function)
         parts = [examples[at : at + _BATCH] for at in range(0, len(examples), _BATCH)]
@@ -72,11 +79,21 @@ def reference(function: Forward, examples: np.ndarray) -> np.ndarray:
     return logits
 
 
-def in_fresh_process(program: pathlib.Path, file: pathlib.Path, inputs: np.ndarray) -> np.ndarray:
-    """Logits of a file, by the program that is copied to devices.
+def run_in_fresh_process(
+    program: pathlib.Path, file: pathlib.Path, inputs: np.ndarray
+) -> np.ndarray:
+    """Computes the logits of a file by the program that is copied to devices.
+
+    Args:
+      program: the program.
+      file: the exported file.
+      inputs: inputs of the network.
+
+    Returns:
+      The logits.
 
     Raises:
-      ExportError: it does not run; with what the program said.
+      ExportError: The program fails; the message has its error output.
     """
     with tempfile.TemporaryDirectory() as folder:
         given, outputs = pathlib.Path(folder, "inputs.npy"), pathlib.Path(folder, "logits.npy")
@@ -103,21 +120,31 @@ def compare(
     found: np.ndarray,
     labels: np.ndarray | None,
     tolerance: Tolerance,
-) -> Check:
-    """Compares logits.
+) -> FileCheck:
+    """Compares the logits of a file with those of the network.
+
+    Args:
+      file: name of the file, for the message.
+      wanted: logits of the network.
+      found: logits of the file.
+      labels: labels of the examples, for the accuracy.
+      tolerance: difference that is allowed.
+
+    Returns:
+      How they compare.
 
     Raises:
-      ExportError: they differ by more than the tolerance.
+      ExportError: They differ by more than the tolerance.
     """
     if found.shape != wanted.shape:
         raise ExportError(f"{file} gives logits {found.shape}, the network {wanted.shape}")
-    # Equal infinities, of classes that are masked, do not differ.
+    # Equal infinities, of masked classes, do not differ; their subtraction would be NaN.
     same = found == wanted
     difference = np.abs(np.subtract(found, wanted, where=~same, out=np.zeros_like(wanted)))
     largest = float(difference.max())
     classes = found.argmax(-1)
     agreement = float(np.mean(classes == wanted.argmax(-1)))
-    # Written so that NaN is refused.
+    # In this form, and not as `largest > …`, NaN is refused.
     if not (largest <= tolerance.largest and agreement >= tolerance.agreement):
         allowed = [f"an agreement of at least {tolerance.agreement:.2%}"]
         if np.isfinite(tolerance.largest):
@@ -130,4 +157,4 @@ def compare(
     accuracy = None
     if labels is not None and (known := labels >= 0).any():  # -1 is no label
         accuracy = float(np.mean((classes == labels)[known]))
-    return Check(len(wanted), largest, agreement, accuracy)
+    return FileCheck(len(wanted), largest, agreement, accuracy)

@@ -1,4 +1,4 @@
-"""Runs an exported network on a device, and says how right and how fast it is.
+"""Runs an exported network on a device, and prints its accuracy and latency.
 
 One file to copy beside the network: it needs neither jaxkd nor Flax.
 
@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Examples in a call where the file leaves their number open and nothing is timed.
+# Number of examples in a call where the file takes any number.
 _CHUNK = 64
 
 
@@ -32,11 +32,11 @@ class Runner:
     """A network from a file.
 
     Attributes:
-      run: from a batch of inputs to logits.
-      shape: of one input.
-      dtype: of the inputs.
-      batch: that the file is made for; None for any.
-      software: what runs it.
+      run: function from a batch of inputs to logits.
+      shape: shape of one input.
+      dtype: type of the inputs.
+      batch: batch size that the file is made for; None for any.
+      software: name and version of the software that runs it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Runner:
         self.batch, self.software = batch, software
 
     def check(self, inputs: np.ndarray) -> None:
-        """Refuses inputs that the network does not take."""
+        """Refuses inputs of another shape or type."""
         if inputs.shape[1:] != self.shape or inputs.dtype != self.dtype or not len(inputs):
             raise ValueError(
                 f"the network takes {self.dtype} [examples, {', '.join(map(str, self.shape))}], "
@@ -59,19 +59,19 @@ class Runner:
             )
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """Logits of any number of inputs, in calls of the batch that the file is made for."""
+        """Computes logits of any number of inputs, in calls of the file's batch size."""
         chunk = self.batch or _CHUNK
-        found = []
+        outputs = []
         for start in range(0, len(inputs), chunk):
             part = inputs[start : start + chunk]
             missing = self.batch - len(part) if self.batch else 0
-            whole = np.concatenate([part, np.repeat(part[-1:], missing, 0)]) if missing else part
-            found.append(self.run(whole)[: len(part)])
-        return np.concatenate(found)
+            full = np.concatenate([part, np.repeat(part[-1:], missing, 0)]) if missing else part
+            outputs.append(self.run(full)[: len(part)])
+        return np.concatenate(outputs)
 
 
 def load(file: pathlib.Path, *, threads: int = 1) -> Runner:
-    """Loads a .tflite or a .stablehlo; the threads are a .tflite's."""
+    """Loads a .tflite, which runs in this number of threads, or a .stablehlo."""
     if file.suffix == ".tflite":
         return _litert(file, threads)
     if file.suffix == ".stablehlo":
@@ -127,7 +127,7 @@ def _litert(file: pathlib.Path, threads: int) -> Runner:
 
 
 def latency(runner: Runner, inputs: np.ndarray, *, repeats: int, warmup: int) -> np.ndarray:
-    """Seconds of single calls, after some that are not counted."""
+    """Times single calls in seconds, after warmup calls that are not counted."""
     batch = np.resize(inputs, (runner.batch or 1, *inputs.shape[1:]))
     times = []
     for _ in range(warmup + repeats):
@@ -137,8 +137,8 @@ def latency(runner: Runner, inputs: np.ndarray, *, repeats: int, warmup: int) ->
     return np.asarray(times[warmup:])
 
 
-def machine() -> str:
-    """System, processor and number of cores."""
+def describe_machine() -> str:
+    """Returns the operating system, the processor and the number of cores."""
     processor = platform.processor() or platform.machine()
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
@@ -158,9 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("inputs", type=pathlib.Path, help="a .npy file [examples, ...]")
     parser.add_argument("--labels", type=pathlib.Path, help="a .npy file of integers")
     parser.add_argument("--outputs", type=pathlib.Path, help="a .npy file to write logits to")
-    parser.add_argument("--repeats", type=int, default=100, help="timed calls; 0 for none")
+    parser.add_argument(
+        "--repeats", type=int, default=100, help="number of timed calls, 0 for none"
+    )
     parser.add_argument("--warmup", type=int, default=10, help="calls before them, at least 1")
-    parser.add_argument("--threads", type=int, default=1, help="of a .tflite")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads of a .tflite")
     given = parser.parse_args(arguments)
     try:
         _run(given)
@@ -190,7 +192,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.outputs is not None:
         np.save(given.outputs, logits)
     print(f"file: {given.file}, {given.file.stat().st_size:,} bytes")
-    print(f"machine: {machine()}; Python {platform.python_version()}, {runner.software}")
+    print(f"machine: {describe_machine()}; Python {platform.python_version()}, {runner.software}")
     print(f"first classes: {' '.join(map(str, classes.ravel()[:10]))}")
     if labels is not None:
         known = labels >= 0  # -1 is no label

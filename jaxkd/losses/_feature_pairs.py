@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 from jaxkd.losses._arguments import as_mask, to_rank
 from jaxkd.losses._logit_pairs import Paired, dense
 from jaxkd.losses._numerics import compute_dtype
-from jaxkd.ops.banks import gathered as gathered
-from jaxkd.ops.banks import unit as unit
+from jaxkd.ops._rows import gathered as gathered
+from jaxkd.ops._rows import unit as unit
 
 _NOT_LOGITS = "it represents a distribution over classes, not features"
 

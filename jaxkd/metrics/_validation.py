@@ -9,7 +9,7 @@ def check_logits(name: str, logits: ArrayLike) -> np.ndarray:
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must have shape [n, num_classes], got {list(array.shape)}.")
     if np.isnan(array).any() or (array.max(-1) == -np.inf).any() or (array == np.inf).any():
-        raise ValueError(f"{name} hold nan or +inf, or a row of −inf alone, and give no answer.")
+        raise ValueError(f"{name} have nan or +inf, or a row of −inf alone.")
     return array
 
 

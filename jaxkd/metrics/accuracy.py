@@ -7,10 +7,12 @@ from jaxkd.metrics._validation import check_labeled_logits, check_pair
 
 
 def accuracy(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Fraction of examples whose largest logit is at the label; of equal logits the first counts.
+    """Computes the fraction of examples whose largest logit is that of the label.
+
+    Of equal logits the first counts.
 
     Args:
-      logits: `[n, num_classes]`; probabilities or log-probabilities will do as well.
+      logits: `[n, num_classes]`; probabilities or log-probabilities do as well.
       labels: Integer classes, `[n]`.
 
     Returns:
@@ -28,7 +30,7 @@ def accuracy(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def class_accuracy(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
-    """Accuracy on the examples of each class (recall).
+    """Computes the accuracy on the examples of each class (recall).
 
     Args:
       logits: `[n, num_classes]`.
@@ -51,11 +53,11 @@ def class_accuracy(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
 
 
 def class_gains(logits: ArrayLike, baseline: ArrayLike, labels: ArrayLike) -> np.ndarray:
-    """How much more often a network is right than another, on the examples of each class.
+    """Computes the gain in accuracy of one network over another, on the examples of each class.
 
     Args:
-      logits: Of the network, `[n, num_classes]`.
-      baseline: Of the one that it is compared with, `[n, num_classes]`.
+      logits: Logits of the network, `[n, num_classes]`.
+      baseline: Logits of the network that it is compared with, `[n, num_classes]`.
       labels: Integer classes, `[n]`.
 
     Returns:

@@ -7,11 +7,11 @@ from jaxkd.metrics._validation import check_pair, log_softmax
 
 
 def agreement(student: ArrayLike, teacher: ArrayLike) -> float:
-    """Fraction of examples for which two networks predict the same class.
+    """Computes the fraction of examples for which two networks predict the same class.
 
     Args:
-      student: Logits of one, `[n, num_classes]`.
-      teacher: Logits of the other, `[n, num_classes]`.
+      student: Logits of the student, `[n, num_classes]`.
+      teacher: Logits of the teacher, `[n, num_classes]`.
 
     Returns:
       A fraction, 0 to 1.
@@ -30,16 +30,16 @@ def agreement(student: ArrayLike, teacher: ArrayLike) -> float:
 def mean_kl_divergence(
     student: ArrayLike, teacher: ArrayLike, *, temperature: float = 1.0
 ) -> float:
-    """Mean of KL(teacher ‖ student) over the examples, in nats.
+    """Computes the mean of KL(teacher ‖ student) over the examples, in nats.
 
     Args:
-      student: Logits, `[n, num_classes]`.
-      teacher: Logits, `[n, num_classes]`.
-      temperature: Divides both logits.
+      student: Logits of the student, `[n, num_classes]`.
+      teacher: Logits of the teacher, `[n, num_classes]`.
+      temperature: Divisor of both logits.
 
     Returns:
-      The mean, not multiplied by the squared temperature; infinite if the student rules out a class
-      that the teacher allows.
+      The mean, not multiplied by the squared temperature; infinite if the student gives probability
+      zero to a class to which the teacher does not.
 
     Raises:
       ValueError: The shapes differ, or the temperature is not positive.

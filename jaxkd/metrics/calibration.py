@@ -15,7 +15,7 @@ from jaxkd.metrics._validation import (
 
 @dataclasses.dataclass(frozen=True)
 class Reliability:
-    """How often predictions of each confidence are right.
+    """The accuracy of predictions by their confidence.
 
     Attributes:
       edges: Borders of the confidence bins, `[num_bins + 1]`, from 0 to 1.
@@ -37,7 +37,7 @@ class Reliability:
 
 
 def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Mean of −log p(label), in nats.
+    """Computes the mean of −log p(label), in nats.
 
     Args:
       logits: `[n, num_classes]`.
@@ -58,7 +58,7 @@ def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def confidence(logits: ArrayLike) -> float:
-    """Mean probability of the predicted class.
+    """Computes the mean probability of the predicted class.
 
     Args:
       logits: `[n, num_classes]`.
@@ -79,7 +79,7 @@ def confidence(logits: ArrayLike) -> float:
 def reliability(logits: ArrayLike, labels: ArrayLike, *, num_bins: int = 15) -> Reliability:
     """Sorts predictions into bins of equal width by confidence.
 
-    A bin holds its upper border, as in the paper: with ten bins, 0.2 belongs to (0.1, 0.2].
+    A bin includes its upper border, as in the paper: with ten bins, 0.2 belongs to (0.1, 0.2].
 
     Args:
       logits: `[n, num_classes]`.
@@ -120,7 +120,7 @@ def reliability(logits: ArrayLike, labels: ArrayLike, *, num_bins: int = 15) -> 
 def expected_calibration_error(
     logits: ArrayLike, labels: ArrayLike, *, num_bins: int = 15
 ) -> float:
-    """Mean gap between confidence and accuracy over bins of confidence (ECE).
+    """Computes the mean gap between confidence and accuracy over bins of confidence (ECE).
 
     Args:
       logits: `[n, num_classes]`.
@@ -134,7 +134,7 @@ def expected_calibration_error(
       ValueError: The shapes do not fit, a label is not a class, or `num_bins` is below one.
 
     Example:
-      >>> expected_calibration_error([[0.0, 0.0], [0.0, 0.0]], [0, 0])  # Says 0.5, and is right.
+      >>> expected_calibration_error([[0.0, 0.0], [0.0, 0.0]], [0, 0])  # confidence 0.5, accuracy 1
       0.5
 
     References:

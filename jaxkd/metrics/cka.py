@@ -8,23 +8,23 @@ from numpy.typing import ArrayLike
 
 
 def cka(student: ArrayLike, teacher: ArrayLike, *, unbiased: bool = True) -> float:
-    """Linear centered kernel alignment (CKA) of two sets of features of the same examples.
+    """Computes the linear centered kernel alignment (CKA) of two networks' features.
 
     It compares which examples lie close to each other, so that features of any two widths can be
     compared, and neither a rotation, a shift nor a common scale of the features changes it. With
     few examples and many features the biased estimate is high even for networks that have nothing
-    in common; the unbiased one is then near 0, and may fall a little below.
+    in common; the unbiased one is then near 0, and may be slightly negative.
 
     Args:
-      student: Features `[n, ...]`; what follows the first axis is flattened. Maps are best averaged
-        over regions first.
+      student: Features `[n, ...]`; axes after the first are flattened. Maps are best averaged over
+        regions first.
       teacher: Features of the same examples in the same order, `[n, ...]`.
       unbiased: Whether to use the unbiased estimate of the Hilbert-Schmidt independence criterion,
         which needs four examples, or the plain one, which needs two.
 
     Returns:
       1 for features that differ by rotation, shift and scale, 0 for unrelated ones; nan where the
-      features of either do not vary enough over the examples to say (a layer that is dead).
+      features of either hardly vary over the examples (a dead layer).
 
     Raises:
       ValueError: The numbers of examples differ or are too small, or a feature is not finite.
@@ -51,11 +51,11 @@ def cka_matrix(
     *,
     unbiased: bool = True,
 ) -> np.ndarray:
-    """The alignment of every feature of one network with every feature of another.
+    """Computes the alignment of every feature of one network with every feature of another.
 
     Args:
       students: Features by name, each `[n, ...]`, all of the same examples.
-      teachers: Likewise.
+      teachers: Features of the other network by name, of the same examples.
       unbiased: See `jaxkd.metrics.cka`.
 
     Returns:
@@ -83,7 +83,10 @@ def cka_matrix(
                 f"{len(first.rows)}, {other.name} has {len(other.rows)}."
             )
     return np.array(
-        [[_criterion(a, b) / np.sqrt(a.own * b.own) for b in sides[1]] for a in sides[0]]
+        [
+            [_criterion(a, b) / np.sqrt(a.with_itself * b.with_itself) for b in sides[1]]
+            for a in sides[0]
+        ]
     )
 
 
@@ -102,7 +105,7 @@ class _Centered:
         if not np.isfinite(array).all():
             raise ValueError(f"{name} has features that are not finite.")
         array = array.reshape(len(array), -1)
-        # Means of equal numbers are not exact: what does not vary would leave its rounding.
+        # The mean of equal numbers is not exact: constant features would leave rounding errors.
         centered = (array - array.mean(0)) * (np.ptp(array, axis=0) > 0)
         norm = np.linalg.norm(centered)
         self.varies = bool(norm > 0)
@@ -116,7 +119,7 @@ class _Centered:
         return self.rows @ self.rows.T
 
     @functools.cached_property
-    def own(self) -> float:
+    def with_itself(self) -> float:
         """The criterion of the features with themselves; nan if it is no more than rounding."""
         value = _criterion(self, self) if self.varies else 0.0
         return value if value > 1e-12 else np.nan
@@ -132,5 +135,5 @@ def _criterion(a: _Centered, b: _Centered) -> float:
     if not a.unbiased:
         return plain
     # The estimate leaves out each example's product with itself. Rows of centered products add up
-    # to zero, so that all its terms can be had from the squares, whose sum is 1.
+    # to zero, so that all its terms follow from the squares, whose sum is 1.
     return plain - n / (n - 2) * float(a.squares @ b.squares) + 1 / ((n - 1) * (n - 2))

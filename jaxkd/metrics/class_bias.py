@@ -12,19 +12,19 @@ def correct_class_bias(
 
     A student that was distilled without any example of a class knows it from the small
     probabilities that the teacher gave it on others, but predicts it too seldom. The number is
-    chosen on the examples at hand; it looks at no label.
+    chosen on the given examples, without any label.
 
     Args:
       logits: `[examples, num_classes]`.
-      classes: a class, or several that are raised alike.
-      share: of the examples, for which the class, or one of them, shall be the prediction; its
+      classes: A class, or several that get the same number.
+      share: Share of the examples whose prediction shall be the class, or one of the classes: the
         prior, such as `1 / num_classes`.
 
     Returns:
-      The corrected logits. The number is negative where the classes came first too often.
+      The corrected logits. The number is negative where the classes were predicted too often.
 
     Raises:
-      ValueError: a share outside [0, 1], classes that there are not or that are all there are.
+      ValueError: The share is outside [0, 1], a class does not exist, or these are all classes.
 
     Example:
       >>> logits = np.array([[2.0, 0.0], [2.0, 1.0], [2.0, 1.5], [2.0, 1.6]])
@@ -41,7 +41,7 @@ def correct_class_bias(
         raise ValueError(f"classes {outside.tolist()} are not among the {logits.shape[-1]}")
     others = np.delete(logits, chosen, axis=-1)
     if not others.shape[-1]:
-        raise ValueError(f"classes {chosen.tolist()} are all there are: leave at least one out")
-    raised = logits.copy()
-    raised[:, chosen] += np.quantile(others.max(-1) - logits[:, chosen].max(-1), share)
-    return raised
+        raise ValueError(f"{chosen.tolist()} are all classes: leave at least one out")
+    corrected = logits.copy()
+    corrected[:, chosen] += np.quantile(others.max(-1) - logits[:, chosen].max(-1), share)
+    return corrected

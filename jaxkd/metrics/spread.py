@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A mean over repeated runs and how far they lie apart.
+    """The mean and the standard deviation over repeated runs.
 
     Attributes:
       mean: The mean.
@@ -23,13 +23,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float] | np.ndarray) -> "Spread":
-        """Mean and sample standard deviation (divisor n − 1) of one value a run.
+        """Computes mean and sample standard deviation (divisor n − 1) of one value a run.
 
         Args:
-          values: `[n]`, one number for each seed.
+          values: One number for each seed, `[n]`.
 
         Returns:
-          The spread; its `std` is nan for one value.
+          The spread; its `std` is nan for a single value.
 
         Raises:
           ValueError: There is no value, or more than one axis.

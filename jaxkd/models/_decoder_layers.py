@@ -1,4 +1,4 @@
-"""What a decoder is made of: normalization, attention with grouped queries, the gated MLP."""
+"""Layers of a decoder: normalization, attention with grouped queries, the gated MLP."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ ACTIVATIONS = {"silu": jax.nn.silu, "gelu": lambda x: jax.nn.gelu(x, approximate
 
 
 def dense(in_features: int, out_features: int, rngs: nnx.Rngs, *, use_bias: bool = False):
-    """A dense layer, without bias if nothing else is said."""
+    """Makes a dense layer, by default without bias."""
     return nnx.Linear(in_features, out_features, use_bias=use_bias, kernel_init=initial, rngs=rngs)
 
 
@@ -19,9 +19,9 @@ class RMSNorm(nnx.Module):
     """Divides by the root mean square, in float32 (Zhang and Sennrich, 2019).
 
     Args:
-      width: of the last axis.
-      epsilon: added to the mean square.
-      offset: what is added to the scale: 1 for Gemma, whose scales are kept as differences from 1.
+      width: size of the last axis.
+      epsilon: number added to the mean square.
+      offset: number added to the scale: 1 for Gemma, whose scales are stored minus 1.
     """
 
     def __init__(self, width: int, *, epsilon: float, offset: float):
@@ -43,15 +43,15 @@ def attend(
     scale: float,
     soft_cap: float | None,
 ) -> jax.Array:
-    """Attention with its softmax in float32, `[batch, length, heads, head_dim]`.
+    """Computes attention with its softmax in float32, `[batch, length, heads, head_dim]`.
 
     Args:
       queries: `[batch, length, heads, head_dim]`.
-      keys: `[batch, places, kv_heads, head_dim]`; each serves `heads / kv_heads` queries.
-      values: as the keys.
-      mask: boolean, `[batch or 1, length, places]`: who sees whom.
-      scale: of the products.
-      soft_cap: which the scores cannot exceed, or None.
+      keys: `[batch, positions, kv_heads, head_dim]`; each serves `heads / kv_heads` queries.
+      values: `[batch, positions, kv_heads, head_dim]`.
+      mask: boolean, `[batch or 1, length, positions]`: which keys a query attends to.
+      scale: factor of the products.
+      soft_cap: bound of the scores, or None.
     """
     if soft_cap is None:
         return jax.nn.dot_product_attention(queries, keys, values, mask=mask[:, None], scale=scale)
@@ -98,7 +98,7 @@ class Attention(nnx.Module):
     def project(
         self, tokens: jax.Array, rotation: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Queries, keys and values, `[batch, length, heads, head_dim]`, turned by position."""
+        """Computes queries, keys and values, `[batch, length, heads, head_dim]`, with rotation."""
         queries, keys, values = (
             layer(tokens).reshape(*tokens.shape[:2], -1, self.head_dim)
             for layer in (self.query, self.key, self.value)

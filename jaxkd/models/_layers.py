@@ -1,4 +1,4 @@
-"""What the networks share: layers with the padding and the initial weights of the papers."""
+"""Layers that the networks share, with the padding and the initial weights of the papers."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -9,33 +9,40 @@ from flax import nnx
 
 from jaxkd.ops import conv_general_dilated
 
-# He et al., Delving Deep into Rectifiers, 2015, by the width of what follows.
+# He et al., Delving Deep into Rectifiers, 2015, by the number of outputs.
 he_fan_out = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class MakeNorm(Protocol):
-    """Makes the normalization of a layer."""
+    """A function that makes a normalization layer."""
 
     def __call__(
         self, features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
     ) -> nnx.Module:
-        """Of so many channels; `momentum` is the share of the old running statistics."""
+        """Makes a normalization layer.
+
+        Args:
+          features: number of channels.
+          epsilon: added to the variance.
+          momentum: share of the old running statistics, where there are any.
+          rngs: random streams for the initial weights.
+        """
 
 
 def batch_norm(
     features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
 ) -> nnx.BatchNorm:
-    """Batch normalization (Ioffe and Szegedy, 2015)."""
+    """Makes a batch normalization (Ioffe and Szegedy, 2015)."""
     return nnx.BatchNorm(features, momentum=momentum, epsilon=epsilon, rngs=rngs)
 
 
 def group_norm(
     features: int, *, epsilon: float = 1e-5, momentum: float = 0.9, rngs: nnx.Rngs
 ) -> nnx.GroupNorm:
-    """Group normalization (Wu and He, 2018): 32 groups, or fewer of at least 4 channels.
+    """Makes a group normalization (Wu and He, 2018) of 32 groups, or fewer of at least 4 channels.
 
-    Examples do not see each other and there are no running statistics: for micro-batches, small
-    batches and populations.
+    Examples do not depend on each other and there are no running statistics: for micro-batches,
+    small batches and populations.
     """
     del momentum
     # A group of one channel would be instance normalization, and nothing is left of a 1×1 map.
@@ -48,10 +55,10 @@ NORMS: dict[str, MakeNorm] = {"batch": batch_norm, "group": group_norm}
 
 
 def make_norm(name: str) -> MakeNorm:
-    """A way of normalizing by its name.
+    """Returns the function that makes normalizations of a name.
 
     Raises:
-      ValueError: a name that there is not.
+      ValueError: There is no such name.
     """
     if name not in NORMS:
         raise ValueError(f"norm must be one of {sorted(NORMS)}, not {name!r}")
@@ -70,7 +77,7 @@ def conv(
     kernel_init: Callable[..., Any] = he_fan_out,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """A convolution padded alike on both sides, by half its kernel if nothing else is said.
+    """Makes a convolution padded alike on both sides, by default by half its kernel.
 
     XLA's "SAME" pads a strided convolution of an even size on the far side alone, which is not what
     the published weights were trained with.
@@ -94,15 +101,15 @@ def conv(
 
 
 def global_average(maps: jax.Array) -> jax.Array:
-    """The mean over height and width, `[batch, channels]`, summed in float32 at least."""
+    """Computes the mean over height and width, `[batch, channels]`, summed in float32 at least."""
     wide = jnp.promote_types(maps.dtype, jnp.float32)
     return jnp.mean(maps, axis=(1, 2), dtype=wide).astype(maps.dtype)
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """The nearest multiple of a divisor, no more than a tenth below the value.
+    """Returns the nearest multiple of a divisor, no more than a tenth below the value.
 
-    As in the MobileNets' published code.
+    As in the published code of the MobileNets.
     """
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
@@ -117,18 +124,18 @@ def check_images(
     multiple: int = 1,
     exactly: int | None = None,
 ) -> None:
-    """Refuses what is no batch of images that a network can take.
+    """Refuses inputs that are no batch of images that a network can take.
 
     Args:
-      inputs: to be `[batch, height, width, channels]`.
-      network: its name, for the message.
-      channels: that it was made for.
-      smallest: height and width must be at least this.
-      multiple: and a multiple of this.
-      exactly: and this, for networks made for one size.
+      inputs: array that must be `[batch, height, width, channels]`.
+      network: name of the network, for the message.
+      channels: number of channels that it was made for.
+      smallest: least height and width.
+      multiple: number that divides height and width.
+      exactly: height and width, for networks that are made for one size.
 
     Raises:
-      ValueError: naming the shape given and the one wanted.
+      ValueError: The shape is another one; the message has it and the one wanted.
     """
     sides = inputs.shape[1:3]
     fits = inputs.ndim == 4 and inputs.shape[-1] == channels and min(sides) >= smallest
@@ -151,14 +158,14 @@ class ConvNorm(nnx.Module):
     """A convolution without bias and its normalization.
 
     Args:
-      in_features: channels that come in.
-      out_features: channels that go out.
+      in_features: number of input channels.
+      out_features: number of output channels.
       kernel: height and width of the kernel.
-      stride: of the convolution.
-      padding: as for `conv`.
-      groups: that the channels fall into.
-      norm: makes the normalization.
-      rngs: for the initial weights.
+      stride: stride of the convolution.
+      padding: padding on every side, as for `conv`.
+      groups: number of groups of channels.
+      norm: function that makes the normalization layer.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -179,5 +186,5 @@ class ConvNorm(nnx.Module):
         self.norm = norm(out_features, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Before the activation, which is the caller's."""
+        """Returns the normalized map, before the activation, which the caller applies."""
         return self.norm(self.conv(x))

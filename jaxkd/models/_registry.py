@@ -1,4 +1,4 @@
-"""Networks by name: `create`, and what is known of each before it is made."""
+"""Networks by name, and what is known of each before it is made."""
 
 import dataclasses
 import difflib
@@ -16,15 +16,15 @@ class Entry:
     """A network that can be made by name.
 
     Attributes:
-      name: as `create` takes it.
-      family: the room that it lives in, `"resnet"` for one.
+      name: name for `create`.
+      family: family of networks, such as `"resnet"`.
       make: `make(num_classes=, in_channels=, image_size=, norm=, rngs=)` returns the module.
-      image_size: height and width of the images that it was published with.
-      num_classes: that it was published with.
-      parameters: published number of parameters with these; None where nobody published one.
+      image_size: height and width of the images in the publication.
+      num_classes: number of classes in the publication.
+      parameters: published number of parameters with these; None where none was published.
       reference: paper and year.
-      fixed_size: whether it takes images of the size it was made for alone.
-      norms: ways of normalizing that it knows, the published one first.
+      fixed_size: whether it takes only images of the size that it was made for.
+      norms: normalizations that it can have, the published one first.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Entry:
 
 
 def maker(network: Callable[..., nnx.Module], *leading: Any, **options: Any) -> Any:
-    """`Entry.make` of networks that take images of any size.
+    """Returns an `Entry.make` for a network that takes images of any size.
 
     Args:
       network: called as `network(*leading, in_channels, num_classes, norm=, rngs=, **options)`.
-      *leading: what comes first.
+      *leading: arguments before these.
       **options: further keywords.
     """
 
@@ -51,8 +51,9 @@ def maker(network: Callable[..., nnx.Module], *leading: Any, **options: Any) -> 
         *, num_classes: int, in_channels: int, image_size: int, norm: str, rngs: nnx.Rngs
     ) -> nnx.Module:
         del image_size
-        made = make_norm(norm)
-        return network(*leading, in_channels, num_classes, norm=made, rngs=rngs, **options)
+        return network(
+            *leading, in_channels, num_classes, norm=make_norm(norm), rngs=rngs, **options
+        )
 
     return make
 
@@ -68,14 +69,14 @@ class Registry:
             self._entries[entry.name] = entry
 
     def names(self, family: str | None = None) -> list[str]:
-        """Names of all networks, or of one family's."""
+        """Lists the names of all networks, or of one family."""
         return [e.name for e in self._entries.values() if family in (None, e.family)]
 
     def entry(self, name: str) -> Entry:
-        """What is known of a network.
+        """Returns the entry of a network.
 
         Raises:
-          ValueError: a name that there is not; the message lists those there are.
+          ValueError: There is no such name; the message lists those there are.
         """
         if name not in self._entries:
             near = difflib.get_close_matches(name, self._entries, n=3)
@@ -100,7 +101,7 @@ class Registry:
         entry = self.entry(name)
         norm = entry.norms[0] if norm is None else norm
         if norm not in entry.norms:
-            raise ValueError(f"{name} knows the norms {list(entry.norms)}, not {norm!r}")
+            raise ValueError(f"{name} can have the norms {list(entry.norms)}, not {norm!r}")
         for what, value in {
             "num_classes": num_classes,
             "in_channels": in_channels,

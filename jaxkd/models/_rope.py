@@ -8,13 +8,13 @@ import numpy as np
 
 
 class RopeScaling(NamedTuple):
-    """How Llama 3 stretches rotary positions to longer texts than it was first trained on.
+    """The scaling with which Llama 3 extends rotary positions to longer texts.
 
     Attributes:
-      factor: by which slow rotations are slowed down further.
-      low_frequency_factor: rotations that turn fewer times within `length` are slowed by `factor`.
-      high_frequency_factor: those that turn more often stay; between the two it is interpolated.
-      length: of the texts before.
+      factor: divisor of the low frequencies.
+      low_frequency_factor: rotations with fewer turns within `length` are slowed by `factor`.
+      high_frequency_factor: rotations with more turns stay; between the two it is interpolated.
+      length: length of the texts that the network was first trained on.
     """
 
     factor: float
@@ -26,13 +26,13 @@ class RopeScaling(NamedTuple):
 def rotations(
     positions: jax.Array, head_dim: int, theta: float, scaling: RopeScaling | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Cosines and sines of the angles at each position, `[batch, length, 1, head_dim / 2]`.
+    """Computes cosines and sines of the angles, `[batch, length, 1, head_dim / 2]`.
 
     References:
       Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, 2021. Grattafiori et
       al., The Llama 3 Herd of Models, 2024 (the scaling).
     """
-    # In double precision on the host: of far positions, angles are large.
+    # In double precision on the host, since angles are large at high positions.
     frequencies = 1.0 / theta ** (np.arange(0, head_dim, 2) / head_dim)
     if scaling is not None:
         turns = scaling.length * frequencies / (2 * np.pi)
@@ -44,10 +44,10 @@ def rotations(
 
 
 def rotated(heads: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Queries or keys `[batch, length, heads, head_dim]`, turned by their positions.
+    """Rotates queries or keys `[batch, length, heads, head_dim]` by their positions.
 
-    A pair to turn is a number of the first half and its fellow of the second, as in published
-    checkpoints, and not two neighbors, as in the paper.
+    A pair to rotate is a number of the first half and its counterpart of the second, as in
+    published checkpoints, and not two neighbors, as in the paper.
     """
     cos, sin = rotation
     first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)

@@ -1,4 +1,4 @@
-"""What the networks of text share: their inputs."""
+"""The inputs of networks of text."""
 
 import jax
 import jax.numpy as jnp
@@ -7,19 +7,20 @@ import jax.numpy as jnp
 def tokens_and_documents(
     inputs: jax.Array, network: str, pad_id: int | None = None
 ) -> tuple[jax.Array, jax.Array | None]:
-    """The tokens `[batch, length]`, and the number of each one's document, 0 for padding.
+    """Separates the tokens `[batch, length]` from the numbers of their documents, 0 for padding.
 
     Args:
       inputs: integers `[batch, length]`, or `[batch, length, 2]` with a token and the number of its
         document.
-      network: for the message.
-      pad_id: which token is padding where documents are not numbered.
+      network: name of the network, for the message.
+      pad_id: token that is padding where documents are not numbered.
 
     Returns:
-      The documents `[batch, length]` are None where all tokens are of one.
+      The tokens and the documents, each `[batch, length]`; the latter are None where all tokens are
+      of one document.
 
     Raises:
-      ValueError: inputs of another shape, or that are not integers.
+      ValueError: The inputs have another shape, or are not integers.
     """
     shape = jnp.shape(inputs)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] != 2):
@@ -36,10 +37,10 @@ def tokens_and_documents(
 
 
 def positions_of(documents: jax.Array) -> jax.Array:
-    """The place of each token in its document, from 0 on, `[batch, length]`."""
+    """Computes the position of each token in its document, from 0, `[batch, length]`."""
     count = documents.shape[1]
-    places = jnp.broadcast_to(jnp.arange(count), documents.shape)
+    columns = jnp.broadcast_to(jnp.arange(count), documents.shape)
     begins = jnp.concatenate(
         [jnp.ones_like(documents[:, :1], bool), documents[:, 1:] != documents[:, :-1]], axis=1
     )
-    return places - jax.lax.cummax(jnp.where(begins, places, 0), axis=1)
+    return columns - jax.lax.cummax(jnp.where(begins, columns, 0), axis=1)

@@ -1,4 +1,7 @@
-"""The form that a convolution takes on CPU, as `benchmarks/convolutions.py` measures."""
+"""The form that a convolution takes on CPU, chosen by measurements.
+
+`benchmarks/convolutions.py` measures all forms of the layers of many networks.
+"""
 
 import math
 
@@ -8,10 +11,10 @@ from jaxkd.ops._problem import Problem
 FEW_MULTIPLICATIONS = 2**18
 
 
-def pays(problem: Problem, examples: int) -> bool:
+def is_worthwhile(problem: Problem, examples: int) -> bool:
     """Whether a batch is large enough for its form to matter."""
-    each = math.prod((*problem.out, *problem.kernel_shape))
-    return examples * each >= FEW_MULTIPLICATIONS
+    of_an_example = math.prod((*problem.out, *problem.kernel_shape))
+    return examples * of_an_example >= FEW_MULTIPLICATIONS
 
 
 def form_of(problem: Problem, kind: str) -> str:
@@ -27,14 +30,14 @@ def form_of(problem: Problem, kind: str) -> str:
     Returns:
       A name in `FORMS`.
     """
-    if problem.depthwise:
+    if problem.is_depthwise:
         return "shifts"
     if problem.groups > 1:
         return "grouped"
-    if problem.pointwise:
-        return "product"
-    if problem.tiled:
-        return "patches"
-    # Of images smaller than the kernel, XLA's convolution is up to 17 times slower.
+    if problem.is_pointwise:
+        return "pointwise"
+    if problem.is_tiled:
+        return "tiled"
+    # XLA's convolution of images smaller than the kernel is up to 17 times slower.
     small = any(n < k for n, k in zip(problem.image, problem.kernel, strict=True))
     return "columns" if small or kind == "kernel" else "canonical"

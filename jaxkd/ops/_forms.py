@@ -36,48 +36,74 @@ CHUNK_BYTES = 2**21
 _NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
-def product(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array:
+def pointwise(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """Computes a convolution with a kernel of one position as one matrix product."""
-    strides, (inside, outside) = problem.strides, problem.channels
-    if kind == "forward":
-        image = slices(a, (0, 0), problem.out, strides)
-        result = _dot(problem, image.reshape(-1, inside), b.reshape(inside, outside), (1, 0))
-        return result.reshape(*image.shape[:3], outside).astype(problem.out_dtype)
-    if kind == "input":
-        result = _dot(problem, a.reshape(-1, outside), b.reshape(inside, outside), (1, 1))
-        result = result.reshape(*a.shape[:3], inside).astype(problem.dtype)
-        return dilated(result, strides, problem.image)
-    image = slices(a, (0, 0), problem.out, strides)
-    result = _dot(problem, image.reshape(-1, inside), b.reshape(-1, outside), (0, 0))
-    return result.reshape(problem.kernel_shape).astype(problem.dtype)
+
+    def unfold(image: jax.Array) -> jax.Array:
+        return slices(image, (0, 0), problem.out, problem.strides).reshape(-1, image.shape[-1])
+
+    def fold(rows: jax.Array) -> jax.Array:
+        maps = rows.reshape(*a.shape[:3], -1)
+        return dilated(maps, problem.strides, problem.image)
+
+    return _one_product(problem, kind, a, b, unfold, fold)
 
 
-def patches(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array:
+def tiled(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """Computes a convolution whose windows neither overlap nor leave gaps as one matrix product."""
-    height, width, inside, outside = problem.kernel_shape
-    area, (down, across) = height * width * inside, problem.out
+    height, width, inside, _ = problem.kernel_shape
+    down, across = problem.out
 
-    def cut(image: jax.Array) -> jax.Array:
-        image = image.reshape(-1, down, height, across, width, inside).swapaxes(2, 3)
-        return image.reshape(-1, area)
+    def unfold(image: jax.Array) -> jax.Array:
+        windows = image.reshape(-1, down, height, across, width, inside).swapaxes(2, 3)
+        return windows.reshape(-1, height * width * inside)
 
+    def fold(rows: jax.Array) -> jax.Array:
+        windows = rows.reshape(-1, down, across, height, width, inside).swapaxes(2, 3)
+        return windows.reshape(a.shape[0], *problem.image, inside)
+
+    return _one_product(problem, kind, a, b, unfold, fold)
+
+
+def _one_product(
+    problem: Problem,
+    kind: str,
+    a: jax.Array,
+    b: jax.Array,
+    unfold: Callable[[jax.Array], jax.Array],
+    fold: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """A convolution as a product of its unfolded image with its kernel.
+
+    Args:
+      problem: The convolution.
+      kind: `"forward"`, `"input"` or `"kernel"`.
+      a: The first array.
+      b: The second array.
+      unfold: Makes of an image a matrix with one row a window.
+      fold: The transpose of it, from such a matrix to an image.
+
+    Returns:
+      The result.
+    """
+    outside = problem.channels[1]
+    if kind == "kernel":
+        result = _dot(problem, unfold(a), b.reshape(-1, outside), (0, 0))
+        return result.reshape(problem.kernel_shape).astype(problem.dtype)
+    kernel = b.reshape(-1, outside)
     if kind == "forward":
-        result = _dot(problem, cut(a), b.reshape(area, outside), (1, 0))
-        return result.reshape(-1, down, across, outside).astype(problem.out_dtype)
-    if kind == "input":
-        result = _dot(problem, a.reshape(-1, outside), b.reshape(area, outside), (1, 1))
-        result = result.astype(problem.dtype).reshape(-1, down, across, height, width, inside)
-        return result.swapaxes(2, 3).reshape(a.shape[0], *problem.image, inside)
-    result = _dot(problem, cut(a), b.reshape(-1, outside), (0, 0))
-    return result.reshape(problem.kernel_shape).astype(problem.dtype)
+        result = _dot(problem, unfold(a), kernel, (1, 0))
+        return result.reshape(a.shape[0], *problem.out, outside).astype(problem.out_dtype)
+    result = _dot(problem, a.reshape(-1, outside), kernel, (1, 1))
+    return fold(result.astype(problem.dtype))
 
 
 def canonical(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """Computes a convolution as XLA's own, in the one arrangement of axes that it has code for.
 
-    The gradient to the image, too, is a convolution: of the output's gradient with the kernel
-    turned round. JAX leaves the turning to XLA, which inside loops does not see to it and runs 40
-    to 270 times as slowly.
+    The gradient to the image, too, is a convolution: of the output's gradient with the transposed
+    kernel. JAX leaves the transposition to XLA, which inside of loops does not do it and then runs
+    40 to 270 times as slowly.
     """
     if kind == "forward":
         return lax.conv_general_dilated(
@@ -97,7 +123,7 @@ def canonical(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Ar
     def correlate(maps: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
         return lax.conv_general_dilated(
             maps,
-            _turned(kernel, problem.groups),
+            _transposed(kernel, problem.groups),
             (1, 1),
             padding,
             rhs_dilation=problem.dilation,
@@ -107,7 +133,7 @@ def canonical(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Ar
             preferred_element_type=a.dtype,
         )
 
-    # As JAX does, in the type of the gradient, which may be wider than the image's.
+    # In the type of the gradient, as JAX does, which may be wider than the image's.
     maps = by_phases(problem, correlate, a, b.astype(a.dtype), problem.channels[0], a.dtype)
     return maps.astype(problem.dtype)
 
@@ -130,7 +156,7 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
     if kind == "input":
 
         def correlate(maps: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-            part = dataclasses.replace(
+            phase = dataclasses.replace(
                 problem,
                 image=(maps.shape[1], maps.shape[2]),
                 kernel=(kernel.shape[0], kernel.shape[1]),
@@ -140,16 +166,16 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
                 dtype=a.dtype,
                 out_dtype=a.dtype,
             )
-            return columns(part, "forward", maps, kernel.swapaxes(2, 3))
+            return columns(phase, "forward", maps, kernel.swapaxes(2, 3))
 
         maps = by_phases(problem, correlate, a, b.astype(a.dtype), inside, a.dtype)
         return maps.astype(problem.dtype)
 
-    # Of image and gradient, what is thinner is unfolded; with strides that is always the image.
+    # The one with fewer channels is unfolded, image or gradient; with strides always the image.
     unfold_gradient = outside < inside and problem.strides == (1, 1)
     positions = height * width
 
-    def part(image: jax.Array, gradient: jax.Array) -> jax.Array:
+    def kernel_gradient(image: jax.Array, gradient: jax.Array) -> jax.Array:
         if unfold_gradient:
             left, right = image.reshape(-1, inside), gradient_windows(problem, gradient)
             right = right.reshape(-1, positions * outside)
@@ -161,7 +187,7 @@ def columns(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Arra
     area = math.prod(problem.image if unfold_gradient else problem.out)
     thin = outside if unfold_gradient else inside
     chunk = _chunk(a.shape[0], area * positions * thin * a.dtype.itemsize)
-    total = _sum_over_examples(part, chunk, a, b)
+    total = _sum_over_examples(kernel_gradient, chunk, a, b)
     if unfold_gradient:
         total = total.reshape(inside, positions, outside).swapaxes(0, 1)
     return total.reshape(problem.kernel_shape).astype(problem.dtype)
@@ -182,7 +208,7 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
     if kind == "input":
 
         def correlate(maps: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-            part = dataclasses.replace(
+            phase = dataclasses.replace(
                 problem,
                 image=(maps.shape[1], maps.shape[2]),
                 kernel=(kernel.shape[0], kernel.shape[1]),
@@ -192,33 +218,33 @@ def shifts(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array
                 padding=padding,
                 out_dtype=problem.wide,
             )
-            return shifts(part, "forward", maps, kernel)
+            return shifts(phase, "forward", maps, kernel)
 
         result = by_phases(problem, correlate, a, b, outside, problem.wide)
         if each > 1:
             result = result.reshape(*result.shape[:3], -1, each).sum(-1)
         return result.astype(problem.dtype)
 
-    def part(image: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
+    def kernel_gradient(image: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
         gradient = gradient.astype(problem.wide)
         image = padded(jnp.repeat(image, each, -1) if each > 1 else image, problem.padding)
         products = tuple(
             slices(image, start, problem.out, problem.strides).astype(problem.wide) * gradient
             for _, _, start in positions_of(problem)
         )
-        # One pass over both for all positions of the kernel together.
+        # A single pass over both arrays for all positions of the kernel.
         zeros = tuple(jnp.zeros((), problem.wide) for _ in products)
         return tuple(lax.reduce(products, zeros, _add_each, (0, 1, 2)))
 
     chunk = _chunk(a.shape[0], 2 * math.prod(problem.padded) * outside * a.dtype.itemsize)
-    totals = _sum_over_examples(part, chunk, a, b)
+    totals = _sum_over_examples(kernel_gradient, chunk, a, b)
     return jnp.stack(totals).reshape(problem.kernel_shape).astype(problem.dtype)
 
 
 def grouped(problem: Problem, kind: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """Computes a convolution of several groups as one batched product for all groups."""
     one = problem.of_one_group()
-    form = product if problem.pointwise else columns
+    form = pointwise if problem.is_pointwise else columns
     split = [x.reshape(*x.shape[:3], problem.groups, -1) for x in (a, b)]
     result = jax.vmap(lambda a, b: form(one, kind, a, b), in_axes=3, out_axes=3)(*split)
     return result.reshape(*result.shape[:3], -1)
@@ -228,8 +254,8 @@ FORMS = {
     "canonical": canonical,
     "columns": columns,
     "grouped": grouped,
-    "patches": patches,
-    "product": product,
+    "tiled": tiled,
+    "pointwise": pointwise,
     "shifts": shifts,
 }
 
@@ -238,8 +264,8 @@ def _add_each(a: tuple[jax.Array, ...], b: tuple[jax.Array, ...]) -> tuple[jax.A
     return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
-def _turned(kernel: jax.Array, groups: int) -> jax.Array:
-    """A kernel from output to input channels, `[height, width, out of a group, in]`."""
+def _transposed(kernel: jax.Array, groups: int) -> jax.Array:
+    """The kernel from output to input channels, `[height, width, out of a group, in]`."""
     height, width, inside, outside = kernel.shape
     kernel = kernel.reshape(height, width, inside, groups, outside // groups)
     return kernel.swapaxes(2, 4).reshape(height, width, outside // groups, groups * inside)
@@ -259,9 +285,9 @@ def _dot(problem: Problem, a: jax.Array, b: jax.Array, axes: Pair) -> jax.Array:
 
 
 def _chunk(examples: int, nbytes: int) -> int:
-    """How many examples fit into the cache, of numbers that divide the batch.
+    """The greatest divisor of the batch size with which a chunk fits into the cache.
 
-    All of them where their number is a symbol, of an export.
+    The batch size itself where it is symbolic, in an export.
     """
     if not isinstance(examples, int):
         return examples
@@ -269,31 +295,40 @@ def _chunk(examples: int, nbytes: int) -> int:
     return max(count for count in range(1, most + 1) if examples % count == 0)
 
 
-def _cut(arrays: jax.Array, chunk: int) -> jax.Array:
-    return arrays.reshape(-1, chunk, *arrays.shape[1:])
+def _split_examples(array: jax.Array, chunk: int) -> jax.Array:
+    return array.reshape(-1, chunk, *array.shape[1:])
 
 
 def _map_examples(
-    function: Callable[[jax.Array], jax.Array], arrays: jax.Array, numbers: int
+    function: Callable[[jax.Array], jax.Array], array: jax.Array, numbers: int
 ) -> jax.Array:
-    """Applies a function to so many examples at a time that its numbers stay in the cache."""
-    examples = arrays.shape[0]
-    chunk = _chunk(examples, numbers * arrays.dtype.itemsize)
+    """Applies a function to a few examples at a time, so that its numbers stay in the cache.
+
+    Args:
+      function: The function, of a batch.
+      array: All examples.
+      numbers: How many numbers the function computes for an example.
+
+    Returns:
+      The results of all examples.
+    """
+    examples = array.shape[0]
+    chunk = _chunk(examples, numbers * array.dtype.itemsize)
     if chunk == examples:
-        return function(arrays)
-    result = lax.map(function, _cut(arrays, chunk))
+        return function(array)
+    result = lax.map(function, _split_examples(array, chunk))
     return result.reshape(examples, *result.shape[2:])
 
 
 def _sum_over_examples(function: Callable[..., Any], chunk: int, *arrays: jax.Array) -> Any:
-    """Sums a function's arrays over the batch, so many examples at a time."""
+    """Sums a function's arrays over the batch, `chunk` examples at a time."""
     if chunk == arrays[0].shape[0]:
         return function(*arrays)
-    parts = [_cut(x, chunk) for x in arrays]
-    like = jax.eval_shape(function, *(x[0] for x in parts))
+    chunks = [_split_examples(x, chunk) for x in arrays]
+    like = jax.eval_shape(function, *(x[0] for x in chunks))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
 
-    def add(totals: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, totals, function(*part)), None
+    def add(totals: Any, examples: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, totals, function(*examples)), None
 
-    return lax.scan(add, zeros, tuple(parts))[0]
+    return lax.scan(add, zeros, tuple(chunks))[0]

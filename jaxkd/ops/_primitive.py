@@ -1,8 +1,8 @@
 """A JAX primitive for the convolutions on CPU, with a program of its own for each gradient.
 
-A convolution, its gradient to the image and its gradient to the kernel are three faces of one
-trilinear form: each is linear in both of its arrays, and the transpose of any of them is another.
-So one primitive with three kinds is closed under every kind of differentiation, of any order.
+A convolution, its gradient to the image and its gradient to the kernel belong to one trilinear
+form: each is linear in both of its arrays, and the transpose of any of them is another. So one
+primitive with three kinds is closed under every kind of differentiation, of any order.
 """
 
 from typing import Any
@@ -54,10 +54,10 @@ def _transpose_second(cotangent: jax.Array, a: jax.Array, b: Any, *, problem: Pr
 
 
 def _batch(arrays: Any, axes: Any, *, problem: Problem, kind: str) -> tuple[jax.Array, int]:
-    """Over many images with one kernel they are one batch; all else is computed one by one.
+    """Makes one batch of many images with one kernel; computes anything else one by one.
 
-    XLA makes of many kernels a grouped convolution, which takes 2 to 10 times as long as they do
-    one by one.
+    XLA makes a grouped convolution of many kernels, which takes 2 to 10 times as long as one by
+    one.
     """
     (a, b), (first, second) = arrays, axes
     if kind != "kernel" and second is None:

@@ -1,4 +1,4 @@
-"""What a convolution is asked to do, apart from its arrays."""
+"""The description of a convolution, without its arrays."""
 
 import dataclasses
 
@@ -15,14 +15,14 @@ class Problem:
     Attributes:
       image: Height and width of the input.
       kernel: Height and width of the kernel.
-      channels: Channels of the input and of the output.
-      strides: Down and across.
+      channels: Number of channels of the input and of the output.
+      strides: Strides down and across.
       padding: Zeros before and after, down and across; none is negative.
       dilation: Distance of neighboring kernel positions, down and across.
       groups: Number of groups into which both kinds of channels fall.
-      dtype: Of the input and the kernel.
-      out_dtype: Of the output.
-      precision: Of the products, as in `jax.lax`.
+      dtype: Type of the input and the kernel.
+      out_dtype: Type of the output.
+      precision: Precision of the products, as in `jax.lax`.
     """
 
     image: Pair
@@ -38,7 +38,7 @@ class Problem:
 
     @property
     def reach(self) -> Pair:
-        """How many pixels the kernel covers, down and across."""
+        """Number of pixels that the kernel covers, down and across."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))  # type: ignore[return-value]
 
     @property
@@ -64,22 +64,22 @@ class Problem:
         return (*self.kernel, self.channels[0] // self.groups, self.channels[1])
 
     @property
-    def depthwise(self) -> bool:
+    def is_depthwise(self) -> bool:
         """Whether every group has one channel of the input."""
         return self.groups > 1 and self.channels[0] == self.groups
 
     @property
-    def pointwise(self) -> bool:
+    def is_pointwise(self) -> bool:
         """Whether the kernel has one position and there are no zeros around the input."""
         return self.kernel == (1, 1) and self.padding == ((0, 0), (0, 0))
 
     @property
-    def tiled(self) -> bool:
+    def is_tiled(self) -> bool:
         """Whether the windows neither overlap nor leave gaps, and there are no zeros around."""
         whole = tuple(n * k for n, k in zip(self.out, self.kernel, strict=True))
         return self.strides == self.kernel and self.padded == whole == self.image
 
     def of_one_group(self) -> "Problem":
-        """The convolution of one group."""
+        """Returns the convolution of one group."""
         channels = (self.channels[0] // self.groups, self.channels[1] // self.groups)
         return dataclasses.replace(self, channels=channels, groups=1)

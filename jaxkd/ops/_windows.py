@@ -18,7 +18,7 @@ def padded(image: jax.Array, padding: Padding) -> jax.Array:
 
 
 def slices(image: jax.Array, start: Pair, count: Pair, strides: Pair) -> jax.Array:
-    """Takes every so many rows and columns, from a start on."""
+    """Takes rows and columns at these strides, from a start on."""
     ends = [a + (n - 1) * s + 1 for a, n, s in zip(start, count, strides, strict=True)]
     return lax.slice(
         image,
@@ -38,7 +38,12 @@ def positions_of(problem: Problem) -> Iterator[tuple[int, int, Pair]]:
 def image_windows(problem: Problem, image: jax.Array) -> jax.Array:
     """Gathers for each output pixel the pixels under the kernel.
 
-    `[batch, height, width, positions * in]`.
+    Args:
+      problem: The convolution.
+      image: `[batch, height, width, in]`.
+
+    Returns:
+      `[batch, out height, out width, positions * in]`.
     """
     image = padded(image, problem.padding)
     parts = [
@@ -48,12 +53,17 @@ def image_windows(problem: Problem, image: jax.Array) -> jax.Array:
 
 
 def gradient_windows(problem: Problem, gradient: jax.Array) -> jax.Array:
-    """Gathers for each input pixel the output gradients that it has a part in.
+    """Gathers for each input pixel the gradients of the output pixels that depend on it.
 
-    By position of the kernel, `[batch, height, width, positions * out]`; for strides of one.
+    Args:
+      problem: The convolution, with strides of one.
+      gradient: `[batch, out height, out width, out]`.
+
+    Returns:
+      `[batch, height, width, positions * out]`.
     """
     before = [max(r - 1 - p[0], 0) for r, p in zip(problem.reach, problem.padding, strict=True)]
-    # Of a position of the kernel, the output pixel that lies `p - d * a` before an input pixel.
+    # The kernel's position a connects an input pixel with the output pixel `p - d * a` after it.
     first = [b + p[0] for b, p in zip(before, problem.padding, strict=True)]
     after = [
         max(f + n - b - o, 0)
@@ -80,9 +90,20 @@ def by_phases(
     With a stride of two, the even and the odd rows of the image meet different rows of the kernel;
     each such phase is a correlation of its own and the phases are interleaved, so that nothing is
     multiplied by the zeros between the rows of a dilated gradient.
+
+    Args:
+      problem: The convolution.
+      correlate: `correlate(gradient, kernel, padding)` computes a correlation of stride one.
+      gradient: Gradient to the output, `[batch, out height, out width, out]`.
+      kernel: The kernel.
+      channels: Number of channels of the result.
+      dtype: Type of the result.
+
+    Returns:
+      The gradient to the image, `[batch, height, width, channels]`.
     """
     strides, starts = problem.strides, [before for before, _ in problem.padding]
-    # Of the padded image, in strides: where the image begins, and where it has ended.
+    # Where the image begins in the padded image, and where it ends, counted in strides.
     first = [start // s for start, s in zip(starts, strides, strict=True)]
     last = [
         -(-(start + n) // s) for start, n, s in zip(starts, problem.image, strides, strict=True)
@@ -109,11 +130,11 @@ def by_phases(
             ends = [
                 (k - 1 - at) % s for k, at, s in zip(problem.kernel, phase, strides, strict=True)
             ]
-            part = flipped[ends[0] :: strides[0], ends[1] :: strides[1]]
+            taps_of_phase = flipped[ends[0] :: strides[0], ends[1] :: strides[1]]
             crops = [(0, 0, 0), *((min(a, 0), min(b, 0), 0) for a, b in pads), (0, 0, 0)]
             cropped = lax.pad(gradient, jnp.zeros((), gradient.dtype), crops)
             zeros = tuple((max(a, 0), max(b, 0)) for a, b in pads)
-            maps[-1].append(correlate(cropped, part, zeros))  # type: ignore[arg-type]
+            maps[-1].append(correlate(cropped, taps_of_phase, zeros))  # type: ignore[arg-type]
     if strides == (1, 1):
         return maps[0][0]
     result = jnp.stack([jnp.stack(row, 3) for row in maps], 2)

@@ -1,7 +1,7 @@
 """Memory banks of contrastive distillation: one row an example of the data set.
 
 Pure functions, from which losses and connectors are built: rows are read by index and updated with
-momentum, negatives are drawn from other classes, and the constant Z of the scores is estimated.
+momentum, negatives are sampled from other classes, and the constant Z of the scores is estimated.
 """
 
 import math
@@ -11,10 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
-# Numbers that one turn of the loop over negatives reads from a bank.
+from jaxkd.ops._rows import check_indices, gathered, replicated, rows_at, selection, unit
+
+# How many numbers of a bank one iteration of the loop over negatives reads.
 _TURN = 2**21
 
 
@@ -68,16 +69,16 @@ def update_bank(
             f"got {bank.shape} and {embeddings.shape}"
         )
     ids, embeddings = gathered(ids), gathered(embeddings)
-    selected = gathered(_selected(where, ids))
+    selected = gathered(selection(where, ids))
     position = jnp.arange(len(ids))
     same_later = (ids[:, None] == ids) & selected & (position[:, None] < position)
     counts = selected & ~jnp.any(same_later, axis=1)
     old = rows_at(bank, ids).astype(jnp.promote_types(bank.dtype, jnp.float32))
     momentum = jnp.asarray(momentum, old.dtype)
     new, has_direction = unit(momentum * old + (1 - momentum) * embeddings.astype(old.dtype))
-    # Past the end, where writing does nothing.
+    # An index past the end writes nothing.
     targets = jnp.where(counts & has_direction & (ids >= 0), ids, len(bank))
-    targets, new = _everywhere(targets), _everywhere(new)
+    targets, new = replicated(targets), replicated(new)
     updated = bank.at[targets].set(new.astype(bank.dtype), mode="drop")
     return jax.lax.stop_gradient(updated)
 
@@ -97,12 +98,12 @@ class NegativePool(NamedTuple):
 
 
 def negative_pool(labels: np.typing.ArrayLike) -> NegativePool:
-    """Sorts the examples of a data set by class, once, for `draw_negatives`.
+    """Sorts the examples of a data set by class, once, for `sample_negatives`.
 
     Args:
       labels: integers `[num_examples]`, the class of each example, concrete. An example with a
-        negative label is a class of its own. `np.arange(num_examples)` tells every example from all
-        others but itself.
+        negative label is a class of its own. `np.arange(num_examples)` makes a class of
+        every example.
 
     Returns:
       A `NegativePool` of int32 arrays: 12 bytes an example.
@@ -126,27 +127,27 @@ def negative_pool(labels: np.typing.ArrayLike) -> NegativePool:
     if len(sizes) < 2:
         raise ValueError(
             f"all {len(labels)} examples are of one class, so none has a negative: pass "
-            "np.arange(num_examples) as labels to tell every example from all others"
+            "np.arange(num_examples) as labels to make a class of every example"
         )
     starts = np.cumsum(sizes) - sizes
     arrays = (np.argsort(block, kind="stable"), starts[block], sizes[block])
     return NegativePool(*(jnp.asarray(array, jnp.int32) for array in arrays))
 
 
-def draw_negatives(
+def sample_negatives(
     key: jax.Array, ids: jax.Array, pool: NegativePool, num_negatives: int
 ) -> jax.Array:
-    """Draws examples of other classes, uniformly, independently and with replacement.
+    """Samples examples of other classes, uniformly, independently and with replacement.
 
-    Exact for classes of any size: a position among all examples but the own class's block, moved
-    past the block if it does not lie before it. The authors' code draws without replacement where a
-    class has negatives enough.
+    Exact for classes of any size: a position among all examples without the block of the own class,
+    moved past that block if it does not lie before it. The authors' code samples without
+    replacement where a class has enough negatives.
 
     Args:
-      key: a random key; the same key gives the same negatives.
+      key: PRNG key; the same key gives the same negatives.
       ids: integers `[batch]`, the examples of the batch, as they are numbered in the pool.
-      pool: from `negative_pool`.
-      num_negatives: K, how many for each example.
+      pool: examples by class, from `negative_pool`.
+      num_negatives: number of negatives for each example, K.
 
     Returns:
       int32 `[batch, K]`, indices of examples.
@@ -159,7 +160,7 @@ def draw_negatives(
       >>> import jax.numpy as jnp
       >>> from jaxkd import losses
       >>> pool = losses.negative_pool([0, 1, 1])
-      >>> losses.draw_negatives(jax.random.key(0), jnp.array([1, 2]), pool, 3)
+      >>> losses.sample_negatives(jax.random.key(0), jnp.array([1, 2]), pool, 3)
       Array([[0, 0, 0],
              [0, 0, 0]], dtype=int32)
 
@@ -185,10 +186,10 @@ def crd_normalizer(
     num_examples: int | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The logarithm of CRD's constant Z: the mean of the scores' exponentials, times N.
+    """Computes the logarithm of CRD's constant Z: the mean of the scores' exponentials, times N.
 
     The mean is over all selected examples of the batch and over their positives and negatives. The
-    authors take it from the first batch and keep it.
+    authors compute it from the first batch and keep it.
 
     Args:
       embeddings: `[batch, width]`, L2-normalized, of one side.
@@ -225,7 +226,7 @@ def crd_normalizer(
     embeddings = jax.lax.stop_gradient(jnp.asarray(embeddings))
     dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
     bank, ids, negatives = checked(embeddings.astype(dtype), bank, ids, negatives)
-    selected = _selected(where, ids)
+    selected = selection(where, ids)
     embeddings = jnp.where(selected[:, None], embeddings.astype(dtype), 0)
     ids, negatives = jnp.where(selected, ids, 0), jnp.where(selected[:, None], negatives, 0)
 
@@ -245,7 +246,7 @@ def crd_normalizer(
 def scores(
     embeddings: jax.Array, bank: jax.Array, indices: jax.Array, temperature: ArrayLike
 ) -> jax.Array:
-    """Inner products `[batch, k]` with the bank's rows at `indices` over the temperature."""
+    """Computes inner products `[batch, k]` with rows of the bank, over the temperature."""
     products = jnp.einsum(
         "bkd,bd->bk",
         rows_at(bank, indices),
@@ -261,7 +262,7 @@ def over_negatives(
     negatives: jax.Array,
     width: int,
 ) -> jax.Array:
-    """Combines `function(negatives)` `[batch]` over pieces of the second axis, one at a time."""
+    """Combines `function(negatives)` `[batch]` over chunks of the second axis, one at a time."""
     batch, number = negatives.shape
     piece = max(1, min(number, _TURN // (batch * width)))
     rest = number % piece
@@ -280,7 +281,7 @@ def over_negatives(
 def checked(
     embeddings: jax.Array, bank: ArrayLike, ids: ArrayLike, negatives: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Bank, in the embeddings' dtype and without gradient, ids and negatives as arrays that fit."""
+    """Checks bank, ids and negatives; returns the bank in the embeddings' type without gradient."""
     bank, ids, negatives = jnp.asarray(bank), jnp.asarray(ids), jnp.asarray(negatives)
     if embeddings.ndim != 2:
         raise ValueError(f"embeddings must be [batch, width], got {embeddings.shape}")
@@ -295,81 +296,3 @@ def checked(
         raise ValueError(f"negatives must be [batch, K] with K at least 1, got {negatives.shape}")
     bank = jax.lax.stop_gradient(bank).astype(embeddings.dtype)
     return bank, ids, negatives
-
-
-def rows_at(values: jax.Array, indices: jax.Array) -> jax.Array:
-    """`values[indices]`, sharded as the indices are; NaN (or the lowest integer) if out of range.
-
-    Args:
-      values: `[n, ...]`, the same on every device.
-      indices: `[...]`, integers; negative ones are out of range.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    out_sharding = None
-    if not mesh.empty and mesh.explicit_axes:
-        spec = jax.typeof(indices).sharding.spec
-        out_sharding = PartitionSpec(*spec, *(None,) * (values.ndim - 1))
-    return values.at[indices].get(
-        mode="fill", wrap_negative_indices=False, out_sharding=out_sharding
-    )
-
-
-def check_indices(name: str, indices: jax.Array, leading: tuple[int, ...]) -> None:
-    """Raises ValueError unless `indices` are integers of shape `leading`."""
-    if not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise ValueError(f"{name} must be integers, rows of the bank, got {indices.dtype}")
-    if indices.shape != leading:
-        raise ValueError(f"{name} must have shape {leading} for this batch, got {indices.shape}")
-
-
-def gathered(values: jax.Array) -> jax.Array:
-    """The same array on every device of an Explicit mesh; unchanged elsewhere.
-
-    A relation is one of the whole batch. Automatic meshes gather by themselves what a product of
-    all pairs needs; explicit ones want it written down.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not mesh.explicit_axes:
-        return values
-    return jax.sharding.reshard(values, PartitionSpec())
-
-
-def _everywhere(values: jax.Array) -> jax.Array:
-    """The same array on every device of an automatic mesh.
-
-    Rows written from where they lie would make every device send the whole bank; the rows of a
-    batch are far fewer.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.explicit_axes or mesh.manual_axes:
-        return values
-    return jax.lax.with_sharding_constraint(values, PartitionSpec())
-
-
-def unit(values: jax.Array, axis: int | tuple[int, ...] = -1) -> tuple[jax.Array, jax.Array]:
-    """Values divided by their L2 norm along `axis`; zeros stay, without gradient.
-
-    Returns:
-      The unit vectors, and which of them are not zero, with `axis` removed.
-    """
-    # The direction does not depend on the scale; the squares, which may over- or underflow, do.
-    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(values), axis=axis, keepdims=True))
-    nonzero = scale > 0
-    values = jnp.where(nonzero, values, 0) / jnp.where(nonzero, scale, 1)
-    squares = jnp.sum(jnp.square(values), axis=axis, keepdims=True)
-    return values / jnp.sqrt(jnp.where(nonzero, squares, 1)), jnp.squeeze(nonzero, axis)
-
-
-def _selected(where: ArrayLike | None, ids: jax.Array) -> jax.Array:
-    """The mask `[batch]` as booleans, or a ValueError."""
-    if where is None:
-        return jnp.ones_like(ids, bool)
-    where = jnp.asarray(where)
-    if jnp.issubdtype(where.dtype, jnp.inexact):
-        raise ValueError(f"where selects and must be boolean, got {where.dtype}")
-    if where.shape != ids.shape:
-        raise ValueError(
-            f"where must be a mask of examples [batch], got shape {where.shape} for ids of shape "
-            f"{ids.shape}"
-        )
-    return where.astype(bool)

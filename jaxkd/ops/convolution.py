@@ -14,15 +14,18 @@ from jaxkd.ops import _choice
 from jaxkd.ops._primitive import convolve
 from jaxkd.ops._problem import Problem
 
-# Known to the caches of `jax.jit`, so that no function is reused across its edge.
+# A part of the keys of `jax.jit`'s caches, so that no program is reused across the context.
 _XLA_ONLY = jax.make_user_context(False)
 
 
 def xla_convolutions() -> contextlib.AbstractContextManager[None]:
     """Makes every convolution traced within it XLA's own on every platform.
 
-    For what reads or ships a program instead of running it here: exports, counts of FLOPs, meshes
+    For programs that are analyzed or shipped instead of run here: exports, counts of FLOPs, meshes
     of several CPU devices, and comparisons.
+
+    Returns:
+      A context manager.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -54,16 +57,16 @@ def conv_general_dilated(
     """Computes what `jax.lax.conv_general_dilated` computes, faster on CPU.
 
     On GPU and TPU it is that function. On CPU, XLA's convolutions and above all their gradients
-    are far from what the machine can do; here they are matrix products, sums of shifted images,
+    are far from the peak of the machine; here they are matrix products, sums of shifted images,
     and XLA's convolution where that is fastest. The choice is made when the program is lowered for
-    a platform, and differentiation of any kind and order, `vmap` and `remat` go on as before.
+    a platform; differentiation of any kind and order, `vmap` and `remat` work as before.
 
-    Covered are one and two spatial dimensions with channels last (`NWC`, `NHWC`), as Flax passes
-    them; everything else is XLA's convolution on CPU, too: other layouts, three dimensions, dilated
-    inputs, negative padding, strides together with dilation, integers, symbolic sizes,
-    `out_sharding`, arrays spread over a mesh, whose partitioner knows convolutions, numbers of one
+    One and two spatial dimensions with channels last (`NWC`, `NHWC`), as Flax passes them, are
+    covered; everything else is XLA's convolution on CPU, too: other layouts, three dimensions,
+    dilated inputs, negative padding, strides together with dilation, integers, symbolic sizes,
+    `out_sharding`, arrays sharded over a mesh, whose partitioner knows convolutions, types of one
     byte, and arrays so small that any form takes microseconds. Policies of `jax.checkpoint` that
-    name JAX's convolution do not know this one.
+    name JAX's convolution do not apply to this one.
 
     With more zeros than the kernel reaches over, XLA's gradient to the image is wrong on CPU in
     jax 0.10.2; this one is right.
@@ -71,16 +74,16 @@ def conv_general_dilated(
     Args:
       lhs: Images, `[batch, (height,) width, channels]` if `dimension_numbers` say so.
       rhs: Kernel, `[(height,) width, channels // groups, out channels]`.
-      window_strides: As all the following, as in `jax.lax.conv_general_dilated`.
+      window_strides: Strides; this and all the following as in `jax.lax.conv_general_dilated`.
       padding: `"SAME"`, `"VALID"`, or zeros before and after for every dimension.
       lhs_dilation: Distance of neighboring pixels.
       rhs_dilation: Distance of neighboring positions of the kernel.
       dimension_numbers: Meaning of the axes.
       feature_group_count: Number of groups of channels.
       batch_group_count: Number of groups of examples.
-      precision: Of the products.
+      precision: Precision of the products.
       preferred_element_type: Type of the output.
-      **options: What newer versions of JAX take beside these.
+      **options: Further arguments of newer versions of JAX.
 
     Returns:
       The convolved images, `[batch, (height,) width, out channels]`.
@@ -161,11 +164,11 @@ def _problem(
     groups: int,
     precision: lax.PrecisionLike,
 ) -> Problem | None:
-    """The convolution in two dimensions; None if it is not covered, tiny, or a mistake."""
+    """The convolution in two dimensions; None if it is not covered, tiny, or invalid."""
     dims = lhs.ndim - 2
     shapes = (*lhs.shape, *rhs.shape)
     if dims not in (1, 2) or rhs.ndim != lhs.ndim or not all(isinstance(n, int) for n in shapes):
-        return None  # symbolic sizes are for programs that are shipped
+        return None  # programs with symbolic sizes are shipped
     if 0 in shapes:
         return None
     spec = lax.conv_dimension_numbers(lhs.shape, rhs.shape, numbers)
@@ -176,7 +179,7 @@ def _problem(
         return None
     dilation = (1,) * dims if rhs_dilation is None else tuple(rhs_dilation)
     ones = lhs_dilation is None or set(lhs_dilation) <= {1}
-    # What is a mistake is one here, too.
+    # Raises the errors of JAX for mistakes.
     out_dtype = jax.eval_shape(xla, lhs, rhs).dtype
     wide = all(jnp.issubdtype(x, jnp.floating) and x.itemsize > 1 for x in (lhs.dtype, out_dtype))
     if not ones or not wide or rhs.dtype != lhs.dtype or len(strides) != dims:
@@ -211,4 +214,4 @@ def _problem(
     fits = min(problem.out) >= 1
     # XLA's gradient to the image is wrong in jax 0.10.2 where zeros extend beyond the kernel.
     beyond = any(max(p) >= r for p, r in zip(problem.padding, problem.reach, strict=True))
-    return problem if fits and (beyond or _choice.pays(problem, lhs.shape[0])) else None
+    return problem if fits and (beyond or _choice.is_worthwhile(problem, lhs.shape[0])) else None

@@ -1,4 +1,4 @@
-"""Pooling of feature maps, with the bins that the references use."""
+"""Pooling of feature maps, with the bins of the reference implementations."""
 
 import functools
 import math
@@ -9,24 +9,24 @@ import numpy as np
 
 
 def max_pool(images: jax.Array, window: int = 2, stride: int = 2, *, padding: int = 0) -> jax.Array:
-    """Max pooling over windows that fit; what is left over at the far sides falls away.
+    """Computes max pooling over the windows that fit; remaining rows and columns are ignored.
 
     Without a gradient it is XLA's windowed maximum, which every runtime has an operation for. With
     one it is a maximum of strided slices, since the gradient of the former is dozens of times
-    slower on CPU. Both give the same numbers. (On CPU a whole small CNN's evaluation takes between
+    slower on CPU. Both give the same numbers. (On CPU the evaluation of a small CNN takes between
     the same time and a third more by windows; in LiteRT it is two to four times as fast.)
 
     Args:
       images: `[batch, height, width, channels]`.
       window: side of the window.
-      stride: between windows.
-      padding: places on every side, which never win.
+      stride: distance of the windows.
+      padding: number of rows and columns of padding on every side, which are never the maximum.
 
     Returns:
       `[batch, (height + 2 padding - window) // stride + 1, …, channels]`.
 
     Raises:
-      ValueError: the window does not fit.
+      ValueError: The window does not fit.
 
     Example:
       >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel()
@@ -79,7 +79,7 @@ def _slices_max(images: jax.Array, window: int, stride: int, padding: int) -> ja
 
 
 def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Averages maps over bins so that any size becomes any size.
+    """Averages maps over bins to any size.
 
     Bin i of n along an axis of length L covers `floor(i L / n)` to `ceil((i + 1) L / n)`, both
     counted from 0 and the last left out: bins overlap where n does not divide L (7 to 4: 0-1, 1-3,
@@ -93,7 +93,7 @@ def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
       `[batch, *size, channels]`.
 
     Raises:
-      ValueError: maps of another rank, a size that is not positive.
+      ValueError: The maps have another rank, or a size is not positive.
 
     Example:
       >>> maps = jnp.arange(4.0).reshape(1, 2, 2, 1)
@@ -121,7 +121,7 @@ def to_common_size(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, j
 
     Args:
       student: `[batch, height, width, channels]`.
-      teacher: likewise, of any size and number of channels.
+      teacher: `[batch, height, width, channels]`, of any size and number of channels.
 
     Returns:
       Both maps, of one height and width.
@@ -133,7 +133,7 @@ def to_common_size(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, j
 
 
 def pyramid(maps: jax.Array, levels: tuple[int, ...] = (1, 2, 4), *, base: int = 4) -> jax.Array:
-    """Averages of maps over the regions of several grids, as scale-decoupled distillation has them.
+    """Averages maps over the regions of several grids, for scale-decoupled distillation.
 
     The maps are averaged to `base` by `base` first and every grid is pooled from those, as in the
     authors' code: pooled from the maps themselves the coarse grids would differ where `base` does
@@ -141,15 +141,15 @@ def pyramid(maps: jax.Array, levels: tuple[int, ...] = (1, 2, 4), *, base: int =
 
     Args:
       maps: `[batch, height, width, channels]`.
-      levels: regions along each side of each grid, in the order of the result.
-      base: regions along each side of the grid that all others are pooled from.
+      levels: number of regions along a side of each grid, in the order of the result.
+      base: number of regions along a side of the grid that all others are pooled from.
 
     Returns:
       `[batch, regions, channels]`: the sum of the squares of the levels is the number of regions,
       which are in reading order within a grid.
 
     Raises:
-      ValueError: maps of another rank, no level, a level or base that is not positive.
+      ValueError: The maps have another rank, there is no level, or a level or base is not positive.
 
     Example:
       >>> pyramid(jnp.arange(16.0).reshape(1, 4, 4, 1), (1, 2)).ravel()

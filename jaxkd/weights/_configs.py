@@ -1,4 +1,4 @@
-"""The arguments of our networks of text from published configurations."""
+"""The arguments of networks of text from published configurations."""
 
 import json
 import os
@@ -12,8 +12,8 @@ Source = Mapping[str, Any] | str | os.PathLike[str]
 
 _DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu"}
-# What none of our networks does, and the values with which it is not done.
-_REFUSED: dict[str, tuple[Any, ...]] = {
+# Options that no network here has, and the values that switch them off.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "attention_bias": (None, False),
     "mlp_bias": (None, False),
     "partial_rotary_factor": (None, 1, 1.0),
@@ -22,21 +22,22 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
 
 
 def decoder_config(source: Source) -> dict[str, Any]:
-    """Arguments of `jaxkd.models.Decoder` from the configuration of a published checkpoint.
+    """Reads the arguments of `jaxkd.models.Decoder` from a published configuration.
 
     For Llama, Mistral, Qwen2, Qwen3 (the naming `"llama"` of `load`), Gemma 1 (the same) and Gemma
     2 (`"gemma2"`). Some files of tied networks hold the output matrix twice: pass
     `ignore=("^lm_head",)` to `load` there.
 
     Args:
-      source: the folder of a checkpoint, the path of its `config.json`, or what is in it.
+      source: folder of a checkpoint, path of its `config.json`, or the contents of that.
 
     Returns:
-      Keywords, to which `rngs` is to be added.
+      Keywords of `Decoder`, without `rngs`.
 
     Raises:
-      FileNotFoundError: there is no configuration.
-      ValueError: a kind of model, or an option, that `Decoder` does not have; names the field.
+      FileNotFoundError: There is no configuration.
+      ValueError: `Decoder` does not have this kind of model or an option; the message names the
+        field.
 
     Example:
       >>> from flax import nnx
@@ -51,10 +52,10 @@ def decoder_config(source: Source) -> dict[str, Any]:
     """
     config = _mapping(source)
     kind = _kind(config, _DECODERS, "Decoder")
-    for field, allowed in _REFUSED.items():
+    for field, allowed in _UNSUPPORTED.items():
         _allow(config, field, allowed, "Decoder")
     gemma, gemma2 = kind.startswith("gemma"), kind == "gemma2"
-    # Gemma's first configurations say "gelu" and mean its approximation.
+    # The first configurations of Gemma have "gelu" for its approximation.
     named = "hidden_activation" if gemma and config.get("hidden_activation") else "hidden_act"
     activation = config.get(named, "gelu_pytorch_tanh" if gemma else "silu")
     if gemma and activation == "gelu":
@@ -92,22 +93,22 @@ def decoder_config(source: Source) -> dict[str, Any]:
 
 
 def encoder_config(source: Source) -> dict[str, Any]:
-    """Arguments of `jaxkd.models.Encoder` from the configuration of a checkpoint of BERT's family.
+    """Reads the arguments of `jaxkd.models.Encoder` from a configuration of BERT's family.
 
     In a folder of a sentence encoder the kind of pooling is read as well, and from its
     `modules.json`, if there is one, whether embeddings are normalized.
 
     Args:
-      source: the folder of a checkpoint, the path of its `config.json`, or what is in it.
+      source: folder of a checkpoint, path of its `config.json`, or the contents of that.
 
     Returns:
-      Keywords, to which `rngs` is to be added, and `num_classes`, `pooler=True` and `pooling="cls"`
-      for a classifier. Dropout is left at 0.
+      Keywords of `Encoder`, without `rngs`, and for a classifier without `num_classes`,
+      `pooler=True` and `pooling="cls"`. Dropout stays 0.
 
     Raises:
-      FileNotFoundError: there is no configuration.
-      ValueError: a kind of model, an option, or a module behind the transformer (a dense layer for
-        instance), that `Encoder` does not have; names the field or the module.
+      FileNotFoundError: There is no configuration.
+      ValueError: `Encoder` does not have this kind of model, an option, or a module after the
+        transformer (such as a dense layer); the message names the field or the module.
 
     Example:
       >>> encoder_config({
@@ -133,12 +134,12 @@ def encoder_config(source: Source) -> dict[str, Any]:
     }
     if not isinstance(source, Mapping):
         place = pathlib.Path(source)
-        options |= _behind_the_transformer(place if place.is_dir() else place.parent)
+        options |= _pooling_options(place if place.is_dir() else place.parent)
     return options
 
 
-def _behind_the_transformer(folder: pathlib.Path) -> dict[str, Any]:
-    """What a sentence encoder does with its tokens, as the files of sentence-transformers say."""
+def _pooling_options(folder: pathlib.Path) -> dict[str, Any]:
+    """How a sentence encoder pools its tokens, from the files of sentence-transformers."""
     pooling = folder / "1_Pooling"
     options: dict[str, Any] = {}
     if (file := folder / "modules.json").exists():
@@ -146,8 +147,8 @@ def _behind_the_transformer(folder: pathlib.Path) -> dict[str, Any]:
         names = [module["type"].rpartition(".")[2] for module in modules]
         if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
             raise ValueError(
-                f"Encoder is a Transformer, a Pooling and, if wanted, a Normalize, not what {file} "
-                f"says: {', '.join(names)}. Load what it has (from_function takes any function) or "
+                f"Encoder is a Transformer, a Pooling and, if wanted, a Normalize; {file} has "
+                f"{', '.join(names)}. Use it through from_function, which takes any function, or "
                 "choose an encoder without other modules"
             )
         options["normalize"] = "Normalize" in names
@@ -178,7 +179,7 @@ def _kind(config: Mapping[str, Any], known: tuple[str, ...], network: str) -> st
 def _allow(config: Mapping[str, Any], field: str, values: tuple[Any, ...], network: str) -> None:
     if config.get(field) not in values:
         allowed = " or ".join(repr(value) for value in values if value is not None)
-        raise ValueError(f"{network} knows {field} {allowed} alone, not {config[field]!r}")
+        raise ValueError(f"{network} has only {field} {allowed}, not {config[field]!r}")
 
 
 def _rope(config: Mapping[str, Any], theta: float) -> tuple[float, RopeScaling | None]:
@@ -190,7 +191,7 @@ def _rope(config: Mapping[str, Any], theta: float) -> tuple[float, RopeScaling |
         "default",
         "llama3",
     ):
-        raise ValueError(f"Decoder knows rope_type 'default' or 'llama3' alone, not {rope}")
+        raise ValueError(f"Decoder has only rope_type 'default' or 'llama3', not {rope}")
     if kind == "default":
         return theta, None
     return theta, RopeScaling(
@@ -223,5 +224,5 @@ def _pooling(config: Mapping[str, Any]) -> str:
     modes = [mode for mode in modes if mode in known or mode.endswith(("tokens", "token"))]
     modes = modes or [str(config.get("pooling_mode"))]
     if len(modes) != 1 or modes[0] not in known:
-        raise ValueError(f"Encoder knows the pooling 'mean' or 'cls' alone, not {modes}")
+        raise ValueError(f"Encoder has only the pooling 'mean' or 'cls', not {modes}")
     return known[modes[0]]

@@ -1,4 +1,4 @@
-"""Other libraries' arrays into a network: names, layouts, and a report of what went where."""
+"""Arrays of other libraries in a network, and a report of which went where."""
 
 import dataclasses
 import importlib
@@ -11,29 +11,28 @@ import jax.numpy as jnp
 
 from jaxkd.networks import Network
 from jaxkd.weights._layout import Rules as Rules
-from jaxkd.weights._layout import joined_attention, laid_out, place_of
-from jaxkd.weights._names import Places, flat_variables
+from jaxkd.weights._layout import join_attention, path_of, to_layout
+from jaxkd.weights._names import NetworkVariables, flat_variables
 from jaxkd.weights._read import read, to_numpy
 
-# Each has its RULES in a module of its own, by the class of our network, and there may be a pattern
-# of names IGNORED, of what is no weight.
+# The modules in jaxkd.weights.namings.
 NAMINGS = ("bert", "gemma2", "llama", "repdistiller", "timm", "torchvision")
 
-# Book-keeping that no forward pass reads: of PyTorch's statistics, of NNX's random streams.
+# Counters and keys that no evaluation pass reads: of PyTorch's statistics, of NNX's random streams.
 _IGNORED = re.compile(r"(^|\.)(num_batches_tracked|rngs\.(.*\.)?(count|key))$")
 _SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """What became of the arrays.
+class LoadReport:
+    """Which arrays of a source went where.
 
     Attributes:
       matched: path in the network → name in the source.
-      unused: names in the source that the network has no place for.
-      missing: paths in the network that nothing was found for; they keep their initial values.
+      unused: names in the source that match no variable of the network.
+      missing: paths in the network that the source has nothing for; they keep their initial values.
       misfits: path in the network → what does not fit, for arrays of another shape.
-      ignored: names in the source that were left out as `load` was told to.
+      ignored: names in the source that were left out by `ignore`.
     """
 
     matched: dict[str, str]
@@ -44,15 +43,15 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether everything found its place."""
+        """Whether all arrays of the source and of the network match."""
         return not (self.unused or self.missing or self.misfits)
 
     def __str__(self) -> str:
-        """A count, and the first differences of each kind."""
+        """Returns a count, and the first differences of each kind."""
         kinds = {
             "does not fit": [f"{path}: {what}" for path, what in self.misfits.items()],
             "missing in the source": self.missing,
-            "no place in the network": self.unused,
+            "no variable in the network": self.unused,
         }
         lines = [f"{len(self.matched)} arrays matched"]
         for kind, items in kinds.items():
@@ -70,37 +69,37 @@ def load(
     flatten: Mapping[str, tuple[int, int, int]] | None = None,
     ignore: Sequence[str] = (),
     strict: bool = True,
-) -> tuple[Network, Report]:
+) -> tuple[Network, LoadReport]:
     """Puts arrays of another library, or saved ones of this one, into a network.
 
     Names are translated by the naming and by the last part (`weight` is a `kernel`, a `scale` or an
     `embedding`, whichever the network has; `running_mean` is a `mean`). A `weight` that becomes a
-    kernel is turned from channels first, `[out, in, height, width]` and `[out, in]`, to channels
-    last. Flax's attentions of three layers are joined where the network has one layer `qkv`. Values
-    are cast to the types that the network's variables have.
+    kernel is transposed from channels first, `[out, in, height, width]` and `[out, in]`, to
+    channels last. Attentions of Flax, of three layers, are joined where the network has one layer
+    `qkv`. Values are cast to the types that the network's variables have.
 
     Args:
-      network: made by `jaxkd.from_nnx` or `jaxkd.from_linen`. Names are paths with dots; those of
-        Linen's batch statistics are without their collection.
-      source: a path that `read` takes; or name → array, of a state dict for one, or nested
-        variables of Flax.
-      naming: whose names these are: `"repdistiller"`, `"timm"` or `"torchvision"`, for networks of
-        images in `jaxkd.models`; for those of text `"bert"`, `"llama"` (Mistral, Qwen and Gemma 1
-        as well) or `"gemma2"`; or rules, pairs of a regular expression and its replacement, applied
-        one after the other to each name without its last part (and to the whole name if that leads
-        nowhere); None for our own names.
-      flatten: for a dense layer behind a flattened map, its path in the network → `(channels,
+      network: network made by `jaxkd.from_nnx` or `jaxkd.from_linen`. Names are paths with dots;
+        those of Linen's batch statistics are without their collection.
+      source: a path that `read` takes; or name → array, such as a state dict, or nested variables
+        of Flax.
+      naming: library that the names are of: `"repdistiller"`, `"timm"` or `"torchvision"`, for
+        networks of images in `jaxkd.models`; for those of text `"bert"`, `"llama"` (Mistral, Qwen
+        and Gemma 1 as well) or `"gemma2"`; or rules, pairs of a regular expression and its
+        replacement, applied one after the other to each name without its last part (and to the
+        complete name if the network has no such variable); None for names of this library.
+      flatten: for a dense layer after a flattened map, its path in the network → `(channels,
         height, width)` of that map as the source flattened it; its rows are put in the order of
         channels last.
-      ignore: regular expressions of names in the source to leave out: a head that is not wanted.
+      ignore: regular expressions of names in the source to leave out, such as those of a head.
       strict: whether anything missing, unused or of another shape is an error.
 
     Returns:
-      The network with the new values, and a `Report`.
+      The network with the new values, and a `LoadReport`.
 
     Raises:
-      ValueError: in strict mode, everything that does not fit; always, an unknown naming, a layer
-        to flatten that there is not, two names for one place.
+      ValueError: In strict mode, arrays do not fit; in any mode, the naming is unknown, there is no
+        such layer in `flatten`, or two names belong to one variable.
 
     Example:
       >>> import numpy as np
@@ -113,14 +112,14 @@ def load(
       2 arrays matched
     """
     rules, ignored_names = _rules(naming, network.name)
-    places = Places(network)
-    known, flatten = places.arrays, dict(flatten or {})
+    variables = NetworkVariables(network)
+    known, flatten = variables.arrays, dict(flatten or {})
     if unknown := [path for path in flatten if _join(path, "kernel") not in known]:
         raise ValueError(f"flatten names {unknown[0]!r}, where {network.name} has no dense layer")
     arrays = flat_variables(source) if isinstance(source, Mapping) else read(source)
     arrays = {name.replace("/", "."): value for name, value in arrays.items()}
-    arrays, made = joined_attention(arrays, lambda name: place_of(name, rules, known) is not None)
-    found: dict[str, Any] = {}
+    arrays, joined = join_attention(arrays, lambda name: path_of(name, rules, known) is not None)
+    values: dict[str, Any] = {}
     matched: dict[str, str] = {}
     misfits: dict[str, str] = {}
     unused: list[str] = []
@@ -131,23 +130,23 @@ def load(
         if any(re.search(pattern, name) for pattern in ignore):
             ignored.append(name)
             continue
-        path = place_of(name, rules, known)
+        path = path_of(name, rules, known)
         if path is None:
             unused.append(name)
             continue
         if path in matched:
             raise ValueError(
-                f"{matched[path]!r} and {name!r} both belong to {path!r}: mend the rules"
+                f"{matched[path]!r} and {name!r} both belong to {path!r}: correct the rules"
             )
-        matched[path] = made.get(name, name)
-        place, layer = known[path], path.rpartition(".")[0]
+        matched[path] = joined.get(name, name)
+        variable, layer = known[path], path.rpartition(".")[0]
         try:
-            laid = laid_out(to_numpy(value), name, path, place.shape, flatten.get(layer))
-            found[path] = jnp.asarray(laid, place.dtype)
+            array = to_layout(to_numpy(value), name, path, variable.shape, flatten.get(layer))
+            values[path] = jnp.asarray(array, variable.dtype)
         except ValueError as error:
             misfits[path] = str(error)
-    report = Report(
-        {path: name for path, name in matched.items() if path in found},
+    report = LoadReport(
+        {path: name for path, name in matched.items() if path in values},
         tuple(unused),
         tuple(path for path in known if path not in matched),
         misfits,
@@ -155,28 +154,29 @@ def load(
     )
     if strict and not report.complete:
         raise ValueError(
-            f"the arrays do not fit {network.name}:\n{report}\nName the differences away with "
-            "rules, or pass strict=False to keep the initial values of what does not fit"
+            f"the arrays do not fit {network.name}:\n{report}\nTranslate the names with rules, or "
+            "pass strict=False to keep the initial values of what does not fit"
         )
-    return places.filled(found), report
+    return variables.replace(values), report
 
 
 def from_linen_variables(
     network: Network, variables: Mapping[str, Any], rules: Rules = (), *, strict: bool = True
-) -> tuple[Network, Report]:
-    """Puts a Linen module's variables into a network, of NNX for one.
+) -> tuple[Network, LoadReport]:
+    """Puts the variables of a Linen module into a network, such as one of NNX.
 
     Args:
-      network: made by `jaxkd.from_nnx` or `jaxkd.from_linen`.
+      network: network made by `jaxkd.from_nnx` or `jaxkd.from_linen`.
       variables: `{"params": …, "batch_stats": …}`, as `module.init` returns them.
-      rules: from Linen's names, joined with dots and without collection, to ours; see `load`.
+      rules: rules from Linen's names, joined with dots and without collection, to those of the
+        network; see `load`.
       strict: see `load`.
 
     Returns:
-      The network with the new values, and a `Report`.
+      The network with the new values, and a `LoadReport`.
 
     Raises:
-      ValueError: no `"params"`; in strict mode, everything that does not fit.
+      ValueError: There are no `"params"`; in strict mode, arrays do not fit.
 
     Example:
       >>> import flax.linen as nn, jax
@@ -194,7 +194,7 @@ def from_linen_variables(
 
 
 def _rules(naming: str | Rules | None, network: str) -> tuple[Rules, re.Pattern[str]]:
-    """The rules, and a pattern of names that are no weights."""
+    """The rules of a naming, and a pattern of names that are no weights."""
     nothing = re.compile(r"(?!)")
     if naming is None:
         return (), nothing
@@ -204,7 +204,7 @@ def _rules(naming: str | Rules | None, network: str) -> tuple[Rules, re.Pattern[
         raise ValueError(
             f"naming must be one of {list(NAMINGS)}, or rules of your own, not {naming!r}"
         )
-    module = importlib.import_module(f"jaxkd.weights._{naming}")
+    module = importlib.import_module(f"jaxkd.weights.namings.{naming}")
     known = module.RULES
     if network not in known:
         raise ValueError(

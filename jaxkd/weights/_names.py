@@ -7,27 +7,30 @@ import jax
 
 from jaxkd.networks import Network, PyTree
 
-# What a train state holds beside the variables of its network.
-_BESIDE = frozenset({"step", "opt_state", "key"})
+# The fields of a train state that are no variables of a network.
+_NO_VARIABLES = frozenset({"step", "opt_state", "key"})
 
 
 def flat_variables(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrays of nested variables by their names joined with dots.
+    """Flattens nested variables to arrays by their names joined with dots.
 
-    The names of collections fall away, `params` and `batch_stats` of Linen for two; so does what a
-    train state holds beside them. Of a `jaxkd.TrainState` the student is taken, and an NNX state's
-    arrays are called by the variables that hold them.
+    The names of collections are left out, such as `params` and `batch_stats` of Linen, and so are
+    the other fields of a train state. Of a `jaxkd.TrainState` the student is taken, and the arrays
+    of an NNX state are named after the variables that hold them.
 
     Args:
-      tree: variables of a Linen module, an `nnx.State` or its pure dictionary, a train state's
-        fields, or a flat dictionary.
+      tree: variables of a Linen module, an `nnx.State` or its pure dictionary, the fields of a
+        train state, or a flat dictionary.
+
+    Returns:
+      Name → array.
 
     Raises:
-      ValueError: two arrays of one name.
+      ValueError: Two arrays have one name.
     """
     tree = dict(tree)
     if "params" in tree:
-        tree = {name: value for name, value in tree.items() if name not in _BESIDE}
+        tree = {name: value for name, value in tree.items() if name not in _NO_VARIABLES}
         if "model_state" in tree:
             params, state = (tree[part].get("student", {}) for part in ("params", "model_state"))
             tree = {"params": params, **(state if _has_collections(params, state) else {"": state})}
@@ -36,7 +39,7 @@ def flat_variables(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_collections(params: PyTree, state: PyTree) -> bool:
-    """Whether a state is a Linen network's collections, and not parts as networks.extend makes."""
+    """Whether a state is one of Linen's collections, and not of parts as networks.extend makes."""
     if not isinstance(params, Mapping) or not isinstance(state, Mapping):
         return False
     return not set(params) & set(state) and all(isinstance(v, Mapping) for v in state.values())
@@ -73,8 +76,8 @@ def _merged(parts) -> dict[str, Any]:
     return merged
 
 
-class Places:
-    """The variables of a network by name, and the network with others in their places.
+class NetworkVariables:
+    """The variables of a network by name, which can be replaced.
 
     Attributes:
       arrays: name → array. Paths of an NNX network are as they are; those of nested variables are
@@ -85,7 +88,7 @@ class Places:
         """Names the variables.
 
         Raises:
-          ValueError: two variables of one name.
+          ValueError: Two variables have one name.
         """
         self._network = network
         self._params, self._state = ([n for n, _ in _named(t)] for t in _both(network))
@@ -97,8 +100,8 @@ class Places:
         leaves = [leaf for tree in _both(network) for leaf in jax.tree.leaves(tree)]
         self.arrays: dict[str, Any] = dict(zip(names, leaves, strict=True))
 
-    def filled(self, arrays: Mapping[str, Any]) -> Network:
-        """The network with these arrays, and its own where there is none."""
+    def replace(self, arrays: Mapping[str, Any]) -> Network:
+        """Returns the network with these arrays, and its own where none is given."""
         params, state = (
             jax.tree.unflatten(
                 jax.tree.structure(tree), [arrays.get(name, self.arrays[name]) for name in names]

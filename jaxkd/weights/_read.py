@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxkd.weights._names import flat_variables
 
-# Where training scripts put the state dict among other things.
+# The keys under which training scripts save the state dict.
 _WRAPPERS = ("model", "state_dict", "model_state", "net")
 _TORCH = (".pt", ".pth", ".bin")
 # The item's name in a directory of numbered checkpoints: ours, and Orbax's own.
@@ -37,25 +37,25 @@ _SAFETENSORS: dict[str, Any] = {
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Arrays by name from a file of weights.
+    """Reads the arrays of a file of weights by name.
 
-    Nothing but arrays is read: a file cannot run code.
+    Only arrays are read: a file cannot run code.
 
     Args:
-      path: a `.npz` or `.safetensors`, or a directory with one or several of these, which a large
-        network is split into; a PyTorch state dict (`.pt`, `.pth`, `.bin`), bare or under
+      path: a `.npz` or `.safetensors`, or a directory with one or several of the latter, which a
+        large network is split into; a PyTorch state dict (`.pt`, `.pth`, `.bin`), bare or under
         `"model"`, `"state_dict"`, `"model_state"` or `"net"`, without the `module.` of data
         parallelism; or a directory that Orbax wrote: variables of Linen or NNX, a train state, or
-        numbered checkpoints, of which the newest is read. Of a `jaxkd.TrainState` it is the
-        student's variables.
+        numbered checkpoints, of which the newest is read. Of a `jaxkd.TrainState` the student's
+        variables are read.
 
     Returns:
       Name → array, names with dots. Nested variables are named without their collection.
 
     Raises:
-      FileNotFoundError: there is nothing.
-      ValueError: an unknown suffix, a directory that is no checkpoint, a file of something else.
-      ImportError: the package that a format needs is not installed.
+      FileNotFoundError: The file does not exist.
+      ValueError: The suffix is unknown, a directory is no checkpoint, or a file has other contents.
+      ImportError: The package that a format needs is not installed.
 
     Example:
       >>> import tempfile
@@ -84,8 +84,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """An array of NumPy, JAX or PyTorch as one of NumPy, of the same numbers."""
-    if hasattr(value, "detach"):  # a tensor, without importing PyTorch to ask
+    """Converts an array of NumPy, JAX or PyTorch to one of NumPy, of the same numbers."""
+    if hasattr(value, "detach"):  # a tensor, recognized without importing PyTorch
         value = value.detach().cpu().contiguous()
         if str(value.dtype) == "torch.bfloat16":  # NumPy has none of its own
             return value.float().numpy().astype(jnp.bfloat16)
@@ -172,7 +172,7 @@ def _orbax(directory: pathlib.Path) -> dict[str, np.ndarray]:
         )
     checkpointer = ocp.PyTreeCheckpointer()
     tree = checkpointer.metadata(item).item_metadata.tree
-    # As NumPy arrays, wherever and on however many devices they lay when they were saved.
+    # As NumPy arrays, on whichever devices they were when they were saved.
     how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
     return flat_variables(checkpointer.restore(item, restore_args=how))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxkd.networks import Network
-from jaxkd.weights._names import Places
+from jaxkd.weights._names import NetworkVariables
 
 
 def save(
@@ -18,19 +18,18 @@ def save(
 ) -> None:
     """Saves parameters and state under their own names, for `load` without a naming.
 
-    The file is written under another name first, so that what was there before is replaced as a
-    whole.
+    The file is written under another name first, so that an older file is replaced atomically.
 
     Args:
-      network: any network whose arrays lie on this process; after training,
+      network: network whose arrays are addressable by this process; after training,
         `state.network(student)`.
-      path: with the suffix `.safetensors` or `.npz`. NumPy has no bfloat16 and the like: in a
-        `.npz` these are float32, which holds them exactly.
-      metadata: name → text, kept in the header of a `.safetensors`.
+      path: path of the file, with the suffix `.safetensors` or `.npz`. NumPy has no bfloat16 and
+        the like: in a `.npz` these are float32, which holds them exactly.
+      metadata: name → text, stored in the header of a `.safetensors`.
 
     Raises:
-      ValueError: another suffix, or metadata for a `.npz`.
-      ImportError: a `.safetensors` without the package safetensors.
+      ValueError: The suffix is another one, or there is metadata for a `.npz`.
+      ImportError: The package safetensors is missing, for a `.safetensors`.
 
     Example:
       >>> import tempfile
@@ -50,8 +49,9 @@ def save(
             f"{place.suffix or 'a file without suffix'}: {place}"
         )
     if metadata and place.suffix == ".npz":
-        raise ValueError(f"a .npz keeps no metadata: save {place} as .safetensors")
-    arrays = {name: np.asarray(array, order="C") for name, array in Places(network).arrays.items()}
+        raise ValueError(f"a .npz has no metadata: save {place} as .safetensors")
+    variables = NetworkVariables(network).arrays
+    arrays = {name: np.asarray(array, order="C") for name, array in variables.items()}
     partial = place.with_name(f".{place.stem}.partial{place.suffix}")
     try:
         if place.suffix == ".npz":
@@ -67,7 +67,7 @@ _NOT_IN_SAFETENSORS = ("int2", "uint2", "int4", "uint4")
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    # Types that NumPy itself does not know are saved by it as bytes of no type.
+    # NumPy saves types that it does not know as bytes without a type.
     return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
@@ -85,6 +85,6 @@ def _save_safetensors(
     if narrow := [name for name, dtype in types.items() if dtype in _NOT_IN_SAFETENSORS]:
         raise ValueError(
             f"safetensors has no type {types[narrow[0]]}, which {narrow[:3]} have: save a .npz, "
-            "which keeps the numbers as float32"
+            "which stores the numbers as float32"
         )
     save_file(arrays, path, metadata or None)

@@ -15,12 +15,12 @@ from flax import linen, nnx
 
 import jaxkd
 from jaxkd import weights
-from jaxkd.export import Card, ExportError, _export, _programs, edge, export
+from jaxkd.export import ExportError, ModelCard, _export, _programs, edge, export
 from jaxkd.export._verify import Tolerance, compare
 from jaxkd.views import Normalize
 
 IMAGES, NETWORK = random_images(), small_network(1)
-CARD = Card(teacher="a larger one", data="random images", accuracy={"test": 0.25})
+CARD = ModelCard(teacher="a larger one", data="random images", accuracy={"test": 0.25})
 
 
 def normalize(images):
@@ -251,16 +251,16 @@ def test_comparisons():
 
 def test_cards_of_wrong_fields_are_refused(tmp_path):
     (tmp_path / "good.json").write_text('{"teacher": "t", "accuracy": {"test": 0.5}}')
-    assert Card.read(tmp_path / "good.json") == Card(teacher="t", accuracy={"test": 0.5})
+    assert ModelCard.read(tmp_path / "good.json") == ModelCard(teacher="t", accuracy={"test": 0.5})
     (tmp_path / "bad.json").write_text('{"theacher": "t"}')
     with pytest.raises(ValueError, match=r"some of \['name', 'teacher'.*it has \['theacher'\]"):
-        Card.read(tmp_path / "bad.json")
-    with pytest.raises(ValueError, match="says what was measured"):
-        Card(accuracy=0.895)
+        ModelCard.read(tmp_path / "bad.json")
+    with pytest.raises(ValueError, match="accuracy maps data to a share"):
+        ModelCard(accuracy=0.895)
     for share in (89.5, "0.9", None, float("nan")):
         with pytest.raises(ValueError, match=rf"share in \[0, 1\], 'test' is {share!r}"):
-            Card(accuracy={"test": share})
-    assert json.dumps(Card(accuracy={"test": np.float32(0.5)}).accuracy) == '{"test": 0.5}'
+            ModelCard(accuracy={"test": share})
+    assert json.dumps(ModelCard(accuracy={"test": np.float32(0.5)}).accuracy) == '{"test": 0.5}'
 
 
 def test_a_loop_of_unknown_length_costs_no_known_number(tmp_path):

@@ -21,7 +21,7 @@ def test_classes_are_raised_to_their_share_together(classes):
     [
         (1, 1.5, r"share must lie in \[0, 1\], not 1.5"),
         ((1, 3), 0.5, r"classes \[3\] are not among the 3"),
-        ((0, 1, 2), 0.5, "are all there are"),
+        ((0, 1, 2), 0.5, "are all classes"),
     ],
 )
 def test_refuses(classes, share, message):

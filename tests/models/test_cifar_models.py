@@ -9,11 +9,11 @@ from tiers import few
 
 import jaxkd
 from jaxkd.compression import count_parameters
-from jaxkd.models import _mobilenet_v2_cifar as mobilenet
-from jaxkd.models import _resnet as resnet
-from jaxkd.models import _shufflenet_v1 as shufflenet
-from jaxkd.models import _vgg as vgg
-from jaxkd.models import _wide_resnet as wide_resnet
+from jaxkd.models import mobilenet_v2_cifar as mobilenet
+from jaxkd.models import resnet as resnet
+from jaxkd.models import shufflenet_v1 as shufflenet
+from jaxkd.models import vgg as vgg
+from jaxkd.models import wide_resnet as wide_resnet
 from jaxkd.models._layers import batch_norm, group_norm
 
 FAMILIES = (resnet, wide_resnet, vgg, mobilenet, shufflenet)

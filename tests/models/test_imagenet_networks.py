@@ -18,7 +18,7 @@ from jaxkd.models import (
     _shufflenet_v2,
     _squeezenet,
 )
-from jaxkd.models._inverted import InvertedResidual
+from jaxkd.models._inverted_residual import InvertedResidual
 from jaxkd.models._layers import batch_norm, group_norm
 
 FAMILIES = (

@@ -9,7 +9,7 @@ import jaxkd
 from jaxkd.compression import count_parameters
 from jaxkd.models import VisionTransformer
 from jaxkd.models._registry import Registry
-from jaxkd.models._vision_transformer import ENTRIES
+from jaxkd.models.vision_transformer import ENTRIES
 
 REGISTRY = Registry(ENTRIES)
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 12, 2))[:, :, :8], jnp.float32)

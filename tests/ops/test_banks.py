@@ -41,11 +41,11 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="one class"):
         banks.negative_pool([1, 1])
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        banks.draw_negatives(jax.random.key(0), ids, banks.negative_pool([0, 1]), 0)
+        banks.sample_negatives(jax.random.key(0), ids, banks.negative_pool([0, 1]), 0)
     with pytest.raises(ValueError, match="temperature must be positive"):
         banks.crd_normalizer(rows, BANK, ids=ids, negatives=ids[:, None], temperature=0.0)
 
 
 def test_losses_list_them_too():
     assert losses.update_bank is banks.update_bank
-    assert losses.draw_negatives is banks.draw_negatives
+    assert losses.sample_negatives is banks.sample_negatives

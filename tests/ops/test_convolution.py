@@ -73,7 +73,7 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
         (1, 1, 6, 7),
         {"padding": "SAME", "window_strides": (2, 2)},
     ),
-    "patches": ((2, 8, 6, 5), (4, 3, 5, 7), {"padding": "VALID", "window_strides": (4, 3)}),
+    "tiled": ((2, 8, 6, 5), (4, 3, 5, 7), {"padding": "VALID", "window_strides": (4, 3)}),
     "depthwise": ((4, 7, 8, 6), (3, 3, 1, 6), {"padding": "SAME", "feature_group_count": 6}),
     "depthwise_strided": (
         (4, 7, 8, 3),
@@ -111,7 +111,7 @@ def test_values_and_gradients_are_those_of_xla(name):
         "depthwise",
         *(
             pytest.param(name, marks=pytest.mark.exhaustive)
-            for name in ("three_by_three", "grouped", "row", "patches", "pointwise")
+            for name in ("three_by_three", "grouped", "row", "tiled", "pointwise")
         ),
     ],
 )
@@ -254,7 +254,7 @@ def test_every_form_that_applies_gives_the_same():
         problem = primitive_of(ours, x, w)["problem"]
         y, dx, dw = value_and_gradients(theirs, x, w)
         (seed,) = arrays(y.shape, seed=1)
-        for form in ("canonical", "columns", *["product"] * problem.pointwise):
+        for form in ("canonical", "columns", *["pointwise"] * problem.is_pointwise):
             close(FORMS[form](problem, "forward", x, w), y)
             close(FORMS[form](problem, "input", seed, w), dx)
             if form != "canonical":
@@ -279,8 +279,8 @@ def primitive_of(function: Any, *arguments: Any) -> dict[str, Any]:
     [
         ("stem", ("canonical", "canonical", "columns")),
         ("three_by_three", ("canonical", "canonical", "columns")),
-        ("pointwise", ("product",) * 3),
-        ("patches", ("patches",) * 3),
+        ("pointwise", ("pointwise",) * 3),
+        ("tiled", ("tiled",) * 3),
         ("depthwise", ("shifts",) * 3),
         ("smaller_than_the_kernel", ("columns",) * 3),
         ("grouped", ("grouped",) * 3),
@@ -306,7 +306,7 @@ def test_bfloat16(preferred):
 @pytest.mark.parametrize("size", [1e6, 1e-9])
 def test_gradients_of_wider_outputs_are_not_rounded(size):
     # In float16 the one would be infinite and the other zero; times the kernel both are neither.
-    for name in ("three_by_three", "strided", "grouped", "depthwise", "pointwise", "patches"):
+    for name in ("three_by_three", "strided", "grouped", "depthwise", "pointwise", "tiled"):
         ours, theirs, x, w = case(name, jnp.float16)
         w = (w * (1e-4 if size > 1 else 1e4)).astype(jnp.float16)
         slopes = []

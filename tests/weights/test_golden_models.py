@@ -10,7 +10,7 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import weights
-from jaxkd.weights._repdistiller import RULES
+from jaxkd.weights.namings.repdistiller import RULES
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden_models"
 FILES = {

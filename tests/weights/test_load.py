@@ -9,9 +9,9 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import models, weights
-from jaxkd.models._vision_transformer import _Attention as Attention
+from jaxkd.models.vision_transformer import _Attention as Attention
 from jaxkd.networks import extend
-from jaxkd.weights._repdistiller import RULES
+from jaxkd.weights.namings.repdistiller import RULES
 
 RNG = np.random.default_rng(0)
 
@@ -190,7 +190,7 @@ def test_everything_that_does_not_fit_is_listed():
     assert "do not fit ConvNorm:\n6 arrays matched\n" in message
     assert "head.kernel: (4, 3) wanted, fc.weight is (5, 4), (4, 5) with its axes" in message
     assert "missing in the source: conv.bias\n" in message
-    assert "no place in the network: aux.weight\n" in message
+    assert "no variable in the network: aux.weight\n" in message
     loaded, report = weights.load(network, arrays, RENAMED, strict=False)
     assert not report.complete and len(report.matched) == 6
     assert (report.unused, report.missing) == (("aux.weight",), ("conv.bias",))
@@ -206,8 +206,8 @@ def test_long_lists_are_cut_with_a_count():
     lines = str(report).splitlines()
     assert lines[:2] == ["0 arrays matched", "missing in the source: kernel"]
     assert lines[-2:] == [
-        "no place in the network: other09.weight",
-        "no place in the network: and 3 more",
+        "no variable in the network: other09.weight",
+        "no variable in the network: and 3 more",
     ]
 
 

@@ -91,7 +91,7 @@ def test_prefixes_and_old_names_of_bert_are_known():
     assert len(report.ignored) == 3
     for path, value in plain.params.items():
         np.testing.assert_array_equal(loaded.params[path], value)
-    with pytest.raises(ValueError, match=r"no place in the network: cls\.predictions\.bias"):
+    with pytest.raises(ValueError, match=r"no variable in the network: cls\.predictions\.bias"):
         weights.load(outline("bert", config), old, "bert", ignore=("pooler",))
 
 
@@ -139,7 +139,7 @@ def test_configurations_say_what_the_network_is(tmp_path):
     assert weights.encoder_config(tmp_path / "config.json")["pooling"] == "cls"
     modes = {"pooling_mode_max_tokens": True}
     (tmp_path / "1_Pooling/config.json").write_text(json.dumps(modes))
-    with pytest.raises(ValueError, match="pooling 'mean' or 'cls' alone, not .*max"):
+    with pytest.raises(ValueError, match="only the pooling 'mean' or 'cls', not .*max"):
         weights.encoder_config(tmp_path)
 
 
@@ -186,7 +186,7 @@ def test_the_pooling_of_a_sentence_encoder_is_not_guessed(tmp_path):
     ],
 )
 def test_other_modules_of_a_sentence_encoder_are_refused_by_name(tmp_path, names):
-    with pytest.raises(ValueError, match=f"modules.json says: {', '.join(names)}"):
+    with pytest.raises(ValueError, match=f"modules.json has {', '.join(names)}"):
         weights.encoder_config(sentence_encoder(tmp_path, *names))
 
 
@@ -195,13 +195,13 @@ def test_other_modules_of_a_sentence_encoder_are_refused_by_name(tmp_path, names
     [
         ("decoder", {"model_type": "mamba"}, "model_type llama or .* not 'mamba'"),
         ("encoder", {"model_type": "roberta"}, "model_type bert, not 'roberta'"),
-        ("decoder", {"attention_bias": True}, "attention_bias False alone, not True"),
-        ("decoder", {"hidden_act": "relu"}, "hidden_act 'silu' or .* alone, not 'relu'"),
+        ("decoder", {"attention_bias": True}, "only attention_bias False, not True"),
+        ("decoder", {"hidden_act": "relu"}, "only hidden_act 'silu' or .*, not 'relu'"),
         ("decoder", {"rope_scaling": {"rope_type": "yarn"}}, "rope_type .* not .*'yarn'"),
         (
             "encoder",
             {"model_type": "bert", "position_embedding_type": "relative_key"},
-            "position_embedding_type 'absolute' alone, not 'relative_key'",
+            "only position_embedding_type 'absolute', not 'relative_key'",
         ),
     ],
 )

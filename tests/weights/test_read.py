@@ -155,7 +155,7 @@ def test_other_files_are_refused(tmp_path):
         weights.read(tmp_path / "weights.h5")
     with pytest.raises(ValueError, match="not as a file without suffix"):
         weights.save(jaxkd.from_nnx(Small(0)), tmp_path / "weights")
-    with pytest.raises(ValueError, match=r"a .npz keeps no metadata: save .*weights\.npz as"):
+    with pytest.raises(ValueError, match=r"a .npz has no metadata: save .*weights\.npz as"):
         weights.save(jaxkd.from_nnx(Small(0)), tmp_path / "weights.npz", metadata={"of": "me"})
     with pytest.raises(ValueError, match=r"no checkpoint of Orbax: it has \['weights.h5'\]"):
         weights.read(tmp_path)

@@ -8,7 +8,8 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import models, weights
-from jaxkd.weights import _timm, _torchvision
+from jaxkd.weights.namings.timm import RULES as TIMM
+from jaxkd.weights.namings.torchvision import RULES as TORCHVISION
 
 CLASSES = 10
 # Name elsewhere, ours, arguments, side of the images. Odd sides show where padding goes.
@@ -54,7 +55,7 @@ def _elsewhere(name):
 
 def _loaded(name, model, **more):
     kind, arguments, options, _ = CASES[name]
-    rules = {**_torchvision.RULES, **_timm.RULES}[kind.__name__]
+    rules = {**TORCHVISION, **TIMM}[kind.__name__]
     # Nothing is computed for initial values, as all are replaced.
     network = jaxkd.from_nnx(
         nnx.eval_shape(lambda: kind(*arguments, 3, CLASSES, **options, **more, rngs=nnx.Rngs(0)))

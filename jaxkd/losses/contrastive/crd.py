@@ -47,7 +47,7 @@ def crd(
       student_bank: `[N, width]`, L2-normalized rows, the same on every device; no gradient.
       teacher_bank: `[N, width]`, likewise.
       ids: integers `[batch]`, each example's own row of the banks.
-      negatives: integers `[batch, K]`, rows of the banks, for instance from `draw_negatives`.
+      negatives: integers `[batch, K]`, rows of the banks, for instance from `sample_negatives`.
       student_normalizer: scalar, the logarithm of the student's Z: Z itself overflows float32 at
         temperatures below 0.012.
       teacher_normalizer: scalar, the logarithm of the teacher's Z.

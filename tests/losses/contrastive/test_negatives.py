@@ -15,7 +15,7 @@ def test_never_of_the_own_class(labels, seed):
         return
     ids = np.arange(6)
     sampled = np.asarray(
-        losses.draw_negatives(jax.random.key(seed), ids, losses.negative_pool(labels), 50)
+        losses.sample_negatives(jax.random.key(seed), ids, losses.negative_pool(labels), 50)
     )
     assert sampled.shape == (6, 50) and sampled.min() >= 0 and sampled.max() < 6
     same = (labels[sampled] == labels[:, None]) & (labels[:, None] >= 0)
@@ -27,7 +27,7 @@ def test_never_of_the_own_class(labels, seed):
 def test_all_others_are_equally_likely(labels):
     labels, number = np.array(labels), 20_000
     pool = losses.negative_pool(labels)
-    sampled = np.asarray(losses.draw_negatives(jax.random.key(0), np.arange(7), pool, number))
+    sampled = np.asarray(losses.sample_negatives(jax.random.key(0), np.arange(7), pool, number))
     for example, row in enumerate(sampled):
         others = np.flatnonzero(labels != labels[example])
         counts = np.bincount(row, minlength=7)
@@ -48,6 +48,6 @@ def test_errors():
         losses.negative_pool([1.0, 2.0])
     pool = losses.negative_pool([0, 1])
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        losses.draw_negatives(jax.random.key(0), np.arange(2), pool, 0)
+        losses.sample_negatives(jax.random.key(0), np.arange(2), pool, 0)
     with pytest.raises(ValueError, match=r"\(4,\).*\(2, 2\)"):
-        losses.draw_negatives(jax.random.key(0), np.zeros((2, 2), int), pool, 1)
+        losses.sample_negatives(jax.random.key(0), np.zeros((2, 2), int), pool, 1)

@@ -1,0 +1,71 @@
+"""All that a network costs: parameters, bytes, FLOPs, latency and throughput."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from jaxkd.compression.profiling._forward import batch_size_of
+from jaxkd.compression.profiling.flops import flops
+from jaxkd.compression.profiling.latency import Latency, latency
+from jaxkd.compression.profiling.parameters import count_parameters, parameter_bytes
+from jaxkd.networks import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkCost:
+    """The cost of a network.
+
+    Attributes:
+      parameters: Number of parameters.
+      parameter_bytes: Bytes of the parameter arrays.
+      flops: FLOPs of the evaluation forward pass for one example.
+      single: Time of a call with one example.
+      batched: Time of a call with the given batch.
+    """
+
+    parameters: int
+    parameter_bytes: int
+    flops: float
+    single: Latency
+    batched: Latency
+
+    @property
+    def latency_s(self) -> float:
+        """Median time of a call with one example, in seconds."""
+        return self.single.median_s
+
+    @property
+    def throughput(self) -> float:
+        """Examples a second in calls with the given batch."""
+        return self.batched.examples_per_second
+
+
+def measure_cost(
+    network: Network, inputs: Any, *, repeats: int = 50, warmup: int = 5
+) -> NetworkCost:
+    """Measures the cost of a network.
+
+    Args:
+      network: The network, with its parameters.
+      inputs: A batch as the network takes it, `[batch, ...]`. The throughput is that of this batch,
+        the latency that of its first example.
+      repeats: Number of timed calls, for each of the two.
+      warmup: Number of calls before those.
+
+    Returns:
+      Parameters, bytes, FLOPs an example, and the times at batch 1 and at the whole batch.
+
+    Raises:
+      ValueError: As in [`flops`][jaxkd.compression.flops] and
+        [`latency`][jaxkd.compression.latency].
+    """
+    batch_size_of(inputs)
+    first = jax.tree.map(lambda x: x[:1], inputs)
+    return NetworkCost(
+        parameters=count_parameters(network.params),
+        parameter_bytes=parameter_bytes(network.params),
+        flops=flops(network, inputs),
+        single=latency(network, first, repeats=repeats, warmup=warmup),
+        batched=latency(network, inputs, repeats=repeats, warmup=warmup),
+    )

@@ -1,14 +1,14 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically."""
 
 import os
 import pathlib
 
 
 def write_file(path: str | os.PathLike[str], contents: str | bytes) -> None:
-    """Writes a file that appears whole or not at all; an older one is replaced.
+    """Writes a file atomically; an older one is replaced.
 
     Args:
-      path: The file. Its folder is made if there is none.
+      path: Path of the file. Its folder is made if there is none.
       contents: Bytes, or text to write as UTF-8.
     """
     path = pathlib.Path(path)

@@ -15,12 +15,12 @@ Kind = Literal["gain", "none", "loss"]
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What an experiment has shown, in a sentence.
+    """A result of an experiment, as a sentence.
 
     Attributes:
       kind: `"gain"` (it helps), `"none"` (no difference was shown) or `"loss"` (it hurts).
       text: The sentence, with its numbers.
-      difference: The mean difference that the sentence is about, if it is about one.
+      difference: Mean difference that the sentence states, if there is one.
       interval: Its 95 % confidence interval, if there is one.
     """
 
@@ -42,15 +42,16 @@ def compare(
     format: str = "points",
     higher_is_better: bool = True,
 ) -> Finding:
-    """Says whether one arm beats another, as far as paired seeds can show.
+    """States whether one arm is better than another, as far as paired seeds can show.
 
     The i-th value of both arms must come from the same seed (data order, initial weights), so that
-    what the seed does to both cancels in the difference. The verdict is "helps" or "hurts" only if
-    zero lies outside the 95 % t-interval of the mean difference. One comparison in twenty
-    between equal arms ends that way by chance: who compares twenty arms should expect one.
+    the effect of the seed on both cancels in the difference. The sentence says "helps" or "hurts"
+    only if zero lies outside the 95 % t-interval of the mean difference
+    ([`paired_difference`][jaxkd.metrics.paired_difference]). One comparison in twenty between
+    equal arms ends that way by chance: among twenty comparisons, one is expected.
 
     Args:
-      name: What is tested, the subject of the sentence: `"Distillation"`.
+      name: Subject of the sentence: `"Distillation"`.
       values: One number a seed with it, `[seeds]`.
       baseline: One number a seed without it, `[seeds]`.
       format: How to write the difference, a name in `FORMATS`: `"points"` where the values are

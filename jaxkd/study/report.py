@@ -11,19 +11,19 @@ from jaxkd.study.comparison import Finding
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.tables import Table
 
-# How a kind of finding is called and colored. The word tells what the color tells.
+# The label and the color of each kind of finding. The label says the same as the color.
 _LABELS = {"gain": "Gain", "none": "No difference shown", "loss": "Loss"}
 _STYLES = {"gain": "green", "none": "yellow", "loss": "red"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of a report; what it holds appears in the order of the attributes.
+    """A section of a report; its contents appear in the order of the attributes.
 
     Attributes:
-      title: The heading.
+      title: Heading of the section.
       text: Plain text; an empty line starts a new paragraph.
-      findings: What this part has shown.
+      findings: Results of this section.
       tables: Tables.
       figures: Figures, each with its own caption.
     """
@@ -42,13 +42,13 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The report of an experiment.
+    """The report of a study.
 
     Attributes:
-      title: The title of the page.
-      summary: What was done and what came out, for those who read no further. Plain text; an empty
-        line starts a new paragraph.
-      sections: The parts.
+      title: Title of the page.
+      summary: Summary of the experiment and its results. Plain text; an empty line starts a new
+        paragraph.
+      sections: Sections of the page.
 
     Example:
       >>> report = Report(
@@ -67,7 +67,7 @@ class Report:
     sections: Sequence[Section]
 
     def to_html(self) -> str:
-        """The whole page: style, tables and figures are inside, and nothing is loaded."""
+        """Returns the page, with style, tables and figures inside; it loads nothing."""
         import jinja2
 
         environment = jinja2.Environment(
@@ -82,10 +82,10 @@ class Report:
         return template.render(report=self, summary=_paragraphs(self.summary), labels=_LABELS)
 
     def write_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes the page to a file that appears whole or not at all.
+        """Writes the page to a file atomically.
 
         Args:
-          path: The file; an older one is replaced.
+          path: Path of the file; an older one is replaced.
         """
         write_file(path, self.to_html())
 

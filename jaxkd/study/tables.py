@@ -1,4 +1,4 @@
-"""Tables that print, and that write themselves as CSV, HTML and Markdown."""
+"""Tables for the terminal, and as CSV, HTML and Markdown."""
 
 import csv
 import dataclasses
@@ -17,12 +17,12 @@ Cell = str | Number
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """How a column shows its numbers: multiplied by `scale`, after `spec`, with a unit in the head.
+    """How a column shows its numbers.
 
     Attributes:
-      spec: A Python format specification, `".2f"`.
-      scale: What a number is multiplied by before it is shown.
-      unit: Stands in brackets after the column's name; empty for none.
+      spec: Python format specification, `".2f"`.
+      scale: Factor of the numbers before they are shown.
+      unit: Unit in brackets after the column's name; empty for none.
     """
 
     spec: str
@@ -48,8 +48,8 @@ FORMATS: dict[str, Format] = {
     "seconds": Format(",.1f", 1.0, "s"),
     "times": Format(".1f", 1.0, "×"),  # ratios, a compression
 }
-"""The formats that a column can name. The numbers they take are in base units: fractions, bytes,
-FLOPs, seconds."""
+"""The formats that a column can name. Their numbers are in base units: fractions, bytes, FLOPs,
+seconds."""
 
 
 def _plain(value: Number) -> str:
@@ -61,9 +61,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-      name: What stands above it.
+      name: Heading of the column.
       format: A name in `FORMATS`, or any function from a number (or `Spread`) to text. Without one,
-        integers keep all their digits and other numbers get two decimals.
+        integers have all their digits and other numbers two decimals.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Column:
         return f"{self.name} ({unit})" if unit else self.name
 
     def show(self, cell: Cell) -> str:
-        """The text of one cell; a nan, which stands for no number, is a dash."""
+        """Returns the text of one cell; a nan, which stands for no number, is a dash."""
         if isinstance(cell, str):
             return cell
         if math.isnan(cell.mean if isinstance(cell, Spread) else cell):
@@ -100,13 +100,13 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table with one line a thing and one column a number.
+    """A table with one row for each subject and one column for each number.
 
     Attributes:
-      title: One line above the table.
-      columns: `Column`s, or plain names. The first names what each row is about.
-      rows: Cells: text, numbers and `Spread`s, as many as there are columns.
-      caption: What a reader must know to read the numbers: data, seeds, units.
+      title: Title above the table.
+      columns: `Column`s, or plain names. The first column has the names of the rows.
+      rows: Rows of cells: text, numbers and `Spread`s, as many as there are columns.
+      caption: Caption with what a reader needs: data, seeds, units.
 
     Example:
       >>> table = Table(
@@ -180,11 +180,11 @@ class Table:
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes the numbers, unscaled and with all their digits, to a CSV file.
 
-        A column that holds a `Spread` becomes two, "… mean" and "… std"; the second is empty where
-        there was a single run. The file appears whole or not at all.
+        A column with a `Spread` becomes two, "… mean" and "… std"; the second is empty where there
+        was a single run. The file is written atomically.
 
         Args:
-          path: The file; an older one is replaced.
+          path: Path of the file; an older one is replaced.
         """
         names = [column.name for column in self._columns]
         columns: list[tuple[object, ...]] = []
@@ -202,7 +202,7 @@ class Table:
         write_file(path, text.getvalue())
 
     def to_html(self) -> str:
-        """The table as an HTML fragment, `<table>…</table>`, with all text escaped."""
+        """Returns the table as an HTML fragment, `<table>…</table>`, with all text escaped."""
         css = [' class="number"' if numeric else "" for numeric in self._numeric]
         lines = ["<table>", f"<caption>{html.escape(self.title)}</caption>", "<thead><tr>"]
         for column, attribute in zip(self._columns, css, strict=True):
@@ -220,7 +220,7 @@ class Table:
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
-        """The table in GitHub's Markdown, without title and caption."""
+        """Returns the table in GitHub's Markdown, without title and caption."""
         heads = [column.heading for column in self._columns]
         rule = ["--:" if numeric else ":--" for numeric in self._numeric]
         lines = [heads, rule, *self._texts()]
@@ -255,7 +255,7 @@ def _tail(texts: list[str]) -> int:
 
 
 def _aligned(heading: str, texts: list[str]) -> tuple[str, list[str]]:
-    """Pads a column for the terminal: to the right, and so that all means end at one place."""
+    """Pads a column for the terminal: to the right, with the ends of all means aligned."""
     tail = _tail(texts)
     texts = [text if " ± " in text else text + " " * tail for text in texts]
     lines = heading.replace(" (", "\n(").splitlines()
@@ -264,7 +264,7 @@ def _aligned(heading: str, texts: list[str]) -> tuple[str, list[str]]:
 
 
 def _html_number(text: str, tail: int) -> str:
-    """Escapes a cell, and makes room in a column of spreads so that all means end at one place."""
+    """Escapes a cell, and pads it in a column of spreads so that the ends of all means align."""
     if not tail:
         return html.escape(text)
     mean, sign, std = text.partition(" ± ")

@@ -1,4 +1,4 @@
-"""A drawn figure as SVG or PNG, and the look that all figures share."""
+"""A figure as SVG or PNG, and the style of all figures."""
 
 import base64
 import dataclasses
@@ -22,7 +22,7 @@ FileFormat = Literal["svg", "png"]
 # Okabe and Ito's colors for every kind of color vision, as far as they stand out from white and
 # from a dark page alike; the last two are mixed to the same rule.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#7f7f7f")
-# Dashes say once more what the color says.
+# Dashes distinguish the arms without color.
 DASHES = (
     "-",
     (0, (6, 2)),
@@ -69,13 +69,13 @@ _STYLE: Any = {
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A drawn figure.
+    """A figure as a file.
 
     Attributes:
-      data: The file: SVG or PNG.
-      file_format: Which of the two.
-      alt: What the figure shows, in words, for those who cannot see it.
-      caption: What a reader must know to read it; stands below.
+      data: Contents of the file.
+      file_format: `"svg"` or `"png"`.
+      alt: Description of the figure in words, for those who cannot see it.
+      caption: Caption below the figure.
     """
 
     data: bytes
@@ -84,7 +84,7 @@ class Figure:
     caption: str = ""
 
     def to_html(self) -> str:
-        """The figure as an HTML fragment that needs no other file: `<svg>…</svg>` or `<img>`."""
+        """Returns the figure as an HTML fragment that needs no other file: `<svg>` or `<img>`."""
         alt = html.escape(self.alt)
         if self.file_format == "svg":
             return self.data.decode().replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
@@ -92,10 +92,10 @@ class Figure:
         return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file, whole or not at all.
+        """Writes the file atomically.
 
         Args:
-          path: The file; an older one is replaced. Its suffix must be that of the format.
+          path: Path of the file, with the suffix of the format; an older file is replaced.
 
         Raises:
           ValueError: The suffix is another one.
@@ -113,10 +113,10 @@ def draw(
     caption: str,
     file_format: FileFormat,
 ) -> Figure:
-    """Lets a function paint on an empty figure in the common look, and saves the result.
+    """Calls a function that draws on an empty figure in the common style, and saves the result.
 
     Args:
-      paint: Draws on the figure it is given.
+      paint: Function that draws on the figure that it is given.
       size: Width and height in inches.
       alt: See `Figure`.
       caption: See `Figure`.
@@ -148,27 +148,27 @@ def draw(
 
 
 def check_arms(arms: Mapping[str, object], most: int | None = None) -> None:
-    """Refuses to draw nothing, or more arms than can be told apart."""
+    """Refuses to draw nothing, or more arms than can be distinguished."""
     if not arms:
         raise ValueError("there is nothing to draw: the mapping is empty.")
     if most is not None and len(arms) > most:
-        raise ValueError(f"{len(arms)} arms are too many to tell apart; draw at most {most}.")
+        raise ValueError(f"{len(arms)} arms are too many to distinguish; draw at most {most}.")
 
 
 def as_percent(value: Spread | float) -> Spread:
-    """A fraction, or its spread, in percent."""
+    """Returns a fraction, or its spread, in percent."""
     return (value if isinstance(value, Spread) else Spread.of([value])) * 100.0
 
 
 def in_words(spreads: Mapping[str, Spread]) -> str:
-    """Names with their numbers, for a text that stands in for a figure."""
+    """Returns names with their numbers, for the description of a figure."""
     return "; ".join(f"{name} {spread}" for name, spread in spreads.items())
 
 
 def legend_above(
     axes: "matplotlib.axes.Axes", title: str | None = None, columns: int | None = None
 ) -> None:
-    """Puts the legend outside the data, by default in one or two columns, whatever fits."""
+    """Puts the legend above the data, by default in one or two columns, whatever fits."""
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles,
@@ -182,14 +182,14 @@ def legend_above(
 
 
 def _inline_svg(text: str) -> str:
-    """Makes matplotlib's SVG fit to stand inside a page, beside other figures."""
+    """Prepares matplotlib's SVG for a page with other figures."""
     text = text[text.index("<svg") :]
     # A style sheet would apply to the whole page: its only rule becomes an inherited attribute.
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace("<svg ", '<svg style="stroke-linejoin: round" ', 1)
     text = text.replace("'DejaVu Sans', sans-serif", "system-ui, sans-serif")
     text = text.replace(INK, "currentColor")
-    # Names must be the page's only ones of that name, or a clip path would clip another figure.
+    # Ids must be unique on the page, or a clip path of one figure would clip another.
     prefix = "f" + hashlib.sha256(text.encode()).hexdigest()[:8]
     text = re.sub(r'(<\w+ id=")', rf"\g<1>{prefix}-", text)
     return re.sub(r'(url\(|href=")#', rf"\g<1>#{prefix}-", text)

@@ -38,7 +38,7 @@ def accuracy_bars(
       teacher: Accuracy of the teacher.
       start: The fraction at which the bars start. Bars that do not start at zero look more
         different than they are; the axis then says where it starts.
-      caption: What a reader must know to read the figure.
+      caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:

@@ -37,8 +37,8 @@ def class_accuracy_bars(
       arms: For each arm the fractions that `jaxkd.metrics.class_accuracy` returns,
         `[num_classes]` of one run or `[seeds, num_classes]` of several. At most six arms.
       class_names: One name a class.
-      left_out: The class that was missing from the transfer set.
-      caption: What a reader must know to read the figure.
+      left_out: Class that was missing from the transfer set.
+      caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
@@ -117,7 +117,7 @@ def class_gain_bars(
     caption: str = "",
     file_format: FileFormat = "svg",
 ) -> Figure:
-    """Draws what each class gains or loses, the largest gain first.
+    """Draws the gain or loss of each class, the largest gain first.
 
     Of many classes only the extremes are drawn. These are the largest of many noisy numbers, so
     that another set of examples would show smaller ones, of other classes too.
@@ -126,8 +126,8 @@ def class_gain_bars(
       gains: Differences that `jaxkd.metrics.class_gains` returns, `[num_classes]` of one run or
         `[seeds, num_classes]` of several. A class that is nan is left out.
       class_names: One name a class.
-      most: How many classes to draw from each end; all if there are no more than twice as many.
-      caption: What a reader must know to read the figure, such as who gains on whom.
+      most: Number of classes to draw from each end; all if there are no more than twice as many.
+      caption: Caption below the figure, such as who gains on whom.
       file_format: `"svg"` or `"png"`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The heat map of a grid: one number a combination of two settings."""
+"""The heat map of a grid: one number for each combination of two settings."""
 
 import math
 from collections.abc import Sequence
@@ -38,8 +38,8 @@ def heat_map(
 ) -> Figure:
     """Draws a colored cell with its number for every row and column, and marks the best.
 
-    Cells that lie no further from the best than its standard deviation are marked too: they may
-    well be as good.
+    Cells that lie no further from the best than its standard deviation are marked too: they may be
+    as good.
 
     Args:
       values: A number or a spread over seeds for each cell, `[rows, columns]`; nan where there is
@@ -56,7 +56,7 @@ def heat_map(
         default the worst one.
       stop: The number at which the colors end, likewise; by default the best one. Maps that are to
         be compared need the same start and stop.
-      caption: What a reader must know to read the figure.
+      caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
@@ -80,17 +80,66 @@ def heat_map(
       2018. https://doi.org/10.1371/journal.pone.0199239
     """
     names = [[_name(value) for value in axis] for axis in (rows, columns)]
-    cells = _cells(values, len(names[0]), len(names[1]), 100.0 if percent else 1.0)
+    factor = 100.0 if percent else 1.0
+    grid = _Grid(_cells(values, len(names[0]), len(names[1]), factor), higher_is_better)
+    first, last = _color_range(grid, start, stop, factor)
     value_label = f"{value_label} (%)" if percent else value_label
-    means = np.array([[cell.mean for cell in row] for row in cells])
-    sign = -1.0 if higher_is_better is False else 1.0
-    goodness = sign * means
-    if np.isnan(goodness).all():
-        raise ValueError("there is nothing to draw: every cell is nan.")
-    best = tuple(int(i) for i in np.unravel_index(np.nanargmax(goodness), means.shape))
-    worst = tuple(int(i) for i in np.unravel_index(np.nanargmin(goodness), means.shape))
-    first, last = goodness[worst], goodness[best]
-    scale = sign * (100.0 if percent else 1.0)
+
+    def paint(figure: "matplotlib.figure.Figure") -> None:
+        axes = figure.subplots()
+        _paint_cells(axes, grid, first, last)
+        _name_axes(axes, names, row_label, column_label)
+        if grid.has_best:
+            _legend(axes, value_label, bool(grid.close))
+        else:
+            axes.set_title(value_label, loc="left", fontsize="medium")
+
+    return draw(
+        paint,
+        size=(WIDTH, 1.4 + 0.5 * len(names[0])),
+        alt=_describe(grid, names, row_label, column_label, value_label),
+        caption=caption,
+        file_format=file_format,
+    )
+
+
+class _Grid:
+    """The cells of a heat map, and which of them are the best and the worst.
+
+    Attributes:
+      cells: A spread for each cell, `[rows][columns]`.
+      means: Their means, `[rows, columns]`.
+      goodness: The means with the sign that makes larger numbers better.
+      sign: That sign.
+      has_best: Whether any number is better than another.
+      best: Row and column of the best cell; of the largest number, if none is better.
+      worst: Row and column of the worst cell.
+      close: Other cells no further from the best than its standard deviation.
+    """
+
+    def __init__(self, cells: list[list[Spread]], higher_is_better: bool | None):
+        self.cells = cells
+        self.means = np.array([[cell.mean for cell in row] for row in cells])
+        self.sign = -1.0 if higher_is_better is False else 1.0
+        self.goodness = self.sign * self.means
+        if np.isnan(self.goodness).all():
+            raise ValueError("there is nothing to draw: every cell is nan.")
+        shape = self.means.shape
+        self.best = tuple(map(int, np.unravel_index(np.nanargmax(self.goodness), shape)))
+        self.worst = tuple(map(int, np.unravel_index(np.nanargmin(self.goodness), shape)))
+        self.has_best = higher_is_better is not None
+        self.close = _close(self.goodness, self.best, self[self.best].std) if self.has_best else []
+
+    def __getitem__(self, index: tuple[int, ...]) -> Spread:
+        return self.cells[index[0]][index[1]]
+
+
+def _color_range(
+    grid: _Grid, start: float | None, stop: float | None, factor: float
+) -> tuple[float, float]:
+    """The goodness at which the colors start and end."""
+    first, last = grid.goodness[grid.worst], grid.goodness[grid.best]
+    scale = grid.sign * factor
     if start is not None:
         first = start * scale
     if stop is not None:
@@ -98,73 +147,75 @@ def heat_map(
     if first >= last and not (start is None and stop is None):
         ends = [f"{start=}", f"{stop=}"]
         if start is None:
-            ends[0] = f"the worst number, {cells[worst[0]][worst[1]]},"
+            ends[0] = f"the worst number, {grid[grid.worst]},"
         if stop is None:
-            ends[1] = f"the best number, {cells[best[0]][best[1]]}"
+            ends[1] = f"the best number, {grid[grid.best]}"
         raise ValueError(f"{ends[0]} must be worse than {ends[1]}.")
-    marked = higher_is_better is not None
-    close = _close(goodness, best, cells[best[0]][best[1]].std) if marked else []
+    return first, last
 
-    def say(place: tuple[int, ...]) -> str:
+
+def _describe(
+    grid: _Grid, names: list[list[str]], row_label: str, column_label: str, value_label: str
+) -> str:
+    """The heat map in words: the best, the worst, and those close to the best."""
+
+    def position(index: tuple[int, ...]) -> str:
         labels = (row_label or "row", column_label or "column")
-        pairs = zip(labels, names, place, strict=True)
-        return ", ".join(f"{label} {axis[index]}" for label, axis, index in pairs)
+        triples = zip(labels, names, index, strict=True)
+        return ", ".join(f"{label} {axis[number]}" for label, axis, number in triples)
 
+    words = ("Best", "worst") if grid.has_best else ("Highest", "lowest")
     extremes = [
-        f"{word}: {say(place)} with {cells[place[0]][place[1]]}"
-        for word, place in zip(
-            ("Best", "worst") if marked else ("Highest", "lowest"), (best, worst), strict=True
-        )
+        f"{word}: {position(index)} with {grid[index]}"
+        for word, index in zip(words, (grid.best, grid.worst), strict=True)
     ]
-    alt = f"Heat map of {value_label}, {row_label or 'rows'} by {column_label or 'columns'}. "
-    alt += f"{'; '.join(extremes)}."
-    if close:
-        alt += f" Within one standard deviation of the best: {'; '.join(map(say, close))}."
-
-    def paint(figure: "matplotlib.figure.Figure") -> None:
-        axes = figure.subplots()
-        shown = np.clip(goodness, first, last)
-        mesh = axes.pcolormesh(
-            np.ma.masked_invalid(shown),
-            cmap=_MAP,
-            vmin=first,
-            vmax=max(last, first + 1e-9),
-            edgecolors="face",
-            linewidth=0.3,
+    text = f"Heat map of {value_label}, {row_label or 'rows'} by {column_label or 'columns'}. "
+    text += f"{'; '.join(extremes)}."
+    if grid.close:
+        text += (
+            f" Within one standard deviation of the best: {'; '.join(map(position, grid.close))}."
         )
-        for row, column in np.ndindex(means.shape):
-            red, green, blue, _ = mesh.cmap(mesh.norm(shown[row, column]))
-            lightness = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
-            color = _DARK if lightness > 0.18 else _LIGHT
-            is_best = marked and (row, column) == best
-            _write(axes, cells, (row, column), color, bold=is_best)
-            if is_best:
-                axes.add_patch(_frame(column, row, color, "-"))
-            elif (row, column) in close:
-                axes.add_patch(_frame(column, row, color, _DASHES))
-        # A character of a name is about 6 points wide; names wider than their cell are turned.
-        narrow = 6.0 * max(map(len, names[1])) > 0.84 * 72 * WIDTH / len(names[1])
-        turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(np.arange(len(names[1])) + 0.5, names[1], **turned if narrow else {})
-        axes.set_yticks(np.arange(len(names[0])) + 0.5, names[0])
-        axes.invert_yaxis()
-        axes.tick_params(length=0)
-        axes.grid(visible=False)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        axes.set(xlabel=column_label, ylabel=row_label)
-        if marked:
-            _legend(axes, value_label, bool(close))
-        else:
-            axes.set_title(value_label, loc="left", fontsize="medium")
+    return text
 
-    return draw(
-        paint,
-        size=(WIDTH, 1.4 + 0.5 * len(names[0])),
-        alt=alt,
-        caption=caption,
-        file_format=file_format,
+
+def _paint_cells(axes: "matplotlib.axes.Axes", grid: _Grid, first: float, last: float) -> None:
+    """Colors the cells, writes their numbers, and frames the best."""
+    clipped = np.clip(grid.goodness, first, last)
+    mesh = axes.pcolormesh(
+        np.ma.masked_invalid(clipped),
+        cmap=_MAP,
+        vmin=first,
+        vmax=max(last, first + 1e-9),
+        edgecolors="face",
+        linewidth=0.3,
     )
+    for row, column in np.ndindex(grid.means.shape):
+        red, green, blue, _ = mesh.cmap(mesh.norm(clipped[row, column]))
+        lightness = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+        color = _DARK if lightness > 0.18 else _LIGHT
+        is_best = grid.has_best and (row, column) == grid.best
+        _write(axes, grid.cells, (row, column), color, bold=is_best)
+        if is_best:
+            axes.add_patch(_frame(column, row, color, "-"))
+        elif (row, column) in grid.close:
+            axes.add_patch(_frame(column, row, color, _DASHES))
+
+
+def _name_axes(
+    axes: "matplotlib.axes.Axes", names: list[list[str]], row_label: str, column_label: str
+) -> None:
+    """Names rows and columns, with the first row at the top and without any lines."""
+    # A character of a name is about 6 points wide; names wider than their cell are rotated.
+    narrow = 6.0 * max(map(len, names[1])) > 0.84 * 72 * WIDTH / len(names[1])
+    rotated: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(np.arange(len(names[1])) + 0.5, names[1], **rotated if narrow else {})
+    axes.set_yticks(np.arange(len(names[0])) + 0.5, names[0])
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set(xlabel=column_label, ylabel=row_label)
 
 
 def _name(value: str | float) -> str:

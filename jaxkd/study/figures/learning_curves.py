@@ -40,7 +40,7 @@ def learning_curves(
       x_label: What the steps are, with their unit if they have one.
       y_label: What the values are, with their unit unless `percent`.
       percent: Whether the values are fractions to be drawn in percent.
-      caption: What a reader must know to read the figure.
+      caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def reliability_diagram(
     bins: Reliability, *, caption: str = "", file_format: FileFormat = "svg"
 ) -> Figure:
-    """Draws how often a network is right when it is this sure, above a histogram of how sure it is.
+    """Draws accuracy by confidence, above a histogram of the confidence.
 
     Args:
-      bins: What `jaxkd.metrics.reliability` returns.
-      caption: What a reader must know to read the figure, such as which network it is.
+      bins: Bins that `jaxkd.metrics.reliability` returns.
+      caption: Caption below the figure, such as which network it is.
       file_format: `"svg"` or `"png"`.
 
     Returns:
@@ -92,17 +92,17 @@ def reliability_curves(
     caption: str = "",
     file_format: FileFormat = "svg",
 ) -> Figure:
-    """Draws how often networks are right when they are this sure, one line a network.
+    """Draws accuracy by confidence, one line for each network.
 
-    A line below the diagonal is too sure, one above it not sure enough. The area of a point grows
-    with the bin's share of the predictions, which the panel below shows: points of few examples
-    mean little.
+    A network whose line is below the diagonal is overconfident, above it underconfident. The area
+    of a point grows with the bin's share of the predictions, which the panel below shows: points of
+    few examples mean little.
 
     Args:
-      networks: For each network what `jaxkd.metrics.reliability` returns, or a sequence of such,
-        one a seed, with equal bins; the line is then that of the seeds' predictions together. At
-        most six networks.
-      caption: What a reader must know to read the figure.
+      networks: For each network the bins that `jaxkd.metrics.reliability` returns, or a sequence of
+        such, one for each seed, with equal bins; the line is then that of the seeds' predictions
+        together. At most six networks.
+      caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:

@@ -38,7 +38,7 @@ def size_accuracy_scatter(
       x_label: What the sizes are, with their unit.
       y_label: What is drawn against them, with its unit unless `percent`.
       percent: Whether the values are fractions to be drawn in percent.
-      caption: What a reader must know to read the figure.
+      caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:

@@ -43,7 +43,7 @@ def spread_lines(
       y_label: What the values are, with their unit unless `percent`.
       percent: Whether the values are fractions to be drawn in percent.
       logarithmic: Whether the quantity is drawn on a logarithmic axis.
-      caption: What a reader must know to read the figure.
+      caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:

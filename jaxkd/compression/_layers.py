@@ -67,7 +67,7 @@ def first_match(path: str, rules: Mapping[str, Any], default: Any) -> Any:
     Args:
       path: the name.
       rules: regular expression → value.
-      default: what no rule gives.
+      default: value where no rule matches.
     """
     if path in rules:
         return rules[path]
@@ -80,7 +80,7 @@ def check_rules(rules: Iterable[str], paths: Iterable[str], what: str) -> None:
     Args:
       rules: the regular expressions.
       paths: the names.
-      what: what they name, for the message.
+      what: kind of the names, for the message.
 
     Raises:
       ValueError: A rule matches no name.

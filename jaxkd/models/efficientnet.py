@@ -35,9 +35,9 @@ class EfficientNet(nnx.Module):
     Args:
       in_channels: number of channels of the images.
       num_classes: number of classes, the width of the logits.
-      width_factor: by which all channels are multiplied; they are rounded to multiples of 8. 1 is
+      width_factor: factor of all numbers of channels; they are rounded to multiples of 8. 1 is
         EfficientNet-B0.
-      depth_factor: by which the numbers of blocks are multiplied; they are rounded up.
+      depth_factor: factor of all numbers of blocks; they are rounded up.
       dropout_rate: share of the embedding set to zero in training.
       stochastic_depth_rate: share of the examples for which the last block is skipped in training;
         it grows evenly from 0 at the first block.

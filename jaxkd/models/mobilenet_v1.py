@@ -39,7 +39,7 @@ class MobileNetV1(nnx.Module):
     Args:
       in_channels: number of channels of the images.
       num_classes: number of classes, the width of the logits.
-      width_factor: by which all channels are multiplied; they are rounded to multiples of 8.
+      width_factor: factor of all numbers of channels; they are rounded to multiples of 8.
       norm: function that makes the normalization layers.
       rngs: random streams for the initial weights.
 

@@ -32,7 +32,7 @@ class MobileNetV2(nnx.Module):
     Args:
       in_channels: number of channels of the images.
       num_classes: number of classes, the width of the logits.
-      width_factor: by which all channels are multiplied, the last 1280 only if it is above 1; they
+      width_factor: factor of all numbers of channels, the last 1280 only if it is above 1; these
         are rounded to multiples of 8.
       dropout_rate: share of the embedding set to zero in training.
       norm: function that makes the normalization layers.

@@ -64,7 +64,7 @@ class CifarMobileNetV2(nnx.Module):
     and not ReLU6, and channels are rounded down.
 
     Args:
-      width_factor: by which all channels are multiplied but the last 1280, which only grow with it;
+      width_factor: factor of all numbers of channels but the last 1280, which only grow with it;
         the literature's student has 0.5.
       in_channels: number of channels of the images.
       num_classes: number of classes, the width of the logits.

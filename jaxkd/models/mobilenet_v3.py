@@ -60,7 +60,7 @@ class MobileNetV3(nnx.Module):
       size: `"small"` or `"large"`.
       in_channels: number of channels of the images.
       num_classes: number of classes, the width of the logits.
-      width_factor: by which all channels are multiplied; they are rounded to multiples of 8.
+      width_factor: factor of all numbers of channels; they are rounded to multiples of 8.
       dropout_rate: share of the embedding set to zero in training.
       norm: function that makes the normalization layers.
       rngs: random streams for the initial weights and for dropout.

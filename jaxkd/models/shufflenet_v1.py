@@ -83,7 +83,7 @@ class CifarShuffleNetV1(nnx.Module):
       num_classes: number of classes, the width of the logits.
       widths: channels of the three stages; each halves height and width.
       counts: units of the stages.
-      groups: of the 1×1 convolutions.
+      groups: number of groups of the 1×1 convolutions.
       norm: function that makes the normalization layers.
       rngs: random streams for the initial weights.
 

@@ -74,7 +74,7 @@ class CNN(nnx.Module):
 
     Args:
       image_shape: `(height, width, channels)`.
-      channels: of the convolutions; each halves height and width.
+      channels: number of channels of each convolution; each halves height and width.
       hidden: width of the layer before the logits.
       num_classes: number of classes, the width of the logits.
       dropout_rate: share of the hidden layer set to zero in training.
@@ -144,8 +144,8 @@ class ConvNet(nnx.Module):
     Args:
       in_channels: number of channels of the images.
       num_classes: number of classes, the width of the logits.
-      widths: channels of the stages, one convolution each.
-      strides: of the convolutions.
+      widths: number of channels of the stages, one convolution each.
+      strides: stride of each convolution.
       norm: function that makes the normalization layers.
       rngs: random streams for the initial weights.
 

@@ -90,9 +90,9 @@ class VisionTransformer(nnx.Module):
 
     Args:
       patch_size: side of the square patches that become tokens.
-      width: of the tokens.
+      width: width of the tokens.
       depth: number of blocks, at least 4.
-      heads: of each attention; the width is a multiple of them.
+      heads: number of heads of each attention, which divides the width.
       in_channels: number of channels of the images.
       num_classes: number of classes, the width of the logits.
       image_size: height and width of the images, a multiple of the patch. The network takes images

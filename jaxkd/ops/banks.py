@@ -38,7 +38,7 @@ def update_bank(
       bank: `[num_examples, width]`, the same on every device.
       ids: integers `[batch]`, the bank's row of each example; rows that do not exist are ignored.
       embeddings: `[batch, width]`, L2-normalized.
-      momentum: between 0 and 1.
+      momentum: share of the old row, between 0 and 1.
       where: boolean `[batch]`; the others leave the bank alone, whatever stands in them.
 
     Returns:

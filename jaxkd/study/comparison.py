@@ -54,7 +54,7 @@ def compare(
       name: Subject of the sentence: `"Distillation"`.
       values: One number a seed with it, `[seeds]`.
       baseline: One number a seed without it, `[seeds]`.
-      format: How to write the difference, a name in `FORMATS`: `"points"` where the values are
+      format: Format of the difference, a name in `FORMATS`: `"points"` where the values are
         fractions, `"difference"` where they are losses or the like.
       higher_is_better: Whether larger values are better; false for a loss or an error.
 

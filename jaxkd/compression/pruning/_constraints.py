@@ -38,7 +38,7 @@ class ChannelConstraints:
           changed: whether the operation changes the axis.
           ids: the axis before the operation.
           size: its size after the operation.
-          reason: of the operation.
+          reason: the operation, for messages.
 
         Returns:
           The axis after the operation.
@@ -66,7 +66,7 @@ class ChannelConstraints:
           ids: the axis.
           sizes: the sizes that it is split into; their product is its size.
           kept: which of these axes keeps the channels.
-          reason: of the operation.
+          reason: the operation, for messages.
 
         Returns:
           The channel ids along the axis that keeps them.

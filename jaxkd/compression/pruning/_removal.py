@@ -27,7 +27,7 @@ def remove_channels(
     Args:
       model: the complete network; not changed.
       inputs: a batch as it takes it.
-      wiring: of the network.
+      wiring: which positions of its variables are one channel.
       kept: the channels that stay, of the groups that lose some.
 
     Returns:

@@ -31,12 +31,12 @@ class Operation:
     """An operation of a traced program.
 
     Attributes:
-      name: of its primitive.
-      params: of its primitive.
-      inputs: what is known of its operands.
-      shapes: of its results.
-      module: path of the module that it belongs to.
-      reason: its name and module, for messages.
+      name: name of the primitive.
+      params: parameters of the primitive.
+      inputs: the traced operands.
+      shapes: shapes of the results.
+      module: path of the module around the operation.
+      reason: name and module of the operation, for messages.
     """
 
     name: str

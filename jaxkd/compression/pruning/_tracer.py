@@ -56,12 +56,12 @@ class ChannelTracer(ChannelConstraints):
 
         Args:
           jaxpr: the function.
-          consts: what is known of its constants.
-          arguments: what is known of its arguments.
+          consts: the traced constants.
+          arguments: the traced arguments.
           module: path of the module that called it.
 
         Returns:
-          What is known of its results.
+          The traced results.
         """
         known: dict[Any, TracedValue] = dict(zip(jaxpr.constvars, consts, strict=True))
         known.update(zip(jaxpr.invars, arguments, strict=True))
@@ -86,7 +86,7 @@ class ChannelTracer(ChannelConstraints):
         """Says what an ambiguous operation means, and remembers it.
 
         Args:
-          kind: of the operation; a decision is followed for the same kind alone.
+          kind: kind of the operation; only a decision on the same kind is followed.
           decide: finds the meaning where there is no decision to follow.
 
         Returns:

@@ -128,7 +128,7 @@ def _connected_ids(constraints: ChannelConstraints, count: int) -> np.ndarray:
     """Numbers the channels: the connected parts of all positions that are one and the same.
 
     Args:
-      constraints: which of them are.
+      constraints: which positions are the same channel.
       count: number of ids, with 0 (FIXED).
 
     Returns:

@@ -44,11 +44,11 @@ def heat_map(
     Args:
       values: A number or a spread over seeds for each cell, `[rows, columns]`; nan where there is
         none.
-      rows: What each row stands for, from the top.
-      columns: What each column stands for, from the left.
-      row_label: What the rows are, with their unit if they have one.
-      column_label: Likewise.
-      value_label: What the numbers are, with their unit unless `percent`.
+      rows: Names of the rows, from the top.
+      columns: Names of the columns, from the left.
+      row_label: Name of the quantity of the rows, with its unit if it has one.
+      column_label: Name of the quantity of the columns, likewise.
+      value_label: Name of the numbers, with their unit unless `percent`.
       percent: Whether the numbers are fractions to be drawn in percent.
       higher_is_better: Whether the largest number is the best. None where no number is better than
         another, as with similarities: the colors then follow the numbers and no cell is marked.

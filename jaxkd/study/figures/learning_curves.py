@@ -37,8 +37,8 @@ def learning_curves(
     Args:
       curves: For each arm the steps or epochs, `[points]`, and the values, `[points]` of one run or
         `[seeds, points]` of several. At most six arms.
-      x_label: What the steps are, with their unit if they have one.
-      y_label: What the values are, with their unit unless `percent`.
+      x_label: Name of the steps, with their unit if they have one.
+      y_label: Name of the values, with their unit unless `percent`.
       percent: Whether the values are fractions to be drawn in percent.
       caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.

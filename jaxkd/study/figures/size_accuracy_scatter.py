@@ -35,8 +35,8 @@ def size_accuracy_scatter(
     Args:
       networks: For each network its size (parameters, bytes, FLOPs) and its accuracy, a fraction or
         its spread over seeds.
-      x_label: What the sizes are, with their unit.
-      y_label: What is drawn against them, with its unit unless `percent`.
+      x_label: Name of the sizes, with their unit.
+      y_label: Name of the values, with their unit unless `percent`.
       percent: Whether the values are fractions to be drawn in percent.
       caption: Caption below the figure.
       file_format: `"svg"` or `"png"`.

@@ -39,8 +39,8 @@ def spread_lines(
     Args:
       lines: For each arm its values by the quantity: a number, or its spread over seeds. Arms need
         not have the same points. At most six arms.
-      x_label: What was varied, with its unit if it has one.
-      y_label: What the values are, with their unit unless `percent`.
+      x_label: Name of the quantity that was varied, with its unit if it has one.
+      y_label: Name of the values, with their unit unless `percent`.
       percent: Whether the values are fractions to be drawn in percent.
       logarithmic: Whether the quantity is drawn on a logarithmic axis.
       caption: Caption below the figure.

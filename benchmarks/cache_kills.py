@@ -2,7 +2,7 @@
 
   python benchmarks/cache_kills.py [--kills 200]
 
-One, two or three processes fill a cache together. Some hand encoded answers to a `Writer`, in
+One, two or three processes fill a cache together. Some hand encoded outputs to a `Writer`, in
 random order, with blocks put aside half full; others run `build`. Each process is killed by SIGKILL
 at a random moment: while it starts, writes, puts aside or closes (which seals), a build at any time
 up to its end and beyond. They are started again until the cache is complete; then every array of
@@ -60,8 +60,8 @@ def network() -> jaxkd.Network:
     return jaxkd.from_function(lambda params, inputs: inputs @ params, weights)
 
 
-def write(path: str, index: int, count: int, seed: int, answers: str, phase: Any) -> None:
-    """A writer: asks what is missing, answers in random order, puts aside now and then."""
+def write(path: str, index: int, count: int, seed: int, outputs: str, phase: Any) -> None:
+    """A writer: fills what is missing in random order, and keeps partial blocks now and then."""
     rng, data = random.Random(seed), dataset()
     writer = Writer(
         path,
@@ -73,7 +73,7 @@ def write(path: str, index: int, count: int, seed: int, answers: str, phase: Any
         block_size=BLOCK,
         process=(index, count),
     )
-    with np.load(answers) as stored:
+    with np.load(outputs) as stored:
         tables = dict(stored)
     wanted = list(writer.missing(64))
     rng.shuffle(wanted)
@@ -90,9 +90,9 @@ def write(path: str, index: int, count: int, seed: int, answers: str, phase: Any
     writer.close()
 
 
-def build(path: str, index: int, count: int, seed: int, answers: str, phase: Any) -> None:
+def build(path: str, index: int, count: int, seed: int, outputs: str, phase: Any) -> None:
     """A build, from its first moment to its last."""
-    del seed, answers, phase
+    del seed, outputs, phase
     options = {"codec": CODEC, "num_views": VIEWS, "block_size": BLOCK, "batch_size": 4}
     caches.build(path, network(), dataset(), process=(index, count), progress=False, **options)
 
@@ -118,14 +118,14 @@ def main() -> int:
     totals = {(fill, count): Total() for count in (1, 2, 3) for fill in (write, build)}
     with tempfile.TemporaryDirectory() as name:
         place = pathlib.Path(name)
-        answers = f"{place / 'answers'}.npz"
-        whole, seconds = uninterrupted(place, answers)
+        outputs = f"{place / 'outputs'}.npz"
+        whole, seconds = uninterrupted(place, outputs)
         killed = 0
         while killed < arguments.kills:
             for (fill, count), total in totals.items():
                 path = str(place / f"{fill.__name__}{count}-{total.caches}")
                 while not complete(path):
-                    total.kills.update(one_round(fill, count, path, answers, 1.3 * seconds, rng))
+                    total.kills.update(one_round(fill, count, path, outputs, 1.3 * seconds, rng))
                     total.starts += count
                 lost, wrong = compare(Cache(path), whole[fill])
                 total.caches += 1
@@ -161,27 +161,27 @@ def main() -> int:
 
 
 def uninterrupted(
-    place: pathlib.Path, answers: str
+    place: pathlib.Path, outputs: str
 ) -> tuple[dict[Callable[..., None], Cache], float]:
-    """Caches that were never killed, and the seconds of a build; leaves answers in a file."""
+    """Caches that were never killed, and the seconds of a build; leaves outputs in a file."""
     path = str(place / "build")
     for _ in range(2):  # the first one also starts the process that all others are forked from
         shutil.rmtree(path, ignore_errors=True)
         started = time.perf_counter()
-        process = PROCESSES.Process(target=build, args=(path, 0, 1, 0, answers, None))
+        process = PROCESSES.Process(target=build, args=(path, 0, 1, 0, outputs, None))
         process.start()
         process.join()
         seconds = time.perf_counter() - started
     built = Cache(path)
     records = [built.read(built.ids, view).arrays["logits"] for view in range(VIEWS)]
-    # Other answers in each view, so that no view passes for another.
+    # Other outputs in each view, so that no view passes for another.
     records = [
         {n: np.roll(a, view, axis=0) for n, a in r.items()} for view, r in enumerate(records)
     ]
     tables = {f"logits.{name}": np.stack([r[name] for r in records]) for name in records[0]}
-    np.savez(answers, **tables)
+    np.savez(outputs, **tables)
     path = str(place / "write")
-    write(path, 0, 1, 0, answers, PROCESSES.Value("i"))
+    write(path, 0, 1, 0, outputs, PROCESSES.Value("i"))
     return {build: built, write: Cache(path)}, seconds
 
 
@@ -189,7 +189,7 @@ def one_round(
     fill: Callable[..., None],
     count: int,
     path: str,
-    answers: str,
+    outputs: str,
     build_seconds: float,
     rng: random.Random,
 ) -> list[str]:
@@ -197,7 +197,7 @@ def one_round(
     running = []
     for index in range(count):
         phase = PROCESSES.Value("i", STARTING)
-        arguments = (path, index, count, rng.randrange(10**9), answers, phase)
+        arguments = (path, index, count, rng.randrange(10**9), outputs, phase)
         process = PROCESSES.Process(target=fill, args=arguments)
         process.start()
         doing = rng.randrange(len(PHASES)) if fill is write else STARTING

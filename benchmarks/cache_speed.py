@@ -7,7 +7,7 @@ Reading: records of 128 bytes, batches of 256 random ids from memory; the same r
 ArrayRecord file; all in order from the files. Building: the teacher, a ResNet-8, over 28×28 images
 with the cache written, against the same forward passes alone; both compile. Training: a perceptron
 fed by a `Loader` from the cache, against one whose targets are a NumPy array in memory. Ratios are
-medians over pairs taken in turn. Writes benchmarks/cache_speed.md; exit status 1 if a claim fails.
+medians over interleaved pairs. Writes benchmarks/cache_speed.md; exit status 1 if a claim fails.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from benchmarks.side_by_side import in_turn, timed
+from benchmarks.side_by_side import interleaved, timed
 from jaxkd import make_train_step, recipes
 from jaxkd.cache import Cache, Writer
 from jaxkd.data import Dataset, Loader, raw_batch
@@ -49,7 +49,7 @@ def main() -> int:
         "The speed of a cache",
         ["What", "Figure", "Wanted", "Holds"],
         [[what, figure, wanted, "yes" if holds else "NO"] for what, figure, wanted, holds in rows],
-        f"Medians over {arguments.pairs} pairs in turn; {jax.device_count()} × "
+        f"Medians over {arguments.pairs} interleaved pairs; {jax.device_count()} × "
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}. "
         "`python benchmarks/cache_speed.py`.",
     )
@@ -62,11 +62,11 @@ def reading(pairs: int):
     data = Dataset.from_arrays(
         np.zeros((RECORDS, 1), np.float32), name="nothing", split="train", num_classes=WIDTH
     )
-    answers = np.random.default_rng(0).normal(size=(RECORDS, WIDTH)).astype(np.float32)
+    outputs = np.random.default_rng(0).normal(size=(RECORDS, WIDTH)).astype(np.float32)
     path = tempfile.mkdtemp()
     with Writer(path, {"name": "random"}, data, shapes={"logits": (WIDTH,)}) as writer:
         for ids, view in writer.missing(8192):
-            writer.write_records(ids, view, {"logits.values": answers[ids]})
+            writer.write_records(ids, view, {"logits.values": outputs[ids]})
     cache = writer.cache()
     rng = np.random.default_rng(1)
     ids = [rng.integers(0, RECORDS, BATCH).astype(np.int32) for _ in range(200)]
@@ -79,7 +79,7 @@ def reading(pairs: int):
         return rate(lambda: [None for _ in fresh.stream(0)], RECORDS)
 
     from_memory()
-    read_array = array_record(answers)
+    read_array = array_record(outputs)
     rates = [[from_memory(), read_array(ids) if read_array else np.nan] for _ in range(pairs)]
     memory, other = np.median(rates, axis=0)
     what = "records of 128 bytes at random from memory"
@@ -92,7 +92,7 @@ def reading(pairs: int):
     yield "all in order, from the files", f"{stream / 1e6:.1f} M/s", "2 M/s", stream >= 2e6
 
 
-def array_record(answers: np.ndarray):
+def array_record(outputs: np.ndarray):
     """A function that reads batches of ids from an ArrayRecord file; None where it is missing."""
     try:
         from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
@@ -101,8 +101,8 @@ def array_record(answers: np.ndarray):
     path = f"{tempfile.mkdtemp()}/records.array_record"
     # One record a group, as it is read fastest at random.
     writer = ArrayRecordWriter(path, "group_size:1")
-    for answer in answers:
-        writer.write(answer.tobytes())
+    for output in outputs:
+        writer.write(output.tobytes())
     writer.close()
     options = "readahead_buffer_size:0,max_parallelism:0"
     reader = ArrayRecordReader(path, options=options)
@@ -124,7 +124,7 @@ def building(pairs: int, examples: int):
     images = rng.integers(0, 256, (examples, 28, 28, 1), np.uint8)
     data = Dataset.from_arrays(images, name="random", split="train", num_classes=10)
     teacher = jaxkd.from_nnx(ResNet(8, 1, 10, rngs=nnx.Rngs(0)))
-    times = in_turn(*passes_and_build(teacher, data, BATCH), pairs)
+    times = interleaved(*passes_and_build(teacher, data, BATCH), pairs)
     what = "building, over the teacher's forward passes alone"
     figure = f"{times.ratio:.3f} × ({times.medians[1]:.1f} s)"
     return what, figure, "1.05 ×", times.ratio <= 1.05
@@ -191,7 +191,7 @@ def training(pairs: int, steps: int = 300):
 
     array = runner(FromArray(data, VIEWS, 128, num_views=1))
     cached = runner(Loader(data, VIEWS, 128, cache=cache))
-    times = in_turn(cached, array, 3 * pairs)
+    times = interleaved(cached, array, 3 * pairs)
     ratio, seconds = times.ratio, times.medians[1]
     what = "training from the cache, over training from an array in memory (speed)"
     return what, f"{ratio:.3f} × ({1e3 * seconds / steps:.2f} ms a step)", "0.97 ×", ratio >= 0.97

@@ -6,7 +6,7 @@ Teachers of 10, 1,000 and 128,256 classes whose probabilities fall as rank^-2, w
 class of 0.6 to 0.7 in the mean; the student has the teacher's logits and noise of deviation 1.
 Each codec's record is decoded and compared with the dense teacher at temperature 1: the divergence
 from the target that the student is then pulled toward, and the gradient of `kl_divergence` to the
-student's logits. For draws, what is left of the error when many records are averaged. Writes both
+student's logits. For samples, what is left of the error when many records are averaged. Writes both
 tables to benchmarks/codecs.md.
 """
 
@@ -27,7 +27,7 @@ from jaxkd.targets import Codec, Dense, Sampled, TopK, TopP, bytes_per_record
 
 Target = jax.Array | SparseLogits | SampledClasses
 
-# Number of classes → how many of them are kept or drawn.
+# Number of classes → how many of them are kept or sampled.
 CLASSES = {10: 4, 1_000: 16, 128_256: 64}
 # Rows of the widest logits; they take 128,256 floats each.
 MOST_WIDE_ROWS = 64
@@ -49,11 +49,11 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=4096)
     arguments = parser.parse_args()
     kept: list[list[Any]] = []
-    drawn: list[list[Any]] = []
+    samples: list[list[Any]] = []
     for classes, k in CLASSES.items():
         wide = classes > 100_000
         rows = min(arguments.rows, MOST_WIDE_ROWS) if wide else arguments.rows
-        teacher, student, keys = answers(rows, classes)
+        teacher, student, keys = outputs(rows, classes)
         expected = gradients(student, teacher)
         for name, codec in codecs(k).items():
             arrays = encode(codec, teacher, keys)
@@ -64,7 +64,7 @@ def main() -> None:
             found = compare(gradients(student, target), expected)
             kept.append([name, classes, declared, compressed / rows, apart, *found])
         records = arguments.records // 32 if wide else arguments.records
-        drawn += [
+        samples += [
             [f"Sampled({k})", classes, *row] for row in bias(k, teacher[:16], student[:16], records)
         ]
     small = "{:.1e}".format
@@ -84,12 +84,12 @@ def main() -> None:
             kept,
             "Teachers with probabilities that fall as rank^-2, student = teacher + normal noise, "
             "temperature 1. Bytes as declared, and after zlib, as a stand-in for the zstd of a "
-            "cache. KL: mean over records; infinite for draws, which leave classes out. Gradient: "
-            f"of a batch of {arguments.rows:,} ({MOST_WIDE_ROWS} of the widest), to the student's "
-            f"logits, against that of the dense target. {by}",
+            "cache. KL: mean over records; infinite for samples, which leave classes out. "
+            f"Gradient: of a batch of {arguments.rows:,} ({MOST_WIDE_ROWS} of the widest), to the "
+            f"student's logits, against that of the dense target. {by}",
         ),
         Table(
-            "The error of draws vanishes in the mean",
+            "The error of samples vanishes in the mean",
             [
                 "Codec",
                 Column("Classes", "count"),
@@ -98,9 +98,9 @@ def main() -> None:
                 Column("Error × √records", "{:.2f}".format),
                 Column("Loss, error (nats)", small),
             ],
-            drawn,
-            "Gradient and loss averaged over records of the same 16 answers, drawn anew; root mean "
-            f"square over all groups of so many records. {by}",
+            samples,
+            "Gradient and loss averaged over records of the same 16 outputs, sampled anew; root "
+            f"mean square over all groups of that number of records. {by}",
         ),
     ]
     for table in tables:
@@ -109,13 +109,13 @@ def main() -> None:
     pathlib.Path(__file__).with_name("codecs.md").write_text(text)
 
 
-def answers(rows: int, classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def outputs(rows: int, classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Logits of teacher and student `[rows, classes]`, and keys `[rows]`."""
-    peaks, noise, draws = jax.random.split(jax.random.key(0), 3)
+    peaks, noise, samples = jax.random.split(jax.random.key(0), 3)
     # exp(2 G) of Gumbel variables has the tail that makes the sorted fall as rank^-2.
     teacher = 2 * jax.random.gumbel(peaks, (rows, classes))
     student = teacher + jax.random.normal(noise, teacher.shape)
-    return teacher, student, jax.random.split(draws, rows)
+    return teacher, student, jax.random.split(samples, rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -46,15 +46,15 @@ def main(argv: list[str] | None = None) -> None:
         return any(text in name for text in arguments.only)
 
     part = layers if arguments.layers else networks
-    tables, findings = part.measured(chosen, arguments, _machine())
+    tables, conclusions = part.measured(chosen, arguments, _machine())
     if not tables:
         parser.error(f"nothing has one of {arguments.only} in its name")
     for table in tables:
         table.print()
-    print("\n".join(findings))
+    print("\n".join(conclusions))
     if arguments.output:
         parts = [f"## {t.title}\n\n{t.to_markdown()}\n\n{t.caption}\n" for t in tables]
-        verdict = "\n".join(f"- {line}" for line in findings)
+        verdict = "\n".join(f"- {line}" for line in conclusions)
         arguments.output.write_text("\n".join(["# Convolutions on CPU\n", verdict + "\n", *parts]))
 
 

@@ -40,16 +40,16 @@ def main() -> None:
         _build(arguments.build, teacher, _data(order=1), batch_size=333)
         return
     folder = tempfile.mkdtemp()
-    elsewhere = f"{folder}/elsewhere"
+    other = f"{folder}/other"
     caches = {
         "same process, order and batch size": _build(
             f"{folder}/here", teacher, _data(order=0), batch_size=64
         )
     }
-    command = [sys.executable, __file__, "--build", elsewhere]
+    command = [sys.executable, __file__, "--build", other]
     subprocess.run(command, check=True, env=os.environ)
     caches["another process, order and batch size"] = jaxkd.cache.open(
-        elsewhere, teacher=teacher, dataset=_data(order=0), views=VIEWS
+        other, teacher=teacher, dataset=_data(order=0), views=VIEWS
     )
     rows = []
     for name, student in {

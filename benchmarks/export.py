@@ -7,7 +7,7 @@ Each network is trained a little on the digits of scikit-learn, so that its clas
 those of a trained network do, and exported as StableHLO, for LiteRT and for LiteRT with int8
 weights. The images are 32×32, uint8 and normalized inside the files; the vision transformer has 4
 blocks of width 64, the encoder 2 layers of 64, which read the 64 gray levels of a digit as tokens.
-Kept says whether `export` keeps such a file or refuses it, whose int8 answers agree in less than
+Kept says whether `export` keeps such a file or refuses it, whose int8 outputs agree in less than
 99.5 %. Writes benchmarks/export.md when all networks have run.
 """
 

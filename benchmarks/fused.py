@@ -37,8 +37,8 @@ BATCH = 4
 
 def naive(hidden: jax.Array, head: jax.Array, teacher: Any) -> jax.Array:
     """The loss on all logits, which are in the network's dtype as those of a network are."""
-    answer = teacher[0] @ teacher[1] if isinstance(teacher, tuple) else teacher
-    return losses.masked_mean(KD(hidden @ head, answer))
+    output = teacher[0] @ teacher[1] if isinstance(teacher, tuple) else teacher
+    return losses.masked_mean(KD(hidden @ head, output))
 
 
 def fused(chunk_size: int | None, hidden: jax.Array, head: jax.Array, teacher: Any) -> jax.Array:

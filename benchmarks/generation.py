@@ -50,8 +50,8 @@ def forms(decoder: CachedDecoder, new: int) -> tuple[Callable[..., Any], Callabl
         def step(number, tokens):
             logits = network.apply(params, network.state, tokens)[0]["logits"]
             last = jax.lax.dynamic_index_in_dim(logits, known + number - 1, 1, keepdims=False)
-            drawn = jax.random.categorical(jax.random.fold_in(key, number), last)
-            return tokens.at[:, known + number].set(drawn.astype(tokens.dtype))
+            sampled = jax.random.categorical(jax.random.fold_in(key, number), last)
+            return tokens.at[:, known + number].set(sampled.astype(tokens.dtype))
 
         return jax.lax.fori_loop(0, new, step, jnp.pad(prompts, ((0, 0), (0, new))))
 

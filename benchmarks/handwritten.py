@@ -6,9 +6,9 @@ By hand means the functions `perceptron`, `convolutions` and `train_by_hand` bel
 optax, logits in an array, no views, no names, no checks. The library's side is what a user writes:
 `Loader` and cache, `make_train_step` and `fit`. Both see the same batches, log the
 same means every 100 steps, and must come to the same parameters, else it ends with 1. Prints the
-ratio of the times of stretches side by side: of the compiled step alone, on batches that lie on the
+ratio of the times of runs side by side: of the compiled step alone, on batches that lie on the
 device, and of whole loops, one step a call and, for the perceptron, 100 steps a
-call. All is counted: reading batches, logging, and the checks of `fit`, once a stretch. The data
+call. All is counted: reading batches, logging, and the checks of `fit`, once a timed run. The data
 are random images of Fashion-MNIST's shape; values make no difference to the time.
 """
 
@@ -66,11 +66,11 @@ def update_by_hand(forward: Callable[..., jax.Array], a_call: int) -> Any:
     """The compiled step."""
     adam = optax.adamw(LEARNING_RATE)
 
-    def one(params, opt_state, images, labels, answers):
+    def one(params, opt_state, images, labels, outputs):
         def objective(params):
             logits = forward(params, images.astype(jnp.float32) / 255)
             hard = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-            ours, theirs = (jax.nn.log_softmax(x / TEMPERATURE) for x in (logits, answers))
+            ours, theirs = (jax.nn.log_softmax(x / TEMPERATURE) for x in (logits, outputs))
             soft = (jnp.exp(theirs) * (theirs - ours)).sum(-1).mean() * TEMPERATURE**2
             loss = ALPHA * soft + (1 - ALPHA) * hard
             hits = (logits.argmax(-1) == labels).mean()
@@ -99,7 +99,7 @@ def train_by_hand(
     forward: Callable[..., jax.Array],
     params: Any,
     data: Dataset,
-    answers: np.ndarray,
+    outputs: np.ndarray,
     batch_size: int,
     a_call: int,
 ) -> Generator[Any, int, None]:
@@ -120,7 +120,7 @@ def train_by_hand(
             rows.append(order[index % a_pass * batch_size :][:batch_size])
         rows = np.stack(rows)
         params, opt_state, metrics = update(
-            params, opt_state, images[rows], labels[rows], answers[rows]
+            params, opt_state, images[rows], labels[rows], outputs[rows]
         )
         kept.append(metrics)
         step += a_call
@@ -182,11 +182,13 @@ def steps_by_library(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=1_000, help="a stretch, the CNN's a fifth")
+    parser.add_argument(
+        "--steps", type=int, default=1_000, help="steps of a timed run, the CNN's a fifth"
+    )
     parser.add_argument("--batch_size", type=int, default=128)
     arguments = parser.parse_args()
     if arguments.steps % (5 * LOG_EVERY):
-        parser.error(f"--steps must be a multiple of {5 * LOG_EVERY}, for whole stretches of logs")
+        parser.error(f"--steps must be a multiple of {5 * LOG_EVERY}, for whole log intervals")
     generator = np.random.default_rng(0)
     data = Dataset.from_arrays(
         generator.integers(0, 256, (12_800, 28, 28, 1), np.uint8),
@@ -200,14 +202,14 @@ def main() -> None:
     cache = jaxkd.cache.build(
         tempfile.mkdtemp(), teacher, data, views, codec=Dense("float32"), progress=False
     )
-    answers = np.asarray(cache.read(data.ids, 0).decode()["logits"])
+    outputs = np.asarray(cache.read(data.ids, 0).decode()["logits"])
     mlp = jaxkd.from_nnx(MLP(784, (128,), 10, rngs=nnx.Rngs(0)))
     cnn = jaxkd.from_nnx(CNN((28, 28, 1), (8, 8), 32, 10, rngs=nnx.Rngs(0)))
     rows = []
     for name, student, forward in (("MLP-128", mlp, perceptron), ("CNN-8-8", cnn, convolutions)):
         loader = Loader(data, views, arguments.batch_size, cache=cache)
         batches = [loader[index] for index in range(20)]
-        batches = [{**b, "logits": answers[b["id"]]} for b in batches]
+        batches = [{**b, "logits": outputs[b["id"]]} for b in batches]
         steps = arguments.steps if student is mlp else arguments.steps // 5
         pair = (
             steps_by_hand(forward, student.params, batches),
@@ -222,7 +224,7 @@ def main() -> None:
     ):
         loader = Loader(data, views, arguments.batch_size, cache=cache)
         runs = (
-            train_by_hand(forward, student.params, data, answers, arguments.batch_size, a_call),
+            train_by_hand(forward, student.params, data, outputs, arguments.batch_size, a_call),
             train_by_library(student, loader, views, a_call),
         )
         rows.append([name, *compared(*runs, steps, checked, arguments.pairs)])

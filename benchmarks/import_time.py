@@ -2,7 +2,7 @@
 
   python benchmarks/import_time.py [--pairs 10]
 
-Runs fresh interpreters in turn and prints the median ratio, with the lowest and the highest.
+Runs fresh interpreters, interleaved, and prints the median ratio, with the lowest and the highest.
 """
 
 import argparse

@@ -161,7 +161,7 @@ def main() -> None:
         cache = jaxkd.cache.build(path, teacher, small, SMALL, num_views=1, progress=False)
         distilled = Training(cnn, SMALL, recipes.kd(), 128)
         measure("32×32, with a cache", distilled, lambda: Loader(small, SMALL, 128, cache=cache))
-    for name, workers in (("when asked for", 0), ("1 worker", 1)):
+    for name, workers in (("on demand", 0), ("1 worker", 1)):
         make = functools.partial(ByGrain, GrainSource(small, SMALL), 128, workers)
         measure(f"32×32, Grain over GrainSource, {name}", plain, make)
 
@@ -174,7 +174,7 @@ def main() -> None:
         name = f"JPEG to {side}×{side}, {type(model).__name__}"
         training = Training(jaxkd.from_nnx(model), LARGE, recipes.labels(), size)
         for how, options in (
-            ("when asked for", {}),
+            ("on demand", {}),
             ("2 ahead by threads", {"prefetch": 2}),
             ("1 worker", {"workers": 1}),
             ("2 workers", {"workers": 2}),
@@ -204,7 +204,7 @@ def main() -> None:
         note,
     )
     table.print()
-    late = [row[0] for row in rows if row[4] > WANTED and "when asked for" not in row[0]]
+    late = [row[0] for row in rows if row[4] > WANTED and "on demand" not in row[0]]
     verdict = f"Waiting above {WANTED:.0%} while reading ahead or from memory: " + (
         "; ".join(late) or "nowhere."
     )

@@ -9,8 +9,8 @@ augmentation, SGD with Nesterov momentum under a cosine. That is far from the pr
 authors tuned their weights for: the table shows that every method trains and what it does here, not
 which is best. Runs below `--workdir` are kept: killed and started again, it goes on where it was.
 
-A step is timed side by side with one of plain training, in turn, as median ratio over pairs of
-stretches, twice: with the teacher's answers at hand, which is the cost of the method itself, and
+A step is timed side by side with one of plain training, interleaved, as median ratio over pairs of
+runs, twice: with the teacher's outputs at hand, which is the cost of the method itself, and
 with the teacher online.
 """
 
@@ -95,7 +95,7 @@ def main() -> None:
         f"labels; the students have the first {arguments.examples:,} images and their labels for "
         f"{arguments.epochs} epochs at batch {arguments.batch_size}: a reduced protocol, no "
         "augmentation, default options, nothing tuned. Step: time against plain training, with the "
-        f"teacher's answers at hand and with the teacher online; {device}, jax {jax.__version__}.",
+        f"teacher's outputs at hand and with the teacher online; {device}, jax {jax.__version__}.",
     )
     ratio = [Column(name, lambda x: f"{x:.2f}") for name in ("Step", "Step, online")]
     rows = [[*row, *costs[row[0]]] for row in table.rows]
@@ -126,11 +126,11 @@ def times(compared, config, train, teacher, make_student, pairs) -> dict[str, tu
         prepare = recipes.get(name).prepare
         pair = Pair(make_student(0), teacher, batch["inputs"])
         pair = prepare(pair) if prepare else pair
-        answers = jax.jit(lambda inputs, pair=pair: pair.teacher(inputs))(batch["inputs"])
+        outputs = jax.jit(lambda inputs, pair=pair: pair.teacher(inputs))(batch["inputs"])
         taught = result.arm.objective.needs_teacher
-        cached = _stretch(pair, result.arm, batch | ({"teacher": answers} if taught else {}))
+        cached = _timed_steps(pair, result.arm, batch | ({"teacher": outputs} if taught else {}))
         plain = plain or cached
-        online = _stretch(pair, result.arm, batch, teacher=pair.teacher) if taught else cached
+        online = _timed_steps(pair, result.arm, batch, teacher=pair.teacher) if taught else cached
         costs[name] = (
             1.0 if cached is plain else _ratio(plain, cached, pairs),
             1.0 if online is plain else _ratio(plain, online, pairs),
@@ -138,7 +138,7 @@ def times(compared, config, train, teacher, make_student, pairs) -> dict[str, tu
     return costs
 
 
-def _stretch(pair, arm, batch, *, teacher=None, steps=10):
+def _timed_steps(pair, arm, batch, *, teacher=None, steps=10):
     """A function that runs some steps and returns its seconds."""
     step = make_train_step(
         pair.student,

@@ -2,11 +2,11 @@
 
   python benchmarks/population.py [--pairs 30] [--steps 20] [--batch_size 128] [--members 1,4,16]
 
-Times lie side by side: in turn, a stretch of steps of N students as one `Population` and the same
-stretch of N students alone, whose seconds are those of N runs of one compiled step. Prints the
+Times lie side by side, interleaved: a run of steps of N students as one `Population` and the same
+run of N students alone, whose seconds are those of N runs of one compiled step. Prints the
 median ratio over the pairs with its 10th and 90th percentile, the time of the population over that
-of one student, and FLOPs over N times those of one. Steps run as `fit` is told to run them: the
-perceptron's in one compiled loop, the convolutional network's one a call. Teachers' answers lie in
+of one student, and FLOPs over N times those of one. Steps run as `fit` runs them by default: the
+perceptron's in one compiled loop, the convolutional network's one a call. Teachers' outputs lie in
 a cache; the data are random images of Fashion-MNIST's shape.
 """
 
@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from benchmarks.side_by_side import stretch
+from benchmarks.side_by_side import timed_steps
 from jaxkd import make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
@@ -109,10 +109,10 @@ def make_loader(batch_size: int, examples: int = 6_400) -> Loader:
 
 
 def _runner(step, state, batches, looped):
-    """FLOPs of a step, and a function that runs a stretch of steps and returns its seconds."""
+    """FLOPs of a step, and a function that takes some steps and returns the seconds."""
     with xla_convolutions():  # whose FLOPs the compiler counts
         flops = program_flops(step.lower(state, batches[0]).compile())
-    return flops, stretch(step, state, batches, looped=looped)
+    return flops, timed_steps(step, state, batches, looped=looped)
 
 
 def _pair(together, one, count: int, turn: int) -> tuple[float, list[float]]:

@@ -4,7 +4,7 @@ with half of its channels cut out.
   python benchmarks/pruned.py
 
 A mask leaves the shapes as they are, and zeros are multiplied like other numbers; channels that are
-cut out are not computed. The calls of the three are timed in turn, round after round, so that
+cut out are not computed. The calls of the three are interleaved, round after round, so that
 whatever else the machine does falls on all of them. Weights are random: nothing is trained. Writes
 the table to benchmarks/pruned.md as well. Takes about a minute.
 """
@@ -65,7 +65,7 @@ def networks() -> dict[str, tuple[nnx.Module, tuple[int, int, int]]]:
     }
 
 
-def timed_in_turn(calls: dict[str, Callable[[], Any]]) -> dict[str, np.ndarray]:
+def timed_interleaved(calls: dict[str, Callable[[], Any]]) -> dict[str, np.ndarray]:
     """Seconds of each call in each round; the first round, which compiles, does not count."""
     for call in calls.values():
         jax.block_until_ready(call())
@@ -103,7 +103,7 @@ def rows(name: str, model: nnx.Module, shape: tuple[int, int, int]) -> list[str]
         for variant, network in variants.items():
             forward = forwards.setdefault(network.apply, jax.jit(logits(network)))
             calls[variant] = lambda f=forward, n=network, x=images: f(n.params, n.state, x)
-        seconds[batch] = timed_in_turn(calls)
+        seconds[batch] = timed_interleaved(calls)
     lines = []
     for variant, network in variants.items():
         low, middle, high = np.percentile(seconds[1][variant], (10, 50, 90)) * 1e3
@@ -126,7 +126,7 @@ def main() -> None:
         "Pruning by masks and by cutting channels out, with random weights: what it costs to run,",
         f"compiled for {jax.default_backend()} by jax {jax.__version__} "
         "(`python benchmarks/pruned.py`).",
-        "Median (10th–90th percentile) of calls that were timed in turn; × is the median of the",
+        "Median (10th–90th percentile) of calls that were interleaved; × is the median of the",
         "ratios to the whole network within a round. Zeros are those in kernels, FLOPs those of an",
         f"image. The machine has {os.cpu_count()} cores; its load when this began was "
         f"{os.getloadavg()[0]:.1f}.",

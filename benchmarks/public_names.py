@@ -4,7 +4,7 @@
 
 BEFORE is a git revision. The packages of both trees are imported, each in a process of its own, and
 every name that is reached by a path without underscores is listed. A name that is gone is *moved*
-where one of the same name is found elsewhere, *renamed* where FILE says so (a line each:
+where one of the same name is found in another place, *renamed* where FILE says so (a line each:
 `jaxkd.old.name -> jaxkd.new.name`, or `jaxkd.old.name -> removed: why`), and *removed* otherwise.
 Without `--changelog` the table is printed.
 """

@@ -4,8 +4,8 @@
 
 Needs PyTorch (`pip install 'jaxkd-distill[torch]'`). The same networks with the same weights, the
 same batches (in memory, on the device), `0.9 T² KL + 0.1 CE` and AdamW, once with the teacher's
-logits at hand and once with the teacher in the step. PyTorch runs eagerly, as it does unless told
-otherwise; where both see a GPU, compiled as well. Before anything is timed, both must give the same
+logits at hand and once with the teacher in the step. PyTorch runs eagerly, as it does by default;
+where both see a GPU, compiled as well. Before anything is timed, both must give the same
 loss for the same weights and batch, else it ends with 1. Steps of jaxkd run one a call, and the
 cached perceptron's also in one compiled loop, as its experiments run it.
 """
@@ -25,7 +25,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from benchmarks.side_by_side import in_turn, stretch
+from benchmarks.side_by_side import interleaved, timed_steps
 from jaxkd import make_train_step, recipes
 from jaxkd.models import CNN, MLP
 from jaxkd.study import Column, Table
@@ -139,13 +139,13 @@ def torch_runner(
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
             logits = student(batch["inputs"]).float()
             if teacher is None:
-                answers = batch["teacher"]
+                outputs = batch["teacher"]
             else:
                 with torch.no_grad():
-                    answers = teacher(batch["inputs"]).float()
+                    outputs = teacher(batch["inputs"]).float()
         soft = functional.kl_div(
             functional.log_softmax(logits / TEMPERATURE, 1),
-            functional.log_softmax(answers / TEMPERATURE, 1),
+            functional.log_softmax(outputs / TEMPERATURE, 1),
             reduction="batchmean",
             log_target=True,
         )
@@ -183,7 +183,7 @@ def jax_runner(
     known = jax.device_put(batches)
     state = step.init()
     state, metrics = step(state, known[0])
-    return float(metrics["loss"]), stretch(step, state, known, looped=looped)
+    return float(metrics["loss"]), timed_steps(step, state, known, looped=looped)
 
 
 def main() -> None:
@@ -195,14 +195,14 @@ def main() -> None:
     torch.set_num_threads(cores := len(os.sched_getaffinity(0)))
     gpu = torch.cuda.is_available() and jax.default_backend() == "gpu"
     teacher = jaxkd.from_nnx(CNN((28, 28, 1), (16, 32), 64, 10, rngs=nnx.Rngs(1)))
-    answer = jax.jit(lambda x: teacher.apply(teacher.params, teacher.state, x)[0]["logits"])
+    output = jax.jit(lambda x: teacher.apply(teacher.params, teacher.state, x)[0]["logits"])
     generator = np.random.default_rng(0)
     batches = []
     for _ in range(arguments.steps):
         inputs = generator.random((arguments.batch_size, 28, 28, 1), np.float32)
         labels = generator.integers(0, 10, arguments.batch_size)
         batches.append(
-            {"inputs": inputs, "labels": labels, "teacher": np.array(answer(jnp.asarray(inputs)))}
+            {"inputs": inputs, "labels": labels, "teacher": np.array(output(jnp.asarray(inputs)))}
         )
     students = {
         "MLP-128": (jaxkd.from_nnx(MLP(784, (128,), 10, rngs=nnx.Rngs(0))), Perceptron),
@@ -255,7 +255,7 @@ def main() -> None:
 def compared(ours: Any, theirs: Any, arguments: Any) -> tuple[float, float, float, str]:
     """Images a second of PyTorch and of jaxkd, the ratio of a pair, and its spread."""
     ours(), theirs()
-    times = in_turn(ours, theirs, arguments.pairs)
+    times = interleaved(ours, theirs, arguments.pairs)
     images = arguments.batch_size * arguments.steps
     low, high = times.spread
     own, other = (images / seconds for seconds in times.medians)

@@ -41,7 +41,7 @@ class Pairs:
         return self.seconds[:, 1] / self.seconds[:, 0]
 
 
-def in_turn(
+def interleaved(
     first: Callable[[], float], second: Callable[[], float], pairs: int, *, until: float = math.inf
 ) -> Pairs:
     """Runs two functions that return their own seconds, in alternation.
@@ -82,7 +82,7 @@ def timed(call: Callable[[], Any]) -> Callable[[], float]:
     return run
 
 
-def stretch(step: Any, state: Any, batches: list[Any], *, looped: bool = False) -> Any:
+def timed_steps(step: Any, state: Any, batches: list[Any], *, looped: bool = False) -> Any:
     """A function that takes a training step on every batch and returns the seconds.
 
     Args:

@@ -2,9 +2,9 @@
 
   python benchmarks/step.py [--pairs 60] [--steps 50] [--batch_size 128]
 
-Prints FLOPs of the compiled step and times side by side: in turn, a stretch of plain steps and one
+Prints FLOPs of the compiled step and times side by side, interleaved: a run of plain steps and one
 of the other kind, and the median ratio over the pairs with its 10th and 90th percentile. Steps run
-as `fit` is told to run them: the perceptron's in one compiled loop, all others one a call (on CPU,
+as `fit` runs them by default: the perceptron's in one compiled loop, all others one a call (on CPU,
 XLA compiles convolutions inside loops to slower code). A second table says where the time of a
 cached step goes: each stage is a compiled program of its own that contains the stages before it,
 called one step a time, and the difference of two is the stage's time (XLA fuses differently in each
@@ -22,7 +22,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from benchmarks.side_by_side import in_turn, stretch
+from benchmarks.side_by_side import interleaved, timed_steps
 from jaxkd import make_train_step, recipes
 from jaxkd.compression import program_flops
 from jaxkd.data import Dataset, Loader
@@ -83,7 +83,7 @@ def main() -> None:
                 student, recipes.kd(), data, views, arguments, teacher=teacher
             )
             for name, (flops, run) in others.items():
-                pairs = in_turn(plain[1], run, arguments.pairs)
+                pairs = interleaved(plain[1], run, arguments.pairs)
                 low, high = pairs.spread
                 rows.append(
                     [
@@ -123,18 +123,18 @@ def main() -> None:
         ],
         rows,
         f"Crops and flips, float32 logits, batch {arguments.batch_size}, medians of "
-        f"{arguments.pairs} stretches of {arguments.steps} calls, one step a call, nothing "
+        f"{arguments.pairs} runs of {arguments.steps} calls, one step a call, nothing "
         f"overlapped, {device}",
     ).print()
 
 
 def _runner(student, objective, data, views, arguments, *, looped=False, teacher=None, cache=None):
-    """FLOPs of a step, and a function that runs a stretch of steps and returns its seconds."""
+    """FLOPs of a step, and a function that takes some steps and returns the seconds."""
     loader = Loader(data, views, arguments.batch_size, cache=cache, num_views=1)
     step, state, batches = prepared(student, objective, loader, arguments.steps, teacher=teacher)
     with xla_convolutions():  # whose FLOPs the compiler counts
         flops = program_flops(step.lower(state, batches[0]).compile())
-    return flops, stretch(step, state, batches, looped=looped)
+    return flops, timed_steps(step, state, batches, looped=looped)
 
 
 def prepared(student, objective, loader, steps, *, teacher=None):
@@ -163,9 +163,9 @@ def _where(student, teacher, data, views, arguments):
                 params["student"], student.state, batch["inputs"], train=True, key=key
             )[0]
 
-        def judged(params, batch):
-            answers = batch["teacher"].decode()
-            return objective(forward(params, batch), answers, batch, params={}, train=True)[:2]
+        def loss(params, batch):
+            outputs = batch["teacher"].decode()
+            return objective(forward(params, batch), outputs, batch, params={}, train=True)[:2]
 
         def train(_, batch):
             nonlocal state
@@ -179,8 +179,8 @@ def _where(student, teacher, data, views, arguments):
             "calling a program": (jax.jit(lambda params, batch: batch["id"][0]), batches),
             "views": (rendered(lambda params, batch: batch["inputs"]), batches),
             "forward": (rendered(lambda *a: forward(*a)["logits"]), batches),
-            "objective and metrics": (rendered(judged), batches),
-            "gradient": (rendered(jax.value_and_grad(judged, has_aux=True)), batches),
+            "objective and metrics": (rendered(loss), batches),
+            "gradient": (rendered(jax.value_and_grad(loss, has_aux=True)), batches),
             "optimizer and state": (train, batches),
         }
         stages = {

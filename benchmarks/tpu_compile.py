@@ -63,10 +63,10 @@ class Case:
     Attributes:
       name: for people.
       student: what is trained.
-      teacher: who answers.
+      teacher: who outputs.
       objective: what is minimized.
       adam: the optimizer, whichever.
-      codec: of the cache; None asks the teacher online.
+      codec: of the cache; None runs the teacher online.
       views: what a batch goes through.
       meets: how the examples of a batch meet, empty where they do not.
       micro_batches: see `make_train_step`.
@@ -190,7 +190,7 @@ def main() -> None:
                 print(f"{case.name}, {topology}", file=sys.stderr, flush=True)
     tables = [all_programs(programs, arguments.batch_size), growth(programs)]
     wrong = complaints(programs)
-    verdict = "\n".join(f"- {line}" for line in [*findings(programs), *wrong])
+    verdict = "\n".join(f"- {line}" for line in [*conclusions(programs), *wrong])
     for table in tables:
         table.print()
     print(verdict)
@@ -343,7 +343,7 @@ def growth(programs: list[Program]) -> Table:
     )
 
 
-def findings(programs: list[Program]) -> list[str]:
+def conclusions(programs: list[Program]) -> list[str]:
     """What grows with the pod, in words."""
     lines = []
     for layout in ("data", f"fsdp {FSDP}"):
@@ -375,8 +375,8 @@ def findings(programs: list[Program]) -> list[str]:
         )
     if any(p.case.views.mixes for p in plain):
         lines.append(
-            "Mixup's weights are drawn by rejection: the turns of its loops, which the batch makes "
-            "together, send one number each to ask all chips whether to go on."
+            "Mixup's weights are sampled by rejection: the iterations of its loops, which the "
+            "batch makes together, send one number each, by which chips decide whether to go on."
         )
     for small, large, numbers in ratios(programs):
         if small.case.meets and small.layout == "data":

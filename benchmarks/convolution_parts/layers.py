@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.side_by_side import in_turn, timed
+from benchmarks.side_by_side import interleaved, timed
 from jaxkd.ops._choice import form_of
 from jaxkd.ops._forms import FORMS
 from jaxkd.ops._problem import Problem
@@ -170,7 +170,7 @@ def measured(
         f"XLA's. The last column is the time of the rule's form over that of the fastest, XLA's "
         f"own among them. {machine}.",
     )
-    return [table], _findings(rows)
+    return [table], _conclusions(rows)
 
 
 def _row(layer: Layer, kind: str, arguments: argparse.Namespace) -> list[Any]:
@@ -202,7 +202,7 @@ def _row(layer: Layer, kind: str, arguments: argparse.Namespace) -> list[Any]:
         first, second = _bound(form, pair), _bound(plain, pair)
         longest = max(first(), second())
         calls = min(50, max(1, round(SHORTEST / longest)))
-        pairs = in_turn(
+        pairs = interleaved(
             _repeated(first, calls),
             _repeated(second, calls),
             arguments.repetitions,
@@ -275,7 +275,7 @@ def _repeated(run: Callable[[], float], calls: int) -> Callable[[], float]:
     return lambda: sum(run() for _ in range(calls)) / calls
 
 
-def _findings(rows: list[list[Any]]) -> list[str]:
+def _conclusions(rows: list[list[Any]]) -> list[str]:
     good = [row for row in rows if row[-1] <= TOLERANCE]
     lines = [
         f"The rule takes the fastest form, or one at most {100 * (TOLERANCE - 1):.0f} % slower, in "

@@ -1,4 +1,4 @@
-"""A network's step, eight of them in a loop, and a population: rows, tables and findings."""
+"""A network's step, eight of them in a loop, and a population: rows, tables and conclusions."""
 
 import argparse
 import contextlib
@@ -53,7 +53,7 @@ def measured(
         *([_steps_table(steps, arguments, machine, with_torch)] if steps else []),
         *([_loops_table(loops, arguments, machine)] if loops else []),
     ]
-    return tables, _findings(steps, loops)
+    return tables, _conclusions(steps, loops)
 
 
 def _measure(
@@ -173,7 +173,7 @@ def _loops_table(rows: list[dict[str, Any]], arguments: argparse.Namespace, mach
     )
 
 
-def _findings(steps: list[dict[str, Any]], loops: list[dict[str, Any]]) -> list[str]:
+def _conclusions(steps: list[dict[str, Any]], loops: list[dict[str, Any]]) -> list[str]:
     """What misses its goal, in words."""
     lines = []
     if steps and "PyTorch / ours" in steps[0]:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import jaxkd
-from benchmarks.side_by_side import Pairs, in_turn, stretch
+from benchmarks.side_by_side import Pairs, interleaved, timed_steps
 from jaxkd import TrainState, make_train_step, recipes
 from jaxkd.ops import xla_convolutions
 from jaxkd.training import TrainStep
@@ -49,7 +49,7 @@ class Runner:
             state, metrics = step(make_state(), self._batch)
             self.loss = np.asarray(metrics["loss"])
             started = time.perf_counter()
-            run = stretch(step, state, [self._batch])
+            run = timed_steps(step, state, [self._batch])
             self.seconds = time.perf_counter() - started
         self.one = self._within(run)
 
@@ -57,7 +57,7 @@ class Runner:
         """A function that takes `COUNT` steps in one compiled loop and returns their seconds."""
         batches = [self._batch] * COUNT
         with self._context():
-            run = stretch(self._step, self._make_state(), batches, looped=True)
+            run = timed_steps(self._step, self._make_state(), batches, looped=True)
         return self._within(run)
 
     def _within(self, run: Callable[[], float]) -> Callable[[], float]:
@@ -105,7 +105,7 @@ def compared(
       The seconds of each pair, of one call each.
     """
     calls = min(50, max(1, round(SHORTEST / longest)))
-    return in_turn(
+    return interleaved(
         lambda: sum(first() for _ in range(calls)) / calls,
         lambda: sum(second() for _ in range(calls)) / calls,
         arguments.repetitions,

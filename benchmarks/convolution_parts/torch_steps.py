@@ -16,7 +16,7 @@ from benchmarks import pytorch
 from benchmarks.convolution_parts import grouped_twins
 from benchmarks.convolution_parts.cases import Case
 from benchmarks.convolution_parts.steps import LEARNING_RATE, MOMENTUM, Runner, compared
-from benchmarks.side_by_side import Pairs, in_turn
+from benchmarks.side_by_side import Pairs, interleaved
 from jaxkd import weights
 
 # Of the largest logit.
@@ -84,7 +84,7 @@ def against(
             make_optimizer=functools.partial(torch.optim.SGD, lr=LEARNING_RATE, momentum=MOMENTUM),
         )
         layouts[name]()
-    between = in_turn(
+    between = interleaved(
         *layouts.values(),
         arguments.repetitions,
         until=time.monotonic() + arguments.seconds / 4,

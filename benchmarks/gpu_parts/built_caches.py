@@ -10,7 +10,7 @@ import numpy.typing as npt
 from benchmarks.cache_speed import passes_and_build
 from benchmarks.gpu_parts.results import Goal, Row, attempted
 from benchmarks.gpu_parts.sizes import Sizes, linear_teacher, make_images, make_student
-from benchmarks.side_by_side import in_turn
+from benchmarks.side_by_side import interleaved
 from jaxkd.data import Dataset
 
 PAIRS = 4
@@ -39,7 +39,7 @@ def _measure(sizes: Sizes, until: float) -> Row:
         return end - read_at[1]
 
     passes, build = passes_and_build(teacher, data, sizes.cache_batch)
-    times = in_turn(
+    times = interleaved(
         lambda: after_the_first_batch(passes),
         lambda: after_the_first_batch(build),
         PAIRS,

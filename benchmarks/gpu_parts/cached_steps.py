@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import jaxkd
 from benchmarks.gpu_parts.results import Goal, Row, attempted
 from benchmarks.gpu_parts.sizes import Sizes, linear_teacher, make_images, make_student
-from benchmarks.side_by_side import in_turn, stretch
+from benchmarks.side_by_side import interleaved, timed_steps
 from benchmarks.step import prepared
 from jaxkd import recipes
 from jaxkd.data import Loader
@@ -33,10 +33,10 @@ def run(sizes: Sizes, until: float) -> Iterator[Row]:
         objectives = ((recipes.labels(), plain), (recipes.kd(), cached))
         # Each with the images rendered in the step; labels alone, and the teacher's logits too.
         runs = [
-            stretch(*prepared(student, objective, loader, sizes.steps))
+            timed_steps(*prepared(student, objective, loader, sizes.steps))
             for objective, loader in objectives
         ]
-        times = in_turn(*runs, sizes.pairs, until=until)
+        times = interleaved(*runs, sizes.pairs, until=until)
         low, high = times.spread
         images = sizes.batch_size * sizes.steps
         numbers = {

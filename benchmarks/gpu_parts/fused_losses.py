@@ -43,7 +43,7 @@ def run(sizes: Sizes, until: float) -> Iterator[Row]:
         yield _with_goals(row, found) if name == "fused" else row
     del hidden, head, other, other_head, given
     for target in sizes.targets:
-        # Classes are drawn distinct in each row, so there must be as many as are kept.
+        # Classes are sampled distinct in each row, so there must be as many as are kept.
         given = fused.arrays(_any, target, sizes.tokens, sizes.width, sizes.vocabulary)
         forms = {
             "all logits, JAX": fused.naive,

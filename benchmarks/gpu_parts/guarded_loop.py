@@ -1,4 +1,4 @@
-"""Training under JAX's transfer guard: copies that nobody asked for, and compilations."""
+"""Training under JAX's transfer guard: copies that were not requested, and compilations."""
 
 from collections.abc import Iterator
 

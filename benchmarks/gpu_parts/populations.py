@@ -8,13 +8,13 @@ import numpy as np
 from benchmarks import population
 from benchmarks.gpu_parts.results import Goal, Row, attempted
 from benchmarks.gpu_parts.sizes import Sizes
-from benchmarks.side_by_side import in_turn, stretch
+from benchmarks.side_by_side import interleaved, timed_steps
 from jaxkd import make_train_step, recipes
 from jaxkd.training import Population
 
 
 def run(sizes: Sizes, until: float) -> Iterator[Row]:
-    """One row a kind of student; all steps of a stretch run in one compiled loop."""
+    """One row a kind of student; all steps of a timed run are one compiled loop."""
     loader = population.make_loader(sizes.batch_size, sizes.batch_size * sizes.population_steps)
     batches = jax.device_put([loader[index] for index in range(sizes.population_steps)])
 
@@ -27,9 +27,9 @@ def run(sizes: Sizes, until: float) -> Iterator[Row]:
         many = Population(
             make_student, recipes.kd, population.ADAM, temperatures, views=population.VIEWS
         )
-        times = in_turn(
-            stretch(step, state, batches, looped=True),
-            stretch(many.step, many.init(), batches, looped=True),
+        times = interleaved(
+            timed_steps(step, state, batches, looped=True),
+            timed_steps(many.step, many.init(), batches, looped=True),
             sizes.pairs,
             until=until,
         )

@@ -98,7 +98,7 @@ TINY = Sizes(
 def make_module(name: str, sizes: Sizes) -> nnx.Module:
     """A network of `jaxkd.models` by name; `"mlp"` and `"vit"` are small ones for the tests."""
     size, classes = sizes.image_size, sizes.classes
-    # Initial weights are drawn shape by shape, each by a program that a CPU compiles faster.
+    # Initial weights are sampled shape by shape, each by a program that a CPU compiles faster.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         rngs = nnx.Rngs(0)
         if name == "mlp":

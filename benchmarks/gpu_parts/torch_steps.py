@@ -10,7 +10,7 @@ import numpy as np
 import jaxkd
 from benchmarks.gpu_parts.results import Goal, Row, attempted, not_installed
 from benchmarks.gpu_parts.sizes import Sizes, make_module
-from benchmarks.side_by_side import in_turn
+from benchmarks.side_by_side import interleaved
 from jaxkd import weights
 from jaxkd.networks import Network
 
@@ -67,7 +67,7 @@ def _measure(name: str, sizes: Sizes, device: str, until: float) -> Row:
     if not losses_apart < LOSSES_APART:
         raise ValueError(f"{name}: losses differ, {ours[0]:.5f} and {theirs[0]:.5f}")
     ours[1](), theirs[1]()  # PyTorch compiles
-    times = in_turn(ours[1], theirs[1], sizes.pairs, until=until)
+    times = interleaved(ours[1], theirs[1], sizes.pairs, until=until)
     low, high = times.spread
     images = sizes.batch_size * sizes.steps
     numbers = {

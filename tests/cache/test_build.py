@@ -6,7 +6,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from elsewhere import reordered
+from cache_builder import reordered
 from tiers import few
 
 import jaxkd
@@ -16,7 +16,7 @@ from jaxkd.data import Dataset
 from jaxkd.targets import Dense, Sampled, TopK, TopP, bytes_per_record
 from jaxkd.views import Mixup, Normalize, RandomCrop, RandomFlip, Views
 
-ELSEWHERE = str(pathlib.Path(__file__).parents[1] / "elsewhere.py")
+BUILDER = str(pathlib.Path(__file__).parents[1] / "cache_builder.py")
 VIEWS = Views((RandomCrop(2), RandomFlip(), Normalize()))
 
 
@@ -105,7 +105,7 @@ def test_what_leaves_room_is_compressed(tmp_path, images, small):
 def test_a_killed_build_is_finished_and_equals_a_whole_one(tmp_path):
     def launch(name, *options):
         return subprocess.run(
-            [sys.executable, ELSEWHERE, str(tmp_path / name), "--block_size=16", *options],
+            [sys.executable, BUILDER, str(tmp_path / name), "--block_size=16", *options],
             check=False,
         ).returncode
 
@@ -201,12 +201,12 @@ def test_processes_share_the_work_and_none_waits(tmp_path):
     """Two at a time, of which one is killed: the other finishes for both."""
 
     def start(name, index, *options):
-        command = [sys.executable, ELSEWHERE, str(tmp_path / name), "--block_size=16"]
+        command = [sys.executable, BUILDER, str(tmp_path / name), "--block_size=16"]
         return subprocess.Popen([*command, "--process", str(index), "2", *options])
 
     alive, killed = start("shared", 0), start("shared", 1, "--kill_at=3")
     assert (alive.wait(), killed.wait()) == (0, -signal.SIGKILL)
-    alone = subprocess.run([sys.executable, ELSEWHERE, str(tmp_path / "alone")], check=False)
+    alone = subprocess.run([sys.executable, BUILDER, str(tmp_path / "alone")], check=False)
     assert alone.returncode == 0
     shared, alone = caches.Cache(tmp_path / "shared"), caches.Cache(tmp_path / "alone")
     for view in range(3):

@@ -46,9 +46,9 @@ def test_online_and_cached_students_are_the_same_after_200_steps(
     online, _ = train(student, teacher, images, steps=200)
     here = jaxkd.cache.build(tmp_path / "here", teacher, images, VIEWS, num_views=3, progress=False)
     options = ["--order=8", "--batch_size=51", "--block_size=96"]
-    elsewhere = pathlib.Path(__file__).parents[1] / "elsewhere.py"
-    subprocess.run([sys.executable, elsewhere, tmp_path / "elsewhere", *options], check=True)
-    there = jaxkd.cache.open(tmp_path / "elsewhere", teacher=teacher, dataset=images, views=VIEWS)
+    builder = pathlib.Path(__file__).parents[1] / "cache_builder.py"
+    subprocess.run([sys.executable, builder, tmp_path / "built", *options], check=True)
+    there = jaxkd.cache.open(tmp_path / "built", teacher=teacher, dataset=images, views=VIEWS)
     for cache, data in [(here, images), (there, reordered(images, 5))]:
         cached, _ = train(student, teacher, data, steps=200, cache=cache)
         chex.assert_trees_all_close(cached.params, online.params, atol=1e-6, rtol=0)

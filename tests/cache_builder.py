@@ -1,4 +1,4 @@
-"""Builds a cache in a process of its own, for tests: elsewhere.py PATH [--kill_at N] …"""
+"""Builds a cache in a process of its own, for tests: cache_builder.py PATH [--kill_at N] …"""
 
 import argparse
 import os

@@ -99,7 +99,7 @@ class Entry:
     Attributes:
       name: of the loss in `jaxkd.losses`.
       shapes: of the student's array without the batch, or lists of such; also the teacher's.
-      variant: tells entries of one loss apart.
+      variant: distinguishes entries of one loss.
       settings: keywords that stay as they are.
       each: makes arguments with the batch in front.
       shared: makes arguments for the whole batch.

@@ -13,9 +13,9 @@ DEVICES = 8
 
 @pytest.fixture(scope="module")
 def devices():
-    found = jax.devices("cpu")
-    assert len(found) >= DEVICES, "tests/conftest.py asks for them before JAX starts"
-    return found[:DEVICES]
+    devices = jax.devices("cpu")
+    assert len(devices) >= DEVICES, "tests/conftest.py asks for them before JAX starts"
+    return devices[:DEVICES]
 
 
 @few("kind", [AxisType.Explicit, AxisType.Auto], ids=["explicit", "auto"])

@@ -35,8 +35,12 @@ def example():
 
 def by_definition(embeddings, bank, arguments, log_z, temperature, num_examples):
     losses, noise = [], K / num_examples
-    for v, own, others in zip(embeddings, arguments["ids"], arguments["negatives"], strict=True):
-        positive, negative = (np.exp(bank[r] @ v / temperature - log_z) for r in (own, others))
+    for v, positive_id, negative_ids in zip(
+        embeddings, arguments["ids"], arguments["negatives"], strict=True
+    ):
+        positive, negative = (
+            np.exp(bank[r] @ v / temperature - log_z) for r in (positive_id, negative_ids)
+        )
         losses.append(-np.log(positive / (positive + noise + 1e-7)))
         losses[-1] -= np.sum(np.log(noise / (negative + noise + 1e-7)))
     return np.array(losses)

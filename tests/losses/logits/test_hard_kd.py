@@ -7,10 +7,10 @@ from jaxkd import losses
 
 
 def sparse(dense, k, **changes):
-    kept, indices = jax.lax.top_k(dense, k)
+    values, indices = jax.lax.top_k(dense, k)
     fields = {
         "indices": indices,
-        "logits": kept,
+        "logits": values,
         "tail": jnp.zeros((*dense.shape[:-1], 1)),
         "temperatures": (4.0,),
         "num_classes": dense.shape[-1],

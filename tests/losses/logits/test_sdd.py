@@ -46,8 +46,8 @@ def test_a_loss_that_takes_labels_gets_them_in_every_region(loss, logits, labels
 
 def test_the_loss_keeps_its_own_temperature_unless_given_one(logits, labels):
     warm = functools.partial(losses.kd, temperature=7.0)
-    own = losses.sdd(*logits, labels, loss=warm)
-    np.testing.assert_array_equal(own, losses.sdd(*logits, labels, temperature=7.0))
+    expected = losses.sdd(*logits, labels, loss=warm)
+    np.testing.assert_array_equal(expected, losses.sdd(*logits, labels, temperature=7.0))
     np.testing.assert_array_equal(
         losses.sdd(*logits, labels, loss=warm, temperature=4.0), losses.sdd(*logits, labels)
     )

@@ -19,8 +19,8 @@ from jaxkd import losses
     ids=["rkd_angle", "crd", "nst"],
 )
 def test_a_twentieth_of_what_public_code_needs(ours, public, arguments):
-    here = memory.temporary_bytes(ours, *arguments)
-    assert 20 * here < memory.temporary_bytes(public, *arguments)
+    needed = memory.temporary_bytes(ours, *arguments)
+    assert 20 * needed < memory.temporary_bytes(public, *arguments)
 
 
 def sample(shape):

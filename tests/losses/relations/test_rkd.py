@@ -84,7 +84,7 @@ def test_close_pairs_are_not_lost(distance):
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_duplicates_have_no_direction_even_when_the_embedding_is_compiled_along(normalize):
-    """A fused multiply-add must not tell equal rows apart."""
+    """A fused multiply-add must not distinguish equal rows."""
     student, teacher = np.random.default_rng(0).normal(size=(2, 8, 16)).astype(np.float32)
     student[3] = student[5]
     scale = np.random.default_rng(1).normal(size=16).astype(np.float32)
@@ -96,9 +96,9 @@ def test_duplicates_have_no_direction_even_when_the_embedding_is_compiled_along(
 
         return jax.grad(loss)(points)
 
-    apart = student.copy()
-    apart[3] += 0.1
-    usual = np.max(np.abs(gradient(apart, scale)))
+    distinct = student.copy()
+    distinct[3] += 0.1
+    usual = np.max(np.abs(gradient(distinct, scale)))
     assert np.max(np.abs(gradient(student, scale))) < 10 * usual
 
 

@@ -64,28 +64,30 @@ FAULTS = (
         "jaxkd/recipes/kd.py",
         "Objective(label=Term(losses.cross_entropy, weight=1 - alpha), kd=distil)",
         "Objective(label=Term(losses.cross_entropy, weight=alpha), kd=distil)",
-        ("tests/test_objective.py::test_hintons_loss_by_hand",),
+        ("tests/objective/test_objective.py::test_hintons_loss_by_hand",),
     ),
     Fault(
         "the student as its own teacher",
         "jaxkd/objective/_objective.py",
         '_lookup(teacher, term.teacher, name, "teacher")',
         '_lookup(student, term.teacher, name, "teacher")',
-        ("tests/test_objective.py::test_hintons_loss_by_hand",),
+        ("tests/objective/test_objective.py::test_hintons_loss_by_hand",),
     ),
     Fault(
         "padding in the terms of the teacher",
         "jaxkd/objective/_objective.py",
         'where = counted(batch) if "labels" in term.requires else batch.get("where")',
         'where = counted(batch) if "labels" in term.requires else None',
-        ("tests/test_objective.py::test_padding_and_unlabeled_examples_count_for_nothing",),
+        (
+            "tests/objective/test_objective.py::test_padding_and_unlabeled_examples_count_for_nothing",
+        ),
     ),
     Fault(
         "temperature of the first step for ever",
         "jaxkd/objective/_objective.py",
         'arguments["temperature"] = at_step(term.temperature, step)',
         'arguments["temperature"] = at_step(term.temperature, 0)',
-        ("tests/test_objective.py::test_schedules_follow_the_step",),
+        ("tests/objective/test_objective.py::test_schedules_follow_the_step",),
     ),
     # Training.
     Fault(

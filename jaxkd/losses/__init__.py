@@ -28,7 +28,8 @@ All losses are names of this module. Its packages, whose help lists them one by 
 - `fused`, of hidden states and a head, without logits in memory: `fused_linear`, `fused_kd`.
 
 Beside them: `cross_entropy` with labels, `masked_mean`, `masked_sum_and_count`, and `over_stages`,
-which sums a loss over several stages.
+which sums a loss over several stages; `couples_examples` and `returns_sum_and_count` declare what a
+loss of your own returns.
 """
 
 from jaxkd.losses import (
@@ -40,6 +41,8 @@ from jaxkd.losses import (
     logits,
     relations,
 )
+from jaxkd.losses._kinds import couples_examples as couples_examples
+from jaxkd.losses._kinds import returns_sum_and_count as returns_sum_and_count
 from jaxkd.losses._reduce import masked_mean as masked_mean
 from jaxkd.losses._reduce import masked_sum_and_count as masked_sum_and_count
 from jaxkd.losses._sampled_classes import SampledClasses as SampledClasses
@@ -57,10 +60,12 @@ from jaxkd.losses.relations import *  # noqa: F403
 __all__ = [
     "SampledClasses",
     "SparseLogits",
+    "couples_examples",
     "cross_entropy",
     "masked_mean",
     "masked_sum_and_count",
     "over_stages",
+    "returns_sum_and_count",
     *contrastive.__all__,
     *divergences.__all__,
     *features.__all__,

@@ -1,4 +1,4 @@
-"""What is trained between the two networks, as a pure function that asks for its arguments."""
+"""What is trained between the two networks, as a pure function with named arguments."""
 
 import dataclasses
 import inspect
@@ -17,24 +17,24 @@ class Connector:
     """A pure function between the outputs of two networks and the arguments of a loss.
 
     Attributes:
-      apply: `apply(params, state, student, *, train=False, key=None, **asked)` returns a mapping of
-        arguments for the loss, `"student"` and perhaps others, and the new state.
-      params: what is trained.
+      apply: `apply(params, state, student, *, train=False, key=None, **required)` returns a mapping
+        of arguments of the loss, `"student"` and perhaps others, and the new state.
+      params: trained parameters.
       state: what changes without being trained: batch statistics, memory banks, constants.
-      asks: the keywords that it wants besides: `teacher`, `labels`, `where`, `step`, or a field of
-        the batch.
-      name: for people.
+      requires: names of further arguments: `teacher`, `labels`, `where`, `step`, or a field of the
+        batch.
+      name: name in messages.
     """
 
     apply: Callable[..., tuple[dict[str, Any], PyTree]]
     params: PyTree
     state: PyTree
-    asks: frozenset[str]
+    requires: frozenset[str]
     name: str
 
 
 def as_connector(source: nnx.Module | Network | Connector) -> Connector:
-    """Makes a connector of an NNX module, or of a network (Linen, a function) for students alone.
+    """Makes a connector of an NNX module, or of a network (Linen, a function).
 
     Args:
       source: an NNX module is called with the student's output first (a tuple of them if a term
@@ -44,10 +44,10 @@ def as_connector(source: nnx.Module | Network | Connector) -> Connector:
         other outputs are arguments by their names.
 
     Returns:
-      A `Connector`.
+      A connector: of a network, one that sees the student's output alone.
 
     Raises:
-      TypeError: neither of these.
+      TypeError: a source that is neither a module nor a network.
 
     Example:
       >>> from flax import nnx
@@ -71,15 +71,15 @@ def as_connector(source: nnx.Module | Network | Connector) -> Connector:
         )
     pure = PureModule(source)
 
-    def apply(params, state, student, *, train=False, key=None, **asked):
-        result, _, state = pure(params, state, (student,), asked, train=train, key=key)
+    def apply(params, state, student, *, train=False, key=None, **required):
+        result, _, state = pure(params, state, (student,), required, train=train, key=key)
         return dict(result) if isinstance(result, Mapping) else {"student": result}, state
 
-    return Connector(apply, pure.params, pure.state, _asks(source), type(source).__name__)
+    return Connector(apply, pure.params, pure.state, _required(source), type(source).__name__)
 
 
-def _asks(module: nnx.Module) -> frozenset[str]:
-    """Keyword-only parameters, and `teacher` anywhere after the first, of a module's call."""
+def _required(module: nnx.Module) -> frozenset[str]:
+    """Returns the names of what a module's call requires after its first argument."""
     parameters = list(inspect.signature(type(module).__call__).parameters.values())[2:]
     names = {
         p.name

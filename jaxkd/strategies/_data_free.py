@@ -145,6 +145,7 @@ def _one_hot(student: jax.Array) -> jax.Array:
     return losses.cross_entropy(student, jnp.argmax(student, axis=-1))
 
 
+@losses.couples_examples
 def _information(student: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
     """Minus the entropy of the mean prediction: it couples the examples of a batch."""
     logs = jax.nn.log_softmax(at_least_float32(student))

@@ -168,7 +168,7 @@ class DistillationLoss:
 
     def _judge(self, outputs, answers, batch, params, state, key):
         """Task and distillation; with them the metrics and the connectors' new state."""
-        loss, terms, connector_state = self.objective(
+        value = self.objective.evaluate(
             outputs,
             answers,
             batch,
@@ -178,8 +178,9 @@ class DistillationLoss:
             train=True,
             key=key,
         )
-        sums = {"loss": (loss, jnp.ones_like(loss)), **terms, **_accuracy(outputs, batch)}
-        return self.objective.parts(terms, state.step), (sums, connector_state)
+        loss = value.total
+        sums = {"loss": (loss, jnp.ones_like(loss)), **value.metrics, **_accuracy(outputs, batch)}
+        return (value.task, value.distillation), (sums, value.state)
 
 
 def own_parts(objective: Objective, task: PyTree, distillation: PyTree) -> tuple[PyTree, PyTree]:

@@ -23,7 +23,7 @@ def _crd(**options):
 def crd():
     """A compiled call: arguments for the loss, and the new state."""
     connector = as_connector(_crd())
-    assert connector.asks == {"teacher", "id", "where"}
+    assert connector.requires == {"teacher", "id", "where"}
 
     @jax.jit
     def call(state, seed, student=STUDENT, ids=IDS, where=EVERYONE):

@@ -32,7 +32,7 @@ def test_only_the_reconstruction_teaches_the_paraphraser():
 @pytest.mark.parametrize(("rate", "width"), [(0.5, 3), (2.0, 12)])
 def test_rate_is_the_width_of_the_factors(rate, width):
     connector = as_connector(connectors.FactorTransfer(3, 6, rate=rate, rngs=nnx.Rngs(0)))
-    assert connector.asks == {"teacher"}
+    assert connector.requires == {"teacher"}
     made, _ = jax.eval_shape(
         lambda: connector.apply(connector.params, connector.state, STUDENT, teacher=TEACHER)
     )

@@ -27,7 +27,7 @@ def test_given_noise_masks_what_is_below_the_ratio(mask, shape):
 
 def test_the_mask_depends_on_the_key_alone():
     connector = as_connector(connectors.MGD(8, 6, mask_ratio=0.5, rngs=nnx.Rngs(0)))
-    assert connector.asks == frozenset() and connector.state == {}
+    assert connector.requires == frozenset() and connector.state == {}
 
     @jax.jit
     def draw(seed):

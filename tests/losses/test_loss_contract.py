@@ -53,6 +53,12 @@ def test_no_helper_compares_a_student_with_a_teacher(name):
     assert not {"student", "teacher"} <= parameters
 
 
+@pytest.mark.parametrize("entry", ENTRIES, ids=str)
+def test_losses_of_a_batch_declare_themselves(entry):
+    declared = getattr(getattr(losses, entry.name), "loss_kind", None)
+    assert declared == ("batch" if entry.scalar else None)
+
+
 @entries()
 def test_the_value_has_its_shape_and_dtype(entry):
     chex.assert_shape(usual(entry).value, () if entry.scalar else (BATCH,))

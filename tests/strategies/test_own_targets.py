@@ -65,7 +65,7 @@ def test_no_gradient_flows_to_whom_a_member_imitates():
 
 def test_between_keeps_a_losss_other_parameters():
     term = jaxkd.Term(between(losses.nkd), temperature=3.0, student=("a.logits", "b.logits"))
-    assert "teacher" not in term.wants and "labels" in term.wants
+    assert "teacher" not in term.required_inputs and "labels" in term.required_inputs
     outputs = {f"{name}.logits": jnp.asarray(value) for name, value in LOGITS.items()}
     labels = np.abs(LABELS)
     total, *_ = jaxkd.Objective(own=term)(outputs, None, {"labels": labels})

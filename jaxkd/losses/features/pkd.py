@@ -5,10 +5,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._feature_pairs import mask_rows
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses._numerics import safe_sqrt
 from jaxkd.losses.features._positions import paired_maps, positions
 
 
+@couples_examples
 def pkd(
     student: ArrayLike,
     teacher: ArrayLike,

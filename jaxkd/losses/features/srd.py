@@ -6,10 +6,12 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_positive
 from jaxkd.losses._feature_pairs import unit
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses.features._positions import check_power
 from jaxkd.losses.relations._rows import Rows, centered, paired_rows
 
 
+@couples_examples
 def srd(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -75,6 +77,7 @@ def srd(
     return _log_sum(sizes, exponent, epsilon, rows)
 
 
+@couples_examples
 def srd_correlation(
     student: ArrayLike,
     teacher: ArrayLike,

@@ -12,11 +12,13 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import as_mask, check_weight
 from jaxkd.losses._feature_pairs import batch_mask, gathered, paired_features, unit
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses._logit_pairs import dense
 from jaxkd.losses._reduce import masked_mean
 from jaxkd.losses.logits.kd import kd
 
 
+@couples_examples
 def sskd_transformed(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -95,6 +97,7 @@ def sskd_transformed(
     return masked_mean(losses, keep)
 
 
+@couples_examples
 def sskd_similarity(
     student: ArrayLike,
     teacher: ArrayLike,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import as_mask, check_positive, to_rank
+from jaxkd.losses._kinds import returns_sum_and_count
 from jaxkd.losses._numerics import compute_dtype
 from jaxkd.losses._sampled_classes import SampledClasses
 from jaxkd.losses._sparse_logits import SparseLogits, empty_entries
@@ -117,7 +118,7 @@ def fused_linear(
 
     fused.__name__ = fused.__qualname__ = f"fused {_name(loss)}"
     fused.__signature__ = signature  # type: ignore[attr-defined]
-    return fused
+    return returns_sum_and_count(fused)
 
 
 @dataclasses.dataclass(frozen=True)

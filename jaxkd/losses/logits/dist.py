@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._feature_pairs import mask_rows
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses._numerics import safe_sqrt
 from jaxkd.losses._reduce import masked_mean
 from jaxkd.losses.logits._probabilities import paired_probabilities
@@ -15,6 +16,7 @@ from jaxkd.losses.logits._probabilities import paired_probabilities
 _EPSILON = 1e-8
 
 
+@couples_examples
 def dist(
     student: ArrayLike,
     teacher: ArrayLike,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._feature_pairs import batch_mask, gathered
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses._logit_pairs import keep_rows
 from jaxkd.losses._numerics import compute_dtype
 from jaxkd.losses._reduce import masked_mean
@@ -16,6 +17,7 @@ from jaxkd.losses.logits._probabilities import paired_probabilities
 from jaxkd.losses.logits.kd import kd
 
 
+@couples_examples
 def mlkd_batch(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -58,6 +60,7 @@ def mlkd_batch(
     return jnp.sum(jnp.square(_gram(p) - _gram(q))) / jnp.maximum(count, 1)
 
 
+@couples_examples
 def mlkd_class(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -99,6 +102,7 @@ def mlkd_class(
     return jnp.sum(jnp.square(_gram(p.T) - _gram(q.T))) / q.shape[1]
 
 
+@couples_examples
 def mlkd(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -150,6 +154,7 @@ def mlkd(
     return sum(terms[1:], terms[0])
 
 
+@couples_examples
 def mlkd_two_views(
     student: tuple[ArrayLike, ArrayLike],
     teacher: tuple[ArrayLike, ArrayLike],

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses._logit_pairs import Paired, check_axis, dense, mask_logits, split_where
 from jaxkd.losses._numerics import compute_dtype, soft_cross_entropy, temper
 from jaxkd.losses._reduce import masked_mean
@@ -13,6 +14,7 @@ from jaxkd.losses.cross_entropy import cross_entropy
 from jaxkd.losses.logits._target import is_class, log_probs_among
 
 
+@couples_examples
 def uskd(
     student: tuple[ArrayLike, ArrayLike],
     labels: ArrayLike,

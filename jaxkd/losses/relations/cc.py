@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_positive
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses._numerics import safe_sqrt
 from jaxkd.losses.relations._rows import gram, paired_rows
 
 
+@couples_examples
 def cc(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -61,6 +63,7 @@ def cc(
     return jnp.sum(products) / jnp.maximum(rows.number - 1, 1)
 
 
+@couples_examples
 def cc_kernel(
     student: ArrayLike,
     teacher: ArrayLike,

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._feature_pairs import unit
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses.relations._rows import Rows, centered, gram, paired_rows, products, size
 
 
+@couples_examples
 def cka(
     student: ArrayLike,
     teacher: ArrayLike,

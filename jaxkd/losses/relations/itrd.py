@@ -8,9 +8,11 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_positive
 from jaxkd.losses._feature_pairs import unit
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses.relations._rows import centered, gram, paired_rows
 
 
+@couples_examples
 def itrd_correlation(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -67,6 +69,7 @@ def itrd_correlation(
     return jnp.log2(jnp.sum(gaps**exponent))
 
 
+@couples_examples
 def itrd_mutual(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -106,6 +109,7 @@ def itrd_mutual(
     return _purity(student_gram) - _purity(student_gram * teacher_gram)
 
 
+@couples_examples
 def itrd(
     student: ArrayLike,
     teacher: ArrayLike,

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses.relations._rows import Rows, gram, paired_rows
 
 # The authors' constant: added to norms, and inside the logarithm to both probabilities.
 _EPSILON = 1e-7
 
 
+@couples_examples
 def pkt(
     student: ArrayLike,
     teacher: ArrayLike,

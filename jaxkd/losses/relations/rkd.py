@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._feature_pairs import mask_rows, unit
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses._numerics import huber, safe_sqrt
 from jaxkd.losses.relations._rows import Rows, gram, paired_rows, size
 
@@ -14,6 +15,7 @@ from jaxkd.losses.relations._rows import Rows, gram, paired_rows, size
 _MAX_ELEMENTS = 2**20
 
 
+@couples_examples
 def rkd_distance(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -65,6 +67,7 @@ def rkd_distance(
     return jnp.sum(jnp.sum(huber(difference), axis=1) / rows.number) / rows.number
 
 
+@couples_examples
 def rkd_angle(
     student: ArrayLike,
     teacher: ArrayLike,
@@ -127,6 +130,7 @@ def rkd_angle(
     return jnp.sum(jnp.where(rows.selected, losses, 0)) / rows.number
 
 
+@couples_examples
 def rkd(
     student: ArrayLike,
     teacher: ArrayLike,

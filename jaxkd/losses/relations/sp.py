@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._feature_pairs import unit
+from jaxkd.losses._kinds import couples_examples
 from jaxkd.losses.relations._rows import gram, paired_rows, size
 
 
+@couples_examples
 def sp(
     student: ArrayLike,
     teacher: ArrayLike,

@@ -63,6 +63,7 @@ def distillm2(
 def _over_rows(loss: Callable[..., jax.Array]) -> Callable[..., Any]:
     """Returns a loss that is the sum and the count over the tokens of some rows."""
 
+    @losses.returns_sum_and_count
     def over_rows(student, teacher, rows, *, temperature=1.0, where=None):
         tokens = student[..., 0]
         mask = mask_of_tokens(rows, tokens)

@@ -90,6 +90,79 @@ def test_every_kind_of_loss_is_computed_once(kind):
     assert (float(total), computed) == (5.0, [kind])
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["each", "unmasked", "coupled", "counted"])
+def test_every_loss_is_traced_once(kind, masked):
+    traces = []
+
+    def each(student, *, where=None):
+        traces.append(where)
+        return jnp.square(student).mean(axis=-1, where=where)
+
+    def unmasked(student):
+        return each(student)
+
+    def counted(student, *, where=None):
+        traces.append(where)
+        return losses.masked_sum_and_count(jnp.square(student[:, 0]), where)
+
+    def coupled(student, *, where=None):
+        total, count = counted(student, where=where)
+        return total / count
+
+    losses.couples_examples(coupled)
+    losses.returns_sum_and_count(counted)
+    term = Term(functools.partial(locals()[kind]), weight=2.0)
+    batch = {"where": jnp.array([True, True, False])} if masked else {}
+
+    @jax.jit
+    def gradient(logits):
+        return jax.grad(lambda x: Objective(term=term)({"logits": x}, None, batch)[0])(logits)
+
+    found = gradient(jnp.array([[1.0], [3.0], [7.0]]))
+    assert len(traces) == 1
+    # A mask of examples is not one of classes.
+    assert (traces[0] is not None) == (masked and kind in ("coupled", "counted"))
+    counts = jnp.array([2.0, 6.0, 0.0]) if masked else jnp.array([4.0, 12.0, 28.0]) / 3
+    np.testing.assert_allclose(found[:, 0], counts, rtol=1e-6)
+
+
+def test_a_loss_that_couples_examples_need_not_say_so():
+    """It is traced with the mask once it has returned a scalar without one."""
+    traces = []
+
+    def coupled(student, *, where=None):
+        traces.append(where)
+        return jnp.mean(student, where=None if where is None else where[:, None])
+
+    batch = {"where": jnp.array([True, True, False])}
+    total, _, _ = Objective(r=Term(coupled))(
+        {"logits": jnp.array([[1.0], [3.0], [7.0]])}, None, batch
+    )
+    assert float(total) == 2.0 and [where is None for where in traces] == [True, False]
+
+
+def test_a_loss_that_counts_for_itself_gets_the_labels_that_count():
+    @losses.returns_sum_and_count
+    def loss(student, labels, *, where=None):
+        return jnp.sum(labels), jnp.sum(where) if where is not None else jnp.zeros(())
+
+    outputs, labels = {"logits": jnp.zeros((3, 5))}, jnp.array([4, 2, 1])
+    batch = {"labels": labels, "labeled": jnp.array([True, False, True])}
+    for declared in (loss, lambda student, labels, where=None: loss(student, labels, where=where)):
+        objective = Objective(own=Term(declared))
+        assert objective(outputs, None, batch)[1]["own"] == (4, 0)
+        padded = {**batch, "where": jnp.array([True, True, False])}
+        assert objective(outputs, None, padded)[1]["own"] == (4, 2)
+
+
+def test_an_evaluation_keeps_task_and_distillation_apart():
+    value = recipes.kd(alpha=0.7)(STUDENT, TEACHER, BATCH)[0]
+    parts = recipes.kd(alpha=0.7).evaluate(STUDENT, TEACHER, BATCH)
+    assert parts.total == value == parts.task + parts.distillation
+    assert parts.task > 0 and parts.distillation > 0 and set(parts.metrics) == {"label", "kd"}
+
+
 def test_a_mask_of_examples_covers_all_their_tokens():
     """Four examples of four tokens: the mask of examples must not be taken for one of tokens."""
     logits = jnp.asarray(np.random.default_rng(2).normal(size=(4, 4, 3)), jnp.float32)
@@ -127,7 +200,7 @@ def test_sparse_targets_are_refused_at_temperatures_that_were_not_declared():
     with pytest.raises(ValueError, match=r"temperatures \[2.0\].*\(1.0, 4.0\)"):
         recipes.kd(alpha=1.0, temperature=2.0)(STUDENT, sparse, {})
     drifting = Objective(kd=Term(losses.kd, temperature=optax.linear_schedule(4.0, 1.0, 1000)))
-    with pytest.raises(ValueError, match="are known at"):
+    with pytest.raises(ValueError, match="are known only at"):
         jax.jit(lambda s: drifting(STUDENT, sparse, {}, step=s)[0])(0)
 
 
@@ -144,7 +217,7 @@ def test_sparse_targets_are_refused_at_temperatures_that_were_not_declared():
             "positive number, not -1.0",
         ),
         (lambda: Term(losses.cross_entropy, temperature=2.0), "takes no temperature"),
-        (lambda: Term(lambda student, banana: student), r"asks for \['banana'\]"),
+        (lambda: Term(lambda student, banana: student), r"requires \['banana'\]"),
         (lambda: Objective(), "at least one term"),
         (lambda: Objective(loss=Term(losses.kd)), "names of metrics"),
         (lambda: recipes.kd(alpha=1.5), "not 1.5"),

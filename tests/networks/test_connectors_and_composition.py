@@ -38,13 +38,13 @@ def remembering(student, teacher, *, memory):
     return losses.kl_divergence(student, teacher) + jnp.sum(0 * memory, axis=-1)
 
 
-def test_a_connector_asks_by_name_and_keeps_state():
+def test_a_connector_gets_arguments_by_name_and_keeps_state():
     student, teacher = small_network(0), small_network(1)
     objective = Objective(
         label=Term(losses.cross_entropy),
         memory=Term(remembering, connector=Asking(nnx.Rngs(0))),
     )
-    assert objective.terms["memory"].wants == {"student", "teacher", "id", "step"}
+    assert objective.terms["memory"].required_inputs == {"student", "teacher", "id", "step"}
     optimizer = optax.sgd(0.1)
     step = jaxkd.make_train_step(student, objective, optimizer, teacher=teacher)
     state = step.init()

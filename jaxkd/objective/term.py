@@ -5,14 +5,21 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from flax import nnx
 
 from jaxkd.networks import Connector, Network, as_connector
 
-Schedule = Callable[[Any], Any]
+
+class Schedule(Protocol):
+    """A function from the number of the training step to a number, as optax's schedules are."""
+
+    def __call__(self, step: Any, /) -> Any:
+        """Returns the value at a step."""
+
+
 # Steps at which a schedule is tried before training, far enough to see where it is heading.
 _PROBED_STEPS = (0, *(int(10 ** (exponent / 10)) for exponent in range(61)))
 _SUPPLIED = frozenset({"student", "teacher", "labels", "where", "step"})
@@ -22,9 +29,9 @@ _SUPPLIED = frozenset({"student", "teacher", "labels", "where", "step"})
 class Term:
     """One loss with its weight, its temperature and the outputs that it compares.
 
-    A loss says by the names of its parameters what it wants: `student` and `teacher` are outputs
-    of the two networks, `labels` the labels of the batch, `step` the number of the training step.
-    What else it requires comes by name from the connector. Fix a hyper-parameter with
+    The names of a loss's parameters say what it requires: `student` and `teacher` are outputs of
+    the two networks, `labels` the labels of the batch, `step` the number of the training step. What
+    else it requires comes by name from the connector. Fix a hyper-parameter with
     `functools.partial(losses.cross_entropy, label_smoothing=0.1)`.
 
     Attributes:
@@ -32,22 +39,23 @@ class Term:
         (or token), or a scalar if it couples the examples of a batch; then it has a parameter
         `where` if it can leave examples out. Or `(sum, count)`, two scalars, as the fused losses
         do: then it is also given `where` (which examples or tokens are not padding), and class ids
-        of -1 where there is no label.
+        of -1 where there is no label. See `losses.couples_examples` and
+        `losses.returns_sum_and_count`.
       weight: a number or an optax schedule.
       temperature: a number or an optax schedule, for losses that take one; None leaves the loss's
         own default.
       student: name of the student's output, `"logits"` or a feature; several names make a tuple.
-      teacher: likewise of the teacher's.
-      connector: trained beside the student; the student's output goes through it first. An NNX
-        module (or a network of `jaxkd.from_linen` or `jaxkd.from_function`) that returns the new
-        output, or a mapping of arguments of the loss. A module also gets, by name, what else its
-        `__call__` requires: `teacher`, `labels`, `where`, `step`, or a field of the batch.
+      teacher: name of the teacher's output, likewise.
+      connector: module that is trained beside the student, whose output goes through it first. An
+        NNX module (or a network of `jaxkd.from_linen` or `jaxkd.from_function`) that returns the
+        new output, or a mapping of arguments of the loss. A module also gets, by name, what else
+        its `__call__` requires: `teacher`, `labels`, `where`, `step`, or a field of the batch.
       where: a function from the batch to the mask of this term, in place of the batch's own field
-        `"where"`: for losses that take in other tokens than those that the batch selects. None
-        leaves it at the batch's.
+        `"where"`, for losses over other tokens than those that the batch selects; None for the
+        batch's own.
 
     Raises:
-      TypeError: a connector that is none.
+      TypeError: a connector that is neither a module nor a network.
       ValueError: a weight or temperature that is not finite, a temperature that is not positive
         (unless they are traced), a loss whose parameters cannot be supplied.
     """
@@ -77,7 +85,7 @@ class Term:
             object.__setattr__(self, "connector", as_connector(self.connector))
         elif unknown := sorted(self.requires - _SUPPLIED):
             raise ValueError(
-                f"{name} asks for {unknown}: a loss takes `student`, `teacher`, `labels` and "
+                f"{name} requires {unknown}: a loss takes `student`, `teacher`, `labels` and "
                 "`step`; fix other parameters with functools.partial, or give the term a connector "
                 "that supplies them"
             )
@@ -98,26 +106,38 @@ class Term:
         )
 
     @functools.cached_property
-    def wants(self) -> frozenset[str]:
-        """What the loss and its connector want to be supplied with."""
-        asks = self.connector.asks if isinstance(self.connector, Connector) else frozenset()
-        return (self.requires & _SUPPLIED) | asks
+    def required_inputs(self) -> frozenset[str]:
+        """Names of what the loss and its connector require of networks, batch and step."""
+        connector = self.connector
+        required = connector.requires if isinstance(connector, Connector) else frozenset()
+        return (self.requires & _SUPPLIED) | required
+
+    @property
+    def kind(self) -> str | None:
+        """What the loss declares of itself: `"batch"`, `"sum_and_count"`, or nothing.
+
+        See `jaxkd.losses.couples_examples` and `jaxkd.losses.returns_sum_and_count`.
+        """
+        loss = self.loss
+        while isinstance(loss, functools.partial):
+            loss = loss.func
+        return getattr(loss, "loss_kind", None)
 
     @property
     def needs_teacher(self) -> bool:
         """Whether the loss compares with the teacher."""
-        return "teacher" in self.wants
+        return "teacher" in self.required_inputs
 
 
 def at_step(value: float | Schedule, step: Any) -> Any:
-    """A number, or a schedule's value at the step."""
+    """Returns a number, or a schedule's value at the step."""
     return value(step) if callable(value) else value
 
 
 def values_of(value: float | Schedule) -> list[float]:
-    """A number, or a schedule's values at steps from the first on; none where they are traced.
+    """Returns a number, or a schedule's values at steps from the first on; none if they are traced.
 
-    The numbers of a population's members are traced, and were looked at one by one before.
+    The numbers of a population's members are traced; they were checked one by one before.
     """
     with jax.ensure_compile_time_eval():
         values = [value(step) for step in _PROBED_STEPS] if callable(value) else [value]
@@ -125,7 +145,7 @@ def values_of(value: float | Schedule) -> list[float]:
 
 
 def is_traced(value: Any) -> bool:
-    """Whether a number is known only when the program runs, as those of a population are."""
+    """Returns whether a number is known only when the program runs, as those of a population."""
     return isinstance(value, jax.core.Tracer)
 
 

@@ -1,0 +1,129 @@
+"""The sum and the count of a loss over the examples that count, from one trace of the loss."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxkd.losses import masked_sum_and_count
+from jaxkd.losses._arguments import to_rank
+from jaxkd.objective.term import Term
+
+SumAndCount = tuple[jax.Array, jax.Array]
+
+
+def counted(batch: Mapping[str, Any]) -> jax.Array | None:
+    """Returns which examples (or tokens) are labeled and not padding; None where all are.
+
+    Args:
+      batch: `"labels"` (integers, -1 = unlabeled, or distributions), optionally `"labeled"` and
+        `"where"`; a mask may have fewer axes than the labels, counted from the first.
+    """
+    labels = batch["labels"]
+    masks = [batch[name] for name in ("where", "labeled") if batch.get(name) is not None]
+    if "labeled" not in batch and jnp.issubdtype(labels.dtype, jnp.integer):
+        masks.append(labels >= 0)
+    if not masks:
+        return None
+    rank = max(mask.ndim for mask in masks)
+    return functools.reduce(jnp.logical_and, (to_rank(mask, rank) for mask in masks))
+
+
+def sum_and_count(
+    term: Term, arguments: dict[str, Any], batch: Mapping[str, Any], name: str
+) -> SumAndCount:
+    """Computes a term's loss, summed over what counts, and how much counts.
+
+    What a loss is given depends on its kind, which its result alone reveals unless it is declared:
+    a loss with a value for each example is masked afterwards (a parameter `where` would be a mask
+    of its classes); one that couples examples gets the mask of examples; one that counts for itself
+    gets the mask, and labels of -1. Where there is nothing to mask, all kinds get the same.
+
+    Args:
+      term: the loss.
+      arguments: arguments of the loss by name, without masks.
+      batch: `"labels"`, `"labeled"` and `"where"`.
+      name: name of the term.
+
+    Returns:
+      Two scalars.
+
+    Raises:
+      ValueError: a loss that cannot leave out what does not count, or that returns another tuple.
+    """
+    mask = counted(batch) if "labels" in term.requires else batch.get("where")
+    if mask is None:
+        value = term.loss(**arguments)
+    elif term.kind is not None:
+        value = term.loss(**_masked(term.kind, term, arguments, batch, mask, name))
+    else:
+        value = _of_unknown_kind(term, arguments, batch, mask, name)
+    if isinstance(value, tuple):
+        if len(value) != 2 or any(jnp.ndim(part) for part in value):
+            raise ValueError(
+                f"the loss of term {name!r} returns a tuple of shapes "
+                f"{tuple(map(jnp.shape, value))}: a tuple is (sum, count), two scalars"
+            )
+        return value
+    if value.ndim:
+        return masked_sum_and_count(value, None if mask is None else to_rank(mask, value.ndim))
+    return value, jnp.ones((), value.dtype)
+
+
+def _of_unknown_kind(
+    term: Term, arguments: dict[str, Any], batch: Mapping[str, Any], mask: jax.Array, name: str
+) -> Any:
+    """Traces the loss without a mask, and evaluates the trace if the mask is not its affair.
+
+    Only a loss that couples examples or counts for itself, does not declare so, and takes a mask is
+    traced a second time.
+    """
+    program, shape = jax.make_jaxpr(functools.partial(term.loss, **arguments), return_shape=True)()
+    kind = "sum_and_count" if isinstance(shape, tuple) else "examples" if shape.ndim else "batch"
+    masked = _masked(kind, term, arguments, batch, mask, name)
+    if masked is not arguments:
+        return term.loss(**masked)
+    leaves = jax.core.eval_jaxpr(program.jaxpr, program.consts)
+    return jax.tree.unflatten(jax.tree.structure(shape), leaves)
+
+
+def _masked(
+    kind: str,
+    term: Term,
+    arguments: dict[str, Any],
+    batch: Mapping[str, Any],
+    mask: jax.Array,
+    name: str,
+) -> dict[str, Any]:
+    """Returns the arguments of a loss of a kind: the same dictionary where it needs no mask."""
+    if kind == "examples":
+        return arguments
+    takes_mask = "where" in term.accepts
+    if kind == "batch":
+        if not takes_mask:
+            raise ValueError(
+                f"term {name!r} couples the examples of a batch and would take in those that do "
+                "not count (padding, or unlabeled ones): give it full batches, or a loss with a "
+                "parameter `where`"
+            )
+        return {**arguments, "where": mask}
+    # A loss that counts for itself decides whether examples without a label count: of them it gets
+    # class ids of -1, and a mask of padding alone.
+    padding, changes = batch.get("where"), {}
+    if "labels" in term.requires:
+        labels, labeled = arguments["labels"], batch.get("labeled")
+        if not jnp.issubdtype(labels.dtype, jnp.integer):
+            padding = mask
+        elif labeled is not None:
+            changes["labels"] = jnp.where(to_rank(labeled, labels.ndim), labels, -1)
+    if padding is not None:
+        changes["where"] = padding
+    if padding is not None and not takes_mask:
+        raise ValueError(
+            f"term {name!r} returns a sum and a count of its own and cannot leave out what does "
+            "not count (padding, or unlabeled examples): give it full batches, or a loss with a "
+            "parameter `where`"
+        )
+    return {**arguments, **changes} if changes else arguments

@@ -18,7 +18,7 @@ import jaxkd
 from jaxkd import Network, weights
 from jaxkd.data import Sequences, Texts, Tokenizer
 from jaxkd.models import Encoder, StaticEmbedder
-from jaxkd.strategies import from_teacher_layers, pick_layers
+from jaxkd.strategies import evenly_spaced_layers, from_teacher_layers
 
 FILES = ("model.safetensors", "config.json", "tokenizer.json")
 # Of the weights of tokens by frequency: a token that is a thousandth of the text weighs half as
@@ -160,7 +160,7 @@ def encoder_student(
     )
     teacher_params, params = teacher.network.params, dict(student.params)
     if width == teacher.width:
-        picked = enumerate(pick_layers(teacher.layers, layers))
+        picked = enumerate(evenly_spaced_layers(teacher.layers, layers))
         paths = {f"layers.{index}": f"layers.{source}" for index, source in picked}
         params = dict(from_teacher_layers(student, teacher.network, paths).params)
         params["head.kernel"] = jnp.eye(width)

@@ -57,18 +57,18 @@ def _several(how: str, course: Course) -> Arm:
         name: course.another(course.make_teacher(100 + number), f"teacher_{name}")
         for number, name in enumerate(_TEACHERS[1:], 1)
     }
-    teacher = strategies.join({_TEACHERS[0]: course.teacher, **others})
-    return _plain(course, strategies.several_teachers(_TEACHERS, how=how), teacher=teacher)
+    teacher = strategies.joint_network({_TEACHERS[0]: course.teacher, **others})
+    return _plain(course, strategies.multi_teacher(_TEACHERS, how=how), teacher=teacher)
 
 
 def _mutual(course: Course) -> Arm:
     return _plain(
         course,
         strategies.mutual(("first", "second")),
-        extend=lambda fresh, seed: strategies.join(
+        extend=lambda fresh, seed: strategies.joint_network(
             {"first": fresh, "second": course.make_student(1000 + seed)}
         ),
-        deploy=lambda network: strategies.split(network)["first"],
+        deploy=lambda network: strategies.member_networks(network)["first"],
     )
 
 
@@ -77,15 +77,15 @@ def _average(course: Course) -> Arm:
     return _plain(
         course,
         strategies.self_distillation(alpha=alpha),
-        extend=lambda fresh, seed: strategies.with_average(fresh, decay=0.99),
-        deploy=lambda network: strategies.split(network)["live"],
+        extend=lambda fresh, seed: strategies.with_moving_average(fresh, decay=0.99),
+        deploy=lambda network: strategies.member_networks(network)["live"],
     )
 
 
 def _born_again(course: Course) -> Arm:
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
         first = strategies.Phase("labels", recipes.labels(), course.steps, course.optimizer())
-        later = strategies.chain(
+        later = strategies.teacher_assistants(
             fresh,
             {f"generation{n}": course.make_student(1000 * n + seed) for n in (1, 2)},
             recipes.kd(),
@@ -103,7 +103,7 @@ def _assistant(course: Course) -> Arm:
     make_assistant = course.make_assistant
 
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
-        first, second = strategies.chain(
+        first, second = strategies.teacher_assistants(
             course.teacher,
             {"assistant": make_assistant(seed), "student": fresh},
             recipes.kd(),
@@ -199,9 +199,9 @@ def _frozen_classifier(course: Course) -> Arm:
 
 
 def _data_free(course: Course) -> Arm:
-    examples, views = strategies.noise(len(course.train), _LATENT)
+    examples, views = strategies.noise_dataset(len(course.train), _LATENT)
     height, width, channels = course.train.shape
-    make = functools.partial(strategies.Generator, _LATENT, (height, width, channels))
+    make = functools.partial(strategies.ImageGenerator, _LATENT, (height, width, channels))
 
     def whole(fresh: Network, seed: int) -> tuple[Network, jaxkd.Objective]:
         generator = jaxkd.from_nnx(make(rngs=nnx.Rngs(seed)))
@@ -214,7 +214,7 @@ def _data_free(course: Course) -> Arm:
         train=examples,
         views=views,
         extend=lambda fresh, seed: whole(fresh, seed)[0],
-        deploy=lambda network: strategies.split(network)["student"],
+        deploy=lambda network: strategies.member_networks(network)["student"],
         optimizer=adam,
     )
 

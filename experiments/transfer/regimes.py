@@ -174,7 +174,7 @@ class Protocol:
     def assist(self, name: str, teacher: Taught, width: int) -> Taught:
         """A teacher's assistant, which learns from its answers as students do."""
         study, steps = self.study, self.teacher_steps
-        links = strategies.chain(
+        links = strategies.teacher_assistants(
             teacher.network,
             {name: self.make_teacher(width)},
             self.objectives["kd"],

@@ -219,9 +219,9 @@ def test_networks_know_how_many_tokens_they_have_embeddings_for(small):
     longer = networks.extend(wide, nnx.Linear(3, 3, rngs=nnx.Rngs(0)), "embedding")
     assert (linen.vocab_size, wide.vocab_size, longer.vocab_size) == (9, 12, 12)
     assert small().vocab_size is None
-    assert strategies.with_average(wide).vocab_size == 12
+    assert strategies.with_moving_average(wide).vocab_size == 12
     # Of several networks the one with the fewest decides.
-    assert strategies.join({"a": linen, "b": wide, "c": small()}).vocab_size == 9
+    assert strategies.joint_network({"a": linen, "b": wide, "c": small()}).vocab_size == 9
 
 
 def test_a_module_with_a_networks_variables_is_a_copy(small):

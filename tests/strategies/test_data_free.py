@@ -15,13 +15,13 @@ import jaxkd
 from jaxkd import losses, make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.strategies import (
-    Generator,
-    Noise,
+    ImageGenerator,
+    NormalNoise,
     data_free,
+    differentiable_statistics,
+    member_networks,
     multi_optimizer,
-    noise,
-    open_statistics,
-    split,
+    noise_dataset,
 )
 from jaxkd.training import fit
 from jaxkd.views import Views
@@ -35,7 +35,7 @@ def convnet(seed, momentum=0.9, opened=True):
     model = jaxkd.models.ConvNet(1, 4, widths=(4, 8), strides=(2, 2), rngs=nnx.Rngs(seed))
     for norm in model.norms:
         norm.momentum = momentum
-    network = jaxkd.from_nnx(open_statistics(model) if opened else model)
+    network = jaxkd.from_nnx(differentiable_statistics(model) if opened else model)
     # Statistics of its own, so that there is something to match.
     moved = {path: value + 0.3 + 0.1 * index for index, (path, value) in enumerate(
         sorted(network.state.items()))}  # fmt: skip
@@ -43,7 +43,7 @@ def convnet(seed, momentum=0.9, opened=True):
 
 
 def generator(seed=0, shape=(8, 8, 1), **options):
-    return jaxkd.from_nnx(Generator(LATENT, shape, width=8, rngs=nnx.Rngs(seed), **options))
+    return jaxkd.from_nnx(ImageGenerator(LATENT, shape, width=8, rngs=nnx.Rngs(seed), **options))
 
 
 def drawn(count=16):
@@ -113,7 +113,7 @@ def test_statistics_of_a_linen_teacher_and_of_none():
     outputs, _ = trained_once(network, drawn())
     assert outputs["statistics"] > 0.1
     closed = convnet(1, opened=False)
-    with pytest.raises(ValueError, match="make it of jaxkd.strategies.open_statistics"):
+    with pytest.raises(ValueError, match="make it of jaxkd.strategies.differentiable_statistics"):
         data_free(convnet(0), generator(), closed, latent=LATENT, statistics=1.0)
     data_free(convnet(0), generator(), closed, latent=LATENT)
     plain = jaxkd.from_nnx(jaxkd.models.MLP(64, (8,), 4, rngs=nnx.Rngs(0)))
@@ -161,21 +161,21 @@ def test_images_have_their_shape_and_scale(shape):
     assert images.shape == (64, *shape) and set(state) == set(network.state)
     np.testing.assert_allclose(images.mean(), 0.3, atol=0.15)
     with pytest.raises(ValueError, match="positive sizes"):
-        Generator(0, (8, 8, 1), rngs=nnx.Rngs(0))
+        ImageGenerator(0, (8, 8, 1), rngs=nnx.Rngs(0))
 
 
 def test_noise_is_a_function_of_id_and_view():
-    data, seen = noise(20, LATENT, seed=3)
+    data, seen = noise_dataset(20, LATENT, seed=3)
     loader = Loader(data, seen, 10)
     first, again, later = (seen.render(loader[step])["inputs"] for step in (0, 0, 2))
     np.testing.assert_array_equal(first, again)
     assert first.shape == (10, LATENT) and not np.isclose(first, later).any()
-    other = Views((Noise(LATENT),), seed=3).render(loader[0])["inputs"]
+    other = Views((NormalNoise(LATENT),), seed=3).render(loader[0])["inputs"]
     np.testing.assert_array_equal(first, other)
     with pytest.raises(ValueError, match="at least 1"):
-        noise(0, LATENT)
+        noise_dataset(0, LATENT)
     with pytest.raises(ValueError, match="at least 1"):
-        noise(5, 0)
+        noise_dataset(5, 0)
 
 
 class Dense(nnx.Module):
@@ -218,7 +218,7 @@ def test_a_student_that_saw_no_image_comes_to_agree_with_its_teacher(tmp_path):
     images = jaxkd.from_nnx(Dense(rngs=nnx.Rngs(2)))
     network, objective = data_free(mlp(1, 16), images, teacher, latent=LATENT)
     optimizer = multi_optimizer(optax.adam(5e-3), {"generator": optax.adam(1e-3)})
-    data, seen = noise(640, LATENT)
+    data, seen = noise_dataset(640, LATENT)
     step = make_train_step(network, objective, optimizer, views=seen)
 
     def run(steps, workdir):
@@ -236,7 +236,7 @@ def test_a_student_that_saw_no_image_comes_to_agree_with_its_teacher(tmp_path):
     # In two parts: what lies in the state comes back from a checkpoint.
     for steps in (20, 200):
         trained = run(steps, tmp_path)
-    student = split(trained.network(network))["student"]
+    student = member_networks(trained.network(network))["student"]
     assert agreement(mlp(1, 16)) < 0.5 and agreement(student) > 0.9
     kept = trained.model_state["student"]["teacher"]["params"]
     jax.tree.map(np.testing.assert_array_equal, kept, teacher.params)

@@ -18,7 +18,7 @@ from jaxkd.data import raw_batch
 from jaxkd.generation import from_decoder, generate
 from jaxkd.models import Decoder
 from jaxkd.recipes import language
-from jaxkd.strategies import on_policy, written
+from jaxkd.strategies import generate_targets, on_policy
 from jaxkd.training import Partitioning, fit, make_mesh
 from jaxkd.views import Views
 
@@ -34,7 +34,7 @@ def apply(params, inputs):
     return params[inputs if inputs.ndim == 2 else inputs[..., 0]]
 
 
-def chain(seed=0, size=VOCABULARY):
+def markov_chain(seed=0, size=VOCABULARY):
     params = jax.random.normal(jax.random.key(seed), (size, size))
     return jaxkd.from_function(apply, params)
 
@@ -81,9 +81,9 @@ def data(seed=0, documents=True, count=BATCH):
 
 
 def make(objective, batch_transform, student=None, **options):
-    student = student or chain()
+    student = student or markov_chain()
     step = make_train_step(
-        student, objective, SGD, teacher=chain(9), batch_transform=batch_transform, **options
+        student, objective, SGD, teacher=markov_chain(9), batch_transform=batch_transform, **options
     )
     return step, step.init(seed=3)
 
@@ -99,7 +99,7 @@ def trained(objective, batch_transform, steps=4, **options):
 
 def rewritten(batch, seed=0, step=0, **options):
     batch_transform = on_policy(write, prompt_length=PROMPT, **options)
-    params = chain().params
+    params = markov_chain().params
     call = jax.jit(
         lambda batch: batch_transform(params, None, batch, step=step, key=jax.random.key(seed))
     )
@@ -175,7 +175,7 @@ def test_a_share_of_nothing_is_training_on_the_data_bit_for_bit():
 @pytest.mark.parametrize("per", ["step", "row"])
 def test_the_share_is_that_of_steps_or_rows(per):
     batch_transform = on_policy(write, prompt_length=PROMPT, share=0.3, per=per)
-    batch, params = data(), chain().params
+    batch, params = data(), markov_chain().params
 
     @jax.jit
     @jax.vmap
@@ -231,12 +231,12 @@ def test_cut_and_resumed_it_writes_the_same(tmp_path):
     chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
     assert int(resumed.state.step) == int(whole.state.step) == 6
     assert [row["loss"] for row in resumed.train] == [row["loss"] for row in whole.train]
-    assert np.max(np.abs(whole.state.params["student"] - chain().params)) > 1e-2
+    assert np.max(np.abs(whole.state.params["student"] - markov_chain().params)) > 1e-2
 
 
 def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
     """Within four standard errors, of 20,000 texts of two tokens behind one."""
-    student, teacher, count = chain(0, 3).params, chain(9, 3).params, 20_000
+    student, teacher, count = markov_chain(0, 3).params, markov_chain(9, 3).params, 20_000
     generator = functools.partial(write, length=3, stop=-1)
     batch_transform = on_policy(generator, prompt_length=1)
     objective = language.on_policy_reverse_kl()
@@ -275,9 +275,9 @@ def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
 def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
     objective = recipe()
     batch_transform = on_policy(write, prompt_length=PROMPT)
-    adam, student, teacher = optax.adam(0.1), chain(), chain(9).params
+    adam, student, teacher = optax.adam(0.1), markov_chain(), markov_chain(9).params
     step = make_train_step(
-        student, objective, adam, teacher=chain(9), batch_transform=batch_transform
+        student, objective, adam, teacher=markov_chain(9), batch_transform=batch_transform
     )
     state = step.init()
 
@@ -318,7 +318,7 @@ def test_a_decoder_writes_with_its_cache_inside_the_step():
     assert metrics["gkd"] > 0 and int(state.step) == 1
 
     network = decoder.network
-    texts = written(generator, network, PROMPTS, PROMPT_LENGTHS, batch_size=5)
+    texts = generate_targets(generator, network, PROMPTS, PROMPT_LENGTHS, batch_size=5)
     batch = batch_of(texts)
     for row, prompt in enumerate(PROMPT_LENGTHS):
         np.testing.assert_array_equal(texts.tokens[row, :prompt], PROMPTS[row, :prompt])
@@ -330,7 +330,7 @@ def test_a_decoder_writes_with_its_cache_inside_the_step():
 def test_a_cache_cannot_answer_to_what_the_student_writes():
     step, state = make(language.gkd(), on_policy(write, prompt_length=PROMPT))
     batch = data() | {"teacher": np.zeros((BATCH, LENGTH, VOCABULARY), np.float32)}
-    student = chain()
+    student = markov_chain()
     cached = make_train_step(
         student, language.gkd(), SGD, batch_transform=on_policy(write, prompt_length=PROMPT)
     )
@@ -361,20 +361,20 @@ def test_what_does_not_fit_is_refused():
         rewritten(cut)
     short = on_policy(functools.partial(write, length=4), prompt_length=PROMPT)
     with pytest.raises(ValueError, match=r"\(8, 4\), the batch's have shape \(8, 6\)"):
-        short(chain().params, None, batch, step=0, key=jax.random.key(0))
+        short(markov_chain().params, None, batch, step=0, key=jax.random.key(0))
 
 
 def test_a_teachers_texts_belong_to_their_ids():
-    teacher = chain(9)
+    teacher = markov_chain(9)
     ids = np.array([30, 10, 20, 50, 40])
-    texts = written(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, batch_size=2)
+    texts = generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, batch_size=2)
     order = np.array([3, 1, 4, 0, 2])
-    others = written(
+    others = generate_targets(
         write, teacher, PROMPTS[order], PROMPT_LENGTHS[order], ids=ids[order], batch_size=4
     )
     np.testing.assert_array_equal(texts.tokens[order], others.tokens)
     np.testing.assert_array_equal(texts.lengths[order], others.lengths)
-    again = written(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, seed=1)
+    again = generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, seed=1)
     assert np.any(again.tokens != texts.tokens)
     assert len(texts) == 5 and texts.tokens.shape == (5, LENGTH)
     # As rows they stand in the order of their ids, whatever the order of the prompts.
@@ -394,14 +394,14 @@ def test_a_student_learns_what_its_teacher_wrote():
     """Sequence-level distillation: cross entropy with the teacher's texts."""
     count = 400
     prompts = np.random.default_rng(0).integers(0, STOP, (count, 1)).astype(np.int32)
-    teacher = chain(9)
-    texts = written(write, teacher, prompts, np.ones(count, int), batch_size=200)
+    teacher = markov_chain(9)
+    texts = generate_targets(write, teacher, prompts, np.ones(count, int), batch_size=200)
     batch = batch_of(texts)
     np.testing.assert_array_equal(batch["where"].sum(axis=1), texts.lengths - 1)
     np.testing.assert_array_equal(batch["inputs"][..., 1].sum(axis=1), texts.lengths)
     rows, places = np.nonzero(batch["where"])
     np.testing.assert_array_equal(batch["labels"][rows, places], texts.tokens[rows, places + 1])
-    step = make_train_step(chain(), recipes.labels(), optax.adam(0.1))
+    step = make_train_step(markov_chain(), recipes.labels(), optax.adam(0.1))
     state = step.init()
     for _ in range(80):
         state, _ = step(state, batch)
@@ -410,16 +410,16 @@ def test_a_student_learns_what_its_teacher_wrote():
 
 
 def test_prompts_that_do_not_fit_are_refused():
-    teacher = chain(9)
+    teacher = markov_chain(9)
     with pytest.raises(ValueError, match=r"\(5, 2\) and \(4,\)"):
-        written(write, teacher, PROMPTS, PROMPT_LENGTHS[:4])
+        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS[:4])
     with pytest.raises(ValueError, match=r"\[1, 2\], got 0 to 2"):
-        written(write, teacher, PROMPTS, PROMPT_LENGTHS * np.arange(5).clip(0, 1))
+        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS * np.arange(5).clip(0, 1))
     with pytest.raises(ValueError, match="id must be unique; 1 of 4 do not fit: 3"):
-        written(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.array([0, 3, 3, 1, 2]))
+        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.array([0, 3, 3, 1, 2]))
     with pytest.raises(ValueError, match=r"one for each of 5 prompts, got \(4,\)"):
-        written(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.arange(4))
+        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.arange(4))
     with pytest.raises(TypeError, match="prompts must be integers, got dtype float64"):
-        written(write, teacher, PROMPTS / 1.0, PROMPT_LENGTHS)
+        generate_targets(write, teacher, PROMPTS / 1.0, PROMPT_LENGTHS)
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
-        written(write, teacher, PROMPTS, PROMPT_LENGTHS, batch_size=0)
+        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, batch_size=0)

@@ -16,11 +16,11 @@ from jaxkd.data import Loader
 from jaxkd.strategies import (
     Phase,
     born_again,
-    chain,
     early_stopped,
     progressive,
     run_phases,
     stage_wise,
+    teacher_assistants,
 )
 from jaxkd.views import Normalize, RandomCrop, Views
 
@@ -51,7 +51,7 @@ def by_hand(student, teacher, loader, steps, objective=KD, seed=0):
 
 def test_a_chain_is_its_links(loader, mlp):
     teacher, assistant, student = mlp(0), mlp(1), mlp(2, width=8)
-    phases = chain(
+    phases = teacher_assistants(
         teacher, {"assistant": assistant, "student": student}, KD, steps=6, optimizer=ADAM
     )
     made = run_phases(phases, loader, **QUIET)
@@ -125,12 +125,12 @@ def test_killed_anywhere_it_ends_in_the_same_bits(loader, mlp, tmp_path):
 
 
 def test_a_directory_belongs_to_the_phases_before(loader, mlp, tmp_path):
-    phases = chain(mlp(0), {"a": mlp(1), "b": mlp(2)}, KD, steps=5, optimizer=ADAM)
+    phases = teacher_assistants(mlp(0), {"a": mlp(1), "b": mlp(2)}, KD, steps=5, optimizer=ADAM)
     run_phases(phases, loader, workdir=tmp_path, **QUIET)
     longer = [Phase("a", KD, 10, ADAM, mlp(0), mlp(1)), phases[1]]
     with pytest.raises(ValueError, match=r"another configuration \(phase.teacher.parameters"):
         run_phases(longer, loader, workdir=tmp_path, **QUIET)
-    other = chain(mlp(0), {"a": mlp(9)}, KD, steps=5, optimizer=ADAM)
+    other = teacher_assistants(mlp(0), {"a": mlp(9)}, KD, steps=5, optimizer=ADAM)
     with pytest.raises(ValueError, match="phase.start.parameters"):
         run_phases(other, loader, workdir=tmp_path, **QUIET)
 
@@ -159,7 +159,7 @@ def test_evaluate_sees_each_phases_student(loader, mlp, tmp_path):
         seen.append(network)
         return {"sum": float(np.sum(network.params["head.bias"]))}
 
-    phases = chain(mlp(0), {"a": mlp(1), "b": mlp(2)}, KD, steps=5, optimizer=ADAM)
+    phases = teacher_assistants(mlp(0), {"a": mlp(1), "b": mlp(2)}, KD, steps=5, optimizer=ADAM)
     made = run_phases(phases, loader, evaluate=evaluate, workdir=tmp_path, **QUIET)
     assert [equal(a, b) for a, b in zip(seen, made.values(), strict=True)] == [True, True]
     assert (tmp_path / "b" / "eval.csv").exists()

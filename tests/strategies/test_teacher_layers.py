@@ -14,11 +14,11 @@ import jaxkd
 from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.strategies import (
+    evenly_spaced_layers,
     freeze,
     from_teacher_layers,
+    layer_mapping,
     multi_optimizer,
-    pick_layers,
-    spread_layers,
 )
 from jaxkd.training import fit
 from jaxkd.views import Normalize, Views
@@ -39,7 +39,7 @@ def convnet(seed, widths=(4, 4, 4), num_classes=5):
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_picked_layers_are_spread_evenly(a, b):
     teacher, student = max(a, b), min(a, b)
-    layers = pick_layers(teacher, student)
+    layers = evenly_spaced_layers(teacher, student)
     assert len(layers) == student and layers == sorted(set(layers))
     assert layers[0] == 0 and (student == 1 or layers[-1] == teacher - 1)
     if student > 1:
@@ -54,7 +54,7 @@ def text_network(kind, depth, seed):
 
 def test_a_decoder_of_spread_layers_is_its_teacher_without_the_others():
     teacher, student = text_network("decoder", 4, 0), text_network("decoder", 2, 1)
-    mapping = spread_layers(student, teacher)
+    mapping = layer_mapping(student, teacher)
     assert mapping["layers.0"] == "layers.0" and mapping["layers.1"] == "layers.3"
     made = from_teacher_layers(student, teacher, mapping)
     # A layer whose last products are 0 leaves its tokens as they are.
@@ -71,7 +71,7 @@ def test_a_decoder_of_spread_layers_is_its_teacher_without_the_others():
 
 def test_encoders_are_spread_by_path():
     teacher, student = text_network("encoder", 6, 0), text_network("encoder", 3, 1)
-    mapping = spread_layers(student, teacher)
+    mapping = layer_mapping(student, teacher)
     made = from_teacher_layers(student, teacher, mapping)
     sources = {"0": "0", "1": "3", "2": "5"}
     for path, value in made.params.items():
@@ -79,15 +79,15 @@ def test_encoders_are_spread_by_path():
         source = ".".join((head, sources[number], *rest)) if head == "layers" else path
         np.testing.assert_array_equal(value, teacher.params[source])
     with pytest.raises(ValueError, match="6 layers cannot be picked from 3"):
-        spread_layers(teacher, student)
+        layer_mapping(teacher, student)
     with pytest.raises(ValueError, match=r"no numbered layers under 'blocks', but \['embeddings'"):
-        spread_layers(student, teacher, "blocks")
+        layer_mapping(student, teacher, "blocks")
 
 
 def test_layers_are_copied_with_their_statistics():
     teacher, student = convnet(3, (4, 4, 4, 4, 4)), convnet(1)
     layers = {"head": "head"}
-    for own, other in enumerate(pick_layers(5, 3)):
+    for own, other in enumerate(evenly_spaced_layers(5, 3)):
         layers |= {f"convs.{own}": f"convs.{other}", f"norms.{own}": f"norms.{other}"}
     made = from_teacher_layers(student, teacher, layers)
     np.testing.assert_array_equal(made.params["convs.1.kernel"], teacher.params["convs.2.kernel"])
@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_listed():
     with pytest.raises(ValueError, match="The student has .*'convs.1'.*the teacher .*'convs.2'"):
         from_teacher_layers(student, teacher, {"blocks": "block"})
     with pytest.raises(ValueError, match="4 layers cannot be picked from 3"):
-        pick_layers(3, 4)
+        evenly_spaced_layers(3, 4)
 
 
 def test_frozen_parts_stay_and_others_learn(images, tmp_path):

@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxkd.networks import from_nnx
 from jaxkd.networks._network import dotted
-from jaxkd.strategies import pick_layers
+from jaxkd.strategies import evenly_spaced_layers
 
 
 def drop_layers(
@@ -25,7 +25,7 @@ def drop_layers(
       inputs: a batch as the module takes it; only shapes matter.
       keep: path of a list of layers in the given module, with dots (`"layers"`, `"stages.0"`) → the
         numbers of the layers that stay, or how many stay; these are then spread evenly, first and
-        last among them, by [`pick_layers`][jaxkd.strategies.pick_layers].
+        last among them, by [`evenly_spaced_layers`][jaxkd.strategies.evenly_spaced_layers].
 
     Returns:
       The shallower module, and path → ascending numbers of the layers that stayed: plain JSON,
@@ -56,7 +56,11 @@ def drop_layers(
         if path not in lists:
             raise ValueError(f"{path!r} is no list of layers; there are {sorted(lists)}")
         count = len(lists[path])
-        stay = pick_layers(count, wanted) if isinstance(wanted, int) else sorted(map(int, wanted))
+        stay = (
+            evenly_spaced_layers(count, wanted)
+            if isinstance(wanted, int)
+            else sorted(map(int, wanted))
+        )
         if not stay or len(set(stay)) < len(stay) or stay[0] < 0 or stay[-1] >= count:
             raise ValueError(f"{path} has the layers 0 to {count - 1}; {wanted} are to stay")
         for inner in kept:

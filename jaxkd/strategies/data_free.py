@@ -1,4 +1,4 @@
-"""A student without data: a generator beside it makes what the teacher is asked about."""
+"""Distillation without data: a generator beside the student makes the images."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jaxkd import losses
 from jaxkd.networks import Network
 from jaxkd.objective import Objective, Schedule, Term, is_traced
-from jaxkd.strategies._composite import Composite, at_least_float32
-from jaxkd.strategies._mutual import between
-from jaxkd.strategies._statistics import distance, kept_shares
+from jaxkd.strategies._composite import CompositeNetwork, at_least_float32
+from jaxkd.strategies.mutual import peer_loss
+from jaxkd.strategies.statistics import distance, kept_shares
 
 
 def data_free(
@@ -23,28 +23,29 @@ def data_free(
     disagreement: float | Schedule = 0.0,
     statistics: float | Schedule = 0.0,
 ) -> tuple[Network, Objective]:
-    """Distillation without a single example: student and generator as one network on one step.
+    """Distills without a single example: student and generator are one network in one step.
 
-    The student learns what the teacher answers to generated images, the generator what makes the
-    teacher sure of one class (`one_hot`), of every class in turn (`information`), what student and
-    teacher disagree on (`disagreement`) and what the teacher's batch normalization takes for its
-    training data (`statistics`). Both are updated at once from the same images; no gradient of the
-    generator's terms reaches the student, and none of the student's the generator.
+    The student learns the teacher's predictions for generated images. The generator learns images
+    of which the teacher is sure (`one_hot`), that cover all classes (`information`), on which
+    student and teacher disagree (`disagreement`) and whose statistics in the teacher's batch
+    normalization are those of its training data (`statistics`). Both are updated at once from the
+    same images; no gradient of the generator's terms reaches the student, and none of the student's
+    the generator.
 
-    For when the teacher's data cannot be had. With any unlabeled images of about the right kind
+    For when the teacher's data are unavailable. With any unlabeled images of about the right kind
     plain distillation on these is simpler and usually better.
 
-    The batches are noise, of `noise(examples, latent)`. Where generator and student want optimizers
-    of their own: `multi_optimizer(sgd, {"generator": optax.adam(1e-3)})`. For a term on the
-    teacher's features, such as DAFL's activations, add one on the output `teacher.<output>`.
+    The batches are noise, of `noise_dataset(examples, latent)`. Where generator and student need
+    optimizers of their own: `multi_optimizer(sgd, {"generator": optax.adam(1e-3)})`. For a term on
+    the teacher's features, such as DAFL's activations, add one on the output `teacher.<output>`.
 
     Args:
       student: the network to train.
-      generator: its `logits` are images; `from_nnx(Generator(…))`, or any other.
-      teacher: the trained network. Its variables lie in the state, hence in checkpoints, and are
+      generator: a network whose `logits` are images; `from_nnx(ImageGenerator(…))`, or any other.
+      teacher: the trained network. Its variables are part of the state, hence of checkpoints, and
         never trained.
-      latent: numbers of noise for one image.
-      temperature: of the student's divergence, with Hinton's factor T².
+      latent: number of noise values of an image.
+      temperature: temperature of the student's divergence, with Hinton's factor T².
       one_hot: weight of the teacher's cross entropy with its own most likely class (DAFL; 0.05 for
         CIFAR).
       information: weight of the negative entropy, in nats, of the batch's mean prediction (DAFL; 5
@@ -54,13 +55,13 @@ def data_free(
       statistics: weight of the distances of the images' batch statistics from the teacher's running
         ones, over all layers (DeepInversion). Costs a second forward pass of the teacher, in
         training mode, so that deeper layers see what the batch's own statistics normalized. An NNX
-        teacher must be made with `open_statistics`.
+        teacher must be made with `differentiable_statistics`.
 
     Returns:
       The network, whose inputs are noise, whose params are `{"student": …, "generator": …}` and
       whose outputs are those of the student, `images` and `teacher.<output>`; and the objective
-      with the terms `kd` and those whose weight is not 0. `split` takes `student` and `generator`
-      out; score the student on true images by
+      with the terms `kd` and those whose weight is not 0. `member_networks` returns `student` and
+      `generator`; score the student on true images by
       `evaluate(scorer, state.params["student"]["student"], …)`.
 
     Raises:
@@ -69,11 +70,11 @@ def data_free(
     Example:
       >>> from flax import nnx
       >>> import jaxkd
-      >>> from jaxkd.strategies import Generator, open_statistics
+      >>> from jaxkd.strategies import ImageGenerator, differentiable_statistics
       >>> model = jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0))
-      >>> teacher = jaxkd.from_nnx(open_statistics(model))
+      >>> teacher = jaxkd.from_nnx(differentiable_statistics(model))
       >>> student = jaxkd.from_nnx(jaxkd.models.MLP(64, (8,), 10, rngs=nnx.Rngs(1)))
-      >>> images = jaxkd.from_nnx(Generator(16, (8, 8, 1), width=8, rngs=nnx.Rngs(2)))
+      >>> images = jaxkd.from_nnx(ImageGenerator(16, (8, 8, 1), width=8, rngs=nnx.Rngs(2)))
       >>> network, objective = data_free(student, images, teacher, latent=16, statistics=0.1)
       >>> list(objective.terms), network(jnp.ones((2, 16)))["images"].shape
       (['kd', 'one_hot', 'information', 'statistics'], (2, 8, 8, 1))
@@ -91,18 +92,18 @@ def data_free(
     def apply(params, state, inputs, *, train=False, key=None):
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
         fixed = jax.lax.stop_gradient(state["teacher"])
-        drawn, generator_state = generator.apply(
+        generated, generator_state = generator.apply(
             params["generator"], state["generator"], inputs, train=train, key=keys[0]
         )
-        images = drawn["logits"]
+        images = generated["logits"]
 
         def learn(own, seen):
             return student.apply(own, state["student"], seen, train=train, key=keys[1])
 
         outputs, student_state = learn(params["student"], jax.lax.stop_gradient(images))
-        answers, _ = teacher.apply(fixed["params"], fixed["state"], images)
+        targets, _ = teacher.apply(fixed["params"], fixed["state"], images)
         outputs = {**outputs, "images": images}
-        outputs |= {f"teacher.{name}": value for name, value in answers.items()}
+        outputs |= {f"teacher.{name}": value for name, value in targets.items()}
         if train and _matters(disagreement):
             fixed_student = jax.lax.stop_gradient(params["student"])
             outputs["fixed.logits"] = learn(fixed_student, images)[0]["logits"]
@@ -118,7 +119,7 @@ def data_free(
             for name, network in (("student", student), ("generator", generator))
         }
 
-    network = Composite(
+    network = CompositeNetwork(
         apply,
         {"student": student.params, "generator": generator.params},
         {
@@ -132,7 +133,7 @@ def data_free(
     )
     pair = ("logits", "teacher.logits")
     terms = {
-        "kd": Term(between(losses.kd), 1.0, temperature, pair),
+        "kd": Term(peer_loss(losses.kd), 1.0, temperature, pair),
         "one_hot": Term(_one_hot, one_hot, None, "teacher.logits"),
         "information": Term(_information, information, None, "teacher.logits"),
         "disagreement": Term(_agreement, disagreement, None, ("fixed.logits", "teacher.logits")),
@@ -147,7 +148,7 @@ def _one_hot(student: jax.Array) -> jax.Array:
 
 @losses.couples_examples
 def _information(student: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-    """Minus the entropy of the mean prediction: it couples the examples of a batch."""
+    """Returns minus the entropy of the mean prediction: it couples the examples of a batch."""
     logs = jax.nn.log_softmax(at_least_float32(student))
     mask = None if where is None else where[:, None]
     mean = jnp.mean(jnp.exp(logs), axis=0, where=mask)
@@ -169,7 +170,7 @@ def _matters(weight: float | Schedule) -> bool:
 
 
 def _images(generator: Network, noise: jax.ShapeDtypeStruct) -> jax.Array:
-    """Random images of the generator's shape."""
+    """Returns random images of the generator's shape."""
     shape = jax.eval_shape(
         lambda p, s, x: generator.apply(p, s, x)[0]["logits"],
         generator.params,

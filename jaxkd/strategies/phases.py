@@ -1,4 +1,4 @@
-"""Trainings one after the other, each resumable, the next one from what the last one left."""
+"""Trainings one after the other, each resumable, each from the result of the last."""
 
 import dataclasses
 import pathlib
@@ -18,19 +18,20 @@ class Phase:
     """One training among several.
 
     Attributes:
-      name: of its students and of its directory.
+      name: name of its student and of its directory.
       objective: what is minimized; connectors start anew in every phase, and schedules at step 0.
-      steps: updates.
-      optimizer: starts anew as well.
-      teacher: asked online; `"previous"` is the student of the phase before, any other text that of
-        the phase of this name. None where no term wants one or the batches carry answers.
-      student: where to start; None goes on with the student of the phase before.
-      batches: of this phase, by default those of `run_phases`. A function is called with the
-        phase's teacher and returns batches that carry its answers; then it is not asked online:
+      steps: number of updates.
+      optimizer: optimizer, which starts anew as well.
+      teacher: online teacher; `"previous"` is the student of the phase before, any other text that
+        of the phase of this name. None where no term compares with one or the batches contain its
+        outputs.
+      student: network to start from; None for the student of the phase before.
+      batches: batches of this phase; None for those of `run_phases`. A function is called with the
+        phase's teacher and returns batches that contain its outputs; it then does not run online:
         `lambda teacher: Loader(data, views, 256, cache=cache.build(path, teacher, data, views))`.
 
     Raises:
-      ValueError: a name that is no name of a directory, fewer than one step.
+      ValueError: a name that cannot be one of a directory, fewer than one step.
     """
 
     name: str
@@ -71,17 +72,18 @@ def run_phases(
     Args:
       phases: in order. Each sees the batches from step 0 on; give one its own `Loader` with another
         seed for another order.
-      batches: of the phases that have none of their own.
-      student: where the first phase starts, unless it says so itself.
-      workdir: each phase gets the directory of its name in it; None keeps all in memory.
-      make_step: called as `make_step(student, objective, optimizer, teacher=teacher)`: say by
-        `functools.partial(make_train_step, views=…, partitioning=…)` what all phases share.
-      evaluate: from the student to numbers, as `evaluate` of `fit`.
-      seed: of the first phase's root key; the next one's is larger by one.
-      **options: of `jaxkd.training.fit`, such as `log_every`, `checkpoint_every` or `progress`.
+      batches: batches of the phases that have none of their own.
+      student: network that the first phase starts from, unless it has one of its own.
+      workdir: directory with one of its own for each phase; None keeps all in memory.
+      make_step: called as `make_step(student, objective, optimizer, teacher=teacher)`: give
+        what all phases share by `functools.partial(make_train_step, views=…, partitioning=…)`.
+      evaluate: function from the student to numbers, as `evaluate` of `fit`.
+      seed: seed of the first phase's root key; the next one's is larger by one.
+      **options: options of `jaxkd.training.fit`, such as `log_every`, `checkpoint_every` or
+        `progress`.
 
     Returns:
-      The students that the phases left, by name and in order; the last one is the result.
+      The trained student of every phase, by name and in order; the last one is the result.
 
     Raises:
       ValueError: no phase, names that repeat, no student or no batches for a phase, a teacher that

@@ -10,7 +10,14 @@ from tiers import few
 import jaxkd
 from jaxkd import losses, make_eval_step, make_train_step
 from jaxkd.data import Loader
-from jaxkd.strategies import between, join, mutual, self_distillation, split, with_average
+from jaxkd.strategies import (
+    joint_network,
+    member_networks,
+    mutual,
+    peer_loss,
+    self_distillation,
+    with_moving_average,
+)
 from jaxkd.training import fit
 from jaxkd.views import Normalize, RandomCrop, Views
 
@@ -64,7 +71,7 @@ def test_no_gradient_flows_to_whom_a_member_imitates():
 
 
 def test_between_keeps_a_losss_other_parameters():
-    term = jaxkd.Term(between(losses.nkd), temperature=3.0, student=("a.logits", "b.logits"))
+    term = jaxkd.Term(peer_loss(losses.nkd), temperature=3.0, student=("a.logits", "b.logits"))
     assert "teacher" not in term.required_inputs and "labels" in term.required_inputs
     outputs = {f"{name}.logits": jnp.asarray(value) for name, value in LOGITS.items()}
     labels = np.abs(LABELS)
@@ -72,7 +79,7 @@ def test_between_keeps_a_losss_other_parameters():
     apart = losses.nkd(LOGITS["a"], LOGITS["b"], labels, temperature=3.0)
     np.testing.assert_allclose(total, apart.mean(), rtol=1e-6)
     with pytest.raises(ValueError, match="name at least two"):
-        between(losses.kd)(LOGITS["a"])
+        peer_loss(losses.kd)(LOGITS["a"])
     with pytest.raises(ValueError, match="at least two networks"):
         mutual(["a"])
 
@@ -80,10 +87,13 @@ def test_between_keeps_a_losss_other_parameters():
 @pytest.mark.slow
 def test_members_come_closer_and_stay_different(images, mlp):
     def distance(trained):
-        a, b = (net(images.inputs / np.float32(255))["logits"] for net in split(trained).values())
+        a, b = (
+            net(images.inputs / np.float32(255))["logits"]
+            for net in member_networks(trained).values()
+        )
         return float(losses.kl_divergence(a, b).mean())
 
-    student = join({"a": mlp(1), "b": mlp(2)})
+    student = joint_network({"a": mlp(1), "b": mlp(2)})
     alone = train(student, mutual(("a", "b"), weight=0.0), images, 200).network(student)
     together = train(student, mutual(("a", "b"), weight=2.0), images, 200).network(student)
     assert 1e-4 < distance(together) < distance(alone) / 2
@@ -91,7 +101,7 @@ def test_members_come_closer_and_stay_different(images, mlp):
 
 @few("warmup", [True, False])
 def test_the_average_follows_its_formula(images, small, warmup):
-    student, objective = with_average(small(), decay=0.6, warmup=warmup), self_distillation()
+    student, objective = with_moving_average(small(), decay=0.6, warmup=warmup), self_distillation()
     optimizer = optax.sgd(0.1)
     step = make_train_step(student, objective, optimizer, views=VIEWS)
     state = step.init()
@@ -101,7 +111,7 @@ def test_the_average_follows_its_formula(images, small, warmup):
         rate = min(0.6, (1 + index) / (10 + index)) if warmup else 0.6
         expected = jax.tree.map(lambda a, x: rate * a + (1 - rate) * x, expected, variables)  # noqa: B023
         state, _ = step(state, Loader(images, VIEWS, 32)[index])
-    parts = split(state.network(student))
+    parts = member_networks(state.network(student))
     for found, wanted in zip(
         (parts["average"].params, parts["average"].state), expected, strict=True
     ):
@@ -116,7 +126,7 @@ def test_the_average_follows_its_formula(images, small, warmup):
 
 
 def test_the_average_is_a_constant_of_the_gradient(images, small):
-    student = with_average(small())
+    student = with_moving_average(small())
     inputs = images.inputs[:4] / np.float32(255)
 
     def asked(params, name):
@@ -132,9 +142,9 @@ def test_the_average_is_a_constant_of_the_gradient(images, small):
 def test_float32_average_of_bfloat16_parameters(mlp):
     network = mlp()
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), network.params)
-    student = with_average(network.replace(params=half, state=network.state))
+    student = with_moving_average(network.replace(params=half, state=network.state))
     assert {x.dtype for x in student.state["average"]["params"].values()} == {jnp.dtype("float32")}
-    average = split(student)["average"]
+    average = member_networks(student)["average"]
     jax.tree.map(np.testing.assert_array_equal, average.params, half)
 
 
@@ -145,11 +155,11 @@ def test_evaluation_computes_the_live_network_alone(mlp):
         lowered = step.function.lower((network.params, network.state), batch)
         return lowered.compile().cost_analysis()["flops"]
 
-    assert flops(with_average(mlp())) == flops(mlp())
+    assert flops(with_moving_average(mlp())) == flops(mlp())
 
 
 def test_self_distillation_runs_resumes_and_needs_no_teacher(images, mlp, tmp_path):
-    student = with_average(mlp(), decay=0.9)
+    student = with_moving_average(mlp(), decay=0.9)
     objective = self_distillation(alpha=optax.linear_schedule(0.0, 0.8, 20))
     assert not objective.needs_teacher
     whole = train(student, objective, images, 20, log_every=10)
@@ -164,6 +174,6 @@ def test_self_distillation_runs_resumes_and_needs_no_teacher(images, mlp, tmp_pa
 
 def test_a_decay_that_is_none(mlp):
     with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\), not 1"):
-        with_average(mlp(), decay=1.0)
+        with_moving_average(mlp(), decay=1.0)
     with pytest.raises(ValueError, match="alpha must lie"):
         self_distillation(alpha=2.0)

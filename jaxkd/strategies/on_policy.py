@@ -1,4 +1,4 @@
-"""The student learns from what it writes itself: a rewriting of the batch within the train step."""
+"""On-policy distillation: the student learns from text that it generates in the train step."""
 
 from typing import Any, Protocol
 
@@ -9,16 +9,16 @@ import numpy as np
 from jaxkd.losses._arguments import to_rank
 from jaxkd.networks import PyTree
 from jaxkd.objective import Schedule
-from jaxkd.strategies._generated import labels_and_documents
+from jaxkd.strategies.generate_targets import labels_and_documents
 from jaxkd.training.step import BatchTransform
 
 _WAYS = ("step", "row")
-# Of a batch, what the student's writing takes the place of.
-_WRITTEN = ("inputs", "labels", "where", "by_student")
+# The fields of a batch that the student's text replaces.
+_REPLACED = ("inputs", "labels", "where", "by_student")
 
 
-class Generator(Protocol):
-    """Writes on from prompts, as `jaxkd.generation.generate` of a decoder does."""
+class TextGenerator(Protocol):
+    """A function that continues prompts, as `jaxkd.generation.generate` of a decoder does."""
 
     def __call__(
         self,
@@ -36,39 +36,39 @@ class Generator(Protocol):
 
 
 def on_policy(
-    generator: Generator,
+    generator: TextGenerator,
     *,
     prompt_length: int,
     share: float | Schedule = 1.0,
     per: str = "step",
     beside: bool = False,
 ) -> BatchTransform:
-    """Lets the student write on from the prompts of a batch, and learn from that.
+    """Makes the student continue the prompts of a batch, and learn from its own text.
 
     For `make_train_step(…, teacher=…, batch_transform=on_policy(…))`. Before anything else in the
     step the student, as it is, continues the prompts; inputs, labels and `where` then are those of
-    its own texts (only tokens that it wrote are counted), and the teacher scores them in the same
-    program. What is generated depends on the state's key and step alone: an interrupted run resumes
-    to the last bit.
+    its own texts (only tokens that it generated are counted), and the teacher scores them in the
+    same program. What is generated depends on the state's key and step alone: an interrupted run
+    resumes to the last bit.
 
     A batch has tokens as `"inputs"`, `[batch, length]` or `[batch, length, 2]` with document
     numbers, and `"labels"` `[batch, length]` of next tokens. The prompts are a row's first tokens:
     as many as the field `"prompt_lengths"` `[batch]` says (0 for a row that is padding), or
     `prompt_length`, of the row's first document. A row counts for nothing where another document
-    begins right behind the prompt, or, without `"prompt_lengths"`, padding: the text has ended. The
+    begins right after the prompt, or, without `"prompt_lengths"`, padding: the text has ended. The
     batch gets the field `"by_student"`, bool `[batch]`.
 
     Args:
       generator: `functools.partial(jaxkd.generation.generate, decoder, max_new_tokens=…)`, where
         `decoder` is of the same architecture as the student; `prompt_length` and the new tokens
-        together make the length of the batch's rows. Losses that are estimates over drawn tokens
-        want a temperature of 1, and all tokens.
-      prompt_length: the longest prompt.
-      share: of the student's texts, from 0 (the data alone, where nothing is generated) to 1; the
-        lambda of GKD. A number or an optax schedule.
-      per: whether the choice falls for the whole batch of a `"step"`, so that nothing is written
-        where the data are learned, or for each `"row"`.
-      beside: keep the data too: row i of the data and what the student wrote instead become rows
+        together make the length of the batch's rows. Losses that are estimates over sampled tokens
+        need a temperature of 1, and all tokens.
+      prompt_length: length of the longest prompt.
+      share: share of the student's texts, from 0 (the data alone, where nothing is generated) to 1;
+        the lambda of GKD. A number or an optax schedule.
+      per: whether the choice is made for the whole batch of a `"step"`, so that nothing is
+        generated where the data are learned, or for each `"row"`.
+      beside: whether the data are kept, too: row i of the data and the student's text become rows
         2i and 2i + 1. The share must be 1.
 
     Returns:
@@ -94,7 +94,7 @@ def on_policy(
 
     References:
       Agarwal et al., On-Policy Distillation of Language Models, ICLR 2024 (GKD); Ko et al.,
-      DistiLLM-2, ICML 2025 (both texts beside each other).
+      DistiLLM-2, ICML 2025 (both texts of every prompt).
     """
     if not callable(share) and not 0 <= share <= 1:
         raise ValueError(f"share must lie in [0, 1], not {share}")
@@ -111,13 +111,13 @@ def on_policy(
     def batch_transform(params, state, batch, *, step, key):
         _check(batch, prompt_length)
         data, others = _split(batch)
-        choice, writing = jax.random.split(key)
+        choice, sampling = jax.random.split(key)
 
         def own() -> dict[str, jax.Array]:
-            return _own(generator, params, state, batch, prompt_length, writing)
+            return _generated(generator, params, state, batch, prompt_length, sampling)
 
         if beside:
-            both = jax.tree.map(_in_turn, data, own())
+            both = jax.tree.map(_interleaved, data, own())
             return {**jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), others), **both}
         if not callable(share) and share in (0, 1):
             return {**others, **(own() if share == 1 else data)}
@@ -132,10 +132,15 @@ def on_policy(
     return batch_transform
 
 
-def _own(
-    generator: Generator, params: PyTree, state: PyTree, batch: Any, prompt_length: int, key: Any
+def _generated(
+    generator: TextGenerator,
+    params: PyTree,
+    state: PyTree,
+    batch: Any,
+    prompt_length: int,
+    key: Any,
 ) -> dict[str, jax.Array]:
-    """What the student writes, as the fields of a batch."""
+    """Returns the student's text as the fields of a batch."""
     inputs = batch["inputs"]
     tokens = inputs if inputs.ndim == 2 else inputs[..., 0]
     given = jnp.full(inputs.shape[:1], prompt_length)
@@ -144,7 +149,7 @@ def _own(
     if "prompt_lengths" in batch:
         given = jnp.minimum(given, batch["prompt_lengths"])
     if inputs.ndim == 3:
-        # Behind the end of a text there is nothing to learn; a prompt alone has not ended.
+        # After the end of a text there is nothing to learn; a prompt alone has not ended.
         behind = jnp.take_along_axis(inputs[..., 1], given[:, None], axis=1)[:, 0]
         ended = behind > 1 if "prompt_lengths" in batch else behind != 1
         given = jnp.where(ended, 0, given)
@@ -152,21 +157,21 @@ def _own(
     text = generator(params, state, prompts, lengths, key=key)
     if text.tokens.shape != tokens.shape:
         raise ValueError(
-            f"the student writes texts of shape {text.tokens.shape}, the batch's have shape "
+            f"the student generates texts of shape {text.tokens.shape}, the batch's have shape "
             f"{tokens.shape}: prompt_length={prompt_length} and the generator's max_new_tokens "
             "together must make their length"
         )
-    written = text.tokens.astype(inputs.dtype)
-    labels, documents = labels_and_documents(written, text.lengths, lengths)
+    generated = text.tokens.astype(inputs.dtype)
+    labels, documents = labels_and_documents(generated, text.lengths, lengths)
     real = given > 0
     if batch.get("where") is not None and batch["where"].ndim == 1:
         real &= batch["where"]
     if inputs.ndim == 3:
         documents = jnp.where(real[:, None], documents, 0)  # a row that counts for nothing is empty
-        written = jnp.stack([written, documents.astype(inputs.dtype)], axis=-1)
+        generated = jnp.stack([generated, documents.astype(inputs.dtype)], axis=-1)
     labels = jnp.where(real[:, None], labels, -1)
     return {
-        "inputs": written,
+        "inputs": generated,
         "labels": labels.astype(batch["labels"].dtype),
         "where": labels >= 0,
         "by_student": jnp.ones(given.shape, bool),
@@ -174,7 +179,7 @@ def _own(
 
 
 def _split(batch: Any) -> tuple[dict[str, jax.Array], dict[str, Any]]:
-    """The fields that writing replaces, as the data have them, and the others."""
+    """Returns the fields that the student's text replaces, as the data have them, and the rest."""
     labels, where = batch["labels"], batch.get("where")
     where = labels >= 0 if where is None else to_rank(where, labels.ndim)
     data = {
@@ -183,7 +188,7 @@ def _split(batch: Any) -> tuple[dict[str, jax.Array], dict[str, Any]]:
         "where": jnp.broadcast_to(where, labels.shape),
         "by_student": jnp.zeros(labels.shape[:1], bool),
     }
-    return data, {name: value for name, value in batch.items() if name not in _WRITTEN}
+    return data, {name: value for name, value in batch.items() if name not in _REPLACED}
 
 
 def _check(batch: Any, prompt_length: int) -> None:
@@ -201,10 +206,11 @@ def _check(batch: Any, prompt_length: int) -> None:
         )
     if prompt_length >= labels[1]:
         raise ValueError(
-            f"prompt_length={prompt_length} leaves nothing to write of rows of {labels[1]} tokens"
+            f"prompt_length={prompt_length} leaves nothing to generate in rows of {labels[1]} "
+            "tokens"
         )
 
 
-def _in_turn(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Rows in turn, so that each device of a mesh keeps its own."""
+def _interleaved(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Returns interleaved rows, so that each device of a mesh keeps its own."""
     return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])

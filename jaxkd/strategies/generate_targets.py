@@ -1,4 +1,4 @@
-"""What a teacher writes, made once and replayable: the data of sequence-level distillation."""
+"""Text that a teacher generates once: the data of sequence-level distillation."""
 
 import dataclasses
 from typing import Any
@@ -15,13 +15,13 @@ from jaxkd.networks import Network
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GeneratedDataset:
-    """Texts behind prompts.
+    """Texts that continue prompts.
 
     Attributes:
-      ids: int32 `[n]`, of the prompts.
-      tokens: int32 `[n, length]`, each row's prompt and what follows, zeros behind.
-      lengths: int32 `[n]`, of the rows without the zeros.
-      prompt_lengths: int32 `[n]`.
+      ids: int32 `[n]`, ids of the prompts.
+      tokens: int32 `[n, length]`, each row's prompt and its continuation, then zeros.
+      lengths: int32 `[n]`, lengths of the rows without the zeros.
+      prompt_lengths: int32 `[n]`, lengths of the prompts.
     """
 
     ids: npt.NDArray[np.int32]
@@ -33,17 +33,17 @@ class GeneratedDataset:
         return len(self.ids)
 
     def sequences(self, **named: Any) -> Sequences:
-        """The texts as rows to learn from, under the ids of their prompts.
+        """Returns the texts as rows to learn from, under the ids of their prompts.
 
-        Where prompts of several lengths are to be written on from once more (`on_policy`), batches
-        need the field `"prompt_lengths"` beside.
+        Where prompts of several lengths are continued once more (`on_policy`), batches also need
+        the field `"prompt_lengths"`.
 
         Args:
-          **named: `name`, `split`, `vocab_size` and `tokenizer`, and what else
+          **named: `name`, `member_networks`, `vocab_size` and `tokenizer`, and what else
             `Sequences.from_arrays` takes.
 
         Returns:
-          The rows; their labels are the next tokens where they were written, -1 elsewhere.
+          The rows; their labels are the next tokens where they were generated, -1 elsewhere.
 
         Raises:
           ValueError: as `Sequences.from_arrays`, tokens outside of the vocabulary for instance.
@@ -64,32 +64,32 @@ def generate_targets(
     seed: int = 0,
     batch_size: int = 32,
 ) -> GeneratedDataset:
-    """Lets a teacher write on from prompts, once: sequence-level distillation learns from the text.
+    """Generates a teacher's continuations of prompts, once, for sequence-level distillation.
 
-    The student's loss is `recipes.labels()`: cross entropy with what the teacher wrote. Each row
+    The student's loss is `recipes.labels()`: cross entropy with the teacher's text. Each row
     has its own key, made of the seed and the prompt's id, so that the same id gives the same text
     whatever else is in the batch, up to the rounding of the logits.
 
     Args:
-      generator: `functools.partial(jaxkd.generation.generate, decoder, max_new_tokens=…)`, or what
-        takes the same arguments with a key for each row.
-      teacher: the network that writes, `decoder.network` with its trained variables.
+      generator: `functools.partial(jaxkd.generation.generate, decoder, max_new_tokens=…)`, or a
+        function of the same arguments with a key for each row.
+      teacher: the generating network, `decoder.network` with its trained variables.
       prompts: integers `[n, prompt_length]`, padded behind.
       prompt_lengths: integers `[n]`, at least 1 each.
       ids: unique integers `[n]`; None for 0, 1, ….
-      seed: another one gives other texts.
-      batch_size: how many are written at a time.
+      seed: seed of the texts.
+      batch_size: number of texts that are generated at a time.
 
     Returns:
-      A `Written` of n rows.
+      The n texts.
 
     Raises:
       ValueError: no prompts, shapes or lengths that do not fit, ids that are not unique, a
-        batch_size below 1; before anything is written.
+        batch_size below 1; before anything is generated.
 
     References:
       Kim and Rush, Sequence-Level Knowledge Distillation, EMNLP 2016 (with beam search; here the
-      texts are drawn, or the likeliest token is taken at temperature 0).
+      texts are sampled, or the most probable token is taken at temperature 0).
     """
     prompts, lengths = integers(prompts, "prompts"), integers(prompt_lengths, "prompt_lengths")
     count = len(prompts)
@@ -97,7 +97,7 @@ def generate_targets(
     _check(prompts, lengths, named, batch_size)
 
     @jax.jit
-    def write(params, state, prompts, lengths, ids):
+    def generate(params, state, prompts, lengths, ids):
         keys = jax.vmap(lambda one: jax.random.fold_in(jax.random.key(seed), one))(ids)
         text = generator(params, state, prompts, lengths, key=keys)
         return text.tokens, text.lengths
@@ -107,7 +107,7 @@ def generate_targets(
         # The last batch is filled up, so that nothing is compiled anew.
         rows = np.minimum(np.arange(start, start + batch_size), count - 1)
         part = (array[rows].astype(np.int32) for array in (prompts, lengths, named))
-        text = jax.device_get(write(teacher.params, teacher.state, *part))
+        text = jax.device_get(generate(teacher.params, teacher.state, *part))
         texts.append([array[: count - start] for array in text])
     tokens, ends = (np.concatenate(parts).astype(np.int32) for parts in zip(*texts, strict=True))
     return GeneratedDataset(named.astype(np.int32), tokens, ends, lengths.astype(np.int32))
@@ -116,15 +116,15 @@ def generate_targets(
 def labels_and_documents(
     tokens: jax.Array, lengths: jax.Array, prompt_lengths: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What is learned of texts behind prompts, and where they are.
+    """Returns the labels of texts that continue prompts, and where the texts are.
 
     Args:
       tokens: `[batch, length]`.
-      lengths: `[batch]`, of prompt and writing together.
-      prompt_lengths: `[batch]`.
+      lengths: `[batch]`, lengths of prompt and continuation together.
+      prompt_lengths: `[batch]`, lengths of the prompts.
 
     Returns:
-      The next token where it was written, -1 elsewhere; and 1 for each token of the text, 0 behind
+      The next token where it was generated, -1 elsewhere; and 1 for each token of the text, 0 after
       it. Both `[batch, length]`.
     """
     places = jnp.arange(tokens.shape[1])

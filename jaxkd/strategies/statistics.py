@@ -15,6 +15,7 @@ from jaxkd.networks import Network, PyTree
 from jaxkd.strategies._composite import is_float
 
 
+# The name is part of the architecture that a cache of the teacher's outputs is bound to.
 class _OpenBatchNorm(nnx.BatchNorm):
     """Batch normalization with a gradient from its new running statistics to its inputs."""
 
@@ -39,8 +40,8 @@ class _OpenBatchNorm(nnx.BatchNorm):
         return result
 
 
-def open_statistics(model: nnx.Module) -> nnx.Module:
-    """A copy of an NNX model whose batch normalization lets gradients through its statistics.
+def differentiable_statistics(model: nnx.Module) -> nnx.Module:
+    """Copies an NNX model so that gradients pass through its batch statistics.
 
     Flax NNX cuts the gradient between a layer's inputs and its new running statistics, which
     `data_free(…, statistics=…)` needs; Linen does not. Nothing else changes.
@@ -54,7 +55,7 @@ def open_statistics(model: nnx.Module) -> nnx.Module:
     Example:
       >>> import jaxkd
       >>> model = jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0))
-      >>> teacher = jaxkd.from_nnx(open_statistics(model))
+      >>> teacher = jaxkd.from_nnx(differentiable_statistics(model))
       >>> same = jaxkd.from_nnx(model)
       >>> images = jnp.ones((1, 8, 8, 1))
       >>> bool((teacher(images)["logits"] == same(images)["logits"]).all())
@@ -68,11 +69,11 @@ def open_statistics(model: nnx.Module) -> nnx.Module:
 
 
 def kept_shares(network: Network, images: jax.Array) -> PyTree:
-    """The momentum of every running statistic of a network, None for other state.
+    """Measures the momentum of every running statistic of a network, None for other state.
 
     Args:
-      network: is run in training mode.
-      images: random ones `[batch, ...]`, to run it on.
+      network: network, which is run in training mode.
+      images: random images `[batch, ...]`.
 
     Raises:
       ValueError: the network keeps no statistics, or no gradient comes from them.
@@ -109,18 +110,18 @@ def kept_shares(network: Network, images: jax.Array) -> PyTree:
     if not slope(images, network.params, network.state) > 0:
         raise ValueError(
             f"no gradient comes from the running statistics of the teacher {network.name}: make "
-            "it of jaxkd.strategies.open_statistics(model)"
+            "it of jaxkd.strategies.differentiable_statistics(model)"
         )
     return shares
 
 
 def distance(old: PyTree, new: PyTree, shares: PyTree) -> jax.Array:
-    """The sum over statistics of the distance between the batch's and the running one.
+    """Computes the sum over statistics of the distance between the batch's and the running one.
 
     Args:
-      old: the state before.
-      new: after a forward pass in training mode.
-      shares: of `kept_shares`.
+      old: state before a forward pass in training mode.
+      new: state after it.
+      shares: momenta, as `kept_shares` returns them.
     """
     tree: Any
     leaves, tree = jax.tree.flatten(old)

@@ -19,11 +19,11 @@ from jaxkd.objective import Objective, Schedule
 _WAYS = ("mean", "confidence", "random")
 
 
-def over_teachers(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """The weighted sum of a loss over several teachers.
+def multi_teacher_loss(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Makes a loss that is the weighted sum over several teachers.
 
     Args:
-      loss: takes one output a side.
+      loss: loss of one output of the student and one of the teacher.
 
     Returns:
       A loss whose `teacher` is a tuple of K outputs, and with the further keyword `weights`: None
@@ -32,14 +32,14 @@ def over_teachers(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
       gradient. Other arguments are passed to every call.
 
     Raises:
-      ValueError: when called, a teacher that is no tuple, weights that do not fit.
+      ValueError: when called, a teacher that is not a tuple, weights of another shape.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd import losses
       >>> zero, one = jnp.zeros((2, 3)), jnp.ones((2, 3))
       >>> weights = jnp.array([[0.0, 0.5], [1.0, 0.5]])
-      >>> over_teachers(losses.logit_mse)(zero, (zero, one), weights=weights)
+      >>> multi_teacher_loss(losses.logit_mse)(zero, (zero, one), weights=weights)
       Array([1. , 0.5], dtype=float32)
     """
 
@@ -78,12 +78,12 @@ def over_teachers(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 
 class ConfidenceWeights(nnx.Module):
-    """Each example's teachers weighted by how well they know its label (CA-MKD).
+    """Weights each example's teachers by their cross entropy with its label (CA-MKD).
 
-    A connector for a term with `over_teachers`: it passes the student's output on and hands over
-    the weights `(1 - softmax_k(CE_k)) / (K - 1)`, CE_k the cross entropy of teacher k with the
-    label. Teachers that are wrong about an example count less there. Where there is no label (-1)
-    all weights are 1/K. The teachers' outputs must be dense logits.
+    A connector for a term with `multi_teacher_loss`: it returns the student's output and the
+    weights `(1 - softmax_k(CE_k)) / (K - 1)`, CE_k the cross entropy of teacher k with the label.
+    Teachers that are wrong about an example count less there. Where there is no label (-1) all
+    weights are 1/K. The teachers' outputs must be dense logits.
 
     Raises:
       ValueError: when called, fewer than two teachers.
@@ -119,15 +119,15 @@ class ConfidenceWeights(nnx.Module):
 
 
 class RandomTeacher(nnx.Module):
-    """One teacher for each example, drawn anew in every step.
+    """Samples one teacher for each example and step.
 
-    A connector for a term with `over_teachers`: it passes the student's output on and hands over
-    weights of 0 and 1. In the mean over steps it is the weighted sum; each single target is as
-    sharp as its teacher made it. The draw is a function of the train state's key and step.
+    A connector for a term with `multi_teacher_loss`: it returns the student's output and weights
+    of 0 and 1. Its mean over steps is the weighted sum; each single target is as sharp as that of
+    its teacher. The sample is a function of the train state's key and step.
 
     Args:
-      probabilities: one for each teacher; divided by their sum.
-      rngs: any; it is seeded anew in every step.
+      probabilities: probability of each teacher, divided by their sum.
+      rngs: any random streams; they are seeded anew in every step.
 
     Raises:
       ValueError: probabilities that are negative or add up to nothing; when called, another number
@@ -161,7 +161,7 @@ class RandomTeacher(nnx.Module):
         return {"student": student, "weights": jax.nn.one_hot(chosen, count, axis=0)}
 
 
-def several_teachers(
+def multi_teacher(
     names: Sequence[str],
     *,
     how: str = "mean",
@@ -170,33 +170,33 @@ def several_teachers(
     temperature: float | Schedule = 4.0,
     seed: int = 0,
 ) -> Objective:
-    """Distillation from each of several teachers, `alpha Σ_k w_k KD_k + (1 - alpha) CE`.
+    """Distills from each of several teachers: `alpha Σ_k w_k KD_k + (1 - alpha) CE`.
 
-    The teacher is a `join` of networks, online, or a `cache.EnsembleCache`. For the divergence
+    The teacher is a `joint_network`, online, or a `cache.EnsembleCache`. For the divergence
     from the *ensemble* instead, `recipes.kd` takes the combined `logits` as they are: smoother
-    targets at the price of what only one teacher says. Weights help where teachers differ in
+    targets at the price of what only one teacher predicts. Weights help where teachers differ in
     quality; confidence where they differ in what they are good at and labels are trusted; one
     teacher at random where their mean would blur them.
 
     Args:
-      names: of the teachers, whose outputs are `<name>.logits`.
+      names: names of the teachers, whose outputs are `<name>.logits`.
       how: `"mean"`; `"confidence"`, by the teachers' cross entropy with each label (see
-        `ConfidenceWeights`); `"random"`, one teacher drawn for each example and step.
-      weights: name → weight of the mean, or probability of the draw; divided by their sum; by
-        default equal. Not for confidence.
+        `ConfidenceWeights`); `"random"`, one teacher sampled for each example and step.
+      weights: name → weight of the mean, or probability of the sample; divided by their sum; None
+        for equal ones. Not for confidence.
       alpha: weight of the teachers together, from 0 to 1; a number or an optax schedule.
-      temperature: of the divergences.
-      seed: of the connector for `"random"`; the draws themselves come from the train state.
+      temperature: temperature of the divergences.
+      seed: seed of the connector for `"random"`; the samples depend on the train state alone.
 
     Returns:
       An objective with the terms `label` (unless alpha is 1) and `kd`.
 
     Raises:
-      ValueError: names that are fewer than two or repeat, a way that there is not, weights that do
-        not fit, alpha outside of [0, 1].
+      ValueError: names that are fewer than two or repeat, an unknown `how`, weights that do not
+        fit, alpha outside of [0, 1].
 
     Example:
-      >>> several_teachers(("a", "b"), weights={"a": 3, "b": 1}).terms["kd"].teacher
+      >>> multi_teacher(("a", "b"), weights={"a": 3, "b": 1}).terms["kd"].teacher
       ('a.logits', 'b.logits')
 
     References:
@@ -214,7 +214,7 @@ def several_teachers(
     given = [float((weights or {}).get(name, 1.0)) for name in names]
     _check_weights(given)
     shares = tuple(weight / sum(given) for weight in given)
-    loss: Callable[..., jax.Array] = over_teachers(losses.kd)
+    loss: Callable[..., jax.Array] = multi_teacher_loss(losses.kd)
     connector: nnx.Module | None = None
     if how == "mean":
         loss = functools.partial(loss, weights=shares)
@@ -229,11 +229,7 @@ def several_teachers(
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as a tuple.
-
-    Raises:
-      ValueError: fewer than two, or some that repeat.
-    """
+    """Returns the names as a tuple; refuses fewer than two, or some that repeat."""
     if isinstance(names, str) or len(names) < 2 or len(set(names)) != len(names):
         raise ValueError(f"at least two networks of different names are needed, not {names!r}")
     return tuple(names)

@@ -14,9 +14,9 @@ from jaxkd import Objective, Term, losses, make_train_step
 from jaxkd.strategies import (
     ConfidenceWeights,
     RandomTeacher,
-    join,
-    over_teachers,
-    several_teachers,
+    joint_network,
+    multi_teacher,
+    multi_teacher_loss,
 )
 
 B, C = 6, 4
@@ -56,10 +56,10 @@ def value(objective, labels=LABELS, key=0):
 
 def test_mean_and_weighted_mean():
     each = np.stack([kd(STUDENT, t, 4.0) for t in TEACHERS])
-    _, metrics = value(several_teachers(NAMES))
+    _, metrics = value(multi_teacher(NAMES))
     np.testing.assert_allclose(metrics["kd"][0] / B, each.mean(), rtol=1e-5)
     weights = {"a": 5, "b": 3, "c": 2}
-    total, metrics = value(several_teachers(NAMES, weights=weights, alpha=0.7))
+    total, metrics = value(multi_teacher(NAMES, weights=weights, alpha=0.7))
     expected = (np.array([0.5, 0.3, 0.2])[:, None] * each).sum(0).mean()
     np.testing.assert_allclose(metrics["kd"][0] / B, expected, rtol=1e-5)
     label = -log_softmax(STUDENT)[np.arange(B), LABELS][LABELS >= 0].mean()
@@ -71,7 +71,7 @@ def test_confidence_follows_the_formula_and_is_equal_without_label():
     np.testing.assert_allclose(made["weights"], confidence(), atol=1e-6)
     np.testing.assert_allclose(made["weights"].sum(0), 1, rtol=1e-6)
     each = np.stack([kd(STUDENT, t, 2.0) for t in TEACHERS])
-    _, metrics = value(several_teachers(NAMES, how="confidence", temperature=2.0))
+    _, metrics = value(multi_teacher(NAMES, how="confidence", temperature=2.0))
     np.testing.assert_allclose(
         metrics["kd"], [(confidence() * each).sum(), B], rtol=1e-5
     )  # unlabeled examples count
@@ -87,7 +87,7 @@ def test_random_teacher_is_one_of_them_in_their_shares():
 
 
 def test_random_teacher_is_drawn_from_the_key_of_the_step():
-    objective = several_teachers(NAMES, how="random", temperature=2.0)
+    objective = multi_teacher(NAMES, how="random", temperature=2.0)
     totals = {key: float(value(objective, key=key)[1]["kd"][0]) for key in range(5)}
     assert float(value(objective, key=3)[1]["kd"][0]) == totals[3]
     assert len(set(totals.values())) == 5
@@ -99,7 +99,7 @@ def test_random_teacher_is_drawn_from_the_key_of_the_step():
 
 def test_no_gradient_flows_to_weights_or_teachers():
     def loss(weights, teachers):
-        return over_teachers(losses.kd)(STUDENT, teachers, weights=weights).sum()
+        return multi_teacher_loss(losses.kd)(STUDENT, teachers, weights=weights).sum()
 
     gradients = jax.grad(loss, argnums=(0, 1))(jnp.ones((3, B)), TEACHERS)
     assert not any(np.any(gradient) for gradient in jax.tree.leaves(gradients))
@@ -108,22 +108,22 @@ def test_no_gradient_flows_to_weights_or_teachers():
 def test_tokens_and_losses_that_couple_a_batch():
     student, teachers = STUDENT[:, None], tuple(t[:, None] for t in TEACHERS)
     weights = confidence()
-    tokens = over_teachers(losses.kd)(student, teachers, weights=weights)
+    tokens = multi_teacher_loss(losses.kd)(student, teachers, weights=weights)
     assert tokens.shape == (B, 1)
     np.testing.assert_allclose(
-        tokens[:, 0], over_teachers(losses.kd)(STUDENT, TEACHERS, weights=weights), rtol=1e-6
+        tokens[:, 0], multi_teacher_loss(losses.kd)(STUDENT, TEACHERS, weights=weights), rtol=1e-6
     )
-    coupled = over_teachers(losses.dist)(STUDENT, TEACHERS, weights=(0.2, 0.3, 0.5))
+    coupled = multi_teacher_loss(losses.dist)(STUDENT, TEACHERS, weights=(0.2, 0.3, 0.5))
     apart = [losses.dist(STUDENT, teacher) for teacher in TEACHERS]
     np.testing.assert_allclose(coupled, np.dot([0.2, 0.3, 0.5], apart), rtol=1e-5)
     with pytest.raises(ValueError, match=r"weights of shape \(3, 6\) do not fit 3 teachers"):
-        over_teachers(losses.dist)(STUDENT, TEACHERS, weights=weights)
+        multi_teacher_loss(losses.dist)(STUDENT, TEACHERS, weights=weights)
 
 
 @few("how", ["mean", "confidence", "random"])
 def test_a_step_with_teachers_online(mlp, how):
-    teacher, student, sgd = join({"a": mlp(1), "b": mlp(2)}), mlp(3), optax.sgd(0.1)
-    objective = several_teachers(("a", "b"), how=how)
+    teacher, student, sgd = joint_network({"a": mlp(1), "b": mlp(2)}), mlp(3), optax.sgd(0.1)
+    objective = multi_teacher(("a", "b"), how=how)
     step = make_train_step(student, objective, sgd, teacher=teacher)
     state = step.init()
     batch = {"inputs": np.ones((B, 8, 8, 1), np.float32), "labels": np.maximum(LABELS, 0)}
@@ -132,7 +132,7 @@ def test_a_step_with_teachers_online(mlp, how):
 
 
 def test_terms_of_ones_own():
-    loss = functools.partial(over_teachers(losses.kl_divergence), weights=(1.0, 0.0))
+    loss = functools.partial(multi_teacher_loss(losses.kl_divergence), weights=(1.0, 0.0))
     term = Term(loss, temperature=2.0, teacher=("a.logits", "b.logits"))
     teacher = {"a.logits": TEACHERS[0], "b.logits": TEACHERS[1]}
     total, *_ = Objective(kl=term)({"logits": STUDENT}, teacher, {})
@@ -141,21 +141,21 @@ def test_terms_of_ones_own():
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="at least two networks"):
-        several_teachers(("a",))
+        multi_teacher(("a",))
     with pytest.raises(ValueError, match="at least two networks"):
-        several_teachers(("a", "a"))
+        multi_teacher(("a", "a"))
     with pytest.raises(ValueError, match="how must be one of"):
-        several_teachers(NAMES, how="vote")
+        multi_teacher(NAMES, how="vote")
     with pytest.raises(ValueError, match="neither confidence"):
-        several_teachers(NAMES, how="confidence", weights=dict.fromkeys(NAMES, 1))
+        multi_teacher(NAMES, how="confidence", weights=dict.fromkeys(NAMES, 1))
     with pytest.raises(ValueError, match="neither confidence"):
-        several_teachers(NAMES, weights={"a": 1.0})
+        multi_teacher(NAMES, weights={"a": 1.0})
     with pytest.raises(ValueError, match="must not be negative"):
-        several_teachers(NAMES, weights={"a": 1, "b": -1, "c": 1})
+        multi_teacher(NAMES, weights={"a": 1, "b": -1, "c": 1})
     with pytest.raises(ValueError, match="alpha must lie"):
-        several_teachers(NAMES, alpha=1.5)
+        multi_teacher(NAMES, alpha=1.5)
     with pytest.raises(ValueError, match="a tuple of several teachers"):
-        over_teachers(losses.kd)(STUDENT, TEACHERS[0])
+        multi_teacher_loss(losses.kd)(STUDENT, TEACHERS[0])
     with pytest.raises(ValueError, match="name at least two"):
         ConfidenceWeights()(STUDENT, teacher=TEACHERS[:1], labels=LABELS)
     with pytest.raises(ValueError, match="2 probabilities were given 3 teachers"):

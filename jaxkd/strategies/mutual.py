@@ -1,4 +1,4 @@
-"""Students that teach each other."""
+"""Mutual learning: students that teach each other."""
 
 import functools
 import inspect
@@ -10,14 +10,14 @@ import jax.numpy as jnp
 
 from jaxkd import losses
 from jaxkd.objective import Objective, Schedule, Term
-from jaxkd.strategies._teachers import check_names
+from jaxkd.strategies.multi_teacher import check_names
 
 
-def between(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """A loss between outputs of one and the same network: the first learns from the others.
+def peer_loss(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Makes a loss between outputs of one network: the first learns from the others.
 
     Args:
-      loss: of a `student` and a `teacher`.
+      loss: loss of a `student` and a `teacher`.
 
     Returns:
       A loss without `teacher`, whose `student` is a tuple: the mean of `loss(first, other)` over
@@ -29,7 +29,7 @@ def between(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd import losses
-      >>> loss = between(losses.logit_mse)
+      >>> loss = peer_loss(losses.logit_mse)
       >>> loss((jnp.zeros((1, 2)), jnp.ones((1, 2)), 3 * jnp.ones((1, 2))))
       Array([5.], dtype=float32)
     """
@@ -60,22 +60,22 @@ def mutual(
     weight: float | Schedule = 1.0,
     label_weight: float | Schedule = 1.0,
 ) -> Objective:
-    """Deep mutual learning: students from scratch that imitate each other, without a teacher.
+    """Trains students from scratch to imitate each other, without a teacher: deep mutual learning.
 
-    For a student that is a `join` of networks, alike or not. Helps where no good teacher is at
-    hand: each ends better than alone since the others disagree with it in useful ways; networks of
-    equal initial weights have nothing to tell each other. Examples without a label take part in the
-    imitation alone.
+    For a student that is a `joint_network`, of equal architectures or not. It helps where there is
+    no good teacher: each member ends better than alone since the others disagree with it in useful
+    ways; members of equal initial weights have nothing to learn from each other. Examples without a
+    label take part in the imitation alone.
 
     Args:
-      names: of the members.
-      temperature: of the divergences, with Hinton's factor T².
-      weight: of each member's divergence from the others, their mean.
-      label_weight: of each member's cross entropy.
+      names: names of the members.
+      temperature: temperature of the divergences, with Hinton's factor T².
+      weight: weight of each member's mean divergence from the others.
+      label_weight: weight of each member's cross entropy with the labels.
 
     Returns:
       An objective with the terms `<name>.label` and `<name>.mutual` of each member. No gradient
-      flows to whom a member imitates.
+      flows to the members that one imitates.
 
     Raises:
       ValueError: names that are fewer than two or repeat.
@@ -86,12 +86,12 @@ def mutual(
 
     Reference:
       Zhang, Xiang, Hospedales, Lu, Deep Mutual Learning, CVPR 2018. There the members are updated
-      in turn, each after the others' last update; here all at once.
+      one after the other; here all at once.
     """
     names = check_names(names)
     terms: dict[str, Term] = {}
     for name in names:
         own, *others = (f"{one}.logits" for one in (name, *(o for o in names if o != name)))
         terms[f"{name}.label"] = Term(losses.cross_entropy, label_weight, student=own)
-        terms[f"{name}.mutual"] = Term(between(losses.kd), weight, temperature, (own, *others))
+        terms[f"{name}.mutual"] = Term(peer_loss(losses.kd), weight, temperature, (own, *others))
     return Objective(**terms)

@@ -9,24 +9,24 @@ import jax.numpy as jnp
 from jaxkd import losses, recipes
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective, Schedule
-from jaxkd.strategies._composite import Composite, at_least_float32, is_float
-from jaxkd.strategies._mutual import between
+from jaxkd.strategies._composite import CompositeNetwork, at_least_float32, is_float
+from jaxkd.strategies.mutual import peer_loss
 
 
-def with_average(network: Network, *, decay: float = 0.999, warmup: bool = True) -> Network:
-    """A network that carries the moving average of its variables and answers with both.
+def with_moving_average(network: Network, *, decay: float = 0.999, warmup: bool = True) -> Network:
+    """Adds to a network the moving average of its variables, and the outputs of that average.
 
-    In training the average first takes in the variables at hand,
-    `average ← d · average + (1 - d) · variables`, then answers in evaluation mode and without
-    gradient. Batch statistics are averaged with the parameters; what is not floating is copied. The
-    average lies in the state, hence in every checkpoint, in float32 at least; it has seen all
-    parameters but those of the very last update.
+    In training the average is updated first, `average ← d · average + (1 - d) · variables`; then
+    its outputs are computed in evaluation mode and without gradient. Batch statistics are averaged
+    with the parameters; what is not floating is copied. The average is part of the state, hence of
+    every checkpoint, in float32 at least; it includes all parameters but those of the very last
+    update.
 
     The average is a better network than the student of the same step, more so while the learning
     rate is large; as a target (`self_distillation`) it helps with few labels and with noisy ones.
-    It costs a forward pass a step while a term asks for it, and no more than the arithmetic of the
-    average otherwise; a compiled evaluation that asks for `logits` alone costs nothing more.
-    Not for `micro_batches`.
+    It costs a forward pass a step while a term compares with it, and the arithmetic of the average
+    otherwise; a compiled evaluation of `logits` alone costs nothing more. It does not work with
+    `micro_batches`.
 
     Args:
       network: any network.
@@ -35,8 +35,8 @@ def with_average(network: Network, *, decay: float = 0.999, warmup: bool = True)
         the initial weights soon.
 
     Returns:
-      A network of the same params and outputs, with the outputs `average.<output>` besides. `split`
-      takes out `live` and `average`.
+      A network of the same params and outputs, with the further outputs `average.<output>`.
+      `member_networks` returns `live` and `average`.
 
     Raises:
       ValueError: a decay outside of [0, 1).
@@ -44,7 +44,7 @@ def with_average(network: Network, *, decay: float = 0.999, warmup: bool = True)
     Example:
       >>> from jaxkd import from_function
       >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
-      >>> sorted(with_average(network)(jnp.ones((2, 3))))
+      >>> sorted(with_moving_average(network)(jnp.ones((2, 3))))
       ['average.logits', 'logits']
 
     References:
@@ -63,9 +63,9 @@ def with_average(network: Network, *, decay: float = 0.999, warmup: bool = True)
             count = count + 1
         like = {"params": params, "state": state["network"]}
         own = jax.tree.map(_as, jax.lax.stop_gradient(average), like)
-        answers, _ = network.apply(own["params"], own["state"], inputs, train=False)
-        answers = jax.lax.stop_gradient(answers)
-        named = {f"average.{name}": value for name, value in answers.items()}
+        targets, _ = network.apply(own["params"], own["state"], inputs, train=False)
+        targets = jax.lax.stop_gradient(targets)
+        named = {f"average.{name}": value for name, value in targets.items()}
         return {**outputs, **named}, {"network": inner, "average": average, "count": count}
 
     def members(params, state):
@@ -81,7 +81,7 @@ def with_average(network: Network, *, decay: float = 0.999, warmup: bool = True)
         "average": jax.tree.map(_wide, variables),
         "count": jnp.zeros((), jnp.int32),
     }
-    return Composite(
+    return CompositeNetwork(
         apply,
         network.params,
         state,
@@ -95,10 +95,11 @@ def with_average(network: Network, *, decay: float = 0.999, warmup: bool = True)
 def self_distillation(
     *, alpha: float | Schedule = 0.5, temperature: float | Schedule = 1.0
 ) -> Objective:
-    """A student of `with_average` taught by its average: `alpha T² KL + (1 - alpha) CE`.
+    """Distills the moving average into the student: `alpha T² KL + (1 - alpha) CE`.
 
-    No teacher is needed. Early on the average knows nothing: let alpha rise, as with
-    `optax.linear_schedule(0.0, 0.5, steps)`, unless most examples have no label.
+    For a student of `with_moving_average`. No teacher is needed. Early in training the average is
+    no better than the student: let alpha rise, as with `optax.linear_schedule(0.0, 0.5, steps)`,
+    unless most examples have no label.
 
     Args:
       alpha: weight of the average, from 0 to 1; a number or an optax schedule.
@@ -120,7 +121,7 @@ def self_distillation(
     """
     terms = recipes.kd(alpha=alpha, temperature=temperature).terms
     own = dataclasses.replace(
-        terms["kd"], loss=between(losses.kd), student=("logits", "average.logits")
+        terms["kd"], loss=peer_loss(losses.kd), student=("logits", "average.logits")
     )
     return Objective(**{**terms, "kd": own})
 
@@ -140,7 +141,7 @@ def _averaged(average: PyTree, now: PyTree, rate: jax.Array) -> PyTree:
 
 
 def _wide(leaf: jax.Array) -> jax.Array:
-    """In bfloat16 a decay of 0.999 would change nothing."""
+    """Returns a leaf in float32 at least: in bfloat16 a decay of 0.999 would change nothing."""
     leaf = jnp.asarray(leaf)
     return at_least_float32(leaf) if is_float(leaf) else leaf
 

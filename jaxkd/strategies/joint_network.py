@@ -1,4 +1,4 @@
-"""Several networks on the same inputs as one."""
+"""Several networks on the same inputs as one: ensembles, and students that learn together."""
 
 from collections.abc import Mapping
 
@@ -6,47 +6,47 @@ import jax
 import jax.numpy as jnp
 
 from jaxkd.networks import Network
-from jaxkd.strategies._composite import Composite, at_least_float32
+from jaxkd.strategies._composite import CompositeNetwork, at_least_float32
 
 _WAYS = ("probabilities", "logits", None)
 
 
-def join(
+def joint_network(
     networks: Mapping[str, Network],
     *,
     combine: str | None = "probabilities",
     weights: Mapping[str, float] | None = None,
 ) -> Network:
-    """Several networks on the same inputs as one network.
+    """Makes one network of several that see the same inputs.
 
     As a teacher: an ensemble that runs online, under the names that `cache.EnsembleCache` gives to
     cached outputs, so that an objective serves both. As a student: networks that learn together,
     one optimizer and one checkpoint for all; its accuracy is that of the ensemble.
 
     Args:
-      networks: name → network. All see the same inputs; random keys are their own.
-      combine: how `logits` are made of theirs. `"probabilities"`: the logarithm of the mean of the
-        probabilities at temperature 1; `"logits"`: the mean of the logits; None: there are none,
-        for teachers of different classes (a student has logits, so give it one of the two).
-      weights: name → positive weight in the mean, by default equal; divided by their sum.
+      networks: name → network. Each has PRNG keys of its own.
+      combine: how `logits` are computed from theirs. `"probabilities"`: the logarithm of the mean
+        of the probabilities at temperature 1; `"logits"`: the mean of the logits; None: there are
+        none, for teachers of different classes (a student needs logits, hence one of the two).
+      weights: name → positive weight in the mean, divided by their sum; None for equal ones.
 
     Returns:
       A network whose params and state are by name and whose outputs are `<name>.<output>` of each
-      and `logits`. `split` takes the members out.
+      and `logits`. `member_networks` returns the members.
 
     Raises:
-      ValueError: no network, weights that are not positive or of other names, a way of combining
-        that there is not; when called, logits of different classes that are to be combined.
+      ValueError: no network, weights that are not positive or of other names, an unknown `combine`;
+        when called, logits of different classes that are to be combined.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd import from_function
       >>> one = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
-      >>> sorted(join({"a": one, "b": one})(jnp.ones((2, 3))))
+      >>> sorted(joint_network({"a": one, "b": one})(jnp.ones((2, 3))))
       ['a.logits', 'b.logits', 'logits']
     """
     if not networks:
-        raise ValueError("nothing to join: name at least one network")
+        raise ValueError("no networks to join: name at least one")
     if combine not in _WAYS:
         raise ValueError(f"combine must be one of {_WAYS}, not {combine!r}")
     weights = dict.fromkeys(networks, 1.0) if weights is None else weights
@@ -79,7 +79,7 @@ def join(
         }
 
     known = [n.vocab_size for n in networks.values() if n.vocab_size is not None]
-    return Composite(
+    return CompositeNetwork(
         apply,
         {name: network.params for name, network in networks.items()},
         {name: network.state for name, network in networks.items()},

@@ -1,4 +1,4 @@
-"""Images from noise: a small generator, and the noise."""
+"""Images from noise: a small generator, and the data set of noise."""
 
 import dataclasses
 
@@ -12,26 +12,26 @@ from jaxkd.ops import conv_general_dilated
 from jaxkd.views import Views
 
 
-class Generator(nnx.Module):
-    """Noise `[batch, latent]` to images `[batch, height, width, channels]`.
+class ImageGenerator(nnx.Module):
+    """Maps noise `[batch, latent]` to images `[batch, height, width, channels]`.
 
     A dense layer makes maps of a quarter of the size; two blocks double them by nearest neighbors,
     each with a 3×3 convolution, batch normalization and leaky ReLU; a last convolution, tanh and
     batch normalization make images whose channels have the given mean and standard deviation.
 
     Args:
-      latent: numbers of noise for one image.
+      latent: number of noise values of an image.
       image_shape: `(height, width, channels)` of the teacher's inputs.
-      width: channels of the first block; the second has half of them.
-      mean: of the images, in the scale that the teacher sees: 0 for normalized ones.
-      std: likewise; 1 for normalized images.
-      rngs: for the initial weights.
+      width: number of channels of the first block; the second has half of them.
+      mean: mean of the images, in the scale that the teacher sees: 0 for normalized ones.
+      std: standard deviation of the images: 1 for normalized ones.
+      rngs: random streams of the initial weights.
 
     Raises:
       ValueError: sizes that are not positive.
 
     Example:
-      >>> Generator(16, (28, 28, 1), width=8, rngs=nnx.Rngs(0))(jnp.ones((2, 16))).shape
+      >>> ImageGenerator(16, (28, 28, 1), width=8, rngs=nnx.Rngs(0))(jnp.ones((2, 16))).shape
       (2, 28, 28, 1)
 
     Reference:
@@ -71,7 +71,7 @@ class Generator(nnx.Module):
         )
 
     def __call__(self, noise: jax.Array) -> jax.Array:
-        """Images of noise `[batch, latent]`."""
+        """Returns the images of noise `[batch, latent]`."""
         x = self.norms[0](self.dense(noise).reshape(-1, *self.start))
         for conv, norm in zip(self.convs, list(self.norms)[1:], strict=True):
             x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
@@ -81,11 +81,11 @@ class Generator(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Noise:
-    """A view that is normal noise `[size]`, whatever the example is: a function of its id and view.
+class NormalNoise:
+    """Replaces an example by normal noise `[size]`, a function of its id and view alone.
 
     Attributes:
-      size: numbers of an example.
+      size: number of noise values of an example.
     """
 
     size: int
@@ -95,18 +95,18 @@ class Noise:
             raise ValueError(f"noise needs at least 1 number, not {self.size}")
 
     def __call__(self, key: jax.Array, example: jax.Array) -> jax.Array:
-        """Draws the noise of one example."""
+        """Returns the noise of one example."""
         del example
         return jax.random.normal(key, (self.size,))
 
 
-def noise(examples: int, latent: int, *, seed: int = 0) -> tuple[Dataset, Views]:
-    """A data set of nothing but ids, and the views that make noise of them.
+def noise_dataset(examples: int, latent: int, *, seed: int = 0) -> tuple[Dataset, Views]:
+    """Makes a data set of nothing but ids, and the views that make noise of them.
 
     Args:
-      examples: in an epoch; every epoch has fresh noise, as it has a new view.
-      latent: numbers of noise for one image.
-      seed: of the noise.
+      examples: number of examples of an epoch; every epoch has new noise, as it has a new view.
+      latent: number of noise values of an image.
+      seed: seed of the noise.
 
     Returns:
       `(dataset, views)`, for `Loader` and `make_train_step`. Nothing is labeled.
@@ -116,7 +116,7 @@ def noise(examples: int, latent: int, *, seed: int = 0) -> tuple[Dataset, Views]
 
     Example:
       >>> from jaxkd.data import Loader
-      >>> data, seen = noise(100, 16)
+      >>> data, seen = noise_dataset(100, 16)
       >>> seen.render(Loader(data, seen, 10)[0])["inputs"].shape
       (10, 16)
     """
@@ -125,4 +125,4 @@ def noise(examples: int, latent: int, *, seed: int = 0) -> tuple[Dataset, Views]
     data = Dataset.from_arrays(
         np.zeros((examples, 1), np.uint8), name="noise", split="train", num_classes=1
     )
-    return data, Views((Noise(latent),), seed=seed)
+    return data, Views((NormalNoise(latent),), seed=seed)

@@ -13,7 +13,7 @@ from jaxkd import losses, make_train_step, recipes
 from jaxkd.cache import EnsembleCache, build
 from jaxkd.data import Loader
 from jaxkd.networks import add_outputs
-from jaxkd.strategies import join, split
+from jaxkd.strategies import joint_network, member_networks
 from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Normalize, RandomCrop, Views
 
@@ -28,7 +28,7 @@ def pair(mlp):
 
 def test_answers_are_those_of_the_members(images, pair):
     inputs = images.inputs[:6] / np.float32(255)
-    outputs = join(pair, weights=WEIGHTS)(inputs)
+    outputs = joint_network(pair, weights=WEIGHTS)(inputs)
     for name, network in pair.items():
         for output, value in network(inputs).items():
             np.testing.assert_array_equal(outputs[f"{name}.{output}"], value)
@@ -37,10 +37,10 @@ def test_answers_are_those_of_the_members(images, pair):
     }
     expected = np.log(0.75 * probabilities["a"] + 0.25 * probabilities["b"])
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
-    mean = join(pair, combine="logits")(inputs)["logits"]
+    mean = joint_network(pair, combine="logits")(inputs)["logits"]
     expected = np.mean([net(inputs)["logits"] for net in pair.values()], axis=0)
     np.testing.assert_allclose(mean, expected, atol=1e-6)
-    assert "logits" not in join(pair, combine=None)(inputs)
+    assert "logits" not in joint_network(pair, combine=None)(inputs)
 
 
 @few("combine", ["probabilities", "logits", None], keep=2)
@@ -52,14 +52,16 @@ def test_a_joined_cache_gives_the_same(images, pair, tmp_path, combine):
     read = EnsembleCache(caches, weights=WEIGHTS, combine=combine)
     batch = Loader(images, VIEWS, 16, cache=read)[3]
     cached = batch["teacher"].decode()
-    online = join(pair, weights=WEIGHTS, combine=combine)(VIEWS.render(dict(batch))["inputs"])
+    online = joint_network(pair, weights=WEIGHTS, combine=combine)(
+        VIEWS.render(dict(batch))["inputs"]
+    )
     assert set(cached) == {name for name in online if name.endswith("logits")}
     for name, value in cached.items():
         np.testing.assert_allclose(online[name], value, atol=1e-6)
 
 
 def test_members_are_split_out_with_their_trained_variables(images, small):
-    student = join({"a": small(1), "b": small(2)})
+    student = joint_network({"a": small(1), "b": small(2)})
     objective = recipes.labels()
     optimizer = optax.sgd(0.1)
     step = make_train_step(student, objective, optimizer, views=VIEWS)
@@ -67,7 +69,7 @@ def test_members_are_split_out_with_their_trained_variables(images, small):
     trained = state.network(student)
     inputs = images.inputs[:4] / np.float32(255)
     together = jax.jit(trained)(inputs)
-    for name, member in split(trained).items():
+    for name, member in member_networks(trained).items():
         answers = jax.jit(member)(inputs)["logits"]
         np.testing.assert_allclose(answers, together[f"{name}.logits"], atol=1e-6)
         # Both parameters and batch statistics moved.
@@ -78,14 +80,14 @@ def test_members_are_split_out_with_their_trained_variables(images, small):
 def test_members_draw_dropout_of_their_own():
     model = jaxkd.models.MLP(64, (8,), 5, dropout_rate=0.5, rngs=nnx.Rngs(0))
     one = jaxkd.from_nnx(model)
-    both = join({"a": one, "b": one})
+    both = joint_network({"a": one, "b": one})
     inputs = np.ones((4, 8, 8, 1), np.float32)
     outputs, _ = both.apply(both.params, both.state, inputs, train=True, key=jax.random.key(0))
     assert not np.allclose(outputs["a.logits"], outputs["b.logits"])
 
 
 def test_nothing_depends_on_the_mesh(images, pair):
-    student, objective, sgd = join(pair), recipes.labels(), optax.sgd(0.1)
+    student, objective, sgd = joint_network(pair), recipes.labels(), optax.sgd(0.1)
     states = []
     for partitioning in (None, Partitioning(make_mesh(data=4, fsdp=2), min_size=0)):
         step = make_train_step(student, objective, sgd, views=VIEWS, partitioning=partitioning)
@@ -98,27 +100,29 @@ def test_nothing_depends_on_the_mesh(images, pair):
 
 def test_networks_that_cannot_be_joined(mlp, pair):
     with pytest.raises(ValueError, match="name at least one"):
-        join({})
+        joint_network({})
     with pytest.raises(ValueError, match="one for each of"):
-        join(pair, weights={"a": 1.0})
+        joint_network(pair, weights={"a": 1.0})
     with pytest.raises(ValueError, match="must be positive"):
-        join(pair, weights={"a": 1.0, "b": 0.0})
+        joint_network(pair, weights={"a": 1.0, "b": 0.0})
     with pytest.raises(ValueError, match="combine must be one of"):
-        join(pair, combine="votes")
-    other = join({"a": mlp(1), "b": mlp(2, num_classes=7)})
+        joint_network(pair, combine="votes")
+    other = joint_network({"a": mlp(1), "b": mlp(2, num_classes=7)})
     with pytest.raises(ValueError, match=r"different shapes.*\(2, 5\).*\(2, 7\)"):
         other(np.ones((2, 8, 8, 1), np.float32))
 
 
 def test_only_what_was_made_of_others_is_split(mlp, pair):
     with pytest.raises(TypeError, match="not made of other networks"):
-        split(mlp())
-    around = add_outputs(join(pair), lambda params, outputs: {"twice": 2 * outputs["logits"]})
-    assert list(split(jaxkd.networks.remat(around))) == ["a", "b"]
+        member_networks(mlp())
+    around = add_outputs(
+        joint_network(pair), lambda params, outputs: {"twice": 2 * outputs["logits"]}
+    )
+    assert list(member_networks(jaxkd.networks.remat(around))) == ["a", "b"]
 
 
 def test_an_ensemble_teaches_online(images, pair, mlp):
-    teacher, student, sgd = join(pair), mlp(3), optax.sgd(0.1)
+    teacher, student, sgd = joint_network(pair), mlp(3), optax.sgd(0.1)
     objective = recipes.kd(alpha=1.0, temperature=2.0)
     step = make_train_step(student, objective, sgd, teacher=teacher, views=VIEWS)
     batch = Loader(images, VIEWS, 32)[0]

@@ -1,0 +1,47 @@
+"""Born-again networks: generations of one architecture."""
+
+from collections.abc import Callable
+
+import optax
+
+from jaxkd.networks import Network
+from jaxkd.objective import Objective
+from jaxkd.strategies.phases import Phase
+from jaxkd.strategies.teacher_assistants import teacher_assistants
+
+
+def born_again(
+    teacher: Network,
+    make_student: Callable[[int], Network],
+    generations: int,
+    objective: Objective,
+    *,
+    steps: int,
+    optimizer: optax.GradientTransformation,
+) -> list[Phase]:
+    """Makes phases in which each generation starts anew and is taught by the one before.
+
+    It helps without a larger network: the second generation is often better than its equal teacher,
+    later ones gain little; a `joint_network` of all generations gains more.
+
+    Args:
+      teacher: teacher of the first generation; in the original trained on labels, of the same
+        architecture.
+      make_student: function from the generation's number (1, 2, …), a seed for one, to a fresh
+        network.
+      generations: number of generations.
+      objective: objective of each, such as `recipes.kd()`.
+      steps: number of steps of each.
+      optimizer: optimizer of each.
+
+    Returns:
+      Phases `generation1`, `generation2`, … for `run_phases`.
+
+    Raises:
+      ValueError: fewer than one generation.
+
+    Reference:
+      Furlanello et al., Born-Again Neural Networks, ICML 2018.
+    """
+    students = {f"generation{n}": make_student(n) for n in range(1, generations + 1)}
+    return teacher_assistants(teacher, students, objective, steps=steps, optimizer=optimizer)

@@ -1,8 +1,14 @@
 """Networks as pure functions with named outputs.
 
-Whatever a teacher, a student or a connector is written in (Flax NNX, Linen, a bare function), the
-rest of jaxkd sees a pure function from parameters, state and inputs to named outputs and the new
-state, together with the variables it starts from.
+Whatever a teacher, a student or a connector is made of (Flax NNX, Linen, a bare function), the rest
+of jaxkd sees a pure function from parameters, state and inputs to named outputs and the new state,
+together with the variables it starts from.
+
+- `Network`, from `from_nnx`, `from_linen` or `from_function`; `to_nnx` is the way back to a module.
+- Other outputs: `add_outputs`, `class_maps`, `region_logits`, `without_logits`, `valid_classes`.
+- A module after the network: `extend`. Less memory for the backward pass: `remat`.
+- `Connector`, what is trained between student and teacher: `as_connector`.
+- `head_weights`, kernel and bias of the last layer.
 """
 
 from jaxkd.networks._compose import add_outputs as add_outputs
@@ -21,3 +27,22 @@ from jaxkd.networks._network import PyTree as PyTree
 from jaxkd.networks._nnx import from_nnx as from_nnx
 from jaxkd.networks._nnx import to_nnx as to_nnx
 from jaxkd.networks._remat import remat as remat
+
+__all__ = [
+    "Connector",
+    "Network",
+    "PyTree",
+    "add_outputs",
+    "as_connector",
+    "class_maps",
+    "extend",
+    "from_function",
+    "from_linen",
+    "from_nnx",
+    "head_weights",
+    "region_logits",
+    "remat",
+    "to_nnx",
+    "valid_classes",
+    "without_logits",
+]

@@ -1,4 +1,4 @@
-"""Architectures as text, for the fingerprint that tells networks of equal parameters apart."""
+"""Architectures as text, for the fingerprint that distinguishes networks of equal parameters."""
 
 import dataclasses
 import enum
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-# How modules spell "are we training?", and the value that means yes.
+# Arguments by which modules are set to training mode, and the value that sets it.
 MODE_ARGUMENTS = {
     "train": True,
     "training": True,
@@ -23,7 +23,7 @@ MODE_ARGUMENTS = {
 
 
 def describe_modules(modules: Mapping[str, nnx.Module]) -> str:
-    """One line for each NNX module: its path, its class and its plain attributes."""
+    """Returns a line for each NNX module: its path, its class and its plain attributes."""
     lines = []
     for path, module in modules.items():
         plain = {
@@ -39,7 +39,7 @@ def describe_modules(modules: Mapping[str, nnx.Module]) -> str:
 
 
 def describe(value: Any) -> str:
-    """A text that is equal in every process and release: no addresses, no module paths."""
+    """Returns a text that is equal in every process and release: no addresses, no module paths."""
     if isinstance(value, str | int | float | bool | type(None)):
         return repr(value)
     if isinstance(value, tuple | list):

@@ -1,4 +1,4 @@
-"""Networks made of networks: derived outputs, and modules that run behind a network."""
+"""Networks made of networks: further outputs, and modules that run after a network."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -15,17 +15,18 @@ from jaxkd.networks._network import Network, PyTree, dotted
 def add_outputs(
     network: Network, function: Callable[[PyTree, Mapping[str, Any]], Mapping[str, Any]]
 ) -> Network:
-    """The same network with further outputs, computed from its parameters and outputs.
+    """Adds outputs to a network, computed from its parameters and outputs.
 
-    For what a method wants to see of a network whose code one leaves alone: class activation maps
-    from a feature map and the classifier's weights, logits of image regions, a pooled feature.
+    For methods that compare what a network does not return, without a change of its code: class
+    activation maps from a feature map and the classifier's weights, logits of image regions, a
+    pooled feature.
 
     Args:
       network: any network.
-      function: `function(params, outputs)` returns the further outputs by name.
+      function: function of `(params, outputs)` that returns the further outputs by name.
 
     Returns:
-      A network with the same variables and, since it computes the same answers, the same
+      A network with the same variables and, since it computes the same logits, the same
       fingerprint.
 
     Example:
@@ -45,11 +46,11 @@ def add_outputs(
 
 
 def without_logits(network: Network) -> Network:
-    """The same network without its logits, which are then never computed under `jit`.
+    """Removes the logits from a network's outputs; under `jit` they are then never computed.
 
     For a student whose loss is fused with its head (`jaxkd.losses.fused_linear`): the train step
-    would compute all logits for its accuracy alone. There is none without them. Evaluate with the
-    network itself, whose variables are the same.
+    would compute all logits only for its metric `accuracy`, which is missing without them. Evaluate
+    with the network itself, whose variables are the same.
 
     Args:
       network: any network.
@@ -77,16 +78,16 @@ def without_logits(network: Network) -> Network:
 
 
 def valid_classes(network: Network, num_classes: int) -> Network:
-    """The network without the classes that pad its vocabulary.
+    """Removes the classes that pad a network's vocabulary from its logits.
 
     Vocabularies are padded to sizes that suit the hardware, each network's to another: 151,936 of
-    152,064 logits, or of 151,936, are tokens. Wrap a student whose logits are more than what its
-    teacher's cache keeps (`jaxkd.cache.build(..., valid_classes=...)`): its padding then takes no
-    part in any loss, and nothing is ever predicted there.
+    152,064 logits, or of 151,936, are tokens. Wrap a student that has more logits than its
+    teacher's cache (`jaxkd.cache.build(..., valid_classes=...)`): its padding then takes no part in
+    any loss, and is never predicted.
 
     Args:
-      network: one whose last axis of `"logits"` is the vocabulary.
-      num_classes: how many of the logits are kept, the first ones.
+      network: network whose last axis of `"logits"` is the vocabulary.
+      num_classes: number of logits that are kept, the first ones.
 
     Returns:
       A network with the same variables and `"logits"` `[..., num_classes]`; an output `"head"`
@@ -120,7 +121,7 @@ def valid_classes(network: Network, num_classes: int) -> Network:
 
 
 def first_classes(values: jax.Array, num_classes: int, what: str) -> jax.Array:
-    """The first classes of the last axis, or a ValueError that says what has fewer."""
+    """Returns the first classes of the last axis; refuses fewer, under the name `what`."""
     if values.shape[-1] < num_classes:
         raise ValueError(
             f"the vocabulary has {num_classes} valid classes, the {what} of shape {values.shape} "
@@ -131,13 +132,13 @@ def first_classes(values: jax.Array, num_classes: int, what: str) -> jax.Array:
 
 
 def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) -> Network:
-    """A network with a module behind one of its outputs, trained and deployed together.
+    """Puts a module after one of a network's outputs, to be trained and deployed together.
 
     Args:
       network: any network.
-      module: an NNX module; what it returns joins the outputs, replacing those of the same names:
+      module: an NNX module; its result is added to the outputs, replacing those of the same names:
         a mapping by name, anything else as `"logits"`.
-      output: name of the output (or names, passed as a tuple) that the module is called with.
+      output: name of the output that the module is called with; several names make a tuple.
 
     Returns:
       A network whose params and state are `{"network": …, "extension": …}`.

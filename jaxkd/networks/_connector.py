@@ -44,7 +44,7 @@ def as_connector(source: nnx.Module | Network | Connector) -> Connector:
         other outputs are arguments by their names.
 
     Returns:
-      A connector: of a network, one that sees the student's output alone.
+      A connector; that of a network gets the student's output alone.
 
     Raises:
       TypeError: a source that is neither a module nor a network.

@@ -22,8 +22,8 @@ def from_function(
         if `state` is given. The outputs are logits, or a mapping with `"logits"` and features, or
         `(logits, mapping)`. The keywords `train` and `key` are passed if the function takes them.
       params: a pytree of arrays.
-      state: a pytree of arrays that the function returns anew, batch statistics for instance.
-      architecture: a text that tells this function from others of the same name (sizes,
+      state: a pytree of arrays that the function returns updated, batch statistics for instance.
+      architecture: text that distinguishes this function from others of the same name (sizes,
         activations); part of the fingerprint that caches check.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a linear classifier says about the places of a feature map."""
+"""A linear classifier applied to the positions of a feature map."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from jaxkd.networks._network import Network, PyTree
 
 
 def head_weights(params: PyTree, head: str = "head") -> tuple[jax.Array, jax.Array | None]:
-    """Kernel `[width, num_classes]` and bias `[num_classes]` of a network's last layer.
+    """Returns kernel `[width, num_classes]` and bias `[num_classes]` of a network's last layer.
 
     Args:
-      params: of a `Network`, flat by path (NNX) or nested (Linen).
+      params: parameters of a `Network`, flat by path (NNX) or nested (Linen).
       head: path of the layer, with dots.
 
     Returns:
@@ -45,10 +45,10 @@ def head_weights(params: PyTree, head: str = "head") -> tuple[jax.Array, jax.Arr
 
 
 def class_maps(network: Network, *, feature: str, head: str = "head") -> Network:
-    """The network with its class activation maps as the output `"class_maps"`.
+    """Adds class activation maps to a network's outputs, as `"class_maps"`.
 
     Args:
-      network: one whose logits are a dense layer on the global average of a map.
+      network: network whose logits are a dense layer on the global average of a map.
       feature: name of that map, `[batch, height, width, width of the head]`.
       head: path of the dense layer.
 
@@ -78,13 +78,13 @@ def class_maps(network: Network, *, feature: str, head: str = "head") -> Network
 def region_logits(
     network: Network, *, feature: str, head: str = "head", levels: Sequence[int] = (1, 2, 4)
 ) -> Network:
-    """The network with logits of image regions as the output `"regions"`.
+    """Adds logits of image regions to a network's outputs, as `"regions"`.
 
     Args:
-      network: one whose logits are a dense layer on the global average of a map.
+      network: network whose logits are a dense layer on the global average of a map.
       feature: name of that map.
       head: path of the dense layer.
-      levels: a level of n divides the map in n × n regions.
+      levels: numbers of divisions: a level of n divides the map in n × n regions.
 
     Returns:
       A network with `"regions"` `[batch, regions, num_classes]`; with the default levels region 0

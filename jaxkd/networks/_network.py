@@ -1,4 +1,4 @@
-"""A network as the rest of jaxkd sees it, and what the adapters share."""
+"""A network as the rest of jaxkd sees it, and functions that the adapters share."""
 
 import dataclasses
 import hashlib
@@ -39,14 +39,14 @@ class Network:
       apply: `apply(params, state, inputs, *, train=False, key=None) -> (outputs, state)`. `outputs`
         is a dictionary with `"logits"` (`[batch, ..., num_classes]`; only `without_logits` leaves
         them out) and one entry for each feature. In evaluation the state comes back unchanged.
-        `key` feeds dropout and is needed only by networks that draw random numbers in training.
-      params: what is trained, a pytree of arrays.
-      state: what changes without being trained, batch statistics for instance. A pytree.
-      name: the class or function name, for people.
-      architecture: a text that tells two networks with equal parameters apart (layer classes,
+        `key` is the PRNG key of dropout, which only networks with random numbers in training need.
+      params: trained parameters, a pytree of arrays.
+      state: other variables, batch statistics for instance, a pytree of arrays.
+      name: name of the class or function, for messages.
+      architecture: text that distinguishes two networks of equal parameters (layer classes,
         activations, strides); part of the fingerprint.
-      vocab_size: how many tokens it has embeddings for, as a module's own `vocab_size` says; None
-        if it says nothing. Data of more tokens are refused before work starts.
+      vocab_size: number of tokens that it has embeddings for, a module's own `vocab_size`; None if
+        unknown. Data of more tokens are refused before work starts.
     """
 
     apply: Apply
@@ -57,18 +57,18 @@ class Network:
     vocab_size: int | None = dataclasses.field(default=None, kw_only=True)
 
     def __call__(self, inputs: Any) -> Outputs:
-        """Named outputs in evaluation mode, with the network's own variables."""
+        """Returns named outputs in evaluation mode, with the network's own variables."""
         return self.apply(self.params, self.state, inputs)[0]
 
     def replace(self, *, params: PyTree, state: PyTree) -> "Network":
-        """The same network with other variables, after training for instance."""
+        """Returns the same network with other variables, after training for instance."""
         return dataclasses.replace(self, params=params, state=state)
 
     def fingerprint(self) -> dict[str, str]:
-        """Names this very network: its class, its architecture and its parameters.
+        """Returns hashes that identify this network: of its architecture and its parameters.
 
         Returns:
-          `{"network": name, "architecture": "sha256:…", "parameters": "sha256:…"}`. A cache keeps
+          `{"network": name, "architecture": "sha256:…", "parameters": "sha256:…"}`. A cache stores
           it and refuses another teacher. Reads every array once; where arrays are spread over
           several processes, these call it together.
         """
@@ -91,7 +91,7 @@ def _whole(leaf: Any) -> np.ndarray:
 
 
 def named(result: Any) -> Outputs:
-    """Outputs by name, from whatever a network returned."""
+    """Returns outputs by name, from whatever a network returned."""
     if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
         return {"logits": result[0], **result[1]}
     if isinstance(result, Mapping):
@@ -107,24 +107,24 @@ def named(result: Any) -> Outputs:
 
 
 def dotted(path: Iterable[Any]) -> str:
-    """A path as jaxkd writes it, of NNX modules and of `jax.tree_util` alike."""
+    """Returns a path of NNX modules or of `jax.tree_util` with dots."""
     return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
 
 
 def vocabulary_of(module: Any) -> int | None:
-    """The number of tokens that a module says it has embeddings for."""
+    """Returns a module's attribute `vocab_size`, None if it has none."""
     found = getattr(module, "vocab_size", None)
     return found if isinstance(found, int) else None
 
 
 def mode_arguments(call: Callable[..., Any]) -> Callable[[bool], dict[str, bool]]:
-    """How to tell a module that it is trained, as keywords of its `__call__`."""
+    """Returns a function from `train` to the mode's keywords of a module's `__call__`."""
     accepted = [name for name in inspect.signature(call).parameters if name in MODE_ARGUMENTS]
     return lambda train: {name: MODE_ARGUMENTS[name] == train for name in accepted}
 
 
 def captured_output(tree: Mapping[Any, Any], name: str, path: list[str]) -> jax.Array:
-    """What the submodule at `path` returned, or a ValueError that names the feature."""
+    """Returns the output of the submodule at `path`; an error names the feature."""
     node: Any = tree
     for part in path:
         node = {str(key): value for key, value in node.items()}.get(part, {})

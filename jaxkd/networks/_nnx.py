@@ -34,12 +34,11 @@ def from_nnx(
         `"logits"`, or `(logits, mapping of features)`.
       features: name of the feature → path of the submodule whose output it is, as in
         `{"stage3": "blocks.3"}`.
-      dtype: what all layers that have a `dtype` compute in, `jnp.bfloat16` for one; by default what
-        each was made with.
-        Parameters keep their own type: float32 master parameters, which the optimizer updates, and
-        statistics in float32. Losses compute in float32 whatever the outputs are. bfloat16 has the
-        range of float32, so no loss scaling is needed. (Micikevicius et al., Mixed Precision
-        Training, ICLR 2018.)
+      dtype: type that all layers with a `dtype` compute in, `jnp.bfloat16` for one; None for that
+        of each layer. Parameters keep their own type: float32 master parameters, which the
+        optimizer updates, and statistics in float32. Losses compute in float32 whatever the outputs
+        are. bfloat16 has the range of float32, so no loss scaling is needed. (Micikevicius et al.,
+        Mixed Precision Training, ICLR 2018.)
 
     Returns:
       A `Network`. `params` and `state` are flat dictionaries from path to array.
@@ -92,18 +91,18 @@ def from_nnx(
 
 
 def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:
-    """A module with the variables of a network, to be cut, quantized or saved as modules are.
+    """Copies a network's variables into a module, to be pruned, quantized or saved as modules are.
 
     Args:
-      network: of `from_nnx`, with trained variables for instance; or of any other origin whose
-        variables have the same paths.
-      model: a module of the same shapes. It is left as it is.
+      network: network of `from_nnx`, with trained variables for instance; or of any other origin
+        whose variables have the same paths.
+      model: module of the same shapes, which is not changed.
 
     Returns:
       A copy of the module with the network's variables, in evaluation mode.
 
     Raises:
-      ValueError: paths or shapes that differ, which are named.
+      ValueError: paths or shapes that differ; the message names them.
 
     Example:
       >>> from flax import nnx
@@ -119,9 +118,10 @@ def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:
     ours = {**network.params, **network.state}
     theirs = {**pure.params, **pure.state}
     differing = [
-        f"{path}: {_told(ours.get(path))} in the network, {_told(theirs.get(path))} in the module"
+        f"{path}: {_shape_of(ours.get(path))} in the network, "
+        f"{_shape_of(theirs.get(path))} in the module"
         for path in sorted({*ours, *theirs})
-        if _told(ours.get(path)) != _told(theirs.get(path))
+        if _shape_of(ours.get(path)) != _shape_of(theirs.get(path))
     ]
     if differing:
         raise ValueError(
@@ -142,7 +142,7 @@ class PureModule:
     def __init__(self, model: nnx.Module):
         """Splits a copy of the module."""
         model = nnx.clone(model)
-        nnx.pop(model, nnx.Intermediate)  # what an earlier call left behind
+        nnx.pop(model, nnx.Intermediate)  # of an earlier call
         self._graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
         params, self._streams, state = states
         self._mode = mode_arguments(type(model).__call__)
@@ -162,7 +162,7 @@ class PureModule:
         key: jax.Array | None,
         capture: bool = False,
     ) -> tuple[Any, dict[Any, Any], PyTree]:
-        """The module's result, what its submodules returned if `capture`, and the new state."""
+        """Returns the module's result, that of its submodules if `capture`, and the new state."""
         module = self._module(
             params, state, _reseed(self._streams, key) if train else _copied(self._streams)
         )
@@ -183,11 +183,11 @@ class PureModule:
         return result, captured, state
 
     def call_method(self, name: str, params: PyTree, state: PyTree, *inputs: Any) -> Any:
-        """What another method of the module returns, in evaluation mode."""
+        """Returns the result of another method of the module, in evaluation mode."""
         return getattr(self.module(params, state), name)(*inputs)
 
     def module(self, params: PyTree, state: PyTree) -> Any:
-        """The module with these variables, in evaluation mode."""
+        """Returns the module with these variables, in evaluation mode."""
         module = self._module(params, state, _copied(self._streams))
         module.eval()
         return module
@@ -198,7 +198,7 @@ class PureModule:
         )
 
 
-def _told(leaf: Any) -> str:
+def _shape_of(leaf: Any) -> str:
     return "nothing" if leaf is None else f"shape {tuple(leaf.shape)}"
 
 
@@ -221,7 +221,7 @@ def _nest(flat: Mapping[str, jax.Array], paths: Mapping[str, tuple[Any, ...]]) -
 
 
 def _copied(streams: nnx.State) -> nnx.State:
-    """The streams as variables of the trace at hand, for modules that draw in evaluation too."""
+    """Returns the streams as variables of the current trace, for random numbers in evaluation."""
     flat = nnx.to_flat_state(streams)
     if not len(flat):
         return streams
@@ -233,7 +233,7 @@ def _reseed(streams: nnx.State, key: jax.Array | None) -> nnx.State:
     if not len(flat):
         return streams
     if key is None:
-        raise ValueError("this network draws random numbers in training: pass key=")
+        raise ValueError("this network needs random numbers in training: pass key=")
     reseeded = []
     for index, (path, variable) in enumerate(flat):
         if isinstance(variable, nnx.RngKey):

@@ -1,4 +1,4 @@
-"""The same network with less memory for its backward pass."""
+"""Rematerialization: less memory for the backward pass."""
 
 import dataclasses
 from typing import Any
@@ -9,15 +9,16 @@ from jaxkd.networks._network import Network
 
 
 def remat(network: Network, policy: Any = None) -> Network:
-    """A network that keeps less for the backward pass and computes it again there.
+    """Stores less for a network's backward pass, and computes the rest again there.
 
     Args:
       network: any network.
-      policy: what is kept, as for `jax.checkpoint`; by default the results of matrix products and
-        convolutions, so that only what is cheap (activations, normalizations) is repeated.
+      policy: policy of `jax.checkpoint`; None stores the results of matrix products and
+        convolutions, so that only inexpensive operations (activations, normalizations) are
+        repeated.
 
     Returns:
-      A network with the same variables, answers and gradients.
+      A network with the same variables, outputs and gradients.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A student beside its teacher: what recipes measure to make connectors that fit."""
+"""A student and its teacher: recipes measure their outputs to make connectors that fit."""
 
 import dataclasses
 import functools
@@ -14,14 +14,14 @@ class Pair:
     """A student and its teacher, with the shapes of their outputs.
 
     Recipes look for outputs under the names that `jaxkd.models` use: `stage1`, `stage2`, … for
-    feature maps after the activation, `preact1`, … before it, `embedding` for what the last layer
-    sees. Name those of your own networks so, with `features=` or `networks.add_outputs`. Stages of
+    feature maps after the activation, `preact1`, … before it, `embedding` for the input of the last
+    layer. Name those of your own networks so, with `features=` or `networks.add_outputs`. Stages of
     the two networks are matched from the last one backwards.
 
     Attributes:
       student: the network to train.
       teacher: the trained network.
-      inputs: an example batch, arrays or `jax.ShapeDtypeStruct`; only its shape is used.
+      inputs: example batch, arrays or `jax.ShapeDtypeStruct`; only its shape is used.
       head: path of the dense layer that makes the logits, in both networks.
 
     Example:
@@ -41,11 +41,11 @@ class Pair:
     head: str = "head"
 
     def shape(self, side: str, output: str) -> tuple[int, ...]:
-        """Shape of an output.
+        """Returns the shape of an output.
 
         Args:
           side: `"student"` or `"teacher"`.
-          output: its name.
+          output: name of the output.
 
         Raises:
           ValueError: the network has no such output.
@@ -53,22 +53,22 @@ class Pair:
         shapes = self._shapes[side]
         if output not in shapes:
             raise ValueError(
-                f"this recipe wants the {side}'s output {output!r}; it has {sorted(shapes)}: name "
+                f"the recipe needs the {side}'s output {output!r}; it has {sorted(shapes)}: name "
                 "the outputs so with features= or jaxkd.networks.add_outputs"
             )
         return shapes[output]
 
     def width(self, side: str, output: str) -> int:
-        """Width of the last axis of an output."""
+        """Returns the width of the last axis of an output."""
         return self.shape(side, output)[-1]
 
     def size(self, side: str, output: str) -> tuple[int, int]:
-        """Height and width of a map."""
+        """Returns height and width of a map."""
         _, height, width, _ = self.shape(side, output)
         return height, width
 
     def stages(self, name: str = "stage") -> list[tuple[str, str]]:
-        """Names of the matched stages, student's and teacher's, first to last.
+        """Returns the names of the matched stages, student's and teacher's, first to last.
 
         Args:
           name: `"stage"` or `"preact"`.
@@ -83,14 +83,14 @@ class Pair:
         ]
 
     def depth(self, side: str, name: str) -> int:
-        """How many outputs `name1`, `name2`, … a network has.
+        """Returns the number of outputs `name1`, `name2`, … of a network.
 
         Args:
           side: `"student"` or `"teacher"`.
           name: `"stage"`, `"preact"`, or `"layer"` and `"attention"` of text networks.
 
         Raises:
-          ValueError: none.
+          ValueError: there is none.
         """
         count = 0
         while f"{name}{count + 1}" in self._shapes[side]:
@@ -101,15 +101,15 @@ class Pair:
 
     @property
     def num_classes(self) -> int:
-        """Of the teacher."""
+        """Number of classes of the teacher."""
         return self.width("teacher", "logits")
 
     def teacher_head(self) -> tuple[jax.Array, jax.Array | None]:
-        """Kernel and bias of the teacher's last layer."""
+        """Returns kernel and bias of the teacher's last layer."""
         return head_weights(self.teacher.params, self.head)
 
     def with_class_maps(self) -> "Pair":
-        """The pair with class activation maps and logits of regions among the outputs.
+        """Adds class activation maps and logits of regions to the outputs of both networks.
 
         For networks whose logits are a dense layer on the global average of the last map.
         """

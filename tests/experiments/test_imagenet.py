@@ -132,7 +132,7 @@ def test_bad_configurations_are_refused(options, message):
     [
         ({"pair": "convnet/deit_tiny_distilled_patch16", "image_size": 40}, "40"),
         ({"pair": "convnet/cnn", "image_size": 3}, r"leave nothing of an image of \(3, 3\)"),
-        ({"protocol": "deit"}, "wants the student's output 'class_logits'"),
+        ({"protocol": "deit"}, "needs the student's output 'class_logits'"),
         ({"cache": True, "num_views": 1, "method": "fitnet"}, "fitnet compares the teacher's"),
         ({"options": '{"kd": {"alpha": 2.0}}'}, "alpha must lie in"),
         ({"protocol": "function_matching", "method": "dkd"}, "dkd does not fit the protocol"),

@@ -219,7 +219,7 @@ def test_what_does_not_fit_is_refused(pair):
     with pytest.raises(ValueError, match="student's queries are 8 wide, which relation_heads=16"):
         language.minilm(other, relation_heads=16)
     plain = jaxkd.from_function(lambda params, x: params[x[..., 0]], jnp.ones((VOCABULARY, 3)))
-    with pytest.raises(ValueError, match="wants the student's output 'hidden'"):
+    with pytest.raises(ValueError, match="needs the student's output 'hidden'"):
         language.distilbert(Pair(plain, pair.teacher, pair.inputs))
     with pytest.raises(ValueError, match="needs by_student; the batch has"):
         batch = {name: value for name, value in data().items() if name != "by_student"}

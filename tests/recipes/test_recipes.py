@@ -123,7 +123,7 @@ def test_a_pair_measures_and_matches(pair):
 def test_what_a_recipe_misses_is_named(pair):
     perceptron = jaxkd.from_nnx(MLP(256, (16,), 10, rngs=nnx.Rngs(0)))
     flat = Pair(perceptron, pair.teacher, IMAGES)
-    with pytest.raises(ValueError, match=r"wants the student's output 'stage1'; it has \['emb"):
+    with pytest.raises(ValueError, match=r"needs the student's output 'stage1'; it has \['emb"):
         recipes.at(flat)
     with pytest.raises(ValueError, match="'class_maps'"):
         recipes.cat_kd(pair)

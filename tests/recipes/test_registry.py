@@ -124,7 +124,7 @@ def test_crd_knows_examples_by_id(pair):
 
 
 def test_a_student_without_the_second_head_is_refused(pair):
-    with pytest.raises(ValueError, match="wants the student's output 'class_logits'"):
+    with pytest.raises(ValueError, match="needs the student's output 'class_logits'"):
         recipes.create("deit", pair)
     recipes.create("deit")
 
@@ -134,5 +134,5 @@ def test_a_recipe_of_ones_own(pair):
         return Objective(mse=Term(losses.feature_mse, weight, None, "nowhere", "embedding"))
 
     mine = Recipe("mine", objective, "nobody, 2026", needs_pair=True)
-    with pytest.raises(ValueError, match="wants the student's output 'nowhere'"):
+    with pytest.raises(ValueError, match="needs the student's output 'nowhere'"):
         recipes.create(mine, pair, weight=2.0)

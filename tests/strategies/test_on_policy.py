@@ -356,7 +356,7 @@ def test_what_does_not_fit_is_refused():
         rewritten({"inputs": batch["inputs"]})
     with pytest.raises(ValueError, match=r"labels \[batch, length\].*not \(8, 6, 2\), \(8,\)"):
         rewritten(batch | {"labels": batch["labels"][:, 0]})
-    with pytest.raises(ValueError, match="leaves nothing to write of rows of 2"):
+    with pytest.raises(ValueError, match="leaves nothing to generate in rows of 2"):
         cut = {name: batch[name][:, :2] for name in ("inputs", "labels")}
         rewritten(cut)
     short = on_policy(functools.partial(write, length=4), prompt_length=PROMPT)

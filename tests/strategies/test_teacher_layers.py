@@ -78,7 +78,7 @@ def test_encoders_are_spread_by_path():
         head, number, *rest = path.split(".")
         source = ".".join((head, sources[number], *rest)) if head == "layers" else path
         np.testing.assert_array_equal(value, teacher.params[source])
-    with pytest.raises(ValueError, match="6 layers cannot be picked from 3"):
+    with pytest.raises(ValueError, match="6 layers cannot be chosen from 3"):
         layer_mapping(teacher, student)
     with pytest.raises(ValueError, match=r"no numbered layers under 'blocks', but \['embeddings'"):
         layer_mapping(student, teacher, "blocks")
@@ -152,7 +152,7 @@ def test_what_does_not_fit_is_listed():
         from_teacher_layers(student, teacher, {"blocks": "block"})
     with pytest.raises(ValueError, match="The student has .*'convs.1'.*the teacher .*'convs.2'"):
         from_teacher_layers(student, teacher, {"blocks": "block"})
-    with pytest.raises(ValueError, match="4 layers cannot be picked from 3"):
+    with pytest.raises(ValueError, match="4 layers cannot be chosen from 3"):
         evenly_spaced_layers(3, 4)
 
 

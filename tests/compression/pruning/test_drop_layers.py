@@ -50,7 +50,7 @@ def test_lists_within_lists_are_shortened_by_the_paths_of_the_whole():
         ({"blocks": 2}, r"'blocks' is no list of layers; there are \['layers'\]"),
         ({"layers": [0, 3]}, r"layers 0 to 2; \[0, 3\] are to stay"),
         ({"layers": []}, r"\[\] are to stay"),
-        ({"layers": 4}, "4 layers cannot be picked from 3"),
+        ({"layers": 4}, "4 layers cannot be chosen from 3"),
     ],
 )
 def test_refusals(keep, message):

@@ -46,6 +46,7 @@ from experiments.cifar.report import make_report
 from experiments.cifar.run import CHANNELS, OTHER_CHANNELS, load, student_features
 from experiments.common import agreement_report, comparison_report, launch, methods
 from experiments.common.runtime import Runtime
+from experiments.common.validation import validate
 from jaxkd import models, weights
 from jaxkd.training import is_first
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
@@ -53,6 +54,7 @@ from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
+    validate(config)
     config = reduced_config(config) if config.reduced else config
     teacher_name, student_name, assistant_name = network_names(config)
     chosen = [name for name in config.method.split(",") if name]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common.protocol import ProtocolConfig
+from experiments.common.validation import field
 from jaxkd import models
 
 
@@ -35,16 +36,16 @@ class Config:
 
     dataset: str = "cifar100"
     data_dir: str = ""
-    mock: int = 0
+    mock: int = field(0, ge=0)
     pair: str = "resnet32x4/resnet8x4"
     assistant: str = ""
     method: str = "kd"
     teacher_weights: str = ""
     teacher_naming: str = ""
-    teacher_epochs: int = 0
-    norm: str = ""
-    num_views: int = 0
-    seeds: int = 3
+    teacher_epochs: int = field(0, ge=0)
+    norm: str = field("", choices=("batch", "group"), unset="")
+    num_views: int = field(0, ge=0)
+    seeds: int = field(3, ge=1)
     reduced: bool = False
     protocol: ProtocolConfig = dataclasses.field(
         default_factory=lambda: ProtocolConfig(epochs=240, learning_rate=0.0, schedule="steps")

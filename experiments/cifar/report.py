@@ -17,7 +17,7 @@ REDUCED = "runs of the reduced protocol for processors"
 
 def make_report(
     config: Config,
-    compared: methods.Compared,
+    compared: methods.MethodResults,
     teacher_features: dict[str, np.ndarray],
     train: Dataset,
 ) -> Report:

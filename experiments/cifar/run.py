@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from experiments import datasets
 from experiments.cifar.config import Config
 from experiments.common import agreement_report
 from experiments.common.study import Study
-from experiments.datasets import fashion_mnist
 from jaxkd import Network
 from jaxkd.data import Dataset, images
 
@@ -21,15 +21,12 @@ OTHER_CHANNELS = ((0.5,), (0.25,))
 
 def load(config: Config) -> tuple[Dataset, Dataset]:
     """Training and test examples, 32×32 with three channels."""
-    directory = config.data_dir or None
+    train, test = (
+        datasets.load_images(config.dataset, split, data_dir=config.data_dir, mock=mock)
+        for split, mock in (("train", config.mock), ("test", min(config.mock, 1_000)))
+    )
     if config.dataset == "fashion_mnist" and not config.mock:
-        train, test = (
-            images.as_cifar(fashion_mnist.load(split, data_dir=directory))
-            for split in ("train", "test")
-        )
-        return train, test
-    train = images.load(config.dataset, "train", data_dir=directory, mock=config.mock)
-    test = images.load(config.dataset, "test", data_dir=directory, mock=min(config.mock, 1_000))
+        return images.as_cifar(train), images.as_cifar(test)
     return train, test
 
 

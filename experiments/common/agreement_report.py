@@ -1,4 +1,4 @@
-"""What students have learned: the teacher's answers and mistakes, calibration, classes, layers.
+"""What students have learned: agreement, mistakes, calibration, classes, layers.
 
 A caller hands over logits and, for the methods whose layers are to be shown, features of a student:
 
@@ -44,10 +44,10 @@ _BATCH = 128
 def features_of(
     network: Network, study: Study, dataset: Examples, count: int = 512, *, size: int = 4
 ) -> dict[str, np.ndarray]:
-    """What a network's layers say of some examples.
+    """Computes the outputs of a network's layers for some examples.
 
-    The examples are spread evenly over the data set and the same for every network. Where devices
-    are shared by several processes, all of these call it together.
+    The examples are spread evenly over the data set and the same for every network. All processes
+    of a job call it together.
 
     Args:
       network: any network, trained.
@@ -73,19 +73,19 @@ def features_of(
     chosen = np.linspace(0, len(dataset) - 1, number).round().astype(int)
     partitioning = study.runtime.for_batch(_BATCH)
 
-    def answer(variables, batch):
+    def features(variables, batch):
         params, state = variables
         inputs = study.test_views.render(batch)["inputs"]
         outputs = network.apply(params, state, inputs, train=False)[0]
         names = [n for n in outputs if _LAYER.fullmatch(n) or n == "embedding"] or ["logits"]
         return {name: _pooled(outputs[name], size) for name in names}
 
-    step = EvalStep(partitioning.jit(answer) if partitioning else jax.jit(answer), partitioning)
+    step = EvalStep(partitioning.jit(features) if partitioning else jax.jit(features), partitioning)
     params, state = step.place(network.params, network.state)
     batches = []
     for batch in eval_batches(dataset.select(dataset.ids[chosen]), _BATCH):
-        answers = step(params, state, batch)
-        batches.append({name: np.asarray(a)[batch["where"]] for name, a in answers.items()})
+        outputs = step(params, state, batch)
+        batches.append({name: np.asarray(a)[batch["where"]] for name, a in outputs.items()})
     found = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     embedding = found.pop("embedding", None)
     # JAX returns mappings sorted as text, stage10 before stage2.
@@ -164,7 +164,7 @@ def section(
         text += f"""
 
         Findings and figures are about {best.arm.name}, which has the highest mean accuracy of what
-        is compared with {plain.arm.name}. It was chosen on the examples that it is judged by here,
+        is compared with {plain.arm.name}. It was chosen on the examples that it is measured on,
         which flatters it: the more so, the more methods there are and the closer they lie."""
     measures = {r.arm.name: _measures(r.logits, teacher_logits, labels) for r in results}
     names = class_names or [str(i) for i in range(teacher_logits.shape[-1])]

@@ -1,8 +1,8 @@
-"""The comparison that the small experiments run: is a student better off with a teacher?
+"""The comparison of the small experiments: is a student better off with a teacher?
 
 Regimes: all labels with a short and a long schedule, and few labels with a large unlabeled pool.
 Arms: labels, labels with smoothing, distilled online, distilled from the cache, and the control
-whose teacher had only the few labels. `experiments.transfer` asks where the knowledge comes from.
+whose teacher had only the few labels. `experiments.transfer` shows where the knowledge comes from.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from experiments.common.runtime import Runtime
 from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.common.teachers import cache_outputs, train_teacher
-from experiments.common.validation import at_least, fields, positive
+from experiments.common.validation import field, validate
 from jaxkd import Network, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
@@ -25,65 +25,79 @@ from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 @dataclasses.dataclass
 class ViewsConfig:
-    """How training examples are seen.
+    """How networks see training examples.
 
     Attributes:
       crop: pixels of padding for random crops, 0 for none.
       flip: whether to mirror at random.
       mixup: alpha of mixup, 0 for none.
       cutmix: alpha of cutmix, 0 for none; not together with mixup.
-      num_views: different views of an example; each is an answer in the cache.
-      seed: of the views.
+      num_views: number of different views of an example, each of which the cache holds.
+      seed: seed of the views.
     """
 
-    crop: int = 0
+    crop: int = field(0, ge=0)
     flip: bool = False
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    num_views: int = 1
+    mixup: float = field(0.0, ge=0)
+    cutmix: float = field(0.0, ge=0)
+    num_views: int = field(1, ge=1)
     seed: int = 0
 
 
 @dataclasses.dataclass
 class ComparisonConfig:
-    """What both experiments let one choose.
+    """Configuration of a comparison.
 
     Attributes:
       alpha: weight of the teacher.
-      temperature: of the distillation.
+      temperature: temperature of the distillation.
       label_smoothing: of the arm with smoothed labels.
       codec: `float32`, `bfloat16`, `float16`, `int8`, or `top3`, `top16`, … for the k largest
         logits.
-      batch_size: of all training.
+      batch_size: number of examples in a batch of all training.
       learning_rate: peak of the cosine, for all arms.
-      short_epochs: of the short schedule, with all labels.
-      long_epochs: of the long schedule, with all labels.
+      short_epochs: passes of the short schedule, with all labels.
+      long_epochs: passes of the long schedule, with all labels.
       few_epochs: passes over the pool in the regime with few labels; the arms that see the
         labeled examples alone make as many steps.
-      labels_per_class: labels in the regime with few of them.
+      labels_per_class: number of labels of each class in the regime with few of them.
       teacher_epochs: passes of the teacher.
-      seeds: runs of each arm.
-      views: how training examples are seen.
+      seeds: number of runs of each arm.
+      views: how networks see training examples.
     """
 
-    alpha: float = 0.9
-    temperature: float = 4.0
-    label_smoothing: float = 0.1
+    alpha: float = field(0.9, ge=0, le=1)
+    temperature: float = field(4.0, gt=0)
+    label_smoothing: float = field(0.1, ge=0, le=1)
     codec: str = "float32"
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    short_epochs: int = 5
-    long_epochs: int = 30
-    few_epochs: int = 10
-    labels_per_class: int = 100
-    teacher_epochs: int = 10
-    seeds: int = 5
+    batch_size: int = field(128, ge=1)
+    learning_rate: float = field(1e-3, gt=0)
+    short_epochs: int = field(5, ge=1)
+    long_epochs: int = field(30, ge=1)
+    few_epochs: int = field(10, ge=1)
+    labels_per_class: int = field(100, ge=1)
+    teacher_epochs: int = field(10, ge=1)
+    seeds: int = field(5, ge=1)
     views: ViewsConfig = dataclasses.field(default_factory=ViewsConfig)
 
 
 @dataclasses.dataclass(frozen=True)
-class Compared:
-    """Everything that the report is made of."""
+class ComparisonResults:
+    """All results of a comparison, which the report shows.
+
+    Attributes:
+      config: configuration of the comparison.
+      study: what all arms share.
+      train: training examples with all labels.
+      student: untrained student.
+      teacher: trained teacher.
+      teacher_logits: its logits on the test examples.
+      control_logits: those of the teacher of few labels.
+      cache: outputs of the teacher.
+      short: arms with all labels, short schedule.
+      long: arms with all labels, long schedule.
+      few: arms with few labels.
+    """
 
     config: ComparisonConfig
     study: Study
@@ -99,12 +113,12 @@ class Compared:
 
     @property
     def labels(self) -> np.ndarray:
-        """Of the test examples."""
+        """Labels of the test examples."""
         return self.study.test.labels
 
     @property
     def caption(self) -> str:
-        """What a table's numbers are."""
+        """Caption of a table of these results."""
         count = len(self.study.seeds)
         return f"Mean ± standard deviation of {count} students (seeds), one teacher, last step."
 
@@ -119,26 +133,29 @@ def run(
     *,
     steps_per_call: int | None,
     runtime: Runtime,
-) -> Compared:
+) -> ComparisonResults:
     """Trains the teachers, builds the caches, runs all arms.
 
     Args:
       config: what to compare.
-      workdir: everything is kept below it; a run that was cut is taken up, one of another
-        configuration is refused.
-      train: with all labels.
-      test: held out.
-      make_teacher: from a seed to a fresh teacher.
-      make_student: from a seed to a fresh student.
+      workdir: folder of all runs; an interrupted run is resumed, one of another configuration is
+        refused.
+      train: training examples, with all labels.
+      test: held-out examples.
+      make_teacher: function from a seed to an untrained teacher.
+      make_student: function from a seed to an untrained student.
       steps_per_call: for arms without an online teacher, see `jaxkd.training.fit`.
       runtime: devices, tracing and consent.
 
     Returns:
-      What came out.
+      The results of all arms.
 
     Raises:
       ValueError: a configuration that cannot run, before anything is trained.
     """
+    validate(config)
+    if config.batch_size > len(train):
+        raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} examples")
     study = Study(
         workdir=workdir,
         make_student=make_student,
@@ -152,7 +169,6 @@ def run(
         steps_per_call=steps_per_call,
         runtime=runtime,
     )
-    _check(config, train)
     codec = _codec(config)
     codec.layout((train.num_classes,))
     labels = recipes.labels()
@@ -160,13 +176,13 @@ def run(
     kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
     few_ids = split_labels(train, config.labels_per_class, seed=0)
     few, pool = train.select(few_ids), train.with_labels(few_ids)
-    # Bound to the configuration only now that it is known to be a good one.
+    # Bound to the configuration only now that it is known to be valid.
     bind_config(workdir, dataclasses.asdict(config))
 
     def steps(data: Dataset, epochs: int) -> int:
         return epochs * max(1, len(data) // config.batch_size)
 
-    def answers(name: str, teacher: Network, data: Dataset) -> Cache:
+    def cached(name: str, teacher: Network, data: Dataset) -> Cache:
         return cache_outputs(
             workdir / name,
             teacher,
@@ -183,10 +199,10 @@ def run(
     # The control has as many steps as a student of the same regime, on the few labels alone.
     few_steps = steps(pool, config.few_epochs)
     control = train_teacher(study, make_teacher(101), few, few_steps, name="control_teacher")
-    cache = answers("cache", teacher, train)
-    control_cache = answers("control_cache", control, train)
-    # Where views mix, partners come from the data set in use: a selection needs its own answers.
-    few_cache = answers("few_cache", teacher, few) if study.views.mixes else cache
+    cache = cached("cache", teacher, train)
+    control_cache = cached("control_cache", control, train)
+    # Where views mix, partners come from the data set in use: a selection needs its own cache.
+    few_cache = cached("few_cache", teacher, few) if study.views.mixes else cache
 
     def both(data: Dataset, count: int) -> list[Arm]:
         return [Arm("labels", data, labels, count), Arm("label smoothing", data, smoothed, count)]
@@ -213,7 +229,7 @@ def run(
     results = {
         regime: [run_arm(study, arm, regime) for arm in arms] for regime, arms in regimes.items()
     }
-    return Compared(
+    return ComparisonResults(
         config=config,
         study=study,
         train=train,
@@ -253,11 +269,3 @@ def _codec(config: ComparisonConfig) -> Codec:
     if config.codec.removeprefix("top").isdigit() and config.codec.startswith("top"):
         return TopK(int(config.codec[3:]), temperatures=(config.temperature,))
     return Dense(config.codec)
-
-
-def _check(config: ComparisonConfig, train: Dataset) -> None:
-    counts = ("short_epochs", "long_epochs", "few_epochs", "teacher_epochs", "seeds", "batch_size")
-    at_least(1, fields(config, *counts) | fields(config.views, "num_views", prefix="views."))
-    positive(fields(config, "learning_rate"))
-    if config.batch_size > len(train):
-        raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} examples")

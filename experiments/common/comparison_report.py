@@ -1,4 +1,4 @@
-"""The report of a comparison: tables, pictures and what they show, gain or not."""
+"""Report of a comparison: tables, figures and findings, whether there is a gain or not."""
 
 import pathlib
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 import jaxkd
 from experiments.common import cost_report
-from experiments.common.comparison import Compared
+from experiments.common.comparison import ComparisonResults
 from experiments.common.study import Result
 from jaxkd import metrics
 from jaxkd.metrics import Spread
@@ -26,7 +26,7 @@ from jaxkd.study import (
 Row = list[str | int | float | Spread]
 
 
-def write(compared: Compared, workdir: pathlib.Path, title: str) -> Report:
+def write(compared: ComparisonResults, workdir: pathlib.Path, title: str) -> Report:
     """Writes `report.html` and one CSV file a table; returns the report."""
     sections = [
         _few_labels(compared),
@@ -52,11 +52,11 @@ def save(report: Report, workdir: pathlib.Path) -> None:
             figure.write(workdir / f"{name}_{index}.{figure.file_format}")
 
 
-def _accuracies(compared: Compared, results: Sequence[Result]) -> dict[str, np.ndarray]:
+def _accuracies(compared: ComparisonResults, results: Sequence[Result]) -> dict[str, np.ndarray]:
     return {r.arm.name: r.accuracies(compared.labels) for r in results}
 
 
-def _table(compared: Compared, title: str, results: Sequence[Result]) -> Table:
+def _table(compared: ComparisonResults, title: str, results: Sequence[Result]) -> Table:
     labels, teacher = compared.labels, compared.teacher_logits
     baseline = results[0].accuracies(labels)
     rows: list[Row] = []
@@ -90,11 +90,11 @@ def _table(compared: Compared, title: str, results: Sequence[Result]) -> Table:
     return Table(title, columns, rows, compared.caption)
 
 
-def _curves(compared: Compared, results: Sequence[Result], caption: str) -> Figure:
+def _curves(compared: ComparisonResults, results: Sequence[Result], caption: str) -> Figure:
     return learning_curves({r.arm.name: (r.curve_steps, r.curve) for r in results}, caption=caption)
 
 
-def _few_labels(compared: Compared) -> Section:
+def _few_labels(compared: ComparisonResults) -> Section:
     results = compared.few
     accuracy = _accuracies(compared, results)
     pool = accuracy["distilled on the pool, cached"]
@@ -113,7 +113,7 @@ def _few_labels(compared: Compared) -> Section:
     own = metrics.accuracy(compared.control_logits, compared.labels)
     text = f"""The student may use {count:,} labels; the other {len(compared.train) - count:,}
         training examples have none. The teacher ({teacher:.1%}) was trained on all labels, so its
-        answers on the pool carry what the student's labels do not. The control's teacher
+        outputs on the pool carry what the student's labels do not. The control's teacher
         ({own:.1%}) was trained on the same {count:,} labels: what it gives comes from the
         unlabeled examples alone. All arms make the same number of steps."""
     bars = {name: Spread.of(values) for name, values in accuracy.items()}
@@ -129,7 +129,7 @@ def _few_labels(compared: Compared) -> Section:
     )
 
 
-def _schedules(compared: Compared) -> Section:
+def _schedules(compared: ComparisonResults) -> Section:
     findings = []
     for epochs, results in _schedule_regimes(compared):
         accuracy = _accuracies(compared, results)
@@ -159,12 +159,12 @@ def _schedules(compared: Compared) -> Section:
     )
 
 
-def _schedule_regimes(compared: Compared) -> list[tuple[int, list[Result]]]:
+def _schedule_regimes(compared: ComparisonResults) -> list[tuple[int, list[Result]]]:
     config = compared.config
     return [(config.short_epochs, compared.short), (config.long_epochs, compared.long)]
 
 
-def _summary(compared: Compared) -> str:
+def _summary(compared: ComparisonResults) -> str:
     few = _accuracies(compared, compared.few)
     plain, pool = Spread.of(few["labels"]), Spread.of(few["distilled on the pool, cached"])
     short = _accuracies(compared, compared.short)

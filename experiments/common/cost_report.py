@@ -1,9 +1,9 @@
-"""The accounts of a comparison: what networks cost, how sure teachers are, what a cache saved."""
+"""Costs of a comparison: of its networks, calibration of its teachers, and what the cache saved."""
 
 import jax
 import numpy as np
 
-from experiments.common.comparison import Compared
+from experiments.common.comparison import ComparisonResults
 from jaxkd import Network, compression, metrics
 from jaxkd.data import raw_batch
 from jaxkd.metrics import Spread
@@ -14,8 +14,8 @@ Row = list[str | int | float | Spread]
 _LATENCY_BATCH = 128
 
 
-def networks_section(compared: Compared) -> Section:
-    """Accuracy, parameters, FLOPs, bytes and latency of teacher and student."""
+def networks_section(compared: ComparisonResults) -> Section:
+    """Reports accuracy, parameters, FLOPs, bytes and latency of teacher and student."""
     test = compared.study.test
     inputs = compared.study.test_views.render(
         raw_batch(
@@ -44,7 +44,7 @@ def networks_section(compared: Compared) -> Section:
             f"{costs[name].single.p10_s * 1e6:,.0f} to {costs[name].single.p90_s * 1e6:,.0f}",
             round(costs[name].throughput),
         ]
-        for name, network in _both(compared).items()
+        for name, network in _networks(compared).items()
     ]
     columns: list[Column | str] = [
         "Network",
@@ -68,7 +68,7 @@ def networks_section(compared: Compared) -> Section:
     ratio = costs["teacher"].flops / costs["student"].flops
     text = f"""The teacher needs {ratio:.1f} times the FLOPs of the student. A single call of a very
         small network is mostly the cost of calling it, so read the throughput beside the latency:
-        in batches the student answers
+        in batches the student processes
         {costs["student"].throughput / costs["teacher"].throughput:.1f} times as many examples a
         second."""
     return Section(
@@ -76,7 +76,7 @@ def networks_section(compared: Compared) -> Section:
     )
 
 
-def _both(compared: Compared) -> dict[str, Network]:
+def _networks(compared: ComparisonResults) -> dict[str, Network]:
     return {"teacher": compared.teacher, "student": compared.student}
 
 
@@ -85,8 +85,8 @@ def _device() -> str:
     return f"{jax.device_count()} × {device.device_kind}"
 
 
-def teacher_section(compared: Compared) -> Section:
-    """Confidence and calibration."""
+def teacher_section(compared: ComparisonResults) -> Section:
+    """Reports confidence and calibration."""
     labels, logits = compared.labels, compared.teacher_logits
     student = compared.few[4].logits
     rows: list[Row] = [
@@ -124,8 +124,8 @@ def teacher_section(compared: Compared) -> Section:
     )
 
 
-def cache_section(compared: Compared) -> Section:
-    """Bytes, seconds, and the forward passes that were not needed."""
+def cache_section(compared: ComparisonResults) -> Section:
+    """Reports bytes, seconds, and the forward passes that were not needed."""
     cache, config = compared.cache, compared.config
     online = next(r for r in compared.short if r.arm.teacher is not None)
     cached = next(r for r in compared.short if r.arm.cache is not None)
@@ -139,10 +139,10 @@ def cache_section(compared: Compared) -> Section:
     apart = float(np.abs(online.logits - cached.logits).max())
     difference = np.abs(online.accuracies(compared.labels) - cached.accuracies(compared.labels))
     rows: list[Row] = [
-        ["answers computed", f"{computed:,}"],
-        ["answers read by students", f"{read:,}"],
+        ["outputs computed", f"{computed:,}"],
+        ["outputs read by students", f"{read:,}"],
         ["forward passes of the teacher saved", f"{read - computed:,}"],
-        ["bytes an answer", f"{cache.bytes_per_record} ({cache.codecs['logits']})"],
+        ["bytes per output", f"{cache.bytes_per_record} ({cache.codecs['logits']})"],
         ["bytes in all", f"{cache.bytes:,}"],
         ["seconds to build, first compilation included", f"{cache.build_cost['seconds']:.1f}"],
         ["seconds of a short run, online teacher", _seconds(online.seconds)],
@@ -150,8 +150,8 @@ def cache_section(compared: Compared) -> Section:
         ["largest difference of test logits, online and cached students", f"{apart:.2g}"],
         ["largest difference of their accuracies (points)", f"{100 * difference.max():.2f}"],
     ]
-    text = """The teacher answered once; every student of every seed and arm read those answers. The
-        cached student sees the very views that the online teacher would have seen, so the two
+    text = """The teacher's outputs were computed once; all students read them. The cached
+        student sees the very views that the online teacher would have seen, so the two
         differ by the rounding of the codec and of the arithmetic alone."""
     table = Table(
         "The cache",

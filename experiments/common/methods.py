@@ -1,7 +1,6 @@
-"""Methods by name under one protocol: labels alone, and every recipe or strategy asked for."""
+"""Methods by name under one protocol: labels alone, and any recipe or strategy."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,16 +11,15 @@ import jaxkd
 from experiments.common import strategy_arms
 from experiments.common.protocol import (
     BASELINE,
-    Course,
+    MethodContext,
     ProtocolConfig,
-    check_config,
     schedule,
     sgd,
 )
 from experiments.common.runtime import Runtime
 from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.common.teachers import train_teacher
-from experiments.common.validation import at_least
+from experiments.common.validation import recipe_options, validate
 from jaxkd import Network, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics import Spread
@@ -32,8 +30,16 @@ from jaxkd.views import Normalize, Views
 
 
 @dataclasses.dataclass(frozen=True)
-class Compared:
-    """What came out: the results in the order of the methods, labels first."""
+class MethodResults:
+    """Results of all methods.
+
+    Attributes:
+      results: one result a method, labels alone first.
+      labels: labels of the test examples.
+      teacher: trained teacher.
+      teacher_logits: its logits on the test examples.
+      study: what all methods share.
+    """
 
     results: list[Result]
     labels: np.ndarray
@@ -43,11 +49,11 @@ class Compared:
 
     @property
     def teacher_accuracy(self) -> float:
-        """On the test examples."""
+        """Accuracy of the teacher on the test examples."""
         return jaxkd.metrics.accuracy(self.teacher_logits, self.labels)
 
     def table(self, title: str, note: str = "") -> Table:
-        """Accuracy at the last step and what the teacher brought, one row a method."""
+        """Makes a table of accuracies at the last step and gains on labels alone, by method."""
         baseline = self.results[0].accuracies(self.labels)
         rows: list[list[Any]] = []
         for result in self.results:
@@ -89,31 +95,31 @@ def check(name: str) -> None:
         raise ValueError(f"method must be one of {', '.join(names())}, not {name!r}")
 
 
-def arm(name: str, course: Course) -> Arm:
-    """One method as an arm of a study."""
+def arm(name: str, context: MethodContext) -> Arm:
+    """Makes the arm of a method."""
     if name in strategy_arms.NAMES:
-        return strategy_arms.arm(name, course)
-    config = course.config
-    options = json.loads(config.options).get(name, {})
+        return strategy_arms.arm(name, context)
+    config = context.config
+    options = recipe_options("protocol.options", config.options).get(name, {})
 
     def applied(fresh: Network, seed: int) -> AppliedRecipe:
-        pair = Pair(fresh, course.teacher, course.inputs)
-        known: dict[str, Any] = {"steps": course.steps, "seed": seed, "dataset": course.train}
+        pair = Pair(fresh, context.teacher, context.inputs)
+        known: dict[str, Any] = {"steps": context.steps, "seed": seed, "dataset": context.train}
         return recipes.create(name, pair, **known, **options)
 
-    first = applied(course.make_student(0), 0)
+    first = applied(context.make_student(0), 0)
     if first.make_optimizer is None:
-        optimizer = sgd(config, course.steps)
+        optimizer = sgd(config, context.steps)
     else:
-        rate = schedule(config, course.steps)
+        rate = schedule(config, context.steps)
         optimizer = first.make_optimizer(rate, weight_decay=config.weight_decay)
     return Arm(
         name,
-        course.train,
+        context.train,
         first.objective,
-        course.steps,
+        context.steps,
         teacher=first.teacher,
-        objective_of=lambda seed: applied(course.make_student(seed), seed).objective,
+        objective_of=lambda seed: applied(context.make_student(seed), seed).objective,
         extend=lambda fresh, seed: applied(fresh, seed).student,
         optimizer=optimizer,
         step_options={"split_gradients": first.split_gradients},
@@ -141,32 +147,32 @@ def run(
     num_views: int | None = 1,
     runtime: Runtime,
     probe: Callable[[Study, Network], dict[str, np.ndarray]] | None = None,
-) -> Compared:
+) -> MethodResults:
     """Trains a teacher once and a student for every method and seed.
 
     Args:
       chosen: names of methods; labels alone always come first.
-      config: the protocol.
-      workdir: everything is kept below it; a run that was cut is taken up.
-      train: with all labels.
-      test: held out.
-      make_teacher: from a seed to a fresh teacher.
-      make_student: from a seed to a fresh student.
-      seeds: students of each method.
+      config: protocol of all trainings.
+      workdir: folder of all runs; an interrupted run is resumed.
+      train: training examples, with all labels.
+      test: held-out examples.
+      make_teacher: function from a seed to an untrained teacher.
+      make_student: function from a seed to an untrained student.
+      seeds: number of students of each method.
       teacher_epochs: passes of the teacher, over all of `train`.
-      identity: what the work directory belongs to; another one is refused.
-      make_assistant: of the size between, for the strategy of that name.
-      trained_teacher: instead of one trained here.
-      teacher_rate: see `Course`, like the next.
-      assistant_rate: of an assistant.
-      views: what training examples go through, by default normalized alone.
-      test_views: what test examples go through, likewise.
-      num_views: different views of an example, None for new ones in every epoch.
+      identity: configuration that the work directory is bound to; another one is refused.
+      make_assistant: function from a seed to an untrained assistant, for the strategy of that name.
+      trained_teacher: teacher to use instead of one trained here.
+      teacher_rate: see `MethodContext`.
+      assistant_rate: see `MethodContext`.
+      views: how networks see training examples, by default normalized alone.
+      test_views: how networks see test examples, by default normalized alone.
+      num_views: number of different views of an example, None for new ones in every epoch.
       runtime: devices, tracing and consent.
-      probe: what else is kept of the first seed's students.
+      probe: function that returns further arrays to keep of the first seed's students.
 
     Returns:
-      What came out.
+      The results of all methods.
 
     Raises:
       ValueError: an unknown method, one that does not fit the networks, a protocol that cannot run,
@@ -174,8 +180,8 @@ def run(
     """
     for name in chosen:
         check(name)
-    check_config(config)
-    at_least(1, {"seeds": seeds, "teacher_epochs": teacher_epochs})
+    validate(config, "protocol.")
+    recipe_options("protocol.options", config.options)
     test = test.select(test.ids[: config.test_examples]) if config.test_examples else test
     few = train.select(train.ids[: config.examples]) if config.examples else train
     plain = Views((Normalize(),))
@@ -195,7 +201,7 @@ def run(
     )
     if probe is not None:
         study = dataclasses.replace(study, probe=lambda network: probe(study, network))
-    course = Course(
+    context = MethodContext(
         study=study,
         config=config,
         train=few,
@@ -208,24 +214,24 @@ def run(
         teacher_rate=teacher_rate,
         assistant_rate=assistant_rate,
     )
-    # What does not fit these networks ends here, before anything is trained or written.
+    # What does not fit these networks is refused here, before anything is trained or saved.
     for name in chosen:
         if name in strategy_arms.NAMES:
-            strategy_arms.check(name, course, trained_here=trained_teacher is None)
+            strategy_arms.check(name, context, trained_here=trained_teacher is None)
         else:
-            arm(name, course)
+            arm(name, context)
     bind_config(workdir, identity)
-    teacher = course.teacher
+    teacher = context.teacher
     if trained_teacher is None:
         teacher = train_teacher(
             study,
             teacher,
             train,
-            course.teacher_steps,
-            optimizer=course.teacher_optimizer(),
+            context.teacher_steps,
+            optimizer=context.teacher_optimizer(),
             anchors=True,
         )
-        course = dataclasses.replace(course, teacher=teacher)
-    arms = [arm(name, course) for name in dict.fromkeys([BASELINE, *chosen])]
+        context = dataclasses.replace(context, teacher=teacher)
+    arms = [arm(name, context) for name in dict.fromkeys([BASELINE, *chosen])]
     results = [run_arm(study, each, "methods") for each in arms]
-    return Compared(results, test.labels, teacher, study.evaluator.logits(teacher), study)
+    return MethodResults(results, test.labels, teacher, study.evaluator.logits(teacher), study)

@@ -1,7 +1,6 @@
 """The protocol that methods and strategies share, and what both are made from."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 
 import jax
@@ -10,7 +9,7 @@ import optax
 
 from experiments.common.study import Study, adamw
 from experiments.common.teachers import train_teacher
-from experiments.common.validation import at_least, fields, positive
+from experiments.common.validation import field
 from jaxkd import Network
 from jaxkd.data import Dataset
 
@@ -22,48 +21,31 @@ class ProtocolConfig:
     """The protocol that all methods share: SGD with momentum.
 
     Attributes:
-      examples: of the training set, the first so many; 0 for all.
-      test_examples: likewise of the test set.
+      examples: number of training examples, from the first on; 0 for all.
+      test_examples: number of test examples, likewise.
       epochs: passes of every student.
-      learning_rate: peak.
-      weight_decay: of all parameters.
-      batch_size: of the students.
+      learning_rate: peak of the schedule; 0 for the networks' own where an experiment has one.
+      weight_decay: weight decay of all parameters.
+      batch_size: number of examples in a batch.
       schedule: `cosine`, warmed up and with Nesterov momentum; or `steps`, a tenth after 62.5, 75
         and 87.5 % of the training, the papers' 150, 180 and 210 of 240 epochs.
       options: JSON with options of recipes by name, `{"crd": {"num_negatives": 1024}}`.
-      evaluations: of a student on its way, 1 to 20.
+      evaluations: number of evaluations of a student during its training, 1 to 20.
     """
 
-    examples: int = 0
-    test_examples: int = 0
-    epochs: int = 10
-    learning_rate: float = 0.05
-    weight_decay: float = 5e-4
-    batch_size: int = 64
-    schedule: str = "cosine"
+    examples: int = field(0, ge=0)
+    test_examples: int = field(0, ge=0)
+    epochs: int = field(10, ge=1)
+    learning_rate: float = field(0.05, ge=0)
+    weight_decay: float = field(5e-4, ge=0)
+    batch_size: int = field(64, ge=1)
+    schedule: str = field("cosine", choices=("cosine", "steps"))
     options: str = "{}"
-    evaluations: int = 10
-
-
-def check_config(config: ProtocolConfig) -> None:
-    """Raises ValueError for a protocol that cannot run; names the field."""
-    at_least(1, fields(config, "epochs", "batch_size", prefix="protocol."))
-    at_least(0, fields(config, "examples", "test_examples", prefix="protocol."))
-    positive(fields(config, "learning_rate", prefix="protocol."))
-    if config.schedule not in ("cosine", "steps"):
-        raise ValueError(f"protocol.schedule must be cosine or steps, not {config.schedule!r}")
-    if not 1 <= config.evaluations <= 20:
-        raise ValueError(f"protocol.evaluations must lie in [1, 20], not {config.evaluations}")
-    try:
-        options = json.loads(config.options)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"protocol.options must be JSON, not {config.options!r}") from error
-    if not isinstance(options, dict) or not all(isinstance(o, dict) for o in options.values()):
-        raise ValueError(f"protocol.options map recipes to options, {config.options!r} does not")
+    evaluations: int = field(10, ge=1, le=20)
 
 
 def schedule(config: ProtocolConfig, steps: int) -> optax.Schedule:
-    """The learning rate of a training."""
+    """Makes the learning rate schedule of a training."""
     peak = config.learning_rate
     if config.schedule == "steps":
         milestones = {round(steps * share): 0.1 for share in (0.625, 0.75, 0.875)}
@@ -72,28 +54,30 @@ def schedule(config: ProtocolConfig, steps: int) -> optax.Schedule:
 
 
 def sgd(config: ProtocolConfig, steps: int) -> optax.GradientTransformation:
-    """The optimizer of a training."""
+    """Makes the optimizer of a training: SGD with momentum."""
     nesterov = config.schedule == "cosine"
     momentum = optax.sgd(schedule(config, steps), momentum=0.9, nesterov=nesterov)
     return optax.chain(optax.add_decayed_weights(config.weight_decay), momentum)
 
 
 @dataclasses.dataclass(frozen=True)
-class Course:
+class MethodContext:
     """What methods and strategies are made from.
 
     Attributes:
-      study: of all arms.
-      config: the protocol.
-      train: what students learn from.
-      known: what teachers were trained on.
-      teacher: trained.
-      teacher_steps: of its training.
-      make_teacher: from a seed to a fresh teacher.
-      make_student: likewise.
-      make_assistant: likewise, of a size between; None where there is none.
-      teacher_rate: peak learning rate of teachers under the papers' schedule, None for a student's.
-      assistant_rate: of assistants, likewise.
+      study: what all arms share.
+      config: protocol of all trainings.
+      train: training examples of the students.
+      known: training examples of the teachers.
+      teacher: trained teacher.
+      teacher_steps: number of updates of its training.
+      make_teacher: function from a seed to an untrained teacher.
+      make_student: function from a seed to an untrained student.
+      make_assistant: function from a seed to an untrained network of a size between; None where
+        there is none.
+      teacher_rate: peak learning rate of teachers under the papers' schedule; None for that of the
+        students.
+      assistant_rate: peak learning rate of assistants, likewise.
     """
 
     study: Study
@@ -110,31 +94,31 @@ class Course:
 
     @property
     def steps(self) -> int:
-        """Of every student."""
+        """Number of updates of every student."""
         return self.config.epochs * max(1, len(self.train) // self.config.batch_size)
 
     @property
     def inputs(self) -> jax.ShapeDtypeStruct:
-        """A batch as networks see it."""
+        """Shape and type of a batch as networks see it."""
         return jax.ShapeDtypeStruct((self.config.batch_size, *self.train.shape), np.float32)
 
     def optimizer(
         self, steps: int | None = None, rate: float | None = None
     ) -> optax.GradientTransformation:
-        """SGD of a training, by default a student's."""
+        """Makes SGD for a training, by default a student's."""
         config = self.config
         if rate is not None:
             config = dataclasses.replace(config, learning_rate=rate)
         return sgd(config, self.steps if steps is None else steps)
 
     def teacher_optimizer(self) -> optax.GradientTransformation:
-        """Of teachers: the students' own in the papers' protocol, AdamW in the short one."""
+        """Makes the teachers' optimizer: SGD in the papers' protocol, AdamW in the short one."""
         if self.config.schedule == "steps":
             return self.optimizer(self.teacher_steps, self.teacher_rate)
         return adamw(self.study.learning_rate, self.teacher_steps)
 
-    def another(self, fresh: Network, name: str) -> Network:
-        """A further teacher, trained like the first."""
+    def train_another(self, fresh: Network, name: str) -> Network:
+        """Trains a further teacher like the first."""
         adam = self.teacher_optimizer()
         return train_teacher(
             self.study, fresh, self.known, self.teacher_steps, name=name, optimizer=adam

@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 
 import jaxkd
-from experiments.common.protocol import Course
+from experiments.common.protocol import MethodContext
 from experiments.common.study import Arm
 from experiments.common.teachers import anchors_of
 from jaxkd import Network, Views, recipes, strategies
@@ -20,149 +20,152 @@ _LATENT = 64
 _TEACHERS = ("one", "two", "three")
 
 
-def check(name: str, course: Course, *, trained_here: bool) -> None:
-    """Raises ValueError where a strategy does not fit the networks; trains nothing.
+def check(name: str, context: MethodContext, *, trained_here: bool) -> None:
+    """Refuses a strategy that does not fit the networks, before anything is trained.
 
     Args:
-      name: of the strategy.
-      course: its teacher need not be trained yet.
-      trained_here: whether the teacher will be, so that its earlier checkpoints are kept.
+      name: name of the strategy.
+      context: what it is made from; its teacher need not be trained yet.
+      trained_here: whether the teacher will be trained, and its earlier checkpoints kept.
+
+    Raises:
+      ValueError: names the strategy and what it needs.
     """
     if name == "progressive" and not trained_here:
         raise ValueError(
-            "progressive wants the teacher's earlier checkpoints, which are kept where it is "
+            "progressive needs the teacher's earlier checkpoints, which are kept where it is "
             "trained by this experiment: leave teacher_weights empty"
         )
     if name not in ("progressive", "teachers_mean", "teachers_confidence", "teachers_random"):
-        made = arm(name, course)
-        fresh = course.make_student(0)
+        made = arm(name, context)
+        fresh = context.make_student(0)
         if made.extend:
             made.extend(fresh, 0)
         if made.phases:
             made.phases(fresh, 0)
 
 
-def arm(name: str, course: Course) -> Arm:
-    """One strategy as an arm of a study."""
-    return dataclasses.replace(_ARMS[name](course), name=name)
+def arm(name: str, context: MethodContext) -> Arm:
+    """Makes the arm of a strategy."""
+    return dataclasses.replace(_ARMS[name](context), name=name)
 
 
-def _plain(course: Course, objective: Any, **changes: Any) -> Arm:
-    known = {"train": course.train, "optimizer": course.optimizer()}
-    return Arm(name="", objective=objective, steps=course.steps, **{**known, **changes})
+def _single(context: MethodContext, objective: Any, **changes: Any) -> Arm:
+    known = {"train": context.train, "optimizer": context.optimizer()}
+    return Arm(name="", objective=objective, steps=context.steps, **{**known, **changes})
 
 
-def _several(how: str, course: Course) -> Arm:
+def _several_teachers(how: str, context: MethodContext) -> Arm:
     others = {
-        name: course.another(course.make_teacher(100 + number), f"teacher_{name}")
+        name: context.train_another(context.make_teacher(100 + number), f"teacher_{name}")
         for number, name in enumerate(_TEACHERS[1:], 1)
     }
-    teacher = strategies.joint_network({_TEACHERS[0]: course.teacher, **others})
-    return _plain(course, strategies.multi_teacher(_TEACHERS, how=how), teacher=teacher)
+    teacher = strategies.joint_network({_TEACHERS[0]: context.teacher, **others})
+    return _single(context, strategies.multi_teacher(_TEACHERS, how=how), teacher=teacher)
 
 
-def _mutual(course: Course) -> Arm:
-    return _plain(
-        course,
+def _mutual(context: MethodContext) -> Arm:
+    return _single(
+        context,
         strategies.mutual(("first", "second")),
         extend=lambda fresh, seed: strategies.joint_network(
-            {"first": fresh, "second": course.make_student(1000 + seed)}
+            {"first": fresh, "second": context.make_student(1000 + seed)}
         ),
         deploy=lambda network: strategies.member_networks(network)["first"],
     )
 
 
-def _average(course: Course) -> Arm:
-    alpha = optax.linear_schedule(0.0, 0.5, course.steps)
-    return _plain(
-        course,
+def _average(context: MethodContext) -> Arm:
+    alpha = optax.linear_schedule(0.0, 0.5, context.steps)
+    return _single(
+        context,
         strategies.self_distillation(alpha=alpha),
         extend=lambda fresh, seed: strategies.with_moving_average(fresh, decay=0.99),
         deploy=lambda network: strategies.member_networks(network)["live"],
     )
 
 
-def _born_again(course: Course) -> Arm:
+def _born_again(context: MethodContext) -> Arm:
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
-        first = strategies.Phase("labels", recipes.labels(), course.steps, course.optimizer())
+        first = strategies.Phase("labels", recipes.labels(), context.steps, context.optimizer())
         later = strategies.teacher_assistants(
             fresh,
-            {f"generation{n}": course.make_student(1000 * n + seed) for n in (1, 2)},
+            {f"generation{n}": context.make_student(1000 * n + seed) for n in (1, 2)},
             recipes.kd(),
-            steps=course.steps,
-            optimizer=course.optimizer(),
+            steps=context.steps,
+            optimizer=context.optimizer(),
         )
         return [first, *(dataclasses.replace(phase, teacher="previous") for phase in later)]
 
-    return _plain(course, recipes.kd(), phases=phases)
+    return _single(context, recipes.kd(), phases=phases)
 
 
-def _assistant(course: Course) -> Arm:
-    if course.make_assistant is None:
+def _assistant(context: MethodContext) -> Arm:
+    if context.make_assistant is None:
         raise ValueError("the strategy assistant needs a network of a size between: name one")
-    make_assistant = course.make_assistant
+    make_assistant = context.make_assistant
 
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
         first, second = strategies.teacher_assistants(
-            course.teacher,
+            context.teacher,
             {"assistant": make_assistant(seed), "student": fresh},
             recipes.kd(),
-            steps=course.steps,
-            optimizer=course.optimizer(),
+            steps=context.steps,
+            optimizer=context.optimizer(),
         )
-        own = course.optimizer(rate=course.assistant_rate)
+        own = context.optimizer(rate=context.assistant_rate)
         return [dataclasses.replace(first, optimizer=own), second]
 
-    return _plain(course, recipes.kd(), phases=phases)
+    return _single(context, recipes.kd(), phases=phases)
 
 
-def _progressive(course: Course) -> Arm:
-    route = [*anchors_of(course.study, course.teacher), course.teacher]
-    steps = max(1, course.steps // len(route))
+def _progressive(context: MethodContext) -> Arm:
+    route = [*anchors_of(context.study, context.teacher), context.teacher]
+    steps = max(1, context.steps // len(route))
 
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
-        adam = course.optimizer(steps)
+        adam = context.optimizer(steps)
         return strategies.progressive(route, recipes.kd(), steps=steps, optimizer=adam)
 
-    return _plain(course, recipes.kd(), phases=phases)
+    return _single(context, recipes.kd(), phases=phases)
 
 
-def _early_stopped(course: Course) -> Arm:
-    objective = strategies.early_stopped(max(1, round(0.6 * course.steps)))
-    return _plain(course, objective, teacher=course.teacher)
+def _early_stopped(context: MethodContext) -> Arm:
+    objective = strategies.early_stopped(max(1, round(0.6 * context.steps)))
+    return _single(context, objective, teacher=context.teacher)
 
 
-def _stage_wise(course: Course) -> Arm:
-    hints = max(1, course.steps // 4)
+def _stage_wise(context: MethodContext) -> Arm:
+    hints = max(1, context.steps // 4)
 
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
-        rest = max(1, course.steps - hints)
+        later = max(1, context.steps - hints)
         listed = strategies.stage_wise(
-            Pair(fresh, course.teacher, course.inputs),
+            Pair(fresh, context.teacher, context.inputs),
             recipes.kd(),
             hint_steps=hints,
-            steps=rest,
-            optimizer=course.optimizer(rest),
+            steps=later,
+            optimizer=context.optimizer(later),
             seed=seed,
         )
-        gentle = optax.sgd(course.config.learning_rate / 5, momentum=0.9)  # no decay of the rest
+        gentle = optax.sgd(context.config.learning_rate / 5, momentum=0.9)  # without weight decay
         return [dataclasses.replace(listed[0], optimizer=gentle), *listed[1:]]
 
-    return _plain(course, recipes.kd(), phases=phases)
+    return _single(context, recipes.kd(), phases=phases)
 
 
-def _teacher_layers(course: Course) -> Arm:
-    layers = matching_layers(course.make_student(0), course.teacher)
-    return _plain(
-        course,
+def _teacher_layers(context: MethodContext) -> Arm:
+    layers = matching_layers(context.make_student(0), context.teacher)
+    return _single(
+        context,
         recipes.kd(),
-        teacher=course.teacher,
-        extend=lambda fresh, seed: strategies.from_teacher_layers(fresh, course.teacher, layers),
+        teacher=context.teacher,
+        extend=lambda fresh, seed: strategies.from_teacher_layers(fresh, context.teacher, layers),
     )
 
 
 def matching_layers(student: Network, teacher: Network) -> dict[str, str]:
-    """Layers of equal path and shapes in both: a residual network's first blocks and its ends.
+    """Finds layers of equal path and shapes in both: first blocks and ends of residual networks.
 
     Raises:
       ValueError: no layer of the student has a counterpart.
@@ -175,8 +178,12 @@ def matching_layers(student: Network, teacher: Network) -> dict[str, str]:
             layers.setdefault(layer, {})[last] = value.shape
         return layers
 
-    own, theirs = shapes(student), shapes(teacher)
-    same = {layer: layer for layer in own if own[layer] == theirs.get(layer)}
+    student_shapes, teacher_shapes = shapes(student), shapes(teacher)
+    same = {
+        layer: layer
+        for layer, its_shapes in student_shapes.items()
+        if its_shapes == teacher_shapes.get(layer)
+    }
     if not same:
         raise ValueError(
             f"no layer of the student {student.name} has the path and shape of one of the "
@@ -185,32 +192,32 @@ def matching_layers(student: Network, teacher: Network) -> dict[str, str]:
     return same
 
 
-def _frozen_classifier(course: Course) -> Arm:
-    """The teacher's last layer on the student's features, never trained; equal widths only."""
-    return _plain(
-        course,
+def _frozen_classifier(context: MethodContext) -> Arm:
+    """Puts the teacher's last layer on the student's features, untrained; equal widths only."""
+    return _single(
+        context,
         recipes.kd(),
-        teacher=course.teacher,
+        teacher=context.teacher,
         extend=lambda fresh, seed: strategies.from_teacher_layers(
-            fresh, course.teacher, {"head": "head"}
+            fresh, context.teacher, {"head": "head"}
         ),
-        optimizer=strategies.freeze(course.optimizer(), "head"),
+        optimizer=strategies.freeze(context.optimizer(), "head"),
     )
 
 
-def _data_free(course: Course) -> Arm:
-    examples, views = strategies.noise_dataset(len(course.train), _LATENT)
-    height, width, channels = course.train.shape
+def _data_free(context: MethodContext) -> Arm:
+    examples, views = strategies.noise_dataset(len(context.train), _LATENT)
+    height, width, channels = context.train.shape
     make = functools.partial(strategies.ImageGenerator, _LATENT, (height, width, channels))
 
     def whole(fresh: Network, seed: int) -> tuple[Network, jaxkd.Objective]:
         generator = jaxkd.from_nnx(make(rngs=nnx.Rngs(seed)))
-        return strategies.data_free(fresh, generator, course.teacher, latent=_LATENT)
+        return strategies.data_free(fresh, generator, context.teacher, latent=_LATENT)
 
-    adam = strategies.multi_optimizer(course.optimizer(), {"generator": optax.adam(1e-3)})
-    return _plain(
-        course,
-        whole(course.make_student(0), 0)[1],
+    adam = strategies.multi_optimizer(context.optimizer(), {"generator": optax.adam(1e-3)})
+    return _single(
+        context,
+        whole(context.make_student(0), 0)[1],
         train=examples,
         views=views,
         extend=lambda fresh, seed: whole(fresh, seed)[0],
@@ -219,20 +226,20 @@ def _data_free(course: Course) -> Arm:
     )
 
 
-def _function_matching(course: Course) -> Arm:
-    mixed = (*course.study.views.transforms, Mixup(course.train.num_classes, alpha=1.0))
-    return _plain(
-        course,
+def _function_matching(context: MethodContext) -> Arm:
+    mixed = (*context.study.views.transforms, Mixup(context.train.num_classes, alpha=1.0))
+    return _single(
+        context,
         recipes.kd(alpha=1.0, temperature=1.0),
-        teacher=course.teacher,
-        views=Views(mixed, seed=course.study.views.seed),
+        teacher=context.teacher,
+        views=Views(mixed, seed=context.study.views.seed),
     )
 
 
-_ARMS: dict[str, Callable[[Course], Arm]] = {
-    "teachers_mean": functools.partial(_several, "mean"),
-    "teachers_confidence": functools.partial(_several, "confidence"),
-    "teachers_random": functools.partial(_several, "random"),
+_ARMS: dict[str, Callable[[MethodContext], Arm]] = {
+    "teachers_mean": functools.partial(_several_teachers, "mean"),
+    "teachers_confidence": functools.partial(_several_teachers, "confidence"),
+    "teachers_random": functools.partial(_several_teachers, "random"),
     "mutual": _mutual,
     "self_average": _average,
     "born_again": _born_again,

@@ -1,8 +1,178 @@
-"""What all experiments refuse before work starts; each message names the field and its value."""
+"""Configurations whose fields declare their range, and the one check of them all.
 
+    @dataclasses.dataclass
+    class Config:
+        dataset: str = field("digits", choices=("digits", "fashion_mnist"))
+        arms: str = field("labels,kd", choices=("labels", "kd", "dkd"), several=True)
+        seeds: int = field(5, ge=1)
+        alpha: float = field(0.9, ge=0, le=1)
+        epochs: int = field(0, ge=1, unset=0)  # 0: the data set's own
+        noise: tuple[float, ...] = field((0.0, 0.2), ge=0, lt=1)
+
+    validate(Config(alpha=1.5))  # ValueError: alpha must lie in [0, 1], not 1.5
+
+Ranges apply to each element of a tuple, choices to each name of a list that commas separate. What
+relates several fields is a short function beside the configuration.
+"""
+
+import dataclasses
+import difflib
+import json
 import math
-from collections.abc import Mapping
+import operator
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+_TESTS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
+
+
+def field(
+    default: Any,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Iterable[str] | None = None,
+    several: bool = False,
+    unset: Any = None,
+) -> Any:
+    """Declares a field of a configuration with its range.
+
+    Args:
+      default: default value, or a function without arguments that makes it.
+      ge: the value is at least this.
+      gt: the value is greater than this.
+      le: the value is at most this.
+      lt: the value is less than this.
+      choices: the values that there are.
+      several: whether the value is a text of one or more choices separated by commas.
+      unset: a value outside the range that stands for another, such as the data set's own.
+
+    Returns:
+      A field of a dataclass, its range in `metadata`.
+    """
+    names = tuple(choices) if choices is not None else None
+    metadata = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": names}
+    metadata |= {"several": several or None, "unset": unset}
+    metadata = {name: value for name, value in metadata.items() if value is not None}
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def validate(config: Any, prefix: str = "") -> None:
+    """Checks every field of a configuration against its range, those of nested ones too.
+
+    Args:
+      config: a dataclass.
+      prefix: text before the names of its fields, `"views."` for instance.
+
+    Raises:
+      ValueError: a value outside its range; the message names the field as its flag does, the
+        value, the range, and of choices the one that was probably meant.
+    """
+    types = typing.get_type_hints(type(config))
+    for declared in dataclasses.fields(config):
+        name, value = prefix + declared.name, getattr(config, declared.name)
+        if dataclasses.is_dataclass(value):
+            validate(value, f"{name}.")
+        elif "unset" in declared.metadata and value == declared.metadata["unset"]:
+            continue
+        elif declared.metadata.get("several"):
+            _check_list(name, value, declared.metadata["choices"])
+        elif isinstance(value, tuple):
+            _check_numbers(name, value, typing.get_args(types[declared.name])[0])
+            for element in value:
+                _check(name, element, declared.metadata)
+        else:
+            _check(name, value, declared.metadata)
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuses a value that is not among the choices.
+
+    Raises:
+      ValueError: names the field, the value, the choices and the one that was probably meant.
+    """
+    choices = tuple(choices)
+    if value not in choices:
+        known = ", ".join(choices)
+        raise ValueError(f"{name} must be one of {known}, not {value!r}{_hint(value, choices)}")
+
+
+def recipe_options(name: str, text: str) -> dict[str, dict[str, Any]]:
+    """Parses options of recipes by name, such as `{"crd": {"num_negatives": 1024}}`.
+
+    Args:
+      name: name of the field, for messages.
+      text: JSON.
+
+    Returns:
+      The options of each recipe.
+
+    Raises:
+      ValueError: no JSON, or no dictionary of dictionaries.
+    """
+    try:
+        options = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name} must be JSON, not {text!r}: {error}") from error
+    if not isinstance(options, dict) or not all(isinstance(o, dict) for o in options.values()):
+        raise ValueError(f"{name} must map recipes to their options, not {text!r}")
+    return options
+
+
+def _check(name: str, value: Any, declared: Mapping[str, Any]) -> None:
+    if "choices" in declared:
+        check_choice(name, value, declared["choices"])
+    bounds = {key: declared[key] for key in _TESTS if key in declared}
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if not finite or not all(_TESTS[key](value, bound) for key, bound in bounds.items()):
+        raise ValueError(f"{name} must {_described(bounds)}, not {value}")
+
+
+def _described(bounds: Mapping[str, float]) -> str:
+    """Describes a range in words, one of two bounds as an interval."""
+    if not bounds:
+        return "be finite"
+    if bounds == {"gt": 0}:
+        return "be a positive number"
+    if len(bounds) == 1:
+        ((key, bound),) = bounds.items()
+        words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+        return f"be {words[key]} {bound:g}"
+    left = f"[{bounds['ge']:g}" if "ge" in bounds else f"({bounds['gt']:g}"
+    right = f"{bounds['le']:g}]" if "le" in bounds else f"{bounds['lt']:g})"
+    return f"lie in {left}, {right}"
+
+
+def _check_list(name: str, text: str, choices: Sequence[str]) -> None:
+    values = text.split(",")
+    unknown = [value for value in values if value not in choices]
+    if unknown or len(set(values)) < len(values):
+        hint = _hint(unknown[0], choices) if unknown else ""
+        known = ", ".join(choices)
+        raise ValueError(f"{name} must be some of {known}, each once, not {text!r}{hint}")
+
+
+def _hint(value: str, choices: Sequence[str]) -> str:
+    near = difflib.get_close_matches(value, choices, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _check_numbers(name: str, values: tuple[Any, ...], kind: type) -> None:
+    """Refuses no numbers, equal ones, and what else flags may hold: `1,x` is a tuple too."""
+    kinds = (int, float) if kind is float else (kind,)
+    numbers = all(type(value) in kinds for value in values)
+    if not values or not numbers or len(set(values)) < len(values):
+        raise ValueError(
+            f"{name} must be numbers separated by commas, at least one and none twice, not {values}"
+        )
+
+
+# What configurations without declared ranges use.
 
 
 def fields(config: Any, *names: str, prefix: str = "") -> dict[str, Any]:
@@ -13,19 +183,16 @@ def fields(config: Any, *names: str, prefix: str = "") -> dict[str, Any]:
 def at_least(least: int, values: Mapping[str, float]) -> None:
     """Raises ValueError for a number below `least`."""
     for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value}")
+        _check(name, value, {"ge": least})
 
 
 def positive(values: Mapping[str, float]) -> None:
     """Raises ValueError for what is no positive finite number."""
     for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a positive number, not {value}")
+        _check(name, value, {"gt": 0})
 
 
 def share(values: Mapping[str, float]) -> None:
     """Raises ValueError for what does not lie in [0, 1]."""
     for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], not {value}")
+        _check(name, value, {"ge": 0, "le": 1})

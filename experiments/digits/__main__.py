@@ -1,13 +1,14 @@
 """Digits: the demonstration. Ends in under two minutes on two cores; needs no download.
 
-Scikit-learn's 1,797 handwritten digits of 8×8 pixels. A small convolutional teacher answers once;
-perceptrons learn from its answers with few labels and a pool without labels, and with all labels.
+Scikit-learn's 1,797 handwritten digits of 8×8 pixels. The outputs of a small
+convolutional teacher are cached; perceptrons learn from them with few labels and a pool without
+labels, and with all labels.
 
 Command:
   python -m experiments.digits --workdir=runs/digits
 
 Writes `report.html`, the tables as CSV, the curves for TensorBoard, and prints the tables. Killed
-and started again with the same command, it goes on where it was.
+and started again with the same command, it resumes where it was.
 """
 
 import pathlib
@@ -16,17 +17,14 @@ from experiments.common import comparison_report, launch
 from experiments.common.runtime import Runtime
 from experiments.digits.config import Config
 from experiments.digits.run import run
-from jaxkd.training import is_first
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     compared = run(config, workdir, runtime)
-    if not is_first():  # one writes for all
-        return
-    report = comparison_report.write(compared, workdir, "Distilling on digits")
-    report.print()
-    print(f"\nThe report: {workdir / 'report.html'}")
+    launch.publish(
+        lambda: comparison_report.write(compared, workdir, "Distilling on digits"), workdir
+    )
 
 
 if __name__ == "__main__":

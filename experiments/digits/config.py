@@ -3,6 +3,7 @@
 import dataclasses
 
 from experiments.common import comparison
+from experiments.common.validation import field
 
 
 @dataclasses.dataclass
@@ -13,7 +14,7 @@ class StudentConfig:
       width: of the hidden layer.
     """
 
-    width: int = 32
+    width: int = field(32, ge=1)
 
 
 @dataclasses.dataclass
@@ -26,21 +27,21 @@ class TeacherConfig:
       dropout_rate: before the logits.
     """
 
-    width: int = 16
-    hidden: int = 64
-    dropout_rate: float = 0.3
+    width: int = field(16, ge=1)
+    hidden: int = field(64, ge=1)
+    dropout_rate: float = field(0.3, ge=0, lt=1)
 
 
 @dataclasses.dataclass
 class Config(comparison.ComparisonConfig):
     """The experiment. Fields of the comparison that fit 1,437 training images."""
 
-    batch_size: int = 64
-    learning_rate: float = 5e-3
-    short_epochs: int = 10
-    long_epochs: int = 100
-    few_epochs: int = 60
-    labels_per_class: int = 3
-    teacher_epochs: int = 40
+    batch_size: int = field(64, ge=1)
+    learning_rate: float = field(5e-3, gt=0)
+    short_epochs: int = field(10, ge=1)
+    long_epochs: int = field(100, ge=1)
+    few_epochs: int = field(60, ge=1)
+    labels_per_class: int = field(3, ge=1)
+    teacher_epochs: int = field(40, ge=1)
     student: StudentConfig = dataclasses.field(default_factory=StudentConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)

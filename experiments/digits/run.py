@@ -5,14 +5,14 @@ import pathlib
 from flax import nnx
 
 import jaxkd
+from experiments import datasets
 from experiments.common import comparison
 from experiments.common.runtime import Runtime
 from experiments.digits.config import Config
-from jaxkd.data import digits
 from jaxkd.models import CNN, MLP
 
 
-def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.Compared:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.ComparisonResults:
     """Trains the teachers and all students."""
 
     def make_teacher(seed: int) -> jaxkd.Network:
@@ -34,8 +34,8 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.C
     return comparison.run(
         config,
         workdir,
-        digits.load("train"),
-        digits.load("test"),
+        datasets.load_images("digits", "train"),
+        datasets.load_images("digits", "test"),
         make_teacher,
         make_student,
         steps_per_call=100,

@@ -1,7 +1,8 @@
 r"""Fashion-MNIST: few labels, long schedules, and an honest look at where a teacher helps.
 
-The real data set through tensorflow-datasets, decoded once into memory. A convolutional teacher
-(or a ResNet) answers once; a perceptron (or a tiny convolutional network) learns from its answers.
+The real data set through tensorflow-datasets, decoded once into memory. The outputs of a
+convolutional teacher (or a ResNet) are cached; a perceptron (or a tiny convolutional network)
+learns from them.
 
 Commands:
   # Where there is internet and TensorFlow, tensorflow-datasets downloads the data itself. Elsewhere
@@ -15,7 +16,7 @@ Commands:
 
 Expected (5 seeds, 2 cores): with 1,000 labels the student gains several points from the unlabeled
 pool; with all labels and a short schedule the teacher adds next to nothing. The README has the
-numbers. Killed and started again with the same command, it goes on where it was.
+numbers. Killed and started again with the same command, it resumes where it was.
 """
 
 import pathlib
@@ -24,21 +25,16 @@ from experiments.common import comparison_report, launch
 from experiments.common.runtime import Runtime
 from experiments.fashion_mnist.config import Config
 from experiments.fashion_mnist.run import run
-from jaxkd.training import is_first
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     compared = run(config, workdir, runtime)
-    if not is_first():  # one writes for all
-        return
     title = (
         f"Distilling on Fashion-MNIST: {config.teacher.name} teaches "
         f"{config.student.name}-{config.student.width}"
     )
-    report = comparison_report.write(compared, workdir, title)
-    report.print()
-    print(f"\nThe report: {workdir / 'report.html'}")
+    launch.publish(lambda: comparison_report.write(compared, workdir, title), workdir)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import dataclasses
 
 from experiments.common import comparison
+from experiments.common.validation import field
 
 
 @dataclasses.dataclass
@@ -15,8 +16,8 @@ class StudentConfig:
       width: of the hidden layer; of each convolution for `cnn`; of the last one for `convnet`.
     """
 
-    name: str = "mlp"
-    width: int = 128
+    name: str = field("mlp", choices=("mlp", "cnn", "convnet"))
+    width: int = field(128, ge=1)
 
 
 @dataclasses.dataclass
@@ -29,7 +30,7 @@ class TeacherConfig:
     """
 
     name: str = "cnn"
-    width: int = 16
+    width: int = field(16, ge=1)
 
 
 @dataclasses.dataclass
@@ -42,8 +43,8 @@ class Config(comparison.ComparisonConfig):
       teacher: the teacher.
     """
 
-    temperature: float = 2.0
-    learning_rate: float = 3e-3
+    temperature: float = field(2.0, gt=0)
+    learning_rate: float = field(3e-3, gt=0)
     data_dir: str = ""
     student: StudentConfig = dataclasses.field(default_factory=StudentConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)

@@ -5,9 +5,10 @@ import pathlib
 from flax import nnx
 
 import jaxkd
+from experiments import datasets
 from experiments.common import comparison
 from experiments.common.runtime import Runtime
-from experiments.datasets import fashion_mnist
+from experiments.common.validation import validate
 from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
 from jaxkd.models import CNN, MLP, ConvNet, ResNet
 
@@ -37,13 +38,14 @@ def make_student(config: StudentConfig, seed: int) -> jaxkd.Network:
     raise ValueError(f"student.name must be mlp, cnn or convnet, not {config.name!r}")
 
 
-def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.Compared:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.ComparisonResults:
     """Trains the teachers and all students."""
-    # Unknown names end here, before data are read or a directory is made.
+    # What is invalid is refused before data are read or a directory is made.
+    validate(config)
     make_teacher(config.teacher, 0)
-    make_student(config.student, 0)
     train, test = (
-        fashion_mnist.load(split, data_dir=config.data_dir or None) for split in ("train", "test")
+        datasets.load_images("fashion_mnist", split, data_dir=config.data_dir)
+        for split in ("train", "test")
     )
     return comparison.run(
         config,

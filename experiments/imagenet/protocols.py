@@ -5,17 +5,13 @@ Every schedule is laid out in shares of the training, so that a short run goes t
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxkd.data import CenterCrop, EncodedImages, RandomResizedCrop, imagenet
 from jaxkd.views import Cutmix, Mixup, Normalize
-
-if TYPE_CHECKING:
-    from experiments.imagenet.config import Config
 
 WEIGHT_DECAY = 1e-4
 
@@ -153,16 +149,3 @@ NORMALS = {
     "imagenet": Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "symmetric": Normalize((0.5,), (0.5,)),
 }
-
-
-def load(config: "Config", split: str, mock: int) -> EncodedImages:
-    """One split, cropped as the protocol has it; made-up images if `mock` is positive."""
-    crop = RandomResizedCrop if split == "train" else CenterCrop
-    return imagenet.load(
-        config.dataset,
-        split,
-        image_size=config.image_size,
-        crop=crop(config.image_size, interpolation=PROTOCOLS[config.protocol].interpolation),
-        data_dir=config.data_dir or None,
-        mock=mock,
-    )

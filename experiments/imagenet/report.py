@@ -2,19 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from experiments.common import agreement_report
 from experiments.common.study import Arm, Result
+from experiments.imagenet.config import Config
 from jaxkd import recipes
 from jaxkd.data import EncodedImages
 from jaxkd.metrics import Spread
 from jaxkd.study import Column, Report, Section, Table
-
-if TYPE_CHECKING:
-    from experiments.imagenet.config import Config
 
 # What a run keeps: `top1`, `top5`, and the logits of some test examples.
 Score = dict[str, np.ndarray]
@@ -23,7 +21,7 @@ _KEPT = 10_000
 
 
 def report(
-    config: "Config",
+    config: Config,
     scores: Mapping[str, list[Score]],
     train: EncodedImages,
     test: EncodedImages,

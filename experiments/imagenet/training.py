@@ -5,7 +5,7 @@ import json
 import math
 import pathlib
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,33 +15,44 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 import jaxkd
-from experiments.common.runner import save
+from experiments.common import runner
+from experiments.common.runner import Training, save
 from experiments.common.runtime import Runtime
-from experiments.imagenet.protocols import NORMALS, PROTOCOLS, WEIGHT_DECAY, load, tenths
+from experiments.imagenet.config import Config
+from experiments.imagenet.protocols import NORMALS, PROTOCOLS, WEIGHT_DECAY, tenths
 from experiments.imagenet.report import Score, hits, report, shown
 from jaxkd import Network, Objective, TrainState, Views, models, recipes, weights
 from jaxkd.cache import Cache
-from jaxkd.data import EncodedImages, Loader, eval_batches
+from jaxkd.data import CenterCrop, EncodedImages, RandomResizedCrop, eval_batches, imagenet
 from jaxkd.recipes import AppliedRecipe, Pair
 from jaxkd.study import Report
 from jaxkd.targets import Dense
 from jaxkd.training import (
     EvalStep,
     bind_config,
-    fit,
     is_first,
     make_eval_step,
     predict,
 )
 from jaxkd.views import RandomFlip
 
-if TYPE_CHECKING:
-    from experiments.imagenet.config import Config
-
 # What changes no run, or adds runs to those that are there.
 _FREE = ("data_dir", "method", "seeds", "baseline", "ahead", "workers", "checkpoint_every")
 _TEST_BATCH = 256
 _LABELS = "labels"
+
+
+def load(config: Config, split: str, mock: int) -> EncodedImages:
+    """Loads one split, cropped as the protocol has it; mock images if `mock` is positive."""
+    crop = RandomResizedCrop if split == "train" else CenterCrop
+    return imagenet.load(
+        config.dataset,
+        split,
+        image_size=config.image_size,
+        crop=crop(config.image_size, interpolation=PROTOCOLS[config.protocol].interpolation),
+        data_dir=config.data_dir or None,
+        mock=mock,
+    )
 
 
 class Runs:
@@ -57,7 +68,7 @@ class Runs:
         data are read.
     """
 
-    def __init__(self, config: "Config", workdir: pathlib.Path, runtime: Runtime):
+    def __init__(self, config: Config, workdir: pathlib.Path, runtime: Runtime):
         self.config, self.workdir = config, workdir
         self.protocol = PROTOCOLS[config.protocol]
         self.runtime, self.partitioning = runtime, runtime.partitioning
@@ -227,19 +238,17 @@ class Runs:
     ) -> Network:
         """One training, taken up where it was cut."""
         config = self.config
-        spread = self.partitioning and self.partitioning.for_batch(config.batch_size)
-        step = jaxkd.make_train_step(
-            fresh, objective, optimizer, views=views, partitioning=spread, **options
+        step = self.runtime.train_step(
+            fresh, objective, optimizer, batch_size=config.batch_size, views=views, **options
         )
-        loader = Loader(
+        loader = self.runtime.loader(
             train,
             views,
             config.batch_size,
             seed=seed,
             cache=cache,
             num_views=num_views,
-            process=spread.process if spread else (0, 1),
-            prefetch=config.ahead,
+            ahead=config.ahead,
             workers=config.workers,
         )
 
@@ -248,23 +257,21 @@ class Runs:
             return dict(zip(("accuracy", "top5"), hits(logits, test.labels), strict=True))
 
         log_every = min(100, max(1, steps // 20))
-        with loader:
-            fitted = fit(
-                step,
-                step.init(seed),
-                loader,
-                steps=steps,
-                log_every=log_every,
-                eval_every=max(1, steps // 20 // log_every) * log_every,
-                evaluate=score,
-                checkpoint_every=max(1, config.checkpoint_every // log_every) * log_every,
-                workdir=self.workdir / name,
-                # A step is long enough, and stacked batches would take the memory of many.
-                steps_per_call=1,
-                progress=name,
-                profile=self.runtime.profile,
-            )
-        return fitted.state.network(fresh)
+        training = Training(
+            workdir=self.workdir / name,
+            step=step,
+            loader=loader,
+            steps=steps,
+            seed=seed,
+            evaluate=score,
+            log_every=log_every,
+            logs_per_evaluation=max(1, steps // 20 // log_every),
+            logs_per_checkpoint=max(1, config.checkpoint_every // log_every),
+            # A step takes long enough, and stacked batches would take the memory of many.
+            steps_per_call=1,
+            progress=name,
+        )
+        return runner.train(training, self.runtime).network
 
     def _predict(self, name: str, network: Network, test: EncodedImages) -> np.ndarray:
         """Logits on all held-out examples; one program for all seeds of an arm."""

@@ -1,7 +1,7 @@
-"""A teacher in ONNX Runtime: its answers fill a cache, a JAX student learns from it.
+"""A teacher in ONNX Runtime: its outputs fill a cache, a JAX student learns from it.
 
 Any ONNX file that maps images [batch, 8, 8, 1] to logits [batch, 10] will do; without one, a
-perceptron is trained in scikit-learn and written as ONNX first.
+perceptron is trained in scikit-learn and saved as ONNX first.
 
 Commands:
   pip install onnx onnxruntime

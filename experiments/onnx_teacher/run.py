@@ -25,7 +25,7 @@ def train_teacher(file: pathlib.Path, width: int = 256, epochs: int = 60, views:
     )
     model = MLPClassifier((width,), max_iter=epochs, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs are enough
+        warnings.simplefilter("ignore", ConvergenceWarning)  # these epochs are enough
         model.fit(images.reshape(len(images), -1), np.tile(data.labels, views))
     first, second = model.coefs_
     weights = {"w1": first, "b1": model.intercepts_[0], "w2": second, "b2": model.intercepts_[1]}

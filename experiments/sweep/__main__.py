@@ -1,9 +1,9 @@
 r"""How to choose temperature and weight: every setting and seed trained together, in one program.
 
-A teacher answers once. Students for every temperature T, every weight of the teacher alpha and
-every seed then learn side by side as one `Population`, from one pass over data and cache. The
-setting is chosen on validation examples that neither teacher nor student ever saw, and judged on
-the test set beside labels alone and a setting that nobody chose.
+The outputs of a teacher are cached. Students for every temperature T, every weight of the teacher
+alpha and every seed then learn side by side as one `Population`, from one pass over data and cache.
+The setting is chosen on validation examples that neither teacher nor student ever saw, and measured
+on the test set beside labels alone and a default setting.
 
 Commands:
   python -m experiments.sweep --workdir=runs/sweep
@@ -25,28 +25,23 @@ Expected test accuracy with few labels, one teacher, mean ± standard deviation 
 
 Writes `report.html` with heat maps, the tables as CSV, one row a student in
 `students/0/train.csv`, and prints the tables. Killed and started again with the same command, it
-goes on where it was.
+resumes where it was.
 """
 
 import pathlib
 
 from experiments.common import launch
 from experiments.common.runtime import Runtime
-from experiments.sweep import report as settings
+from experiments.sweep import report as sweep_report
 from experiments.sweep.config import Config, complete
 from experiments.sweep.run import run
-from jaxkd.training import is_first
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     config = complete(config)
-    swept = run(config, workdir, runtime)
-    if not is_first():
-        return
-    report = settings.write(swept, workdir)
-    report.print()
-    print(f"\nThe report: {workdir / 'report.html'}")
+    sweep = run(config, workdir, runtime)
+    launch.publish(lambda: sweep_report.write(sweep, workdir), workdir)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What a sweep shows: the best setting, how sure that is, and what it is worth on the test set."""
+"""Report of a sweep: the best setting, how certain it is, and its accuracy on the test set."""
 
 import math
 import pathlib
 
 import jaxkd
 from experiments.common import comparison_report
-from experiments.sweep.training import Setting, Swept
+from experiments.sweep.training import Setting, SweepResults
 from jaxkd.metrics import Spread
 from jaxkd.study import Column, Figure, Format, Report, Section, Table, compare, heat_map
 
@@ -13,20 +13,20 @@ Row = list[str | int | float | Spread]
 _PLAIN = Format("g")
 
 
-def write(swept: Swept, workdir: pathlib.Path) -> Report:
+def write(sweep: SweepResults, workdir: pathlib.Path) -> Report:
     """Writes `report.html`, one CSV file a table and the figures; returns the report."""
-    name = {"digits": "digits", "fashion_mnist": "Fashion-MNIST"}[swept.config.dataset]
+    name = {"digits": "digits", "fashion_mnist": "Fashion-MNIST"}[sweep.config.dataset]
     report = Report(
         title=f"Temperature and weight on {name}",
-        summary=_summary(swept),
-        sections=[_choice(swept), _all(swept)],
+        summary=_summary(sweep),
+        sections=[_choice(sweep), _all(sweep)],
     )
     comparison_report.save(report, workdir)
     return report
 
 
-def _choice(swept: Swept) -> Section:
-    chosen, default, labels = swept.chosen, swept.default, swept.chosen_labels
+def _choice(sweep: SweepResults) -> Section:
+    chosen, default, labels = sweep.chosen, sweep.default, sweep.chosen_labels
     verdicts = [
         compare("The chosen setting, against labels alone,", chosen.test, labels.test),
         compare("The default, against labels alone,", default.test, labels.test),
@@ -34,44 +34,44 @@ def _choice(swept: Swept) -> Section:
     if chosen != default:
         verdicts.append(compare("Choosing, against the default,", chosen.test, default.test))
     rows: list[Row] = [
-        ["labels alone", *_numbers(swept, labels)],
-        [f"default: {default.name}", *_numbers(swept, default)],
-        [f"chosen: {chosen.name}", *_numbers(swept, chosen)],
+        ["labels alone", *_numbers(sweep, labels)],
+        [f"default: {default.name}", *_numbers(sweep, default)],
+        [f"chosen: {chosen.name}", *_numbers(sweep, chosen)],
     ]
-    if swept.labeled < swept.examples:
-        given = f"""Students may use {swept.labeled:,} labels; the other
-            {swept.examples - swept.labeled:,} examples have none, and the teacher's answers on all
-            of them."""
+    if sweep.labeled < sweep.examples:
+        given = f"""Students may use {sweep.labeled:,} labels; the other
+            {sweep.examples - sweep.labeled:,} examples have none, and the teacher's outputs on
+            all of them."""
     else:
-        given = f"Students have all {swept.examples:,} labels and the teacher's answers."
-    text = f"""{given} The teacher reaches {swept.teacher_accuracy:.1%}. Every setting was trained
-        with {swept.config.seeds} seeds for {swept.steps:,} steps. The choice was made on
-        {swept.validation:,} validation examples that neither teacher nor students trained on;
+        given = f"Students have all {sweep.examples:,} labels and the teacher's outputs."
+    text = f"""{given} The teacher reaches {sweep.teacher_accuracy:.1%}. Every setting was trained
+        with {sweep.config.seeds} seeds for {sweep.steps:,} steps. The choice was made on
+        {sweep.validation:,} validation examples that neither teacher nor students trained on;
         a project must have their labels besides. The accuracy of the best there is flattered by
         having been chosen, that on the test set is not. With that many examples it is uncertain
-        by {_sampling(swept):.2f} points besides, which the seeds do not show. Labels alone were
+        by {_sampling(sweep):.2f} points besides, which the seeds do not show. Labels alone were
         trained on the labeled examples, with as many steps.
 
-        {_advice(swept)}"""
-    columns: list[Column | str] = ["Setting", *_columns(swept)]
-    table = Table("Chosen, default, labels alone", columns, rows, _caption(swept))
+        {_advice(sweep)}"""
+    columns: list[Column | str] = ["Setting", *_columns(sweep)]
+    table = Table("Chosen, default, labels alone", columns, rows, _caption(sweep))
     maps = [
-        _map(swept, rate, "validation", f"at learning rate {rate:g}")
-        for rate in swept.config.learning_rates
+        _map(sweep, rate, "validation", f"at learning rate {rate:g}")
+        for rate in sweep.config.learning_rates
     ]
-    maps.append(_map(swept, chosen.learning_rate, "test", "not used for the choice"))
+    maps.append(_map(sweep, chosen.learning_rate, "test", "not used for the choice"))
     return Section("The choice", text, verdicts, [table], maps)
 
 
-def _all(swept: Swept) -> Section:
-    as_good = {id(setting) for setting in swept.as_good}
-    ordered = sorted(swept.results, key=lambda setting: -Spread.of(setting.validation).mean)
+def _all(sweep: SweepResults) -> Section:
+    as_good = {id(setting) for setting in sweep.as_good}
+    ordered = sorted(sweep.results, key=lambda setting: -Spread.of(setting.validation).mean)
     rows: list[Row] = [
         [
             str(rank),
             setting.temperature or "",
             setting.alpha,
-            *_numbers(swept, setting),
+            *_numbers(sweep, setting),
             "yes" if id(setting) in as_good else "",
         ]
         for rank, setting in enumerate(ordered, 1)
@@ -80,15 +80,15 @@ def _all(swept: Swept) -> Section:
         "Rank",
         Column("T", _PLAIN),
         Column("alpha", _PLAIN),
-        *_columns(swept),
+        *_columns(sweep),
         "Within one deviation of the best",
     ]
-    table = Table("Every setting", columns, rows, _caption(swept))
+    table = Table("Every setting", columns, rows, _caption(sweep))
     return Section("Every setting, best on validation first", tables=[table])
 
 
-def _columns(swept: Swept) -> list[Column]:
-    rate = [Column("Learning rate", _PLAIN)] if len(swept.config.learning_rates) > 1 else []
+def _columns(sweep: SweepResults) -> list[Column]:
+    rate = [Column("Learning rate", _PLAIN)] if len(sweep.config.learning_rates) > 1 else []
     return [
         *rate,
         Column("Validation", "percent"),
@@ -99,10 +99,10 @@ def _columns(swept: Swept) -> list[Column]:
     ]
 
 
-def _numbers(swept: Swept, setting: Setting) -> Row:
-    labels = swept.chosen_labels
+def _numbers(sweep: SweepResults, setting: Setting) -> Row:
+    labels = sweep.chosen_labels
     gain = [a - b for a, b in zip(setting.test, labels.test, strict=True)]
-    rate: Row = [setting.learning_rate] if len(swept.config.learning_rates) > 1 else []
+    rate: Row = [setting.learning_rate] if len(sweep.config.learning_rates) > 1 else []
     return [
         *rate,
         Spread.of(setting.validation),
@@ -113,10 +113,10 @@ def _numbers(swept: Swept, setting: Setting) -> Row:
     ]
 
 
-def _map(swept: Swept, rate: float, part: str, note: str) -> Figure:
+def _map(sweep: SweepResults, rate: float, part: str, note: str) -> Figure:
     cells = {
         (r.temperature, r.alpha): Spread.of(getattr(r, part))
-        for r in swept.results
+        for r in sweep.results
         if r.learning_rate == rate
     }
     rows = sorted({temperature for temperature, _ in cells if temperature is not None})
@@ -129,20 +129,20 @@ def _map(swept: Swept, rate: float, part: str, note: str) -> Figure:
         column_label="Weight of the teacher α",
         value_label=f"{part.capitalize()} accuracy",
         caption=f"{part.capitalize()} accuracy by temperature and weight, {note}. "
-        f"{_caption(swept)}",
+        f"{_caption(sweep)}",
     )
 
 
-def _caption(swept: Swept) -> str:
-    return f"Mean ± standard deviation of {swept.config.seeds} students (seeds), one teacher."
+def _caption(sweep: SweepResults) -> str:
+    return f"Mean ± standard deviation of {sweep.config.seeds} students (seeds), one teacher."
 
 
-def _advice(swept: Swept) -> str:
+def _advice(sweep: SweepResults) -> str:
     """What the map says about choosing."""
-    return _rivals(swept) + _edge(swept)
+    return _rivals(sweep) + _edge(sweep)
 
 
-def _edge(swept: Swept) -> str:
+def _edge(sweep: SweepResults) -> str:
     """Whether the best may lie outside of the map; a weight can be no more than 1."""
     edges = []
     for name, unit in (
@@ -150,8 +150,8 @@ def _edge(swept: Swept) -> str:
         ("alpha", "alpha"),
         ("learning_rate", "learning rate"),
     ):
-        values = sorted({getattr(setting, name) for setting in swept.results})
-        own = getattr(swept.chosen, name)
+        values = sorted({getattr(setting, name) for setting in sweep.results})
+        own = getattr(sweep.chosen, name)
         if len(values) > 1 and own == values[0]:
             edges.append(f"a smaller {unit}")
         elif len(values) > 1 and own == values[-1] and (name, own) != ("alpha", 1.0):
@@ -161,15 +161,15 @@ def _edge(swept: Swept) -> str:
     return f" The best lies at the edge of the map: {' and '.join(edges)} may do better still."
 
 
-def _sampling(swept: Swept) -> float:
+def _sampling(sweep: SweepResults) -> float:
     """Points of accuracy by which other validation examples would change the best one's."""
-    accuracy = Spread.of(swept.chosen.validation).mean
-    return 100 * math.sqrt(accuracy * (1 - accuracy) / swept.validation)
+    accuracy = Spread.of(sweep.chosen.validation).mean
+    return 100 * math.sqrt(accuracy * (1 - accuracy) / sweep.validation)
 
 
-def _rivals(swept: Swept) -> str:
-    good, count, best = swept.as_good, len(swept.results), swept.chosen.name
-    if swept.config.seeds == 1:
+def _rivals(sweep: SweepResults) -> str:
+    good, count, best = sweep.as_good, len(sweep.results), sweep.chosen.name
+    if sweep.config.seeds == 1:
         return "A single seed cannot say which settings differ: train more of them."
     if len(good) == 1:
         return f"No other of the {count} settings comes within one standard deviation of {best}."
@@ -188,16 +188,16 @@ def _range(values: list[float]) -> str:
     return f"from {values[0]:g} to {values[-1]:g}"
 
 
-def _summary(swept: Swept) -> str:
-    chosen, default, labels = swept.chosen, swept.default, swept.chosen_labels
+def _summary(sweep: SweepResults) -> str:
+    chosen, default, labels = sweep.chosen, sweep.default, sweep.chosen_labels
     tests = {
         name: Spread.of(setting.test) * 100
         for name, setting in (("chosen", chosen), ("default", default), ("labels", labels))
     }
-    took = "" if math.isnan(swept.seconds) else f" in {swept.seconds:,.0f} s"
+    took = "" if math.isnan(sweep.seconds) else f" in {sweep.seconds:,.0f} s"
     return (
         f"Chosen on validation examples: {chosen.name}. On the test set it reaches "
         f"{tests['chosen']:.1f} %, the default ({default.name}) {tests['default']:.1f} %, labels "
-        f"alone {tests['labels']:.1f} %.\n\n{_advice(swept)}\n\n"
-        f"{swept.students} students were trained together{took}. jaxkd {jaxkd.__version__}."
+        f"alone {tests['labels']:.1f} %.\n\n{_advice(sweep)}\n\n"
+        f"{sweep.students} students were trained together{took}. jaxkd {jaxkd.__version__}."
     )

@@ -10,37 +10,37 @@ import optax
 from flax import nnx
 
 import jaxkd
+from experiments import datasets
 from experiments.common.runtime import Runtime
 from experiments.common.study import Study, adamw
 from experiments.common.teachers import train_teacher
-from experiments.datasets import fashion_mnist
 from experiments.sweep.config import OWN, Config
-from experiments.sweep.training import VIEWS, Parts, Setting, Swept, gather, train
+from experiments.sweep.training import VIEWS, Setting, SweepData, SweepResults, group_seeds, train
 from jaxkd import recipes
 from jaxkd.cache import Cache
-from jaxkd.data import Loader, digits, split_labels
+from jaxkd.data import Loader, split_labels
 from jaxkd.models import CNN, MLP
 from jaxkd.training import Population, bind_config, grid, make_mesh
 
 
-def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Swept:
-    """Trains the teacher and all students, and asks them all.
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> SweepResults:
+    """Trains the teacher and all students, and measures them.
 
     Args:
-      config: of `complete`.
-      workdir: everything is kept below it; a run that was cut is taken up, one of another
-        configuration is refused.
+      config: complete configuration.
+      workdir: folder of all runs; an interrupted run is resumed, one of another configuration is
+        refused.
       runtime: devices, tracing and consent.
 
     Returns:
-      What came out.
+      The results of all settings.
 
     Raises:
       ValueError: a configuration that cannot run, before anything is trained.
     """
-    parts = _load(config)
-    batch_size = min(config.batch_size, len(parts.train))
-    steps = config.epochs * (len(parts.train) // batch_size)
+    data = _load(config)
+    batch_size = min(config.batch_size, len(data.train))
+    steps = config.epochs * (len(data.train) // batch_size)
     numbers = grid(
         learning_rate=config.learning_rates,
         temperature=_with(config.temperatures, config.default_temperature),
@@ -50,8 +50,8 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Swept:
     labels_numbers = grid(learning_rate=config.learning_rates, seed=range(config.seeds))
 
     def make_student(seed: int) -> jaxkd.Network:
-        pixels = int(np.prod(parts.train.inputs.shape[1:]))
-        model = MLP(pixels, (config.width,), parts.train.num_classes, rngs=nnx.Rngs(seed))
+        pixels = int(np.prod(data.train.inputs.shape[1:]))
+        model = MLP(pixels, (config.width,), data.train.num_classes, rngs=nnx.Rngs(seed))
         return jaxkd.from_nnx(model)
 
     def population(objective: Callable[..., jaxkd.Objective], chosen: Mapping[str, list[float]]):
@@ -69,14 +69,14 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Swept:
         {name: values[start : start + size] for name, values in numbers.items()}
         for start in range(0, len(numbers["seed"]), size)
     ]
-    # Every temperature and weight is looked at here, before anything is trained.
+    # Every temperature and weight is checked here, before anything is trained.
     populations = [population(recipes.kd, chunk) for chunk in chunks]
     baseline = population(lambda: recipes.labels(), labels_numbers)
     bind_config(workdir, dataclasses.asdict(config))
     study = Study(
         workdir=workdir,
         make_student=make_student,
-        test=parts.test,
+        test=data.test,
         views=VIEWS,
         test_views=VIEWS,
         num_views=1,
@@ -86,12 +86,12 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Swept:
         steps_per_call=100,
         runtime=runtime,
     )
-    teacher, cache = _teacher(config, study, parts)
-    few = min(batch_size, len(parts.labeled))
+    teacher, cache = _teacher(config, study, data)
+    few = min(batch_size, len(data.labeled))
     labels_only, _ = train(
         baseline,
-        Loader(parts.labeled, VIEWS, few, process=(0, 1)),
-        parts,
+        Loader(data.labeled, VIEWS, few, process=(0, 1)),
+        data,
         steps,
         workdir / "labels",
         labels_numbers,
@@ -103,8 +103,8 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Swept:
     for index, (students, chunk) in enumerate(zip(populations, chunks, strict=True)):
         trained, took = train(
             students,
-            Loader(parts.train, VIEWS, batch_size, cache=cache, process=(0, 1)),
-            parts,
+            Loader(data.train, VIEWS, batch_size, cache=cache, process=(0, 1)),
+            data,
             steps,
             workdir / "students" / str(index),
             chunk,
@@ -113,49 +113,46 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Swept:
         )
         results += trained
         seconds += took
-    return Swept(
+    return SweepResults(
         config=config,
-        teacher_accuracy=jaxkd.metrics.accuracy(study.evaluator.logits(teacher), parts.test.labels),
-        labels=gather(labels_only),
-        results=gather(results),
+        teacher_accuracy=jaxkd.metrics.accuracy(study.evaluator.logits(teacher), data.test.labels),
+        labels=group_seeds(labels_only),
+        results=group_seeds(results),
         students=len(numbers["seed"]),
-        labeled=len(parts.labeled),
-        examples=len(parts.train),
-        validation=len(parts.validation),
+        labeled=len(data.labeled),
+        examples=len(data.train),
+        validation=len(data.validation),
         steps=steps,
         seconds=seconds,
     )
 
 
-def _load(config: Config) -> Parts:
-    if config.dataset == "digits":
-        train, test = digits.load("train"), digits.load("test")
-    else:
-        train, test = (
-            fashion_mnist.load(split, data_dir=config.data_dir or None)
-            for split in ("train", "test")
-        )
+def _load(config: Config) -> SweepData:
+    train, test = (
+        datasets.load_images(config.dataset, split, data_dir=config.data_dir)
+        for split in ("train", "test")
+    )
     held_out = split_labels(train, config.validation_per_class, seed=1)
     known = train.select(np.setdiff1d(train.ids, held_out))
     ids = known.ids
     if config.regime == "few":
         ids = split_labels(known, config.labels_per_class, seed=0)
-    return Parts(known, known.with_labels(ids), known.select(ids), train.select(held_out), test)
+    return SweepData(known, known.with_labels(ids), known.select(ids), train.select(held_out), test)
 
 
 def _with(values: Sequence[float], default: float) -> list[float]:
-    """The values in ascending order, the default's among them."""
+    """Returns the values in ascending order, with the default among them."""
     return sorted({*values, default})
 
 
-def _teacher(config: Config, study: Study, parts: Parts) -> tuple[jaxkd.Network, Cache]:
+def _teacher(config: Config, study: Study, data: SweepData) -> tuple[jaxkd.Network, Cache]:
     dropout_rate = OWN[config.dataset]["dropout_rate"]
-    shape = parts.known.inputs.shape[1:]
+    shape = data.known.inputs.shape[1:]
     model = CNN(
-        shape, (16, 32), 64, parts.known.num_classes, dropout_rate=dropout_rate, rngs=nnx.Rngs(100)
+        shape, (16, 32), 64, data.known.num_classes, dropout_rate=dropout_rate, rngs=nnx.Rngs(100)
     )
-    steps = config.teacher_epochs * (len(parts.known) // study.batch_size)
-    teacher = train_teacher(study, jaxkd.from_nnx(model), parts.known, steps)
+    steps = config.teacher_epochs * (len(data.known) // study.batch_size)
+    teacher = train_teacher(study, jaxkd.from_nnx(model), data.known, steps)
     path = study.workdir / "cache"
-    jaxkd.cache.build(path, teacher, parts.known, VIEWS)
-    return teacher, jaxkd.cache.open(path, teacher=teacher, dataset=parts.known, views=VIEWS)
+    jaxkd.cache.build(path, teacher, data.known, VIEWS)
+    return teacher, jaxkd.cache.open(path, teacher=teacher, dataset=data.known, views=VIEWS)

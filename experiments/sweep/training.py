@@ -1,4 +1,4 @@
-"""What a sweep is made of: its examples, students trained together, and their results."""
+"""Training of a sweep: its examples, students trained together, and their results."""
 
 import dataclasses
 import math
@@ -19,15 +19,15 @@ VIEWS = Views((Normalize(),))
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
+class SweepData:
     """The examples of a sweep.
 
     Attributes:
-      known: what the teacher learns from, with all labels.
+      known: training examples of the teacher, with all labels.
       train: the same examples with the labels that students may use.
       labeled: those of them that have a label.
-      validation: held out to choose by.
-      test: held out to judge by.
+      validation: held-out examples to choose by.
+      test: held-out examples to measure on.
     """
 
     known: Dataset
@@ -61,27 +61,27 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Temperature and weight, for people."""
+        """Temperature and weight in words."""
         if self.temperature is None:
             return "labels alone"
         return f"T {self.temperature:g}, alpha {self.alpha:g}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Swept:
-    """Everything that the report is made of.
+class SweepResults:
+    """All results of a sweep, which the report shows.
 
     Attributes:
-      config: of the sweep, complete.
-      teacher_accuracy: on the test examples.
-      labels: labels alone, a setting a learning rate.
+      config: complete configuration.
+      teacher_accuracy: accuracy of the teacher on the test examples.
+      labels: labels alone, one setting a learning rate.
       results: one setting for each combination.
-      students: how many were trained together.
-      labeled: examples with a label for the students.
-      examples: for the students in all.
-      validation: examples to choose by.
-      steps: of each student.
-      seconds: that the students took, nan if their training was cut and taken up.
+      students: number of students that were trained together.
+      labeled: number of examples with a label for the students.
+      examples: number of examples of the students.
+      validation: number of examples to choose by.
+      steps: number of updates of each student.
+      seconds: training time of the students; nan if it was interrupted and resumed.
     """
 
     config: Any
@@ -97,7 +97,7 @@ class Swept:
 
     @property
     def chosen(self) -> Setting:
-        """The best on the validation examples."""
+        """The best setting on the validation examples."""
         return _best(self.results)
 
     @property
@@ -107,20 +107,20 @@ class Swept:
 
     @property
     def default(self) -> Setting:
-        """The setting that nobody chose, at the learning rate that is best for it."""
+        """The default setting, at the learning rate that is best for it."""
         own = (self.config.default_temperature, self.config.default_alpha)
         return _best([r for r in self.results if (r.temperature, r.alpha) == own])
 
     @property
     def as_good(self) -> list[Setting]:
-        """The settings no further below the chosen one than its standard deviation, itself too."""
+        """The chosen setting, and those at most its standard deviation below it."""
         best = Spread.of(self.chosen.validation)
         reach = 0.0 if math.isnan(best.std) else best.std
         return [r for r in self.results if Spread.of(r.validation).mean >= best.mean - reach]
 
 
-def gather(students: Iterable[Setting]) -> list[Setting]:
-    """One setting with all its seeds for each combination, from single students."""
+def group_seeds(students: Iterable[Setting]) -> list[Setting]:
+    """Groups single students into one setting with all its seeds for each combination."""
     groups: dict[tuple[Any, ...], list[Setting]] = {}
     for one in students:
         groups.setdefault((one.learning_rate, one.temperature, one.alpha), []).append(one)
@@ -139,14 +139,14 @@ def gather(students: Iterable[Setting]) -> list[Setting]:
 def train(
     population: Population,
     loader: Loader,
-    parts: Parts,
+    data: SweepData,
     steps: int,
     workdir: pathlib.Path,
     numbers: Mapping[str, list[float]],
     progress: str,
     runtime: Runtime,
 ) -> tuple[list[Setting], float]:
-    """Each student's result, and the seconds that training took; nan if it was taken up."""
+    """Trains students together; returns the result of each, and the seconds that training took."""
     trained = runner.train(
         Training(
             workdir=workdir,
@@ -154,7 +154,7 @@ def train(
             state=population.init(),
             loader=loader,
             steps=steps,
-            evaluate=population.evaluator(parts.validation, views=VIEWS),
+            evaluate=population.evaluator(data.validation, views=VIEWS),
             logs_per_evaluation=4,
             logs_per_checkpoint=4,
             steps_per_call=100,
@@ -163,9 +163,9 @@ def train(
         ),
         runtime,
     )
-    validation = population.evaluator(parts.validation, views=VIEWS)(trained.state)
-    logits = population.predict(trained.state, parts.test, views=VIEWS)
-    labels = parts.test.labels
+    validation = population.evaluator(data.validation, views=VIEWS)(trained.state)
+    logits = population.predict(trained.state, data.test, views=VIEWS)
+    labels = data.test.labels
     results = [
         Setting(
             learning_rate=numbers["learning_rate"][index],

@@ -1,4 +1,4 @@
-"""A teacher in PyTorch: its answers fill a cache, a JAX student learns from it.
+"""A teacher in PyTorch: its outputs fill a cache, a JAX student learns from it.
 
 A small convolutional network is trained in PyTorch on the very views that the student will see;
 put your own module in its place. JAX and PyTorch only meet in NumPy arrays.

@@ -45,17 +45,12 @@ from experiments.common.runtime import Runtime
 from experiments.transfer import report as transfer_report
 from experiments.transfer.config import Config, complete
 from experiments.transfer.run import run
-from jaxkd.training import is_first
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
     transferred = run(complete(config), workdir, runtime)
-    if not is_first():  # one writes for all
-        return
-    report = transfer_report.write(transferred, workdir)
-    report.print()
-    print(f"\nThe report: {workdir / 'report.html'}")
+    launch.publish(lambda: transfer_report.write(transferred, workdir), workdir)
 
 
 if __name__ == "__main__":

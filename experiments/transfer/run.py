@@ -3,19 +3,18 @@
 import dataclasses
 import math
 import pathlib
-from typing import Literal
 
 from flax import nnx
 
 import jaxkd
+from experiments import datasets
 from experiments.common.runtime import Runtime
 from experiments.common.study import Study
-from experiments.datasets import fashion_mnist
 from experiments.transfer import regimes as transfer_regimes
 from experiments.transfer.config import Config
 from experiments.transfer.regimes import VIEWS, Protocol, Transferred
 from jaxkd import recipes
-from jaxkd.data import Dataset, digits, images, split_labels
+from jaxkd.data import Dataset, split_labels
 from jaxkd.models import MLP
 from jaxkd.training import bind_config
 
@@ -26,16 +25,10 @@ def load(config: Config) -> tuple[Dataset, Dataset]:
     Raises:
       ValueError: classes of the configuration that the data have not, a batch larger than the data.
     """
-    data_dir = config.data_dir or None
-
-    def split(name: Literal["train", "test"]) -> Dataset:
-        if config.dataset == "digits":
-            return digits.load(name)
-        if config.dataset == "fashion_mnist" and not config.mock:
-            return fashion_mnist.load(name, data_dir=data_dir)
-        return images.load(config.dataset, name, data_dir=data_dir, mock=config.mock)
-
-    train, test = split("train"), split("test")
+    train, test = (
+        datasets.load_images(config.dataset, split, data_dir=config.data_dir, mock=config.mock)
+        for split in ("train", "test")
+    )
     for name in ("left_out_classes", "only_classes"):
         if missing := [c for c in getattr(config, name) if c >= train.num_classes]:
             raise ValueError(f"{name}: {missing} are not among the {train.num_classes} classes")

@@ -11,7 +11,7 @@ import jaxkd
 from experiments.cifar.__main__ import main
 from experiments.cifar.config import Config, assistant_between, reduced_config
 from experiments.common import methods, strategy_arms, study
-from experiments.common.protocol import Course, ProtocolConfig, schedule
+from experiments.common.protocol import MethodContext, ProtocolConfig, schedule
 from experiments.common.study import Study
 from jaxkd import models
 from jaxkd.data import images
@@ -55,8 +55,14 @@ def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_p
         ("--config.method=magic", "method must be one of"),
         ("--config.norm=layer", "not 'layer'"),
         ("--config.protocol.evaluations=0", "evaluations must lie in [1, 20], not 0"),
-        ("--config.protocol.schedule=step", "must be cosine or steps, not 'step'"),
-        ("--config.protocol.options=[]", "protocol.options map recipes to options, '[]'"),
+        (
+            "--config.protocol.schedule=step",
+            "protocol.schedule must be one of cosine, steps, not 'step'; did you mean 'steps'?",
+        ),
+        (
+            "--config.protocol.options=[]",
+            "protocol.options must map recipes to their options, not '[]'",
+        ),
         ("--config.seeds=0", "seeds must be at least 1, not 0"),
         (
             "--config.pair=wrn_16_1/convnet --config.method=teacher_layers",
@@ -75,7 +81,7 @@ def maker(name):
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory):
+def context(tmp_path_factory):
     train = images.load("cifar10", "train", mock=64)
     views = Views((Normalize(),))
     study = Study(
@@ -88,7 +94,7 @@ def course(tmp_path_factory):
         learning_rate=1e-3,
         seeds=(0,),
     )
-    return Course(
+    return MethodContext(
         study=study,
         config=ProtocolConfig(epochs=10, batch_size=32),
         train=train,
@@ -101,30 +107,30 @@ def course(tmp_path_factory):
     )
 
 
-def test_a_student_starts_from_the_teachers_layers(course):
-    arm = strategy_arms.arm("teacher_layers", course)
-    student = arm.extend(course.make_student(3), 3)
+def test_a_student_starts_from_the_teachers_layers(context):
+    arm = strategy_arms.arm("teacher_layers", context)
+    student = arm.extend(context.make_student(3), 3)
     for path in ("stem.kernel", "stages.0.0.conv1.kernel", "head.kernel"):
-        np.testing.assert_array_equal(student.params[path], course.teacher.params[path])
+        np.testing.assert_array_equal(student.params[path], context.teacher.params[path])
     with pytest.raises(ValueError, match="no layer of the student"):
-        strategy_arms.matching_layers(maker("convnet")(0), course.teacher)
+        strategy_arms.matching_layers(maker("convnet")(0), context.teacher)
 
 
-def test_phases_share_the_steps_of_a_plain_training(course):
-    assert course.steps == 20
-    fresh = course.make_student(0)
+def test_phases_share_the_steps_of_a_plain_training(context):
+    assert context.steps == 20
+    fresh = context.make_student(0)
     for name, steps in {
         "born_again": [20] * 3,
         "assistant": [20] * 2,
         "stage_wise": [5, 15],
     }.items():
-        phases = strategy_arms.arm(name, course).phases(fresh, 0)
+        phases = strategy_arms.arm(name, context).phases(fresh, 0)
         assert [phase.steps for phase in phases] == steps
 
 
-def test_a_progressive_teacher_needs_its_earlier_checkpoints(course):
+def test_a_progressive_teacher_needs_its_earlier_checkpoints(context):
     with pytest.raises(FileNotFoundError, match="anchor0.npz is not there"):
-        strategy_arms.arm("progressive", course)
+        strategy_arms.arm("progressive", context)
 
 
 def test_the_learning_rate_falls_at_the_papers_milestones():
@@ -141,9 +147,9 @@ def test_assistants_lie_between():
     assert assistant_between("resnet20x0.5", "resnet14x0.5") == ""
 
 
-def test_learning_rates_are_each_networks_own(course):
-    papers = dataclasses.replace(course.config, schedule="steps", learning_rate=0.01)
-    mobile = dataclasses.replace(course, config=papers, teacher_rate=0.05, teacher_steps=10)
+def test_learning_rates_are_each_networks_own(context):
+    papers = dataclasses.replace(context.config, schedule="steps", learning_rate=0.01)
+    mobile = dataclasses.replace(context, config=papers, teacher_rate=0.05, teacher_steps=10)
 
     def first_step(optimizer):
         params = {"w": jnp.ones(())}
@@ -154,10 +160,10 @@ def test_learning_rates_are_each_networks_own(course):
     assert ratio == pytest.approx(5.0)
 
 
-def test_views_of_an_arms_own_are_new_in_every_epoch(course):
-    arm = strategy_arms.arm("function_matching", course)
-    loader = study._ArmRuns(course.study, arm, "methods").loader(0)
-    assert course.study.num_views == 1
+def test_views_of_an_arms_own_are_new_in_every_epoch(context):
+    arm = strategy_arms.arm("function_matching", context)
+    loader = study._ArmRuns(context.study, arm, "methods").loader(0)
+    assert context.study.num_views == 1
     assert loader[0]["view"][0] == 0 and loader[loader.steps_per_epoch]["view"][0] == 1
 
 

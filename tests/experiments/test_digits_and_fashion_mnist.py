@@ -40,7 +40,7 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
     ("options", "message"),
     [
         (["--config.temperature=0.0"], "temperature"),
-        (["--config.alpha=nan"], "must be finite, not nan"),
+        (["--config.alpha=nan"], "alpha must lie in [0, 1], not nan"),
         (["--config.codec=zip"], "not 'zip'"),
         (["--config.codec=top16"], "k=16 classes, the teacher has 10"),
         (["--config.batch_size=0"], "batch_size must be at least 1, not 0"),
@@ -71,7 +71,7 @@ def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
 
 def test_fashion_mnist_refuses_unknown_names_and_missing_data(tmp_path):
     for option, message in [
-        ("--config.student.name=vit", "student.name must be mlp, cnn or convnet, not 'vit'"),
+        ("--config.student.name=vit", "student.name must be one of mlp, cnn, convnet, not 'vit'"),
         ("--config.teacher.name=vgg", "not 'vgg'"),
         (f"--config.data_dir={tmp_path / 'nothing'}", "prepare"),
     ]:

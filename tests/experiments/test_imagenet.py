@@ -12,13 +12,13 @@ from experiment_runs import runtime
 from flax import nnx
 
 import jaxkd
-from experiments.imagenet import protocols as imagenet_protocols
 from experiments.imagenet import report as imagenet_report
 from experiments.imagenet.__main__ import main
 from experiments.imagenet.config import Config, complete
 from experiments.imagenet.protocols import PROTOCOLS, MixupOrCutmix
 from experiments.imagenet.report import hits
 from jaxkd import models, weights
+from jaxkd.data import imagenet
 
 # Ten classes and a network of three convolutions: what takes the time is compiling.
 TINY = Config(
@@ -141,9 +141,9 @@ def test_bad_configurations_are_refused(options, message):
 )
 def test_what_does_not_fit_is_found_before_data_are_read(options, message, tmp_path, monkeypatch):
     read = []
-    load = imagenet_protocols.imagenet.load
+    load = imagenet.load
     monkeypatch.setattr(
-        imagenet_protocols.imagenet,
+        imagenet,
         "load",
         lambda *a, mock, **k: read.append(mock) or load(*a, mock=mock, **k),
     )

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from experiment_runs import chosen, run, run_until, runtime, table
 
-from experiments.sweep import report as settings
+from experiments.sweep import report as sweep_report
 from experiments.sweep.__main__ import main
 from experiments.sweep.config import Config
-from experiments.sweep.training import Setting, Swept, gather
+from experiments.sweep.training import Setting, SweepResults, group_seeds
 
 TINY = [
     "--config.temperatures=1,4",
@@ -50,10 +50,10 @@ def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--config.dataset=mnist"], "['digits', 'fashion_mnist'], not 'mnist'"),
-        (["--config.regime=some"], "regime must be 'few' or 'all', not 'some'"),
-        (["--config.temperatures=0,4"], "temperature of kd must be a positive number, not 0.0"),
-        (["--config.alphas=0.5,1.5"], "alpha must lie in [0, 1], not 1.5"),
+        (["--config.dataset=mnist"], "dataset must be one of digits, fashion_mnist, not 'mnist'"),
+        (["--config.regime=some"], "regime must be one of few, all, not 'some'"),
+        (["--config.temperatures=0,4"], "temperatures must be a positive number, not 0"),
+        (["--config.alphas=0.5,1.5"], "alphas must lie in [0, 1], not 1.5"),
         (["--config.alphas=0.5,high"], "alphas must be numbers separated by commas"),
         (["--config.alphas=0.5,0.5"], "none twice, not (0.5, 0.5)"),
         (["--config.seeds=-1"], "seeds must be at least 1, not -1"),
@@ -80,7 +80,9 @@ def swept(accuracies, seeds=3, rates=(0.1,)):
         for value in values
     ]
     labels = [Setting(0.1, None, 0.0, *[(0.5,) * seeds] * 4)]
-    return Swept(Config, 0.99, labels, gather(results), 12, 30, 1000, 400, 960, float("nan"))
+    return SweepResults(
+        Config, 0.99, labels, group_seeds(results), 12, 30, 1000, 400, 960, float("nan")
+    )
 
 
 def test_the_best_on_validation_is_chosen_with_all_that_may_be_as_good():
@@ -94,16 +96,16 @@ def test_the_best_on_validation_is_chosen_with_all_that_may_be_as_good():
 
 def test_the_report_says_no_more_than_the_seeds_can_show(tmp_path):
     wide = [[0.80, 0.81, 0.82], [0.88, 0.90, 0.92], [0.89, 0.89, 0.89], [0.7, 0.7, 0.7]]
-    report = settings.write(swept(wide), tmp_path)
+    report = sweep_report.write(swept(wide), tmp_path)
     assert "Of 4 settings 2 lie within one standard deviation of the best" in report.summary
     assert "T from 1 to 4, alpha from 0.5 to 0.9" in report.summary
     assert "a smaller T and a larger alpha may do better still" in report.summary
-    narrow = settings.write(swept([[0.80], [0.9], [0.89], [0.7]], seeds=1), tmp_path)
+    narrow = sweep_report.write(swept([[0.80], [0.9], [0.89], [0.7]], seeds=1), tmp_path)
     assert "A single seed cannot say which settings differ" in narrow.summary
 
 
 def test_a_map_for_each_learning_rate_and_one_of_the_test_set(tmp_path):
-    settings.write(
+    sweep_report.write(
         swept([[0.8] * 3, [0.9] * 3, [0.7] * 3, [0.6] * 3] * 2, rates=(0.1, 0.2)), tmp_path
     )
     assert len(list(tmp_path.glob("the_choice_*.svg"))) == 3

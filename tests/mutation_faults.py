@@ -68,23 +68,23 @@ FAULTS = (
     ),
     Fault(
         "the student as its own teacher",
-        "jaxkd/objective/_objective.py",
+        "jaxkd/objective/objective.py",
         '_lookup(teacher, term.teacher, name, "teacher")',
         '_lookup(student, term.teacher, name, "teacher")',
         ("tests/objective/test_objective.py::test_hintons_loss_by_hand",),
     ),
     Fault(
         "padding in the terms of the teacher",
-        "jaxkd/objective/_objective.py",
-        'where = counted(batch) if "labels" in term.requires else batch.get("where")',
-        'where = counted(batch) if "labels" in term.requires else None',
+        "jaxkd/objective/_counting.py",
+        'mask = counted(batch) if "labels" in term.requires else batch.get("where")',
+        'mask = counted(batch) if "labels" in term.requires else None',
         (
             "tests/objective/test_objective.py::test_padding_and_unlabeled_examples_count_for_nothing",
         ),
     ),
     Fault(
         "temperature of the first step for ever",
-        "jaxkd/objective/_objective.py",
+        "jaxkd/objective/objective.py",
         'arguments["temperature"] = at_step(term.temperature, step)',
         'arguments["temperature"] = at_step(term.temperature, 0)',
         ("tests/objective/test_objective.py::test_schedules_follow_the_step",),

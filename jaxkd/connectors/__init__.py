@@ -1,7 +1,33 @@
-"""Connectors: what is trained beside the student so that its features fit the teacher's.
+"""Connectors: modules trained beside the student that fit its features to the teacher's.
 
-Flax NNX modules that act on the feature axis alone. Give one to a `Term`; its parameters then live,
-train and are saved with the student's.
+A connector is a Flax NNX module. Give one to a `Term`; its parameters then live, train and are
+saved with the student's. A connector returns the student's features, or a dictionary of arguments
+for the loss.
+
+Projections of the feature axis:
+
+- `Linear`, `MLP`: vectors and tokens
+- `Conv1x1`: feature maps, with normalization if wanted
+- `OrthogonalProjection`: a matrix that preserves lengths (VkD)
+- `PooledLinear`: a classifier or an embedding on a stage
+
+Connectors of one method, named after it:
+
+- `AFD`, `SemCKD`: attention between all layers of both networks
+- `CRD`: embeddings and memory banks
+- `FactorTransfer`: paraphraser and translator
+- `MGD`: generation from masked features
+- `OFD`: projection and margin before the activation
+- `ReviewKD`: fusion of stages
+- `SimKD`, `SRRL`: the teacher's classifier on the student's features
+- `VID`: mean and variance of the teacher's features
+
+Combinations and further arguments of a loss:
+
+- `PerStage`: one module for each of several outputs
+- `PairedProjection`: one module for each network
+- `LearnedScalar`: a learned number, such as a temperature
+- `OnPolicyMask`, `TokenPairMask`: masks of rows and of pairs of tokens
 """
 
 from jaxkd.connectors.afd import AFD as AFD

@@ -10,10 +10,12 @@ from jaxkd.ops import conv_general_dilated
 
 
 def detached(maps: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    return tuple(jax.lax.stop_gradient(each) for each in maps)
+    """Returns the maps without gradient."""
+    return tuple(jax.lax.stop_gradient(layer) for layer in maps)
 
 
 def check_layer_widths(student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
+    """Raises ValueError unless both sides have layers, of positive widths."""
     for side, widths in (("student", student_channels), ("teacher", teacher_channels)):
         if not len(widths):
             raise ValueError(f"{side}_channels must have one width for each layer, got none")
@@ -21,11 +23,12 @@ def check_layer_widths(student_channels: Sequence[int], teacher_channels: Sequen
 
 
 def check_maps(side: str, maps: tuple[jax.Array, ...], count: int) -> None:
+    """Raises ValueError unless `maps` is a tuple of `count` maps."""
     check_count(side, maps, count)
-    if any(each.ndim != 4 for each in maps):
+    if any(layer.ndim != 4 for layer in maps):
         raise ValueError(
             f"the {side}'s outputs must be maps [batch, height, width, channels], not of shapes "
-            f"{[each.shape for each in maps]}"
+            f"{[layer.shape for layer in maps]}"
         )
 
 
@@ -41,11 +44,11 @@ class ConvNorm(nnx.Module):
     A kernel of size 1 is a matrix, so that vectors `[batch, width]` may pass as well as maps.
 
     Args:
-      in_features: channels of the input.
-      out_features: channels of the result.
+      in_features: number of input channels.
+      out_features: number of output channels.
       size: height and width of the kernel; the map keeps its size.
       relu: whether ReLU follows.
-      rngs: for the initial weights.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -68,22 +71,22 @@ class ConvNorm(nnx.Module):
         self.relu = relu
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Maps `[batch, height, width, in_features]`."""
+        """Maps features `[batch, height, width, in_features]` to `out_features` channels."""
         features = self.norm(self.conv(features))
         return nnx.relu(features) if self.relu else features
 
 
 class Constant(nnx.Variable):
-    """A value that belongs to a module's state and is neither trained nor changed."""
+    """A constant that is saved with a module's state and is never trained."""
 
 
 class FrozenHead(nnx.Module):
-    """A network's classifier on pooled features, as it is.
+    """A network's classifier on pooled features, which is not trained.
 
     Args:
-      kernel: `[width, num_classes]`.
+      kernel: weights `[width, num_classes]`.
       bias: `[num_classes]`, or None.
-      width: what the kernel's width must be.
+      width: width of the features, which the kernel's must equal.
 
     Raises:
       ValueError: shapes that do not fit.
@@ -103,18 +106,18 @@ class FrozenHead(nnx.Module):
         self.bias = None if bias is None else Constant(jnp.asarray(bias))
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Logits `[batch, num_classes]` of the average of `[batch, ..., width]` over positions."""
+        """Maps features `[batch, ..., width]`, averaged over positions, to logits."""
         logits = global_average(features) @ jax.lax.stop_gradient(self.kernel[...])
         return logits if self.bias is None else logits + jax.lax.stop_gradient(self.bias[...])
 
 
 def global_average(features: jax.Array) -> jax.Array:
-    """`[batch, width]`: the average over all axes between the first and the last."""
+    """Averages features `[batch, ..., width]` over positions, to `[batch, width]`."""
     return jnp.mean(features, axis=tuple(range(1, features.ndim - 1)))
 
 
 def unit(values: jax.Array) -> jax.Array:
-    """Vectors of the last axis divided by their L2 norm; zeros stay, without gradient."""
+    """Divides vectors along the last axis by their L2 norm; zeros stay, without gradient."""
     squares = jnp.sum(jnp.square(values), axis=-1, keepdims=True)
     return values / jnp.sqrt(jnp.where(squares > 0, squares, 1))
 
@@ -122,5 +125,5 @@ def unit(values: jax.Array) -> jax.Array:
 def check_count(name: str, outputs: Sequence[jax.Array], count: int) -> None:
     """Raises ValueError unless `outputs` is a tuple of `count` arrays."""
     if not isinstance(outputs, tuple | list) or len(outputs) != count:
-        found = len(outputs) if isinstance(outputs, tuple | list) else "one array"
-        raise ValueError(f"{count} outputs of the {name} are needed, a tuple, got {found}")
+        given = len(outputs) if isinstance(outputs, tuple | list) else "one array"
+        raise ValueError(f"{count} outputs of the {name} are needed, a tuple, got {given}")

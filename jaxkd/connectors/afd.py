@@ -12,20 +12,20 @@ from jaxkd.connectors._blocks import check_layer_widths, check_maps, detached
 
 
 class AFD(nnx.Module):
-    """Attention of every teacher layer to all student layers, by what their channels average to.
+    """Attention of every teacher layer to all student layers, from their pooled channels.
 
     Queries of the teacher's layers and keys of the student's are affine maps of the pooled layers
-    under batch normalization; each pair of layers has a bilinear weight and a term of its own.
+    with batch normalization; each pair of layers has a bilinear weight and a term of its own.
 
     Args:
-      student_channels: of each student layer.
-      teacher_channels: of each teacher layer.
+      student_channels: number of channels of each student layer.
+      teacher_channels: number of channels of each teacher layer.
       qk_dim: width of queries and keys.
-      rngs: for the initial weights.
+      rngs: random streams for the initial weights.
 
     Raises:
-      ValueError: no layers, widths that are not positive; when called, other numbers of layers or
-        ranks.
+      ValueError: no layers, widths that are not positive; when called, another number of layers
+        or outputs that are not maps.
 
     Example:
       >>> import jax.numpy as jnp
@@ -67,10 +67,14 @@ class AFD(nnx.Module):
     def __call__(
         self, student: tuple[jax.Array, ...], *, teacher: tuple[jax.Array, ...]
     ) -> dict[str, Any]:
-        """Maps tuples of maps `[batch, height, width, channels]` to arguments of `losses.afd`.
+        """Returns the arguments of `losses.afd` for the maps of all layers.
+
+        Args:
+          student: one map `[batch, height, width, channels]` for each student layer.
+          teacher: one map for each teacher layer.
 
         Returns:
-          `student`, as it is, and `attention` `[batch, teacher layers, student layers]`.
+          `student`, the unchanged maps, and `attention` `[batch, teacher layers, student layers]`.
         """
         check_maps("student", student, len(self.keys))
         check_maps("teacher", teacher, len(self.queries))
@@ -81,14 +85,15 @@ class AFD(nnx.Module):
         # One normalization for the keys of all layers: its batch is that of examples and layers.
         weighted = self.bilinear(nnx.relu(keys))
         weighted = weighted.reshape(*weighted.shape[:2], len(teacher), self.qk_dim)
-        own = self.teacher_layers[...] @ self.student_layers[...].T
-        energy = jnp.einsum("bstq,btq->bts", weighted, queries) + own
+        # Each pair of layers has a term that does not depend on the example.
+        per_pair = self.teacher_layers[...] @ self.student_layers[...].T
+        energy = jnp.einsum("bstq,btq->bts", weighted, queries) + per_pair
         attention = jax.nn.softmax(energy / math.sqrt(self.qk_dim), axis=-1)
         return {"student": student, "attention": attention}
 
 
 class _Normalized(nnx.Module):
-    """An affine map under batch normalization."""
+    """An affine map followed by batch normalization."""
 
     def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
         self.linear = nnx.Linear(in_features, out_features, rngs=rngs)

@@ -10,8 +10,8 @@ class PerStage(nnx.Module):
     """One module for each of several outputs.
 
     Args:
-      modules: called with the outputs of a term that names several, in order; None leaves one as
-        it is.
+      modules: one module for each output of a term that names several, in the same order; None
+        leaves an output unchanged.
 
     Raises:
       ValueError: when called with another number of outputs.
@@ -20,8 +20,8 @@ class PerStage(nnx.Module):
       >>> import jax.numpy as jnp
       >>> from flax import nnx
       >>> from jaxkd import connectors
-      >>> both = connectors.PerStage([connectors.Conv1x1(8, 16, rngs=nnx.Rngs(0)), None])
-      >>> [x.shape for x in both((jnp.ones((2, 7, 7, 8)), jnp.ones((2, 4))))]
+      >>> connector = connectors.PerStage([connectors.Conv1x1(8, 16, rngs=nnx.Rngs(0)), None])
+      >>> [x.shape for x in connector((jnp.ones((2, 7, 7, 8)), jnp.ones((2, 4))))]
       [(2, 7, 7, 16), (2, 4)]
     """
 
@@ -29,7 +29,7 @@ class PerStage(nnx.Module):
         self.modules_ = nnx.List(modules)
 
     def __call__(self, features: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        """Maps a tuple of outputs."""
+        """Maps a tuple of outputs, each by its own module."""
         if len(features) != len(self.modules_):
             raise ValueError(f"{len(self.modules_)} modules were given {len(features)} outputs")
         return tuple(
@@ -46,7 +46,7 @@ class PairedProjection(nnx.Module):
 
     Args:
       student: module for the student's output.
-      teacher: module for the teacher's.
+      teacher: module for the teacher's output.
 
     Example:
       >>> import jax.numpy as jnp
@@ -65,5 +65,5 @@ class PairedProjection(nnx.Module):
         self.student, self.teacher = student, teacher
 
     def __call__(self, student: jax.Array, *, teacher: jax.Array) -> dict[str, jax.Array]:
-        """Maps both outputs."""
+        """Returns both outputs in the common space, as `student` and `teacher`."""
         return {"student": self.student(student), "teacher": self.teacher(teacher)}

@@ -1,4 +1,4 @@
-"""Embeddings and memory banks of contrastive distillation."""
+"""The connector of contrastive representation distillation: embeddings and memory banks."""
 
 from typing import Any
 
@@ -19,35 +19,35 @@ from jaxkd.ops.banks import (
 
 
 class _BankState(nnx.Variable):
-    """A value that a module keeps from one training step to the next, without training it."""
+    """A value that a module carries from one training step to the next without training it."""
 
 
 class CRD(nnx.Module):
-    """Unit embeddings of both sides, a memory bank of each, and negatives from them.
+    """Unit embeddings of both sides, a memory bank for each, and negatives from the banks.
 
-    Every training step draws negatives, hands the banks as they are to the loss, and then moves the
-    batch's rows toward the new embeddings. The constants Z come from the first training batch and
+    Every training step samples negatives, passes the banks to the loss, and then moves the batch's
+    rows toward the new embeddings. The constants Z come from the first training batch and
     stay. In evaluation nothing changes. Both embeddings are trained: the loss is told to pass the
     gradient on to the teacher's, and it ends there, before the teacher.
 
     Batches need the field `id`, the number of each example in the data set. Rows where `where` is
-    False take no part and leave the banks alone.
+    False take no part and leave the banks unchanged.
 
     Args:
       student_width: width of the student's vectors.
-      teacher_width: width of the teacher's.
-      num_examples: rows of the banks: ids are below it.
+      teacher_width: width of the teacher's vectors.
+      num_examples: number of rows of the banks; ids must be below it.
       dim: width of the embeddings.
-      num_negatives: how many negatives each example is told from, with repetitions.
-      temperature: of the scores, in the loss and in Z alike.
-      momentum: of the banks: the share of the old row.
-      labels: integers `[num_examples]`, so that negatives come from other classes, as the authors
-        have it; None for all examples but the example itself.
-      rngs: for the initial weights, the initial banks and the stream of negatives.
+      num_negatives: number of negatives of each example, with repetitions.
+      temperature: temperature of the scores, in the loss and in Z alike.
+      momentum: share of the old row in an update of the banks.
+      labels: integers `[num_examples]`; negatives then come from other classes, as in the authors'
+        code. None for negatives among all examples but the example itself.
+      rngs: random streams for the initial weights, the initial banks and the negatives.
 
     Raises:
       ValueError: widths or numbers that are not positive, a temperature or momentum out of range,
-        labels that are not `[num_examples]`; when called with concrete ids, ids that no row has.
+        labels that are not `[num_examples]`; when called with concrete ids, ids without a row.
         In a compiled step such an id makes the example's loss NaN.
 
     Example:
@@ -56,9 +56,9 @@ class CRD(nnx.Module):
       >>> from jaxkd import connectors
       >>> connector = connectors.CRD(4, 6, 20, dim=8, num_negatives=5, rngs=nnx.Rngs(0))
       >>> student, teacher, ids = jnp.ones((2, 4)), jnp.ones((2, 6)), jnp.array([3, 7])
-      >>> made = connector(student, teacher=teacher, id=ids, where=None)
-      >>> made["student"].shape, made["teacher_bank"].shape, made["negatives"].shape
-      ((2, 8), (20, 8), (2, 5))
+      >>> arguments = connector(student, teacher=teacher, id=ids, where=None)
+      >>> [arguments[name].shape for name in ("student", "teacher_bank", "negatives")]
+      [(2, 8), (20, 8), (2, 5)]
 
     Reference:
       Tian, Krishnan and Isola, Contrastive Representation Distillation, ICLR 2020; the authors'
@@ -115,7 +115,17 @@ class CRD(nnx.Module):
     def __call__(
         self, student: jax.Array, *, teacher: jax.Array, id: jax.Array, where: jax.Array | None
     ) -> dict[str, Any]:
-        """Maps vectors `[batch, width]` of both sides to the arguments of `losses.crd`."""
+        """Returns the arguments of `losses.crd` for vectors `[batch, width]` of both sides.
+
+        Args:
+          student: vectors `[batch, student_width]`.
+          teacher: vectors `[batch, teacher_width]`.
+          id: integers `[batch]`, the number of each example in the data set.
+          where: boolean `[batch]`, the examples that count; None for all.
+
+        Returns:
+          Embeddings, banks, negatives and the constants Z by the names of the loss's parameters.
+        """
         ids = self._checked(id, where)
         teacher = jax.lax.stop_gradient(teacher)
         if where is not None:
@@ -125,19 +135,19 @@ class CRD(nnx.Module):
         banks = self.student_bank[...], self.teacher_bank[...]
         pool = NegativePool(self.order[...], self.start[...], self.size[...])
         negatives = sample_negatives(self.stream(), ids, pool, self.num_negatives)
-        scored: dict[str, Any] = {
+        scoring: dict[str, Any] = {
             "ids": ids,
             "negatives": negatives,
             "temperature": self.temperature,
         }
 
-        def first() -> jax.Array:
-            both = ((student, banks[1]), (teacher, banks[0]))
-            values = [crd_normalizer(x, bank, **scored, where=where) for x, bank in both]
+        def log_z_of_batch() -> jax.Array:
+            pairs = ((student, banks[1]), (teacher, banks[0]))
+            values = [crd_normalizer(x, bank, **scoring, where=where) for x, bank in pairs]
             return jnp.stack(values).astype(self.log_z[...].dtype)
 
-        log_z = jax.lax.cond(self.has_z[...], lambda: self.log_z[...], first)
-        made = {
+        log_z = jax.lax.cond(self.has_z[...], lambda: self.log_z[...], log_z_of_batch)
+        arguments = {
             "student": student,
             "teacher": teacher,
             "student_bank": banks[0],
@@ -145,28 +155,30 @@ class CRD(nnx.Module):
             "student_normalizer": log_z[0],
             "teacher_normalizer": log_z[1],
             "learned_teacher": True,
-            **scored,
+            **scoring,
         }
         if where is not None:
-            made["where"] = where
+            arguments["where"] = where
         if not self.deterministic:
-            counts = jnp.ones((), bool) if where is None else jnp.any(where)
-            self.log_z[...] = jnp.where(counts, log_z, self.log_z[...])
-            self.has_z[...] = self.has_z[...] | counts
+            # A batch of padding alone gives no Z.
+            any_selected = jnp.ones((), bool) if where is None else jnp.any(where)
+            self.log_z[...] = jnp.where(any_selected, log_z, self.log_z[...])
+            self.has_z[...] = self.has_z[...] | any_selected
             for bank, new in ((self.student_bank, student), (self.teacher_bank, teacher)):
                 bank[...] = update_bank(bank[...], ids, new, momentum=self.momentum, where=where)
-        return made
+        return arguments
 
     def _checked(self, ids: jax.Array, where: jax.Array | None) -> jax.Array:
+        """Returns the ids; raises ValueError for concrete ones without a row in the banks."""
         if isinstance(ids, jax.core.Tracer) or isinstance(where, jax.core.Tracer):
             return ids
         rows = self.student_bank.shape[0]
-        wrong = (np.asarray(ids) < 0) | (np.asarray(ids) >= rows)
+        outside = (np.asarray(ids) < 0) | (np.asarray(ids) >= rows)
         if where is not None:
-            wrong &= np.asarray(where)
-        if wrong.any():
+            outside &= np.asarray(where)
+        if outside.any():
             raise ValueError(
-                f"the banks have rows 0 to {rows - 1} and no row {np.asarray(ids)[wrong][0]}: "
-                "num_examples must be the largest id and one"
+                f"the banks have rows 0 to {rows - 1} and no row {np.asarray(ids)[outside][0]}: "
+                "num_examples must be the largest id plus one"
             )
         return jnp.asarray(ids)

@@ -1,4 +1,4 @@
-"""Factors: what a paraphraser and a translator make of the last maps."""
+"""The connector of factor transfer: a paraphraser and a translator of the last maps."""
 
 import jax
 from flax import nnx
@@ -12,14 +12,14 @@ class FactorTransfer(nnx.Module):
 
     Both are three 3×3 convolutions, each with batch normalization and leaky ReLU (0.1). The
     paraphraser has three more that reconstruct the teacher's map from its factors; it learns from
-    that error alone, no gradient reaches it from the comparison of factors. The authors train it
-    before the student; the weights over time that the loss gives the two decide that here.
+    that error alone, and no gradient reaches it from the comparison of factors. The authors train
+    it before the student; here the schedules of the two terms' weights decide the order.
 
     Args:
-      in_features: channels of the student's map.
-      out_features: channels of the teacher's.
+      in_features: number of channels of the student's map.
+      out_features: number of channels of the teacher's map.
       rate: width of the factors as a share of the teacher's channels.
-      rngs: for the initial weights.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: widths that are not positive, a rate that leaves no factor.
@@ -29,8 +29,8 @@ class FactorTransfer(nnx.Module):
       >>> from flax import nnx
       >>> from jaxkd import connectors
       >>> transfer = connectors.FactorTransfer(4, 6, rngs=nnx.Rngs(0))
-      >>> made = transfer(jnp.ones((2, 5, 5, 4)), teacher=jnp.ones((2, 7, 7, 6)))
-      >>> for name, value in made.items():
+      >>> outputs = transfer(jnp.ones((2, 5, 5, 4)), teacher=jnp.ones((2, 7, 7, 6)))
+      >>> for name, value in outputs.items():
       ...     print(name, value.shape)
       student (2, 5, 5, 3)
       teacher (2, 7, 7, 3)
@@ -56,10 +56,14 @@ class FactorTransfer(nnx.Module):
         self.translator = _blocks((in_features, in_features, factors, factors), rngs)
 
     def __call__(self, student: jax.Array, *, teacher: jax.Array) -> dict[str, jax.Array]:
-        """Maps `[batch, height, width, channels]` of both sides to arguments of a loss.
+        """Returns the factors of both maps, and the reconstruction of the teacher's.
+
+        Args:
+          student: map `[batch, height, width, in_features]`.
+          teacher: map `[batch, height, width, out_features]`.
 
         Returns:
-          `student` and `teacher`, the factors; `reconstruction`, which is to equal `target`, the
+          `student` and `teacher`, the factors; `reconstruction`, to be compared with `target`, the
           teacher's map.
         """
         teacher = jax.lax.stop_gradient(teacher)
@@ -73,6 +77,7 @@ class FactorTransfer(nnx.Module):
 
 
 def _blocks(widths: tuple[int, ...], rngs: nnx.Rngs) -> nnx.Sequential:
+    """Returns 3×3 convolutions between the given widths, with normalization and leaky ReLU."""
     layers: list = []
     for before, after in zip(widths, widths[1:], strict=False):
         layers += [

@@ -1,4 +1,4 @@
-"""A number that is learned."""
+"""A learned number as an argument of the loss."""
 
 from typing import Any
 
@@ -7,11 +7,13 @@ from flax import nnx
 
 
 class LearnedScalar(nnx.Module):
-    """Hands a learned number to the loss under a name, beside the student's output as it is.
+    """Passes a learned number to the loss as a named argument, beside the student's output.
+
+    The learned temperature of curriculum temperature distillation (CTKD) is one.
 
     Args:
-      name: of the loss's parameter, `"temperature"` for instance.
-      initial: value.
+      name: name of the loss's parameter, `"temperature"` for instance.
+      initial: initial value.
 
     Example:
       >>> from jaxkd import connectors
@@ -25,5 +27,5 @@ class LearnedScalar(nnx.Module):
         self.value = nnx.Param(jnp.asarray(initial, jnp.float32))
 
     def __call__(self, student: Any) -> dict[str, Any]:
-        """Returns `{"student": student, name: number}`."""
+        """Returns the student's output as `student`, and the number under its name."""
         return {"student": student, self.name: self.value[...]}

@@ -1,4 +1,4 @@
-"""Features made up from a masked part of the student's."""
+"""The connector of masked generative distillation."""
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +11,20 @@ _MASKS = ("channels", "positions")
 
 
 class MGD(nnx.Module):
-    """Masks the student's map and generates the teacher's from what is left.
+    """Masks the student's map and generates the teacher's map from the unmasked part.
 
     A 1×1 convolution to the teacher's channels where their numbers differ, a mask, and two 3×3
-    convolutions with ReLU between. The mask is drawn anew for each example and training step from a
-    random stream of the module; in evaluation nothing is masked. What remains is not scaled up.
+    convolutions with ReLU between. The mask is sampled for each example and training step from a
+    random stream of the module; in evaluation nothing is masked. Unmasked values are not scaled.
 
     Args:
-      in_features: channels of the student's map.
-      out_features: channels of the teacher's.
-      mask_ratio: the share that is masked, in [0, 1): 0.15 in the authors' classification, 0.65 in
-        their detection, 0.75 in their segmentation.
+      in_features: number of channels of the student's map.
+      out_features: number of channels of the teacher's map.
+      mask_ratio: share that is masked, in [0, 1): by the authors 0.15 for classification, 0.65 for
+        detection, 0.75 for segmentation.
       mask: "channels" masks whole channels (classification), "positions" all channels of a
         position (detection and segmentation).
-      rngs: for the initial weights and the stream of masks.
+      rngs: random streams for the initial weights and the masks.
 
     Raises:
       ValueError: an unknown mask, a ratio out of range, widths that are not positive; when called,
@@ -77,13 +77,16 @@ class MGD(nnx.Module):
         self.stream = rngs["dropout"].fork()
 
     def __call__(self, features: jax.Array, *, noise: jax.Array | None = None) -> jax.Array:
-        """Maps `[batch, height, width, in_features]` to `[..., out_features]`.
+        """Generates a map `[batch, height, width, out_features]`.
 
         Args:
-          features: the student's map.
-          noise: draws between 0 and 1 to be used instead of the module's own, in evaluation too:
+          features: the student's map `[batch, height, width, in_features]`.
+          noise: samples between 0 and 1 that replace the module's own, in evaluation too:
             `[batch, 1, 1, out_features]` for channels, `[batch, height, width, 1]` for positions.
-            What is drawn below `mask_ratio` is masked.
+            A value below `mask_ratio` masks its channel or position.
+
+        Returns:
+          The generated map.
         """
         if features.ndim != 4:
             raise ValueError(f"MGD maps [batch, height, width, channels], not {features.shape}")

@@ -12,14 +12,14 @@ class OFD(nnx.Module):
     """A 1×1 convolution with batch normalization, and the margin of the teacher's channels.
 
     Both maps are taken before their ReLU, so none follows here. The margin comes from the teacher's
-    batch normalization (`losses.ofd_margin`) and stays as it is. For `losses.ofd`.
+    batch normalization (`losses.ofd_margin`) and is constant. For `losses.ofd`.
 
     Args:
-      in_features: channels of the student's map.
-      out_features: channels of the teacher's.
-      margin: `[out_features]`, or a number for all: below it, the teacher's values count as it.
-        The default leaves out all negative responses.
-      rngs: for the initial weights.
+      in_features: number of channels of the student's map.
+      out_features: number of channels of the teacher's map.
+      margin: lower bound of the teacher's values, `[out_features]` or a number for all channels.
+        The default ignores all negative responses.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: a margin of another shape.
@@ -49,5 +49,5 @@ class OFD(nnx.Module):
         self.margin = Constant(jnp.broadcast_to(margin, (out_features,)))
 
     def __call__(self, student: jax.Array) -> dict[str, jax.Array]:
-        """Returns `student` `[batch, height, width, out_features]` and `margin`."""
+        """Returns `student`, a map `[batch, height, width, out_features]`, and `margin`."""
         return {"student": self.project(student), "margin": self.margin[...]}

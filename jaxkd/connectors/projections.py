@@ -1,4 +1,4 @@
-"""Projections of the feature axis."""
+"""Projections of the feature axis, from the student's width to the teacher's."""
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ class Linear(nnx.Module):
     """An affine map of the last axis, `[..., in_features]` to `[..., out_features]`.
 
     For vectors `[batch, width]` and tokens `[batch, tokens, width]`; no axis but the last is
-    touched, so the batch size may change and no example sees another.
+    touched, so the batch size may change and examples stay independent.
 
     Args:
       in_features: width of the student's feature.
-      out_features: width of the teacher's.
+      out_features: width of the teacher's feature.
       use_bias: whether to add a bias.
-      rngs: for the initial weights.
+      rngs: random streams for the initial weights.
 
     Example:
       >>> import jax.numpy as jnp
@@ -48,12 +48,12 @@ class Conv1x1(nnx.Module):
     Optionally followed by batch normalization and ReLU, as regressors of feature maps often are.
 
     Args:
-      in_features: channels of the student's map.
-      out_features: channels of the teacher's.
+      in_features: number of channels of the student's map.
+      out_features: number of channels of the teacher's map.
       norm: whether batch normalization follows; the convolution then has no bias.
       relu: whether ReLU follows the normalization. False where the teacher's map has negative
         values, and for inter-channel correlations (ICKD).
-      rngs: for the initial weights.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: when called with anything but a map of rank 4.
@@ -94,7 +94,7 @@ class Conv1x1(nnx.Module):
         self.relu = relu
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Maps feature maps `[batch, height, width, in_features]`."""
+        """Maps `[batch, height, width, in_features]` to `[batch, height, width, out_features]`."""
         if features.ndim != 4:
             raise ValueError(
                 f"Conv1x1 maps [batch, height, width, channels], not {features.shape}; "
@@ -112,9 +112,9 @@ class MLP(nnx.Module):
 
     Args:
       in_features: width of the student's feature.
-      hidden: width between the two.
-      out_features: width of the teacher's.
-      rngs: for the initial weights.
+      hidden: width between the two maps.
+      out_features: width of the teacher's feature.
+      rngs: random streams for the initial weights.
 
     Example:
       >>> import jax.numpy as jnp
@@ -141,15 +141,15 @@ class MLP(nnx.Module):
 class OrthogonalProjection(nnx.Module):
     """A linear map with an orthonormal matrix, `[..., in_features]` to `[..., out_features]`.
 
-    It cannot stretch or forget directions of the student's feature in favor of others, so that
-    what the teacher has to say reaches the student itself. To a wider teacher it keeps all inner
-    products; to a narrower one it is an orthogonal projection. The matrix is the orthogonal factor
+    It cannot scale or drop directions of the student's feature in favor of others, so that the
+    student itself has to learn, not the projection. For a wider teacher it preserves all inner
+    products; for a narrower one it is an orthogonal projection. The matrix is the orthogonal factor
     (QR, with the signs that make it unique) of a parameter without constraints.
 
     Args:
       in_features: width of the student's feature.
-      out_features: width of the teacher's.
-      rngs: for the initial weights.
+      out_features: width of the teacher's feature.
+      rngs: random streams for the initial weights.
 
     Example:
       >>> import jax.numpy as jnp
@@ -172,7 +172,7 @@ class OrthogonalProjection(nnx.Module):
 
     @property
     def kernel(self) -> jax.Array:
-        """The matrix `[in_features, out_features]`; its shorter side is orthonormal."""
+        """The matrix `[in_features, out_features]`, orthonormal along its shorter side."""
         orthogonal, triangular = jnp.linalg.qr(self.free[...])
         orthogonal *= jnp.where(jnp.diagonal(triangular) < 0, -1, 1)
         return orthogonal.T if self.wider else orthogonal
@@ -183,14 +183,14 @@ class OrthogonalProjection(nnx.Module):
 
 
 class PooledLinear(nnx.Module):
-    """The average over all axes between batch and width, then an affine map.
+    """The average over all axes between batch and width, followed by an affine map.
 
-    A head on a stage, as a branch that predicts classes or as an embedding of a map.
+    A head on a stage: a branch that predicts classes, or an embedding of a map.
 
     Args:
-      in_features: width of the stage.
+      in_features: number of channels of the stage.
       out_features: number of classes, or width of the embedding.
-      rngs: for the initial weights.
+      rngs: random streams for the initial weights.
 
     Example:
       >>> import jax.numpy as jnp

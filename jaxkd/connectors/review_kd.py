@@ -1,4 +1,4 @@
-"""The fusion of stages in knowledge review."""
+"""The connector of knowledge review: attention-based fusion of stages."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,20 @@ from jaxkd.ops import resize_nearest
 class ReviewKD(nnx.Module):
     """Fuses the student's stages from the last to the first, for each stage of the teacher.
 
-    A stage meets what the later ones have left: both are weighted by attention maps computed from
-    the two, added, and the sum is passed on and, by a 3×3 convolution, brought to the teacher's
-    channels. A vector `[batch, width]` (the pooled feature, which the authors take as the last
-    stage) counts as a map of 1×1, and comes back as a vector. For `losses.over_stages(losses.hcl)`.
+    A stage is fused with the result of the later ones: both are weighted by attention maps computed
+    from the two and added. The sum goes on to the earlier stage and, by a 3×3 convolution, to the
+    teacher's channels. A vector `[batch, width]` (the pooled feature, which the authors take as the
+    last stage) counts as a map of 1×1, and the result is a vector again. For
+    `losses.over_stages(losses.hcl)`.
 
     Args:
-      in_channels: channels of the student's stages, from the first to the last.
-      out_channels: channels of the teacher's stages that they learn from.
+      in_channels: number of channels of each student stage, from the first to the last.
+      out_channels: number of channels of the corresponding teacher stages.
       sizes: height and width (a pair, or a number for both) of the teacher's stages that are maps;
         vectors come last and need none.
-      mid_channels: channels inside; None for those of the student's last stage, at most 512.
-      rngs: for the initial weights.
+      mid_channels: number of channels inside; None for that of the student's last stage, at most
+        512.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: numbers of stages that do not fit; when called, another number of outputs.
@@ -70,11 +72,11 @@ class ReviewKD(nnx.Module):
         """Fuses outputs from the first stage to the last.
 
         Args:
-          student: `[batch, height, width, channels]` where `sizes` has an entry, after those
-            `[batch, channels]`.
+          student: maps `[batch, height, width, channels]` for the stages with an entry in `sizes`,
+            then vectors `[batch, channels]`.
 
         Returns:
-          The same for the teacher's channels and sizes.
+          As many maps and vectors, with the teacher's channels and sizes.
         """
         check_count("student", student, len(self.blocks))
         ranks = [4] * self.maps + [2] * (len(self.blocks) - self.maps)
@@ -84,24 +86,24 @@ class ReviewKD(nnx.Module):
                 f"channels] are needed, got {[x.shape for x in student]}"
             )
         fused: list[jax.Array] = []
-        passed_on = None
+        later = None
         for stage in reversed(range(len(self.blocks))):
             features = student[stage]
             maps = features if features.ndim == 4 else features[:, None, None]
-            result, passed_on = self.blocks[stage](maps, passed_on, self.sizes[stage])
+            result, later = self.blocks[stage](maps, later, self.sizes[stage])
             fused.insert(0, result if features.ndim == 4 else result[:, 0, 0])
         return tuple(fused)
 
 
 class _Fusion(nnx.Module):
-    """One stage of `ReviewKD`.
+    """The attention-based fusion of one stage of `ReviewKD` with the later ones.
 
     Args:
-      in_features: channels of the stage.
-      features: channels inside.
-      out_features: channels of the teacher's.
-      first: whether nothing was passed on from a later stage.
-      rngs: for the initial weights.
+      in_features: number of channels of the stage.
+      features: number of channels inside.
+      out_features: number of channels of the teacher's stage.
+      first: whether this is the last stage, which is fused first and has no later one.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class _Fusion(nnx.Module):
     def __call__(
         self, maps: jax.Array, later: jax.Array | None, size: tuple[int, int]
     ) -> tuple[jax.Array, jax.Array]:
-        """The map for the teacher and what is passed on, both of height and width `size`."""
+        """Returns the map for the teacher and the fused map, both of height and width `size`."""
         maps = self.reduce(maps)
         if self.attention is not None and later is not None:
             later = resize_nearest(later, (maps.shape[1], maps.shape[2]))

@@ -12,23 +12,23 @@ from jaxkd.ops import to_common_size
 
 
 class SemCKD(nnx.Module):
-    """Attention by the similarities of a batch, and projections of every layer for every layer.
+    """Attention from the similarities of a batch, and a projection for every pair of layers.
 
     A layer's key or query is an embedding of each example's similarities to all examples of the
     batch in that layer. The embedding's input is therefore as wide as the batch: the module works
-    for one batch size only, and all rows take part, padding too. Give it full batches.
+    for one batch size only, and all rows take part, padding included. Pass full batches.
 
     Args:
-      student_channels: of each student layer.
-      teacher_channels: of each teacher layer.
-      batch_size: of every batch in training.
-      factor: by which keys and queries are narrower than the batch is large.
+      student_channels: number of channels of each student layer.
+      teacher_channels: number of channels of each teacher layer.
+      batch_size: number of examples in every batch.
+      factor: ratio of the batch size to the width of keys and queries.
       soft: temperature of the attention.
-      rngs: for the initial weights.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: no layers, a batch smaller than `factor`, a `soft` that is not positive; when
-        called, another batch size, numbers of layers or ranks.
+        called, another batch size, another number of layers or outputs that are not maps.
 
     Example:
       >>> import jax.numpy as jnp
@@ -36,8 +36,8 @@ class SemCKD(nnx.Module):
       >>> from jaxkd import connectors
       >>> connector = connectors.SemCKD([4], [6, 8], batch_size=4, rngs=nnx.Rngs(0))
       >>> student, teacher = jnp.ones((4, 8, 8, 4)), jnp.ones((4, 4, 4, 6))
-      >>> made = connector((student,), teacher=(teacher, jnp.ones((4, 8, 8, 8))))
-      >>> made["attention"].shape, [x.shape for x in made["student"][0]]
+      >>> arguments = connector((student,), teacher=(teacher, jnp.ones((4, 8, 8, 8))))
+      >>> arguments["attention"].shape, [x.shape for x in arguments["student"][0]]
       ((4, 1, 2), [(4, 4, 4, 6), (4, 8, 8, 8)])
 
     Reference:
@@ -77,9 +77,13 @@ class SemCKD(nnx.Module):
     def __call__(
         self, student: tuple[jax.Array, ...], *, teacher: tuple[jax.Array, ...]
     ) -> dict[str, Any]:
-        """Maps tuples of maps `[batch, height, width, channels]` to arguments of `losses.semckd`.
+        """Returns the arguments of `losses.semckd` for the maps of all layers.
 
         Of a pair of maps the larger is pooled to the size of the smaller.
+
+        Args:
+          student: one map `[batch, height, width, channels]` for each student layer.
+          teacher: one map for each teacher layer.
 
         Returns:
           `student` and `teacher`, tuples of tuples of maps by student and teacher layer, and
@@ -90,9 +94,9 @@ class SemCKD(nnx.Module):
         for maps in (*student, *teacher):
             if maps.shape[0] != self.batch_size:
                 raise ValueError(
-                    f"SemCKD was made for batches of {self.batch_size} and got one of "
+                    f"SemCKD was created for batches of {self.batch_size} and got one of "
                     f"{maps.shape[0]}: its attention acts on the similarities of a whole batch; "
-                    "leave incomplete batches out"
+                    "drop incomplete batches"
                 )
         teacher = detached(teacher)
         queries, keys = (
@@ -113,7 +117,7 @@ class SemCKD(nnx.Module):
 
 
 class _Embedding(nnx.Module):
-    """Unit vectors from rows of similarities."""
+    """Maps rows of similarities to unit vectors."""
 
     def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
         self.first = nnx.Linear(in_features, 2 * out_features, rngs=rngs)
@@ -124,7 +128,7 @@ class _Embedding(nnx.Module):
 
 
 class _Projection(nnx.Module):
-    """From a student's map to a teacher's, by way of twice as many channels."""
+    """Maps a student's map to a teacher's channels, with twice as many channels inside."""
 
     def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
         middle = 2 * out_features
@@ -137,11 +141,11 @@ class _Projection(nnx.Module):
 
 
 def _similarity(maps: jax.Array) -> jax.Array:
-    """Inner products `[batch, batch]` of the examples of a batch."""
+    """Returns the inner products `[batch, batch]` of the examples of a batch."""
     rows = maps.reshape(maps.shape[0], -1)
     mesh = jax.sharding.get_abstract_mesh()
     everywhere = rows
     if not mesh.empty and mesh.explicit_axes:
-        # Explicit meshes want it written down that every device compares with the whole batch.
+        # On an explicit mesh the gathering of the whole batch must be stated.
         everywhere = jax.sharding.reshard(rows, jax.sharding.PartitionSpec())
     return rows @ everywhere.T

@@ -11,19 +11,19 @@ class SimKD(nnx.Module):
     """Projects the student's last map to the teacher's, and reuses the teacher's classifier.
 
     A bottleneck of 1×1, 3×3 and 1×1 convolutions, each with batch normalization and ReLU. The
-    projected map learns from the teacher's (`losses.feature_mse`), nothing else is needed: the
-    logits come from the teacher's classifier, which stays as it is. Part of the student that is
-    deployed: put it behind the student with `networks.extend`.
+    projected map learns from the teacher's (`losses.feature_mse`), and no other loss is needed: the
+    logits come from the teacher's classifier, which is not trained. The connector is part of the
+    deployed student: append it with `networks.extend`.
 
     Args:
-      in_features: channels of the student's last map.
-      out_features: channels of the teacher's, the width of its classifier.
+      in_features: number of channels of the student's last map.
+      out_features: number of channels of the teacher's last map, the width of its classifier.
       kernel: the teacher's classifier, `[out_features, num_classes]`.
       bias: `[num_classes]`, None if the classifier has none.
-      factor: by which the width inside is smaller than the teacher's.
+      factor: ratio of the teacher's width to the width inside.
       size: height and width of the teacher's map, to which a larger map of the student is pooled
-        first; None leaves the size as it is.
-      rngs: for the initial weights.
+        first; None keeps the size.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: a classifier of another width, a factor above the teacher's width; when called, a
@@ -62,7 +62,7 @@ class SimKD(nnx.Module):
         self.size = size
 
     def __call__(self, student: jax.Array) -> dict[str, jax.Array]:
-        """Returns `projected` `[batch, height, width, out_features]` and `logits`."""
+        """Returns `projected`, a map `[batch, height, width, out_features]`, and `logits`."""
         if student.ndim != 4:
             raise ValueError(
                 f"SimKD projects maps [batch, height, width, channels], not {student.shape}"

@@ -7,17 +7,17 @@ from jaxkd.connectors._blocks import ConvNorm, FrozenHead
 
 
 class SRRL(nnx.Module):
-    """Projects the student's feature and asks the teacher's classifier what it makes of it.
+    """Projects the student's feature and applies the teacher's classifier to it.
 
-    A 1×1 convolution without bias, batch normalization and ReLU; then the classifier, which stays
-    as it is, on the average over positions. For `losses.srrl`.
+    A 1×1 convolution without bias, batch normalization and ReLU; then the classifier, which is not
+    trained, on the average over positions. For `losses.srrl`.
 
     Args:
-      in_features: channels of the student's feature.
-      out_features: channels of the teacher's, the width of its classifier.
+      in_features: number of channels of the student's feature.
+      out_features: number of channels of the teacher's feature, the width of its classifier.
       kernel: the teacher's classifier, `[out_features, num_classes]`.
       bias: `[num_classes]`, None if the classifier has none.
-      rngs: for the initial weights.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: a classifier of another width.
@@ -47,6 +47,6 @@ class SRRL(nnx.Module):
         self.head = FrozenHead(kernel, bias, out_features)
 
     def __call__(self, student: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
-        """Returns `student`: the projected `[batch, ..., out_features]` and its logits."""
+        """Returns `student`: the projection `[batch, ..., out_features]` and its logits."""
         projected = self.project(student)
         return {"student": (projected, self.head(projected))}

@@ -1,6 +1,6 @@
-"""What losses on tokens ask of the batch: which tokens see each other, and who wrote a row.
+"""Masks for losses on tokens, computed from fields of the batch.
 
-Nothing here is trained; a connector is how a term reaches a field of the batch.
+Nothing here is trained; a connector gives a term access to a field of the batch.
 """
 
 from typing import Any
@@ -11,19 +11,18 @@ from flax import nnx
 
 
 class TokenPairMask(nnx.Module):
-    """Tells a loss of attention or relations which tokens count for which, from the inputs.
+    """The pairs of tokens that attend to each other, as the mask of an attention loss.
 
-    Inputs `[batch, length, 2]` of (token, document number) let a token see those of its own
-    document; number 0 is padding. Inputs `[batch, length]` know of no padding: there the tokens
-    that the batch's `where` selects see each other, or all do.
+    In inputs `[batch, length, 2]` of (token, document number), a token attends to those of its
+    document; number 0 is padding. Inputs `[batch, length]` do not mark padding: there the tokens
+    that the batch's `where` selects attend to each other, or all tokens without it.
 
     Args:
-      causal: whether a token sees those up to itself alone, as in a decoder.
+      causal: whether a token attends only to itself and earlier tokens, as in a decoder.
 
     Raises:
-      ValueError: when called with inputs that are no tokens; with numbered documents and a batch
-        whose `where` does not say for each token whether it counts, since padding would enter the
-        mean.
+      ValueError: when called with inputs that are not tokens; with numbered documents and a batch
+        without a `where` for each token, since padding would enter the mean.
 
     Example:
       >>> import jax.numpy as jnp
@@ -42,15 +41,15 @@ class TokenPairMask(nnx.Module):
     def __call__(
         self, student: Any, *, inputs: jax.Array, where: jax.Array | None = None
     ) -> dict[str, Any]:
-        """The student's output, and `where` `[batch, tokens, tokens]`."""
+        """Returns the student's output as `student`, and `where` `[batch, tokens, tokens]`."""
         if inputs.ndim == 3 and inputs.shape[-1] == 2:
             documents = inputs[..., 1]
             if where is None or where.shape != documents.shape:
-                found = None if where is None else where.shape
+                shape = None if where is None else where.shape
                 raise ValueError(
                     f"tokens of shape {documents.shape} are compared one by one, and the batch's "
-                    f"'where' has the shape {found}: padding would enter the mean. Give the batch "
-                    "where=inputs[..., 1] > 0, or another choice of tokens"
+                    f"'where' has the shape {shape}: padding would enter the mean. Give the batch "
+                    "where=inputs[..., 1] > 0, or another selection of tokens"
                 )
         elif inputs.ndim == 2:
             documents = jnp.ones(inputs.shape, jnp.int32)
@@ -68,19 +67,19 @@ class TokenPairMask(nnx.Module):
 
 
 class OnPolicyMask(nnx.Module):
-    """Tells a loss which rows the student wrote, from the batch's field `by_student`.
+    """The rows that the student has generated, from the batch's field `by_student`.
 
     `jaxkd.strategies.on_policy` sets the field.
 
     Args:
-      student: whether the rows that the student wrote are selected, or the others.
+      student: whether to select the rows that the student has generated, or the other rows.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd import connectors
       >>> by_student = jnp.array([True, False])
-      >>> made = connectors.OnPolicyMask(student=False)(jnp.zeros((2, 3, 5)), by_student=by_student)
-      >>> made["rows"]
+      >>> mask = connectors.OnPolicyMask(student=False)
+      >>> mask(jnp.zeros((2, 3, 5)), by_student=by_student)["rows"]
       Array([False,  True], dtype=bool)
     """
 
@@ -88,5 +87,5 @@ class OnPolicyMask(nnx.Module):
         self.student = student
 
     def __call__(self, student: Any, *, by_student: jax.Array) -> dict[str, Any]:
-        """The student's output, and `rows` `[batch]`."""
+        """Returns the student's output as `student`, and `rows` `[batch]`."""
         return {"student": student, "rows": by_student if self.student else ~by_student}

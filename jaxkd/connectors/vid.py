@@ -1,4 +1,4 @@
-"""The regressor of variational information distillation."""
+"""The connector of variational information distillation."""
 
 import itertools
 import math
@@ -12,19 +12,19 @@ from jaxkd.ops import to_common_size
 
 
 class VID(nnx.Module):
-    """Predicts the teacher's feature: its mean from the student's, and a variance a channel.
+    """Predicts the teacher's feature: a mean from the student's, and one variance per channel.
 
     The mean comes from three matrices on the feature axis (1×1 convolutions without bias) with ReLU
-    between them; the variance is learned, the same everywhere. A student's map larger than the
-    teacher's is pooled to its size first, before the regressor. For `losses.vid`.
+    between them; the variance is learned, the same at all positions. A student's map larger than
+    the teacher's is pooled to its size before the regressor. For `losses.vid`.
 
     Args:
-      in_features: channels of the student's feature.
-      out_features: channels of the teacher's.
-      mid_features: channels between; None for the teacher's.
-      initial_variance: to start the training from.
-      epsilon: the smallest variance.
-      rngs: for the initial weights.
+      in_features: number of channels of the student's feature.
+      out_features: number of channels of the teacher's feature.
+      mid_features: number of channels between; None for the teacher's.
+      initial_variance: variance at the start of training.
+      epsilon: smallest variance.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: an initial variance that is not above `epsilon`.
@@ -75,8 +75,11 @@ class VID(nnx.Module):
         """Returns `student`, the mean, and `variance` `[out_features]`.
 
         Args:
-          student: `[batch, ..., in_features]`.
-          teacher: `[batch, ..., out_features]`, of which only the shape is used.
+          student: features `[batch, ..., in_features]`.
+          teacher: features `[batch, ..., out_features]`, of which only the shape is used.
+
+        Returns:
+          The arguments of `losses.vid`.
         """
         if student.ndim == teacher.ndim == 4:
             student, _ = to_common_size(student, teacher)

@@ -24,8 +24,8 @@ class AFD(nnx.Module):
       rngs: random streams for the initial weights.
 
     Raises:
-      ValueError: no layers, widths that are not positive; when called, another number of layers
-        or outputs that are not maps.
+      ValueError: no layers, widths that are not positive; when called, another number of layers or
+        outputs that are not maps.
 
     Example:
       >>> import jax.numpy as jnp

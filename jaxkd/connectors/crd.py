@@ -26,9 +26,9 @@ class CRD(nnx.Module):
     """Unit embeddings of both sides, a memory bank for each, and negatives from the banks.
 
     Every training step samples negatives, passes the banks to the loss, and then moves the batch's
-    rows toward the new embeddings. The constants Z come from the first training batch and
-    stay. In evaluation nothing changes. Both embeddings are trained: the loss is told to pass the
-    gradient on to the teacher's, and it ends there, before the teacher.
+    rows toward the new embeddings. The constants Z come from the first training batch and stay. In
+    evaluation nothing changes. Both embeddings are trained: the loss is told to pass the gradient
+    on to the teacher's, and it ends there, before the teacher.
 
     Batches need the field `id`, the number of each example in the data set. Rows where `where` is
     False take no part and leave the banks unchanged.
@@ -47,8 +47,8 @@ class CRD(nnx.Module):
 
     Raises:
       ValueError: widths or numbers that are not positive, a temperature or momentum out of range,
-        labels that are not `[num_examples]`; when called with concrete ids, ids without a row.
-        In a compiled step such an id makes the example's loss NaN.
+        labels that are not `[num_examples]`; when called with concrete ids, ids without a row. In a
+        compiled step such an id makes the example's loss NaN.
 
     Example:
       >>> import jax.numpy as jnp

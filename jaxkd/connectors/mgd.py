@@ -22,8 +22,8 @@ class MGD(nnx.Module):
       out_features: number of channels of the teacher's map.
       mask_ratio: share that is masked, in [0, 1): by the authors 0.15 for classification, 0.65 for
         detection, 0.75 for segmentation.
-      mask: "channels" masks whole channels (classification), "positions" all channels of a
-        position (detection and segmentation).
+      mask: "channels" masks whole channels (classification), "positions" all channels of a position
+        (detection and segmentation).
       rngs: random streams for the initial weights and the masks.
 
     Raises:
@@ -82,8 +82,8 @@ class MGD(nnx.Module):
         Args:
           features: the student's map `[batch, height, width, in_features]`.
           noise: samples between 0 and 1 that replace the module's own, in evaluation too:
-            `[batch, 1, 1, out_features]` for channels, `[batch, height, width, 1]` for positions.
-            A value below `mask_ratio` masks its channel or position.
+            `[batch, 1, 1, out_features]` for channels, `[batch, height, width, 1]` for positions. A
+            value below `mask_ratio` masks its channel or position.
 
         Returns:
           The generated map.

@@ -13,6 +13,7 @@ from jaxkd.losses._feature_pairs import flat, mask_rows
 def checked_attention(
     attention: ArrayLike, shape: tuple[int, int, int], rows: jax.Array | None
 ) -> jax.Array:
+    """Returns the attention, 0 for examples that do not count; ValueError for another shape."""
     attention = jnp.asarray(attention)
     if attention.shape != shape:
         raise ValueError(
@@ -22,18 +23,18 @@ def checked_attention(
 
 
 def weighted_sum(weights: jax.Array, distances: list[jax.Array]) -> jax.Array:
-    """The sum over pairs of layers, whose distances are in the order of the flat weights."""
+    """Returns the weighted sum over pairs of layers, with distances in the order of the weights."""
     return jnp.sum(flat(weights) * jnp.stack(distances, axis=1), axis=1)
 
 
 def check_tuple(name: str, parts: Sequence[Any], what: str, count: int | None = None) -> None:
-    """Raises ValueError unless `parts` is a tuple or list, of `count` elements or of any but none.
+    """Raises ValueError unless `parts` is a tuple or list, of `count` elements or not empty.
 
     Args:
-      name: of the argument.
-      parts: the argument.
-      what: the elements, in words.
-      count: how many there must be; None for one and more.
+      name: name of the argument.
+      parts: value of the argument.
+      what: description of the elements.
+      count: number of elements; None for one or more.
     """
     if not isinstance(parts, tuple | list):
         raise ValueError(f"{name} must be a tuple of {what}, got {type(parts).__name__}")

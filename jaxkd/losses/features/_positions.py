@@ -1,4 +1,4 @@
-"""Features as positions and channels, which is how losses on maps see images and tokens alike."""
+"""Helpers of losses on features as positions and channels, for maps and tokens alike."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def check_same_channels(pair: Paired) -> None:
 
 
 def global_average(features: jax.Array) -> jax.Array:
-    """Features `[batch, ..., channels]` averaged over what lies between: `[batch, channels]`."""
+    """Averages features `[batch, ..., channels]` over positions, to `[batch, channels]`."""
     return jnp.mean(features, axis=tuple(range(1, features.ndim - 1)))
 
 
@@ -30,14 +30,14 @@ def paired_maps(
     teacher: ArrayLike,
     where: ArrayLike | None,
 ) -> Paired:
-    """What `paired_features` gives for one shape, where maps may differ in height and width.
+    """Pairs features as `paired_features` does, where maps may differ in height and width.
 
     The larger of two maps is pooled to the size of the smaller, in float32 at least; all other
     features must have the same shape.
 
     Args:
-      student: `[batch, ..., channels]`.
-      teacher: likewise.
+      student: features `[batch, ..., channels]`.
+      teacher: features of the same shape, except for the size of maps.
       where: boolean `[batch]`, or None.
 
     Raises:
@@ -65,11 +65,11 @@ def paired_positions(
     same_channels: bool,
     pool: bool = True,
 ) -> Paired:
-    """What `paired_features` gives, as `[batch, positions, channels]`.
+    """Pairs features as `paired_features` does, as `[batch, positions, channels]`.
 
     Args:
       student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
-      teacher: likewise.
+      teacher: maps or tokens.
       where: boolean `[batch]`, or None.
       same_channels: whether the numbers of channels must be equal.
       pool: whether both must have the same positions: the larger of two maps is pooled to the size
@@ -97,21 +97,21 @@ def paired_positions(
 
 
 def common_positions(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Two features of one batch, pooled to the smaller size, as `[batch, positions, channels]`."""
+    """Pools two features of a batch to the smaller size, as `[batch, positions, channels]`."""
     first, second = _pooled(first, second)
     return positions(first), positions(second)
 
 
 def positions(features: jax.Array) -> jax.Array:
-    """Features `[batch, ..., channels]` as `[batch, positions, channels]`."""
+    """Reshapes features `[batch, ..., channels]` to `[batch, positions, channels]`."""
     return features.reshape(features.shape[0], -1, features.shape[-1])
 
 
 def rescaled(features: jax.Array) -> jax.Array:
-    """Each example over its largest magnitude: for losses that see no scale.
+    """Divides each example by its largest magnitude, for losses that do not depend on scale.
 
-    Powers and products of what comes back cannot overflow. The factor counts as a constant in the
-    gradient, which is the right gradient for whatever does not depend on the factor.
+    Powers and products of the result cannot overflow. The factor counts as a constant in the
+    gradient, which is exact for any function that does not depend on the factor.
     """
     axes = tuple(range(1, features.ndim))
     scale = jax.lax.stop_gradient(jnp.max(jnp.abs(features), axis=axes, keepdims=True))
@@ -119,9 +119,9 @@ def rescaled(features: jax.Array) -> jax.Array:
 
 
 def clear_difference(first: jax.Array, second: jax.Array) -> jax.Array:
-    """`first - second`, 0 where no more than rounding tells them apart.
+    """Computes `first - second`, with 0 for differences that may be rounding errors.
 
-    At the kink of a norm or a magnitude the gradient would be the sign of that rounding.
+    At the kink of a norm or a magnitude the gradient would be the sign of the rounding error.
     """
     difference = first - second
     rounding = 16 * jnp.finfo(difference.dtype).eps
@@ -137,11 +137,12 @@ def check_power(name: str, power: ArrayLike) -> None:
 
 
 def _pooled(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Pools the larger of two maps to the size of the smaller; ValueError unless tokens match."""
     if first.ndim == second.ndim == 4:
         return to_common_size(first, second)
     if first.ndim != second.ndim or first.shape[1] != second.shape[1]:
         raise ValueError(
             f"features of shapes {first.shape} and {second.shape} have no positions in common: two "
-            "maps are pooled to the smaller size, tokens must be equally many"
+            "maps are pooled to the smaller size, the numbers of tokens must be equal"
         )
     return first, second

@@ -1,4 +1,4 @@
-"""Activation boundaries: which neurons fire, not how strongly."""
+"""Transfer of activation boundaries: which neurons are active, not how strongly."""
 
 import jax
 import jax.numpy as jnp
@@ -15,26 +15,27 @@ def ab(
     margin: ArrayLike = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Transfer of activation boundaries: a squared hinge on the sign of each neuron.
+    """Computes a squared hinge on the sign of each neuron, to transfer activation boundaries.
 
-    Where the teacher fires (above 0) the student should reach `margin`, elsewhere stay below
-    `-margin`; each neuron costs the square of what it lacks, and the costs are added up. Both sides
-    are taken before the activation. The teacher only decides the side, so it has no gradient in any
-    case, and the loss is not 0 at student = teacher while neurons lie within the margin.
+    Where the teacher is active (above 0) the student should reach `margin`, elsewhere stay below
+    `-margin`; each neuron adds the square of its distance from that bound. Both sides are taken
+    before the activation. The teacher only decides the side, and the loss is not 0 at student =
+    teacher while neurons lie within the margin.
 
     The sum over a stage's elements, as in the authors' code, whose constants stay outside: the CRD
     benchmark multiplies by 3/1000 and halves the weight of each stage further from the output. The
-    loss is meant for a first stage of training, before the student sees labels.
+    loss is meant for a first phase of training, before the student is trained on labels.
 
     Args:
-      student: `[batch, ...]` before the activation, behind a connector where widths differ.
-      teacher: of the same shape, before the activation; of two maps of different height or width
-        the larger is pooled to the size of the smaller.
+      student: features `[batch, ...]` before the activation, behind a connector where widths
+        differ.
+      teacher: features of the same shape, before the activation; of two maps of different height or
+        width the larger is pooled to the size of the smaller.
       margin: positive scalar.
-      where: boolean `[batch]`; the loss is 0 where False.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, sums over all elements of an example, float32 at least.
+      One loss an example, `[batch]`, the sum over its elements, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no feature axis, a margin that is not a positive
@@ -54,5 +55,5 @@ def ab(
     check_positive("margin", margin)
     pair = paired_maps(student, teacher, where)
     margin = jnp.asarray(margin, pair.student.dtype)
-    lacking = jnp.maximum(margin - jnp.where(pair.teacher > 0, pair.student, -pair.student), 0)
-    return pair.finish(jnp.sum(jnp.square(lacking), axis=tuple(range(1, lacking.ndim))))
+    shortfall = jnp.maximum(margin - jnp.where(pair.teacher > 0, pair.student, -pair.student), 0)
+    return pair.finish(jnp.sum(jnp.square(shortfall), axis=tuple(range(1, shortfall.ndim))))

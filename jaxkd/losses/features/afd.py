@@ -23,22 +23,22 @@ def afd(
     attention: ArrayLike,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Attention-based feature matching: where layers are active, compared in all pairs.
+    """Computes squared differences of saliency maps of all pairs of layers, weighted by attention.
 
-    The mean of squares over channels, pooled to the size of the teacher's layer and divided by its
-    L2 norm over positions. The mean over positions of squared differences, times the example's
-    attention to the pair, added up over pairs. As in the authors' code, whose weights are 50 to
-    200. A map of zeros stays zero, without gradient.
+    The saliency map of a layer is the mean of squares over channels, pooled to the size of the
+    teacher's layer and divided by its L2 norm over positions. The mean over positions of squared
+    differences is multiplied by the example's attention to the pair and summed over pairs. As in
+    the authors' code, whose weights are 50 to 200. A map of zeros stays zero, without gradient.
 
     Args:
       student: one map `[batch, height, width, channels]` for each layer, of any sizes.
-      teacher: likewise; numbers of layers and of channels may differ from the student's.
-      attention: `[batch, teacher layers, student layers]`, each row of an example adding up to 1.
-        It takes the gradient.
-      where: boolean `[batch]`; the loss is 0 where False.
+      teacher: one map for each layer; numbers of layers and channels may differ from the student's.
+      attention: weights `[batch, teacher layers, student layers]`; each row of an example sums to
+        1. The gradient flows to it.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: no layers, features that are not maps, attention of another shape, a mask that is
@@ -79,11 +79,11 @@ def afd(
 
 
 def _energy(maps: jax.Array) -> jax.Array:
-    """Mean of squares over channels, `[batch, height, width, 1]`, up to a factor an example."""
+    """Returns the mean of squares over channels, `[batch, height, width, 1]`, up to a factor."""
     return jnp.mean(jnp.square(rescaled(maps)), axis=-1, keepdims=True)
 
 
 def _saliency(energy: jax.Array, like: jax.Array) -> jax.Array:
-    """Directions `[batch, positions]` of what is pooled to the size of `like`."""
+    """Returns unit vectors `[batch, positions]` of energies pooled to the size of `like`."""
     _, height, width, _ = like.shape
     return unit(flat(adaptive_average_pool(energy, (height, width))))[0]

@@ -1,4 +1,4 @@
-"""Attention transfer: where in the image a network is active."""
+"""Attention transfer: the positions at which a network is active."""
 
 import jax
 import jax.numpy as jnp
@@ -22,27 +22,28 @@ def at(
     squared: bool = True,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Attention transfer: the squared distance of normalized attention maps.
+    """Computes the squared distance of normalized attention maps, for attention transfer.
 
-    The attention of a position is the mean of `|features|**p` over its channels; the attentions of
-    an example are divided by their L2 norm, so that neither scale nor number of channels matters.
+    The attention of a position is the mean of `|features|**p` over its channels. An example's
+    attention map is divided by its L2 norm, so that neither scale nor number of channels matters.
     Of two maps the larger is first pooled to the size of the smaller.
 
     As in the authors' code, the loss is the mean over positions of the squared differences (weight
-    1000 beside the label's cross entropy, stages added). The paper writes the L2 norm instead,
-    `squared=False`, whose gradient keeps its size near the teacher and is taken as 0 at it. The
-    authors' code raises the features to the power without the paper's absolute value, which differs
-    for odd `p` and negative features. An example of zeros has no attention and no gradient.
+    1000 beside the label's cross entropy, summed over stages). The paper writes the L2 norm
+    instead, `squared=False`, whose gradient keeps its size near the teacher and is taken as 0 at
+    it. The authors' code raises the features to the power without the paper's absolute value, which
+    differs for odd `p` and negative features. An example of zeros has no attention and no gradient.
 
     Args:
       student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
-      teacher: likewise, of any number of channels; maps of any size, tokens equally many.
-      p: power of the magnitudes, 1 or more; larger values attend to the largest features.
-      squared: the mean of squares (True) or the L2 norm (False) of the difference.
-      where: boolean `[batch]`; the loss is 0 where False.
+      teacher: features of the same kind, with any number of channels; maps of any size, the same
+        number of tokens.
+      p: power of the magnitudes, 1 or more; larger values emphasize the largest features.
+      squared: whether to take the mean of squares of the difference, instead of its L2 norm.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes without common positions, a power below 1, a mask that is not `[batch]`.
@@ -70,5 +71,5 @@ def at(
 
 
 def _attention(features: jax.Array, p: float) -> jax.Array:
-    """Unit vectors `[batch, positions]`."""
+    """Returns normalized attention maps `[batch, positions]`."""
     return unit(jnp.mean(jnp.abs(rescaled(features)) ** p, axis=-1))[0]

@@ -1,4 +1,4 @@
-"""Class attention transfer: where in the image the networks see each class."""
+"""Class attention transfer: the positions at which the networks recognize each class."""
 
 import jax
 import jax.numpy as jnp
@@ -17,23 +17,23 @@ def cat_kd(
     normalize: bool = True,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Class attention transfer: the mean squared difference of pooled class activation maps.
+    """Computes the mean squared difference of pooled class activation maps.
 
     Each class's map is averaged over `resolution` by `resolution` bins and divided by its L2 norm
-    over them. The mean over classes and bins; the authors' weights, 50 to 400, make up for its
-    small size. A map of zeros stays zero, without gradient. For the authors' binarized teacher,
-    pass a teacher of zeros and ones.
+    over them. The loss is the mean over classes and bins; the authors' weights, 50 to 400, make up
+    for its small size. A map of zeros stays zero, without gradient. For the authors' binarized
+    teacher, pass a teacher of zeros and ones.
 
     Args:
       student: class activation maps `[batch, height, width, num_classes]`, the last feature map
-        through the weights of the classifier.
-      teacher: likewise, of its own height and width.
-      resolution: bins along height and along width.
+        multiplied by the weights of the classifier.
+      teacher: class activation maps of any height and width.
+      resolution: number of bins along height and along width.
       normalize: whether to divide by the norm; the authors do not when they transfer maps alone.
-      where: boolean `[batch]`; the loss is 0 where False.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: features that are not maps, numbers of classes that differ, a resolution below 1,

@@ -1,4 +1,4 @@
-"""Channel-wise distillation: where in the image each channel responds."""
+"""Channel-wise distillation: the distribution of each channel over positions."""
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +16,21 @@ def cwd(
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Channel-wise distillation: `temperature**2 * KL(teacher || student)` over positions.
+    """Computes `temperature**2 * KL(teacher || student)` over positions, channel by channel.
 
     Each channel's map becomes a distribution over positions by a softmax at the given temperature;
-    the loss is the mean over channels. The full divergence with the teacher's entropy, as in the
-    authors' code, and averaged over the batch by the caller.
+    the loss is the mean over channels. As in the authors' code it is the full divergence, with the
+    teacher's entropy; the caller averages over the batch.
 
     Args:
       student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
-      teacher: of the same shape; of two maps of different height or width the larger is pooled to
-        the size of the smaller.
+      teacher: features of the same shape; of two maps of different height or width the larger is
+        pooled to the size of the smaller.
       temperature: positive scalar; may be traced.
-      where: boolean `[batch]`; the loss is 0 where False.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no positions, a temperature that is not positive and

@@ -14,19 +14,19 @@ def feature_cosine(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Cosine distance `1 - cos(student, teacher)` along the feature axis.
+    """Computes the cosine distance `1 - cos(student, teacher)` along the feature axis.
 
-    Averaged over the other axes but the batch. A row of zeros has no direction: it counts 1, or 0
-    if both sides are zero, and has no gradient.
+    The distance is averaged over the other axes but the batch. A row of zeros has no direction: it
+    counts 1, or 0 if both sides are zero, and has no gradient.
 
     Args:
-      student: `[batch, ...]`, as for `feature_mse`.
-      teacher: of the same shape.
-      axis: the feature axis, not the batch's.
-      where: boolean `[batch]`; the loss is 0 where False.
+      student: features `[batch, ...]`, as for `feature_mse`.
+      teacher: features of the same shape.
+      axis: feature axis, not that of the batch.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, between 0 and 2, float32 at least.
+      One loss an example, `[batch]`, between 0 and 2, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no feature axis, an axis that is the batch's or out of
@@ -41,7 +41,7 @@ def feature_cosine(
       Array([0., 1., 2.], dtype=float32)
 
     References:
-      Chen and He, Exploring Simple Siamese Representation Learning, 2021, uses the same distance.
+      Chen and He, Exploring Simple Siamese Representation Learning, 2021, use the same distance.
     """
     pair = paired_features(student, teacher, where)
     rank = pair.student.ndim

@@ -14,20 +14,20 @@ def feature_mse(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Hint loss: the mean of squared differences over all axes but the batch.
+    """Computes the mean of squared differences over all axes but the batch, the hint loss.
 
-    The mean, without the factor 1/2 of the paper. Of two maps of different height or width the
-    larger is pooled to the size of the smaller.
+    It is the mean, without the factor 1/2 of the paper. Of two maps of different height or width
+    the larger is pooled to the size of the smaller.
 
     Args:
-      student: `[batch, ...]`, for instance maps `[batch, height, width, channels]`, tokens
-        `[batch, tokens, width]` or vectors `[batch, width]`; widths must match the teacher's, which
-        is what a connector is for.
-      teacher: of the same shape, but for the size of maps.
-      where: boolean `[batch]`; the loss is 0 where False.
+      student: features `[batch, ...]`, for instance maps `[batch, height, width, channels]`, tokens
+        `[batch, tokens, width]` or vectors `[batch, width]`, behind a connector where widths
+        differ.
+      teacher: features of the same shape, except for the size of maps.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no feature axis, a mask that is not `[batch]`.

@@ -1,4 +1,4 @@
-"""Flow of the solution procedure: how the features of one layer turn into those of a later one."""
+"""Flow of the solution procedure: the relation between the features of two layers."""
 
 from collections.abc import Sequence
 
@@ -16,25 +16,25 @@ def fsp(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Flow of the solution procedure: the mean of squared differences of two layers' products.
+    """Computes the mean of squared differences of the two networks' FSP matrices.
 
-    Each network gives the features of two layers, and their `fsp_matrix` tells what happens between
-    them. The mean over the matrix's elements, average pooling to the smaller of the two layers, as
-    in the code of the CRD benchmark (weight 50, stages added). Others pool by the maximum and add
-    up the L2 norms of the matrix's columns.
+    The `fsp_matrix` of the features of two layers of a network describes the flow between them. The
+    loss is the mean over the matrix's elements, after average pooling to the smaller of the two
+    layers, as in the code of the CRD benchmark (weight 50, summed over stages). Other code uses max
+    pooling, and sums the L2 norms of the matrix's columns.
 
     Args:
-      student: two features `(first, second)`, maps `[batch, height, width, channels]` or tokens
-        `[batch, tokens, width]`, each of its own size and number of channels.
-      teacher: likewise, with the student's numbers of channels.
-      where: boolean `[batch]`; the loss is 0 where False.
+      student: features `(first, second)` of two layers, maps `[batch, height, width, channels]` or
+        tokens `[batch, tokens, width]`, each of any size and number of channels.
+      teacher: features of two layers, with the student's numbers of channels.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: other than two features, numbers of channels that differ between the networks,
-        tokens that are not equally many, a mask that is not `[batch]`.
+        numbers of tokens that differ, a mask that is not `[batch]`.
       TypeError: `SparseLogits`.
 
     Example:
@@ -74,16 +74,17 @@ def fsp(
 
 
 def fsp_matrix(first: ArrayLike, second: ArrayLike) -> jax.Array:
-    """The mean over positions of the products of two layers' channels.
+    """Computes the mean over positions of the products of two layers' channels.
 
     Of two maps the larger is first pooled to the size of the smaller.
 
     Args:
       first: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
-      second: likewise, of any number of channels; maps of any size, tokens equally many.
+      second: features of the same kind, with any number of channels; maps of any size, the same
+        number of tokens.
 
     Returns:
-      `[batch, channels of first, channels of second]`, float32 at least.
+      One matrix an example, `[batch, channels of first, channels of second]`, float32 at least.
 
     Raises:
       ValueError: features without common positions.

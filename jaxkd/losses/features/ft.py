@@ -1,4 +1,4 @@
-"""Factor transfer: what a translator and a paraphraser make of the features."""
+"""Factor transfer: features encoded by a translator and a paraphraser."""
 
 import jax
 import jax.numpy as jnp
@@ -22,33 +22,35 @@ def ft(
     flatten: bool = False,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Factor transfer: the mean of `|difference|**p2` of normalized factors.
+    """Computes the mean of `|difference|**p2` of normalized factors.
 
-    The factors are the output of the student's translator and of the teacher's paraphraser, which
-    is an autoencoder trained beforehand. Of two maps the larger is first pooled to the size of the
-    smaller.
+    The factors are the outputs of the student's translator and of the teacher's paraphraser, an
+    autoencoder that is trained beforehand. Of two maps the larger is first pooled to the size of
+    the smaller.
 
     As in the code of the CRD benchmark, which most follow, a factor is averaged over its channels,
     `mean(factor**p1)`, and the map that remains is divided by its L2 norm (weight 200 beside the
     label's cross entropy). The paper divides the whole factor, channels and positions, by its norm:
-    `flatten=True`, where `p1` has no part. There some write the sum or the p-norm of the difference
-    where this is the mean; with `size` elements the p-norm is `(size * loss)**(1 / p2)`.
+    `flatten=True`, which does not use `p1`. Some implementations of this form take the sum or the
+    p-norm of the difference instead of the mean; with `size` elements the p-norm is
+    `(size * loss)**(1 / p2)`.
 
     Args:
       student: the translator's maps `[batch, height, width, channels]` or tokens
         `[batch, tokens, width]`.
-      teacher: the paraphraser's, of any size; of any number of channels unless `flatten`.
-      p1: whole power of the features in the average over channels; an odd one keeps their sign.
+      teacher: the paraphraser's maps of any size, or tokens; with any number of channels unless
+        `flatten`.
+      p1: integer power of the features in the average over channels; an odd one keeps their sign.
       p2: power of the differences, 1 or more.
-      flatten: whether to compare channels one by one instead of averaged.
-      where: boolean `[batch]`; the loss is 0 where False.
+      flatten: whether to compare channels one by one instead of their average.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
-      ValueError: shapes that do not fit, powers below 1, a `p1` that is not whole, a mask that is
-        not `[batch]`.
+      ValueError: shapes that do not fit, powers below 1, a `p1` that is not an integer, a mask that
+        is not `[batch]`.
       TypeError: `SparseLogits`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Hierarchical context loss: the same difference seen at several resolutions."""
+"""Hierarchical context loss: differences at several resolutions."""
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +16,25 @@ def hcl(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """ReviewKD's hierarchical context loss: squared differences at full size and pooled.
+    """Computes ReviewKD's hierarchical context loss, squared differences at several resolutions.
 
-    The mean of squared differences of the maps, and of the maps pooled to 4x4, 2x2 and 1x1, with
-    weights 1, 1/2, 1/4 and 1/8 divided by their sum. As in the authors' code, a level not smaller
-    than the height is left out, and weights then move up. ReviewKD adds up the losses of its
-    stages, each behind an attention-based fusion of the student's.
+    The loss is a weighted mean over levels of the mean squared differences: of the maps, and of the
+    maps pooled to 4x4, 2x2 and 1x1, with weights 1, 1/2, 1/4 and 1/8 divided by their sum. As in
+    the authors' code, a level not smaller than the height is left out, and the following levels
+    take its weight. ReviewKD sums the losses of its stages, each behind an attention-based fusion
+    of the student's stages.
 
     Args:
-      student: maps `[batch, height, width, channels]`, behind their connector, or vectors
+      student: maps `[batch, height, width, channels]`, behind a connector, or vectors
         `[batch, channels]`, which count as maps of 1x1 (the pooled feature, ReviewKD's last stage).
-      teacher: of the same shape.
-      where: boolean `[batch]`; the loss is 0 where False.
+      teacher: features of the same shape.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
-      ValueError: shapes that differ or are of neither maps nor vectors, a mask that is not
+      ValueError: shapes that differ or are those of neither maps nor vectors, a mask that is not
         `[batch]`.
       TypeError: `SparseLogits`.
 

@@ -14,21 +14,22 @@ def ickd(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Inter-channel correlation: squared differences of which channels respond together.
+    """Computes squared differences of the correlations between channels.
 
-    The products of all pairs of channels over positions, `[channels, channels]` an example, each
-    row divided by its L2 norm; squared differences are added up and divided by the number of
-    channels, as in the authors' code. A channel of zeros has no direction: its row is zero, without
-    gradient. Positions need not match, since they are summed away.
+    The products of all pairs of channels are summed over positions, `[channels, channels]` an
+    example, and each row is divided by its L2 norm. Squared differences are summed and divided by
+    the number of channels, as in the authors' code. A channel of zeros has no direction: its row is
+    zero, without gradient. Positions need not match, since they are summed over.
 
     Args:
       student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`, behind a
         connector where numbers of channels differ.
-      teacher: likewise, with the student's number of channels.
-      where: boolean `[batch]`; the loss is 0 where False.
+      teacher: maps or tokens with the student's number of channels.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least; authors average it over the batch, others divide by it twice.
+      One loss an example, `[batch]`, float32 at least. The authors average over the batch; other
+      code divides by the batch size twice.
 
     Raises:
       ValueError: numbers of channels that differ, features that are neither maps nor tokens, a mask
@@ -38,9 +39,11 @@ def ickd(
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd import losses
-      >>> apart, together = jnp.eye(2)[None], jnp.ones((1, 2, 2))
-      >>> print(f"{losses.ickd(apart, together)[0]:.4f}, {losses.ickd(apart, 3 * apart)[0]:.4f}")
-      0.5858, 0.0000
+      >>> separate, together = jnp.eye(2)[None], jnp.ones((1, 2, 2))
+      >>> print(f"{losses.ickd(separate, together)[0]:.4f}")
+      0.5858
+      >>> print(f"{losses.ickd(separate, 3 * separate)[0]:.4f}")
+      0.0000
 
     References:
       Liu et al., Exploring Inter-Channel Correlation for Diversity-preserved Knowledge

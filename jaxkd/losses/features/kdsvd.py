@@ -1,4 +1,4 @@
-"""Distillation of singular vectors: how the main directions of one layer lie to the next one's."""
+"""Distillation of singular vectors: the relation between the main directions of two layers."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -23,35 +23,36 @@ def kdsvd(
     signs_like: Sequence[ArrayLike] | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Distillation of singular vectors: radial basis functions between those of two layers.
+    """Computes differences of radial basis functions between the singular vectors of two layers.
 
     The features of a layer, `[positions, channels]`, are summarized by their k leading right
-    singular vectors. Of the student's k + 3 leading ones, the most similar to each of the teacher's
-    stands for it, with its sign; both are multiplied by the teacher's singular values, normalized
-    to length 1. With v from the first layer and w from the second, the loss is the sum over pairs
-    of channels, and over the k, of the squared differences of `exp(-(w - v)**2 / 8)`. As in the
-    code of the CRD benchmark, stages added.
+    singular vectors. Each of the teacher's vectors is paired with the most similar of the student's
+    k + 3 leading ones, with matching sign; both are multiplied by the teacher's singular values,
+    normalized to length 1. With v from the first layer and w from the second, the loss is the sum
+    over pairs of channels, and over the k, of the squared differences of `exp(-(w - v)**2 / 8)`. As
+    in the code of the CRD benchmark, which sums over stages.
 
-    The value depends on the signs of the teacher's singular vectors, which mathematics leaves open
-    and libraries choose at will. Here the entries of each add up to a positive number, so that the
-    loss is the same everywhere. Vectors whose singular values are equal are not determined either;
-    they take no gradient from each other, so that the gradient is finite.
+    The value depends on the signs of the teacher's singular vectors, which are not determined
+    mathematically and differ between libraries. Here the entries of each sum to a positive number,
+    so that the loss is the same on every platform. Vectors whose singular values are equal are not
+    determined either; no gradient flows between them, so that the gradient is finite.
 
     Other code reads maps with channels first as `[channels * height, width]`, and so compares
     directions along the width of the image.
 
     Args:
-      student: two features `(first, second)`, maps `[batch, height, width, channels]` or tokens
-        `[batch, tokens, width]`.
-      teacher: likewise, with the student's numbers of channels; positions need not match.
-      k: the number of singular vectors.
-      signs_like: for comparison with another implementation: its right singular vectors of the
-        teacher for both layers, `[batch, channels, k]`. Ours take the signs that make the inner
-        products with them positive.
-      where: boolean `[batch]`; the loss is 0 where False.
+      student: features `(first, second)` of two layers, maps `[batch, height, width, channels]` or
+        tokens `[batch, tokens, width]`.
+      teacher: features of two layers, with the student's numbers of channels; positions need not
+        match.
+      k: number of singular vectors.
+      signs_like: right singular vectors of the teacher for both layers, `[batch, channels, k]`,
+        from another implementation to compare with. The signs are then chosen so that the inner
+        products with them are positive. None for the signs described above.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: other than two features, numbers of channels that differ between the networks, a k
@@ -88,14 +89,14 @@ def kdsvd(
 
 
 def _radial(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Of vectors `[batch, channels, k]`, `[batch, second channels, first channels, k]`."""
+    """Returns the kernel `[batch, second channels, first channels, k]` of two layers' vectors."""
     return jnp.exp(-jnp.square(second[:, :, None] - first[:, None]) / 8)
 
 
 def _aligned(
     student: jax.Array, teacher: jax.Array, k: int, signs_like: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Both sides' vectors `[batch, channels, k]` times the teacher's singular values."""
+    """Returns both sides' vectors `[batch, channels, k]`, scaled by the teacher's values."""
     if not 1 <= k <= min(teacher.shape[1:]):
         raise ValueError(
             f"k must be between 1 and {min(teacher.shape[1:])}, the number of singular values of "
@@ -108,9 +109,9 @@ def _aligned(
             f"signs_like must be [batch, channels, k] = {shape}, got {signs_like.shape}"
         )
     values, teacher_vectors = _leading(rescaled(teacher), k)
-    along = teacher_vectors if signs_like is None else teacher_vectors * signs_like
-    turned = jnp.sum(along, axis=1, keepdims=True) < 0
-    teacher_vectors = jnp.where(turned, -teacher_vectors, teacher_vectors)
+    reference = teacher_vectors if signs_like is None else teacher_vectors * signs_like
+    flipped = jnp.sum(reference, axis=1, keepdims=True) < 0
+    teacher_vectors = jnp.where(flipped, -teacher_vectors, teacher_vectors)
 
     _, candidates = _leading(rescaled(student), k + _SPARE)
     cosines = _product("bcm,bck->bmk", candidates, teacher_vectors)
@@ -123,10 +124,16 @@ def _aligned(
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _leading(features: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Leading singular values `[batch, count]` and right vectors `[batch, channels, count]`.
+    """Returns the leading singular values and right vectors, with a derivative that is finite.
 
-    Fewer if there are fewer. Without gradient between vectors of equal singular values, and from
-    the null space.
+    No gradient flows between vectors of equal singular values, nor from the null space.
+
+    Args:
+      features: matrices `[batch, positions, channels]`.
+      count: number of singular values; the result has fewer if there are fewer.
+
+    Returns:
+      Values `[batch, count]` and vectors `[batch, channels, count]`.
     """
     _, values, vectors = _svd(features)
     return values[:, :count], jnp.matrix_transpose(vectors)[:, :, :count]
@@ -136,55 +143,59 @@ def _leading(features: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 def _leading_jvp(
     count: int, primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    (features,), (moved,) = primals, tangents
+    """Differentiates singular values and vectors by perturbation theory.
+
+    A vector turns toward each other one in proportion to the tangent between them over the
+    difference of the squared singular values; equal values would divide by zero and are left out.
+    """
+    (features,), (tangent,) = primals, tangents
     left, values, right = _svd(features)
     right = jnp.matrix_transpose(right)
-    kept = values[:, None, :count]
-    everything = values[:, :, None]
+    leading = values[:, None, :count]
+    others = values[:, :, None]
     # Below this, singular values and their differences are rounding errors.
     smallest = jnp.finfo(values.dtype).eps * max(features.shape[1:]) * values[:, :1, None]
 
-    inner = _product("bni,bnc,bcj->bij", left, moved, right)
-    distinct = jnp.abs(kept - everything) > smallest
-    gaps = jnp.where(distinct, (kept - everything) * (kept + everything), 1)
-    turns = kept * jnp.matrix_transpose(inner)[:, :, :count] + everything * inner[:, :, :count]
-    moved_vectors = _product("bci,bij->bcj", right, jnp.where(distinct, turns / gaps, 0))
+    inner = _product("bni,bnc,bcj->bij", left, tangent, right)
+    distinct = jnp.abs(leading - others) > smallest
+    gaps = jnp.where(distinct, (leading - others) * (leading + others), 1)
+    turns = leading * jnp.matrix_transpose(inner)[:, :, :count] + others * inner[:, :, :count]
+    vector_tangents = _product("bci,bij->bcj", right, jnp.where(distinct, turns / gaps, 0))
     if right.shape[1] > right.shape[2]:
         # Directions that the features do not span.
-        outside = _product("bnc,bnj->bcj", moved, left[:, :, :count])
+        outside = _product("bnc,bnj->bcj", tangent, left[:, :, :count])
         outside -= _product("bci,bdi,bdj->bcj", right, right, outside)
-        present = kept > smallest
-        moved_vectors += jnp.where(present, outside / jnp.where(present, kept, 1), 0)
-    moved_values = jnp.diagonal(inner, axis1=1, axis2=2)[:, :count]
-    leading = values[:, :count], right[:, :, :count]
-    return leading, (moved_values, moved_vectors)
+        present = leading > smallest
+        vector_tangents += jnp.where(present, outside / jnp.where(present, leading, 1), 0)
+    value_tangents = jnp.diagonal(inner, axis1=1, axis2=2)[:, :count]
+    return (values[:, :count], right[:, :, :count]), (value_tangents, vector_tangents)
 
 
 def _svd(features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The reduced decomposition of each matrix `[batch, rows, columns]`.
+    """Computes the reduced decomposition of each matrix `[batch, rows, columns]`.
 
-    One after the other on CPU: a batched decomposition waits there, inside a thread of the pool,
-    for work that it hands to the same pool, and as many at once as there are threads wait for ever.
+    On CPU one after the other: a batched decomposition waits there, inside a thread of the pool,
+    for work in the same pool, and as many of them as there are threads deadlock.
     """
 
     def one(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
         return left, values, right
 
-    def in_turn(matrices: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        everywhere = gathered(matrices)
-        if everywhere is matrices:
+    def one_by_one(matrices: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        replicated = gathered(matrices)
+        if replicated is matrices:
             return jax.lax.map(one, matrices)
         # A loop cannot run over the axis of a sharded batch.
         rows = jax.sharding.PartitionSpec(*jax.typeof(matrices).sharding.spec[:1])
         left, values, right = (
-            jax.sharding.reshard(part, rows) for part in jax.lax.map(one, everywhere)
+            jax.sharding.reshard(part, rows) for part in jax.lax.map(one, replicated)
         )
         return left, values, right
 
-    return jax.lax.platform_dependent(features, cpu=in_turn, default=jax.vmap(one))
+    return jax.lax.platform_dependent(features, cpu=one_by_one, default=jax.vmap(one))
 
 
 def _product(subscripts: str, *factors: jax.Array) -> jax.Array:
-    """Full precision, where accelerators would round the factors."""
+    """Multiplies in full precision, where accelerators would round the factors."""
     return jnp.einsum(subscripts, *factors, precision=jax.lax.Precision.HIGHEST)

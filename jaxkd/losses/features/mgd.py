@@ -1,4 +1,4 @@
-"""Masked generative distillation: features that the student had to make up from a masked part."""
+"""Masked generative distillation: features generated from the student's masked features."""
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +14,21 @@ def mgd(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Masked generative distillation: the sum of squared differences of generated features.
+    """Computes the sum of squared differences of generated features.
 
-    The masking of the student's features and the block that generates the teacher's from the rest
-    belong to a connector. The sum over positions and channels, not the mean, as in the authors'
-    code: the value grows with the size of the maps, and the authors' weights are as small as 7e-5
+    The connector `MGD` masks the student's features and generates the teacher's from the others.
+    The loss is the sum over positions and channels, not the mean, as in the authors' code: the
+    value grows with the size of the maps, and the authors' weights are as small as 7e-5
     (classification) and 2e-5 (detection and segmentation). Of two maps of different height or width
     the larger is pooled to the size of the smaller.
 
     Args:
       student: generated features `[batch, ...]`: maps, tokens or vectors.
-      teacher: of the same shape, but for the size of maps.
-      where: boolean `[batch]`; the loss is 0 where False.
+      teacher: features of the same shape, except for the size of maps.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no feature axis, a mask that is not `[batch]`.

@@ -1,4 +1,4 @@
-"""Neuron selectivity transfer: the distribution of the patterns to which channels respond."""
+"""Neuron selectivity transfer: the distribution of the channels' activation patterns."""
 
 import jax
 import jax.numpy as jnp
@@ -14,27 +14,28 @@ def nst(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Neuron selectivity transfer: the squared maximum mean discrepancy between sets of channels.
+    """Computes the squared maximum mean discrepancy between the two networks' sets of channels.
 
     Each channel's map, divided by its L2 norm over positions, is one sample; the kernel is
     `(a . b)**2`. The loss is the mean kernel within the student, plus that within the teacher,
     minus twice the mean kernel across, as in the authors' code (weight 50 beside the label's cross
-    entropy, stages added). The teacher's own term is part of the value, so that the loss is 0 where
-    the two sets of channels are equal, in any order. A channel of zeros stays zero, without
+    entropy, summed over stages). The teacher's term is part of the value, so that the loss is 0
+    where the two sets of channels are equal, in any order. A channel of zeros stays zero, without
     gradient. Of two maps the larger is first pooled to the size of the smaller.
 
     For this kernel the discrepancy is the squared Frobenius distance between the second moments
-    `mean_c(a_c a_c^T)` of the two sets. Beside arrays of the size of the maps, an example takes
-    one matrix `positions x positions`, or three `channels x channels` where there are fewer
-    channels than positions; never a product of all pairs of channels at all positions.
+    `mean_c(a_c a_c^T)` of the two sets. Beside arrays of the size of the maps, an example needs one
+    matrix `positions x positions`, or three `channels x channels` where there are fewer channels
+    than positions; never a product of all pairs of channels at all positions.
 
     Args:
       student: maps `[batch, height, width, channels]` or tokens `[batch, tokens, width]`.
-      teacher: likewise, of any number of channels; maps of any size, tokens equally many.
-      where: boolean `[batch]`; the loss is 0 where False.
+      teacher: features of the same kind, with any number of channels; maps of any size, the same
+        number of tokens.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes without common positions, a mask that is not `[batch]`.

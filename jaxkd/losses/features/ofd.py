@@ -1,4 +1,4 @@
-"""The overhaul of feature distillation: a partial distance before the activation, with a margin."""
+"""Overhaul of feature distillation: a partial distance before the activation, with a margin."""
 
 import jax
 import jax.numpy as jnp
@@ -17,25 +17,25 @@ def ofd(
     margin: ArrayLike,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Overhaul of feature distillation: a squared distance that leaves silent neurons alone.
+    """Computes the partial squared distance, which ignores neurons that are inactive in both.
 
     The target is `max(teacher, margin)`. Where it is positive the student should match it; where it
-    is not, the neuron is silent anyway and costs only what the student lies above it.
+    is not, the neuron is inactive, and only a student above the target adds to the loss.
 
     The sum over an example's elements, as in the authors' code, which then divides by the batch and
-    by 1000 and halves the weight of each stage further from the output. The authors leave the
-    teacher's batch normalization in training mode; that is up to whoever runs the teacher.
+    by 1000 and halves the weight of each stage further from the output. The authors run the
+    teacher's batch normalization in training mode, which is independent of this function.
 
     Args:
-      student: `[batch, ..., channels]` behind its connector, before the activation.
-      teacher: of the same shape, before the activation; of two maps of different height or width
-        the larger is pooled to the size of the smaller.
-      margin: `[channels]` or a scalar, from `ofd_margin`, part of the teacher; -inf for targets
-        that have their margin already.
-      where: boolean `[batch]`; the loss is 0 where False.
+      student: features `[batch, ..., channels]` behind a connector, before the activation.
+      teacher: features of the same shape, before the activation; of two maps of different height or
+        width the larger is pooled to the size of the smaller.
+      margin: lower bound of the teacher, `[channels]` or a scalar, from `ofd_margin`; -inf for a
+        teacher to which the margin has been applied.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, sums over all elements of an example, float32 at least.
+      One loss an example, `[batch]`, the sum over its elements, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no feature axis, a margin that is neither a scalar nor
@@ -61,23 +61,23 @@ def ofd(
         )
     margin = jax.lax.stop_gradient(margin)
     target = jnp.maximum(pair.teacher, margin)
-    missed = jnp.where((pair.student > target) | (target > 0), pair.student - target, 0)
-    return pair.finish(jnp.sum(jnp.square(missed), axis=tuple(range(1, missed.ndim))))
+    difference = jnp.where((pair.student > target) | (target > 0), pair.student - target, 0)
+    return pair.finish(jnp.sum(jnp.square(difference), axis=tuple(range(1, difference.ndim))))
 
 
 def ofd_margin(scale: ArrayLike, bias: ArrayLike) -> jax.Array:
-    """The margin of `ofd`: what a channel is on average where it is negative.
+    """Computes the margin of `ofd`, the mean of a channel where it is negative.
 
     Batch normalization leaves a channel with mean `bias` and standard deviation `|scale|`; the
     margin is the mean of the part below 0 of that normal distribution. Where no more than one value
     in 1,000 is negative the margin is -3 standard deviations, as in the authors' code.
 
     Args:
-      scale: `[channels]`, of the teacher's batch normalization before the activation.
-      bias: `[channels]`, of the same.
+      scale: scale `[channels]` of the teacher's batch normalization before the activation.
+      bias: bias `[channels]` of the same normalization.
 
     Returns:
-      `[channels]`, none positive, float32 at least.
+      Margins `[channels]`, none positive, float32 at least.
 
     Raises:
       ValueError: shapes that differ.
@@ -100,11 +100,11 @@ def ofd_margin(scale: ArrayLike, bias: ArrayLike) -> jax.Array:
         )
     dtype = jnp.promote_types(jnp.promote_types(scale.dtype, bias.dtype), jnp.float32)
     mean, deviation = bias.astype(dtype), jnp.abs(scale).astype(dtype)
-    spread = deviation > 0
+    varies = deviation > 0
     # Outside these bounds the margin is -3 deviations, or the mean itself to the last digit.
-    zero = jnp.clip(-mean / jnp.where(spread, deviation, 1), -4, 40)
+    zero = jnp.clip(-mean / jnp.where(varies, deviation, 1), -4, 40)
     below = jax.scipy.stats.norm.cdf(zero)
     margin = mean - deviation * jax.scipy.stats.norm.pdf(zero) / below
     # A channel that never varies is below 0 always or never.
-    often = jnp.where(spread, below > _RARE, mean < 0)
-    return jnp.where(often, margin, -3 * deviation)
+    is_often_negative = jnp.where(varies, below > _RARE, mean < 0)
+    return jnp.where(is_often_negative, margin, -3 * deviation)

@@ -17,19 +17,19 @@ def pkd(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Distillation by Pearson correlation: half the mean squared difference of standard features.
+    """Computes half the mean squared difference of standardized features.
 
     Each channel is standardized over batch and positions, with the unbiased deviation plus 1e-6 as
-    in the authors' code; the loss is then nearly `1 - correlation`, averaged over channels. Couples
-    the examples of the batch: a scalar. A channel that is constant over the batch has nothing to
-    correlate with: it counts as zeros and has no gradient, where the plain formula divides by 1e-6.
+    in the authors' code; the loss is then nearly `1 - correlation`, the Pearson correlation
+    averaged over channels. It couples the examples of the batch. A channel that is constant over
+    the batch has no correlation: it counts as zeros and has no gradient, where the plain formula
+    divides by 1e-6.
 
     Args:
-      student: `[batch, ..., channels]`.
-      teacher: of the same shape; of two maps of different height or width the larger is pooled to
-        the size of the smaller.
-      where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there are
-        none.
+      student: features `[batch, ..., channels]`.
+      teacher: features of the same shape; of two maps of different height or width the larger is
+        pooled to the size of the smaller.
+      where: boolean `[batch]`, the examples that count; the loss is 0 if there are none.
 
     Returns:
       A scalar, float32 at least.
@@ -50,26 +50,26 @@ def pkd(
       Coefficient, NeurIPS 2022.
     """
     pair = paired_maps(student, teacher, where)
-    places = positions(pair.student).shape[1]
+    num_positions = positions(pair.student).shape[1]
     examples = pair.student.shape[0] if pair.rows is None else jnp.sum(pair.rows)
-    count = jnp.maximum(jnp.asarray(examples * places, pair.student.dtype), 1)
-    standard = [_standardized(positions(x), pair.rows, count) for x in pair[:2]]
-    squares = jnp.sum(jnp.square(standard[0] - standard[1]))
+    count = jnp.maximum(jnp.asarray(examples * num_positions, pair.student.dtype), 1)
+    standardized = [_standardized(positions(x), pair.rows, count) for x in pair[:2]]
+    squares = jnp.sum(jnp.square(standardized[0] - standardized[1]))
     return 0.5 * squares / (count * pair.student.shape[-1])
 
 
 def _standardized(features: jax.Array, rows: jax.Array | None, count: jax.Array) -> jax.Array:
-    """Channels of `[batch, positions, channels]` less their mean, over their deviation plus 1e-6.
+    """Returns features `[batch, positions, channels]` less the mean, over the deviation plus 1e-6.
 
-    Zeros in rows that take no part and in channels that are constant over the others.
+    Rows that do not count, and channels that are constant over the others, become zeros.
     """
-    taking_part = True if rows is None else rows[:, None, None]
+    selected = True if rows is None else rows[:, None, None]
     highest, lowest = (
-        extreme(features, axis=(0, 1), where=taking_part, initial=initial)
+        extreme(features, axis=(0, 1), where=selected, initial=initial)
         for extreme, initial in ((jnp.max, -jnp.inf), (jnp.min, jnp.inf))
     )
     centered = mask_rows(features - jnp.sum(features, axis=(0, 1)) / count, rows)
-    # By comparison: the rounded mean of equal values need not equal them.
+    # Detected by comparison, since the rounded mean of equal values need not equal them.
     centered = jnp.where(highest > lowest, centered, 0)
     variance = jnp.sum(jnp.square(centered), axis=(0, 1)) / jnp.maximum(count - 1, 1)
     return centered / (safe_sqrt(variance) + 1e-6)

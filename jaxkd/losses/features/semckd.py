@@ -20,23 +20,23 @@ def semckd(
     attention: ArrayLike,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Semantic calibration: squared differences of all pairs of layers, weighted by attention.
+    """Computes squared differences of all pairs of layers, weighted by attention.
 
-    The mean over positions and channels for each pair, times the example's attention to the pair,
-    added up over pairs and divided by the number of student layers. As in the authors' code, whose
-    weight is 400.
+    The mean over positions and channels of each pair is multiplied by the example's attention to
+    the pair, summed over pairs and divided by the number of student layers. As in the authors'
+    code, whose weight is 400.
 
     Args:
-      student: `student[i][j]` is layer i of the student projected for layer j of the teacher,
-        `[batch, ...]`.
-      teacher: `teacher[i][j]` is layer j of the teacher at the size of `student[i][j]`, of the same
-        shape.
-      attention: `[batch, student layers, teacher layers]`, each row of an example adding up to 1.
-        It takes the gradient.
-      where: boolean `[batch]`; the loss is 0 where False.
+      student: features by student and teacher layer: `student[i][j]` `[batch, ...]` is layer i of
+        the student, projected for layer j of the teacher.
+      teacher: features by student and teacher layer: `teacher[i][j]` is layer j of the teacher,
+        resized to the shape of `student[i][j]`.
+      attention: weights `[batch, student layers, teacher layers]`; each row of an example sums to
+        1. The gradient flows to it.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: numbers of layers that differ, shapes of a pair that differ, attention of another

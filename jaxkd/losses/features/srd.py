@@ -22,15 +22,15 @@ def srd(
     epsilon: ArrayLike = 1e-16,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Simple-recipe distillation: `log(sum(|student - teacher|**exponent) + epsilon)`.
+    """Computes `log(sum(|student - teacher|**exponent) + epsilon)`, simple-recipe distillation.
 
     Both sides are first normalized over the batch, each feature to mean 0 and variance 1, without
     running averages, scale or shift. The sum runs over examples and features, so the value grows
-    with the size of the batch; the gradient does not. Couples the examples of the batch: a scalar.
+    with the size of the batch; the gradient does not. It couples the examples of the batch.
 
-    The authors have no epsilon: minus infinity at student = teacher, and a gradient that grows
-    without bound on the way there. The default leaves the loss as published until all differences
-    are about 1e-4, bounds it below by -37, and makes the gradient 0 at student = teacher; for the
+    The authors have no epsilon: the loss is minus infinity at student = teacher, and its gradient
+    grows without bound near it. The default keeps the published loss until all differences are
+    about 1e-4, bounds it below by -37, and makes the gradient 0 at student = teacher; for the
     default exponent, rounding errors are too small to matter. The authors' weight is 2, beside a
     divergence of the logits at temperature 1; other code adds that divergence at higher
     temperatures without the factor `temperature**2`.
@@ -38,12 +38,12 @@ def srd(
     Args:
       student: pooled embeddings behind the projector, `[batch, width]`; more axes are flattened.
       teacher: embeddings of the same shape.
-      exponent: 1 or more.
+      exponent: power of the differences, 1 or more.
       normalize: whether to normalize here; False for embeddings that the networks normalize.
-      norm_epsilon: added to the variance.
-      epsilon: added inside the logarithm.
-      where: boolean `[batch]`; statistics and sum are those of the selected rows alone, and the
-        loss 0 if there are none.
+      norm_epsilon: positive scalar that is added to the variance.
+      epsilon: positive scalar that is added inside the logarithm.
+      where: boolean `[batch]`, the examples that enter statistics and sum; the loss is 0 if there
+        are none.
 
     Returns:
       A scalar, often negative, float32 at least.
@@ -86,19 +86,19 @@ def srd_correlation(
     epsilon: ArrayLike = 1e-5,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The same recipe for transformers: `log(sum((1 - c)**exponent) + epsilon)`.
+    """Computes `log(sum((1 - c)**exponent) + epsilon)`, the same recipe for transformers.
 
     `c` is the correlation over the batch of each feature of the student with the same feature of
-    the teacher, which is what the authors' batch normalization without epsilon comes to. A feature
+    the teacher, to which the authors' batch normalization without epsilon is equivalent. A feature
     that is constant over the batch on either side, and any feature of a single example, counts as
-    uncorrelated, without gradient. Couples the examples of the batch: a scalar.
+    uncorrelated, without gradient. The loss couples the examples of the batch.
 
     Args:
       student: pooled embeddings behind the projector, `[batch, width]`; more axes are flattened.
       teacher: embeddings of the same shape.
-      exponent: 1 or more.
-      epsilon: added inside the logarithm.
-      where: boolean `[batch]`; correlations are those over the selected rows, and the loss 0 if
+      exponent: power of the distances, 1 or more.
+      epsilon: positive scalar that is added inside the logarithm.
+      where: boolean `[batch]`, the examples over which correlations are taken; the loss is 0 if
         there are none.
 
     Returns:
@@ -132,12 +132,14 @@ def srd_correlation(
 
 
 def _batch_normalized(side: jax.Array, rows: Rows, epsilon: ArrayLike) -> jax.Array:
+    """Returns each feature with mean 0 and variance 1 over the selected rows."""
     side = centered(side, rows.selected, rows.number)
     variance = jnp.sum(jnp.square(side), axis=0) / rows.number
     return side / jnp.sqrt(variance + jnp.asarray(epsilon, side.dtype))
 
 
 def _log_sum(sizes: jax.Array, exponent: ArrayLike, epsilon: ArrayLike, rows: Rows) -> jax.Array:
+    """Returns `log(sum(sizes**exponent) + epsilon)`, 0 without any selected row."""
     exponent, epsilon = (jnp.asarray(value, sizes.dtype) for value in (exponent, epsilon))
     # The powers of large differences overflow, their logarithms do not.
     scale = jnp.maximum(jax.lax.stop_gradient(jnp.max(sizes)), 1)

@@ -19,22 +19,22 @@ def srrl(
     weight: ArrayLike = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Softmax regression representation learning: pooled features, and the logits they lead to.
+    """Computes squared differences of pooled features and of the teacher's classifier on them.
 
-    The mean over channels of squared differences of pooled features, plus `weight` times the mean
-    over classes of squared differences of logits, where the student's are those of the teacher's
-    classifier on the student's feature. As in the authors' code for ImageNet; other versions
-    project pooled vectors, or take a divergence for the second term.
+    The loss is the mean over channels of squared differences of pooled features, plus `weight`
+    times the mean over classes of squared differences of logits, where the student's logits are
+    those of the teacher's classifier on the student's feature. As in the authors' code for
+    ImageNet; other versions project pooled vectors, or take a divergence for the second term.
 
     Args:
       student: `(features, logits)`: features `[batch, ..., channels]`, behind a connector, and the
-        teacher's classifier on them, `[batch, num_classes]`.
-      teacher: `(features, logits)` of its own; positions need not match, as they are averaged.
-      weight: of the second term; 0 leaves the first alone.
-      where: boolean `[batch]`; the loss is 0 where False.
+        logits `[batch, num_classes]` of the teacher's classifier on them.
+      teacher: the teacher's `(features, logits)`; positions need not match, as they are averaged.
+      weight: weight of the second term; 0 removes it.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: other than two elements a side, numbers of channels, classes or examples that

@@ -1,8 +1,8 @@
-"""Distillation of self-supervision: what the teacher makes of transformed images.
+"""Distillation of self-supervision (SSKD): the teacher's outputs on transformed images.
 
 Every image comes as several views: the first is the image itself, the others are transformed (by
-rotations, for instance). Where the teacher errs on transformed images it is followed in part only:
-wrong answers are ranked by how far from right they are, and the worst are left out.
+rotations, for instance). The teacher's wrong predictions on transformed images are ranked by the
+rank of the correct class, and the worst are left out.
 """
 
 import jax
@@ -29,30 +29,29 @@ def sskd_transformed(
     keep: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """SSKD on logits: `kd` on transformed views, without the teacher's worst errors.
+    """Computes SSKD on logits: `kd` on transformed views, without the teacher's worst errors.
 
-    The mean over all views that the teacher classifies right, and the share `ratio` of the others
-    (rounded down) whose label is nearest to the top; of equally good ones the earlier are kept. The
-    authors add this with weight 2.7 to `kd` and `cross_entropy` on the first views (0.9 and 0.1)
-    and to `sskd_similarity` (10). Couples the examples of the batch: a scalar.
+    The loss is the mean over all views that the teacher classifies correctly, and the share `ratio`
+    of the others (rounded down) whose label has the best ranks; of equal ranks the earlier views
+    are kept. The authors add it with weight 2.7 to `kd` and `cross_entropy` on the first views (0.9
+    and 0.1) and to `sskd_similarity` (10). It couples the examples of the batch.
 
     Args:
-      student: logits `[batch, views, num_classes]`; the first view takes no part.
+      student: logits `[batch, views, num_classes]`; the first view is not used.
       teacher: logits of the same shape.
-      labels: integers `[batch]`; a negative one leaves the example out.
-      ratio: the share of wrong answers to keep, in [0, 1].
+      labels: integers `[batch]`; an example with a negative one does not count.
+      ratio: share of the wrong predictions that is kept, in [0, 1].
       temperature: positive scalar that divides both logits; may be traced.
-      keep: boolean `[batch, views - 1]`, the transformed views to take in place of the ranking, for
-        instance one that was stored.
-      where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there are
-        none.
+      keep: boolean `[batch, views - 1]`, the transformed views to use instead of the ranking, for
+        instance a stored selection. None for the ranking.
+      where: boolean `[batch]`, the examples that count; the loss is 0 if there are none.
 
     Returns:
       A scalar, float32 at least.
 
     Raises:
-      ValueError: shapes that differ or are not `[batch, views, num_classes]` with two views and
-        more, labels that are not integers `[batch]`, a ratio outside [0, 1], a temperature that is
+      ValueError: shapes that differ or are not `[batch, views, num_classes]` with two or more
+        views, labels that are not integers `[batch]`, a ratio outside [0, 1], a temperature that is
         not positive and finite, a mask of another shape.
       TypeError: `SparseLogits`.
 
@@ -82,17 +81,17 @@ def sskd_transformed(
     if where is not None:
         rows &= batch_mask(where, student.shape)
     student, teacher = student[:, 1:], teacher[:, 1:]
-    taking_part = jnp.broadcast_to(rows[:, None], student.shape[:2])
+    selected = jnp.broadcast_to(rows[:, None], student.shape[:2])
     if keep is None:
         ids = jnp.arange(teacher.shape[-1])
-        right = ids == labels[:, None, None]
-        keep = _best_ranked(_ranks(teacher, right, jnp.ones_like(right)), taking_part, ratio)
-    keep = taking_part & _as_keep(keep, student.shape[:2])
+        correct = ids == labels[:, None, None]
+        keep = _best_ranked(_ranks(teacher, correct, jnp.ones_like(correct)), selected, ratio)
+    keep = selected & _as_keep(keep, student.shape[:2])
     losses = kd(
         student,
         teacher,
         temperature=temperature,
-        where=taking_part,
+        where=selected,
     )
     return masked_mean(losses, keep)
 
@@ -107,27 +106,25 @@ def sskd_similarity(
     keep: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """SSKD on embeddings: `kd` of which image a transformed view is most like.
+    """Computes SSKD on embeddings: `kd` on the similarities of transformed views to all images.
 
-    The cosines of each transformed view with the first views of all images take the place of
-    logits, and the view's own image that of the label; views are kept as in `sskd_transformed`. A
-    zero embedding has cosine 0 with all, and no gradient. Couples the examples of the batch: a
-    scalar.
+    The cosines of each transformed view with the first views of all images serve as logits, and the
+    view's own image as the label; views are kept as in `sskd_transformed`. A zero embedding has
+    cosine 0 with all, and no gradient. The loss couples the examples of the batch.
 
     Args:
       student: embeddings `[batch, views, width]`.
-      teacher: embeddings `[batch, views, another width]`.
-      ratio: the share of wrong answers to keep, in [0, 1].
+      teacher: embeddings `[batch, views, width]`, of any width.
+      ratio: share of the wrong predictions that is kept, in [0, 1].
       temperature: positive scalar that divides the cosines; may be traced.
-      keep: boolean `[batch, views - 1]`, the transformed views to take in place of the ranking.
-      where: boolean `[batch]`; the loss is that of the selected examples alone, 0 if there are
-        none.
+      keep: boolean `[batch, views - 1]`, the transformed views to use; None for the ranking.
+      where: boolean `[batch]`, the examples that count; the loss is 0 if there are none.
 
     Returns:
       A scalar, float32 at least.
 
     Raises:
-      ValueError: shapes that are not `[batch, views, width]` with the same two views and more, a
+      ValueError: shapes that are not `[batch, views, width]` with as many views, at least two, a
         ratio outside [0, 1], a temperature that is not positive and finite, a mask of another
         shape.
       TypeError: `SparseLogits`.
@@ -149,16 +146,16 @@ def sskd_similarity(
     batch, views = pair.student.shape[0], pair.student.shape[1] - 1
     rows = jnp.ones(batch, bool) if pair.rows is None else gathered(pair.rows)
     cosines, targets = (_similarities(side) for side in pair[:2])
-    taking_part = jnp.broadcast_to(rows[:, None], (batch, views))
+    selected = jnp.broadcast_to(rows[:, None], (batch, views))
     if keep is None:
-        own = jnp.eye(batch, dtype=bool)[:, None]
-        keep = _best_ranked(_ranks(targets, own, rows), taking_part, ratio)
-    keep = taking_part & _as_keep(keep, (batch, views))
+        own_image = jnp.eye(batch, dtype=bool)[:, None]
+        keep = _best_ranked(_ranks(targets, own_image, rows), selected, ratio)
+    keep = selected & _as_keep(keep, (batch, views))
     losses = kd(
         cosines,
         targets,
         temperature=temperature,
-        where=taking_part[..., None] & rows,
+        where=selected[..., None] & rows,
     )
     return masked_mean(losses, keep)
 
@@ -186,7 +183,7 @@ def _as_keep(keep: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _similarities(embeddings: jax.Array) -> jax.Array:
-    """Cosines of transformed with first views, `[batch, views - 1, batch]`."""
+    """Returns the cosines of transformed with first views, `[batch, views - 1, batch]`."""
     directions, _ = unit(embeddings)
     return jnp.einsum(
         "bvd,cd->bvc",
@@ -196,27 +193,30 @@ def _similarities(embeddings: jax.Array) -> jax.Array:
     )
 
 
-def _ranks(scores: jax.Array, right: jax.Array, possible: jax.Array) -> jax.Array:
-    """How many answers come before the right one, `[batch, views]`; of equal ones the earlier do.
+def _ranks(scores: jax.Array, correct: jax.Array, possible: jax.Array) -> jax.Array:
+    """Returns the rank of the correct class in each view, `[batch, views]`, from 0.
+
+    Among equal scores the earlier class comes first.
 
     Args:
-      scores: `[batch, views, answers]`.
-      right: boolean, broadcasts to `scores`, True for one answer each.
-      possible: boolean, broadcasts to `scores`.
+      scores: scores `[batch, views, num_classes]`.
+      correct: boolean, broadcastable to `scores`, True for one class of each view.
+      possible: boolean, broadcastable to `scores`, the classes that are ranked.
     """
-    score = jnp.max(scores, axis=-1, keepdims=True, where=right, initial=-jnp.inf)
-    earlier = jnp.arange(scores.shape[-1]) < jnp.argmax(right, axis=-1, keepdims=True)
+    score = jnp.max(scores, axis=-1, keepdims=True, where=correct, initial=-jnp.inf)
+    earlier = jnp.arange(scores.shape[-1]) < jnp.argmax(correct, axis=-1, keepdims=True)
     before = (scores > score) | ((scores == score) & earlier)
     return jnp.sum(before & possible, axis=-1)
 
 
-def _best_ranked(ranks: jax.Array, taking_part: jax.Array, ratio: float) -> jax.Array:
-    """All of rank 0 and the share `ratio` of the others, the best first: boolean, as `ranks`."""
+def _best_ranked(ranks: jax.Array, selected: jax.Array, ratio: float) -> jax.Array:
+    """Selects all of rank 0 and the share `ratio` of the others, the best first."""
     shape = ranks.shape
-    ranks, taking_part = gathered(ranks).ravel(), gathered(taking_part).ravel()
-    right = jnp.sum(taking_part & (ranks == 0))
-    wrong = jnp.sum(taking_part) - right
-    # Shares are rounded down in double precision, as the number of wrong answers is not known yet.
+    ranks, selected = gathered(ranks).ravel(), gathered(selected).ravel()
+    correct = jnp.sum(selected & (ranks == 0))
+    wrong = jnp.sum(selected) - correct
+    # The number of wrong predictions is traced: all shares are rounded down beforehand, in double
+    # precision.
     shares = jnp.asarray(np.floor(np.arange(ranks.size + 1) * ratio).astype(np.int32))
-    order = jnp.argsort(jnp.where(taking_part, ranks, jnp.iinfo(ranks.dtype).max), stable=True)
-    return (jnp.argsort(order) < right + shares[wrong]).reshape(shape)
+    order = jnp.argsort(jnp.where(selected, ranks, jnp.iinfo(ranks.dtype).max), stable=True)
+    return (jnp.argsort(order) < correct + shares[wrong]).reshape(shape)

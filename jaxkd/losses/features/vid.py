@@ -1,7 +1,7 @@
-"""Variational information distillation: the student predicts the teacher's features as a Gaussian.
+"""Variational information distillation: a Gaussian prediction of the teacher's features.
 
-The mean is predicted for each example by a connector; the variance is one trained number a channel,
-kept by that connector as a `log_scale` which `vid_variance` maps to positive numbers.
+A connector predicts the mean for each example; the variance is one trained number per channel,
+which the connector stores as a `log_scale` that `vid_variance` maps to positive numbers.
 """
 
 import math
@@ -24,21 +24,23 @@ def vid(
     variance: ArrayLike,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Variational information distillation: the teacher's negative log-likelihood.
+    """Computes the negative log-likelihood of the teacher's features under a Gaussian.
 
-    `0.5 * mean((teacher - student)**2 / variance + log(variance))`, the mean over positions and
-    channels, without the constant `0.5 * log(2 * pi)`: it can be negative, and at student = teacher
-    is not 0. As in the code of the CRD benchmark (weight 1, stages added). Elsewhere the variance
-    is left out of the optimizer and so never trained.
+    The loss is `0.5 * mean((teacher - student)**2 / variance + log(variance))`, the mean over
+    positions and channels, without the constant `0.5 * log(2 * pi)`: it can be negative, and at
+    student = teacher it is not 0. As in the code of the CRD benchmark (weight 1, summed over
+    stages). Other code omits the variance from the optimizer and so never trains it.
 
     Args:
-      student: the predicted mean, `[batch, ..., channels]`: maps, tokens or vectors.
-      teacher: `[batch, ..., channels]`; of two maps the larger is pooled to the smaller's size.
-      variance: positive, `[channels]`, for instance from `vid_variance`. It takes the gradient.
-      where: boolean `[batch]`; the loss is 0 where False.
+      student: predicted mean `[batch, ..., channels]`: maps, tokens or vectors.
+      teacher: features `[batch, ..., channels]`; of two maps the larger is pooled to the smaller's
+        size.
+      variance: positive variances `[channels]`, for instance from `vid_variance`. The gradient
+        flows to them.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ, a variance that is not `[channels]`, a mask that is not
@@ -63,8 +65,8 @@ def vid(
     if mean.shape != target.shape:
         raise ValueError(
             f"predicted mean of shape {mean.shape} and teacher of shape {target.shape} have no "
-            "positions in common: two maps are pooled to the smaller size, tokens must be equally "
-            "many"
+            "positions in common: two maps are pooled to the smaller size, the numbers of tokens "
+            "must be equal"
         )
     variance = jnp.asarray(variance)
     if variance.shape != mean.shape[-1:]:
@@ -78,16 +80,17 @@ def vid(
 
 
 def vid_variance(log_scale: ArrayLike, *, epsilon: ArrayLike = 1e-5) -> jax.Array:
-    """The variance of `vid` from what is trained: `softplus(log_scale) + epsilon`.
+    """Computes the variance of `vid` from the trained parameter, `softplus(log_scale) + epsilon`.
 
-    Finite for every finite scale, where the plain `log(1 + exp(log_scale))` overflows above 88.
+    It is finite for every finite scale, where the plain `log(1 + exp(log_scale))` overflows above
+    88.
 
     Args:
-      log_scale: any shape, usually `[channels]`.
-      epsilon: the smallest variance.
+      log_scale: trained parameter of any shape, usually `[channels]`.
+      epsilon: smallest variance.
 
     Returns:
-      Of the same shape, positive, float32 at least.
+      Positive variances of the same shape, float32 at least.
 
     Raises:
       ValueError: an epsilon that is not positive.
@@ -107,11 +110,11 @@ def vid_variance(log_scale: ArrayLike, *, epsilon: ArrayLike = 1e-5) -> jax.Arra
 
 
 def vid_log_scale(initial_variance: float = 5.0, epsilon: float = 1e-5) -> float:
-    """The scale that `vid_variance` maps to a given variance, to start the training from.
+    """Computes the initial `log_scale`, which `vid_variance` maps to a given variance.
 
     Args:
-      initial_variance: above epsilon; 5 in the authors' code.
-      epsilon: that of `vid_variance`.
+      initial_variance: variance above epsilon; 5 in the authors' code.
+      epsilon: smallest variance, as in `vid_variance`.
 
     Returns:
       `log(exp(initial_variance - epsilon) - 1)`.

@@ -15,20 +15,21 @@ def vkd(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """VkD: smooth L1 of pooled features with the teacher's, which are layer-normalized first.
+    """Computes the smooth L1 distance of pooled features from the teacher's layer-normalized ones.
 
     The student's features come from an orthogonal projection (a connector whose matrix keeps
-    lengths); averaging over positions before or after it is the same. The mean over channels, with
-    the corner of smooth L1 at 1 and 1e-5 under the root of the normalization, which has no scale
-    or shift of its own. Not 0 at student = teacher unless the teacher is already normalized.
+    lengths); averaging over positions before or after it is the same. The loss is the mean over
+    channels, with the corner of smooth L1 at 1 and 1e-5 under the root of the normalization, which
+    has no scale or shift. It is not 0 at student = teacher unless the teacher is already
+    normalized.
 
     Args:
-      student: `[batch, ..., channels]`: maps, tokens or vectors.
-      teacher: likewise, with the same number of channels; positions need not match.
-      where: boolean `[batch]`; the loss is 0 where False.
+      student: features `[batch, ..., channels]`: maps, tokens or vectors.
+      teacher: features with the same number of channels; positions need not match.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: numbers of channels or examples that differ, a mask that is not `[batch]`.

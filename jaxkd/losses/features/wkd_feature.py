@@ -1,4 +1,4 @@
-"""Wasserstein distance between the normal distributions that describe two networks' features."""
+"""Wasserstein distance between normal distributions of the two networks' features."""
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,10 @@ def wkd_feature(
     epsilon: float = 1e-5,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Distance of the channels' means and deviations over positions.
+    """Computes the distance of the channels' means and standard deviations over positions.
 
-    `mean_weight * sum((mean_s - mean_t)**2) + sum((std_s - std_t)**2)` over channels: for
-    `mean_weight` 1 the squared Wasserstein distance of normal distributions with diagonal
+    The loss is `mean_weight * sum((mean_s - mean_t)**2) + sum((std_s - std_t)**2)` over channels:
+    for `mean_weight` 1 the squared Wasserstein distance of normal distributions with diagonal
     covariances. As in the authors' code `std = sqrt(var + epsilon)` with the unbiased variance;
     with `grid` above 1 both are taken in `grid x grid` cells of the map, with the bins of adaptive
     pooling, and the cells' losses averaged. A cell of one position has no variance: it counts as 0
@@ -30,14 +30,14 @@ def wkd_feature(
     Args:
       student: maps `[batch, height, width, channels]`, or tokens `[batch, tokens, width]` with a
         `grid` of 1.
-      teacher: likewise, with the student's number of channels; maps of any size.
+      teacher: features with the student's number of channels; maps of any size.
       mean_weight: non-negative weight of the means' part.
       grid: number of cells along height and along width.
-      epsilon: positive, added to variances.
-      where: boolean `[batch]`; the loss is 0 where False.
+      epsilon: positive number that is added to variances.
+      where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch]`, float32 at least.
+      One loss an example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: numbers of channels that differ, features that are neither maps nor tokens, tokens
@@ -81,7 +81,7 @@ def wkd_feature(
 
 
 def _cells(maps: jax.Array, grid: int) -> list[jax.Array]:
-    """The `grid * grid` cells of maps, with the bins of `adaptive_average_pool`."""
+    """Returns the `grid * grid` cells of maps, with the bins of `adaptive_average_pool`."""
     rows, columns = (
         [slice(i * size // grid, -(-(i + 1) * size // grid)) for i in range(grid)]
         for size in maps.shape[1:3]
@@ -90,7 +90,7 @@ def _cells(maps: jax.Array, grid: int) -> list[jax.Array]:
 
 
 def _moments(cell: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
-    """Means and deviations `[batch, channels]` of a cell."""
+    """Returns means and standard deviations `[batch, channels]` of a cell."""
     mean = jnp.mean(cell, axis=(1, 2), keepdims=True)
     squares = jnp.sum(jnp.square(cell - mean), axis=(1, 2))
     freedom = max(cell.shape[1] * cell.shape[2] - 1, 1)

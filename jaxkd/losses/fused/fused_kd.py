@@ -20,8 +20,8 @@ def fused_kd(
     Which tokens count is for `where` alone to say. One without a label (-1) has no label part and
     keeps its distillation part: both parts are divided by the same count. In language modeling
     labels are missing where `where` is False, and it is all one; where few of many tokens are
-    labeled, use two terms, `fused_linear(kd)` and `fused_linear(cross_entropy)`, which have a
-    count each, and a product with the head more.
+    labeled, use two terms, `fused_linear(kd)` and `fused_linear(cross_entropy)`, which have a count
+    each, and a product with the head more.
 
     Args:
       alpha: the weight of the teacher, in [0, 1]; at 1 no labels are needed.

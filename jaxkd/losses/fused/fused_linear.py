@@ -67,8 +67,8 @@ def fused_linear(
         as `cross_entropy` says 0; otherwise they are left out like those that `where` leaves out.
       token_axes: axes of the mesh of `jax.set_mesh` that the first axis of the tokens is spread
         over, as far as it has them: each part of it goes through its own tokens, and the gradient
-        to the head is added up between the parts once. A head whose classes are spread over
-        another axis stays so, and so do the logits.
+        to the head is added up between the parts once. A head whose classes are spread over another
+        axis stays so, and so do the logits.
 
     Returns:
       `fused(student, teacher, labels, *, where=None, ...) -> (sum, count)`, without `teacher` or

@@ -22,10 +22,10 @@ def adaptive_kl(
 ) -> jax.Array:
     """Adaptive KL: forward KL as far as the heads differ, reverse KL as far as the tails do.
 
-    Early in training the forward KL(p || q) fits the classes the teacher likes, the reverse
-    KL(q || p) those it does not. The classes are sorted by the teacher's probability; the least
-    likely ones, as long as their mass together is below `tail_mass`, are the tail and the others
-    the head. With `g` the sum of |p - q| over either part, the loss is
+    Early in training the forward KL(p || q) fits the classes the teacher likes, the reverse KL(q ||
+    p) those it does not. The classes are sorted by the teacher's probability; the least likely
+    ones, as long as their mass together is below `tail_mass`, are the tail and the others the head.
+    With `g` the sum of |p - q| over either part, the loss is
 
       `(g_head KL(p || q) + g_tail KL(q || p)) / (g_head + g_tail)`
 

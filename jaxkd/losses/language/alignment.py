@@ -42,8 +42,8 @@ def align_by_position(
       (array([[-1,  0,  1, -1]], dtype=int32), array([[-1, -1,  0,  1]], dtype=int32))
 
     References:
-      Boizard et al., Toward Cross-Tokenizer Distillation: the Universal Logit Distillation Loss
-      for LLMs, TMLR 2025.
+      Boizard et al., Toward Cross-Tokenizer Distillation: the Universal Logit Distillation Loss for
+      LLMs, TMLR 2025.
     """
     student, teacher = np.asarray(student_where, bool), np.asarray(teacher_where, bool)
     _check_batches("masks", student, teacher, rank=2)

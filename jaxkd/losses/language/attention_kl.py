@@ -17,8 +17,9 @@ def attention_kl(
     Args:
       student: scores before the softmax, `[batch, heads, tokens, tokens]`, queries before keys.
       teacher: of the same shape; where the numbers of heads differ see `relation_kl`.
-      where: boolean `[batch, tokens]`, the tokens that count, as queries and as keys; or `[batch,
-        tokens, tokens]`, which keys count for which query (documents in one row, causal masks).
+      where: boolean `[batch, tokens]`, the tokens that count, as queries and as keys; or
+        `[batch, tokens, tokens]`, which keys count for which query (documents in one row, causal
+        masks).
 
     Returns:
       `[batch, tokens]`, one loss a query in nats, float32 at least; 0 for a query that attends to

@@ -50,8 +50,8 @@ def hybrid_uld(
 
     Raises:
       ValueError: leading axes that differ, a mask that does not fit, ids that are traced, repeated,
-        out of range or not as many on both sides, one weight without the other, a beta outside
-        [0, 1].
+        out of range or not as many on both sides, one weight without the other, a beta outside [0,
+        1].
       TypeError: `SparseLogits`.
 
     Example:

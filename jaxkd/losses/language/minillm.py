@@ -27,8 +27,8 @@ def length_normalized_returns(
       `[batch, tokens]`, float32 at least.
 
     Raises:
-      ValueError: rewards that are not of rank 2, a mask that does not fit, a discount outside
-        [0, 1].
+      ValueError: rewards that are not of rank 2, a mask that does not fit, a discount outside [0,
+        1].
 
     Example:
       >>> import jax.numpy as jnp

@@ -51,8 +51,8 @@ def uld(
       0.6
 
     References:
-      Boizard et al., Toward Cross-Tokenizer Distillation: the Universal Logit Distillation Loss
-      for LLMs, TMLR 2025.
+      Boizard et al., Toward Cross-Tokenizer Distillation: the Universal Logit Distillation Loss for
+      LLMs, TMLR 2025.
     """
     check_temperature(student_temperature)
     check_temperature(teacher_temperature)

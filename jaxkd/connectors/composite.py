@@ -41,8 +41,8 @@ class PerStage(nnx.Module):
 class PairedProjection(nnx.Module):
     """One module on the student's output and one on the teacher's.
 
-    For losses that compare the two in a space of their own; the teacher's module is trained too, so
-    give the loss `learned_teacher=True`. The teacher itself never moves.
+    For losses that compare both in a common space. The teacher's module is trained too: pass
+    `learned_teacher=True` to the loss. The teacher itself is not trained.
 
     Args:
       student: module for the student's output.

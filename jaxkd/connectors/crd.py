@@ -27,8 +27,8 @@ class CRD(nnx.Module):
 
     Every training step samples negatives, passes the banks to the loss, and then moves the batch's
     rows toward the new embeddings. The constants Z come from the first training batch and stay. In
-    evaluation nothing changes. Both embeddings are trained: the loss is told to pass the gradient
-    on to the teacher's, and it ends there, before the teacher.
+    evaluation nothing changes. Both embeddings are trained: with `learned_teacher=True` the loss
+    lets the gradient through to the teacher's embedding, and it stops before the teacher.
 
     Batches need the field `id`, the number of each example in the data set. Rows where `where` is
     False take no part and leave the banks unchanged.

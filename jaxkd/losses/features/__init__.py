@@ -1,4 +1,33 @@
-"""Losses that compare what single examples look like inside the two networks."""
+"""Losses that compare intermediate features of single examples, one loss per example.
+
+Features are maps `[batch, height, width, channels]`, tokens `[batch, tokens, width]` or vectors
+`[batch, width]`. Where widths differ, a connector maps the student's to the teacher's.
+
+Features of the same shape:
+
+- `feature_mse`, `feature_cosine`: hints
+- `mgd`: features generated from masked ones
+- `ab`, `ofd`: features before the activation (`ofd_margin` computes the margin)
+- `hcl`: several resolutions (ReviewKD)
+- `vid`: Gaussian likelihood (`vid_variance` and `vid_log_scale` map its parameter)
+
+Statistics over positions or channels:
+
+- `at`, `ft`, `cat_kd`: attention, factor and class activation maps
+- `cwd`, `pkd`, `ickd`: channels as distributions, by correlation, and between each other
+- `nst`, `wkd_feature`: distributions of features
+- `srrl`, `vkd`: pooled features
+- `srd`, `srd_correlation`: embeddings, normalized over the batch
+
+Several layers or views:
+
+- `fsp` (with `fsp_matrix`), `kdsvd`: the relation between two layers
+- `semckd`, `afd`: all pairs of layers, weighted by attention
+- `sskd_transformed`, `sskd_similarity`: transformed views of an image
+
+`pkd`, `srd`, `srd_correlation` and the losses of SSKD couple the examples of a batch and return a
+scalar.
+"""
 
 from jaxkd.losses.features.ab import ab as ab
 from jaxkd.losses.features.afd import afd as afd

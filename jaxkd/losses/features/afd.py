@@ -38,7 +38,7 @@ def afd(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: no layers, features that are not maps, attention of another shape, a mask that is

@@ -43,7 +43,7 @@ def at(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes without common positions, a power below 1, a mask that is not `[batch]`.

@@ -33,7 +33,7 @@ def cat_kd(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: features that are not maps, numbers of classes that differ, a resolution below 1,

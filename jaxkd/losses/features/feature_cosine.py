@@ -26,7 +26,7 @@ def feature_cosine(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, between 0 and 2, float32 at least.
+      One loss per example, `[batch]`, between 0 and 2, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no feature axis, an axis that is the batch's or out of

@@ -30,7 +30,7 @@ def fsp(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: other than two features, numbers of channels that differ between the networks,
@@ -84,7 +84,7 @@ def fsp_matrix(first: ArrayLike, second: ArrayLike) -> jax.Array:
         number of tokens.
 
     Returns:
-      One matrix an example, `[batch, channels of first, channels of second]`, float32 at least.
+      One matrix per example, `[batch, channels of first, channels of second]`, float32 at least.
 
     Raises:
       ValueError: features without common positions.

@@ -46,7 +46,7 @@ def ft(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes that do not fit, powers below 1, a `p1` that is not an integer, a mask that

@@ -31,7 +31,7 @@ def hcl(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ or are those of neither maps nor vectors, a mask that is not

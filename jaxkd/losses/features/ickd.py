@@ -28,7 +28,7 @@ def ickd(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least. The authors average over the batch; other
+      One loss per example, `[batch]`, float32 at least. The authors average over the batch; other
       code divides by the batch size twice.
 
     Raises:

@@ -52,7 +52,7 @@ def kdsvd(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: other than two features, numbers of channels that differ between the networks, a k

@@ -28,7 +28,7 @@ def mgd(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no feature axis, a mask that is not `[batch]`.

@@ -35,7 +35,7 @@ def ofd(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, the sum over its elements, float32 at least.
+      One loss per example, `[batch]`, the sum over its elements, float32 at least.
 
     Raises:
       ValueError: shapes that differ or have no feature axis, a margin that is neither a scalar nor

@@ -36,7 +36,7 @@ def semckd(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: numbers of layers that differ, shapes of a pair that differ, attention of another

@@ -34,7 +34,7 @@ def srrl(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: other than two elements a side, numbers of channels, classes or examples that

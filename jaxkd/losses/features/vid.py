@@ -40,7 +40,7 @@ def vid(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ, a variance that is not `[channels]`, a mask that is not

@@ -29,7 +29,7 @@ def vkd(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: numbers of channels or examples that differ, a mask that is not `[batch]`.

@@ -37,7 +37,7 @@ def wkd_feature(
       where: boolean `[batch]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      One loss an example, `[batch]`, float32 at least.
+      One loss per example, `[batch]`, float32 at least.
 
     Raises:
       ValueError: numbers of channels that differ, features that are neither maps nor tokens, tokens

@@ -15,19 +15,20 @@ from jaxkd.losses.logits.kd import kd
 def fused_kd(
     *, alpha: float = 1.0, temperature: ArrayLike = 4.0, **options: Any
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Makes `alpha T^2 KL(p || q) + (1 - alpha) CE` of `(hidden, head)`, logits computed once.
+    """Returns the loss `alpha T^2 KL(p || q) + (1 - alpha) CE` on `(hidden, head)`.
 
-    Which tokens count is for `where` alone to say. One without a label (-1) has no label part and
-    keeps its distillation part: both parts are divided by the same count. In language modeling
-    labels are missing where `where` is False, and it is all one; where few of many tokens are
-    labeled, use two terms, `fused_linear(kd)` and `fused_linear(cross_entropy)`, which have a count
-    each, and a product with the head more.
+    Logits are computed once for both parts. `where` alone selects the tokens that count. One
+    without a label (-1) has no label part and keeps its distillation part: both parts are divided
+    by the same count. In language modeling, where labels are missing only where `where` is False,
+    this makes no difference; where few of many tokens are labeled, use two terms,
+    `fused_linear(kd)` and `fused_linear(cross_entropy)`, each with its own count, at the cost of
+    one more product with the head.
 
     Args:
-      alpha: the weight of the teacher, in [0, 1]; at 1 no labels are needed.
-      temperature: T, a default: the loss takes another, which may be traced.
-      **options: of `fused_linear`: `chunk_size`, `soft_cap`, `teacher_soft_cap`, `valid_classes`,
-        `token_axes`.
+      alpha: weight of the teacher, in [0, 1]; at 1 no labels are needed.
+      temperature: default of the loss's parameter `temperature`, which may be traced.
+      **options: options of `fused_linear`: `chunk_size`, `soft_cap`, `teacher_soft_cap`,
+        `valid_classes`, `token_axes`.
 
     Returns:
       `loss(student, teacher, labels, *, temperature=..., where=None) -> (sum, count)`, without
@@ -58,7 +59,7 @@ def fused_kd(
         return fused_linear(distillation, **options)
 
     def distillation_and_labels(student, teacher, labels, *, temperature=default):
-        taught = kd(student, teacher, temperature=temperature)
-        return alpha * taught + (1 - alpha) * cross_entropy(student, labels)
+        distilled = kd(student, teacher, temperature=temperature)
+        return alpha * distilled + (1 - alpha) * cross_entropy(student, labels)
 
     return fused_linear(distillation_and_labels, unlabeled=True, **options)

@@ -1,4 +1,4 @@
-"""Makes of a loss on logits one on hidden states and head weights."""
+"""Losses on hidden states and head weights, from losses on logits."""
 
 import dataclasses
 import functools
@@ -20,9 +20,9 @@ from jaxkd.losses.fused._chunks import ChunkPlan, chunked_sum, matmul
 # Bytes of the float32 logits of a chunk. The head is read and its gradient added to once a chunk,
 # which with fewer than some 300 tokens takes longer than the products.
 _CHUNK_BYTES = 192 << 20
-# The axes of `jaxkd.training.make_mesh` that a batch is spread over.
+# The axes of `jaxkd.training.make_mesh` over which a batch is sharded.
 _TOKEN_AXES = ("data", "fsdp")
-# What a loss on logits takes and one on hidden states does not.
+# The parameters of a loss on logits that are not passed on as options.
 _FIXED = frozenset({"student", "teacher", "labels", "axis", "where"})
 
 
@@ -36,39 +36,40 @@ def fused_linear(
     unlabeled: bool = False,
     token_axes: tuple[str, ...] = _TOKEN_AXES,
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Makes of a loss on logits one on `(hidden, head)` that never holds `[tokens, vocabulary]`.
+    """Converts a loss on logits to one on `(hidden, head)` that never holds all logits.
 
-    The logits `hidden @ head` are computed for a chunk of tokens at a time, and with them, when
-    differentiated, at once the gradients to hidden states and head: no logits are kept, none are
-    computed twice, and the backward pass only scales. This is why the result is a sum over the
-    tokens and their count, not one number a token. Sums and counts of micro-batches, devices and
+    The logits `hidden @ head` are computed for a chunk of tokens at a time, together with the
+    gradients to hidden states and head when the loss is differentiated: no logits are stored, none
+    are computed twice, and the backward pass only scales. This is why the result is a sum over the
+    tokens and their count, not one loss per token. Sums and counts of micro-batches, devices and
     hosts add up; divide once, at the end, as an `Objective` does.
 
-    Products are added up in float32 at least (`preferred_element_type`), so is the gradient to the
-    head over the chunks. As where logits are kept, the gradient to the logits enters its products
-    in the dtype of hidden states and head: give both in the dtype that the network multiplies in.
+    Products are accumulated in float32 at least (`preferred_element_type`), and so is the gradient
+    to the head over the chunks. As with stored logits, the gradient to the logits enters its
+    products in the dtype of hidden states and head: pass both in the dtype of the network's
+    products.
 
     There is no gradient to the teacher, the labels or the temperature, which may be traced; and no
     forward-mode derivative.
 
     Args:
-      loss: one number a token, from parameters `student` (logits `[tokens, num_classes]`) and
-        `teacher`, `labels` or both, for instance `kl_divergence`, `kd`, `js_divergence`,
-        `cross_entropy`, a `functools.partial` of one, or a function that adds up several. Its other
-        parameters (`temperature`, …) are passed on. It may not couple tokens.
-      chunk_size: tokens whose logits are held at a time, on each part of the mesh's `token_axes`.
-        By default as many as take 192 MiB in float32, rounded down to a multiple of 128: 384 with
-        128,256 classes. More are faster where memory allows them.
-      soft_cap: c, if the student's logits are `c tanh(hidden @ head / c)`.
-      teacher_soft_cap: likewise of a teacher given as hidden states and head.
-      valid_classes: the number of classes, where the head has more columns to fill up (a padded
-        vocabulary): logits beyond are -inf. The teacher may be padded, to any width, or not.
-      unlabeled: whether tokens with a label of -1 count. Then the loss says what they contribute,
-        as `cross_entropy` says 0; otherwise they are left out like those that `where` leaves out.
-      token_axes: axes of the mesh of `jax.set_mesh` that the first axis of the tokens is spread
-        over, as far as it has them: each part of it goes through its own tokens, and the gradient
-        to the head is added up between the parts once. A head whose classes are spread over another
-        axis stays so, and so do the logits.
+      loss: function of `student` (logits `[tokens, num_classes]`) and `teacher`, `labels` or both
+        that returns one loss per token, for instance `kl_divergence`, `kd`, `js_divergence`,
+        `cross_entropy`, a `functools.partial` of one, or a function that sums several. Its other
+        parameters (`temperature`, …) are passed on. It must not couple tokens.
+      chunk_size: number of tokens whose logits are held at a time, on each part of the mesh's
+        `token_axes`. By default those whose float32 logits take 192 MiB, rounded down to a multiple
+        of 128: 384 with 128,256 classes. More are faster where memory allows them.
+      soft_cap: constant c, if the student's logits are `c tanh(hidden @ head / c)`.
+      teacher_soft_cap: the same constant for a teacher given as hidden states and head.
+      valid_classes: number of classes, where the head has more columns (a padded vocabulary):
+        logits beyond it are -inf. The teacher may be padded to any width, or not at all.
+      unlabeled: whether tokens with a label of -1 count, with the value that the loss gives them (0
+        for `cross_entropy`); otherwise they are left out like those that `where` leaves out.
+      token_axes: axes of the mesh of `jax.set_mesh` over which the first axis of the tokens is
+        sharded, if it has them: each part processes its own tokens, and the gradient to the head is
+        summed over the parts once. A head whose classes are sharded over another axis stays so, and
+        so do the logits.
 
     Returns:
       `fused(student, teacher, labels, *, where=None, ...) -> (sum, count)`, without `teacher` or
@@ -77,15 +78,16 @@ def fused_linear(
       - `student`: `(hidden, head)`, `[..., width]` and `[width, num_classes]`.
       - `teacher`: logits `[..., num_classes]`, `SparseLogits`, `SampledClasses`, or its
         `(hidden, head)`, of any width.
-      - `labels`: as `cross_entropy` takes them.
-      - `where`: boolean, the axes of the tokens or the first few of them; which tokens count.
+      - `labels`: class ids or probabilities, as for `cross_entropy`.
+      - `where`: boolean with the axes of the tokens or the first few of them; the tokens that
+        count.
 
       `sum` and `count` are scalars of the same dtype, float32 at least.
 
     Raises:
       ValueError: a loss without `student`, or with neither `teacher` nor `labels`; a chunk_size,
         soft_cap or valid_classes that is not positive. When called: shapes that do not fit, a loss
-        that does not return one number a token.
+        that does not return one number per token.
       TypeError: when called, a student that is no pair.
 
     Example:
@@ -108,13 +110,13 @@ def fused_linear(
     for name, cap in (("soft_cap", soft_cap), ("teacher_soft_cap", teacher_soft_cap)):
         if cap is not None:
             check_positive(name, cap)
-    maker = _Fused(
+    fused_loss = _FusedLoss(
         loss, chunk_size, soft_cap, teacher_soft_cap, valid_classes, unlabeled, tuple(token_axes)
     )
     signature = _signature(loss)
 
     def fused(*arguments: Any, **keywords: Any) -> tuple[jax.Array, jax.Array]:
-        return maker(**signature.bind(*arguments, **keywords).arguments)
+        return fused_loss(**signature.bind(*arguments, **keywords).arguments)
 
     fused.__name__ = fused.__qualname__ = f"fused {_name(loss)}"
     fused.__signature__ = signature  # type: ignore[attr-defined]
@@ -122,8 +124,8 @@ def fused_linear(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Fused:
-    """The loss, with everything but the arrays; see `fused_linear`."""
+class _FusedLoss:
+    """A fused loss with its options, to be called with arrays; see `fused_linear`."""
 
     loss: Callable[..., jax.Array]
     chunk_size: int | None
@@ -151,67 +153,67 @@ class _Fused:
         if where is not None:
             mask = to_rank(jnp.asarray(where), len(tokens))
             where = jnp.broadcast_to(as_mask(mask, tokens, "the tokens, of shape"), tokens)
-        each: dict[str, Any] = {}
-        # Numbers that are known stay so: a sparse teacher looks its temperature up.
-        known = {name: v for name, v in options.items() if not _is_traced(v)}
-        shared: dict[str, Any] = {name: v for name, v in options.items() if name not in known}
+        per_token: dict[str, Any] = {}
+        # Concrete numbers stay concrete, since a sparse teacher looks its temperature up.
+        concrete = {name: v for name, v in options.items() if not _is_traced(v)}
+        shared: dict[str, Any] = {name: v for name, v in options.items() if name not in concrete}
         if labels is not None:
             labels = jnp.asarray(labels)
             _check_tokens("labels", labels, tokens)
             if labels.ndim == len(tokens) and not self.unlabeled:
                 where = labels >= 0 if where is None else where & (labels >= 0)
-            each["labels"] = labels
+            per_token["labels"] = labels
         if isinstance(teacher, tuple):
-            each["teacher"], shared["teacher_head"] = _pair("teacher", teacher)
+            per_token["teacher"], shared["teacher_head"] = _pair("teacher", teacher)
         elif teacher is not None:
-            each["teacher"] = jax.tree.map(jnp.asarray, teacher)
+            per_token["teacher"] = jax.tree.map(jnp.asarray, teacher)
         if teacher is not None:
-            _check_tokens("teacher", each["teacher"], tokens)
-            _check_classes(_classes(each["teacher"], shared), classes, valid)
-        each["where"] = jnp.ones(tokens, bool) if where is None else where
-        each, shared = jax.lax.stop_gradient((each, shared))
-        count = jnp.sum(each["where"], dtype=compute_dtype(hidden, head))
+            _check_tokens("teacher", per_token["teacher"], tokens)
+            _check_classes(_classes(per_token["teacher"], shared), classes, valid)
+        per_token["where"] = jnp.ones(tokens, bool) if where is None else where
+        per_token, shared = jax.lax.stop_gradient((per_token, shared))
+        count = jnp.sum(per_token["where"], dtype=compute_dtype(hidden, head))
         if not tokens:
-            hidden, each = jax.tree.map(lambda leaf: leaf[None], (hidden, each))
+            hidden, per_token = jax.tree.map(lambda leaf: leaf[None], (hidden, per_token))
         plan = ChunkPlan(
-            functools.partial(self._of_logits, known, valid),
+            functools.partial(self._loss_of_chunk, concrete, valid),
             functools.partial(_logits, soft_cap=self.soft_cap, valid=valid),
             self.chunk_size or _default_chunk(classes),
             self.token_axes,
             (hidden.dtype, head.dtype),
         )
-        return chunked_sum(plan, hidden, head, each, shared), count
+        return chunked_sum(plan, hidden, head, per_token, shared), count
 
-    def _of_logits(
+    def _loss_of_chunk(
         self,
-        known: Mapping[str, Any],
+        concrete: Mapping[str, Any],
         valid: int,
         logits: jax.Array,
-        each: Mapping[str, Any],
+        per_token: Mapping[str, Any],
         shared: Mapping[str, Any],
     ) -> jax.Array:
-        """The loss of a chunk's tokens."""
+        """Computes the loss of a chunk's tokens."""
         classes = logits.shape[-1]
-        arguments = {**known, **shared}
-        if "teacher" in each:
-            teacher = each["teacher"]
+        arguments = {**concrete, **shared}
+        if "teacher" in per_token:
+            teacher = per_token["teacher"]
             if (weights := arguments.pop("teacher_head", None)) is not None:
                 teacher = _logits(matmul(teacher, weights), self.teacher_soft_cap, valid)
-            arguments["teacher"] = _widen(teacher, valid, classes)
-        if "labels" in each:
-            labels = each["labels"]
+            arguments["teacher"] = _padded_teacher(teacher, valid, classes)
+        if "labels" in per_token:
+            labels = per_token["labels"]
             arguments["labels"] = labels if labels.ndim == 1 else _fill(labels, classes, 0)
         values = self.loss(student=logits, **arguments)
         if jnp.shape(values) != logits.shape[:1]:
             raise ValueError(
                 f"{_name(self.loss)} returned shape {jnp.shape(values)} for {logits.shape[0]} "
-                "tokens: a fused loss is made of one that returns one number a token"
+                "tokens: a fused loss needs one that returns one number per token"
             )
         return values
 
 
 def _logits(products: jax.Array, soft_cap: float | None, valid: int) -> jax.Array:
-    """Logits `[tokens, num_classes]` from the products of hidden states and head."""
+    """Computes logits `[tokens, num_classes]` from the products of hidden states and head."""
     if soft_cap is not None:
         products = soft_cap * jnp.tanh(products / soft_cap)
     if valid >= products.shape[-1]:
@@ -219,8 +221,8 @@ def _logits(products: jax.Array, soft_cap: float | None, valid: int) -> jax.Arra
     return jnp.where(jnp.arange(products.shape[-1]) < valid, products, -jnp.inf)
 
 
-def _widen(teacher: Any, valid: int, classes: int) -> Any:
-    """The teacher with as many classes as the student's head, -inf at those that only fill up."""
+def _padded_teacher(teacher: Any, valid: int, classes: int) -> Any:
+    """Pads the teacher with -inf to as many classes as the student's head."""
     if isinstance(teacher, SparseLogits):
         indices = jnp.where(empty_entries(teacher), classes, teacher.indices.astype(jnp.int32))
         return dataclasses.replace(teacher, indices=indices, num_classes=classes)
@@ -230,7 +232,7 @@ def _widen(teacher: Any, valid: int, classes: int) -> Any:
 
 
 def _fill(values: jax.Array, classes: int, value: float) -> jax.Array:
-    """`[tokens, width]` cut or filled up to `[tokens, classes]`."""
+    """Truncates or pads values `[tokens, width]` to `[tokens, classes]`."""
     if values.shape[-1] == classes:
         return values
     values = values[:, :classes]
@@ -239,11 +241,13 @@ def _fill(values: jax.Array, classes: int, value: float) -> jax.Array:
 
 
 def _default_chunk(classes: int) -> int:
+    """Returns the number of tokens whose logits take `_CHUNK_BYTES`."""
     tokens = max(_CHUNK_BYTES // (4 * classes), 1)
     return max(tokens // 128 * 128, min(tokens, 128))
 
 
 def _pair(side: str, given: Any) -> tuple[jax.Array, jax.Array]:
+    """Returns hidden states and head of one side; raises unless they fit each other."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise TypeError(
             f"the {side} of a fused loss is a pair (hidden, head), not {type(given).__name__}: in "
@@ -259,15 +263,17 @@ def _pair(side: str, given: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def _check_tokens(name: str, tree: Any, tokens: tuple[int, ...]) -> None:
+    """Raises ValueError unless the first axes of all arrays are those of the tokens."""
     for leaf in jax.tree.leaves(tree):
         if leaf.shape[: len(tokens)] != tokens:
             raise ValueError(
                 f"the student's hidden states are of tokens {tokens}, but {name} has an array of "
-                f"shape {leaf.shape}: what there is for each token has the same axes in front"
+                f"shape {leaf.shape}: the first axes of its arrays must be those of the tokens"
             )
 
 
 def _classes(teacher: Any, shared: Mapping[str, Any]) -> int | None:
+    """Returns the teacher's number of classes, or None if it is not known."""
     if isinstance(teacher, SparseLogits | SampledClasses):
         return teacher.num_classes
     if "teacher_head" in shared:
@@ -275,23 +281,24 @@ def _classes(teacher: Any, shared: Mapping[str, Any]) -> int | None:
     return teacher.shape[-1] if isinstance(teacher, jax.Array) else None
 
 
-def _check_classes(found: int | None, classes: int, valid: int) -> None:
-    if found is None or found in (classes, valid) or (found > valid and valid < classes):
+def _check_classes(teacher: int | None, classes: int, valid: int) -> None:
+    """Raises ValueError unless the teacher's number of classes fits the student's head."""
+    if teacher is None or teacher in (classes, valid) or (teacher > valid and valid < classes):
         return
     raise ValueError(
-        f"the teacher has {found} classes and the student's head {classes}"
+        f"the teacher has {teacher} classes and the student's head {classes}"
         + (f", of which {valid} are valid" if valid < classes else "")
         + ": map one set of classes onto the other, or give valid_classes if one is only padded"
     )
 
 
 def _signature(loss: Callable[..., Any]) -> inspect.Signature:
-    """Of the fused loss: `student`, `teacher`, `labels` as far as `loss` has them, its options."""
+    """Returns the signature of the fused loss: the sides that `loss` has, and its options."""
     takes = dict(inspect.signature(loss).parameters)
     sides = [side for side in ("teacher", "labels") if side in takes]
     if "student" not in takes or not sides:
         raise ValueError(
-            f"{_name(loss)} takes {list(takes)}: a fused loss is made of one with the parameters "
+            f"{_name(loss)} takes {list(takes)}: a fused loss needs one with the parameters "
             "`student` and `teacher`, `labels` or both"
         )
     named = inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -1,4 +1,30 @@
-"""Losses on tokens: of logits, hidden states and attention."""
+"""Losses on tokens: logits, hidden states, attention and sampled responses, one loss per token.
+
+The divergences of `jaxkd.losses.divergences` apply to tokens as well.
+
+Logits:
+
+- `adaptive_kl`: a mixture of forward and reverse divergence
+- `sampled_kl`: an estimate from tokens that the teacher has sampled
+
+Hidden states and attention:
+
+- `hidden_mse`, `hidden_cosine`: hidden states of the same width
+- `attention_mse`, `attention_kl`: attention scores of the same number of heads
+- `relation_kl`: relations among queries, keys or values, of any number of heads
+
+Models of different vocabularies:
+
+- `uld`, `uld_from_log_probs`, `hybrid_uld`: sorted probabilities
+- `align_by_position`, `align_by_bytes`, `chunk_log_probs`: alignment of two tokenizers
+
+Responses that the student has sampled:
+
+- `sampled_reverse_kl`: an estimate of the reverse divergence
+- `minillm_long`: the long part of MiniLLM's gradient
+- `policy_gradient`, `reverse_kl_advantage`, `length_normalized_returns`, `whiten`: the parts of a
+  policy loss
+"""
 
 from jaxkd.losses.language.adaptive_kl import adaptive_kl as adaptive_kl
 from jaxkd.losses.language.alignment import align_by_bytes as align_by_bytes

@@ -9,11 +9,13 @@ from jaxkd.losses._logit_pairs import dense
 from jaxkd.losses._numerics import compute_dtype
 from jaxkd.losses.cross_entropy import cross_entropy
 
+_SAMPLED = "the probability of the sampled token itself is needed"
+
 
 def per_token(
     where: ArrayLike | None, **named: ArrayLike
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
-    """The arrays `[batch, tokens]` in one dtype, 0 where they take no part, and the mask."""
+    """Returns arrays `[batch, tokens]` in one dtype, 0 where they do not count, and the mask."""
     arrays = {name: jnp.asarray(value) for name, value in named.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
@@ -29,14 +31,11 @@ def per_token(
     return tuple(jnp.where(rows, value, 0) for value in values), rows
 
 
-_DRAWN = "the probability of the very token that was drawn is needed"
-
-
 def log_probs_of_sampled(
     student: ArrayLike, teacher: ArrayLike, labels: ArrayLike, where: ArrayLike | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Of student and teacher, `[batch, tokens]`, and where a token was drawn."""
-    student, teacher = dense("student", student, _DRAWN), dense("teacher", teacher, _DRAWN)
+    """Returns the log-probabilities of sampled tokens under both networks, and where they count."""
+    student, teacher = dense("student", student, _SAMPLED), dense("teacher", teacher, _SAMPLED)
     labels = jnp.asarray(labels)
     if student.shape != teacher.shape or student.ndim != 3:
         raise ValueError(
@@ -45,7 +44,7 @@ def log_probs_of_sampled(
         )
     log_q = -cross_entropy(student, labels, where=where)
     log_p = -cross_entropy(jax.lax.stop_gradient(teacher), labels, where=where)
-    drawn = labels >= 0
+    sampled = labels >= 0
     if where is not None:
-        drawn = drawn & jnp.asarray(where, bool)
-    return log_q, log_p, drawn
+        sampled = sampled & jnp.asarray(where, bool)
+    return log_q, log_p, sampled

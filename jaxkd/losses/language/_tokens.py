@@ -1,8 +1,8 @@
 """Helpers of losses on tokens: hidden states, attention scores and masks of pairs of tokens.
 
-A token that does not count is neither compared nor attended to: what stands in padding, and how
-much of it there is, changes nothing. Scores of -inf, or below -5,000, are those that a network has
-masked already; the pairs that either side masks take no part.
+A token that does not count is neither compared nor attended to: the content and the amount of
+padding change nothing. Scores of -inf, or below -5,000, are those that a network has masked
+already; pairs that either side masks do not count.
 """
 
 from typing import NamedTuple
@@ -21,13 +21,13 @@ _MASKED = -5e3
 
 
 class MaskedScores(NamedTuple):
-    """Scores `[batch, heads, queries, keys]`, 0 in the pairs that take no part.
+    """Attention scores of both sides, 0 in pairs that do not count.
 
     Attributes:
-      student: float32 at least.
-      teacher: likewise, without gradient unless it was asked for.
-      pairs: which pairs take part, `[batch, heads, queries, keys]`.
-      rows: which queries do, `[batch, queries]`.
+      student: scores `[batch, heads, queries, keys]`, float32 at least.
+      teacher: scores of the same shape and dtype, without gradient.
+      pairs: boolean `[batch, heads, queries, keys]`, the pairs that count.
+      rows: boolean `[batch, queries]`, the queries that count.
     """
 
     student: jax.Array
@@ -37,18 +37,19 @@ class MaskedScores(NamedTuple):
 
 
 def mean_kl(scores: MaskedScores) -> jax.Array:
+    """Computes `KL(p || q)` of each query's attention, averaged over heads: `[batch, queries]`."""
     # A query without any key would be a softmax over nothing.
-    some = jnp.any(scores.pairs, axis=-1, keepdims=True)
+    has_keys = jnp.any(scores.pairs, axis=-1, keepdims=True)
     log_q, log_p = (
-        jax.nn.log_softmax(jnp.where(scores.pairs | ~some, side, -jnp.inf))
+        jax.nn.log_softmax(jnp.where(scores.pairs | ~has_keys, side, -jnp.inf))
         for side in (scores.student, scores.teacher)
     )
-    divergence = keep_rows(kl_to_mixture(log_p, log_q, 0.0), some[..., 0])
+    divergence = keep_rows(kl_to_mixture(log_p, log_q, 0.0), has_keys[..., 0])
     return keep_rows(jnp.mean(divergence, axis=1), scores.rows)
 
 
 def masked_scores(student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None) -> MaskedScores:
-    """Scores of two networks, which may have masked some of them."""
+    """Pairs the scores of two networks, which may have masked some of them."""
     student, teacher = as_features(student, teacher)
     if student.shape != teacher.shape or student.ndim != 4 or student.shape[2] != student.shape[3]:
         raise ValueError(
@@ -58,9 +59,9 @@ def masked_scores(student: ArrayLike, teacher: ArrayLike, where: ArrayLike | Non
         )
     dtype = compute_dtype(student, teacher)
     student, teacher = student.astype(dtype), teacher.astype(dtype)
-    # A NaN is not masked: it is an error to be seen.
-    open_pairs = ~((student < _MASKED) | (teacher < _MASKED))
-    return selected_scores(student, teacher, open_pairs, where)
+    # A NaN does not count as masked: it is an error and must show.
+    unmasked = ~((student < _MASKED) | (teacher < _MASKED))
+    return selected_scores(student, teacher, unmasked, where)
 
 
 def selected_scores(
@@ -69,20 +70,21 @@ def selected_scores(
     pairs: jax.Array | None,
     where: ArrayLike | None,
 ) -> MaskedScores:
+    """Sets scores to 0 in pairs that the networks (`pairs`) or the loss (`where`) leave out."""
     shape = student.shape[:1] + student.shape[2:]
     rows = jnp.ones(shape[:2], bool)
     if pairs is None:
         pairs = jnp.ones(student.shape, bool)
     if where is not None:
-        rows, counted = tokens_and_pairs(where, shape)
-        pairs = pairs & counted[:, None]
+        rows, selected = tokens_and_pairs(where, shape)
+        pairs = pairs & selected[:, None]
     teacher = jax.lax.stop_gradient(teacher)
     student, teacher = (jnp.where(pairs, side, 0) for side in (student, teacher))
     return MaskedScores(student, teacher, pairs, rows)
 
 
 def tokens_and_pairs(where: ArrayLike, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Which tokens count, `[batch, tokens]`, and which pairs, `[batch, tokens, tokens]`."""
+    """Returns the tokens `[batch, tokens]` and the pairs `[batch, tokens, tokens]` that count."""
     if jnp.ndim(where) == 3:
         pairs = jnp.broadcast_to(as_mask(where, shape, "the pairs of tokens, of shape"), shape)
         return jnp.any(pairs, axis=-1) | jnp.any(pairs, axis=-2), pairs
@@ -92,7 +94,7 @@ def tokens_and_pairs(where: ArrayLike, shape: tuple[int, ...]) -> tuple[jax.Arra
 
 
 def paired_states(student: ArrayLike, teacher: ArrayLike, where: ArrayLike | None) -> Paired:
-    """States `[..., width]` in one dtype, float32 at least, 0 for tokens that take no part."""
+    """Pairs states `[..., width]` in float32 at least, with 0 for tokens that do not count."""
     student, teacher = as_features(student, teacher)
     if student.shape != teacher.shape or student.ndim < 2:
         raise ValueError(

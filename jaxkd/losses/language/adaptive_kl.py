@@ -1,4 +1,4 @@
-"""A mixture of forward and reverse KL that follows where student and teacher differ most."""
+"""Adaptive KL: a mixture of forward and reverse KL with weights from head and tail."""
 
 import jax
 import jax.numpy as jnp
@@ -20,29 +20,29 @@ def adaptive_kl(
     axis: int = -1,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Adaptive KL: forward KL as far as the heads differ, reverse KL as far as the tails do.
+    """Computes adaptive KL, which weights forward and reverse KL by the gaps in head and tail.
 
-    Early in training the forward KL(p || q) fits the classes the teacher likes, the reverse KL(q ||
-    p) those it does not. The classes are sorted by the teacher's probability; the least likely
-    ones, as long as their mass together is below `tail_mass`, are the tail and the others the head.
-    With `g` the sum of |p - q| over either part, the loss is
+    Early in training the forward `KL(p || q)` fits the classes that are likely under the teacher,
+    the reverse `KL(q || p)` the unlikely ones. The classes are sorted by the teacher's probability;
+    the least likely ones, as long as their total mass is below `tail_mass`, are the tail and the
+    others the head. With `g` the sum of |p - q| over either part, the loss is
 
       `(g_head KL(p || q) + g_tail KL(q || p)) / (g_head + g_tail)`
 
-    where the weights carry no gradient. Without the factor `temperature**2`. At student = teacher,
+    where the weights have no gradient. There is no factor `temperature**2`. At student = teacher,
     where the public code divides 0 by 0, loss and gradient are 0.
 
     Args:
       student: logits `[..., num_classes]`.
       teacher: logits `[..., num_classes]`, or `SparseLogits` `[..., k]`, whose k + 1 buckets then
         take the place of the classes.
-      tail_mass: the bound on the teacher's mass in the tail, in [0, 1]; 0 leaves the forward KL.
+      tail_mass: upper bound of the teacher's mass in the tail, in [0, 1]; 0 gives the forward KL.
       temperature: positive scalar that divides both logits; may be traced.
-      axis: the class axis of dense logits.
+      axis: class axis of dense logits.
       where: boolean mask of classes (rank of the logits) or of examples (one rank less).
 
     Returns:
-      `[...]`, one loss an example in nats, float32 at least.
+      One loss per example, `[...]`, in nats, float32 at least.
 
     Raises:
       ValueError, TypeError: as `kl_divergence`; ValueError also for tail_mass outside [0, 1].
@@ -77,6 +77,6 @@ def adaptive_kl(
     in_tail = jnp.cumsum(p, axis=-1) < jnp.asarray(tail_mass, p.dtype)
     gap = jnp.abs(p - q)
     head, tail = (jnp.sum(jnp.where(part, gap, 0), axis=-1) for part in (~in_tail, in_tail))
-    differ = head + tail > 0
-    head_weight = jnp.where(differ, head, 0.5) / jnp.where(differ, head + tail, 1)
+    differs = head + tail > 0
+    head_weight = jnp.where(differs, head, 0.5) / jnp.where(differs, head + tail, 1)
     return pair.finish(head_weight * forward + (1 - head_weight) * reverse)

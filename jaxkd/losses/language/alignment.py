@@ -1,8 +1,8 @@
-"""Pairing the tokens of two tokenizers of the same text, for losses between their models.
+"""Alignment of the tokens of two tokenizers, for losses between their models.
 
-The pairing itself is done once, on the host, where the text is tokenized: it gives every token the
-number of its chunk, a piece of text that both tokenizers begin and end alike. Inside the compiled
-step `chunk_log_probs` then gives both models one distribution a chunk.
+Tokens are aligned once, on the host, where the text is tokenized: every token gets the number of
+its chunk, a piece of text with the same bounds for both tokenizers. Inside the compiled step
+`chunk_log_probs` then computes one distribution per chunk for each model.
 """
 
 import jax
@@ -18,17 +18,17 @@ from jaxkd.losses._numerics import compute_dtype, temper
 def align_by_position(
     student_where: np.ndarray, teacher_where: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs the k-th token of the student's answer with the k-th of the teacher's.
+    """Pairs the k-th token of the student's response with the k-th token of the teacher's.
 
-    An answer begins with the first selected token. A pair counts if both its tokens are selected.
+    A response begins with the first selected token. A pair counts if both its tokens are selected.
 
     Args:
-      student_where: boolean `[batch, student_tokens]`, the tokens of the student's answer.
-      teacher_where: boolean `[batch, teacher_tokens]`.
+      student_where: boolean `[batch, student_tokens]`, the tokens of the student's response.
+      teacher_where: boolean `[batch, teacher_tokens]`, the tokens of the teacher's response.
 
     Returns:
       `(student_chunks, teacher_chunks)`, int32, of the shapes of the masks: k for the tokens of the
-      k-th pair, -1 for the tokens that are in none.
+      k-th pair, -1 for tokens without a pair.
 
     Raises:
       ValueError: masks that are not of rank 2 or have different batch sizes.
@@ -68,21 +68,21 @@ def align_by_bytes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Groups tokens into the shortest chunks at whose ends both tokenizers end a token.
 
-    Both sides must count bytes (or characters) of the same text from the same place. What follows
-    the last common end is one more chunk if both sides have tokens left, and in no chunk otherwise,
-    as a token of no width at the end of one side (end of sequence).
+    Both sides must count bytes (or characters) of the same text from the same origin. The tokens
+    after the last common end are one more chunk if both sides have some; otherwise they are in no
+    chunk, as a token of no width at the end of one side (end of sequence).
 
     Args:
-      student_offsets: integers `[batch, student_tokens, 2]`, where each token begins and ends in
-        the text; the ends do not decrease along the selected tokens.
-      teacher_offsets: integers `[batch, teacher_tokens, 2]`.
+      student_offsets: integers `[batch, student_tokens, 2]`, the begin and end of each token in the
+        text; the ends do not decrease along the selected tokens.
+      teacher_offsets: integers `[batch, teacher_tokens, 2]`, the same for the teacher's tokens.
       student_where: boolean `[batch, student_tokens]`, the tokens of the text; None for all.
-      teacher_where: boolean `[batch, teacher_tokens]`.
+      teacher_where: boolean `[batch, teacher_tokens]`; None for all.
 
     Returns:
       `(student_chunks, teacher_chunks)`, int32 `[batch, student_tokens]` and
-      `[batch, teacher_tokens]`: the number of each token's chunk, from 0 in every row; -1 for the
-      tokens that are in none.
+      `[batch, teacher_tokens]`: the number of each token's chunk, from 0 in every row; -1 for
+      tokens in no chunk.
 
     Raises:
       ValueError: offsets or masks of other shapes, ends that decrease.
@@ -126,33 +126,33 @@ def chunk_log_probs(
     temperature: ArrayLike = 1.0,
     floor: float = 1e-8,
 ) -> tuple[jax.Array, jax.Array]:
-    """One distribution a chunk: that of one of its tokens times the probabilities of the others.
+    """Computes one distribution per chunk, that of one token times the others' probabilities.
 
-    A chunk of one token keeps the distribution as it is. One of several has, by the chain rule, the
-    probability of its tokens; the distribution over what might have stood at one place is kept, and
-    multiplied by the probabilities of the tokens that do stand at the other places. The result is
-    not normalized.
+    The distribution of a chunk of one token is that of the token. By the chain rule, the
+    probability of a longer chunk is the product of its tokens'; here the whole distribution at one
+    position is multiplied by the probabilities of the actual tokens at the other positions. The
+    result is not normalized.
 
     Pass logits such that those at a token predict this token: of a causal model, shifted by one.
     (The strategy "observed" of TRL's trainer keeps the first and does not shift; "bayesian" keeps
     the last and does.)
 
     Args:
-      logits: `[batch, tokens, vocabulary]`.
-      token_ids: integers `[batch, tokens]`, the tokens that stand in the text.
-      chunks: integers `[batch, tokens]` of `align_by_bytes` or `align_by_position`; the tokens of a
-        chunk stand together.
-      num_chunks: the length of the result, the same for both models; the number of tokens of the
-        shorter side is always enough. Chunks beyond it are dropped.
-      keep: the place whose distribution is kept, `"first"` or `"last"`. The last knows all the
-        other tokens of the chunk; the first knows none.
+      logits: logits `[batch, tokens, vocabulary]`.
+      token_ids: integers `[batch, tokens]`, the tokens of the text.
+      chunks: integers `[batch, tokens]` from `align_by_bytes` or `align_by_position`; the tokens of
+        a chunk are contiguous.
+      num_chunks: number of chunks in the result, the same for both models; the number of tokens of
+        the shorter side is always enough. Chunks beyond it are dropped.
+      keep: position whose distribution is kept, `"first"` or `"last"`. The last is conditioned on
+        all other tokens of the chunk, the first on none.
       temperature: positive scalar that divides the logits; may be traced.
-      floor: the least probability that one of the other tokens counts with, so that a single bad
-        guess does not silence the chunk; 0 for none.
+      floor: lower bound of the probability of each other token, so that a single bad prediction
+        does not remove the chunk from the loss; 0 for none.
 
     Returns:
-      Log-probabilities `[batch, num_chunks, vocabulary]`, float32 at least, and whether there is
-      such a chunk, `[batch, num_chunks]`; where there is none, the distribution is uniform.
+      Log-probabilities `[batch, num_chunks, vocabulary]`, float32 at least, and whether the chunk
+      exists, `[batch, num_chunks]`; where it does not, the distribution is uniform.
 
     Raises:
       ValueError: arrays whose shapes differ, ids or chunks that are not integers, another `keep`, a
@@ -190,7 +190,7 @@ def chunk_log_probs(
     if (least := concrete_value(floor)) is not None and least < 0:
         raise ValueError(f"floor must not be negative, got {least}")
     dtype = compute_dtype(logits)
-    # Tokens in no chunk must not matter, whatever stands there.
+    # Tokens in no chunk must not matter, even if their logits are NaN.
     log_probs = jax.nn.log_softmax(
         mask_logits(temper(logits, temperature, dtype), None, chunks >= 0)
     )
@@ -202,19 +202,19 @@ def chunk_log_probs(
     present = jnp.any(members, axis=-1)
     tokens = chunks.shape[1]
     if keep == "first":
-        place = jnp.argmax(members, axis=-1)
+        position = jnp.argmax(members, axis=-1)
     else:
-        place = tokens - 1 - jnp.argmax(members[..., ::-1], axis=-1)
-    others = members & (jnp.arange(tokens, dtype=place.dtype) != place[..., None])
+        position = tokens - 1 - jnp.argmax(members[..., ::-1], axis=-1)
+    others = members & (jnp.arange(tokens, dtype=position.dtype) != position[..., None])
     factor = jnp.sum(jnp.where(others, of_token[:, None, :], 0), axis=-1)
     # Row by row, so that the batch may be sharded on a mesh of explicit axes.
-    kept = jax.vmap(lambda row, places: row[places])(log_probs, place)
+    kept = jax.vmap(lambda row, positions: row[positions])(log_probs, position)
     uniform = -jnp.log(jnp.asarray(logits.shape[-1], dtype))
     return jnp.where(present[..., None], kept + factor[..., None], uniform), present
 
 
 def _chunk_row(student: np.ndarray, teacher: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The chunks of one row, from where its tokens end."""
+    """Returns the chunks of one row's tokens, from the ends of the tokens."""
     numbers = (np.zeros(len(student), np.int32), np.zeros(len(teacher), np.int32))
     s = t = chunk = 0
     while s < len(student) and t < len(teacher):
@@ -234,10 +234,12 @@ def _chunk_row(student: np.ndarray, teacher: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _in_no_chunk(tokens: np.ndarray) -> np.ndarray:
+    """Returns -1, for no chunk, in the shape of the tokens."""
     return np.full(tokens.shape, -1, np.int32)
 
 
 def _token_mask(name: str, offsets: np.ndarray, where: np.ndarray | None) -> np.ndarray:
+    """Returns the mask of one side's tokens, all True for None; ValueError unless it fits."""
     mask = np.ones(offsets.shape[:2], bool) if where is None else np.asarray(where, bool)
     if offsets.shape[2] != 2 or mask.shape != offsets.shape[:2]:
         raise ValueError(
@@ -248,6 +250,7 @@ def _token_mask(name: str, offsets: np.ndarray, where: np.ndarray | None) -> np.
 
 
 def _ends(name: str, ends: np.ndarray, row: int) -> np.ndarray:
+    """Returns the ends of one row's tokens; raises ValueError if they decrease."""
     if np.any(np.diff(ends) < 0):
         raise ValueError(
             f"the {name}'s tokens end at {ends.tolist()} in row {row}: the ends must not "
@@ -257,6 +260,7 @@ def _ends(name: str, ends: np.ndarray, row: int) -> np.ndarray:
 
 
 def _check_batches(what: str, student: np.ndarray, teacher: np.ndarray, rank: int) -> None:
+    """Raises ValueError unless both sides have the given rank and the same batch size."""
     if student.ndim != rank or teacher.ndim != rank or len(student) != len(teacher):
         expected = "[batch, tokens]" if rank == 2 else "[batch, tokens, 2]"
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Divergence of attention distributions."""
+"""Divergence of the tokens' attention distributions (MiniLM)."""
 
 import jax
 from jax.typing import ArrayLike
@@ -12,18 +12,17 @@ def attention_kl(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """KL(p || q) of the attention of each token, the mean over heads.
+    """Computes `KL(p || q)` of the attention of each token, averaged over heads.
 
     Args:
       student: scores before the softmax, `[batch, heads, tokens, tokens]`, queries before keys.
-      teacher: of the same shape; where the numbers of heads differ see `relation_kl`.
+      teacher: scores of the same shape; where the numbers of heads differ, see `relation_kl`.
       where: boolean `[batch, tokens]`, the tokens that count, as queries and as keys; or
-        `[batch, tokens, tokens]`, which keys count for which query (documents in one row, causal
+        `[batch, tokens, tokens]`, the keys that count for each query (documents in one row, causal
         masks).
 
     Returns:
-      `[batch, tokens]`, one loss a query in nats, float32 at least; 0 for a query that attends to
-      nothing.
+      One loss per query, `[batch, tokens]`, in nats, float32 at least; 0 for a query without keys.
 
     Raises:
       ValueError: shapes that differ or are of another rank, a mask that does not fit.

@@ -1,4 +1,4 @@
-"""Squared differences of attention scores."""
+"""Squared differences of the tokens' attention scores (TinyBERT)."""
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +14,20 @@ def attention_mse(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The mean of squared differences of attention scores, over heads and the tokens attended to.
+    """Computes the mean of squared differences of attention scores, over heads and keys.
 
-    Of scores before the softmax, as published. (The public code sets masked scores to 0 and counts
-    them in the mean, so that its loss shrinks with padding.)
+    The scores are those before the softmax, as published. (The public code sets masked scores to 0
+    and counts them in the mean, so that its loss shrinks with padding.)
 
     Args:
       student: scores `[batch, heads, tokens, tokens]`, queries before keys.
-      teacher: of the same shape; where the numbers of heads differ see `relation_kl`.
+      teacher: scores of the same shape; where the numbers of heads differ, see `relation_kl`.
       where: boolean `[batch, tokens]`, the tokens that count, as queries and as keys; or
-        `[batch, tokens, tokens]`, which keys count for which query (documents in one row, causal
+        `[batch, tokens, tokens]`, the keys that count for each query (documents in one row, causal
         masks).
 
     Returns:
-      `[batch, tokens]`, one loss a query, float32 at least; 0 for a query that attends to nothing.
+      One loss per query, `[batch, tokens]`, float32 at least; 0 for a query without keys.
 
     Raises:
       ValueError: shapes that differ or are of another rank, a mask that does not fit.

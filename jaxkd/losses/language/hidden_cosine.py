@@ -1,4 +1,4 @@
-"""Cosine distance of hidden states, one number a token."""
+"""Cosine distance of hidden states, one loss per token (DistilBERT)."""
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,17 @@ def hidden_cosine(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Cosine distance `1 - cos` of each token's hidden states.
+    """Computes the cosine distance `1 - cos` of each token's hidden states.
 
     A state of zeros has no direction: it counts 1, or 0 if both sides are zero, without gradient.
 
     Args:
-      student: `[..., width]`, for instance `[batch, tokens, width]`.
-      teacher: of the same shape.
-      where: boolean `[...]`; the loss is 0 where False.
+      student: hidden states `[..., width]`, for instance `[batch, tokens, width]`.
+      teacher: hidden states of the same shape.
+      where: boolean `[...]`, the tokens that count; the loss is 0 where it is False.
 
     Returns:
-      `[...]`, one loss a token, between 0 and 2, float32 at least.
+      One loss per token, `[...]`, between 0 and 2, float32 at least.
 
     Raises:
       ValueError: shapes that differ, a mask that does not fit.

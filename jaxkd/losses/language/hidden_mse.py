@@ -1,4 +1,4 @@
-"""Squared differences of hidden states, one number a token."""
+"""Squared differences of hidden states, one loss per token (TinyBERT)."""
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,19 @@ def hidden_mse(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The mean of squared differences of each token's hidden states.
+    """Computes the mean of squared differences of each token's hidden states.
 
-    `feature_mse` gives one number an example and takes padding in; this one is for tokens. Also for
-    embeddings.
+    It is for hidden states and embeddings of tokens; `feature_mse` returns one loss per example and
+    does not leave out padding.
 
     Args:
-      student: `[..., width]`, for instance `[batch, tokens, width]`; the width is the teacher's,
-        which is what a connector is for.
-      teacher: of the same shape.
-      where: boolean `[...]`; the loss is 0 where False.
+      student: hidden states `[..., width]`, for instance `[batch, tokens, width]`, behind a
+        connector where widths differ.
+      teacher: hidden states of the same shape.
+      where: boolean `[...]`, the tokens that count; the loss is 0 where it is False.
 
     Returns:
-      `[...]`, one loss a token, float32 at least.
+      One loss per token, `[...]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ, a mask that does not fit.

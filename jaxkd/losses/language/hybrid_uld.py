@@ -11,7 +11,7 @@ from jaxkd.losses._arguments import check_weight, concrete_value
 from jaxkd.losses._numerics import kl_to_mixture
 from jaxkd.losses.language._vocabularies import paired_vocabularies, sorted_distance
 
-# The least probability that the matched part of `hybrid_uld` counts, as published.
+# The lower bound of probabilities in the matched part of `hybrid_uld`, as published.
 _LEAST = 1e-8
 
 
@@ -26,32 +26,33 @@ def hybrid_uld(
     unmatched_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Jensen-Shannon divergence on the tokens both vocabularies have, sorted L1 on the others.
+    """Computes Jensen-Shannon divergence on shared tokens and sorted L1 distance on the others.
 
-    The divergence is `js_divergence`'s formula on the matched probabilities as they are, not
-    normalized, none counted below 1e-8. At beta 0 and 1 it is half of a Kullback-Leibler divergence
-    of things that do not sum to 1, whose gradient is not 0 at student = teacher: prefer a beta
-    between. Where one side has no unmatched token there is nothing to sort, and that part is 0.
+    The divergence is the formula of `js_divergence` on the matched probabilities, not normalized
+    and at least 1e-8. At beta 0 and 1 it is half of a Kullback-Leibler divergence of measures that
+    do not sum to 1, whose gradient is not 0 at student = teacher: prefer a beta between. Where one
+    side has no unmatched token, the sorted part is 0.
 
     Args:
-      student: log-probabilities `[..., student_vocabulary]`, of `chunk_log_probs` or a log_softmax.
+      student: log-probabilities `[..., student_vocabulary]`, from `chunk_log_probs` or a
+        log-softmax.
       teacher: log-probabilities `[..., teacher_vocabulary]`.
       student_ids: integers `[matched]`, concrete: the student's ids of the shared tokens, distinct.
       teacher_ids: integers `[matched]`, concrete: the teacher's ids of the same tokens, in the same
         order.
-      beta: the teacher's share of the mixture, in [0, 1]; a traced one must lie strictly inside.
-      matched_weight: the weight of the divergence; None for the share of the teacher's vocabulary
-        that is matched.
-      unmatched_weight: the weight of the sorted L1; None for 1 less that share.
-      where: boolean `[...]`; the loss is 0 where False.
+      beta: teacher's share of the mixture, in [0, 1]; a traced one must lie strictly inside.
+      matched_weight: weight of the divergence; None for the share of the teacher's vocabulary that
+        is matched.
+      unmatched_weight: weight of the sorted L1 distance; None for 1 minus that share.
+      where: boolean `[...]`, the tokens that count; the loss is 0 where it is False.
 
     Returns:
-      `[...]`, one loss a token or chunk, float32 at least.
+      One loss per token or chunk, `[...]`, float32 at least.
 
     Raises:
       ValueError: leading axes that differ, a mask that does not fit, ids that are traced, repeated,
-        out of range or not as many on both sides, one weight without the other, a beta outside [0,
-        1].
+        out of range or of different numbers on both sides, one weight without the other, a beta
+        outside [0, 1].
       TypeError: `SparseLogits`.
 
     Example:
@@ -83,7 +84,7 @@ def hybrid_uld(
     )
     if shared[0].shape != shared[1].shape:
         raise ValueError(
-            f"student_ids and teacher_ids must be as many, got {len(shared[0])} and "
+            f"student_ids and teacher_ids must have the same length, got {len(shared[0])} and "
             f"{len(shared[1])}"
         )
     others = [np.setdiff1d(np.arange(n), ids) for n, ids in zip(vocabularies, shared, strict=True)]
@@ -91,7 +92,7 @@ def hybrid_uld(
         matched_weight = len(shared[1]) / vocabularies[1]
         unmatched_weight = 1 - matched_weight
 
-    # Unsigned, which JAX indexes with as they are, whatever the default width of integers.
+    # Unsigned, so that JAX uses the indices unchanged, whatever the default width of integers.
     log_q, log_p = (
         jnp.maximum(log_probs[..., ids.astype(np.uint32)], math.log(_LEAST))
         for log_probs, ids in zip(pair[:2], shared, strict=True)
@@ -99,8 +100,8 @@ def hybrid_uld(
     matched = _js_of_measures(log_q, log_p, beta)
     unmatched = jnp.zeros_like(matched)
     if all(len(ids) for ids in others):
-        rest = (x[..., ids.astype(np.uint32)] for x, ids in zip(pair[:2], others, strict=True))
-        unmatched = sorted_distance(*(jnp.exp(log_probs) for log_probs in rest))
+        remaining = (x[..., ids.astype(np.uint32)] for x, ids in zip(pair[:2], others, strict=True))
+        unmatched = sorted_distance(*(jnp.exp(log_probs) for log_probs in remaining))
     return pair.finish(
         jnp.asarray(matched_weight, matched.dtype) * matched
         + jnp.asarray(unmatched_weight, matched.dtype) * unmatched
@@ -108,6 +109,7 @@ def hybrid_uld(
 
 
 def _js_of_measures(log_q: jax.Array, log_p: jax.Array, beta: ArrayLike) -> jax.Array:
+    """Computes the Jensen-Shannon divergence of measures that need not sum to 1."""
     if (end := concrete_value(beta)) == 0:
         return kl_to_mixture(log_p, log_q, 0.0)
     if end == 1:
@@ -118,6 +120,7 @@ def _js_of_measures(log_q: jax.Array, log_p: jax.Array, beta: ArrayLike) -> jax.
 
 
 def _ids(name: str, ids: ArrayLike, vocabulary: int) -> np.ndarray:
+    """Returns the ids as an array; raises ValueError unless they are concrete and distinct."""
     if isinstance(ids, jax.core.Tracer):
         raise ValueError(f"{name} must be known when the program is compiled: close over them")
     ids = np.asarray(ids)

@@ -1,4 +1,4 @@
-"""MiniLLM: the part of the gradient that sampled tokens earn by the tokens after them."""
+"""MiniLLM: the long part of the policy gradient, from the rewards of later tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +13,18 @@ from jaxkd.losses.language.policy_gradient import policy_gradient, reverse_kl_ad
 def length_normalized_returns(
     rewards: ArrayLike, *, discount: ArrayLike = 0.95, where: ArrayLike | None = None
 ) -> jax.Array:
-    """The discounted sum of the rewards from each token on, over the number of tokens it spans.
+    """Computes the discounted sum of rewards from each token on, over the number of tokens in it.
 
-    Without the division long responses would earn more only for being long.
+    Without the division, long responses would have larger returns only for their length.
 
     Args:
-      rewards: `[batch, tokens]`.
-      discount: what a reward loses a token, in [0, 1], MiniLLM's gamma.
+      rewards: rewards `[batch, tokens]`.
+      discount: discount factor per token, in [0, 1], MiniLLM's gamma.
       where: boolean `[batch, tokens]`, the tokens of the responses; a reward elsewhere is not
         counted. None for all.
 
     Returns:
-      `[batch, tokens]`, float32 at least.
+      Returns `[batch, tokens]`, float32 at least.
 
     Raises:
       ValueError: rewards that are not of rank 2, a mask that does not fit, a discount outside [0,
@@ -59,15 +59,17 @@ def length_normalized_returns(
 def whiten(values: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
     """Shifts and scales values to mean 0 and variance 1 over the selected tokens of the batch.
 
-    The unbiased variance, plus 1e-8. MiniLLM's public code takes the statistics over padding as
-    well, so that they depend on how far a batch is padded; without a mask so does this.
+    The variance is unbiased, plus 1e-8. It couples the examples of the batch. MiniLLM's public code
+    takes the statistics over padding as well, so that they depend on the amount of padding; without
+    a mask this function does the same.
 
     Args:
-      values: `[batch, tokens]`.
-      where: boolean `[batch, tokens]`; 0 where False. None for all.
+      values: values `[batch, tokens]`.
+      where: boolean `[batch, tokens]`, the tokens that count; the result is 0 where it is False.
+        None for all.
 
     Returns:
-      `[batch, tokens]`, float32 at least. Couples the examples of the batch.
+      Whitened values `[batch, tokens]`, float32 at least.
 
     Raises:
       ValueError: values that are not of rank 2, a mask that does not fit.
@@ -100,26 +102,26 @@ def minillm_long(
     whitened: bool = True,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The long part of MiniLLM's gradient: what a drawn token earns by the tokens after it.
+    """Computes the long part of MiniLLM's gradient, a policy loss from the rewards of later tokens.
 
-    Each drawn token has the reward `log p - log q`. A token is reinforced by the discounted sum of
-    the rewards of those behind it, divided by their number. What it does to the divergence at its
-    own place is the single-step part, `reverse_kl_divergence`. The value is a policy's loss: only
-    its gradient means something.
+    Each sampled token has the reward `log p - log q`. A token is reinforced by the discounted sum
+    of the rewards of the tokens after it, divided by their number. Its effect on the divergence at
+    its own position is the single-step part, `reverse_kl_divergence`. As with any policy loss, only
+    the gradient is meaningful, not the value.
 
     Args:
       student: logits `[batch, tokens, vocabulary]`.
       teacher: logits of the same shape.
-      labels: integers `[batch, tokens]`, the tokens drawn from the student's softmax; negative
-        where there is none. Those of a row are one answer.
-      discount: what a reward loses a token, in [0, 1].
-      clip: how far the ratio of probabilities may move from 1.
+      labels: integers `[batch, tokens]`, the tokens sampled from the student's softmax; negative
+        where there is none. The tokens of a row are one response.
+      discount: discount factor per token, in [0, 1].
+      clip: largest deviation of the ratio of probabilities from 1.
       whitened: whether returns are shifted and scaled to mean 0 and variance 1 over all tokens that
         count, as published. This couples the examples of a batch.
-      where: boolean `[batch, tokens]`; the loss is 0 where False.
+      where: boolean `[batch, tokens]`, the tokens that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch, tokens]`, float32 at least.
+      One loss per token, `[batch, tokens]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ, a mask that does not fit, a discount or clip outside [0, 1].
@@ -136,11 +138,11 @@ def minillm_long(
     References:
       Gu et al., MiniLLM: Knowledge Distillation of Large Language Models, ICLR 2024, equation 7.
     """
-    log_q, log_p, drawn = log_probs_of_sampled(student, teacher, labels, where)
-    rewards = reverse_kl_advantage(log_q, log_p, where=drawn)
-    returns = length_normalized_returns(rewards, discount=discount, where=drawn)
-    # From the next token on; the last one has nothing behind it.
+    log_q, log_p, sampled = log_probs_of_sampled(student, teacher, labels, where)
+    rewards = reverse_kl_advantage(log_q, log_p, where=sampled)
+    returns = length_normalized_returns(rewards, discount=discount, where=sampled)
+    # From the next token on; no token follows the last one.
     returns = jnp.pad(returns[:, 1:], ((0, 0), (0, 1)))
     if whitened:
-        returns = whiten(returns, where=drawn)
-    return policy_gradient(log_q, returns, clip=clip, where=drawn)
+        returns = whiten(returns, where=sampled)
+    return policy_gradient(log_q, returns, clip=clip, where=sampled)

@@ -1,4 +1,9 @@
-"""The policy-gradient loss of sampled tokens, and the advantage under the reverse divergence."""
+"""Policy gradients of sampled tokens, and their advantage under the reverse divergence.
+
+All arrays are `[batch, tokens]` of sampled tokens; the log-probability of a sampled token under
+logits is `-cross_entropy(logits, token_ids)`. The single-step part of MiniLLM's gradient, taken
+over the whole vocabulary, is `reverse_kl_divergence` on the tokens.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +21,21 @@ def reverse_kl_advantage(
     coefficient: ArrayLike = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """The advantage `-coefficient * (log q - log p)` of each token that the student has drawn.
+    """Computes the advantage `-coefficient * (log q - log p)` of each sampled token.
 
-    In `policy_gradient` with tokens drawn from the present student it gives, in expectation, the
-    gradient of `coefficient * KL(q || p)`. A constant: it carries no gradient.
+    In `policy_gradient` with tokens sampled from the current student its expectation is the
+    gradient of `coefficient * KL(q || p)`. The advantage is a constant, without gradient.
 
     Args:
-      student_log_probs: `[batch, tokens]`, log q of the drawn tokens.
-      teacher_log_probs: `[batch, tokens]`, log p of the same tokens; where the teacher rules a
-        token out with -inf the advantage is -inf, so keep such tokens from being drawn.
-      coefficient: the weight of the divergence, a scalar.
-      where: boolean `[batch, tokens]`; 0 where False.
+      student_log_probs: log-probabilities `[batch, tokens]` of the sampled tokens under the
+        student.
+      teacher_log_probs: log-probabilities `[batch, tokens]` of the same tokens under the teacher;
+        where one is -inf the advantage is -inf, so exclude such tokens from sampling.
+      coefficient: scalar weight of the divergence.
+      where: boolean `[batch, tokens]`, the tokens that count; the advantage is 0 where it is False.
 
     Returns:
-      `[batch, tokens]`, float32 at least.
+      Advantages `[batch, tokens]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ, a mask that does not fit.
@@ -60,25 +66,25 @@ def policy_gradient(
     clip: ArrayLike = 0.2,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Clipped policy-gradient loss of drawn tokens (PPO's), `-min(r A, clip(r) A)`.
+    """Computes the clipped policy-gradient loss of sampled tokens (PPO), `-min(r A, clip(r) A)`.
 
-    `r` is the probability of the token under the present student over that under the one that drew
-    it, times `importance`. With a positive advantage it counts up to `1 + clip`, with a negative
-    one from `1 - clip` on; beyond there is no gradient. The loss of a token with a negative
-    advantage grows with r without bound.
+    `r` is the probability of the token under the current student over that under the student that
+    sampled it, times `importance`. It is bounded by `1 + clip` for a positive advantage, and by
+    `1 - clip` from below for a negative one; at the bound there is no gradient. The loss of a token
+    with a negative advantage grows with r without bound.
 
     Args:
-      log_probs: `[batch, tokens]`, log-probabilities of the tokens under the present student.
-      advantages: `[batch, tokens]`, constants.
-      old_log_probs: `[batch, tokens]`, constants, under the student that drew them; None for the
-        present one.
-      importance: `[batch, tokens]`, constants, not negative: further importance weights, as
-        MiniLLM's for tokens drawn from a mixture with the teacher. None for 1.
-      clip: how far r may move from 1, in [0, 1].
-      where: boolean `[batch, tokens]`; the loss is 0 where False.
+      log_probs: log-probabilities `[batch, tokens]` of the tokens under the current student.
+      advantages: constant advantages `[batch, tokens]`.
+      old_log_probs: constant log-probabilities `[batch, tokens]` under the student that sampled the
+        tokens; None for the current one.
+      importance: constant non-negative importance weights `[batch, tokens]`, as MiniLLM's for
+        tokens sampled from a mixture with the teacher. None for 1.
+      clip: largest deviation of r from 1, in [0, 1].
+      where: boolean `[batch, tokens]`, the tokens that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch, tokens]`, float32 at least.
+      One loss per token, `[batch, tokens]`, float32 at least.
 
     Raises:
       ValueError: arrays that are not of rank 2 or whose shapes differ, a mask that does not fit, a
@@ -106,7 +112,7 @@ def policy_gradient(
     advantages, old, weights = jax.lax.stop_gradient((advantages, old, weights))
     log_ratio = log_probs - old + jnp.log(weights)
     clip = jnp.asarray(clip, log_ratio.dtype)
-    # Clipped before exp, so that a ratio which is clipped anyway cannot overflow.
+    # Clipped before the exponential, so that a ratio beyond the bound cannot overflow.
     ratio = jnp.exp(
         jnp.where(
             advantages >= 0,

@@ -1,4 +1,4 @@
-"""Divergence of the relations among tokens' queries, keys or values."""
+"""Divergence of the relations among tokens' queries, keys or values (MiniLM, MiniLMv2)."""
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +16,24 @@ def relation_kl(
     relation_heads: int | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """KL(p || q) of the relations among the tokens' vectors, the mean over relation heads.
+    """Computes `KL(p || q)` of the relations among tokens' vectors, averaged over relation heads.
 
-    The relation of queries, keys or values `x` to themselves, `softmax(x xᵀ / sqrt(width))`, is as
-    large as there are tokens, whatever the widths of the two networks. With `relation_heads` the
-    vectors of all heads are joined and cut anew into so many, so that the networks' own numbers of
+    The relation of queries, keys or values `x` to themselves, `softmax(x xᵀ / sqrt(width))`, is
+    `[tokens, tokens]`, whatever the widths of the two networks. With `relation_heads` the vectors
+    of all heads are concatenated and split into that many heads, so that the networks' numbers of
     heads may differ as well.
 
     Args:
-      student: vectors `[batch, heads, tokens, head_dim]`, of any number and width of heads.
-      teacher: likewise, of as many tokens.
-      relation_heads: into how many the joined vectors are cut, a divisor of both widths; None
-        leaves the heads as they are, which must then be as many on both sides.
-      where: boolean `[batch, tokens]`, the tokens that count; or `[batch, tokens, tokens]`, which
-        tokens count for which (documents in one row, causal masks).
+      student: vectors `[batch, heads, tokens, head_dim]`, with any number and width of heads.
+      teacher: vectors with the same tokens, and any number and width of heads.
+      relation_heads: number of relation heads, a divisor of both widths; None for the networks'
+        heads, whose number must then be the same on both sides.
+      where: boolean `[batch, tokens]`, the tokens that count; or `[batch, tokens, tokens]`, the
+        tokens that count for each token (documents in one row, causal masks).
 
     Returns:
-      `[batch, tokens]`, one loss a token in nats, float32 at least; 0 for a token that is related
-      to nothing.
+      One loss per token, `[batch, tokens]`, in nats, float32 at least; 0 for a token without
+      relations.
 
     Raises:
       ValueError: shapes that do not fit, relation_heads that do not divide, a mask that does not
@@ -66,8 +66,8 @@ def relation_kl(
                 "give relation_heads, a divisor of both widths"
             )
     else:
-        student = _recut("student", student, relation_heads)
-        teacher = _recut("teacher", teacher, relation_heads)
+        student = _split_heads("student", student, relation_heads)
+        teacher = _split_heads("teacher", teacher, relation_heads)
     dtype = compute_dtype(student, teacher)
     tokens = None
     if where is not None:
@@ -75,20 +75,21 @@ def relation_kl(
         tokens = rows[:, None, :, None]
     scores = []
     for vectors in (student.astype(dtype), teacher.astype(dtype)):
-        if tokens is not None:  # Masked before the product, which would carry a NaN everywhere.
+        if tokens is not None:
+            # Masked before the product, which would spread a NaN to all tokens.
             vectors = jnp.where(tokens, vectors, 0)
         vectors = vectors / vectors.shape[-1] ** 0.25
         scores.append(jnp.einsum("bhqd,bhkd->bhqk", vectors, vectors))
     return mean_kl(selected_scores(scores[0], scores[1], None, where))
 
 
-def _recut(side: str, vectors: jax.Array, relation_heads: int) -> jax.Array:
-    """`[batch, heads, tokens, head_dim]` as `[batch, relation_heads, tokens, width]`."""
+def _split_heads(side: str, vectors: jax.Array, relation_heads: int) -> jax.Array:
+    """Splits vectors of all heads into relation heads: `[batch, relation_heads, tokens, width]`."""
     batch, heads, tokens, head_dim = vectors.shape
     if relation_heads < 1 or heads * head_dim % relation_heads:
         raise ValueError(
             f"the {side}'s {heads} heads of {head_dim} are {heads * head_dim} wide, which "
             f"relation_heads={relation_heads} does not divide: choose a divisor of both widths"
         )
-    joined = jnp.swapaxes(vectors, 1, 2).reshape(batch, tokens, relation_heads, -1)
-    return jnp.swapaxes(joined, 1, 2)
+    vectors = jnp.swapaxes(vectors, 1, 2).reshape(batch, tokens, relation_heads, -1)
+    return jnp.swapaxes(vectors, 1, 2)

@@ -1,4 +1,4 @@
-"""Losses on a teacher that is known by a few tokens drawn from it."""
+"""The forward divergence, estimated from a few tokens sampled from the teacher."""
 
 import jax
 import jax.numpy as jnp
@@ -17,32 +17,32 @@ def sampled_kl(
     temperature: ArrayLike = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Forward KL(p || q) from tokens drawn from the teacher, up to the teacher's entropy.
+    """Estimates the forward `KL(p || q)` from tokens sampled from the teacher, up to its entropy.
 
-    The cross entropy `-sum_j weight_j log q(id_j)` of the drawn tokens with the student's softmax
-    over the whole vocabulary. With tokens drawn independently from p and weights of 1 / k each (the
-    same token twice: two entries, or one with 2 / k), its expectation over the draws is
-    `KL(p || q) + H(p)`, and its gradient is an unbiased estimate of the KL's. Keeping the k largest
-    probabilities instead is biased: the student is never told what the tail weighs.
+    The loss is the cross entropy `-sum_j weight_j log q(id_j)` of the sampled tokens with the
+    student's softmax over the whole vocabulary. With tokens sampled independently from p and
+    weights of 1 / k each (the same token twice: two entries, or one with 2 / k), its expectation
+    over the samples is `KL(p || q) + H(p)`, and its gradient is an unbiased estimate of that of the
+    KL. The k largest probabilities are biased instead: the mass of the tail is missing.
 
-    Tokens drawn from another distribution r, for instance from p at a higher temperature, which
-    makes rare tokens heard more often, need the weights `p(id) / (k r(id))`: again unbiased.
-    Divided by their sum the weights vary less, and the bias vanishes as k grows.
+    Tokens sampled from another distribution r, for instance from p at a higher temperature, which
+    samples rare tokens more often, need the weights `p(id) / (k r(id))`: again unbiased. Divided by
+    their sum the weights vary less, with a bias that vanishes as k grows.
 
     The value is not 0 at student = teacher, where only the expected gradient is. Where the
-    teacher's entropy was stored with the draws, `SampledClasses` makes a teacher of them for
-    `kl_divergence` and `kd`.
+    teacher's entropy is stored with the samples, `SampledClasses` is a teacher for `kl_divergence`
+    and `kd`.
 
     Args:
       student: logits `[..., num_classes]`.
-      sample_ids: integers `[..., k]`, the classes drawn, repeats allowed.
-      sample_weights: `[..., k]`, constants; entries of weight 0 do not count, as padding.
-      temperature: positive scalar that divides the student's logits, the one at which p was taken;
-        may be traced. Without the factor `temperature**2`.
-      where: boolean `[...]`; the loss is 0 where False.
+      sample_ids: integers `[..., k]`, the sampled classes, with repetitions.
+      sample_weights: constant weights `[..., k]`; entries of weight 0 do not count, as padding.
+      temperature: positive scalar that divides the student's logits, the temperature of p; may be
+        traced. There is no factor `temperature**2`.
+      where: boolean `[...]`, the examples that count; the loss is 0 where it is False.
 
     Returns:
-      `[...]`, one loss an example in nats, float32 at least.
+      One loss per example, `[...]`, in nats, float32 at least.
 
     Raises:
       ValueError: ids that are not integers, shapes that differ, a mask that does not fit, a

@@ -1,4 +1,4 @@
-"""The reverse divergence, estimated from the one token that the student has sampled."""
+"""The reverse divergence, estimated from one token that the student has sampled."""
 
 import jax
 from jax.typing import ArrayLike
@@ -14,24 +14,23 @@ def sampled_reverse_kl(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Reverse KL(q || p) estimated from the one token that the student has drawn.
+    """Estimates the reverse `KL(q || p)` from one token that the student has sampled.
 
-    The value is `log q(y) - log p(y)`, which is the divergence in the mean over `y` drawn from q
-    and may be negative for a single token. The gradient is that of a policy that earns the
-    advantage `log p(y) - log q(y)`: in the mean it is the divergence's at this token (what the
-    token does to later ones is left out). `reverse_kl_divergence` has no such noise; this one is
-    for teachers that give the probability of one token alone, and for comparison.
+    The value is `log q(y) - log p(y)`, whose expectation over `y` sampled from q is the divergence;
+    it may be negative for a single token. The gradient is a policy gradient with the advantage
+    `log p(y) - log q(y)`: its expectation is the gradient of the divergence at this token, without
+    the token's effect on later ones. `reverse_kl_divergence` has no such noise; this estimate is
+    for teachers that give the probability of one token only, and for comparison.
 
     Args:
       student: logits `[batch, tokens, vocabulary]`.
-      teacher: logits of the same shape; where the teacher rules a drawn token out with -inf the
-        loss is infinite.
-      labels: integers `[batch, tokens]`, the tokens drawn from the student's softmax; negative
+      teacher: logits of the same shape; where that of a sampled token is -inf the loss is infinite.
+      labels: integers `[batch, tokens]`, the tokens sampled from the student's softmax; negative
         where there is none.
-      where: boolean `[batch, tokens]`; the loss is 0 where False.
+      where: boolean `[batch, tokens]`, the tokens that count; the loss is 0 where it is False.
 
     Returns:
-      `[batch, tokens]`, float32 at least.
+      One loss per token, `[batch, tokens]`, float32 at least.
 
     Raises:
       ValueError: shapes that differ, a mask that does not fit.
@@ -47,5 +46,5 @@ def sampled_reverse_kl(
     References:
       Lu and Thinking Machines Lab, On-Policy Distillation, 2025.
     """
-    log_q, log_p, drawn = log_probs_of_sampled(student, teacher, labels, where)
-    return policy_gradient(log_q, reverse_kl_advantage(log_q, log_p, where=drawn), where=drawn)
+    log_q, log_p, sampled = log_probs_of_sampled(student, teacher, labels, where)
+    return policy_gradient(log_q, reverse_kl_advantage(log_q, log_p, where=sampled), where=sampled)

@@ -17,25 +17,25 @@ def uld(
     teacher_temperature: ArrayLike = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Universal logit distillation: L1 distance of the sorted probabilities.
+    """Computes the L1 distance of sorted probabilities, universal logit distillation.
 
-    `sum_i |p_(i) - q_(i)|` over ranks i, the smaller vocabulary padded with zeros. The vocabularies
-    need have nothing in common; the loss compares how sure the models are, not of what. Without a
-    factor 1/2 or `temperature**2`, as in public code.
+    The loss is `sum_i |p_(i) - q_(i)|` over ranks i, with the smaller vocabulary padded by zeros.
+    The vocabularies need not share tokens; the loss compares the confidence of the models, not
+    their predictions. There is no factor 1/2 or `temperature**2`, as in public code.
 
-    The tokens must be paired: position by position for tokens `[batch, tokens]` that were lined up
-    before, or with `align_by_position`, `align_by_bytes` and `chunk_log_probs`, after which
+    The tokens must be paired: position by position for tokens `[batch, tokens]` that are aligned
+    already, or with `align_by_position`, `align_by_bytes` and `chunk_log_probs`, after which
     `uld_from_log_probs` is the loss.
 
     Args:
       student: logits `[..., student_vocabulary]`, for instance `[batch, tokens, ...]`.
       teacher: logits `[..., teacher_vocabulary]`.
       student_temperature: positive scalar that divides the student's logits; may be traced.
-      teacher_temperature: the same for the teacher's.
-      where: boolean `[...]`; the loss is 0 where False.
+      teacher_temperature: positive scalar that divides the teacher's logits; may be traced.
+      where: boolean `[...]`, the tokens that count; the loss is 0 where it is False.
 
     Returns:
-      `[...]`, one loss a token, at most 2, float32 at least.
+      One loss per token, `[...]`, at most 2, float32 at least.
 
     Raises:
       ValueError: leading axes that differ, a mask that does not fit, a temperature that is not
@@ -73,15 +73,15 @@ def uld_from_log_probs(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """`uld` of log-probabilities, which need not be normalized: the chunks of two tokenizers.
+    """Computes `uld` from log-probabilities, normalized or not, such as those of chunks.
 
     Args:
-      student: log-probabilities `[..., student_vocabulary]`, as of `chunk_log_probs`.
+      student: log-probabilities `[..., student_vocabulary]`, for instance from `chunk_log_probs`.
       teacher: log-probabilities `[..., teacher_vocabulary]`.
-      where: boolean `[...]`, for instance which chunks there are; the loss is 0 where False.
+      where: boolean `[...]`, for instance the chunks that exist; the loss is 0 where it is False.
 
     Returns:
-      `[...]`, one loss a chunk, float32 at least.
+      One loss per chunk, `[...]`, float32 at least.
 
     Raises:
       ValueError: leading axes that differ, a mask that does not fit.

@@ -15,7 +15,7 @@ def ab(
     margin: ArrayLike = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes a squared hinge on the sign of each neuron, to transfer activation boundaries.
+    """Computes the transfer of activation boundaries, a squared hinge on the sign of each neuron.
 
     Where the teacher is active (above 0) the student should reach `margin`, elsewhere stay below
     `-margin`; each neuron adds the square of its distance from that bound. Both sides are taken

@@ -23,7 +23,7 @@ def afd(
     attention: ArrayLike,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes squared differences of saliency maps of all pairs of layers, weighted by attention.
+    """Computes attention-based feature matching of the saliency maps of all pairs of layers.
 
     The saliency map of a layer is the mean of squares over channels, pooled to the size of the
     teacher's layer and divided by its L2 norm over positions. The mean over positions of squared

@@ -22,7 +22,7 @@ def at(
     squared: bool = True,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the squared distance of normalized attention maps, for attention transfer.
+    """Computes attention transfer, the squared distance of normalized attention maps.
 
     The attention of a position is the mean of `|features|**p` over its channels. An example's
     attention map is divided by its L2 norm, so that neither scale nor number of channels matters.

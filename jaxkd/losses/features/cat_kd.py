@@ -17,7 +17,7 @@ def cat_kd(
     normalize: bool = True,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the mean squared difference of pooled class activation maps.
+    """Computes class attention transfer, the squared difference of class activation maps.
 
     Each class's map is averaged over `resolution` by `resolution` bins and divided by its L2 norm
     over them. The loss is the mean over classes and bins; the authors' weights, 50 to 400, make up

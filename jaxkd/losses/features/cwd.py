@@ -16,7 +16,7 @@ def cwd(
     temperature: ArrayLike = 4.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes `temperature**2 * KL(teacher || student)` over positions, channel by channel.
+    """Computes channel-wise distillation, `temperature**2 * KL(teacher || student)` over positions.
 
     Each channel's map becomes a distribution over positions by a softmax at the given temperature;
     the loss is the mean over channels. As in the authors' code it is the full divergence, with the

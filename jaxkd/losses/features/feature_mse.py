@@ -14,7 +14,7 @@ def feature_mse(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the mean of squared differences over all axes but the batch, the hint loss.
+    """Computes the hint loss, the mean of squared differences over all axes but the batch.
 
     It is the mean, without the factor 1/2 of the paper. Of two maps of different height or width
     the larger is pooled to the size of the smaller.

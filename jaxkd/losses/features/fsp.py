@@ -16,12 +16,12 @@ def fsp(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the mean of squared differences of the two networks' FSP matrices.
+    """Computes the difference of the flow of the solution procedure (FSP) in both networks.
 
-    The `fsp_matrix` of the features of two layers of a network describes the flow between them. The
-    loss is the mean over the matrix's elements, after average pooling to the smaller of the two
-    layers, as in the code of the CRD benchmark (weight 50, summed over stages). Other code uses max
-    pooling, and sums the L2 norms of the matrix's columns.
+    The `fsp_matrix` of two layers' features describes the flow between them. The loss is the mean
+    of squared differences over the matrix's elements, after average pooling to the smaller of the
+    two layers, as in the code of the CRD benchmark (weight 50, summed over stages). Other code uses
+    max pooling, and sums the L2 norms of the matrix's columns.
 
     Args:
       student: features `(first, second)` of two layers, maps `[batch, height, width, channels]` or

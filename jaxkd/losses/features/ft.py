@@ -22,7 +22,7 @@ def ft(
     flatten: bool = False,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the mean of `|difference|**p2` of normalized factors.
+    """Computes factor transfer, the mean of `|difference|**p2` of normalized factors.
 
     The factors are the outputs of the student's translator and of the teacher's paraphraser, an
     autoencoder that is trained beforehand. Of two maps the larger is first pooled to the size of

@@ -14,7 +14,7 @@ def ickd(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes squared differences of the correlations between channels.
+    """Computes inter-channel correlation distillation, from products of all pairs of channels.
 
     The products of all pairs of channels are summed over positions, `[channels, channels]` an
     example, and each row is divided by its L2 norm. Squared differences are summed and divided by

@@ -23,7 +23,7 @@ def kdsvd(
     signs_like: Sequence[ArrayLike] | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes differences of radial basis functions between the singular vectors of two layers.
+    """Computes singular vector distillation, by radial basis functions between two layers.
 
     The features of a layer, `[positions, channels]`, are summarized by their k leading right
     singular vectors. Each of the teacher's vectors is paired with the most similar of the student's

@@ -14,11 +14,11 @@ def mgd(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the sum of squared differences of generated features.
+    """Computes masked generative distillation, squared differences of generated features.
 
-    The connector `MGD` masks the student's features and generates the teacher's from the others.
-    The loss is the sum over positions and channels, not the mean, as in the authors' code: the
-    value grows with the size of the maps, and the authors' weights are as small as 7e-5
+    The connector `MGD` masks the student's features and generates the teacher's from the unmasked
+    ones. The loss is the sum over positions and channels, not the mean, as in the authors' code:
+    the value grows with the size of the maps, and the authors' weights are as small as 7e-5
     (classification) and 2e-5 (detection and segmentation). Of two maps of different height or width
     the larger is pooled to the size of the smaller.
 

@@ -14,14 +14,14 @@ def nst(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the squared maximum mean discrepancy between the two networks' sets of channels.
+    """Computes neuron selectivity transfer, the maximum mean discrepancy of sets of channels.
 
-    Each channel's map, divided by its L2 norm over positions, is one sample; the kernel is
-    `(a . b)**2`. The loss is the mean kernel within the student, plus that within the teacher,
-    minus twice the mean kernel across, as in the authors' code (weight 50 beside the label's cross
-    entropy, summed over stages). The teacher's term is part of the value, so that the loss is 0
-    where the two sets of channels are equal, in any order. A channel of zeros stays zero, without
-    gradient. Of two maps the larger is first pooled to the size of the smaller.
+    The discrepancy is squared. Each channel's map, divided by its L2 norm over positions, is one
+    sample; the kernel is `(a . b)**2`. The loss is the mean kernel within the student, plus that
+    within the teacher, minus twice the mean kernel across, as in the authors' code (weight 50
+    beside the label's cross entropy, summed over stages). The teacher's term is part of the value,
+    so that the loss is 0 where the two sets of channels are equal, in any order. A channel of zeros
+    stays zero, without gradient. Of two maps the larger is first pooled to the size of the smaller.
 
     For this kernel the discrepancy is the squared Frobenius distance between the second moments
     `mean_c(a_c a_c^T)` of the two sets. Beside arrays of the size of the maps, an example needs one

@@ -17,7 +17,7 @@ def ofd(
     margin: ArrayLike,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the partial squared distance, which ignores neurons that are inactive in both.
+    """Computes the partial distance of OFD, which ignores neurons that are inactive in both.
 
     The target is `max(teacher, margin)`. Where it is positive the student should match it; where it
     is not, the neuron is inactive, and only a student above the target adds to the loss.

@@ -17,7 +17,7 @@ def pkd(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes half the mean squared difference of standardized features.
+    """Computes PKD, half the mean squared difference of standardized features.
 
     Each channel is standardized over batch and positions, with the unbiased deviation plus 1e-6 as
     in the authors' code; the loss is then nearly `1 - correlation`, the Pearson correlation

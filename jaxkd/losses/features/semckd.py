@@ -20,7 +20,7 @@ def semckd(
     attention: ArrayLike,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes squared differences of all pairs of layers, weighted by attention.
+    """Computes semantic calibration, squared differences of all pairs of layers with attention.
 
     The mean over positions and channels of each pair is multiplied by the example's attention to
     the pair, summed over pairs and divided by the number of student layers. As in the authors'

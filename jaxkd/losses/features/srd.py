@@ -22,7 +22,7 @@ def srd(
     epsilon: ArrayLike = 1e-16,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes `log(sum(|student - teacher|**exponent) + epsilon)`, simple-recipe distillation.
+    """Computes simple-recipe distillation, `log(sum(|student - teacher|**exponent) + epsilon)`.
 
     Both sides are first normalized over the batch, each feature to mean 0 and variance 1, without
     running averages, scale or shift. The sum runs over examples and features, so the value grows
@@ -86,7 +86,7 @@ def srd_correlation(
     epsilon: ArrayLike = 1e-5,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes `log(sum((1 - c)**exponent) + epsilon)`, the same recipe for transformers.
+    """Computes the recipe for transformers, `log(sum((1 - c)**exponent) + epsilon)`.
 
     `c` is the correlation over the batch of each feature of the student with the same feature of
     the teacher, to which the authors' batch normalization without epsilon is equivalent. A feature

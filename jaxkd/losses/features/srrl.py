@@ -19,7 +19,7 @@ def srrl(
     weight: ArrayLike = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes squared differences of pooled features and of the teacher's classifier on them.
+    """Computes softmax regression representation learning, on pooled features and their logits.
 
     The loss is the mean over channels of squared differences of pooled features, plus `weight`
     times the mean over classes of squared differences of logits, where the student's logits are

@@ -24,7 +24,7 @@ def vid(
     variance: ArrayLike,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the negative log-likelihood of the teacher's features under a Gaussian.
+    """Computes variational information distillation, a Gaussian negative log-likelihood.
 
     The loss is `0.5 * mean((teacher - student)**2 / variance + log(variance))`, the mean over
     positions and channels, without the constant `0.5 * log(2 * pi)`: it can be negative, and at

@@ -15,7 +15,7 @@ def vkd(
     *,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the smooth L1 distance of pooled features from the teacher's layer-normalized ones.
+    """Computes VkD, the smooth L1 distance to the teacher's pooled, layer-normalized features.
 
     The student's features come from an orthogonal projection (a connector whose matrix keeps
     lengths); averaging over positions before or after it is the same. The loss is the mean over

@@ -18,7 +18,7 @@ def wkd_feature(
     epsilon: float = 1e-5,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the distance of the channels' means and standard deviations over positions.
+    """Computes the Wasserstein distance of the channels' means and deviations over positions.
 
     The loss is `mean_weight * sum((mean_s - mean_t)**2) + sum((std_s - std_t)**2)` over channels:
     for `mean_weight` 1 the squared Wasserstein distance of normal distributions with diagonal

@@ -17,7 +17,7 @@ def uld(
     teacher_temperature: ArrayLike = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Computes the L1 distance of sorted probabilities, universal logit distillation.
+    """Computes universal logit distillation, the L1 distance of sorted probabilities.
 
     The loss is `sum_i |p_(i) - q_(i)|` over ranks i, with the smaller vocabulary padded by zeros.
     The vocabularies need not share tokens; the loss compares the confidence of the models, not

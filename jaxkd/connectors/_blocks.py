@@ -1,5 +1,7 @@
 """Blocks and checks that several connectors share."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

@@ -1,5 +1,7 @@
 """The connector of attention-based feature matching."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any

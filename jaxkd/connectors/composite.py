@@ -1,5 +1,7 @@
 """Connectors made of other modules: one for each output, or one for each network."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

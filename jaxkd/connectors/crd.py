@@ -1,5 +1,7 @@
 """The connector of contrastive representation distillation: embeddings and memory banks."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

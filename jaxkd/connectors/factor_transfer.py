@@ -1,5 +1,7 @@
 """The connector of factor transfer: a paraphraser and a translator of the last maps."""
 
+from __future__ import annotations
+
 import jax
 from flax import nnx
 

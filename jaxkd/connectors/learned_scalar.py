@@ -1,5 +1,7 @@
 """A learned number as an argument of the loss."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax.numpy as jnp

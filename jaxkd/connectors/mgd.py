@@ -1,5 +1,7 @@
 """The connector of masked generative distillation."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from flax import nnx

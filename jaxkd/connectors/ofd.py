@@ -1,5 +1,7 @@
 """The connector of the overhaul of feature distillation."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from flax import nnx

@@ -1,5 +1,7 @@
 """Projections of the feature axis, from the student's width to the teacher's."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -38,7 +40,7 @@ class Linear(nnx.Module):
         self.linear = nnx.Linear(in_features, out_features, use_bias=use_bias, rngs=rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Maps features `[..., in_features]`."""
+        """Maps features `[..., in_features]` to `[..., out_features]`."""
         return self.linear(features)
 
 
@@ -134,7 +136,7 @@ class MLP(nnx.Module):
         self.second = nnx.Linear(hidden, out_features, rngs=rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Maps features `[..., in_features]`."""
+        """Maps features `[..., in_features]` to `[..., out_features]`."""
         return self.second(nnx.relu(self.first(features)))
 
 
@@ -178,7 +180,7 @@ class OrthogonalProjection(nnx.Module):
         return orthogonal.T if self.wider else orthogonal
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Maps features `[..., in_features]`."""
+        """Maps features `[..., in_features]` to `[..., out_features]`."""
         return features @ self.kernel
 
 

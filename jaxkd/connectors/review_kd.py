@@ -1,5 +1,7 @@
 """The connector of knowledge review: attention-based fusion of stages."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

@@ -1,5 +1,7 @@
 """The connector of semantic calibration: attention from the similarities of a batch."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """SimKD: the student's features in front of the teacher's own classifier."""
 
+from __future__ import annotations
+
 import jax
 from flax import nnx
 

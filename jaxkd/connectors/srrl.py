@@ -1,5 +1,7 @@
 """SRRL: the student's features through the teacher's own classifier."""
 
+from __future__ import annotations
+
 import jax
 from flax import nnx
 

@@ -3,6 +3,8 @@
 Nothing here is trained; a connector gives a term access to a field of the batch.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

@@ -1,5 +1,7 @@
 """The connector of variational information distillation."""
 
+from __future__ import annotations
+
 import itertools
 import math
 

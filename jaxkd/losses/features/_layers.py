@@ -1,5 +1,7 @@
 """Helpers of losses that take the features of several layers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

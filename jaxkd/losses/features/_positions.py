@@ -1,5 +1,7 @@
 """Helpers of losses on features as positions and channels, for maps and tokens alike."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Transfer of activation boundaries: which neurons are active, not how strongly."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

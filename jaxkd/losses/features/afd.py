@@ -3,6 +3,8 @@
 The attention comes from a connector.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 

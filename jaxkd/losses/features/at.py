@@ -1,5 +1,7 @@
 """Attention transfer: the positions at which a network is active."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Class attention transfer: the positions at which the networks recognize each class."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Channel-wise distillation: the distribution of each channel over positions."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Cosine distance of features of the same shape."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

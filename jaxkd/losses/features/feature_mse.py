@@ -1,5 +1,7 @@
 """Hint loss: the mean squared difference of features of the same shape."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

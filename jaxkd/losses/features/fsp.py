@@ -1,5 +1,7 @@
 """Flow of the solution procedure: the relation between the features of two layers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

@@ -1,5 +1,7 @@
 """Factor transfer: features encoded by a translator and a paraphraser."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

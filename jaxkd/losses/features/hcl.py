@@ -1,5 +1,7 @@
 """Hierarchical context loss: differences at several resolutions."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Inter-channel correlation: which channels respond together."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

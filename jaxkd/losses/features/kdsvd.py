@@ -1,5 +1,7 @@
 """Distillation of singular vectors: the relation between the main directions of two layers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 

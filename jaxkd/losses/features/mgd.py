@@ -1,5 +1,7 @@
 """Masked generative distillation: features generated from the student's masked features."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

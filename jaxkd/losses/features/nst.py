@@ -1,5 +1,7 @@
 """Neuron selectivity transfer: the distribution of the channels' activation patterns."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Overhaul of feature distillation: a partial distance before the activation, with a margin."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Distillation by the Pearson correlation of features, channel by channel."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

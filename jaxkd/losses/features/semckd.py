@@ -3,6 +3,8 @@
 The attention and the projections are trained and come from a connector.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

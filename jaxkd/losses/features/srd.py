@@ -1,5 +1,7 @@
 """Simple-recipe distillation: a linear projector, batch normalization and the log of a sum."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Softmax regression representation learning: pooled features and their logits."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

@@ -5,6 +5,8 @@ rotations, for instance). The teacher's wrong predictions on transformed images 
 rank of the correct class, and the worst are left out.
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -4,6 +4,8 @@ A connector predicts the mean for each example; the variance is one trained numb
 which the connector stores as a `log_scale` that `vid_variance` maps to positive numbers.
 """
 
+from __future__ import annotations
+
 import math
 
 import jax

@@ -1,5 +1,7 @@
 """VkD: regression of layer-normalized features from an orthogonal projection."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

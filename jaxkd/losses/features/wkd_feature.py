@@ -1,5 +1,7 @@
 """Wasserstein distance between normal distributions of the two networks' features."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -4,6 +4,8 @@ The gradients are computed together with the value, so that the backward pass on
 logits are computed once, as if all of them were stored, and none is.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math

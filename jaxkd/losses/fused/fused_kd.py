@@ -1,5 +1,7 @@
 """Hinton's distillation with the cross entropy of the labels, in one pass over the head."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

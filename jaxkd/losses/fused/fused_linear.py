@@ -1,5 +1,7 @@
 """Losses on hidden states and head weights, from losses on logits."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import inspect

@@ -1,5 +1,7 @@
 """Helpers of losses on tokens that the student has sampled."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

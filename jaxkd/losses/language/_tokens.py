@@ -5,6 +5,8 @@ padding change nothing. Scores of -inf, or below -5,000, are those that a networ
 already; pairs that either side masks do not count.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax

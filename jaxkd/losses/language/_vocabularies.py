@@ -1,5 +1,7 @@
 """Helpers of losses between models of different vocabularies."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

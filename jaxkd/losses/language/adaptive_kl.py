@@ -1,5 +1,7 @@
 """Adaptive KL: a mixture of forward and reverse KL with weights from head and tail."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -45,7 +47,8 @@ def adaptive_kl(
       One loss per example, `[...]`, in nats, float32 at least.
 
     Raises:
-      ValueError, TypeError: as `kl_divergence`; ValueError also for tail_mass outside [0, 1].
+      ValueError: a tail_mass outside [0, 1]; shapes, masks and temperatures as for `kl_divergence`.
+      TypeError: a `SparseLogits` student.
 
     Example:
       >>> import jax.numpy as jnp

@@ -5,6 +5,8 @@ its chunk, a piece of text with the same bounds for both tokenizers. Inside the 
 `chunk_log_probs` then computes one distribution per chunk for each model.
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """Divergence of the tokens' attention distributions (MiniLM)."""
 
+from __future__ import annotations
+
 import jax
 from jax.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Squared differences of the tokens' attention scores (TinyBERT)."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

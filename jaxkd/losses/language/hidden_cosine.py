@@ -1,5 +1,7 @@
 """Cosine distance of hidden states, one loss per token (DistilBERT)."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Squared differences of hidden states, one loss per token (TinyBERT)."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

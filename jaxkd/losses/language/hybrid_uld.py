@@ -1,5 +1,7 @@
 """Distillation between vocabularies that share some of their tokens (GOLD)."""
 
+from __future__ import annotations
+
 import math
 
 import jax

@@ -1,5 +1,7 @@
 """MiniLLM: the long part of the policy gradient, from the rewards of later tokens."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -5,6 +5,8 @@ logits is `-cross_entropy(logits, token_ids)`. The single-step part of MiniLLM's
 over the whole vocabulary, is `reverse_kl_divergence` on the tokens.
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Divergence of the relations among tokens' queries, keys or values (MiniLM, MiniLMv2)."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """The forward divergence, estimated from a few tokens sampled from the teacher."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,5 +1,7 @@
 """The reverse divergence, estimated from one token that the student has sampled."""
 
+from __future__ import annotations
+
 import jax
 from jax.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Universal logit distillation: sorted probabilities of different vocabularies."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

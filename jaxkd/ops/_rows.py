@@ -1,7 +1,5 @@
 """Rows of arrays over the mesh: indexing, gathering, normalizing and checking them."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec

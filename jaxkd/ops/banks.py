@@ -4,8 +4,6 @@ Pure functions, from which losses and connectors are built: rows are read by ind
 momentum, negatives are sampled from other classes, and the constant Z of the scores is estimated.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

@@ -17,16 +17,19 @@ STUDENT = _maps((4, 8, 8, 3), (4, 4, 4, 5))
 TEACHER = _maps((4, 4, 4, 6), (4, 8, 8, 2), (4, 2, 2, 7))
 
 
-def test_afd_attends_to_student_layers_and_teaches_no_teacher():
+def test_afd_attends_to_student_layers_and_trains_no_teacher():
     connector = as_connector(connectors.AFD([3, 5], [6, 2, 7], qk_dim=8, rngs=nnx.Rngs(0)))
 
     @jax.jit
     def evaluate(student, teacher):
         def value(student, teacher):
-            made, state = connector.apply(
+            arguments, state = connector.apply(
                 connector.params, connector.state, student, train=True, teacher=teacher
             )
-            return jnp.sum(losses.afd(teacher=teacher, **made)), (made["attention"], state)
+            return jnp.sum(losses.afd(teacher=teacher, **arguments)), (
+                arguments["attention"],
+                state,
+            )
 
         return jax.grad(value, argnums=(0, 1), has_aux=True)(student, teacher)
 

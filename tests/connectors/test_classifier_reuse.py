@@ -25,9 +25,9 @@ def srrl(**settings):
 
 @pytest.mark.parametrize("bias", [None, BIAS], ids=["no_bias", "bias"])
 def test_logits_are_the_teachers_classifier_on_the_average(bias):
-    made = simkd(bias=bias)(maps(2, 5, 3, 4))
-    logits = np.mean(made["projected"], axis=(1, 2)) @ KERNEL + (0 if bias is None else bias)
-    np.testing.assert_allclose(made["logits"], logits, rtol=1e-4, atol=1e-6)
+    arguments = simkd(bias=bias)(maps(2, 5, 3, 4))
+    logits = np.mean(arguments["projected"], axis=(1, 2)) @ KERNEL + (0 if bias is None else bias)
+    np.testing.assert_allclose(arguments["logits"], logits, rtol=1e-4, atol=1e-6)
     projected, predicted = srrl(bias=bias)(maps(2, 5, 3, 4))["student"]
     logits = np.mean(projected, axis=(1, 2)) @ KERNEL + (0 if bias is None else bias)
     np.testing.assert_allclose(predicted, logits, rtol=1e-4, atol=1e-6)
@@ -75,8 +75,8 @@ def test_gradients_reach_the_projection_through_the_classifier():
     network = jaxkd.networks.as_connector(srrl())
 
     def loss(params):
-        made, _ = network.apply(params, network.state, maps(5, 2, 2, 4), train=True)
-        return jnp.sum(jnp.square(made["student"][1]))
+        arguments, _ = network.apply(params, network.state, maps(5, 2, 2, 4), train=True)
+        return jnp.sum(jnp.square(arguments["student"][1]))
 
     gradients = jax.grad(loss)(network.params)
     assert np.any(gradients["project.conv.kernel"]) and np.any(gradients["project.norm.bias"])

@@ -29,10 +29,10 @@ def crd():
     def call(state, seed, student=STUDENT, ids=IDS, where=EVERYONE):
         key = jax.random.key(seed)
         asked = {"teacher": TEACHER, "id": ids, "where": where}
-        made, state = connector.apply(
+        arguments, state = connector.apply(
             connector.params, state, student, train=True, key=key, **asked
         )
-        return {**made, "loss": losses.crd(**made)}, state
+        return {**arguments, "loss": losses.crd(**arguments)}, state
 
     return connector, call
 
@@ -40,24 +40,24 @@ def crd():
 def test_banks_move_after_the_loss_and_z_stays(crd):
     connector, call = crd
     before = connector.state
-    made, after = call(before, 1)
-    np.testing.assert_array_equal(made["teacher_bank"], before["teacher_bank"])
+    arguments, after = call(before, 1)
+    np.testing.assert_array_equal(arguments["teacher_bank"], before["teacher_bank"])
     for side in ("student", "teacher"):
-        expected = losses.update_bank(before[f"{side}_bank"], IDS, made[side], momentum=0.5)
+        expected = losses.update_bank(before[f"{side}_bank"], IDS, arguments[side], momentum=0.5)
         np.testing.assert_allclose(after[f"{side}_bank"], expected, rtol=1e-5, atol=1e-6)
     expected = losses.crd_normalizer(
-        made["student"],
+        arguments["student"],
         before["teacher_bank"],
         ids=IDS,
-        negatives=made["negatives"],
-        temperature=made["temperature"],
+        negatives=arguments["negatives"],
+        temperature=arguments["temperature"],
     )
-    np.testing.assert_allclose(made["student_normalizer"], expected, rtol=1e-5)
+    np.testing.assert_allclose(arguments["student_normalizer"], expected, rtol=1e-5)
     again, later = call(after, 2)
     np.testing.assert_array_equal(later["log_z"], after["log_z"])
-    np.testing.assert_array_equal(again["student_normalizer"], made["student_normalizer"])
-    assert not np.array_equal(again["negatives"], made["negatives"])
-    assert (CLASSES[made["negatives"]] != CLASSES[IDS][:, None]).all()
+    np.testing.assert_array_equal(again["student_normalizer"], arguments["student_normalizer"])
+    assert not np.array_equal(again["negatives"], arguments["negatives"])
+    assert (CLASSES[arguments["negatives"]] != CLASSES[IDS][:, None]).all()
     assert jnp.isfinite(again["loss"]).all()
 
 
@@ -84,8 +84,8 @@ def test_evaluation_changes_nothing_and_both_embeddings_learn(crd):
     def gradient_and_state(params):
         def value(params):
             asked = {"teacher": TEACHER, "id": IDS, "where": None}
-            made, state = connector.apply(params, connector.state, STUDENT, **asked)
-            return jnp.sum(losses.crd(**made)), state
+            arguments, state = connector.apply(params, connector.state, STUDENT, **asked)
+            return jnp.sum(losses.crd(**arguments)), state
 
         return jax.grad(value, has_aux=True)(params)
 

@@ -10,15 +10,17 @@ STUDENT = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
 TEACHER = jax.random.normal(jax.random.key(1), (2, 5, 5, 6))
 
 
-def test_only_the_reconstruction_teaches_the_paraphraser():
+def test_only_the_reconstruction_trains_the_paraphraser():
     connector = as_connector(connectors.FactorTransfer(3, 6, rngs=nnx.Rngs(0)))
 
     @jax.jit
     def gradients(params):
         def values(params):
-            made, _ = connector.apply(params, connector.state, STUDENT, train=True, teacher=TEACHER)
-            error = jnp.square(made["reconstruction"] - made["target"])
-            return jnp.sum(losses.ft(made["student"], made["teacher"])), jnp.sum(error)
+            arguments, _ = connector.apply(
+                params, connector.state, STUDENT, train=True, teacher=TEACHER
+            )
+            error = jnp.square(arguments["reconstruction"] - arguments["target"])
+            return jnp.sum(losses.ft(arguments["student"], arguments["teacher"])), jnp.sum(error)
 
         _, pullback = jax.vjp(values, params)
         return [pullback(pair)[0] for pair in ((1.0, 0.0), (0.0, 1.0))]
@@ -33,12 +35,12 @@ def test_only_the_reconstruction_teaches_the_paraphraser():
 def test_rate_is_the_width_of_the_factors(rate, width):
     connector = as_connector(connectors.FactorTransfer(3, 6, rate=rate, rngs=nnx.Rngs(0)))
     assert connector.requires == {"teacher"}
-    made, _ = jax.eval_shape(
+    arguments, _ = jax.eval_shape(
         lambda: connector.apply(connector.params, connector.state, STUDENT, teacher=TEACHER)
     )
-    assert made["student"].shape == (2, 4, 4, width)
-    assert made["teacher"].shape == (2, 5, 5, width)
-    assert made["reconstruction"].shape == made["target"].shape == TEACHER.shape
+    assert arguments["student"].shape == (2, 4, 4, width)
+    assert arguments["teacher"].shape == (2, 5, 5, width)
+    assert arguments["reconstruction"].shape == arguments["target"].shape == TEACHER.shape
 
 
 def test_a_rate_without_factors_is_refused():

@@ -30,12 +30,12 @@ def test_the_mask_depends_on_the_key_alone():
     assert connector.requires == frozenset() and connector.state == {}
 
     @jax.jit
-    def draw(seed):
+    def masked(seed):
         key = jax.random.key(seed)
         return connector.apply(connector.params, {}, MAPS, train=True, key=key)[0]["student"]
 
-    np.testing.assert_array_equal(draw(1), draw(1))
-    assert not np.allclose(draw(1), draw(2))
+    np.testing.assert_array_equal(masked(1), masked(1))
+    assert not np.allclose(masked(1), masked(2))
 
 
 def test_maps_of_another_size_are_pooled_by_the_loss():

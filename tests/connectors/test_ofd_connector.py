@@ -29,13 +29,15 @@ def test_the_margin_goes_to_the_loss_and_is_not_trained(margin):
         "project.norm.bias",
         "project.norm.scale",
     ]
-    made, state = connector.apply(connector.params, connector.state, maps(2, 4, 4, 4), train=True)
-    np.testing.assert_array_equal(made["margin"], np.full(6, margin, np.float32))
-    np.testing.assert_array_equal(state["margin"], made["margin"])
+    arguments, state = connector.apply(
+        connector.params, connector.state, maps(2, 4, 4, 4), train=True
+    )
+    np.testing.assert_array_equal(arguments["margin"], np.full(6, margin, np.float32))
+    np.testing.assert_array_equal(state["margin"], arguments["margin"])
     teacher = maps(2, 2, 2, 6, seed=1)
-    value = losses.ofd(teacher=teacher, **made)
+    value = losses.ofd(teacher=teacher, **arguments)
     np.testing.assert_array_equal(
-        value, losses.ofd(made["student"], teacher, margin=np.asarray(margin, np.float32))
+        value, losses.ofd(arguments["student"], teacher, margin=np.asarray(margin, np.float32))
     )
     assert np.all(np.isfinite(value))
 

@@ -26,40 +26,40 @@ def _semckd(**options):
 
 @jax.jit
 def _called(scale):
-    """What SemCKD makes, and its loss, if the parameters of its projections are scaled."""
+    """SemCKD's arguments and loss, with scaled parameters of its projections."""
     connector = as_connector(_semckd())
     params = {
         name: leaf * scale if name.startswith("projections") else leaf
         for name, leaf in connector.params.items()
     }
-    made, _ = connector.apply(params, connector.state, STUDENT, train=True, teacher=TEACHER)
-    return made, losses.semckd(**made)
+    arguments, _ = connector.apply(params, connector.state, STUDENT, train=True, teacher=TEACHER)
+    return arguments, losses.semckd(**arguments)
 
 
 def test_semckd_pairs_all_layers_at_the_smaller_size():
-    made, loss = _called(1.0)
-    assert [[x.shape for x in row] for row in made["student"]] == [
+    arguments, loss = _called(1.0)
+    assert [[x.shape for x in row] for row in arguments["student"]] == [
         [(4, 4, 4, 6), (4, 8, 8, 2), (4, 2, 2, 7)],
         [(4, 4, 4, 6), (4, 4, 4, 2), (4, 2, 2, 7)],
     ]
-    np.testing.assert_array_equal(made["teacher"][0][0], TEACHER[0])
-    np.testing.assert_allclose(jnp.sum(made["attention"], axis=-1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(arguments["teacher"][0][0], TEACHER[0])
+    np.testing.assert_allclose(jnp.sum(arguments["attention"], axis=-1), 1, rtol=1e-6)
     squares = [
         [jnp.mean(jnp.square(s - t), axis=(1, 2, 3)) for s, t in zip(*rows, strict=True)]
-        for rows in zip(made["student"], made["teacher"], strict=True)
+        for rows in zip(arguments["student"], arguments["teacher"], strict=True)
     ]
-    expected = jnp.einsum("bst,stb->b", made["attention"], jnp.array(squares)) / 2
+    expected = jnp.einsum("bst,stb->b", arguments["attention"], jnp.array(squares)) / 2
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_semckd_attention_is_one_of_similarities():
     """The projections have no part in it."""
-    made, _ = _called(1.0)
+    arguments, _ = _called(1.0)
     scaled, _ = _called(2.0)
-    np.testing.assert_array_equal(scaled["attention"], made["attention"])
+    np.testing.assert_array_equal(scaled["attention"], arguments["attention"])
 
 
-def test_semckd_is_made_for_one_batch_size():
+def test_semckd_is_for_one_batch_size():
     with pytest.raises(ValueError, match="batches of 4 and got one of 3"):
         _semckd()(tuple(x[:3] for x in STUDENT), teacher=tuple(x[:3] for x in TEACHER))
     with pytest.raises(ValueError, match="batch size 4, not 5"):

@@ -34,7 +34,7 @@ def test_bins_that_overlap():
     np.testing.assert_allclose(hcl(student, 0 * student), [expected], rtol=1e-5)
 
 
-def test_vectors_are_maps_of_one_place():
+def test_vectors_are_maps_of_one_position():
     student, teacher = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     expected = np.mean((student - teacher) ** 2, axis=1)
     np.testing.assert_allclose(hcl(student, teacher), expected, rtol=1e-5)

@@ -40,8 +40,8 @@ def test_pooling_knows_no_masked_examples(loss):
     gradient = jax.jit(jax.grad(lambda s: jnp.sum(loss(s, teacher, where=where))))(student)
     chex.assert_tree_all_finite(gradient)
     assert np.any(gradient[0]) and not np.any(gradient[1])
-    rest = jax.jit(jax.grad(lambda s: jnp.sum(loss(s, teacher[where]))))(student[where])
-    np.testing.assert_allclose(gradient[where], rest, rtol=1e-4, atol=1e-7)
+    expected = jax.jit(jax.grad(lambda s: jnp.sum(loss(s, teacher[where]))))(student[where])
+    np.testing.assert_allclose(gradient[where], expected, rtol=1e-4, atol=1e-7)
 
 
 def test_pooling_does_not_round():

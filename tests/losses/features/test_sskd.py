@@ -11,7 +11,7 @@ def views(*shape, seed=0):
 
 
 def kept(ranks, ratio):
-    """The reference's choice of rows, its sort made stable."""
+    """The reference's selection of rows, with a stable sort."""
     ranks = np.asarray(ranks)
     wrong = np.count_nonzero(ranks)
     order = np.argsort(ranks.ravel(), kind="stable")
@@ -26,7 +26,7 @@ def ranks_of(scores, right):
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 0.7, 1.0])
-def test_transformed_keeps_right_answers_and_the_best_of_the_wrong(ratio):
+def test_transformed_keeps_correct_predictions_and_the_best_of_the_wrong(ratio):
     student, teacher = views(6, 4, 5), views(6, 4, 5, seed=1)
     labels = np.arange(6) % 5
     keep = kept(ranks_of(teacher[:, 1:], np.repeat(labels[:, None], 3, 1)), ratio)
@@ -64,7 +64,7 @@ def test_shares_round_down_as_in_double_precision():
     assert one == other
 
 
-def test_of_equal_logits_the_first_class_is_the_answer():
+def test_of_equal_logits_the_first_class_is_predicted():
     student, teacher = views(2, 2, 3), np.zeros((2, 2, 3), np.float32)
     rows = losses.kd(student[:, 1], teacher[:, 1], temperature=4.0)
     value = losses.sskd_transformed(student, teacher, np.array([0, 1]), ratio=0.0)

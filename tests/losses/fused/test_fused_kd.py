@@ -11,7 +11,7 @@ from jaxkd import losses
 TOKENS, WIDTH, CLASSES = (2, 6), 5, 11
 
 
-def drawn():
+def examples():
     generator = np.random.default_rng(1)
     hidden, head, logits = (
         jnp.asarray(generator.normal(size=shape), jnp.float32)
@@ -23,7 +23,7 @@ def drawn():
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
 def test_both_parts_are_divided_by_the_count_of_where(alpha):
-    student, teacher, labels = drawn()
+    student, teacher, labels = examples()
     where = jnp.ones(TOKENS, bool).at[1, 3:].set(False)
     loss = losses.fused_kd(alpha=alpha, temperature=3.0, chunk_size=4)
 
@@ -44,7 +44,7 @@ def test_both_parts_are_divided_by_the_count_of_where(alpha):
 
 
 def test_without_labels_at_alpha_1():
-    student, teacher, labels = drawn()
+    student, teacher, labels = examples()
     loss = losses.fused_kd(temperature=2.0)
     expected = losses.kd(student[0] @ student[1], teacher, temperature=2.0).sum()
     np.testing.assert_allclose(loss(student, teacher)[0], expected, rtol=1e-5)

@@ -22,7 +22,7 @@ def _double():
         yield
 
 
-def drawn(seed=0, tokens=TOKENS, dtype=np.float64, scale=1.0):
+def examples(seed=0, tokens=TOKENS, dtype=np.float64, scale=1.0):
     generator = np.random.default_rng(seed)
 
     def normal(*shape):
@@ -100,16 +100,18 @@ def capped(logits, cap):
     return logits if cap is None else cap * jnp.tanh(logits / cap)
 
 
-def both(name, kind, *, temperature=2.0, cap=None, teacher_cap=None, valid=CLASSES, **options):
+def fused_and_reference(
+    name, kind, *, temperature=2.0, cap=None, teacher_cap=None, valid=CLASSES, **options
+):
     """The fused loss and the naive one, as functions of hidden states and head."""
-    student, teacher, labels, where = drawn()
+    student, teacher, labels, where = examples()
     loss = LOSSES[name]
     takes = inspect.signature(loss).parameters
     keywords = {"temperature": temperature} if "temperature" in takes else {}
     if "labels" in takes:
         keywords["labels"] = labels
     logits = capped(teacher[0] @ teacher[1], teacher_cap)[..., :valid]
-    answer = logits if kind == "hidden" else KINDS[kind](logits, temperature)
+    outputs = logits if kind == "hidden" else KINDS[kind](logits, temperature)
     fused = losses.fused_linear(
         loss,
         soft_cap=cap,
@@ -119,11 +121,11 @@ def both(name, kind, *, temperature=2.0, cap=None, teacher_cap=None, valid=CLASS
     )
 
     def ours(hidden, head):
-        target = teacher if kind == "hidden" else answer
+        target = teacher if kind == "hidden" else outputs
         return fused((hidden, head), target, where=where, **keywords)
 
     def naive(hidden, head):
-        values = loss(capped(hidden @ head, cap)[..., :valid], answer, **keywords)
+        values = loss(capped(hidden @ head, cap)[..., :valid], outputs, **keywords)
         counted = where
         if "labels" in takes and not options.get("unlabeled"):
             counted &= labels >= 0
@@ -152,47 +154,51 @@ def assert_same(ours, naive, student, atol=1e-10):
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_value_and_gradients_are_those_of_all_logits(name, kind):
-    assert_same(*both(name, kind, chunk_size=6))
+    assert_same(*fused_and_reference(name, kind, chunk_size=6))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_soft_caps_and_a_padded_vocabulary(kind):
     name = "kd" if kind == "sampled" else "mixed"
-    assert_same(*both(name, kind, chunk_size=6, cap=1.5, teacher_cap=2.5, valid=VALID))
+    assert_same(
+        *fused_and_reference(name, kind, chunk_size=6, cap=1.5, teacher_cap=2.5, valid=VALID)
+    )
 
 
 @few("chunk_size", [4, None, 1, 2, 12, 20])
 def test_chunks_of_any_size(chunk_size):
-    ours, naive, student = both("mixed", "top-k", chunk_size=chunk_size, unlabeled=True)
+    ours, naive, student = fused_and_reference(
+        "mixed", "top-k", chunk_size=chunk_size, unlabeled=True
+    )
     assert_same(ours, naive, student)
     # Without gradients.
     np.testing.assert_allclose(jit(ours)(*student)[0], naive(*student)[0], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("axis", range(len(TOKENS) + 1))
-def test_masks_of_the_first_axes_and_rubbish_where_they_are_false(axis):
+def test_masks_of_the_first_axes_and_garbage_where_they_are_false(axis):
     """Whatever stands in tokens that do not count, in whatever array."""
-    student, teacher, labels, where = drawn()
+    student, teacher, labels, where = examples()
     where = where if axis else jnp.asarray(False)
     where = where[:, 0] if axis == 1 else where
     full = jnp.broadcast_to(where.reshape(where.shape + (1,) * (2 - where.ndim)), TOKENS)
-    rubbish = functools.partial(jnp.where, full[..., None])
+    garbage = functools.partial(jnp.where, full[..., None])
     loss = losses.fused_linear(mixed, chunk_size=6, unlabeled=True)
 
-    def value(hidden, head, answer):
-        return loss((hidden, head), answer, labels, where=where)
+    def value(hidden, head, outputs):
+        return loss((hidden, head), outputs, labels, where=where)
 
-    answer = teacher[0] @ teacher[1]
+    outputs = teacher[0] @ teacher[1]
     run = jit(jax.value_and_grad(value, (0, 1), has_aux=True))
-    clean = run(*student, answer)
-    dirty = run(rubbish(student[0], jnp.nan), student[1], rubbish(answer, jnp.inf))
+    clean = run(*student, outputs)
+    dirty = run(garbage(student[0], jnp.nan), student[1], garbage(outputs, jnp.inf))
     chex.assert_trees_all_equal(clean, dirty)
     assert clean[0][1] == full.sum()
     assert np.all(np.asarray(clean[1][0])[~np.asarray(full)] == 0)
 
 
-def test_tokens_without_a_label_are_left_out_unless_the_loss_speaks_for_them():
-    student, teacher, labels, _ = drawn()
+def test_tokens_without_a_label_are_left_out_unless_unlabeled_is_set():
+    student, teacher, labels, _ = examples()
     logits = student[0] @ student[1]
     total, count = losses.fused_linear(losses.cross_entropy)(student, labels)
     expected = losses.masked_sum_and_count(losses.cross_entropy(logits, labels), labels >= 0)
@@ -204,8 +210,8 @@ def test_tokens_without_a_label_are_left_out_unless_the_loss_speaks_for_them():
 
 
 def test_labels_may_be_distributions_over_the_classes_that_are_valid():
-    student, _, _, where = drawn()
-    labels = jax.nn.softmax(drawn(3)[0][0] @ drawn(3)[0][1])[..., :VALID]
+    student, _, _, where = examples()
+    labels = jax.nn.softmax(examples(3)[0][0] @ examples(3)[0][1])[..., :VALID]
     loss = losses.fused_linear(losses.cross_entropy, valid_classes=VALID, chunk_size=6)
     total, count = loss(student, labels, where=where)
     each = losses.cross_entropy((student[0] @ student[1])[..., :VALID], labels)
@@ -214,7 +220,7 @@ def test_labels_may_be_distributions_over_the_classes_that_are_valid():
 
 
 def test_parts_add_up_and_padding_changes_nothing():
-    student, teacher, labels, where = drawn(tokens=(4, 6))
+    student, teacher, labels, where = examples(tokens=(4, 6))
     loss = losses.fused_linear(mixed, chunk_size=5)
 
     def run(hidden, teacher_hidden, labels, where):
@@ -233,7 +239,7 @@ def test_parts_add_up_and_padding_changes_nothing():
 
 @pytest.mark.parametrize("name", ["kd", "reverse", "js", "total variation"])
 def test_nothing_to_learn_where_the_student_is_the_teacher(name):
-    student, *_ = drawn()
+    student, *_ = examples()
     loss = losses.fused_linear(LOSSES[name], chunk_size=6, soft_cap=2.0, teacher_soft_cap=2.0)
     value, gradients = jit(
         jax.value_and_grad(lambda *pair: loss(pair, student)[0], argnums=(0, 1))
@@ -243,7 +249,7 @@ def test_nothing_to_learn_where_the_student_is_the_teacher(name):
 
 
 def test_no_gradient_to_the_teacher_and_the_temperature():
-    student, teacher, *_ = drawn()
+    student, teacher, *_ = examples()
     loss = losses.fused_linear(losses.kd)
     gradients = jax.grad(
         lambda teacher, t: loss(student, teacher, temperature=t)[0], argnums=(0, 1)
@@ -252,19 +258,21 @@ def test_no_gradient_to_the_teacher_and_the_temperature():
 
 
 def test_a_traced_temperature():
-    student, teacher, *_ = drawn()
-    traced = jit(lambda t: both("kd", "dense", temperature=t)[0](*student))(3.0)
-    chex.assert_trees_all_close(traced, both("kd", "dense", temperature=3.0)[1](*student))
+    student, teacher, *_ = examples()
+    traced = jit(lambda t: fused_and_reference("kd", "dense", temperature=t)[0](*student))(3.0)
+    chex.assert_trees_all_close(
+        traced, fused_and_reference("kd", "dense", temperature=3.0)[1](*student)
+    )
     # What a sparse teacher does not declare is refused where it is known, no number where not.
-    answer = sparse(teacher[0] @ teacher[1], 2.0)
+    outputs = sparse(teacher[0] @ teacher[1], 2.0)
     loss = losses.fused_linear(losses.kd)
     with pytest.raises(ValueError, match="temperature 3.0 is not among"):
-        loss(student, answer, temperature=3.0)
-    assert np.isnan(jit(lambda t: loss(student, answer, temperature=t)[0])(3.0))
+        loss(student, outputs, temperature=3.0)
+    assert np.isnan(jit(lambda t: loss(student, outputs, temperature=t)[0])(3.0))
 
 
 def test_the_gradient_scales_and_a_population_is_mapped_over():
-    ours, naive, (hidden, head) = both("mixed", "hidden", chunk_size=6)
+    ours, naive, (hidden, head) = fused_and_reference("mixed", "hidden", chunk_size=6)
     heads = jnp.stack([head, 2 * head])
 
     def gradients(function):
@@ -296,12 +304,12 @@ def test_bfloat16_is_added_up_in_float32():
 @few("kind", ["top-k", "sampled", "hidden"])
 def test_no_array_of_tokens_times_classes(kind):
     """Not in what is traced, nor in what is compiled; and a third of the products without it."""
-    student, teacher, labels, _ = drawn(tokens=(4, 32), dtype=np.float32)
-    answer = teacher if kind == "hidden" else KINDS[kind](teacher[0] @ teacher[1], 2.0)
+    student, teacher, labels, _ = examples(tokens=(4, 32), dtype=np.float32)
+    outputs = teacher if kind == "hidden" else KINDS[kind](teacher[0] @ teacher[1], 2.0)
     loss = losses.fused_linear(functools.partial(losses.kd, temperature=2.0), chunk_size=16)
 
     def value(hidden, head):
-        return loss((hidden, head), answer)[0]
+        return loss((hidden, head), outputs)[0]
 
     for function in (value, jax.grad(value, (0, 1))):
         compiled = jax.jit(function).lower(*student).compile()
@@ -312,10 +320,10 @@ def test_no_array_of_tokens_times_classes(kind):
 
 
 def test_a_single_token_has_no_axes():
-    student, teacher, *_ = drawn()
-    hidden, answer = student[0][0, 0], (teacher[0] @ teacher[1])[0, 0]
-    total, count = losses.fused_linear(losses.kd)((hidden, student[1]), answer)
-    np.testing.assert_allclose(total, losses.kd(hidden @ student[1], answer))
+    student, teacher, *_ = examples()
+    hidden, outputs = student[0][0, 0], (teacher[0] @ teacher[1])[0, 0]
+    total, count = losses.fused_linear(losses.kd)((hidden, student[1]), outputs)
+    np.testing.assert_allclose(total, losses.kd(hidden @ student[1], outputs))
     assert count == 1
 
 

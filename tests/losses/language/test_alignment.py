@@ -24,9 +24,9 @@ def test_chunks_end_where_both_sides_do(student, teacher):
         last = max(chunk[0].max() for chunk in chunks)
         ends = [side[0][numbers[0] == chunk].max() for chunk in range(last + 1)]
         np.testing.assert_array_equal(ends[: len(common)], common)
-        # A rest that ends differently is one chunk more if both sides have one.
-        rest = all(s[0, -1, 1] > max([0, *common]) for s in sides)
-        assert last + 1 == len(common) + rest
+        # Tokens after the last common end are one more chunk if both sides have some.
+        remainder = all(s[0, -1, 1] > max([0, *common]) for s in sides)
+        assert last + 1 == len(common) + remainder
         assert np.all(np.diff(numbers[0][numbers[0] >= 0]) <= 1)
 
 
@@ -75,14 +75,14 @@ def test_a_chunk_is_one_distribution_times_the_other_tokens(tokens, keep, place)
     np.testing.assert_allclose(np.exp(log_probs[0, 2]), 0.25, rtol=1e-5)
 
 
-def test_the_last_place_has_the_probability_of_the_chunk(tokens):
+def test_the_last_position_has_the_probability_of_the_chunk(tokens):
     logits, ids, chunks = tokens
     log_probs, _ = losses.chunk_log_probs(logits, ids, chunks, num_chunks=2)
     each = -losses.cross_entropy(logits, ids)
     np.testing.assert_allclose(log_probs[0, 1, ids[0, 3]], jnp.sum(each[0, 1:4]), rtol=1e-5)
 
 
-def test_a_bad_guess_counts_with_the_floor():
+def test_a_bad_prediction_counts_with_the_floor():
     logits = jnp.array([[[0.0, -jnp.inf], [0.0, 0.0], [jnp.nan, jnp.nan]]])
     ids, chunks = np.array([[1, 0, 7]]), np.array([[0, 0, -1]])
 

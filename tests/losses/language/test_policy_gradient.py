@@ -39,7 +39,7 @@ def test_advantages_are_constants():
         (1e30, 0.0, 0.0, 0.0),
     ],
 )
-def test_clips_where_going_on_would_pay(ratio, advantage, loss, slope):
+def test_clips_in_the_direction_of_the_advantage(ratio, advantage, loss, slope):
     def of_one(log_prob):
         return losses.policy_gradient(
             log_prob,

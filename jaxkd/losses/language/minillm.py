@@ -26,7 +26,7 @@ def length_normalized_returns(
         counted. None for all.
 
     Returns:
-      Returns `[batch, tokens]`, float32 at least.
+      Length-normalized returns `[batch, tokens]`, float32 at least.
 
     Raises:
       ValueError: rewards that are not of rank 2, a mask that does not fit, a discount outside [0,

@@ -15,7 +15,7 @@ from experiments.common.runtime import Runtime
 from experiments.common.study import Study, adamw
 from jaxkd import Network, TrainState
 from jaxkd.cache import Cache
-from jaxkd.data import Dataset, Examples
+from jaxkd.data import Examples
 from jaxkd.training import is_first
 from jaxkd.views import Views
 
@@ -97,7 +97,7 @@ def anchors_of(study: Study, teacher: Network, *, name: str = "teacher") -> list
 def cache_outputs(
     path: pathlib.Path,
     teacher: Network,
-    train_examples: Dataset,
+    train_examples: Examples,
     views: Views,
     runtime: Runtime,
     *,

@@ -1,6 +1,7 @@
 r"""Distillation at the scale of ImageNet: a teacher by its name and weights, three protocols.
 
-The teacher is asked online on the very views that the student sees, or once for all into a cache.
+The teacher's forward pass runs online on the very views that the student sees, or once for all
+views, and its outputs are cached.
 Data: `python -c "import tensorflow_datasets as tfds; tfds.builder('imagenet2012', data_dir='data',
 file_format='array_record').download_and_prepare()"` on a machine with TensorFlow, with the two
 archives of ILSVRC 2012 in `data/downloads/manual`: 150 GB prepared, and as much for the archives.
@@ -23,7 +24,7 @@ Commands:
   gcloud compute tpus tpu-vm ssh NAME --worker=all --command="python -m experiments.imagenet …"
   # Several GPU machines: under SLURM `srun python -m experiments.imagenet …`; elsewhere on each
   python -m experiments.imagenet … --coordinator=first:1234 --num_processes=4 --process_id=0
-  # A look without data: 256 made-up images, 20 steps.
+  # A quick look without data: 256 mock images, 20 steps.
   python -m experiments.imagenet --config.mock=256 --config.steps=20 --config.batch_size=32 \
       --config.image_size=64 --config.pair=squeezenet1_1/squeezenet1_1
 
@@ -38,30 +39,26 @@ them to the end yet:
 
 Time: big_vision's 300 epochs took 15 hours on 32 TPU v3 cores. A step needs `batch_size` decoded
 JPEG files, some hundred a second and core of the host: 16 cores read an epoch in a few minutes to
-a quarter of an hour. Look at one epoch (`--config.epochs=1`) or at `--profile=20` first. Disc of
+a quarter of an hour. Look at one epoch (`--config.epochs=1`) or at `--profile=20` first. Disk of
 the work directory: two checkpoints a run, each three times the student (SGD: twice); a cache takes
-2 kB an answer (bfloat16), 2.6 GB a view.
+2 kB for each example and view (bfloat16), 2.6 GB a view.
 
-Killed and started again with the same command, it goes on where it was.
+Killed and started again with the same command, it resumes where it was.
 """
 
 import pathlib
 
-from experiments.common import comparison_report, launch
+from experiments.common import launch
 from experiments.common.runtime import Runtime
+from experiments.imagenet import report
 from experiments.imagenet.config import Config, complete
-from experiments.imagenet.training import Runs
-from jaxkd.training import is_first
+from experiments.imagenet.run import run
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    report = Runs(complete(config), workdir, runtime).run()
-    if not is_first():  # one writes for all
-        return
-    comparison_report.save(report, workdir)
-    report.print()
-    print(f"\nThe report: {workdir / 'report.html'}")
+    results = run(complete(config), workdir, runtime)
+    launch.publish(lambda: report.write(results, workdir), workdir)
 
 
 if __name__ == "__main__":

@@ -18,15 +18,15 @@ WEIGHT_DECAY = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class MixupOrCutmix:
-    """For each example one of the two, by the toss of a coin.
+    """Mixes each example by mixup or by CutMix, chosen at random for the example.
 
-    (timm, whose training DeiT uses, tosses it for each batch.)
+    timm, whose training DeiT uses, chooses for each batch.
 
     Attributes:
       num_classes: labels become distributions over this many classes.
-      mixup: alpha of mixup.
-      cutmix: alpha of cutmix.
-      share: of the examples that cutmix gets.
+      mixup: concentration of the beta distribution of mixup's weights.
+      cutmix: concentration of the beta distribution of CutMix's weights.
+      share: share of the examples that are mixed by CutMix.
     """
 
     mixes: ClassVar[bool] = True
@@ -38,26 +38,26 @@ class MixupOrCutmix:
     def __call__(
         self, key: jax.Array, image: jax.Array, partner: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """The mixed image and the weight of the first."""
-        toss, draw = jax.random.split(key)
-        patch = jax.random.bernoulli(toss, self.share)
-        mixed = Mixup(self.num_classes, self.mixup)(draw, image, partner)
-        patched = Cutmix(self.num_classes, self.cutmix)(draw, image, partner)
+        """Returns the mixed image and the weight of the first of the two."""
+        choice_key, mix_key = jax.random.split(key)
+        patch = jax.random.bernoulli(choice_key, self.share)
+        mixed = Mixup(self.num_classes, self.mixup)(mix_key, image, partner)
+        patched = Cutmix(self.num_classes, self.cutmix)(mix_key, image, partner)
         return jnp.where(patch, patched[0], mixed[0]), jnp.where(patch, patched[1], mixed[1])
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
+class TrainingProtocol:
     """One way of training.
 
     Attributes:
-      method: the recipe that the paper uses.
-      epochs: passes over the training examples.
-      batch_size: that the learning rate belongs to; another one scales it in proportion.
-      optimizer: from the number of steps and that factor.
-      options: of recipes on ImageNet, where they are not the recipes' defaults.
-      mix: from the number of classes to what stands at the end of the views; None for nothing.
-      interpolation: of the crops.
+      method: name of the recipe that the paper uses.
+      epochs: number of passes over the training examples.
+      batch_size: batch size that the learning rate is for; another one scales it in proportion.
+      optimizer: function from the number of steps and that factor to the optimizer.
+      options: options of recipes on ImageNet, where they are not the recipes' defaults.
+      mix: function from the number of classes to the last transform of the views; None for none.
+      interpolation: interpolation of the crops.
     """
 
     method: str
@@ -69,20 +69,20 @@ class Protocol:
     interpolation: str = "bilinear"
 
 
-def tenths(steps: int, factor: float) -> optax.Schedule:
-    """A rate of 0.1, a tenth of it after 30, 60 and 90 % of the steps."""
-    marks = {max(1, round(share * steps)): 0.1 for share in (0.3, 0.6, 0.9)}
-    return optax.piecewise_constant_schedule(0.1 * factor, marks)
+def tenfold_decay(steps: int, factor: float) -> optax.Schedule:
+    """Makes a schedule of 0.1 that is divided by ten after 30, 60 and 90 % of the steps."""
+    milestones = {max(1, round(share * steps)): 0.1 for share in (0.3, 0.6, 0.9)}
+    return optax.piecewise_constant_schedule(0.1 * factor, milestones)
 
 
 def sgd(steps: int, factor: float) -> optax.GradientTransformation:
-    """Momentum 0.9 and weight decay 1e-4 at rate 0.1, a tenth of it after 30, 60 and 90 %."""
+    """Makes SGD with momentum 0.9, weight decay 1e-4 and the rate of `tenfold_decay`."""
     decay = optax.add_decayed_weights(WEIGHT_DECAY)
-    return optax.chain(decay, optax.sgd(tenths(steps, factor), momentum=0.9))
+    return optax.chain(decay, optax.sgd(tenfold_decay(steps, factor), momentum=0.9))
 
 
 def clipped_adam(steps: int, factor: float) -> optax.GradientTransformation:
-    """Adam at 0.03 with clipped gradients, a cosine, and weight decay that no rate multiplies."""
+    """Makes Adam at 0.03 with clipped gradients, a cosine and decoupled weight decay."""
     warmup = min(5_000, max(1, steps // 10))
     shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(steps, warmup + 1))
     return optax.chain(
@@ -96,7 +96,7 @@ def clipped_adam(steps: int, factor: float) -> optax.GradientTransformation:
 
 
 def adamw(steps: int, factor: float) -> optax.GradientTransformation:
-    """AdamW at 1e-3 under a cosine that 5 of 300 epochs warm up."""
+    """Makes AdamW at 1e-3 under a cosine that warms up over 5 of 300 epochs."""
     warmup = max(1, round(steps * 5 / 300))
     rate = optax.warmup_cosine_decay_schedule(
         1e-6, 1e-3 * factor, warmup, max(steps, warmup + 1), end_value=1e-5
@@ -105,14 +105,14 @@ def adamw(steps: int, factor: float) -> optax.GradientTransformation:
 
 
 def _kernels(params: Any) -> Any:
-    """Kernels alone are decayed: not biases, scales, tokens or positions."""
+    """Masks kernels, which alone are decayed: not biases, scales, tokens or positions."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: jax.tree_util.keystr(path[-1:], simple=True).endswith("kernel"), params
     )
 
 
 PROTOCOLS = {
-    "torchvision": Protocol(
+    "torchvision": TrainingProtocol(
         "kd",
         epochs=100,
         batch_size=256,
@@ -126,7 +126,7 @@ PROTOCOLS = {
         },
     ),
     # Beyer et al., CVPR 2022: the teacher alone, on the very view that the student sees.
-    "function_matching": Protocol(
+    "function_matching": TrainingProtocol(
         "kd",
         epochs=300,
         batch_size=4096,
@@ -135,7 +135,7 @@ PROTOCOLS = {
         mix=lambda num_classes: Mixup(num_classes, alpha=1.0),
     ),
     # Touvron et al., ICML 2021.
-    "deit": Protocol(
+    "deit": TrainingProtocol(
         "deit",
         epochs=300,
         batch_size=1024,
@@ -145,7 +145,7 @@ PROTOCOLS = {
         interpolation="bicubic",
     ),
 }
-NORMALS = {
+NORMALIZATIONS = {
     "imagenet": Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "symmetric": Normalize((0.5,), (0.5,)),
 }

@@ -12,11 +12,10 @@ from experiment_runs import runtime
 from flax import nnx
 
 import jaxkd
-from experiments.imagenet import report as imagenet_report
 from experiments.imagenet.__main__ import main
 from experiments.imagenet.config import Config, complete
 from experiments.imagenet.protocols import PROTOCOLS, MixupOrCutmix
-from experiments.imagenet.report import hits
+from experiments.imagenet.run import sampled_rows, top_k_accuracies
 from jaxkd import models, weights
 from jaxkd.data import imagenet
 
@@ -194,7 +193,7 @@ def updates(name, steps, factor=1.0):
 def test_schedules_go_through_all_of_a_training():
     steps = 100
     sgd, decayed = updates("torchvision", steps, factor=2.0)
-    # Momentum has settled toward the end of each stretch: ten times the rate.
+    # Momentum has settled toward the end of each interval: ten times the rate.
     np.testing.assert_allclose(sgd[[29, 59, 89]], [1.91, 0.2, 0.02], rtol=0.02)
     assert decayed < 0  # the bias as well
     adam, untouched = updates("function_matching", steps)
@@ -227,7 +226,7 @@ def test_mixup_or_cutmix_is_one_of_the_two():
     assert 150 < pasted.sum() < 250
 
 
-def test_hits_count_ties_against_the_network_and_leave_unlabeled_examples_out():
+def test_top_k_accuracies_count_ties_against_the_network_and_leave_unlabeled_examples_out():
     logits = np.array([[9, 5, 4, 3, 2, 1], [1, 9, 2, 3, 4, 5], [0.0] * 6, [0.0] * 6])
-    assert hits(logits, np.array([4, 0, 0, -1])) == (0, 1 / 3)
-    assert imagenet_report.shown(range(25_000)).shape == (10_000,)
+    assert top_k_accuracies(logits, np.array([4, 0, 0, -1])) == (0, 1 / 3)
+    assert sampled_rows(25_000).shape == (10_000,)

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from experiments.common import methods
+from experiments.common.protocol import MethodData, MethodNetworks, ProtocolConfig
 from experiments.common.runtime import Runtime
 from experiments.datasets import fashion_mnist
 from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=12)
     arguments = parser.parse_args()
     chosen = arguments.methods.split(",") if arguments.methods else methods.recipe_names()
-    config = methods.ProtocolConfig(
+    config = ProtocolConfig(
         examples=arguments.examples,
         epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
@@ -72,12 +73,10 @@ def main() -> None:
     compared = methods.run(
         chosen,
         config,
+        MethodNetworks(make_teacher=teacher_of_seed, make_student=student_of_seed),
+        MethodData(train, test),
         arguments.workdir,
-        train,
-        test,
-        teacher_of_seed,
-        student_of_seed,
-        runtime=Runtime(),
+        Runtime(),
         seeds=arguments.seeds,
         teacher_epochs=arguments.teacher_epochs,
         identity={
@@ -145,7 +144,7 @@ def _timed_steps(pair, arm, batch, *, teacher=None, steps=10):
         arm.objective,
         arm.optimizer,
         teacher=teacher,
-        split_gradients=arm.split_gradients,
+        **arm.step_options,
     )
     state = step.init()
 

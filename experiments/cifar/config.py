@@ -17,21 +17,23 @@ class Config:
     Attributes:
       dataset: `cifar100`, `cifar10`, another set of small images that tensorflow-datasets has, or
         `fashion_mnist` shaped as CIFAR.
-      data_dir: of tensorflow-datasets, empty for its own default.
-      mock: if positive, so many made-up training images instead.
+      data_dir: folder of tensorflow-datasets, empty for its default.
+      mock: if positive, number of mock training images instead.
       pair: names of teacher and student, see `jaxkd.models.names`.
-      assistant: name of the network between, for the strategy `assistant`; empty for one that fits.
+      assistant: name of a network of a size between, for the strategy `assistant`; empty for one
+        that fits.
       method: methods by name, separated by commas; labels alone always come first.
       teacher_weights: a file with the trained teacher, see `jaxkd.weights.read`; empty to train it.
-      teacher_naming: whose names it has: `repdistiller`, `torchvision`, `timm`; empty for our own.
-      teacher_epochs: passes of the teacher, 0 for as many as a student's.
-      norm: `batch` or `group`, empty for each network's own.
-      num_views: different views of an example; 0 for new ones in every epoch.
-      seeds: students of each method.
-      reduced: 2,000 examples and 8 epochs under a cosine, teachers of 2 epochs on all examples, no
-        augmentation, half-wide networks: for processors.
-      protocol: of the training. A learning rate of 0 is each network's own: 0.01 for MobileNets and
-        ShuffleNets, 0.05 for the others.
+      teacher_naming: library whose names the file has: `repdistiller`, `torchvision`, `timm`; empty
+        for those of jaxkd.
+      teacher_epochs: number of passes of the teacher, 0 for as many as a student's.
+      norm: `batch` or `group`, empty for the default of each network.
+      num_views: number of different views of an example; 0 for new ones in every epoch.
+      seeds: number of students of each method.
+      reduced: whether to run the short protocol for CPUs: 2,000 examples and 8 epochs under a
+        cosine, teachers of 2 epochs on all examples, no augmentation, networks of half the width.
+      protocol: protocol of all trainings. A learning rate of 0 is the default of each network: 0.01
+        for MobileNets and ShuffleNets, 0.05 for the others.
     """
 
     dataset: str = "cifar100"
@@ -53,7 +55,7 @@ class Config:
 
 
 def reduced_config(config: Config) -> Config:
-    """The short protocol, but for what has been chosen otherwise."""
+    """Returns the short protocol, except for what the configuration sets itself."""
     default = Config()
     short: dict[str, Any] = {
         "examples": 2_000,
@@ -61,21 +63,25 @@ def reduced_config(config: Config) -> Config:
         "schedule": "cosine",
         "evaluations": 2,
     }
-    left = {
+    unset = {
         k: v
         for k, v in short.items()
         if getattr(config.protocol, k) == getattr(default.protocol, k)
     }
     return dataclasses.replace(
         config,
-        protocol=dataclasses.replace(config.protocol, **left),
+        protocol=dataclasses.replace(config.protocol, **unset),
         teacher_epochs=config.teacher_epochs or 2,
         pair="resnet20x0.5/resnet8x0.5" if config.pair == default.pair else config.pair,
     )
 
 
 def network_names(config: Config) -> tuple[str, str, str]:
-    """Of teacher, student and assistant; unknown ones end here, before data are read."""
+    """Returns the names of teacher, student and assistant.
+
+    Raises:
+      ValueError: an unknown network, or none that fits as the assistant; before data are read.
+    """
     parts = config.pair.split("/")
     if len(parts) != 2:
         raise ValueError(f"pair must be teacher/student, such as vgg13/vgg8, not {config.pair!r}")
@@ -86,29 +92,29 @@ def network_names(config: Config) -> tuple[str, str, str]:
             models.entry(name)
     if not config.assistant and not assistant and "assistant" in config.method.split(","):
         raise ValueError(
-            f"nothing is known between {teacher} and {student}: name one with --config.assistant"
+            f"no network is known between {teacher} and {student}: name one with --config.assistant"
         )
     return teacher, student, assistant
 
 
 def default_learning_rate(name: str) -> float:
-    """Of a network by its name: MobileNets and ShuffleNets need a smaller one."""
+    """Returns the learning rate of a network: MobileNets and ShuffleNets need a smaller one."""
     return 0.01 if name.startswith(("mobilenet", "shufflenet")) else 0.05
 
 
 def assistant_between(teacher: str, student: str) -> str:
-    """A network of the student's family whose size is nearest to the geometric mean."""
-    own = models.entry(student)
-    sizes = {name: models.entry(name).parameters for name in models.names(own.family)}
+    """Returns the network of the student's family whose size is nearest to the geometric mean."""
+    of_student = models.entry(student)
+    sizes = {name: models.entry(name).parameters for name in models.names(of_student.family)}
     if (teacher, student) == ("resnet20x0.5", "resnet8x0.5"):  # whose sizes nobody published
         return "resnet14x0.5"
-    low, high = own.parameters, models.entry(teacher).parameters
+    low, high = of_student.parameters, models.entry(teacher).parameters
     if not low or not high:
         return ""
     middle = np.sqrt(low * high)
     fitting = {
         name: abs(np.log(size / middle))
         for name, size in sizes.items()
-        if size and low < size < high and models.entry(name).image_size == own.image_size
+        if size and low < size < high and models.entry(name).image_size == of_student.image_size
     }
     return min(fitting, key=lambda name: fitting[name]) if fitting else ""

@@ -1,27 +1,28 @@
 """Report of experiments.cifar."""
 
 import dataclasses
-
-import numpy as np
+import pathlib
 
 import jaxkd
-from experiments.cifar.config import Config
 from experiments.cifar.published import PUBLISHED
-from experiments.common import agreement_report, methods
-from jaxkd.data import Dataset
+from experiments.cifar.run import CifarResults
+from experiments.common import agreement_report, comparison_report
 from jaxkd.metrics import Spread
 from jaxkd.study import Report, Section, accuracy_bars
 
-REDUCED = "runs of the reduced protocol for processors"
+REDUCED = "runs of the reduced protocol for CPUs"
 
 
-def make_report(
-    config: Config,
-    compared: methods.MethodResults,
-    teacher_features: dict[str, np.ndarray],
-    train: Dataset,
-) -> Report:
-    """A table of all methods, and what the best of them learned."""
+def write(cifar: CifarResults, workdir: pathlib.Path) -> Report:
+    """Writes `report.html`, one CSV file a table and the figures; returns the report."""
+    report = make_report(cifar)
+    comparison_report.save(report, workdir)
+    return report
+
+
+def make_report(cifar: CifarResults) -> Report:
+    """Makes a table of all methods, and a section on what the best of them learned."""
+    config, compared, train = cifar.config, cifar.methods, cifar.train
     results, labels = compared.results, compared.labels
     note = f"{REDUCED}. " if config.reduced else ""
     published = PUBLISHED.get(config.pair, {}) if config.dataset == "cifar100" else {}
@@ -37,19 +38,19 @@ def make_report(
         table = dataclasses.replace(table, columns=columns, rows=rows)
     bars = {r.arm.name: Spread.of(r.accuracies(labels)) for r in results}
     best = agreement_report.best_of(results, labels)
-    seen = {
-        result.arm.name: agreement_report.similarity(result.probed, teacher_features)
+    similarities = {
+        result.arm.name: agreement_report.similarity(result.probed, cifar.teacher_features)
         for result in (results[0], best)
         if result is not None and result.probed
     }
     names = train.class_names or tuple(map(str, range(train.num_classes)))
     first = Section(
         "Methods",
-        "All students see the same examples under the same optimizer and schedule, but for what a "
-        "method is about: born_again and assistant train several networks one after the other (the "
-        "steps are those of all), data_free makes its own examples, frozen_classifier leaves the "
-        "last layer alone, stage_wise and dot have optimizers of their own, and teachers_* have "
-        "two more teachers, trained like the first.",
+        "All students see the same examples under the same optimizer and schedule, except for what "
+        "a method is about: born_again and assistant train several networks one after the other "
+        "(the steps are those of all), data_free generates its examples, frozen_classifier does "
+        "not train the last layer, stage_wise and dot have optimizers of their own, and teachers_* "
+        "have two more teachers, trained like the first.",
         [
             jaxkd.study.compare(r.arm.name, r.accuracies(labels), results[0].accuracies(labels))
             for r in results[1:]
@@ -68,6 +69,6 @@ def make_report(
     )
     sections = [
         first,
-        agreement_report.section(results, compared.teacher_logits, labels, names, seen),
+        agreement_report.section(results, compared.teacher_logits, labels, names, similarities),
     ]
     return Report(f"Distilling {config.pair}", summary, sections)

@@ -12,6 +12,8 @@ from experiments.common import strategy_arms
 from experiments.common.protocol import (
     BASELINE,
     MethodContext,
+    MethodData,
+    MethodNetworks,
     ProtocolConfig,
     schedule,
     sgd,
@@ -19,14 +21,13 @@ from experiments.common.protocol import (
 from experiments.common.runtime import Runtime
 from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.common.teachers import train_teacher
-from experiments.common.validation import recipe_options, validate
+from experiments.common.validation import check_choice, recipe_options, validate
 from jaxkd import Network, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics import Spread
 from jaxkd.recipes import AppliedRecipe, Pair
 from jaxkd.study import Column, Table
 from jaxkd.training import bind_config
-from jaxkd.views import Normalize, Views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,7 @@ class MethodResults:
 
 
 def recipe_names() -> list[str]:
-    """The recipes for images that any student can be trained by, without the baseline."""
+    """Returns the recipes for images that fit any student, without the baseline."""
     return [
         name
         for name in recipes.names(language=False)
@@ -85,14 +86,13 @@ def recipe_names() -> list[str]:
 
 
 def names() -> list[str]:
-    """All methods: recipes, then strategies."""
+    """Returns the names of all methods: recipes, then strategies."""
     return [*recipe_names(), *strategy_arms.NAMES]
 
 
 def check(name: str) -> None:
-    """Raises ValueError for a method that there is not."""
-    if name not in (BASELINE, *names()):
-        raise ValueError(f"method must be one of {', '.join(names())}, not {name!r}")
+    """Raises ValueError for an unknown method."""
+    check_choice("method", name, [BASELINE, *names()])
 
 
 def arm(name: str, context: MethodContext) -> Arm:
@@ -107,7 +107,7 @@ def arm(name: str, context: MethodContext) -> Arm:
         known: dict[str, Any] = {"steps": context.steps, "seed": seed, "dataset": context.train}
         return recipes.create(name, pair, **known, **options)
 
-    first = applied(context.make_student(0), 0)
+    first = applied(context.networks.make_student(0), 0)
     if first.make_optimizer is None:
         optimizer = sgd(config, context.steps)
     else:
@@ -119,7 +119,7 @@ def arm(name: str, context: MethodContext) -> Arm:
         first.objective,
         context.steps,
         teacher=first.teacher,
-        objective_of=lambda seed: applied(context.make_student(seed), seed).objective,
+        objective_of=lambda seed: applied(context.networks.make_student(seed), seed).objective,
         extend=lambda fresh, seed: applied(fresh, seed).student,
         optimizer=optimizer,
         step_options={"split_gradients": first.split_gradients},
@@ -129,23 +129,14 @@ def arm(name: str, context: MethodContext) -> Arm:
 def run(
     chosen: Sequence[str],
     config: ProtocolConfig,
+    networks: MethodNetworks,
+    data: MethodData,
     workdir: pathlib.Path,
-    train: Dataset,
-    test: Dataset,
-    make_teacher: Callable[[int], Network],
-    make_student: Callable[[int], Network],
+    runtime: Runtime,
     *,
     seeds: int,
     teacher_epochs: int,
     identity: dict[str, Any],
-    make_assistant: Callable[[int], Network] | None = None,
-    trained_teacher: Network | None = None,
-    teacher_rate: float | None = None,
-    assistant_rate: float | None = None,
-    views: Views | None = None,
-    test_views: Views | None = None,
-    num_views: int | None = 1,
-    runtime: Runtime,
     probe: Callable[[Study, Network], dict[str, np.ndarray]] | None = None,
 ) -> MethodResults:
     """Trains a teacher once and a student for every method and seed.
@@ -153,22 +144,13 @@ def run(
     Args:
       chosen: names of methods; labels alone always come first.
       config: protocol of all trainings.
+      networks: functions that make the networks.
+      data: examples and views.
       workdir: folder of all runs; an interrupted run is resumed.
-      train: training examples, with all labels.
-      test: held-out examples.
-      make_teacher: function from a seed to an untrained teacher.
-      make_student: function from a seed to an untrained student.
-      seeds: number of students of each method.
-      teacher_epochs: passes of the teacher, over all of `train`.
-      identity: configuration that the work directory is bound to; another one is refused.
-      make_assistant: function from a seed to an untrained assistant, for the strategy of that name.
-      trained_teacher: teacher to use instead of one trained here.
-      teacher_rate: see `MethodContext`.
-      assistant_rate: see `MethodContext`.
-      views: how networks see training examples, by default normalized alone.
-      test_views: how networks see test examples, by default normalized alone.
-      num_views: number of different views of an example, None for new ones in every epoch.
       runtime: devices, tracing and consent.
+      seeds: number of students of each method.
+      teacher_epochs: number of passes of the teacher, over all training examples.
+      identity: configuration that the work directory is bound to; another one is refused.
       probe: function that returns further arrays to keep of the first seed's students.
 
     Returns:
@@ -182,20 +164,17 @@ def run(
         check(name)
     validate(config, "protocol.")
     recipe_options("protocol.options", config.options)
-    test = test.select(test.ids[: config.test_examples]) if config.test_examples else test
-    few = train.select(train.ids[: config.examples]) if config.examples else train
-    plain = Views((Normalize(),))
+    test = _first(data.test, config.test_examples)
     study = Study(
         workdir=workdir,
-        make_student=make_student,
+        make_student=networks.make_student,
         test=test,
-        views=views or plain,
-        test_views=test_views or plain,
-        num_views=num_views,
+        views=data.views,
+        test_views=data.test_views,
+        num_views=data.num_views,
         batch_size=config.batch_size,
         learning_rate=3e-3,
         seeds=tuple(range(seeds)),
-        steps_per_call=None,
         runtime=runtime,
         evaluations=config.evaluations,
     )
@@ -204,34 +183,43 @@ def run(
     context = MethodContext(
         study=study,
         config=config,
-        train=few,
-        known=train,
-        teacher=trained_teacher or make_teacher(100),
-        teacher_steps=teacher_epochs * max(1, len(train) // config.batch_size),
-        make_teacher=make_teacher,
-        make_student=make_student,
-        make_assistant=make_assistant,
-        teacher_rate=teacher_rate,
-        assistant_rate=assistant_rate,
+        networks=networks,
+        train=_first(data.train, config.examples),
+        teacher_train=data.train,
+        teacher=networks.trained_teacher or networks.make_teacher(100),
+        teacher_steps=teacher_epochs * max(1, len(data.train) // config.batch_size),
     )
-    # What does not fit these networks is refused here, before anything is trained or saved.
-    for name in chosen:
-        if name in strategy_arms.NAMES:
-            strategy_arms.check(name, context, trained_here=trained_teacher is None)
-        else:
-            arm(name, context)
+    _check_fit(chosen, context)
     bind_config(workdir, identity)
-    teacher = context.teacher
-    if trained_teacher is None:
-        teacher = train_teacher(
-            study,
-            teacher,
-            train,
-            context.teacher_steps,
-            optimizer=context.teacher_optimizer(),
-            anchors=True,
-        )
-        context = dataclasses.replace(context, teacher=teacher)
+    if networks.trained_teacher is None:
+        context = dataclasses.replace(context, teacher=_train_teacher(context))
     arms = [arm(name, context) for name in dict.fromkeys([BASELINE, *chosen])]
     results = [run_arm(study, each, "methods") for each in arms]
-    return MethodResults(results, test.labels, teacher, study.evaluator.logits(teacher), study)
+    logits = study.evaluator.logits(context.teacher)
+    return MethodResults(results, test.labels, context.teacher, logits, study)
+
+
+def _first(data: Dataset, examples: int) -> Dataset:
+    """Returns the first examples of a dataset, all of them for 0."""
+    return data.select(data.ids[:examples]) if examples else data
+
+
+def _check_fit(chosen: Sequence[str], context: MethodContext) -> None:
+    """Refuses what does not fit these networks, before anything is trained or saved."""
+    for name in chosen:
+        if name in strategy_arms.NAMES:
+            trained_here = context.networks.trained_teacher is None
+            strategy_arms.check(name, context, trained_here=trained_here)
+        else:
+            arm(name, context)
+
+
+def _train_teacher(context: MethodContext) -> Network:
+    return train_teacher(
+        context.study,
+        context.teacher,
+        context.teacher_train,
+        context.teacher_steps,
+        optimizer=context.teacher_optimizer(),
+        anchors=True,
+    )

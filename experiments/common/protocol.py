@@ -12,6 +12,7 @@ from experiments.common.teachers import train_teacher
 from experiments.common.validation import field
 from jaxkd import Network
 from jaxkd.data import Dataset
+from jaxkd.views import Normalize, Views
 
 BASELINE = "labels"
 
@@ -60,6 +61,48 @@ def sgd(config: ProtocolConfig, steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(config.weight_decay), momentum)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodNetworks:
+    """The networks of a comparison of methods.
+
+    Attributes:
+      make_teacher: function from a seed to an untrained teacher.
+      make_student: function from a seed to an untrained student.
+      make_assistant: function from a seed to an untrained network of a size between, for the
+        strategy `assistant`; None where there is none.
+      trained_teacher: teacher to use instead of one trained here.
+      teacher_rate: peak learning rate of teachers under the papers' schedule; None for that of the
+        students.
+      assistant_rate: peak learning rate of assistants, likewise.
+    """
+
+    make_teacher: Callable[[int], Network]
+    make_student: Callable[[int], Network]
+    make_assistant: Callable[[int], Network] | None = None
+    trained_teacher: Network | None = None
+    teacher_rate: float | None = None
+    assistant_rate: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodData:
+    """The examples of a comparison of methods, and how networks see them.
+
+    Attributes:
+      train: training examples, with all labels.
+      test: held-out examples.
+      views: how networks see training examples.
+      test_views: how networks see held-out examples.
+      num_views: number of different views of an example, None for new ones in every epoch.
+    """
+
+    train: Dataset
+    test: Dataset
+    views: Views = Views((Normalize(),))
+    test_views: Views = Views((Normalize(),))
+    num_views: int | None = 1
+
+
 @dataclasses.dataclass(frozen=True)
 class MethodContext:
     """What methods and strategies are made from.
@@ -67,30 +110,20 @@ class MethodContext:
     Attributes:
       study: what all arms share.
       config: protocol of all trainings.
+      networks: functions that make the networks, and their learning rates.
       train: training examples of the students.
-      known: training examples of the teachers.
+      teacher_train: training examples of the teachers.
       teacher: trained teacher.
       teacher_steps: number of updates of its training.
-      make_teacher: function from a seed to an untrained teacher.
-      make_student: function from a seed to an untrained student.
-      make_assistant: function from a seed to an untrained network of a size between; None where
-        there is none.
-      teacher_rate: peak learning rate of teachers under the papers' schedule; None for that of the
-        students.
-      assistant_rate: peak learning rate of assistants, likewise.
     """
 
     study: Study
     config: ProtocolConfig
+    networks: MethodNetworks
     train: Dataset
-    known: Dataset
+    teacher_train: Dataset
     teacher: Network
     teacher_steps: int
-    make_teacher: Callable[[int], Network]
-    make_student: Callable[[int], Network]
-    make_assistant: Callable[[int], Network] | None = None
-    teacher_rate: float | None = None
-    assistant_rate: float | None = None
 
     @property
     def steps(self) -> int:
@@ -114,12 +147,17 @@ class MethodContext:
     def teacher_optimizer(self) -> optax.GradientTransformation:
         """Makes the teachers' optimizer: SGD in the papers' protocol, AdamW in the short one."""
         if self.config.schedule == "steps":
-            return self.optimizer(self.teacher_steps, self.teacher_rate)
+            return self.optimizer(self.teacher_steps, self.networks.teacher_rate)
         return adamw(self.study.learning_rate, self.teacher_steps)
 
     def train_another(self, fresh: Network, name: str) -> Network:
         """Trains a further teacher like the first."""
-        adam = self.teacher_optimizer()
+        optimizer = self.teacher_optimizer()
         return train_teacher(
-            self.study, fresh, self.known, self.teacher_steps, name=name, optimizer=adam
+            self.study,
+            fresh,
+            self.teacher_train,
+            self.teacher_steps,
+            name=name,
+            optimizer=optimizer,
         )

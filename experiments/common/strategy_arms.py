@@ -38,7 +38,7 @@ def check(name: str, context: MethodContext, *, trained_here: bool) -> None:
         )
     if name not in ("progressive", "teachers_mean", "teachers_confidence", "teachers_random"):
         made = arm(name, context)
-        fresh = context.make_student(0)
+        fresh = context.networks.make_student(0)
         if made.extend:
             made.extend(fresh, 0)
         if made.phases:
@@ -57,7 +57,7 @@ def _single(context: MethodContext, objective: Any, **changes: Any) -> Arm:
 
 def _several_teachers(how: str, context: MethodContext) -> Arm:
     others = {
-        name: context.train_another(context.make_teacher(100 + number), f"teacher_{name}")
+        name: context.train_another(context.networks.make_teacher(100 + number), f"teacher_{name}")
         for number, name in enumerate(_TEACHERS[1:], 1)
     }
     teacher = strategies.joint_network({_TEACHERS[0]: context.teacher, **others})
@@ -69,7 +69,7 @@ def _mutual(context: MethodContext) -> Arm:
         context,
         strategies.mutual(("first", "second")),
         extend=lambda fresh, seed: strategies.joint_network(
-            {"first": fresh, "second": context.make_student(1000 + seed)}
+            {"first": fresh, "second": context.networks.make_student(1000 + seed)}
         ),
         deploy=lambda network: strategies.member_networks(network)["first"],
     )
@@ -90,7 +90,7 @@ def _born_again(context: MethodContext) -> Arm:
         first = strategies.Phase("labels", recipes.labels(), context.steps, context.optimizer())
         later = strategies.teacher_assistants(
             fresh,
-            {f"generation{n}": context.make_student(1000 * n + seed) for n in (1, 2)},
+            {f"generation{n}": context.networks.make_student(1000 * n + seed) for n in (1, 2)},
             recipes.kd(),
             steps=context.steps,
             optimizer=context.optimizer(),
@@ -101,9 +101,9 @@ def _born_again(context: MethodContext) -> Arm:
 
 
 def _assistant(context: MethodContext) -> Arm:
-    if context.make_assistant is None:
+    if context.networks.make_assistant is None:
         raise ValueError("the strategy assistant needs a network of a size between: name one")
-    make_assistant = context.make_assistant
+    make_assistant = context.networks.make_assistant
 
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
         first, second = strategies.teacher_assistants(
@@ -113,7 +113,7 @@ def _assistant(context: MethodContext) -> Arm:
             steps=context.steps,
             optimizer=context.optimizer(),
         )
-        own = context.optimizer(rate=context.assistant_rate)
+        own = context.optimizer(rate=context.networks.assistant_rate)
         return [dataclasses.replace(first, optimizer=own), second]
 
     return _single(context, recipes.kd(), phases=phases)
@@ -155,7 +155,7 @@ def _stage_wise(context: MethodContext) -> Arm:
 
 
 def _teacher_layers(context: MethodContext) -> Arm:
-    layers = matching_layers(context.make_student(0), context.teacher)
+    layers = matching_layers(context.networks.make_student(0), context.teacher)
     return _single(
         context,
         recipes.kd(),
@@ -217,7 +217,7 @@ def _data_free(context: MethodContext) -> Arm:
     adam = strategies.multi_optimizer(context.optimizer(), {"generator": optax.adam(1e-3)})
     return _single(
         context,
-        whole(context.make_student(0), 0)[1],
+        whole(context.networks.make_student(0), 0)[1],
         train=examples,
         views=views,
         extend=lambda fresh, seed: whole(fresh, seed)[0],

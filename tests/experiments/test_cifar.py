@@ -11,7 +11,7 @@ import jaxkd
 from experiments.cifar.__main__ import main
 from experiments.cifar.config import Config, assistant_between, reduced_config
 from experiments.common import methods, strategy_arms, study
-from experiments.common.protocol import MethodContext, ProtocolConfig, schedule
+from experiments.common.protocol import MethodContext, MethodNetworks, ProtocolConfig, schedule
 from experiments.common.study import Study
 from jaxkd import models
 from jaxkd.data import images
@@ -85,7 +85,7 @@ def context(tmp_path_factory):
     train = images.load("cifar10", "train", mock=64)
     views = Views((Normalize(),))
     study = Study(
-        workdir=tmp_path_factory.mktemp("course"),
+        workdir=tmp_path_factory.mktemp("methods"),
         make_student=maker("resnet8x0.5"),
         test=train,
         views=views,
@@ -97,19 +97,21 @@ def context(tmp_path_factory):
     return MethodContext(
         study=study,
         config=ProtocolConfig(epochs=10, batch_size=32),
+        networks=MethodNetworks(
+            make_teacher=maker("resnet14x0.5"),
+            make_student=maker("resnet8x0.5"),
+            make_assistant=maker("resnet8x0.5"),
+        ),
         train=train,
-        known=train,
+        teacher_train=train,
         teacher=maker("resnet14x0.5")(100),
         teacher_steps=1,
-        make_teacher=maker("resnet14x0.5"),
-        make_student=maker("resnet8x0.5"),
-        make_assistant=maker("resnet8x0.5"),
     )
 
 
 def test_a_student_starts_from_the_teachers_layers(context):
     arm = strategy_arms.arm("teacher_layers", context)
-    student = arm.extend(context.make_student(3), 3)
+    student = arm.extend(context.networks.make_student(3), 3)
     for path in ("stem.kernel", "stages.0.0.conv1.kernel", "head.kernel"):
         np.testing.assert_array_equal(student.params[path], context.teacher.params[path])
     with pytest.raises(ValueError, match="no layer of the student"):
@@ -118,7 +120,7 @@ def test_a_student_starts_from_the_teachers_layers(context):
 
 def test_phases_share_the_steps_of_a_plain_training(context):
     assert context.steps == 20
-    fresh = context.make_student(0)
+    fresh = context.networks.make_student(0)
     for name, steps in {
         "born_again": [20] * 3,
         "assistant": [20] * 2,
@@ -149,7 +151,8 @@ def test_assistants_lie_between():
 
 def test_learning_rates_are_each_networks_own(context):
     papers = dataclasses.replace(context.config, schedule="steps", learning_rate=0.01)
-    mobile = dataclasses.replace(context, config=papers, teacher_rate=0.05, teacher_steps=10)
+    networks = dataclasses.replace(context.networks, teacher_rate=0.05)
+    mobile = dataclasses.replace(context, config=papers, networks=networks, teacher_steps=10)
 
     def first_step(optimizer):
         params = {"w": jnp.ones(())}

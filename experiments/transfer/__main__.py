@@ -1,11 +1,11 @@
 """What a teacher's knowledge is worth, and where it comes from.
 
 Four questions under one protocol: the same optimizer, schedule and number of steps for every
-student, several seeds, the last step. Every teacher answers once, into a cache.
+student, several seeds, the last step. The outputs of every teacher are computed once and cached.
   few_labels: how much the teacher gives over the number of labels, on the same examples and on the
-    unlabeled pool, and how much of it a teacher gives that knows no more labels than the student.
-  left_out: what a student knows of classes that it never saw, with one class left out or with two
-    left in, before and after the correction of its bias.
+    unlabeled pool, and how much of it comes from a teacher of no more labels than the student.
+  left_out: what a student knows of classes that it never saw, with one class left out or with all
+    but two, before and after the correction of its bias.
   noise: what helps where labels are wrong, with a teacher that knew better and with one that did
     not.
   capacity: whether a larger teacher is a better one, and whether an assistant helps in between.
@@ -18,7 +18,7 @@ Commands:
   # Some of the regimes; others may join them in the same directory later. The report is of those
   # that are named, finished runs are read.
   python -m experiments.transfer --config.data_dir=data --config.regimes=noise,capacity
-  # Other small images through tensorflow-datasets, or made-up ones of their shape.
+  # Other small images through tensorflow-datasets, or mock ones of their shape.
   python -m experiments.transfer --config.dataset=cifar10 --config.teacher_width=32 --workdir=…
   python -m experiments.transfer --config.mock=5000 --config.labels_per_class=10,100 --workdir=…
 
@@ -35,22 +35,22 @@ it in benchmarks/transfer.md):
     assistant does not help.
 
 Writes `report.html`, the tables as CSV, the figures, and prints the tables. Killed and started
-again with the same command, it goes on where it was.
+again with the same command, it resumes where it was.
 """
 
 import pathlib
 
 from experiments.common import launch
 from experiments.common.runtime import Runtime
-from experiments.transfer import report as transfer_report
+from experiments.transfer import report
 from experiments.transfer.config import Config, complete
 from experiments.transfer.run import run
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    transferred = run(complete(config), workdir, runtime)
-    launch.publish(lambda: transfer_report.write(transferred, workdir), workdir)
+    results = run(complete(config), workdir, runtime)
+    launch.publish(lambda: report.write(results, workdir), workdir)
 
 
 if __name__ == "__main__":

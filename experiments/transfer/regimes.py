@@ -1,15 +1,15 @@
-"""The teachers and students of the transfer experiment, one function a question."""
+"""Teachers and students of the transfer experiment, one function a regime."""
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 from flax import nnx
 
 import jaxkd
+from experiments.common import teachers
 from experiments.common.study import Arm, Result, Study, adamw, run_arm
-from experiments.common.teachers import train_teacher
+from experiments.transfer.config import Config
 from jaxkd import Network, Objective, strategies
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader
@@ -20,13 +20,13 @@ VIEWS = Views((Normalize(),))
 
 
 @dataclasses.dataclass(frozen=True)
-class Taught:
-    """A trained teacher.
+class CachedTeacher:
+    """A trained teacher and its outputs.
 
     Attributes:
       network: the teacher.
-      cache: its answers to all training examples.
-      logits: on the test examples.
+      cache: its logits on all training examples.
+      logits: its logits on the test examples.
     """
 
     network: Network
@@ -35,15 +35,15 @@ class Taught:
 
 
 @dataclasses.dataclass(frozen=True)
-class Unseen:
-    """A transfer set without some classes, and what came of it.
+class LeftOutResults:
+    """Results of a transfer set without some classes.
 
     Attributes:
-      name: of the transfer set.
+      name: name of the transfer set.
       unseen: classes that it lacks.
       corrected: classes whose bias is corrected together.
-      labels: students of the labels.
-      distilled: students of the teacher's answers alone.
+      labels: students that are trained on the labels.
+      distilled: students that are trained on the teacher's outputs alone.
     """
 
     name: str
@@ -54,53 +54,53 @@ class Unseen:
 
 
 @dataclasses.dataclass(frozen=True)
-class Followed:
+class TeacherResults:
     """A teacher and its students."""
 
-    teacher: Taught
+    teacher: CachedTeacher
     students: Result
 
 
 @dataclasses.dataclass
-class Transferred:
-    """Everything that the report is made of; what was not asked for is empty.
+class TransferResults:
+    """Everything that the report shows; regimes that were not chosen are empty.
 
     Attributes:
-      config: of the experiment, complete.
-      study: of the students.
+      config: complete configuration.
+      study: what all students share.
       train: training examples with all labels.
-      steps: of every student.
-      teacher_steps: of every teacher.
-      teacher: of all labels.
-      full: arms with all labels: `labels`, `smoothed`, `distilled`.
-      few: by labels a class: `labels`, `same`, `pool`, `control`.
-      controls: by labels a class, the teacher of no more labels.
-      left_out: one for each transfer set that lacks classes.
-      noise: by share of wrong labels: `labels`, `smoothed`, and distilled from the teacher of
+      steps: number of updates of every student.
+      teacher_steps: number of updates of every teacher.
+      teacher: the teacher of all labels.
+      all_labels: arms with all labels: `labels`, `smoothed`, `distilled`.
+      few_labels: arms by number of labels a class: `labels`, `same`, `pool`, `control`.
+      controls: teachers of no more labels than the student, by number of labels a class.
+      left_out: one entry for each transfer set that lacks classes.
+      noise: arms by share of wrong labels: `labels`, `smoothed`, and distilled from the teacher of
         `clean` and of `noisy` labels.
-      noisy_teachers: by share, the teacher of the same wrong labels.
-      capacity: by name of the teacher, the smallest first.
+      noisy_teachers: teachers of the same wrong labels, by share.
+      capacity: teachers and their students by name of the teacher, the smallest first.
       assistant: the assistant and its students.
     """
 
-    config: Any
+    config: Config
     study: Study
     train: Dataset
     steps: int
     teacher_steps: int
-    teacher: Taught
-    full: dict[str, Result] = dataclasses.field(default_factory=dict)
-    few: dict[int, dict[str, Result]] = dataclasses.field(default_factory=dict)
-    controls: dict[int, Taught] = dataclasses.field(default_factory=dict)
-    left_out: list[Unseen] = dataclasses.field(default_factory=list)
+    teacher: CachedTeacher
+    all_labels: dict[str, Result] = dataclasses.field(default_factory=dict)
+    few_labels: dict[int, dict[str, Result]] = dataclasses.field(default_factory=dict)
+    controls: dict[int, CachedTeacher] = dataclasses.field(default_factory=dict)
+    left_out: list[LeftOutResults] = dataclasses.field(default_factory=list)
     noise: dict[float, dict[str, Result]] = dataclasses.field(default_factory=dict)
-    noisy_teachers: dict[float, Taught] = dataclasses.field(default_factory=dict)
-    capacity: dict[str, Followed] = dataclasses.field(default_factory=dict)
-    assistant: Followed | None = None
+    noisy_teachers: dict[float, CachedTeacher] = dataclasses.field(default_factory=dict)
+    capacity: dict[str, TeacherResults] = dataclasses.field(default_factory=dict)
+    assistant: TeacherResults | None = None
 
     @property
     def labels(self) -> np.ndarray:
-        """Of the test examples."""
+        """Labels of the test examples."""
         return self.study.test.labels
 
 
@@ -110,9 +110,9 @@ def noisy(data: Dataset, share: float, seed: int = 0) -> Dataset:
     A larger share adds wrong labels to those of a smaller one and changes none of them.
 
     Args:
-      data: with all labels, at least two classes.
-      share: of the examples, from 0 to 1.
-      seed: of the choice.
+      data: examples with all labels, of at least two classes.
+      share: share of the examples, from 0 to 1.
+      seed: seed of the choice.
 
     Returns:
       The same examples with other labels.
@@ -131,19 +131,19 @@ def noisy(data: Dataset, share: float, seed: int = 0) -> Dataset:
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
-    """What all teachers and students have in common.
+class TransferTrainer:
+    """Trains teachers and students by one protocol.
 
     Attributes:
-      config: of the experiment, complete.
-      study: of the students.
-      train: with all labels.
-      steps: of every student.
-      teacher_steps: of every teacher.
+      config: complete configuration.
+      study: what all students share.
+      train: training examples with all labels.
+      steps: number of updates of every student.
+      teacher_steps: number of updates of every teacher.
       objectives: `labels`, `smoothed`, `kd`, and `pure_kd` without labels.
     """
 
-    config: Any
+    config: Config
     study: Study
     train: Dataset
     steps: int
@@ -151,7 +151,7 @@ class Protocol:
     objectives: dict[str, Objective]
 
     def make_teacher(self, width: int) -> Network:
-        """A fresh teacher; teachers of one width start from the same weights."""
+        """Makes an untrained teacher; teachers of one width start from the same weights."""
         shape, classes = self.train.shape, self.train.num_classes
         dropout_rate = 0.3 if self.config.dataset == "digits" else 0.0
         model = CNN(
@@ -164,17 +164,17 @@ class Protocol:
         )
         return jaxkd.from_nnx(model)
 
-    def teach(self, name: str, data: Dataset, width: int = 0) -> Taught:
-        """A teacher of some labels, and its answers to all training examples."""
+    def train_teacher(self, name: str, data: Dataset, width: int = 0) -> CachedTeacher:
+        """Trains a teacher on some labels, and caches its outputs on all training examples."""
         network = self.make_teacher(width or self.config.teacher_width)
-        where = f"teachers/{name}"
-        network = train_teacher(self.study, network, data, self.teacher_steps, name=where)
-        return self.asked(name, network)
+        folder = f"teachers/{name}"
+        network = teachers.train_teacher(self.study, network, data, self.teacher_steps, name=folder)
+        return self._cached(name, network)
 
-    def assist(self, name: str, teacher: Taught, width: int) -> Taught:
-        """A teacher's assistant, which learns from its answers as students do."""
+    def train_assistant(self, name: str, teacher: CachedTeacher, width: int) -> CachedTeacher:
+        """Trains a teacher's assistant on its cached outputs, as students are trained."""
         study, steps = self.study, self.teacher_steps
-        links = strategies.teacher_assistants(
+        phases = strategies.teacher_assistants(
             teacher.network,
             {name: self.make_teacher(width)},
             self.objectives["kd"],
@@ -182,12 +182,12 @@ class Protocol:
             optimizer=adamw(study.learning_rate, steps),
         )
 
-        def cached(_: Network | None) -> Loader:
+        def batches(_: Network | None) -> Loader:
             return study.runtime.loader(self.train, VIEWS, study.batch_size, cache=teacher.cache)
 
         log_every = max(1, steps // 20)
-        taught = strategies.run_phases(
-            [dataclasses.replace(link, batches=cached) for link in links],
+        trained = strategies.run_phases(
+            [dataclasses.replace(phase, batches=batches) for phase in phases],
             workdir=study.workdir / "teachers",
             make_step=functools.partial(
                 study.runtime.train_step, batch_size=study.batch_size, views=VIEWS
@@ -196,107 +196,118 @@ class Protocol:
             checkpoint_every=log_every * 4,
             profile=study.runtime.profile,
         )
-        return self.asked(name, taught[name])
+        return self._cached(name, trained[name])
 
-    def asked(self, name: str, network: Network) -> Taught:
-        """A teacher's answers to the training examples, cached, and to the test examples."""
+    def _cached(self, name: str, network: Network) -> CachedTeacher:
+        """Computes a teacher's outputs on the training examples, cached, and the test examples."""
         path = self.study.workdir / "caches" / name
-        jaxkd.cache.build(path, network, self.train, VIEWS)
-        cache = jaxkd.cache.open(path, teacher=network, dataset=self.train, views=VIEWS)
-        return Taught(network, cache, self.study.evaluator.logits(network))
+        cache = jaxkd.cache.build(path, network, self.train, VIEWS)
+        return CachedTeacher(network, cache, self.study.evaluator.logits(network))
 
-    def learn(
-        self, regime: str, arm: str, data: Dataset, objective: str, cache: Cache | None = None
+    def train_students(
+        self, regime: str, name: str, data: Dataset, objective: str, cache: Cache | None = None
     ) -> Result:
-        """The students of one arm."""
-        wanted = self.objectives[objective]
-        return run_arm(self.study, Arm(arm, data, wanted, self.steps, cache=cache), regime)
-
-    def full(self, out: Transferred) -> None:
-        """Students of all labels, which several questions share."""
-        regime, train, cache = "all labels", self.train, out.teacher.cache
-        out.full["labels"] = self.learn(regime, "labels", train, "labels")
-        out.full["smoothed"] = self.learn(regime, "label smoothing", train, "smoothed")
-        out.full["distilled"] = self.learn(regime, "distilled", train, "kd", cache)
+        """Trains the students of one arm."""
+        arm = Arm(name, data, self.objectives[objective], self.steps, cache=cache)
+        return run_arm(self.study, arm, regime)
 
 
-def few_labels(protocol: Protocol, out: Transferred, count: int, ids: np.ndarray) -> None:
-    """Adds a point of the curve over labels; `ids` are the labeled examples."""
-    few, pool = protocol.train.select(ids), protocol.train.with_labels(ids)
-    control = protocol.teach(f"labels_{count}", few)
-    cache = out.teacher.cache
-    regime = f"few labels {count}"
-    out.controls[count] = control
-    out.few[count] = {
-        "labels": protocol.learn(regime, "labels", few, "labels"),
-        "same": protocol.learn(regime, "distilled on the same labels", few, "kd", cache),
-        "pool": protocol.learn(regime, "distilled on the pool", pool, "kd", cache),
-        "control": protocol.learn(regime, "control", pool, "kd", control.cache),
+def all_labels(trainer: TransferTrainer, results: TransferResults) -> None:
+    """Adds students of all labels, which several regimes share."""
+    regime, train, cache = "all labels", trainer.train, results.teacher.cache
+    results.all_labels = {
+        "labels": trainer.train_students(regime, "labels", train, "labels"),
+        "smoothed": trainer.train_students(regime, "label smoothing", train, "smoothed"),
+        "distilled": trainer.train_students(regime, "distilled", train, "kd", cache),
     }
 
 
-def left_out(protocol: Protocol, out: Transferred) -> None:
+def few_labels(
+    trainer: TransferTrainer, results: TransferResults, count: int, ids: np.ndarray
+) -> None:
+    """Adds a point of the curve over labels; `ids` are the labeled examples."""
+    few, pool = trainer.train.select(ids), trainer.train.with_labels(ids)
+    control = trainer.train_teacher(f"labels_{count}", few)
+    cache = results.teacher.cache
+    regime = f"few labels {count}"
+    results.controls[count] = control
+    results.few_labels[count] = {
+        "labels": trainer.train_students(regime, "labels", few, "labels"),
+        "same": trainer.train_students(regime, "distilled on the same labels", few, "kd", cache),
+        "pool": trainer.train_students(regime, "distilled on the pool", pool, "kd", cache),
+        "control": trainer.train_students(regime, "control", pool, "kd", control.cache),
+    }
+
+
+def left_out(trainer: TransferTrainer, results: TransferResults) -> None:
     """Adds the transfer sets that lack classes."""
-    train, config = protocol.train, protocol.config
+    train, config = trainer.train, trainer.config
     names = train.class_names or tuple(map(str, range(train.num_classes)))
-    every, only = range(train.num_classes), config.only_classes
-    # Each with the classes that the transfer set has, and those whose bias is corrected: the one
-    # that is missing is raised, or the few that are there are lowered.
-    sets = [
-        (f"without {names[c]}", [k for k in every if k != c], (c,)) for c in config.left_out_classes
+    classes, only = range(train.num_classes), config.only_classes
+    # Each with the classes of the transfer set, and those whose bias is corrected: that of the one
+    # missing class is raised, or those of the few present ones are lowered.
+    sets: list[tuple[str, list[int], tuple[int, ...]]] = [
+        (f"without {names[c]}", [k for k in classes if k != c], (c,))
+        for c in config.left_out_classes
     ]
     sets.append((f"only {' and '.join(names[c] for c in only)}", sorted(only), only))
-    for name, seen, corrected in sets:
-        part = train.select(train.ids[np.isin(train.labels, seen)])
-        unseen = tuple(k for k in every if k not in seen)
-        out.left_out.append(
-            Unseen(
+    for name, present, corrected in sets:
+        part = train.select(train.ids[np.isin(train.labels, present)])
+        unseen = tuple(k for k in classes if k not in present)
+        results.left_out.append(
+            LeftOutResults(
                 name,
                 unseen,
-                tuple(corrected),
-                protocol.learn(f"left out {name}", "labels", part, "labels"),
-                protocol.learn(f"left out {name}", "distilled", part, "pure_kd", out.teacher.cache),
+                corrected,
+                trainer.train_students(f"left out {name}", "labels", part, "labels"),
+                trainer.train_students(
+                    f"left out {name}", "distilled", part, "pure_kd", results.teacher.cache
+                ),
             )
         )
 
 
-def noise(protocol: Protocol, out: Transferred, share: float) -> None:
+def noise(trainer: TransferTrainer, results: TransferResults, share: float) -> None:
     """Adds a share of wrong labels."""
     if share == 0:
         # Both teachers are the one of all labels.
-        plain, smoothed, distilled = out.full.values()
-        out.noise[share] = {
-            "labels": plain,
+        labels, smoothed, distilled = results.all_labels.values()
+        results.noise[share] = {
+            "labels": labels,
             "smoothed": smoothed,
             "clean": distilled,
             "noisy": distilled,
         }
-        out.noisy_teachers[share] = out.teacher
+        results.noisy_teachers[share] = results.teacher
         return
-    data = noisy(protocol.train, share)
+    data = noisy(trainer.train, share)
     regime = f"noise {share:g}"
-    taught = out.noisy_teachers[share] = protocol.teach(f"noise_{share:g}", data)
-    clean = out.teacher.cache
-    out.noise[share] = {
-        "labels": protocol.learn(regime, "labels", data, "labels"),
-        "smoothed": protocol.learn(regime, "label smoothing", data, "smoothed"),
-        "clean": protocol.learn(regime, "teacher of clean labels", data, "kd", clean),
-        "noisy": protocol.learn(regime, "teacher of noisy labels", data, "kd", taught.cache),
+    teacher = results.noisy_teachers[share] = trainer.train_teacher(f"noise_{share:g}", data)
+    clean = results.teacher.cache
+    results.noise[share] = {
+        "labels": trainer.train_students(regime, "labels", data, "labels"),
+        "smoothed": trainer.train_students(regime, "label smoothing", data, "smoothed"),
+        "clean": trainer.train_students(regime, "teacher of clean labels", data, "kd", clean),
+        "noisy": trainer.train_students(
+            regime, "teacher of noisy labels", data, "kd", teacher.cache
+        ),
     }
 
 
-def capacity(protocol: Protocol, out: Transferred) -> None:
+def capacity(trainer: TransferTrainer, results: TransferResults) -> None:
     """Adds teachers of every size, and the assistant."""
-    config, train = protocol.config, protocol.train
+    config, train = trainer.config, trainer.train
     for width in sorted(config.teacher_widths):
         name = f"CNN-{width}"
         if width == config.teacher_width:
-            out.capacity[name] = Followed(out.teacher, out.full["distilled"])
+            results.capacity[name] = TeacherResults(
+                results.teacher, results.all_labels["distilled"]
+            )
             continue
-        taught = protocol.teach(f"width_{width}", train, width)
-        result = protocol.learn("capacity", name, train, "kd", taught.cache)
-        out.capacity[name] = Followed(taught, result)
-    largest = out.capacity[f"CNN-{max(config.teacher_widths)}"].teacher
-    assistant = protocol.assist("assistant", largest, config.assistant_width)
-    result = protocol.learn("capacity", "assistant", train, "kd", assistant.cache)
-    out.assistant = Followed(assistant, result)
+        teacher = trainer.train_teacher(f"width_{width}", train, width)
+        students = trainer.train_students("capacity", name, train, "kd", teacher.cache)
+        results.capacity[name] = TeacherResults(teacher, students)
+    largest = results.capacity[f"CNN-{max(config.teacher_widths)}"].teacher
+    assistant = trainer.train_assistant("assistant", largest, config.assistant_width)
+    students = trainer.train_students("capacity", "assistant", train, "kd", assistant.cache)
+    results.assistant = TeacherResults(assistant, students)

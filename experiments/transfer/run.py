@@ -1,4 +1,4 @@
-"""Training of experiments.transfer."""
+"""The trainings of experiments.transfer."""
 
 import dataclasses
 import math
@@ -10,9 +10,9 @@ import jaxkd
 from experiments import datasets
 from experiments.common.runtime import Runtime
 from experiments.common.study import Study
-from experiments.transfer import regimes as transfer_regimes
+from experiments.transfer import regimes
 from experiments.transfer.config import Config
-from experiments.transfer.regimes import VIEWS, Protocol, Transferred
+from experiments.transfer.regimes import VIEWS, TransferResults, TransferTrainer
 from jaxkd import recipes
 from jaxkd.data import Dataset, split_labels
 from jaxkd.models import MLP
@@ -20,10 +20,10 @@ from jaxkd.training import bind_config
 
 
 def load(config: Config) -> tuple[Dataset, Dataset]:
-    """Training and test examples, with all labels.
+    """Loads training and test examples, with all labels.
 
     Raises:
-      ValueError: classes of the configuration that the data have not, a batch larger than the data.
+      ValueError: classes that the data do not have, a batch larger than the data.
     """
     train, test = (
         datasets.load_images(config.dataset, split, data_dir=config.data_dir, mock=config.mock)
@@ -37,21 +37,21 @@ def load(config: Config) -> tuple[Dataset, Dataset]:
     if config.batch_size > len(train):
         raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} examples")
     # A source of its own, also where it was selected from a larger one: with other labels on the
-    # same examples it keeps its fingerprint, and the teachers' answers stay valid.
+    # same examples it keeps its fingerprint, and the teachers' cached outputs stay valid.
     return dataclasses.replace(train), test
 
 
-def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Transferred:
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> TransferResults:
     """Trains all teachers and students of the chosen regimes.
 
     Args:
-      config: of `complete`.
-      workdir: everything is kept below it; runs that were finished before are read, and a work
-        directory of another configuration (regimes aside) is refused.
+      config: complete configuration.
+      workdir: folder of all runs; finished ones are read, and a work directory of another
+        configuration (regimes aside) is refused.
       runtime: devices, tracing and consent.
 
     Returns:
-      What came out.
+      The results of all regimes.
 
     Raises:
       ValueError: a configuration that cannot run, before anything is trained.
@@ -72,9 +72,14 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Transferred:
         steps_per_call=100,
         runtime=runtime,
     )
+    trainer = _trainer(config, study, train)
+    return _run_regimes(trainer, workdir)
+
+
+def _trainer(config: Config, study: Study, train: Dataset) -> TransferTrainer:
     alpha, temperature = config.alpha, config.temperature
     per_epoch = len(train) // config.batch_size
-    protocol = Protocol(
+    return TransferTrainer(
         config=config,
         study=study,
         train=train,
@@ -87,24 +92,30 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Transferred:
             "pure_kd": recipes.kd(alpha=1.0, temperature=temperature),
         },
     )
-    regimes = config.regimes.split(",")
-    # Counts that a class has not are found here, teachers without room for their poolings as well.
+
+
+def _run_regimes(trainer: TransferTrainer, workdir: pathlib.Path) -> TransferResults:
+    config, train = trainer.config, trainer.train
+    chosen = config.regimes.split(",")
+    # Raises for counts that a class does not have, and for teachers whose poolings leave nothing.
     few = {count: split_labels(train, count, seed=0) for count in sorted(config.labels_per_class)}
-    protocol.make_teacher(config.teacher_width)
+    trainer.make_teacher(config.teacher_width)
     # Bound to the configuration only now that it is known to be a good one.
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "regimes"})
-    teacher = protocol.teach("all_labels", train)
-    out = Transferred(config, study, train, protocol.steps, protocol.teacher_steps, teacher)
-    if set(regimes) != {"left_out"}:
-        protocol.full(out)
-    if "few_labels" in regimes:
+    teacher = trainer.train_teacher("all_labels", train)
+    results = TransferResults(
+        config, trainer.study, train, trainer.steps, trainer.teacher_steps, teacher
+    )
+    if set(chosen) != {"left_out"}:
+        regimes.all_labels(trainer, results)
+    if "few_labels" in chosen:
         for count, ids in few.items():
-            transfer_regimes.few_labels(protocol, out, count, ids)
-    if "left_out" in regimes:
-        transfer_regimes.left_out(protocol, out)
-    if "noise" in regimes:
+            regimes.few_labels(trainer, results, count, ids)
+    if "left_out" in chosen:
+        regimes.left_out(trainer, results)
+    if "noise" in chosen:
         for share in sorted(config.noise):
-            transfer_regimes.noise(protocol, out, share)
-    if "capacity" in regimes:
-        transfer_regimes.capacity(protocol, out)
-    return out
+            regimes.noise(trainer, results, share)
+    if "capacity" in chosen:
+        regimes.capacity(trainer, results)
+    return results

@@ -93,12 +93,15 @@ def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"regimes": "few_labels,noises"}, r"regimes must be some of .*, not \['noises'\]"),
+        (
+            {"regimes": "few_labels,noises"},
+            "regimes must be some of .*, not 'few_labels,noises'; did you mean 'noise'",
+        ),
         ({"seeds": -1}, "seeds must be at least 1, not -1"),
         ({"assistant_width": 0}, "assistant_width must be at least 1, not 0"),
         ({"mock": 100}, "mock=100 with dataset='digits'"),
         ({"learning_rate": float("nan")}, "learning_rate must be a positive number, not nan"),
-        ({"noise": (0.2, 1.0)}, r"noise must be at least 0 and below 1, not \[1.0\]"),
+        ({"noise": (0.2, 1.0)}, r"noise must lie in \[0, 1\), not 1.0"),
         ({"noise": (0.2, "all")}, "noise must be numbers separated by commas"),
         ({"teacher_widths": (4, 4)}, r"none twice, not \(4, 4\)"),
         ({"labels_per_class": (10, 2.5)}, "labels_per_class must be numbers"),
@@ -106,7 +109,7 @@ def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
         ({"left_out_classes": (3, 10)}, r"left_out_classes: \[10\] are not among the 10 classes"),
         ({"only_classes": tuple(range(10))}, "leaves none of the classes out"),
         ({"batch_size": 5000}, "batch_size=5000 is more than the 1437 examples"),
-        ({"temperature": 0.0}, "temperature of kd must be a positive number"),
+        ({"temperature": 0.0}, "temperature must be a positive number, not 0.0"),
         ({"alpha": 1.5}, r"alpha must lie in \[0, 1\], not 1.5"),
         ({"label_smoothing": 2.0}, r"label_smoothing must lie in \[0, 1\], not 2.0"),
     ],
@@ -126,7 +129,7 @@ def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
     assert not (tmp_path / "teachers").exists()
 
 
-def test_made_up_examples_of_a_real_shape():
+def test_mock_examples_have_the_real_shape():
     train, test = transfer.load(complete(Config(mock=200)))
     assert (len(train), len(test)) == (200, 200)
     assert train.shape == (28, 28, 1) and train.num_classes == 10

@@ -208,8 +208,7 @@ def _check_fit(chosen: Sequence[str], context: MethodContext) -> None:
     """Refuses what does not fit these networks, before anything is trained or saved."""
     for name in chosen:
         if name in strategy_arms.NAMES:
-            trained_here = context.networks.trained_teacher is None
-            strategy_arms.check(name, context, trained_here=trained_here)
+            strategy_arms.check(name, context)
         else:
             arm(name, context)
 

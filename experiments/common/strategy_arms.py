@@ -20,29 +20,28 @@ _LATENT = 64
 _TEACHERS = ("one", "two", "three")
 
 
-def check(name: str, context: MethodContext, *, trained_here: bool) -> None:
+def check(name: str, context: MethodContext) -> None:
     """Refuses a strategy that does not fit the networks, before anything is trained.
 
     Args:
       name: name of the strategy.
       context: what it is made from; its teacher need not be trained yet.
-      trained_here: whether the teacher will be trained, and its earlier checkpoints kept.
 
     Raises:
       ValueError: names the strategy and what it needs.
     """
-    if name == "progressive" and not trained_here:
+    if name == "progressive" and context.networks.trained_teacher is not None:
         raise ValueError(
             "progressive needs the teacher's earlier checkpoints, which are kept where it is "
             "trained by this experiment: leave teacher_weights empty"
         )
     if name not in ("progressive", "teachers_mean", "teachers_confidence", "teachers_random"):
-        made = arm(name, context)
+        built = arm(name, context)
         fresh = context.networks.make_student(0)
-        if made.extend:
-            made.extend(fresh, 0)
-        if made.phases:
-            made.phases(fresh, 0)
+        if built.extend:
+            built.extend(fresh, 0)
+        if built.phases:
+            built.phases(fresh, 0)
 
 
 def arm(name: str, context: MethodContext) -> Arm:
@@ -75,7 +74,7 @@ def _mutual(context: MethodContext) -> Arm:
     )
 
 
-def _average(context: MethodContext) -> Arm:
+def _self_average(context: MethodContext) -> Arm:
     alpha = optax.linear_schedule(0.0, 0.5, context.steps)
     return _single(
         context,
@@ -113,8 +112,8 @@ def _assistant(context: MethodContext) -> Arm:
             steps=context.steps,
             optimizer=context.optimizer(),
         )
-        own = context.optimizer(rate=context.networks.assistant_rate)
-        return [dataclasses.replace(first, optimizer=own), second]
+        optimizer = context.optimizer(rate=context.networks.assistant_rate)
+        return [dataclasses.replace(first, optimizer=optimizer), second]
 
     return _single(context, recipes.kd(), phases=phases)
 
@@ -124,8 +123,8 @@ def _progressive(context: MethodContext) -> Arm:
     steps = max(1, context.steps // len(route))
 
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
-        adam = context.optimizer(steps)
-        return strategies.progressive(route, recipes.kd(), steps=steps, optimizer=adam)
+        optimizer = context.optimizer(steps)
+        return strategies.progressive(route, recipes.kd(), steps=steps, optimizer=optimizer)
 
     return _single(context, recipes.kd(), phases=phases)
 
@@ -140,7 +139,7 @@ def _stage_wise(context: MethodContext) -> Arm:
 
     def phases(fresh: Network, seed: int) -> list[strategies.Phase]:
         later = max(1, context.steps - hints)
-        listed = strategies.stage_wise(
+        first, *others = strategies.stage_wise(
             Pair(fresh, context.teacher, context.inputs),
             recipes.kd(),
             hint_steps=hints,
@@ -148,8 +147,9 @@ def _stage_wise(context: MethodContext) -> Arm:
             optimizer=context.optimizer(later),
             seed=seed,
         )
-        gentle = optax.sgd(context.config.learning_rate / 5, momentum=0.9)  # without weight decay
-        return [dataclasses.replace(listed[0], optimizer=gentle), *listed[1:]]
+        # Without weight decay, which would shrink the layers that hints do not train.
+        optimizer = optax.sgd(context.config.learning_rate / 5, momentum=0.9)
+        return [dataclasses.replace(first, optimizer=optimizer), *others]
 
     return _single(context, recipes.kd(), phases=phases)
 
@@ -210,19 +210,18 @@ def _data_free(context: MethodContext) -> Arm:
     height, width, channels = context.train.shape
     make = functools.partial(strategies.ImageGenerator, _LATENT, (height, width, channels))
 
-    def whole(fresh: Network, seed: int) -> tuple[Network, jaxkd.Objective]:
+    def with_generator(fresh: Network, seed: int) -> tuple[Network, jaxkd.Objective]:
         generator = jaxkd.from_nnx(make(rngs=nnx.Rngs(seed)))
         return strategies.data_free(fresh, generator, context.teacher, latent=_LATENT)
 
-    adam = strategies.multi_optimizer(context.optimizer(), {"generator": optax.adam(1e-3)})
     return _single(
         context,
-        whole(context.networks.make_student(0), 0)[1],
+        with_generator(context.networks.make_student(0), 0)[1],
         train=examples,
         views=views,
-        extend=lambda fresh, seed: whole(fresh, seed)[0],
+        extend=lambda fresh, seed: with_generator(fresh, seed)[0],
         deploy=lambda network: strategies.member_networks(network)["student"],
-        optimizer=adam,
+        optimizer=strategies.multi_optimizer(context.optimizer(), {"generator": optax.adam(1e-3)}),
     )
 
 
@@ -241,7 +240,7 @@ _ARMS: dict[str, Callable[[MethodContext], Arm]] = {
     "teachers_confidence": functools.partial(_several_teachers, "confidence"),
     "teachers_random": functools.partial(_several_teachers, "random"),
     "mutual": _mutual,
-    "self_average": _average,
+    "self_average": _self_average,
     "born_again": _born_again,
     "assistant": _assistant,
     "progressive": _progressive,

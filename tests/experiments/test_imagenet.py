@@ -193,7 +193,7 @@ def updates(name, steps, factor=1.0):
 def test_schedules_go_through_all_of_a_training():
     steps = 100
     sgd, decayed = updates("torchvision", steps, factor=2.0)
-    # Momentum has settled toward the end of each interval: ten times the rate.
+    # Toward the end of each interval momentum has converged to ten times the rate.
     np.testing.assert_allclose(sgd[[29, 59, 89]], [1.91, 0.2, 0.02], rtol=0.02)
     assert decayed < 0  # the bias as well
     adam, untouched = updates("function_matching", steps)

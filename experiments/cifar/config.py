@@ -77,7 +77,13 @@ def reduced_config(config: Config) -> Config:
 
 
 def network_names(config: Config) -> tuple[str, str, str]:
-    """Returns the names of teacher, student and assistant.
+    """Returns the names of the networks.
+
+    Args:
+      config: configuration as the flags give it.
+
+    Returns:
+      The names of teacher, student and assistant; the last is empty where there is none.
 
     Raises:
       ValueError: an unknown network, or none that fits as the assistant; before data are read.

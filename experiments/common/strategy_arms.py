@@ -167,6 +167,13 @@ def _teacher_layers(context: MethodContext) -> Arm:
 def matching_layers(student: Network, teacher: Network) -> dict[str, str]:
     """Finds layers of equal path and shapes in both: first blocks and ends of residual networks.
 
+    Args:
+      student: untrained student.
+      teacher: teacher, trained or not.
+
+    Returns:
+      Paths of layers of the student, each with the path of its counterpart in the teacher.
+
     Raises:
       ValueError: no layer of the student has a counterpart.
     """

@@ -74,6 +74,14 @@ def train_teacher(
 def anchors_of(study: Study, teacher: Network, *, name: str = "teacher") -> list[Network]:
     """Returns the teacher as it was during its training, early to late.
 
+    Args:
+      study: the study that trained it.
+      teacher: trained teacher.
+      name: name of its folder below that of the study.
+
+    Returns:
+      The teacher at a fifth and at three fifths of its training.
+
     Raises:
       FileNotFoundError: it was trained elsewhere, or without `anchors`.
     """

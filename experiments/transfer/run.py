@@ -22,6 +22,12 @@ from jaxkd.training import bind_config
 def load(config: Config) -> tuple[Dataset, Dataset]:
     """Loads training and test examples, with all labels.
 
+    Args:
+      config: complete configuration.
+
+    Returns:
+      The training examples and the test examples.
+
     Raises:
       ValueError: classes that the data do not have, a batch larger than the data.
     """

@@ -17,9 +17,9 @@ from jaxkd.networks import from_linen as from_linen
 from jaxkd.networks import from_nnx as from_nnx
 from jaxkd.objective import Objective as Objective
 from jaxkd.objective import Term as Term
-from jaxkd.training._evaluate import make_eval_step as make_eval_step
+from jaxkd.training.evaluation import make_eval_step as make_eval_step
+from jaxkd.training.make_step import make_train_step as make_train_step
 from jaxkd.training.state import TrainState as TrainState
-from jaxkd.training.step import make_train_step as make_train_step
 from jaxkd.views import Views as Views
 
 if TYPE_CHECKING:

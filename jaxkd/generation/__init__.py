@@ -5,8 +5,8 @@ with it, and `sample` draws one token. All are pure functions of parameters and 
 themselves or inside a train step, where the student writes what it then learns from.
 """
 
-from jaxkd.generation._decoder import CachedDecoder as CachedDecoder
-from jaxkd.generation._decoder import from_decoder as from_decoder
-from jaxkd.generation._generate import Generated as Generated
-from jaxkd.generation._generate import generate as generate
-from jaxkd.generation._sample import sample as sample
+from jaxkd.generation.decoder import CachedDecoder as CachedDecoder
+from jaxkd.generation.decoder import from_decoder as from_decoder
+from jaxkd.generation.generate import Generated as Generated
+from jaxkd.generation.generate import generate as generate
+from jaxkd.generation.sample import sample as sample

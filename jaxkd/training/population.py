@@ -14,12 +14,13 @@ from jax.sharding import PartitionSpec as P
 from jaxkd.data import Dataset, eval_batches
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
-from jaxkd.training._evaluate import make_eval_step
-from jaxkd.training._members import SEED, Made, as_arrays, checked
 from jaxkd.training._stacked import AXES, member_of, on_host, stack
+from jaxkd.training.evaluation import make_eval_step
+from jaxkd.training.make_step import as_outputs, make_train_step, vocab_sizes
+from jaxkd.training.members import SEED, Made, as_arrays, checked
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState, create_state
-from jaxkd.training.step import TrainStep, as_outputs, make_train_step, vocab_sizes
+from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
 
 

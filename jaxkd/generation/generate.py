@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxkd.generation._decoder import CachedDecoder
-from jaxkd.generation._sample import check_sampling, keys_of_rows, sample
+from jaxkd.generation.decoder import CachedDecoder
+from jaxkd.generation.sample import check_sampling, keys_of_rows, sample
 from jaxkd.networks import PyTree
 
 

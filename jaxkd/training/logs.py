@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxkd.training._workdir import write_atomically
+from jaxkd.training.workdir import write_atomically
 
 # Columns of whole numbers.
 _WHOLE = ("step", "member")

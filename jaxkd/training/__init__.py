@@ -34,8 +34,8 @@ from jaxkd.training.loop import fit as fit
 from jaxkd.training.make_step import BatchTransform as BatchTransform
 from jaxkd.training.make_step import make_train_step as make_train_step
 from jaxkd.training.members import grid as grid
+from jaxkd.training.mesh import make_mesh as make_mesh
 from jaxkd.training.partitioning import Partitioning as Partitioning
-from jaxkd.training.partitioning import make_mesh as make_mesh
 from jaxkd.training.population import Population as Population
 from jaxkd.training.preemption import Preempted as Preempted
 from jaxkd.training.state import TrainState as TrainState

@@ -10,15 +10,18 @@ import numpy as np
 from jaxkd.training._arrays import describe_arrays, differences
 from jaxkd.training.state import TrainState
 
-# Where the students' axis is in a state; the step's number is the same for all.
+# The students' axis in each field of a state; the step's number is the same for all.
 AXES: Any = TrainState(step=None, params=0, model_state=0, opt_state=0, key=0)  # type: ignore[arg-type]
 
 
 def stack(states: Sequence[TrainState]) -> TrainState:
-    """One state of several.
+    """Stacks the states of several students into one.
 
     Args:
-      states: at the same step, traced, on a device or on the host, where the result is then too.
+      states: states at the same step, traced, on a device or on the host.
+
+    Returns:
+      The state, traced or placed as the given ones.
 
     Raises:
       ValueError: their arrays differ in more than values; names the two students.
@@ -33,17 +36,18 @@ def stack(states: Sequence[TrainState]) -> TrainState:
 
 
 def member_of(state: TrainState, index: Any) -> TrainState:
-    """One student's part of a state, the reverse of `stack`."""
+    """Returns one student's part of a state, the reverse of `stack`."""
     step = state.step
     return jax.tree.map(lambda leaf: leaf[index], state.replace(step=())).replace(step=step)
 
 
 def on_host(leaf: jax.Array) -> Any:
-    """An array where there is room for those of many; random keys, which are small, stay."""
+    """Moves an array to the host, whose memory is larger; PRNG keys, which are small, stay."""
     return leaf if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
 
 
 def _check_same(first: TrainState, other: TrainState, index: int) -> None:
+    """Refuses states whose arrays differ in more than values."""
     described = describe_arrays(first), describe_arrays(other)
     if differing := differences(*described, "of member 0", f"of member {index}"):
         raise ValueError(

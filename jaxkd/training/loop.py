@@ -122,9 +122,9 @@ def fit(
     check_profile(profile, workdir)
     check_process(step, batches)
     with contextlib.ExitStack() as stack:
-        # Alone and without a place to save to, a process may as well die of the signal.
-        listens = workdir is not None or jax.process_count() > 1
-        stop = stack.enter_context(StopSignal()) if listens else None
+        # A process of its own without a workdir has nothing to save: the signal ends it as usual.
+        handles = workdir is not None or jax.process_count() > 1
+        stop = stack.enter_context(StopSignal()) if handles else None
         checkpoints = logs = None
         if workdir is not None:
             workdir = writeable(workdir) if config is None else bind_config(workdir, config)
@@ -133,7 +133,7 @@ def fit(
         done = int(state.step)
         if done > steps:
             raise ValueError(
-                f"{workdir} holds a run of {done} steps, more than the {steps} wanted: choose "
+                f"{workdir} holds a run of {done} steps, more than steps={steps}: choose "
                 "another workdir, or delete this one"
             )
         if done < steps:
@@ -163,7 +163,12 @@ def _resume(
 
 
 class _Run:
-    """The loop's state: what one call of the step does, and what follows it."""
+    """A run between its first step and its last: one call of the step, and what follows it.
+
+    Attributes:
+      state: the present train state.
+      done: number of steps made.
+    """
 
     def __init__(
         self,
@@ -183,10 +188,11 @@ class _Run:
         self._checkpoints, self._logs = checkpoints, logs
 
     def call(self, batches: Batches) -> int:
-        """Makes the next steps in one call of the compiled program; returns their number."""
+        """Makes the next steps in one call of the compiled program, and returns their number."""
         size, count = self._intervals.steps_per_call, self._intervals.next_call(self.done)
         stacked = self._step.put(_stack(batches, self.done, count, size), leading=1)
-        # Put by itself, so that a call moves no number to the device behind the scenes.
+        # Moved explicitly, since a Python number would be moved in each call, as a transfer guard
+        # reports.
         number = self._step.put(np.int32(count))
         history = self._history
         self.state, history.sums = self._step.many(self.state, stacked, number, history.sums)
@@ -194,11 +200,14 @@ class _Run:
         return count
 
     def after_call(self, show_progress: Callable[[int], None]) -> None:
-        """Logs, evaluates and saves as the intervals say, and stops if a signal says so.
+        """Logs, evaluates and saves where it is due, and stops after SIGTERM.
+
+        Args:
+          show_progress: shows the number of steps made.
 
         Raises:
-          FloatingPointError: loss or parameters are not finite; the state is saved beside.
-          Preempted: a signal to stop arrived, and the state was saved.
+          FloatingPointError: loss or parameters are not finite; the state is in `nonfinite`.
+          Preempted: SIGTERM arrived, and the state was saved.
         """
         stopped = self._stop is not None and self._stop.reached()
         try:
@@ -210,14 +219,14 @@ class _Run:
         except FloatingPointError as error:
             raise FloatingPointError(f"{error}. {self._save_nonfinite()}") from None
         finished = self.done == self._intervals.steps
-        if stopped or (self._stop is not None and self._stop.heard and finished):
+        if stopped or (self._stop is not None and self._stop.received and finished):
             raise Preempted(self.done, self._workdir)
 
     def _write_metrics(self, stopped: bool, show_progress: Callable[[int], None]) -> None:
         done, intervals, history = self.done, self._intervals, self._history
         evaluates = self._evaluate is not None and intervals.evaluates_after(done)
         saves = self._checkpoints is not None and intervals.saves_after(done)
-        # The row of the interval before, while the device computes the steps just called.
+        # The row of an interval that ended before this call, whose steps the device now computes.
         history.flush()
         if intervals.logs_after(done):
             history.end_interval(done)

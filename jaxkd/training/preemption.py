@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, on one process or agreed upon by all."""
+"""Stopping on SIGTERM, in one process or at the same step in all processes of a job."""
 
 import itertools
 import pathlib
@@ -10,23 +10,23 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-# The processes of a job count their calls together, whatever they train one after the other.
+# Numbers the calls of `reached`, alike in all processes of a job, whatever they train.
 _calls = itertools.count()
 
 
 class Preempted(Exception):
-    """Training was asked to stop (SIGTERM), and has saved what it was at if it had a `workdir`.
+    """Training was stopped by SIGTERM, after its state was saved if it had a `workdir`.
 
     Attributes:
-      step: the step that it stopped at.
-      exit_code: what a program should end with, so that a scheduler starts it again: 75, the
-        EX_TEMPFAIL of sysexits.h.
+      step: number of the last step.
+      exit_code: exit status with which a program should end, so that a scheduler starts it again:
+        75, the EX_TEMPFAIL of sysexits.h.
     """
 
     exit_code = 75
 
-    def __init__(self, step: int, where: pathlib.Path | None):
-        saved = f"which is saved in {where}" if where else "which nothing was saved of"
+    def __init__(self, step: int, workdir: pathlib.Path | None):
+        saved = f"which is saved in {workdir}" if workdir else "of which nothing was saved"
         super().__init__(
             f"stopped by SIGTERM after step {step}, {saved}: start the same command again to go on"
         )
@@ -34,27 +34,27 @@ class Preempted(Exception):
 
 
 class StopSignal:
-    """Hears SIGTERM while training, instead of dying of it.
+    """Handles SIGTERM while training, in place of the end of the process.
 
-    With several processes the notice may reach one of them: JAX's coordination service passes it on
+    With several processes the signal may reach one of them: JAX's coordination service passes it on
     and names a call that all of them have yet to reach, so that they stop at the same step.
 
     Attributes:
-      heard: whether the signal came to this process, which is alone.
+      received: whether the signal reached this process, where it is the only one.
     """
 
     def __init__(self) -> None:
-        self.heard = False
+        self.received = False
         self._previous: Any = None
-        self._listens = False
+        self._handles = False
 
     def __enter__(self) -> "StopSignal":
-        # Python hears signals in its main thread alone; JAX listens itself in a job of many.
-        self._listens = (
+        # Python handles signals in its main thread alone; in a job of many JAX handles them.
+        self._handles = (
             jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
         )
-        if self._listens:
-            self._previous = signal.signal(signal.SIGTERM, self._hear)
+        if self._handles:
+            self._previous = signal.signal(signal.SIGTERM, self._receive)
         return self
 
     def __exit__(
@@ -63,15 +63,15 @@ class StopSignal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._listens:
+        if self._handles:
             signal.signal(signal.SIGTERM, self._previous or signal.SIG_DFL)
 
     def reached(self) -> bool:
-        """Whether to stop now; every process asks once after each call of the step."""
+        """Returns whether to stop now; every process calls it once after each call of the step."""
         if jax.process_count() > 1:
             return bool(multihost_utils.reached_preemption_sync_point(next(_calls)))
-        return self.heard
+        return self.received
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self.heard = True
+        self.received = True

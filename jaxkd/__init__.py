@@ -1,4 +1,4 @@
-"""jaxkd: knowledge distillation in JAX and Flax.
+"""Knowledge distillation in JAX and Flax.
 
 A teacher's outputs are computed once and cached for exact, replayable views, and students learn
 from them in one compiled step. Most programs need the names at the bottom of this page and some

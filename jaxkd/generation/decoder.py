@@ -1,5 +1,7 @@
 """Decoders as pure networks that can be called token by token."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,7 @@
 """Generation of whole texts, token by token, in one compiled program."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

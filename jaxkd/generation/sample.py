@@ -1,5 +1,7 @@
 """Sampling of one token from logits."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +72,16 @@ def sample(
 
 
 def check_sampling(temperature: ArrayLike, top_k: int | None, top_p: ArrayLike | None) -> None:
-    """Refuses options outside of their ranges, as far as their values are known while tracing."""
+    """Refuses options outside of their ranges, as far as their values are known while tracing.
+
+    Args:
+      temperature: see `sample`.
+      top_k: see `sample`.
+      top_p: see `sample`.
+
+    Raises:
+      ValueError: an option that is no scalar or outside of its range.
+    """
     for name, value in {"temperature": temperature, "top_p": top_p}.items():
         if value is not None and jnp.ndim(value):
             raise ValueError(f"{name} must be a scalar, not of shape {jnp.shape(value)}")
@@ -88,7 +99,18 @@ def check_sampling(temperature: ArrayLike, top_k: int | None, top_p: ArrayLike |
 
 
 def keys_of_rows(key: jax.Array, batch: int) -> jax.Array:
-    """Returns one key a row, `[batch]`, from one key or one a row."""
+    """Returns one PRNG key a row.
+
+    Args:
+      key: one key, or `[batch]` keys.
+      batch: number of rows.
+
+    Returns:
+      Keys `[batch]`.
+
+    Raises:
+      ValueError: keys for another number of rows.
+    """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)
     if not key.ndim:

@@ -1,5 +1,7 @@
 """Error messages about two trees: descriptions of their arrays, and where they differ."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import jax

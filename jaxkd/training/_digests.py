@@ -1,5 +1,7 @@
 """Checksums of arrays, computed on their devices: the same on any number of devices."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 

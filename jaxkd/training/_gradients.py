@@ -1,5 +1,7 @@
 """Gradients of the objective, for a batch at once or in micro-batches: pure, the same numbers."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,7 +30,7 @@ class StepKeys:
     batch_transform: jax.Array
 
     @classmethod
-    def from_state(cls, state: TrainState) -> "StepKeys":
+    def from_state(cls, state: TrainState) -> StepKeys:
         """Derives the keys from the root key and the number of the step alone."""
         step_key = jax.random.fold_in(state.key, state.step)
         student, connectors = jax.random.split(step_key)

@@ -1,5 +1,7 @@
 """Metrics of a run: one row for each log interval and one for each evaluation."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

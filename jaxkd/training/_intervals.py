@@ -1,5 +1,7 @@
 """When a run logs, evaluates and saves."""
 
+from __future__ import annotations
+
 import dataclasses
 
 

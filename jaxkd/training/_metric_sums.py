@@ -1,5 +1,7 @@
 """Metrics as sums and counts: a step's own, and those of several steps in one array."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +30,7 @@ class MetricSums:
     names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
     @classmethod
-    def from_step(cls, metrics: Mapping[str, tuple[Any, Any]]) -> "MetricSums":
+    def from_step(cls, metrics: Mapping[str, tuple[Any, Any]]) -> MetricSums:
         """Packs the sums and counts of one step, all of one shape."""
         return cls(jnp.stack([jnp.stack(pair) for pair in metrics.values()]), tuple(metrics))
 

@@ -1,5 +1,7 @@
 """What watches a run from beside it: a progress bar and a profiler."""
 
+from __future__ import annotations
+
 import contextlib
 import pathlib
 from collections.abc import Callable, Iterator
@@ -41,7 +43,7 @@ class ProfilerTrace:
         jax.profiler.stop_trace()
         self._running = False
 
-    def __enter__(self) -> "ProfilerTrace":
+    def __enter__(self) -> ProfilerTrace:
         return self
 
     def __exit__(self, *error: Any) -> None:

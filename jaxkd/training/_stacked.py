@@ -1,13 +1,18 @@
 """The states of several students as one, every array with the students as its first axis."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from jaxkd.training._arrays import describe_arrays, differences
+from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState
 
 # The students' axis in each field of a state; the step's number is the same for all.
@@ -44,6 +49,30 @@ def member_of(state: TrainState, index: Any) -> TrainState:
 def on_host(leaf: jax.Array) -> Any:
     """Moves an array to the host, whose memory is larger; PRNG keys, which are small, stay."""
     return leaf if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
+
+
+def partition_members(mesh: Mesh, members: int) -> Partitioning:
+    """Spreads members over all devices of a mesh.
+
+    Args:
+      mesh: the mesh.
+      members: number of members.
+
+    Returns:
+      A partitioning in which each device has its members, the whole batch and the teacher.
+
+    Raises:
+      ValueError: the members do not divide by the devices.
+    """
+    if members % mesh.size:
+        raise ValueError(
+            f"{members} members cannot be spread evenly over {mesh.size} devices: make it "
+            f"{-(-members // mesh.size) * mesh.size} members, with more seeds for instance, or "
+            "give fewer devices to make_mesh"
+        )
+    spread = P(tuple(mesh.axis_names))
+    rules = (("^(params|model_state|opt_state|key|members)", spread), ("", P()))
+    return Partitioning(mesh, rules, batch=P())
 
 
 def _check_same(first: TrainState, other: TrainState, index: int) -> None:

@@ -1,5 +1,7 @@
 """Checks of a run before its first step, and of its numbers before a checkpoint."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

@@ -1,5 +1,7 @@
 """Checkpoints of the whole train state, by Orbax."""
 
+from __future__ import annotations
+
 import json
 import pathlib
 import time
@@ -206,7 +208,7 @@ class Checkpoints:
         """Waits until all is on disk, and releases the directory."""
         self._manager.close()
 
-    def __enter__(self) -> "Checkpoints":
+    def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -1,5 +1,7 @@
 """Jobs of several processes: how they find each other, and what one process does for all."""
 
+from __future__ import annotations
+
 import jax
 from jax.experimental import multihost_utils
 

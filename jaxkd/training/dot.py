@@ -1,5 +1,7 @@
 """DOT: stochastic gradient descent with separate momenta for task and distillation."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax

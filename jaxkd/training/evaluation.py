@@ -1,5 +1,7 @@
 """Evaluation of a network on a whole data set."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -44,7 +46,15 @@ class EvalStep:
         return self.function((params, state), batch)
 
     def place(self, params: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
-        """Places a network's variables as a `TrainState` has them, if they are not there yet."""
+        """Places a network's variables as those of a `TrainState`, if they are not there yet.
+
+        Args:
+          params: the network's parameters.
+          state: the network's state.
+
+        Returns:
+          Both on the mesh, or as they are where there is none.
+        """
         if self.partitioning is None:
             return params, state
         leaves = jax.tree.leaves((params, state))

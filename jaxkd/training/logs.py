@@ -1,5 +1,7 @@
 """Metrics on disk: CSV files that survive a kill, and TensorBoard's event files."""
 
+from __future__ import annotations
+
 import csv
 import io
 import math
@@ -93,7 +95,14 @@ class Logs:
             ) from error
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Returns all rows of `<name>.csv` so far, those before a resume included."""
+        """Returns all rows of a file so far, those before a resume included.
+
+        Args:
+          name: name of the file without its suffix.
+
+        Returns:
+          One dictionary a row.
+        """
         return list(self._rows_of(name))
 
     def _rows_of(self, name: str) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """The training loop: scanned steps, logs, evaluation, checkpoints, resume."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import pathlib

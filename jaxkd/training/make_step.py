@@ -1,5 +1,7 @@
 """Makes the student's train step: pure, the same online and cached, on one device or many."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Mapping
 from typing import Any, Protocol

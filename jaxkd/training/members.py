@@ -1,5 +1,7 @@
 """The numbers in which the members of a population differ, and what is created from them."""
 
+from __future__ import annotations
+
 import dataclasses
 import inspect
 import itertools
@@ -111,7 +113,7 @@ class MemberFactory(Generic[T]):
     @classmethod
     def from_source(
         cls, role: str, source: Any, kind: type[T], members: Mapping[str, Any]
-    ) -> "MemberFactory[T]":
+    ) -> MemberFactory[T]:
         """Makes a factory.
 
         Args:

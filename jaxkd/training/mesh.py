@@ -1,5 +1,7 @@
 """Meshes of devices."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

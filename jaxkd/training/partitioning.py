@@ -1,5 +1,7 @@
 """Placement of arrays on a mesh of devices: rules by path, one layout for a whole train state."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import re
@@ -89,7 +91,14 @@ class Partitioning:
         return jax.tree_util.tree_map_with_path(spec_of, tree)
 
     def shardings(self, tree: PyTree) -> PyTree:
-        """Returns the `NamedSharding` of each leaf; see `specs`."""
+        """Returns the `NamedSharding` of each leaf; see `specs`.
+
+        Args:
+          tree: arrays, or objects with their `shape`.
+
+        Returns:
+          The tree with shardings as its leaves.
+        """
         return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), self.specs(tree))
 
     def place(self, tree: PyTree) -> PyTree:
@@ -104,7 +113,15 @@ class Partitioning:
         return jax.tree.map(_place, tree, self.shardings(tree))
 
     def place_teacher(self, params: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
-        """Places a teacher's variables, which rules know as `teacher/params/…` and so on."""
+        """Places a teacher's variables, under the paths `teacher/params/…` and `teacher/state/…`.
+
+        Args:
+          params: the teacher's parameters.
+          state: the teacher's state.
+
+        Returns:
+          Both on the mesh.
+        """
         placed = self.place({"teacher": {"params": params, "state": state}})["teacher"]
         return placed["params"], placed["state"]
 
@@ -166,7 +183,7 @@ class Partitioning:
             )
         return held[0] // len(held), count // len(held)
 
-    def for_batch(self, batch_size: int) -> "Partitioning":
+    def for_batch(self, batch_size: int) -> Partitioning:
         """Returns the partitioning for batches of one size.
 
         Args:
@@ -180,7 +197,14 @@ class Partitioning:
         return self if batch_size % pieces == 0 else dataclasses.replace(self, batch=P())
 
     def constrain(self, tree: PyTree) -> PyTree:
-        """Constrains a tree within a compiled function to the placement of the rules."""
+        """Constrains a tree within a compiled function to the placement of the rules.
+
+        Args:
+          tree: traced arrays, however they were computed.
+
+        Returns:
+          The same values.
+        """
         return jax.lax.with_sharding_constraint(tree, self.specs(tree))
 
     def jit(

@@ -1,5 +1,7 @@
 """Many students at once: one compiled step, one pass over the data, numbers of their own."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,16 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from jaxkd.data import Dataset, eval_batches
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
-from jaxkd.training._stacked import AXES, member_of, on_host, stack
+from jaxkd.training._stacked import AXES, member_of, on_host, partition_members, stack
 from jaxkd.training.evaluation import make_eval_step
 from jaxkd.training.make_step import as_outputs, make_train_step, vocab_sizes
 from jaxkd.training.members import SEED, MemberFactory, as_arrays, check_members
-from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState, create_state
 from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
@@ -113,7 +113,7 @@ class Population:
                 f"neither function takes the members' {unknown}: objective and optimizer take "
                 f"{sorted(taken - {SEED})}. Make one of them a function with such a parameter"
             )
-        self.partitioning = _partitioning(mesh, len(self)) if mesh is not None else None
+        self.partitioning = partition_members(mesh, len(self)) if mesh is not None else None
         # With their concrete numbers, so that a bad one is refused here; a step traces them.
         self._objectives = self._objective.for_members(self.members)
         self._optimizers = self._optimizer.for_members(self.members)
@@ -223,7 +223,18 @@ class Population:
         return self._pick(state, index)
 
     def network(self, state: TrainState, index: int) -> Network:
-        """Returns one member with its variables, which are copied; see `member`."""
+        """Returns one member as a network.
+
+        Args:
+          state: state of the population.
+          index: number of the member, from 0 to N - 1.
+
+        Returns:
+          The student with copies of the member's variables.
+
+        Raises:
+          IndexError: there is no such member.
+        """
         return self.member(state, index).network(self.student)
 
     def evaluator(
@@ -327,16 +338,3 @@ class Population:
         outputs = jax.eval_shape(as_outputs, batch.get("teacher"))
         for objective in {id(o): o for o in self._objectives}.values():
             objective.check_temperatures(outputs)
-
-
-def _partitioning(mesh: Mesh, members: int) -> Partitioning:
-    """Places the members over all devices; the batch, the teacher and the step's number on each."""
-    if members % mesh.size:
-        raise ValueError(
-            f"{members} members cannot be spread evenly over {mesh.size} devices: make it "
-            f"{-(-members // mesh.size) * mesh.size} members, with more seeds for instance, or "
-            "give fewer devices to make_mesh"
-        )
-    spread = P(tuple(mesh.axis_names))
-    rules = (("^(params|model_state|opt_state|key|members)", spread), ("", P()))
-    return Partitioning(mesh, rules, batch=P())

@@ -1,5 +1,7 @@
 """Stopping on SIGTERM, in one process or at the same step in all processes of a job."""
 
+from __future__ import annotations
+
 import itertools
 import pathlib
 import signal
@@ -48,7 +50,7 @@ class StopSignal:
         self._previous: Any = None
         self._handles = False
 
-    def __enter__(self) -> "StopSignal":
+    def __enter__(self) -> StopSignal:
         # Python handles signals in its main thread alone; in a job of many JAX handles them.
         self._handles = (
             jax.process_count() == 1 and threading.current_thread() is threading.main_thread()

@@ -1,5 +1,7 @@
 """The whole state of a training run as one pytree."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 
@@ -37,7 +39,7 @@ class TrainState:
     opt_state: PyTree
     key: jax.Array
 
-    def replace(self, **changes: Any) -> "TrainState":
+    def replace(self, **changes: Any) -> TrainState:
         """Returns a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 

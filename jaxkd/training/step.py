@@ -1,5 +1,7 @@
 """The compiled train step: what it knows, how its state begins, and how it is called."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -142,19 +144,49 @@ class TrainStep:
         return TrainState(key=state.key, **new), sums
 
     def put(self, batch: Any, *, leading: int = 0) -> Any:
-        """Places a batch where the step expects it; see `Partitioning.put`."""
+        """Places a batch where the step expects it; see `Partitioning.put`.
+
+        Args:
+          batch: arrays on the host.
+          leading: number of axes before that of the examples.
+
+        Returns:
+          The batch on the mesh, or as it is where there is none.
+        """
         return self.partitioning.put(batch, leading=leading) if self.partitioning else batch
 
     def put_sums(self, sums: MetricSums) -> MetricSums:
-        """Places sums from the host where `many` expects them, whole on every device."""
+        """Places metrics where `many` expects them, whole on every device.
+
+        Args:
+          sums: metrics on the host.
+
+        Returns:
+          The metrics on the mesh, or as they are where there is none.
+        """
         return self.put(sums, leading=sums.values.ndim)
 
     def place(self, state: TrainState) -> TrainState:
-        """Places a state where the step expects it; see `Partitioning.place`."""
+        """Places a state where the step expects it; see `Partitioning.place`.
+
+        Args:
+          state: a state that `init` did not create, such as one read from elsewhere.
+
+        Returns:
+          A copy on the mesh, or the state as it is where there is none.
+        """
         return self.partitioning.place(state) if self.partitioning else state
 
     def lower(self, state: TrainState, batch: Batch) -> Any:
-        """Lowers one step, as `jax.jit(...).lower`, for cost analysis."""
+        """Lowers one step for cost analysis.
+
+        Args:
+          state: the state, or its shapes.
+          batch: the batch, or its shapes.
+
+        Returns:
+          What `jax.jit(…).lower` returns.
+        """
         return self._one.lower(self.frozen, state.key, _arrays(state), batch)
 
     @functools.cached_property

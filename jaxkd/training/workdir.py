@@ -1,5 +1,7 @@
 """Work directories: writeable, and each bound to one configuration."""
 
+from __future__ import annotations
+
 import json
 import os
 import pathlib

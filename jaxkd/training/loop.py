@@ -193,8 +193,7 @@ class _Run:
         """Makes the next steps in one call of the compiled program, and returns their number."""
         size, count = self._intervals.steps_per_call, self._intervals.next_call(self.done)
         stacked = self._step.put(_stack(batches, self.done, count, size), leading=1)
-        # Moved explicitly, since a Python number would be moved in each call, as a transfer guard
-        # reports.
+        # On a mesh every argument is a global array, this number too.
         number = self._step.put(np.int32(count))
         history = self._history
         self.state, history.sums = self._step.many(self.state, stacked, number, history.sums)

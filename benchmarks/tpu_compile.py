@@ -39,7 +39,7 @@ from jaxkd.models import CNN, MLP
 from jaxkd.recipes import Pair
 from jaxkd.study import Column, Table
 from jaxkd.targets import Dense, TopK
-from jaxkd.training.partitioning import Partitioning, make_mesh
+from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Mixup, Normalize, RandomCrop, RandomFlip, Views
 
 TOPOLOGIES = ("v5e:2x2", "v5:4x4x4", "v6e:2x2", "v6e:16x16")

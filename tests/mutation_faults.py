@@ -102,10 +102,10 @@ FAULTS = (
     ),
     Fault(
         "the same random key in every step",
-        "jaxkd/training/step.py",
+        "jaxkd/training/_gradients.py",
         "jax.random.fold_in(state.key, state.step)",
         "jax.random.fold_in(state.key, 0)",
-        ("tests/training/test_step.py::test_dropout_draws_anew_in_every_step",),
+        ("tests/training/test_step.py::test_dropout_has_other_samples_in_every_step",),
     ),
     Fault(
         "outputs of micro-batches in another order",
@@ -133,7 +133,7 @@ FAULTS = (
     ),
     Fault(
         "optimizer's state lost on resume",
-        "jaxkd/training/_checkpoints.py",
+        "jaxkd/training/checkpoints.py",
         "jax.tree.map(_as_before, like, TrainState(**saved))",
         'jax.tree.map(_as_before, like, TrainState(**saved | {"opt_state": like.opt_state}))',
         ("tests/training/test_loop.py::test_checkpoints_restore_the_whole_state",),
@@ -190,7 +190,7 @@ FAULTS = (
     ),
     Fault(
         "checksums of a checkpoint not compared",
-        "jaxkd/training/_checkpoints.py",
+        "jaxkd/training/checkpoints.py",
         "for name, own in digests(saved).items() if own != known.get(name)]",
         "for name, own in digests(saved).items() if name not in known]",
         ("tests/training/test_faults.py::test_whole_arrays_of_another_step_are_not_taken",),

@@ -1,9 +1,12 @@
 import ast
+import graphlib
 import os
 import pathlib
 import re
 import subprocess
 import sys
+from collections.abc import Container
+from types import ModuleType
 
 import pytest
 
@@ -40,42 +43,95 @@ def test_importing_starts_no_backend_and_loads_nothing_heavy():
     assert out.split("\n")[0] == "False []"
 
 
-def test_all_rooms_are_reached_by_name():
-    names = "cache compression connectors data losses models recipes metrics targets training"
-    names += " strategies generation export study"
-    for name in names.split():
-        assert getattr(jaxkd, name).__doc__, name
+def test_the_page_of_the_package_lists_all_of_them_and_all_are_reached_by_name():
+    packages = [name for name in jaxkd.__all__ if isinstance(getattr(jaxkd, name), ModuleType)]
+    assert set(packages) == _modules_of(ROOT / "jaxkd") - {"__init__", "__main__"}
+    listed = dict(re.findall(r"^  (\w+): (\S.*)$", jaxkd.__doc__, re.M))
+    assert set(listed) == set(packages)
+    for name in packages:
+        module = getattr(jaxkd, name)
+        assert module.__doc__, name
+        assert set(getattr(module, "__all__", [])) <= set(dir(module)), name
     assert jaxkd.views.Views is jaxkd.Views
     assert re.fullmatch(r"\d+\.\d+\.\d+", jaxkd.__version__)
+    assert {*jaxkd.__all__, "__version__"} <= set(dir(jaxkd))
     with pytest.raises(AttributeError, match="no attribute 'teachers'"):
         jaxkd.teachers  # noqa: B018
 
 
-def test_rooms_import_downhill():
-    """A room may import those to its right, never those to its left."""
+def _modules_of(folder: pathlib.Path) -> set[str]:
+    """Names of the modules and packages in a folder."""
+    files = {path.stem for path in folder.glob("*.py")}
+    return files | {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
+def _sources(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """Files of a module or a package."""
+    package = folder / name
+    return list(package.rglob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
+
+
+def _imported(file: pathlib.Path) -> set[str]:
+    """Dotted names that a file imports when it runs, with what it imports from them."""
+    tree, names = ast.parse(file.read_text()), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body.clear()  # for the type checker alone
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file} has a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_packages_import_downhill():
+    """A package may import those to its right, never those to its left."""
     order = ["study", "export", "compression", "strategies", "generation"]
     order += ["recipes", "training", "cache", "data"]
     order += ["weights", "objective", "targets", "networks", "views", "losses"]
     order += ["models", "connectors", "ops", "metrics"]
-    names = {path.stem for path in (ROOT / "jaxkd").iterdir()}
-    assert set(order) == names - {"__init__", "__main__", "__pycache__", "py"}
-    for level, room in enumerate(order):
-        place = ROOT / "jaxkd" / room
+    assert set(order) == _modules_of(ROOT / "jaxkd") - {"__init__", "__main__"}
+    for level, package in enumerate(order):
         imported = set()
-        for file in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.ImportFrom) and node.module == "jaxkd":
-                    imported |= {alias.name for alias in node.names}
-                elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("jaxkd."):
-                    imported.add(str(node.module).split(".")[1])
-        assert not imported & set(order[:level]), (room, imported)
-    others = set()
-    for file in (ROOT / "jaxkd/losses").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                others |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                others.add(str(node.module).split(".")[0])
+        for file in _sources(ROOT / "jaxkd", package):
+            names = [name.split(".") for name in _imported(file)]
+            imported |= {name[1] for name in names if name[0] == "jaxkd" and len(name) > 1}
+        assert not imported & set(order[:level]), (package, imported)
+
+
+def test_experiments_import_no_other_experiment_and_in_no_circle():
+    """`common` and `datasets` stand by themselves; an experiment uses those two and itself."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / "experiments").rglob("*.py")
+    }
+    assert {"common", "datasets"} < _modules_of(ROOT / "experiments")
+    graph = {}
+    for name, file in files.items():
+        imported = {_module(target, files) for target in _imported(file)} - {"", name}
+        graph[name] = imported
+        folders = {target.split(".")[1] for target in imported if target.count(".")}
+        (folder,) = name.split(".")[1:2] or [""]
+        shared = set() if folder in {"common", "datasets"} else {"common", "datasets"}
+        assert folders <= {folder} | shared, (name, folders)
+    assert set(graphlib.TopologicalSorter(graph).static_order()) == set(files)
+
+
+def _module(name: str, modules: Container[str]) -> str:
+    """The module that a dotted name is in, empty if it is none of these."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def test_losses_import_little():
+    imported = {
+        name.split(".")[0]
+        for file in (ROOT / "jaxkd/losses").rglob("*.py")
+        for name in _imported(file)
+    }
     standard = {
         "__future__",
         "collections",
@@ -85,7 +141,7 @@ def test_rooms_import_downhill():
         "math",
         "typing",
     }
-    assert others <= {"jax", "numpy", "optax", "chex", "jaxkd", *standard}
+    assert imported <= {"jax", "numpy", "optax", "chex", "jaxkd", *standard}
 
 
 def test_the_example_of_the_readme_runs(tmp_path):

@@ -10,7 +10,7 @@ from jaxkd.losses._arguments import to_rank
 from jaxkd.networks import PyTree
 from jaxkd.objective import Schedule
 from jaxkd.strategies.generate_targets import labels_and_documents
-from jaxkd.training.step import BatchTransform
+from jaxkd.training import BatchTransform
 
 _WAYS = ("step", "row")
 # The fields of a batch that the student's text replaces.

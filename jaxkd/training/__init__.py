@@ -1,27 +1,68 @@
 """Training: one state, one pure compiled step, a loop that can be killed, and what it writes.
 
-`TrainState` holds everything that trains or is scheduled; `make_train_step` compiles the student's
-step with an online teacher or cached answers; `fit` runs it, logs, evaluates, checkpoints, resumes.
+The step: `make_train_step` compiles the step of a student with an online teacher or cached outputs
+as a `TrainStep`; its `init` creates the `TrainState`, which holds everything that trains or is
+scheduled. `dot` is an optimizer for steps that split gradients, a `BatchTransform` changes a
+batch within the step.
+
+The loop: `fit` runs a step, logs, evaluates, saves and resumes, and returns a `FitResult`;
+`Preempted` is raised when it was asked to stop. `Checkpoints`, `Logs` and `bind_config` are what it
+uses for the state, the metrics and the work directory.
+
+Evaluation: `make_eval_step` compiles an `EvalStep`; `evaluate` returns accuracy and cross entropy,
+`predict` logits.
+
+Many devices: `make_mesh` arranges them, `Partitioning` places arrays on them; `initialize`,
+`is_first` and `wait_for_all` are for jobs of several processes.
+
+Many students: a `Population` trains students that differ in numbers or seeds at once; `grid`
+makes all combinations of numbers.
 """
 
-from jaxkd.training._checkpoints import Checkpoints as Checkpoints
-from jaxkd.training._dot import dot as dot
-from jaxkd.training._evaluate import EvalStep as EvalStep
-from jaxkd.training._evaluate import evaluate as evaluate
-from jaxkd.training._evaluate import make_eval_step as make_eval_step
-from jaxkd.training._evaluate import predict as predict
-from jaxkd.training._logs import Logs as Logs
-from jaxkd.training._members import grid as grid
-from jaxkd.training._preemption import Preempted as Preempted
-from jaxkd.training._workdir import bind_config as bind_config
+from jaxkd.training.checkpoints import Checkpoints as Checkpoints
 from jaxkd.training.distributed import initialize as initialize
 from jaxkd.training.distributed import is_first as is_first
 from jaxkd.training.distributed import wait_for_all as wait_for_all
+from jaxkd.training.dot import dot as dot
+from jaxkd.training.evaluation import EvalStep as EvalStep
+from jaxkd.training.evaluation import evaluate as evaluate
+from jaxkd.training.evaluation import make_eval_step as make_eval_step
+from jaxkd.training.evaluation import predict as predict
+from jaxkd.training.logs import Logs as Logs
+from jaxkd.training.loop import FitResult as FitResult
 from jaxkd.training.loop import fit as fit
+from jaxkd.training.make_step import BatchTransform as BatchTransform
+from jaxkd.training.make_step import make_train_step as make_train_step
+from jaxkd.training.members import grid as grid
+from jaxkd.training.mesh import make_mesh as make_mesh
 from jaxkd.training.partitioning import Partitioning as Partitioning
-from jaxkd.training.partitioning import make_mesh as make_mesh
 from jaxkd.training.population import Population as Population
+from jaxkd.training.preemption import Preempted as Preempted
 from jaxkd.training.state import TrainState as TrainState
-from jaxkd.training.step import BatchTransform as BatchTransform
 from jaxkd.training.step import TrainStep as TrainStep
-from jaxkd.training.step import make_train_step as make_train_step
+from jaxkd.training.workdir import bind_config as bind_config
+
+__all__ = [
+    "BatchTransform",
+    "Checkpoints",
+    "EvalStep",
+    "FitResult",
+    "Logs",
+    "Partitioning",
+    "Population",
+    "Preempted",
+    "TrainState",
+    "TrainStep",
+    "bind_config",
+    "dot",
+    "evaluate",
+    "fit",
+    "grid",
+    "initialize",
+    "is_first",
+    "make_eval_step",
+    "make_mesh",
+    "make_train_step",
+    "predict",
+    "wait_for_all",
+]

@@ -1,4 +1,6 @@
-"""Shapes and types of the arrays of a tree in words, and the differences of two such trees."""
+"""Error messages about two trees: descriptions of their arrays, and where they differ."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 
@@ -32,7 +34,7 @@ def differences(
     one_side: str,
     other_side: str,
     *,
-    limit: int = 5,
+    limit: int | None = 5,
 ) -> str:
     """Lists the entries in which two flat dictionaries differ, for an error message.
 
@@ -41,7 +43,7 @@ def differences(
       other: name → description.
       one_side: words behind the entries of `one`, as `"there"`.
       other_side: words behind the entries of `other`, as `"now"`.
-      limit: number of entries that are listed at most.
+      limit: number of entries that are listed at most; None for all.
 
     Returns:
       `"name: 1 there, 2 now; …"`, empty where the two are equal; an entry that a side lacks is

@@ -1,4 +1,6 @@
-"""Several processes that train together: how they find each other, and what one does for all."""
+"""Jobs of several processes: how they find each other, and what one process does for all."""
+
+from __future__ import annotations
 
 import jax
 from jax.experimental import multihost_utils
@@ -22,13 +24,13 @@ def initialize(
 
     Args:
       coordinator: `host:port` of process 0, the same in every process.
-      num_processes: processes in all.
-      process_id: of this one, from 0.
-      heartbeat_timeout_seconds: after which a silent peer is taken for dead.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
+      heartbeat_timeout_seconds: seconds without heartbeats after which a peer counts as dead.
 
     Raises:
       ValueError: some of the three and not the others, or an id beyond the number of processes.
-      RuntimeError: JAX was used before, or the coordinator does not answer (from JAX).
+      RuntimeError: JAX was used before, or the coordinator is not reached (from JAX).
 
     Example:
       >>> initialize("localhost:9876", num_processes=2)
@@ -67,15 +69,15 @@ def initialize(
 
 
 def is_first() -> bool:
-    """Whether this process writes logs and results for all."""
+    """Returns whether this is the first process, which writes logs and results for all."""
     return jax.process_index() == 0
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every process is here; at once where there is one.
+    """Waits until every process has called this; returns at once where there is one.
 
     Args:
-      name: of the place, the same in every process.
+      name: name of the barrier, the same in every process.
     """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)

@@ -1,82 +1,24 @@
-"""Where arrays lie on a mesh of devices: rules by path, one layout for a whole train state."""
+"""Placement of arrays on a mesh of devices: rules by path, one layout for a whole train state."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxkd.networks import PyTree
 
-AXES = ("data", "fsdp", "model")
-
-
-def make_mesh(
-    *,
-    data: int = -1,
-    fsdp: int = 1,
-    model: int = 1,
-    explicit: bool = False,
-    devices: Sequence[jax.Device] | None = None,
-) -> Mesh:
-    """A mesh with the axes `data`, `fsdp` and `model`.
-
-    A batch is spread over `data` and `fsdp`; parameters are spread over `fsdp` (each device keeps a
-    part and gathers the rest when it needs it) and `model` (each device computes a part).
-
-    Args:
-      data: devices along the axis; -1 for what the others leave, for one of the three.
-      fsdp: likewise.
-      model: likewise.
-      explicit: whether axes are of JAX's Explicit type, for code that goes on with sharded types;
-        a `TrainStep` runs on both alike.
-      devices: by default all, those of other processes too.
-
-    Returns:
-      A `jax.sharding.Mesh`.
-
-    Raises:
-      ValueError: sizes whose product is not the number of devices.
-
-    Example:
-      >>> make_mesh(devices=jax.devices()[:1]).axis_names
-      ('data', 'fsdp', 'model')
-    """
-    devices = jax.devices() if devices is None else list(devices)
-    sizes = dict(zip(AXES, (data, fsdp, model), strict=True))
-    free = [name for name, size in sizes.items() if size == -1]
-    known = int(np.prod([size for size in sizes.values() if size != -1]))
-    bad = len(free) > 1 or any(size < 1 for size in sizes.values() if size != -1)
-    if not bad and free:
-        sizes[free[0]] = len(devices) // known
-        known *= sizes[free[0]]
-    if bad or known != len(devices):
-        wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(
-            f"{len(devices)} devices cannot be arranged as {wanted}: the product must be their "
-            "number, and one of the three may be -1"
-        )
-    kind = AxisType.Explicit if explicit else AxisType.Auto
-    shape = tuple(sizes[name] for name in AXES)
-    try:
-        return jax.make_mesh(shape, AXES, (kind,) * 3, devices=devices)
-    except NotImplementedError:
-        # A small axis on a large torus takes a part of one of its physical axes.
-        arranged = mesh_utils.create_device_mesh(
-            shape, list(devices), allow_split_physical_axes=True
-        )
-        return Mesh(arranged, AXES, axis_types=(kind,) * 3)
-
 
 @dataclasses.dataclass(frozen=True)
 class Partitioning:
-    """A mesh, and the rules by which arrays lie on it.
+    """A mesh, and the rules by which arrays are placed on it.
 
     A leaf is named by its path, such as `params/student/conv.kernel`, `opt_state/0/mu/student/…`,
     `model_state/connectors/crd/bank` or `teacher/params/head.kernel`; the first rule whose pattern
@@ -86,16 +28,17 @@ class Partitioning:
     teacher that is spread; `(("teacher", P()),)` the reverse.
 
     Attributes:
-      mesh: of `make_mesh`, or any other.
+      mesh: the mesh, from `make_mesh` or any other.
       rules: pairs of a regular expression and a `PartitionSpec`.
-      min_size: numbers in an array below which it stays whole where no rule names it.
+      min_size: number of elements below which an array stays whole where no rule names it.
       batch: how the first axis of a batch is spread.
 
     Raises:
-      ValueError: an axis that the mesh does not have.
+      ValueError: a rule names an axis that the mesh does not have.
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from jaxkd.training import make_mesh
       >>> partitioning = Partitioning(make_mesh(devices=jax.devices()[:1]), min_size=0)
       >>> partitioning.specs({"head.kernel": jnp.ones((4, 3))})
       {'head.kernel': P()}
@@ -108,25 +51,29 @@ class Partitioning:
 
     def __post_init__(self):
         object.__setattr__(self, "rules", tuple((pattern, spec) for pattern, spec in self.rules))
-        for what, spec in (("the batch", self.batch), *self.rules):
+        for pattern, spec in (("the batch", self.batch), *self.rules):
             if unknown := sorted(set(_axes(spec)) - set(self.mesh.axis_names)):
                 raise ValueError(
-                    f"{spec} for {what!r} names the axes {unknown}; the mesh has "
+                    f"{spec} for {pattern!r} names the axes {unknown}; the mesh has "
                     f"{list(self.mesh.axis_names)}"
                 )
 
     def specs(self, tree: PyTree) -> PyTree:
-        """The `PartitionSpec` of each leaf.
+        """Returns the `PartitionSpec` of each leaf.
 
         Args:
-          tree: arrays, or whatever has their `shape`; a `TrainState` for one.
+          tree: arrays, or objects with their `shape`, such as a `TrainState`.
+
+        Returns:
+          The tree with specs as its leaves.
 
         Raises:
-          ValueError: a rule that does not fit a leaf it names. In an optimizer's state, whose
-            leaves need not have the parameters' shapes, such a leaf is laid as if no rule named it.
+          ValueError: a rule does not fit a leaf that it names. In an optimizer's state, whose
+            leaves need not have the parameters' shapes, such a leaf is placed as if no rule named
+            it.
         """
 
-        def one(path: Any, leaf: Any) -> P:
+        def spec_of(path: Any, leaf: Any) -> P:
             name, shape = jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape
             for pattern, spec in self.rules:
                 if re.search(pattern, name):
@@ -135,44 +82,62 @@ class Partitioning:
                     if name.startswith("opt_state"):
                         break
                     raise ValueError(
-                        f"the rule {pattern!r} lays {name} of shape {shape} as {spec} on a mesh of "
-                        f"{dict(self.mesh.shape)}: each spread dimension must be a multiple of its "
-                        "axes. Add a rule for this leaf before it"
+                        f"the rule {pattern!r} places {name} of shape {shape} as {spec} on a mesh "
+                        f"of {dict(self.mesh.shape)}: each spread dimension must be a multiple of "
+                        "its axes. Add a rule for this leaf before it"
                     )
             return self._by_shape(shape)
 
-        return jax.tree_util.tree_map_with_path(one, tree)
+        return jax.tree_util.tree_map_with_path(spec_of, tree)
 
     def shardings(self, tree: PyTree) -> PyTree:
-        """The `NamedSharding` of each leaf; see `specs`."""
+        """Returns the `NamedSharding` of each leaf; see `specs`.
+
+        Args:
+          tree: arrays, or objects with their `shape`.
+
+        Returns:
+          The tree with shardings as its leaves.
+        """
         return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), self.specs(tree))
 
     def place(self, tree: PyTree) -> PyTree:
-        """A copy of a tree, laid on the mesh by the rules.
+        """Places a copy of a tree on the mesh by the rules.
 
         Args:
           tree: arrays with the same values in every process.
 
         Returns:
-          The tree; nothing of the given one is shared, so a step may reuse its memory.
+          The placed tree; it shares no memory with the given one, so a step may reuse it.
         """
-        return jax.tree.map(_placed, tree, self.shardings(tree))
+        return jax.tree.map(_place, tree, self.shardings(tree))
 
     def place_teacher(self, params: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
-        """A teacher's variables on the mesh, named `teacher/params/…` and `teacher/state/…`."""
+        """Places a teacher's variables, under the paths `teacher/params/…` and `teacher/state/…`.
+
+        Args:
+          params: the teacher's parameters.
+          state: the teacher's state.
+
+        Returns:
+          Both on the mesh.
+        """
         placed = self.place({"teacher": {"params": params, "state": state}})["teacher"]
         return placed["params"], placed["state"]
 
     def put(self, batch: PyTree, *, leading: int = 0, whole: bool = False) -> PyTree:
-        """A batch on the mesh, one global array from what each process read.
+        """Places a batch on the mesh, as global arrays of the rows that each process has read.
 
         Args:
-          batch: arrays `[examples of this process, ...]` on the host, a `Loader`'s for one.
-          leading: axes before that of the examples, for batches that are stacked.
+          batch: arrays `[examples of this process, ...]` on the host, such as a `Loader`'s.
+          leading: number of axes before that of the examples, for batches that are stacked.
           whole: whether the arrays hold the examples of all processes instead.
 
+        Returns:
+          The batch as global arrays.
+
         Raises:
-          ValueError: a number of examples that does not divide by the devices it is spread over.
+          ValueError: the number of examples does not divide by the devices they are spread over.
         """
         spec = P(*(None,) * leading, *self.batch)
         spread, everywhere = NamedSharding(self.mesh, spec), NamedSharding(self.mesh, P())
@@ -195,33 +160,34 @@ class Partitioning:
         if alone:
             return jax.device_put(batch, shardings)
         if whole:
-            return jax.tree.map(_placed, batch, shardings)
+            return jax.tree.map(_place, batch, shardings)
         return jax.tree.map(_from_local, batch, shardings)
 
     @functools.cached_property
     def process(self) -> tuple[int, int]:
-        """Which part of a batch this process reads: `(index, count)`, for a `Loader`.
+        """The part of a batch that this process reads, `(index, count)` for a `Loader`.
 
         Raises:
-          ValueError: this process's devices do not hold one stretch of a batch.
+          ValueError: this process's devices do not hold consecutive rows of a batch.
         """
         if not self.batch:
             return 0, 1
         count = self._pieces(self.batch[0])
-        own = NamedSharding(self.mesh, self.batch).addressable_devices_indices_map((count,))
-        held = sorted({s[0].start or 0 for s in own.values() if s is not None})
+        sharding = NamedSharding(self.mesh, self.batch)
+        indices = sharding.addressable_devices_indices_map((count,)).values()
+        held = sorted({index[0].start or 0 for index in indices if index is not None})
         if held != list(range(held[0], held[0] + len(held))) or held[0] % len(held):
             raise ValueError(
                 f"the devices of process {jax.process_index()} hold the parts {held} of {count} of "
-                "a batch: arrange the mesh so that a process holds one stretch"
+                "a batch: arrange the mesh so that a process holds consecutive ones"
             )
         return held[0] // len(held), count // len(held)
 
-    def for_batch(self, batch_size: int) -> "Partitioning":
-        """The same, for batches of one size.
+    def for_batch(self, batch_size: int) -> Partitioning:
+        """Returns the partitioning for batches of one size.
 
         Args:
-          batch_size: examples of all processes.
+          batch_size: number of examples of all processes.
 
         Returns:
           This partitioning if the batch divides by the devices it is spread over; else one in which
@@ -231,22 +197,33 @@ class Partitioning:
         return self if batch_size % pieces == 0 else dataclasses.replace(self, batch=P())
 
     def constrain(self, tree: PyTree) -> PyTree:
-        """Inside a step: the tree stays where the rules lay it, whatever it was computed from."""
+        """Constrains a tree within a compiled function to the placement of the rules.
+
+        Args:
+          tree: traced arrays, however they were computed.
+
+        Returns:
+          The same values.
+        """
         return jax.lax.with_sharding_constraint(tree, self.specs(tree))
 
     def jit(
         self, function: Callable[..., Any], *, updates: int | None = None, **options: Any
     ) -> Any:
-        """Compiles a function of arrays that lie on the mesh.
+        """Compiles a function of arrays that are placed on the mesh.
 
-        On Explicit axes the inside is computed as on Auto ones, since networks are written without
-        regard to a mesh; only what goes in and comes out has sharded types.
+        On Explicit axes the function is traced as on Auto ones, since networks are written without
+        regard to a mesh; its arguments and results alone have sharded types.
 
         Args:
-          function: to be compiled.
-          updates: which argument, a tree of the rules' layout, the function returns anew as the
-            first of two results. All else that it returns comes out on all devices.
-          **options: of `jax.jit`.
+          function: the function.
+          updates: index of the argument, a tree placed by the rules, whose new value the function
+            returns as the first of two results; None if there is none. All other results are
+            whole on every device.
+          **options: options of `jax.jit`.
+
+        Returns:
+          The compiled function, to be called with or without the mesh as JAX's context.
         """
 
         def traced(*args: Any) -> Any:
@@ -255,22 +232,25 @@ class Partitioning:
                 return jax.sharding.auto_axes(function, out_sharding=out)(*args)
             result = function(*args)
             if updates is None:
-                return _replicated(result)
-            return jax.lax.with_sharding_constraint(result[0], out[0]), _replicated(result[1])
+                return _replicate(result)
+            return jax.lax.with_sharding_constraint(result[0], out[0]), _replicate(result[1])
 
         compiled = jax.jit(traced, **options)
 
         return _OnMesh(self.mesh, compiled)
 
     def _pieces(self, axes: Any) -> int:
+        """Returns over how many devices a dimension with these axes is spread."""
         return int(np.prod([self.mesh.shape[axis] for axis in _axes((axes,))]))
 
     def _fits(self, spec: P, shape: tuple[int, ...]) -> bool:
+        """Returns whether each dimension is a multiple of the devices it is spread over."""
         return len(spec) <= len(shape) and all(
             size % self._pieces(axes) == 0 for size, axes in zip(shape, spec, strict=False)
         )
 
     def _by_shape(self, shape: tuple[int, ...]) -> P:
+        """Returns the spec of a leaf that no rule names."""
         spec: list[str | None] = [None] * len(shape)
         if int(np.prod(shape)) < self.min_size:
             return self._tidy(P(), len(shape))
@@ -283,7 +263,7 @@ class Partitioning:
         return self._tidy(P(*spec), len(shape))
 
     def _tidy(self, spec: P, rank: int) -> P:
-        """The spec as XLA gives it back, so that a second step finds the first one's program."""
+        """Returns a spec as XLA returns it, so that a second step uses the first one's program."""
         tidy: list[Any] = []
         for entry in spec:
             axes = [axis for axis in _axes((entry,)) if self.mesh.shape[axis] > 1]
@@ -296,7 +276,7 @@ class Partitioning:
 
 @dataclasses.dataclass(frozen=True)
 class _OnMesh:
-    """A compiled function that is called with its mesh around it."""
+    """A compiled function that is called with its mesh as JAX's context."""
 
     mesh: Mesh
     compiled: Any
@@ -315,22 +295,23 @@ class _OnMesh:
 
 
 def _axes(spec: Any) -> list[str]:
-    """Names of the mesh's axes in a spec."""
-    found: list[str] = []
+    """Returns the names of the mesh's axes in a spec."""
+    names: list[str] = []
     for entry in spec:
-        found += [] if entry is None else [entry] if isinstance(entry, str) else list(entry)
-    return found
+        names += [] if entry is None else [entry] if isinstance(entry, str) else list(entry)
+    return names
 
 
-def _replicated(tree: PyTree) -> PyTree:
+def _replicate(tree: PyTree) -> PyTree:
+    """Constrains a tree to be whole on every device."""
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, P()), tree)
 
 
-def _placed(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """A copy of one array, the same in every process, on the mesh."""
+def _place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """Copies one array, the same in every process, onto the mesh."""
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         # Keys have one axis more inside, which stays whole.
-        data = _placed(jax.random.key_data(leaf), NamedSharding(sharding.mesh, sharding.spec))
+        data = _place(jax.random.key_data(leaf), NamedSharding(sharding.mesh, sharding.spec))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return jax.device_put(leaf, sharding, may_alias=False)
@@ -339,6 +320,7 @@ def _placed(leaf: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def _from_local(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """Makes a global array of the rows of each process."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        return leaf  # put there before
+        return leaf  # a global array already
     return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))

@@ -1,5 +1,7 @@
 """Many students at once: one compiled step, one pass over the data, numbers of their own."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,26 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from jaxkd.data import Dataset, eval_batches
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
-from jaxkd.training._evaluate import make_eval_step
-from jaxkd.training._members import SEED, Made, as_arrays, checked
-from jaxkd.training._stacked import AXES, member_of, on_host, stack
-from jaxkd.training.partitioning import Partitioning
+from jaxkd.training._stacked import AXES, member_of, on_host, partition_members, stack
+from jaxkd.training.evaluation import make_eval_step
+from jaxkd.training.make_step import as_outputs, make_train_step, vocab_sizes
+from jaxkd.training.members import SEED, MemberFactory, as_arrays, check_members
 from jaxkd.training.state import TrainState, create_state
-from jaxkd.training.step import TrainStep, as_outputs, make_train_step, vocab_sizes
+from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
 
 
 class Population:
     """Students that train together and differ in seed, temperature, weights, or any number.
 
-    One compiled program makes a step of all of them. Batches are drawn, rendered and decoded once,
-    and an online teacher answers once, whatever the number of members; all members see the same
-    batches in the same order. Each one ends where it would have ended alone, trained by
+    One compiled program makes a step of all of them. Batches are read, rendered and decoded once,
+    and an online teacher makes one forward pass, whatever the number of members; all members see
+    the same batches in the same order. Each one ends where it would have ended alone, trained by
     `make_train_step` with its own numbers and its own seed; a term whose weight is 0 for one member
     (labels, at alpha 1) is computed all the same, so that batches need labels. The state is an
     ordinary `TrainState` whose arrays have the members as their first axis, so that `fit`,
@@ -36,8 +37,8 @@ class Population:
     `fit(population.step, population.init(), …, config={"members": population.members})`.
 
     Args:
-      make_student: from a member's seed to a fresh network; the networks may differ in nothing but
-        their variables' values.
+      make_student: function from a member's seed to a new network; the networks may differ in the
+        values of their variables alone.
       objective: an `Objective` for all, or a function of numbers of the members by the names of its
         parameters: `lambda alpha, temperature: recipes.kd(alpha=alpha, temperature=temperature)`,
         or `recipes.kd` itself, whose defaults hold for what the members do not name.
@@ -47,9 +48,9 @@ class Population:
         not branch on their values, as `optax.warmup_cosine_decay_schedule` does on its peak.
       members: name → one number a member; `grid` makes all combinations. `seed` is that of the
         student and of the root key, by default 0, 1, …; objective and optimizer may take it too, to
-        draw the variables that their connectors begin with, and for nothing else.
-      views: raw batches are rendered by them first; None if batches are ready as they are.
-      teacher: run online if given, one forward pass for all.
+        initialize the variables of their connectors, and for nothing else.
+      views: raw batches are rendered by them first; None if batches are rendered already.
+      teacher: the online teacher, with one forward pass for all; None for none.
       teacher_train: see `make_train_step`.
       split_gradients: see `make_train_step`.
       micro_batches: see `make_train_step`.
@@ -57,14 +58,14 @@ class Population:
 
     Attributes:
       members: the numbers, `seed` among them.
-      student: how every member computes; its variables are the first member's.
-      partitioning: where the members lie, None for one device.
+      student: the architecture of every member, with the variables of the first one.
+      partitioning: placement of the members on the mesh, None for one device.
 
     Raises:
-      TypeError: what is not a number, a network, an objective or an optimizer.
-      ValueError: no member, lengths that differ, a name that nobody takes or has no number, numbers
-        that an objective or an optimizer refuses, students of different architectures, members
-        that do not divide by the devices; before anything is compiled.
+      TypeError: an argument that is not a number, a network, an objective or an optimizer.
+      ValueError: no member, lengths that differ, a name that neither function takes or that has no
+        number, numbers that an objective or an optimizer refuses, students of different
+        architectures, members that do not divide by the devices; before anything is compiled.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -99,21 +100,23 @@ class Population:
         micro_batches: int = 1,
         mesh: Mesh | None = None,
     ):
-        self.members = checked(members)
-        self._objective: Made[Objective] = Made.of("objective", objective, Objective, self.members)
-        self._optimizer: Made[optax.GradientTransformation] = Made.of(
+        self.members = check_members(members)
+        self._objective: MemberFactory[Objective] = MemberFactory.from_source(
+            "objective", objective, Objective, self.members
+        )
+        self._optimizer: MemberFactory[optax.GradientTransformation] = MemberFactory.from_source(
             "optimizer", optimizer, optax.GradientTransformation, self.members
         )
         taken = {SEED, *self._objective.names, *self._optimizer.names}
         if unknown := [name for name in self.members if name not in taken]:
             raise ValueError(
-                f"nobody takes the members' {unknown}: objective and optimizer take "
+                f"neither function takes the members' {unknown}: objective and optimizer take "
                 f"{sorted(taken - {SEED})}. Make one of them a function with such a parameter"
             )
-        self.partitioning = _partitioning(mesh, len(self)) if mesh is not None else None
+        self.partitioning = partition_members(mesh, len(self)) if mesh is not None else None
         # With their concrete numbers, so that a bad one is refused here; a step traces them.
-        self._objectives = self._objective.each(self.members)
-        self._optimizers = self._optimizer.each(self.members)
+        self._objectives = self._objective.for_members(self.members)
+        self._optimizers = self._optimizer.for_members(self.members)
         self._make_student = make_student
         self.student = make_student(self.members[SEED][0])
         self._views, self._teacher = views, teacher
@@ -126,11 +129,17 @@ class Population:
         }
 
     def __len__(self) -> int:
-        """How many members there are."""
+        """Returns the number of members."""
         return len(self.members[SEED])
 
     def numbers(self, index: int) -> dict[str, float]:
-        """The numbers of one member.
+        """Returns the numbers of one member.
+
+        Args:
+          index: number of the member, from 0 to N - 1.
+
+        Returns:
+          Name → number, `seed` among them.
 
         Raises:
           IndexError: there is no such member.
@@ -198,11 +207,14 @@ class Population:
         return self.step.place(stacked) if self.partitioning else jax.tree.map(jnp.asarray, stacked)
 
     def member(self, state: TrainState, index: int) -> TrainState:
-        """One member's state, as if it had trained alone.
+        """Returns one member's state, as if it had trained alone.
 
         Args:
-          state: of the population.
-          index: from 0 to N - 1.
+          state: state of the population.
+          index: number of the member, from 0 to N - 1.
+
+        Returns:
+          A state without the members' axis.
 
         Raises:
           IndexError: there is no such member.
@@ -211,18 +223,29 @@ class Population:
         return self._pick(state, index)
 
     def network(self, state: TrainState, index: int) -> Network:
-        """One member with its variables, copied out of the step's reach; see `member`."""
+        """Returns one member as a network.
+
+        Args:
+          state: state of the population.
+          index: number of the member, from 0 to N - 1.
+
+        Returns:
+          The student with copies of the member's variables.
+
+        Raises:
+          IndexError: there is no such member.
+        """
         return self.member(state, index).network(self.student)
 
     def evaluator(
         self, dataset: Dataset, *, views: Views | None = None, batch_size: int = 512
     ) -> Callable[[TrainState], dict[str, np.ndarray]]:
-        """What `fit` takes as `evaluate`: accuracy and cross entropy of all members at once.
+        """Makes the function that `fit` takes as `evaluate`, for all members at once.
 
         Args:
           dataset: the examples.
-          views: what they go through.
-          batch_size: examples at a time.
+          views: the examples are rendered by them; None if they are ready as they are.
+          batch_size: number of examples in a batch.
 
         Returns:
           A function from the population's state to `{"accuracy": …, "cross_entropy": …}`, float64
@@ -253,13 +276,13 @@ class Population:
         views: Views | None = None,
         batch_size: int = 512,
     ) -> np.ndarray:
-        """Logits of all members on all examples.
+        """Computes the logits of all members on all examples.
 
         Args:
-          state: of the population.
+          state: state of the population.
           dataset: the examples.
-          views: what they go through.
-          batch_size: examples at a time.
+          views: the examples are rendered by them; None if they are ready as they are.
+          batch_size: number of examples in a batch.
 
         Returns:
           float32 `[N, examples, …, num_classes]`, in the order of the examples' ids.
@@ -272,8 +295,8 @@ class Population:
         return np.concatenate(parts, axis=1)
 
     def _one(self, teacher, numbers, state, batch):
-        """The step of one member, with traced numbers."""
-        # Any member's seed serves: what was drawn by its own comes with its state.
+        """Makes the step of one member, with traced numbers."""
+        # Any member's seed will do: what depends on its own is in its state.
         numbers = {**numbers, SEED: self.members[SEED][0]}
         step = make_train_step(
             self.student, self._objective(numbers), self._optimizer(numbers), **self._options
@@ -285,7 +308,7 @@ class Population:
         return {}
 
     def _eval_step(self, views: Views | None) -> Callable[..., tuple[Any, dict[str, Any]]]:
-        """From state and batch to logits `[N, …]` and metrics as (sum, count), compiled once."""
+        """Returns the compiled evaluation: logits `[N, …]` and metrics as (sum, count)."""
         if views not in self._evals:
             one = make_eval_step(self.student, views=views)
 
@@ -311,20 +334,7 @@ class Population:
             raise IndexError(f"there is no member {index}: they are 0 to {len(self) - 1}")
 
     def _check_targets(self, batch: Mapping[str, Any]) -> None:
-        """Whether the answers of a cache serve every member, whose numbers a trace cannot see."""
+        """Refuses cached outputs that lack a member's temperature, which a trace cannot see."""
         outputs = jax.eval_shape(as_outputs, batch.get("teacher"))
         for objective in {id(o): o for o in self._objectives}.values():
             objective.check_temperatures(outputs)
-
-
-def _partitioning(mesh: Mesh, members: int) -> Partitioning:
-    """The members over all devices of a mesh; the batch, the teacher and the step on each."""
-    if members % mesh.size:
-        raise ValueError(
-            f"{members} members cannot be spread evenly over {mesh.size} devices: make it "
-            f"{-(-members // mesh.size) * mesh.size} members, with more seeds for instance, or "
-            "give fewer devices to make_mesh"
-        )
-    spread = P(tuple(mesh.axis_names))
-    rules = (("^(params|model_state|opt_state|key|members)", spread), ("", P()))
-    return Partitioning(mesh, rules, batch=P())

@@ -1,5 +1,7 @@
 """The whole state of a training run as one pytree."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 
@@ -19,14 +21,16 @@ Variables = tuple[dict[str, PyTree], dict[str, PyTree]]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything that trains, is scheduled or drawn; saved and restored as a whole.
+    """Everything that trains, is scheduled or is random; saved and restored as a whole.
+
+    `TrainStep.init` creates the first one, a step returns the next one.
 
     Attributes:
       step: int32, number of updates made.
       params: `{"student": …, "connectors": {term: …}}`.
-      model_state: the same shape, for batch statistics and the like.
-      opt_state: of the optax transformation.
-      key: the root key; a step's randomness is this folded with its number.
+      model_state: `{"student": …, "connectors": {term: …}}`, batch statistics and the like.
+      opt_state: state of the optax transformation.
+      key: root PRNG key; the keys of a step are derived from it and the step's number.
     """
 
     step: jax.Array
@@ -35,17 +39,25 @@ class TrainState:
     opt_state: PyTree
     key: jax.Array
 
-    def replace(self, **changes: Any) -> "TrainState":
-        """A copy with some fields changed."""
+    def replace(self, **changes: Any) -> TrainState:
+        """Returns a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def network(self, student: Network) -> Network:
-        """The student with the variables of this state, copied out of the step's reach.
+        """Returns the student with the variables of this state.
 
-        They are gathered from wherever they lie onto this process's first device; all processes of
-        a job call this together.
+        They are copied, since a step reuses the memory of its state, and gathered onto this
+        process's first device; all processes of a job call this together.
+
+        Args:
+          student: the student that was trained; its own variables are not used.
+
+        Returns:
+          The trained network.
         """
-        params, state = jax.tree.map(_here, (self.params["student"], self.model_state["student"]))
+        params, state = jax.tree.map(
+            _on_one_device, (self.params["student"], self.model_state["student"])
+        )
         return student.replace(params=params, state=state)
 
 
@@ -98,8 +110,8 @@ def initial_variables(student: Network, objective: Objective) -> Variables:
     )
 
 
-def _here(leaf: jax.Array) -> jax.Array:
-    """A copy of an array on one device."""
+def _on_one_device(leaf: jax.Array) -> jax.Array:
+    """Copies an array onto one device."""
     if len(leaf.sharding.device_set) == 1:
         return jnp.copy(leaf)
     if not leaf.is_fully_addressable:

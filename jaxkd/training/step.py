@@ -1,9 +1,11 @@
-"""The student's train step: pure, compiled, the same online and cached, on one device or many."""
+"""The compiled train step: what it knows, how its state begins, and how it is called."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,45 +14,37 @@ import optax
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import Objective
 from jaxkd.training._arrays import describe_arrays, differences
-from jaxkd.training._gradients import Batch, DistillationLoss, StepKeys, Sums, own_parts
-from jaxkd.training._metric_sums import MetricSums
+from jaxkd.training._gradients import Batch
+from jaxkd.training._metric_sums import MetricSums, SumsAndCounts
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState, Variables, create_state, initial_variables
-from jaxkd.views import Views
 
 Metrics = dict[str, jax.Array]
 
 
-class BatchTransform(Protocol):
-    """What a step makes of its batch first, as `jaxkd.strategies.on_policy` does."""
-
-    def __call__(
-        self, params: PyTree, state: PyTree, batch: Batch, *, step: jax.Array, key: jax.Array
-    ) -> Batch:
-        """The new batch, from the student's present variables, its step, and a key of the step."""
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainStep:
-    """`step(state, batch) -> (state, metrics)`, compiled; the state's memory is reused.
+    """A compiled train step, `step(state, batch) -> (state, metrics)`.
+
+    The memory of the state is reused. `step.init()` creates the first state.
 
     Attributes:
-      function: the pure function `(frozen, state, batch) -> (state, sums)`, the metrics as
+      function: pure function `(frozen, state, batch) -> (state, sums)`, the metrics as
         (sum, count).
-      frozen: what the step uses and never trains, the online teacher's variables. An argument
-        rather than a constant, which the compiler would copy into the program.
-      logits: the student's logits for a batch, `(state, batch) -> array`; their shape is checked
-        against the data before training. None comes back of a student without logits.
-      student: the network that is trained; of several members, the first one's.
-      objective: what is minimized, likewise.
-      optimizer: the optax transformation, likewise.
-      partitioning: where arrays lie; None for one device.
-      members: how many students the state holds, None for a single one.
-      vocab_sizes: how many tokens each of the networks has embeddings for, as far as it is known;
-        checked against the data before training.
+      frozen: the variables that the step uses and never trains, those of an online teacher. They
+        are an argument rather than a constant, which the compiler would copy into the program.
+      logits: function `(state, batch) -> array` that returns the student's logits, or None of a
+        student without them; their shape is checked against the data before training.
+      student: the network that is trained; in a population, the first member's.
+      objective: what is minimized; in a population, the first member's.
+      optimizer: the optax transformation; in a population, the first member's.
+      partitioning: placement of arrays on a mesh; None for one device.
+      members: number of students that the state holds, None for a single one.
+      vocab_sizes: number of tokens that each of the networks has embeddings for, as far as it is
+        known; checked against the data before training.
     """
 
-    function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, Sums]]
+    function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, SumsAndCounts]]
     frozen: PyTree
     logits: Callable[[TrainState, Batch], jax.Array | None]
     student: Network
@@ -86,11 +80,11 @@ class TrainStep:
             whose `init` creates the state of all members.
 
         Example:
-          >>> import jax.numpy as jnp, optax
+          >>> import jax.numpy as jnp, jaxkd, optax
           >>> from jaxkd import from_function, recipes
           >>> linear = lambda params, inputs: inputs @ params
           >>> make_student = lambda classes: from_function(linear, jnp.ones((4, classes)))
-          >>> step = make_train_step(make_student(3), recipes.labels(), optax.sgd(0.1))
+          >>> step = jaxkd.make_train_step(make_student(3), recipes.labels(), optax.sgd(0.1))
           >>> int(step.init().step)
           0
           >>> step.init(student=make_student(5))
@@ -112,7 +106,15 @@ class TrainStep:
         return self.place(create_state(student, objective, self.optimizer, seed=seed))
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """One step; a batch on the host is put on the mesh, each process giving its own rows."""
+        """Makes one step.
+
+        Args:
+          state: the state; its memory is reused.
+          batch: the batch; on a mesh each process gives its own rows of it.
+
+        Returns:
+          The new state, and the means of the metrics.
+        """
         new, metrics = self._one(self.frozen, state.key, _arrays(state), self.put(batch))
         return TrainState(key=state.key, **new), metrics
 
@@ -123,17 +125,18 @@ class TrainStep:
         count: int | jax.Array,
         sums: MetricSums | None = None,
     ) -> tuple[TrainState, MetricSums]:
-        """Several steps in one call of one compiled program.
+        """Makes several steps in one call of one compiled program.
 
         Args:
           state: the state; its memory is reused.
-          batches: batches stacked along a new first axis, put where they belong by `put`.
-          count: how many of them to use, from the first on; traced, so that a shorter last stretch
-            compiles nothing anew.
-          sums: what earlier calls returned, to go on adding to; None for nothing yet.
+          batches: batches stacked along a new first axis, placed by `put`.
+          count: number of them to use, from the first on; traced, so that fewer steps at the end of
+            a log interval compile nothing anew.
+          sums: the metrics that earlier calls returned, to add to; None for none yet.
 
         Returns:
-          The state, and the metrics as sums and counts over the steps; `sums.means()` divides them.
+          The new state, and the metrics as sums and counts over the steps; `sums.means()` divides
+          them.
         """
         sums = self._no_sums(state, batches) if sums is None else sums
         arrays = _arrays(state)
@@ -141,29 +144,59 @@ class TrainStep:
         return TrainState(key=state.key, **new), sums
 
     def put(self, batch: Any, *, leading: int = 0) -> Any:
-        """A batch where the step wants it; see `Partitioning.put`."""
+        """Places a batch where the step expects it; see `Partitioning.put`.
+
+        Args:
+          batch: arrays on the host.
+          leading: number of axes before that of the examples.
+
+        Returns:
+          The batch on the mesh, or as it is where there is none.
+        """
         return self.partitioning.put(batch, leading=leading) if self.partitioning else batch
 
     def put_sums(self, sums: MetricSums) -> MetricSums:
-        """Sums from the host where `many` wants them, whole on every device."""
+        """Places metrics where `many` expects them, whole on every device.
+
+        Args:
+          sums: metrics on the host.
+
+        Returns:
+          The metrics on the mesh, or as they are where there is none.
+        """
         return self.put(sums, leading=sums.values.ndim)
 
     def place(self, state: TrainState) -> TrainState:
-        """A state where the step wants it; see `Partitioning.place`."""
+        """Places a state where the step expects it; see `Partitioning.place`.
+
+        Args:
+          state: a state that `init` did not create, such as one read from elsewhere.
+
+        Returns:
+          A copy on the mesh, or the state as it is where there is none.
+        """
         return self.partitioning.place(state) if self.partitioning else state
 
     def lower(self, state: TrainState, batch: Batch) -> Any:
-        """`jax.jit(...).lower` of one step, for cost analysis."""
+        """Lowers one step for cost analysis.
+
+        Args:
+          state: the state, or its shapes.
+          batch: the batch, or its shapes.
+
+        Returns:
+          What `jax.jit(…).lower` returns.
+        """
         return self._one.lower(self.frozen, state.key, _arrays(state), batch)
 
     @functools.cached_property
     def finite(self) -> Callable[[PyTree], jax.Array]:
-        """Whether all parameters are numbers; of several members, for each of them. Compiled."""
+        """Compiled function that says whether all parameters are finite, for each member."""
         first = 0 if self.members is None else 1
 
         def finite(params):
-            each = [jnp.isfinite(x).all(axis=tuple(range(first, x.ndim))) for x in params]
-            return functools.reduce(jnp.logical_and, each)
+            flags = [jnp.isfinite(x).all(axis=tuple(range(first, x.ndim))) for x in params]
+            return functools.reduce(jnp.logical_and, flags)
 
         compiled = self.partitioning.jit(finite) if self.partitioning else jax.jit(finite)
         return lambda params: compiled(jax.tree.leaves(params))
@@ -176,9 +209,9 @@ class TrainStep:
 
     def _step(
         self, frozen: PyTree, key: jax.Array, arrays: dict[str, PyTree], batch: Batch
-    ) -> tuple[dict[str, PyTree], Sums]:
-        # The key stays as it is: a program that returned it would make a new one in each call, in
-        # Python, with checks.
+    ) -> tuple[dict[str, PyTree], SumsAndCounts]:
+        # The key is no output of the program: each call would wrap its numbers into a new key
+        # object, in Python, with checks.
         state, sums = self.function(frozen, TrainState(key=key, **arrays), batch)
         return _arrays(state), sums
 
@@ -197,7 +230,7 @@ class TrainStep:
                 arrays, sums = carry
                 batch = jax.tree.map(lambda x: x[index], batches)
                 arrays, added = self._step(frozen, key, arrays, batch)
-                return arrays, jax.tree.map(jnp.add, sums, MetricSums.of(added))
+                return arrays, jax.tree.map(jnp.add, sums, MetricSums.from_step(added))
 
             # Without a loop where there is nothing to loop over: XLA's CPU backend compiles the
             # convolutions of a loop's body to code that is many times slower.
@@ -208,20 +241,21 @@ class TrainStep:
         return self._jit(many)
 
     def _no_sums(self, state: TrainState, batches: Batch) -> MetricSums:
-        """The metrics of no step, made once for each kind of batch."""
-        kind = jax.tree.structure(batches)
-        if kind not in self._zeros:
+        """Returns the metrics of no step, created once for each structure of batches."""
+        structure = jax.tree.structure(batches)
+        if structure not in self._zeros:
 
             def step(frozen, key, arrays, batch):
                 arrays, sums = self._step(frozen, key, arrays, batch)
-                return arrays, MetricSums.of(sums)
+                return arrays, MetricSums.from_step(sums)
 
             batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
-            plain = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-            shapes = self._jit(step).eval_shape(self.frozen, plain.key, _arrays(plain), batch)[1]
-            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-            self._zeros[kind] = self.put_sums(zeros)
-        return self._zeros[kind]
+            # Without shardings, which networks need not fit on Explicit axes.
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+            _, sums = self._jit(step).eval_shape(self.frozen, shapes.key, _arrays(shapes), batch)
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
+            self._zeros[structure] = self.put_sums(zeros)
+        return self._zeros[structure]
 
     @functools.cached_property
     def _zeros(self) -> dict[Any, MetricSums]:
@@ -242,177 +276,10 @@ def _check_variables(given: Variables, expected: Variables) -> None:
 
 
 def _arrays(state: TrainState) -> dict[str, PyTree]:
-    """What a step changes: all but the key, under the names that rules of a partitioning know."""
+    """Returns what a step changes, all but the key, under the names of a partitioning's rules."""
     return {
         "step": state.step,
         "params": state.params,
         "model_state": state.model_state,
         "opt_state": state.opt_state,
     }
-
-
-def make_train_step(
-    student: Network,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    *,
-    teacher: Network | None = None,
-    views: Views | None = None,
-    teacher_train: bool = False,
-    split_gradients: bool = False,
-    micro_batches: int = 1,
-    batch_transform: BatchTransform | None = None,
-    partitioning: Partitioning | None = None,
-) -> TrainStep:
-    """Makes the train step of a student.
-
-    The teacher's answers come from `batch["teacher"]` (a cached `Record`, logits, or named
-    outputs) or, with `teacher=`, from its forward pass inside the step, in evaluation mode and
-    outside the gradient, on the very inputs that the student sees. Nothing else differs.
-
-    Args:
-      student: the network to train; its variables come from the `TrainState`.
-      objective: what to minimize.
-      optimizer: an optax transformation, chained with schedules at will.
-      teacher: run online if given.
-      views: raw batches are rendered by them first; None if batches are ready as they are.
-      teacher_train: whether the online teacher runs in training mode (batch statistics of the batch
-        at hand, dropout), as in the authors' code of OFD. Its own statistics never move.
-      split_gradients: whether the optimizer also gets the gradients of the terms without a teacher
-        and of those with one apart, as `task_updates` and `distillation_updates`, which
-        `jaxkd.training.dot` needs; costs a second backward pass.
-      micro_batches: parts that a batch goes through the networks in, one after the other, for
-        batches that do not fit in memory. The objective sees the outputs of the whole batch, so
-        that its value and gradient are those of the batch whatever the losses couple; what it costs
-        is one more forward pass. Dropout draws anew for each part.
-      batch_transform: changes the rendered batch before anything else sees it, for instance by
-        what the student generates (`jaxkd.strategies.on_policy`). The teacher must be online.
-      partitioning: where state, teacher and batches lie on a mesh of devices; lay the state with
-        `step.place`. None for one device.
-
-    Returns:
-      A `TrainStep`. A batch has `"inputs"` `[batch, ...]`, `"labels"` where a term wants them, and
-      optionally `"where"` (bool `[batch]`, False = padding) and `"labeled"`. The metrics are
-      `loss`, one entry a term, and `accuracy` on the labeled examples where labels are integers
-      (and the student has logits, see `jaxkd.networks.without_logits`);
-      under `optax.apply_if_finite` also `skipped`, the share of updates that were not made, and
-      all others are of the steps that were.
-
-    Raises:
-      ValueError: fewer than one part; while tracing, before the first step: no or two sources of
-        teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
-        batch statistics, a cache's answers to a batch that is rewritten.
-
-    Example:
-      >>> import jax.numpy as jnp, optax
-      >>> from jaxkd import from_function, recipes
-      >>> student = from_function(lambda params, inputs: inputs @ params, jnp.ones((4, 3)))
-      >>> objective, optimizer = recipes.kd(alpha=1.0), optax.sgd(0.1)
-      >>> step = make_train_step(student, objective, optimizer)
-      >>> state = step.init()
-      >>> batch = {"inputs": jnp.eye(4), "teacher": jnp.zeros((4, 3))}
-      >>> state, metrics = step(state, batch)
-      >>> sorted(metrics), int(state.step)
-      (['kd', 'loss'], 1)
-    """
-
-    if micro_batches < 1:
-        raise ValueError(f"micro_batches must be at least 1, not {micro_batches}")
-    lesson = DistillationLoss(student, objective, teacher, teacher_train, micro_batches)
-
-    def step_function(frozen, state, batch):
-        batch = dict(views.render(batch) if views else batch)
-        answers = batch.pop("teacher", None)
-        if teacher is not None and answers is not None:
-            raise ValueError(
-                "two teachers: teacher= was given and the batch carries answers of a cache"
-            )
-        if batch_transform is not None and answers is not None:
-            raise ValueError(
-                "the batch carries a cache's answers to the data, and batch_transform= puts other "
-                "inputs, such as the student's own writing, in their place: let teacher= answer "
-                "online, or leave batch_transform out"
-            )
-        answers = jax.lax.stop_gradient(as_outputs(answers))
-        step_key = jax.random.fold_in(state.key, state.step)
-        student_key, connector_key = jax.random.split(step_key)
-        if batch_transform is not None:
-            variables = state.params["student"], state.model_state["student"]
-            transform_key = jax.random.fold_in(step_key, 3)
-            batch = dict(batch_transform(*variables, batch, step=state.step, key=transform_key))
-        keys = StepKeys(student_key, jax.random.fold_in(step_key, 2), connector_key)
-        pull_back, sums, model_state = lesson.pull_back(frozen, state, batch, answers, keys)
-        one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
-        # Some transformations watch the loss, reduce_on_plateau for one.
-        extra: dict[str, Any] = {"value": sums["loss"][0]}
-        if split_gradients:
-            task, distillation = pull_back((one, zero)), pull_back((zero, one))
-            gradients = jax.tree.map(jnp.add, task, distillation)
-            task, distillation = own_parts(objective, task, distillation)
-            extra |= {"task_updates": task, "distillation_updates": distillation}
-        else:
-            gradients = pull_back((one, one))
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params, **extra
-        )
-        model_state, sums = _guarded(opt_state, state.model_state, model_state, sums)
-        new_state = TrainState(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            model_state=model_state,
-            opt_state=opt_state,
-            key=state.key,
-        )
-        return (partitioning.constrain(new_state) if partitioning else new_state), sums
-
-    def logits(state, batch):
-        inputs = (views.render(batch) if views else batch)["inputs"]
-        params, model_state = state.params["student"], state.model_state["student"]
-        return student.apply(params, model_state, inputs)[0].get("logits")
-
-    frozen = (teacher.params, teacher.state) if teacher else ()
-    if teacher and partitioning:
-        frozen = partitioning.place_teacher(*frozen)
-    sizes = vocab_sizes(student, teacher)
-    return TrainStep(
-        step_function,
-        frozen,
-        logits,
-        student,
-        objective,
-        optimizer,
-        partitioning,
-        vocab_sizes=sizes,
-    )
-
-
-def vocab_sizes(student: Network, teacher: Network | None) -> dict[str, int | None]:
-    """How many tokens student and online teacher have embeddings for."""
-    return {
-        "student": student.vocab_size,
-        "teacher": None if teacher is None else teacher.vocab_size,
-    }
-
-
-def _guarded(opt_state: PyTree, old: PyTree, new: PyTree, sums: Sums) -> tuple[PyTree, Sums]:
-    """What an update that `optax.apply_if_finite` did not make leaves alone besides parameters."""
-    found = optax.tree_utils.tree_get_all_with_path(opt_state, "last_finite")
-    if not found:
-        return new, sums
-    made = functools.reduce(jnp.logical_and, (value for _, value in found))
-    new = jax.tree.map(lambda a, b: jnp.where(made, b, a), old, new)
-    counts = {
-        name: (jnp.where(made, total, 0), jnp.where(made, count, 0))
-        for name, (total, count) in sums.items()
-    }
-    skipped = 1 - made.astype(jnp.float32)
-    return new, {**counts, "skipped": (skipped, jnp.ones_like(skipped))}
-
-
-def as_outputs(answers: Any) -> dict[str, Any] | None:
-    """Named outputs of a teacher: of a record of a cache, of logits; None stays None."""
-    if answers is None:
-        return None
-    if hasattr(answers, "decode"):  # a record of a cache, or of several joined
-        return dict(answers.decode())
-    return dict(answers) if isinstance(answers, Mapping) else {"logits": answers}

@@ -27,10 +27,10 @@ def make(dtype=None, valid_classes=None, **options):
     return from_decoder(model, dtype=dtype, valid_classes=valid_classes)
 
 
-def written_by(
+def generated_by(
     decoder, new_tokens=5, prompts=PROMPTS, lengths=LENGTHS, key=None, run=compiled, **options
 ):
-    def write(params, prompts, lengths, key):
+    def run_all(params, prompts, lengths, key):
         return generate(
             decoder,
             params,
@@ -43,7 +43,7 @@ def written_by(
         )
 
     key = jax.random.key(0) if key is None else key
-    return run(write)(decoder.network.params, prompts, lengths, key)
+    return run(run_all)(decoder.network.params, prompts, lengths, key)
 
 
 def rows_of(text):
@@ -62,19 +62,19 @@ def test_greedy_text_is_the_loop_over_whole_texts():
         last = np.asarray(LENGTHS) + step
         tokens[range(3), last] = np.asarray(run(tokens))[range(3), last - 1]
     expected = [row[: length + 5].tolist() for row, length in zip(tokens, LENGTHS, strict=True)]
-    text = written_by(decoder, temperature=0.0)
+    text = generated_by(decoder, temperature=0.0)
     assert rows_of(text) == expected
     np.testing.assert_array_equal(text.prompt_lengths, LENGTHS)
     # Behind a row are zeros, whatever was behind its prompt.
     assert all(not row[length:].any() for row, length in zip(*text[:2], strict=True))
     # A temperature that is traced decides as well.
-    traced = compiled(lambda t: written_by(decoder, run=jax.jit, temperature=t))(0.0)
+    traced = compiled(lambda t: generated_by(decoder, run=jax.jit, temperature=t))(0.0)
     np.testing.assert_array_equal(traced.tokens, text.tokens)
 
 
 def test_log_probs_are_those_of_the_network_at_the_tokens_places():
     decoder = make()
-    text = written_by(decoder, temperature=0.7, top_k=5)
+    text = generated_by(decoder, temperature=0.7, top_k=5)
     logits = compiled(decoder.network)(text.tokens)["logits"]
     expected = jnp.take_along_axis(
         jax.nn.log_softmax(logits[:, :-1]), text.tokens[:, 1:, None], axis=-1
@@ -88,27 +88,27 @@ def test_log_probs_are_those_of_the_network_at_the_tokens_places():
     kept, ids = jax.lax.top_k(logits[:, :-1] / 0.7, 5)
     mine = ids == text.tokens[:, 1:, None]
     assert mine.any(-1)[where[:, 1:]].all()
-    drawn = jnp.sum(jnp.where(mine, jax.nn.log_softmax(kept), 0), axis=-1)
+    sampling = jnp.sum(jnp.where(mine, jax.nn.log_softmax(kept), 0), axis=-1)
     np.testing.assert_allclose(
-        text.sampling_log_probs[:, 1:], np.where(where[:, 1:], drawn, 0), atol=1e-4, rtol=0
+        text.sampling_log_probs[:, 1:], np.where(where[:, 1:], sampling, 0), atol=1e-4, rtol=0
     )
 
 
-def test_first_tokens_are_drawn_as_the_network_says():
+def test_first_tokens_have_the_probabilities_of_the_network():
     """20 000 rows of one prompt: total variation from the exact probabilities."""
     decoder = make()
     count = 20_000
-    text = written_by(decoder, 1, jnp.tile(PROMPTS[:1], (count, 1)), jnp.full((count,), 4))
+    text = generated_by(decoder, 1, jnp.tile(PROMPTS[:1], (count, 1)), jnp.full((count,), 4))
     exact = jax.nn.softmax(compiled(decoder.network)(PROMPTS[:1])["logits"][0, -1])
     found = np.bincount(text.tokens[:, 4], minlength=VOCABULARY) / count
     assert np.abs(found - exact).sum() / 2 < 0.015
     assert np.sort(exact)[-2] > 0.05 and exact.max() < 0.9
 
 
-def test_the_padding_of_a_vocabulary_is_never_written():
-    text = written_by(make(valid_classes=7), 8, temperature=2.0)
+def test_the_padding_of_a_vocabulary_is_never_generated():
+    text = generated_by(make(valid_classes=7), 8, temperature=2.0)
     assert np.asarray(text.tokens)[text.where].max() < 7
-    # The probabilities are of the seven alone, though the whole network would write others too.
+    # The probabilities are of the seven alone, though the whole network would generate others too.
     whole = compiled(make().network)(text.tokens)["logits"][:, :-1]
     assert jax.nn.softmax(whole / 2)[..., 7:].sum(-1)[text.where[:, 1:]].mean() > 0.2
     expected = jnp.take_along_axis(
@@ -131,10 +131,10 @@ def test_more_tokens_than_logits_are_refused(count, message):
 
 def test_stop_tokens_end_their_rows_alone():
     decoder = make()
-    free = rows_of(written_by(decoder, 8, temperature=0.0))
+    free = rows_of(generated_by(decoder, 8, temperature=0.0))
     # Of the first row's own third token.
     stop = free[0][6]
-    text = written_by(decoder, 8, temperature=0.0, stop_tokens=(stop, 11))
+    text = generated_by(decoder, 8, temperature=0.0, stop_tokens=(stop, 11))
     for row, whole, length in zip(rows_of(text), free, LENGTHS, strict=True):
         ends = [i for i, token in enumerate(whole) if i >= length and token in (stop, 11)]
         assert row == whole[: ends[0] + 1 if ends else None]
@@ -148,14 +148,14 @@ def test_rows_with_keys_of_their_own_do_not_depend_on_each_other():
     decoder = make()
     keys = jax.random.split(jax.random.key(7), 3)
 
-    def write(rows):
+    def generated(rows):
         rows = jnp.asarray(rows)
         return rows_of(
-            written_by(decoder, 5, PROMPTS[rows], LENGTHS[rows], key=keys[rows], top_p=0.95)
+            generated_by(decoder, 5, PROMPTS[rows], LENGTHS[rows], key=keys[rows], top_p=0.95)
         )
 
-    all_rows = write([0, 1, 2])
-    assert write([2, 0]) == [all_rows[2], all_rows[0]]
+    all_rows = generated([0, 1, 2])
+    assert generated([2, 0]) == [all_rows[2], all_rows[0]]
     assert len({tuple(row[-5:]) for row in all_rows}) == 3
 
 
@@ -200,7 +200,7 @@ def test_a_student_writes_inside_its_own_train_step():
 def test_bfloat16_decoders_keep_their_cache_in_it():
     decoder = make(jnp.bfloat16)
     assert decoder.init_cache(2, 5).keys[0].dtype == jnp.bfloat16
-    text = written_by(decoder, top_p=0.9)
+    text = generated_by(decoder, top_p=0.9)
     assert text.log_probs.dtype == jnp.float32
     logits = compiled(decoder.network)(text.tokens)["logits"].astype(jnp.float32)
     expected = jnp.take_along_axis(
@@ -212,10 +212,10 @@ def test_bfloat16_decoders_keep_their_cache_in_it():
 
 @pytest.mark.exhaustive
 @few("kind", ["explicit", "auto"])
-def test_rows_are_written_alike_on_several_devices(kind):
+def test_rows_are_generated_alike_on_several_devices(kind):
     decoder = make()
     all_prompts, all_lengths = PROMPTS[jnp.arange(8) % 3], LENGTHS[jnp.arange(8) % 3]
-    expected = written_by(decoder, 3, all_prompts, all_lengths)
+    expected = generated_by(decoder, 3, all_prompts, all_lengths)
     axis = getattr(jax.sharding.AxisType, kind.title())
     mesh = jax.make_mesh((8,), ("data",), axis_types=(axis,))
     with jax.set_mesh(mesh):
@@ -224,7 +224,7 @@ def test_rows_are_written_alike_on_several_devices(kind):
         lengths = jax.device_put(np.asarray(all_lengths), rows)
         params = jax.device_put(decoder.network.params, jax.NamedSharding(mesh, jax.P()))
 
-        def write(params, prompts, lengths):
+        def run_all(params, prompts, lengths):
             return generate(
                 decoder,
                 params,
@@ -237,8 +237,8 @@ def test_rows_are_written_alike_on_several_devices(kind):
 
         if kind == "explicit":
             # Networks are written without regard to sharded types, as in the train step.
-            write = jax.sharding.auto_axes(write, out_sharding=jax.P("data"))
-        text = compiled(write)(params, prompts, lengths)
+            run_all = jax.sharding.auto_axes(run_all, out_sharding=jax.P("data"))
+        text = compiled(run_all)(params, prompts, lengths)
     np.testing.assert_array_equal(text.tokens, expected.tokens)
     np.testing.assert_allclose(text.log_probs, expected.log_probs, atol=1e-5)
 
@@ -259,7 +259,7 @@ def test_rows_are_written_alike_on_several_devices(kind):
 )
 def test_generation_refuses_what_does_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
-        written_by(make(), run=lambda write: write, **options)
+        generated_by(make(), run=lambda function: function, **options)
 
 
 def test_modules_without_a_cache_are_refused():
@@ -272,7 +272,7 @@ LOGITS = jnp.array([0.3, 2.0, -1.0, 1.4, 0.9, -2.0, 1.1, -0.2])
 
 
 def exact(temperature=1.0, top_k=None, top_p=None):
-    """The probabilities to draw from, one token after the other."""
+    """The probabilities to sample from, one token after the other."""
     logits = np.asarray(LOGITS, np.float64) / temperature
     order = np.argsort(-logits)[:top_k]
     shares = np.exp(logits[order]) / np.exp(logits[order]).sum()
@@ -297,11 +297,11 @@ def exact(temperature=1.0, top_k=None, top_p=None):
         ({"temperature": 2.0, "top_k": 5, "top_p": 0.6}, 3),
     ],
 )
-def test_drawn_tokens_have_the_exact_renormalized_probabilities(options, kept):
+def test_sampled_tokens_have_the_exact_renormalized_probabilities(options, kept):
     count = 40_000
     logits = jnp.broadcast_to(LOGITS, (count, 8))
-    draw = jax.jit(functools.partial(sample, **options))
-    tokens, log_probs = draw(logits, key=jax.random.key(3))
+    run = jax.jit(functools.partial(sample, **options))
+    tokens, log_probs = run(logits, key=jax.random.key(3))
     expected = exact(**options)
     assert (expected > 0).sum() == kept
     found = np.bincount(tokens, minlength=8)
@@ -321,7 +321,7 @@ def test_temperature_zero_takes_the_largest_and_is_certain():
         np.testing.assert_array_equal(log_probs, 0)
 
 
-def test_tokens_ruled_out_are_never_drawn():
+def test_tokens_ruled_out_are_never_sampled():
     logits = jnp.broadcast_to(jnp.where(jnp.arange(8) < 2, LOGITS, -jnp.inf), (1000, 8))
     for options in ({}, {"top_k": 5}, {"top_p": 1.0}):
         tokens, log_probs = sample(logits, key=jax.random.key(0), **options)

@@ -1,4 +1,4 @@
-"""Networks made of networks, connectors that ask for their arguments, and two gradients."""
+"""Networks made of networks, connectors that declare their arguments, and two gradients."""
 
 import functools
 
@@ -20,7 +20,7 @@ LABELS = jnp.array([0, 1, 2, 3, 4, -1])
 
 
 class Asking(nnx.Module):
-    """Asks for what a connector may ask for, counts its calls and keeps what it saw."""
+    """Takes all that a connector may take, counts its calls and keeps its arguments."""
 
     def __init__(self, rngs):
         self.scale = nnx.Param(jnp.ones(()))

@@ -335,7 +335,7 @@ def test_a_cache_cannot_answer_to_what_the_student_writes():
         student, language.gkd(), SGD, batch_transform=on_policy(write, prompt_length=PROMPT)
     )
     with pytest.raises(
-        ValueError, match="cache's answers to the data, and batch_transform= puts other"
+        ValueError, match="cached outputs for the data, and batch_transform= puts other"
     ):
         cached(cached.init(), batch)
     with pytest.raises(ValueError, match="two teachers"):

@@ -42,10 +42,10 @@ def main() -> None:
         workdir / "cache", teacher, data, views, num_views=2, batch_size=32, block_size=64,
         batch_sharding=over_batch, progress=False,
     )  # fmt: skip
-    if count > 1:  # each would ask for a share of its own, in one program of all
+    if count > 1:  # each would compute its own rows, in one program of all
         try:
             jaxkd.cache.build(workdir / "other", teacher, data, views, progress=False)
-            raise AssertionError("a spread teacher was asked without batch_sharding")
+            raise AssertionError("a spread teacher ran without batch_sharding")
         except ValueError as error:
             assert "spread over several processes" in str(error)
     student, objective, sgd = small_network(0), recipes.kd(), optax.sgd(0.02, momentum=0.9)
@@ -76,8 +76,8 @@ def main() -> None:
         check_that_all_agree(workdir / "run" / "checkpoints", index, fitted.state)
     logits = training.predict(scorer, taught, eval_batches(data, 64))
     if training.is_first():
-        answers = cache.read(data.ids, 1).decode()["logits"]
-        np.savez(workdir / "result.npz", logits=logits, answers=answers, **taught.params)
+        outputs = cache.read(data.ids, 1).decode()["logits"]
+        np.savez(workdir / "result.npz", logits=logits, outputs=outputs, **taught.params)
     training.wait_for_all("the end")
 
 

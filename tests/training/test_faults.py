@@ -55,7 +55,7 @@ class Signaling(Loader):
 
 @few("steps_per_call", [8, 1])
 def test_sigterm_saves_and_resumes_to_the_last_bit(small, tmp_path, steps_per_call):
-    """In the middle of a stretch: the row of that stretch is as if nothing had happened."""
+    """In the middle of a log interval, whose row is as if nothing had happened."""
     options = {"steps_per_call": steps_per_call}
     before = signal.getsignal(signal.SIGTERM)
     whole = run(small(), tmp_path / "whole", **options)
@@ -253,7 +253,7 @@ def test_a_full_disk_is_named_and_damages_nothing(mlp, tmp_path):
 def test_a_directory_that_cannot_be_written_is_refused_before_anything_runs(mlp):
     class Untouchable:
         def __getitem__(self, step):
-            raise AssertionError("a batch was asked for")
+            raise AssertionError("a batch was read")
 
     with pytest.raises(OSError, match="the work directory /sys/kernel/w cannot be written to"):
         run(mlp(), "/sys/kernel/w", Untouchable())
@@ -299,7 +299,7 @@ def test_updates_that_are_not_finite_are_left_out_when_asked(small, tmp_path):
     assert np.isfinite([row["loss"] for row in fitted.train]).all()
 
 
-def test_a_trace_is_written_when_asked(mlp, tmp_path):
+def test_a_trace_is_written_if_profile_is_given(mlp, tmp_path):
     run(mlp(), tmp_path, profile=5)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     with pytest.raises(ValueError, match="profile=0|profile must be at least 1"):

@@ -72,10 +72,12 @@ def trained(student, objective, *, steps=2, **options):
 
 def test_the_step_is_that_of_all_logits():
     state, metrics = trained(without_logits(network()), fused_objective())
-    expected, wanted = trained(network(), naive_objective())
+    expected, expected_metrics = trained(network(), naive_objective())
     chex.assert_trees_all_close(state.params, expected.params, rtol=1e-4, atol=1e-6)
-    assert set(wanted) - set(metrics) == {"accuracy"}
-    chex.assert_trees_all_close(metrics, {name: wanted[name] for name in metrics}, rtol=1e-5)
+    assert set(expected_metrics) - set(metrics) == {"accuracy"}
+    chex.assert_trees_all_close(
+        metrics, {name: expected_metrics[name] for name in metrics}, rtol=1e-5
+    )
 
 
 @few("explicit", [True, False], ids=["explicit", "auto"])
@@ -85,9 +87,12 @@ def test_on_a_mesh_with_the_classes_spread(explicit):
         without_logits(network()), fused_objective(), partitioning=partitioning
     )
     assert state.params["student"]["head"].sharding.spec == jax.P("fsdp", "model")
-    expected, wanted = trained(without_logits(network()), fused_objective())
+    expected, expected_metrics = trained(without_logits(network()), fused_objective())
     chex.assert_trees_all_close(
-        jax.device_get((state.params, metrics)), (expected.params, wanted), rtol=1e-4, atol=1e-5
+        jax.device_get((state.params, metrics)),
+        (expected.params, expected_metrics),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -110,8 +115,8 @@ def test_what_counts():
     labeled = np.arange(TOKENS[0]) % 2 == 0
     for given in (batch(), batch(labeled=labeled)):
         found = sums(fused_objective(), student, teacher, given)
-        wanted = sums(naive_objective(), student, teacher, given)
-        chex.assert_trees_all_close(found, wanted, rtol=1e-5)
+        expected = sums(naive_objective(), student, teacher, given)
+        chex.assert_trees_all_close(found, expected, rtol=1e-5)
         assert 0 < found["label"][1] < found["kd"][1] == given["where"].sum()
     both = Objective(both=Term(losses.fused_kd(alpha=0.5), student=PAIR, teacher=PAIR))
     found = sums(both, student, teacher, batch(labeled=labeled))
@@ -124,10 +129,10 @@ def test_what_counts():
 
 def test_a_teacher_of_a_cache_in_bfloat16():
     student, inputs = network()(batch()["inputs"]), batch()["inputs"]
-    answers = {"logits": network(9)(inputs)["logits"].astype(jnp.bfloat16)}
-    found = sums(fused_objective("logits"), student, answers, batch())
-    wanted = sums(naive_objective(), student, answers, batch())
-    chex.assert_trees_all_close(found, wanted, rtol=1e-5)
+    outputs = {"logits": network(9)(inputs)["logits"].astype(jnp.bfloat16)}
+    found = sums(fused_objective("logits"), student, outputs, batch())
+    expected = sums(naive_objective(), student, outputs, batch())
+    chex.assert_trees_all_close(found, expected, rtol=1e-5)
 
 
 def test_training_starts_without_a_look_at_logits(images):

@@ -57,7 +57,7 @@ def test_processes_change_nothing_but_who_computes_what(tmp_path):
     """Cache from a spread teacher, training, SIGTERM and resume, evaluation, logs."""
     run_job(1, tmp_path / "1")
     stopped = run_job(2, tmp_path / "2", terminate_at=6)
-    # One was told, both stopped at the same step.
+    # The signal reached one of them, both stopped at the same step.
     steps = {re.findall(r"stopped by SIGTERM after step (\d+)", text)[0] for text in stopped}
     assert len(steps) == 1 and 6 < int(steps.pop()) <= 20
     run_job(2, tmp_path / "2")

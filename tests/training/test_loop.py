@@ -35,7 +35,7 @@ def run(student, data, steps=60, **options):
     return fit(*start(student), Loader(data, VIEWS, 32), steps=steps, **options)
 
 
-def test_rows_are_means_over_their_stretch(images, mlp, tmp_path):
+def test_rows_are_means_over_their_log_interval(images, mlp, tmp_path):
     step, state = start(mlp())
     loader, losses = Loader(images, VIEWS, 32), []
     for index in range(50):
@@ -60,7 +60,7 @@ def test_steps_per_call_change_nothing(images, mlp, steps_per_call):
 
 @few("steps_per_call", [16, 1])
 def test_one_program_and_no_copy_between_log_steps(images, mlp, monkeypatch, steps_per_call):
-    """50 steps in stretches of all lengths: everything compiles in the first call."""
+    """50 steps in calls of all lengths: everything compiles in the first one."""
     events: list[str] = []
     calls = collections.Counter()
     step, state = start(mlp())
@@ -125,7 +125,7 @@ def test_a_finished_run_is_not_run_again(images, mlp, tmp_path):
 
     class Untouchable:
         def __getitem__(self, step):
-            raise AssertionError("a finished run asked for a batch")
+            raise AssertionError("a finished run read a batch")
 
     again = fit(
         *start(mlp()),
@@ -212,7 +212,7 @@ def test_accuracy_counts_labeled_examples_however_few(images, mlp):
 
 def test_a_work_directory_is_not_continued_by_another_run(images, mlp, tmp_path):
     run(mlp(), images, steps=40, workdir=tmp_path, config={"seed": 0})
-    with pytest.raises(ValueError, match="holds a run of 40 steps, more than the 20 wanted"):
+    with pytest.raises(ValueError, match="holds a run of 40 steps, more than steps=20"):
         run(mlp(), images, steps=20, workdir=tmp_path)
     with pytest.raises(ValueError, match="seed: 0 there, 1 now"):
         run(mlp(), images, steps=60, workdir=tmp_path, config={"seed": 1})

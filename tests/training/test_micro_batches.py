@@ -58,7 +58,7 @@ def test_micro_batches_give_the_numbers_of_the_whole_batch(name):
     """Whatever the losses couple: relations, banks, connectors; labels that are missing."""
     few = random_images().with_labels(random_images().ids[:90])
     data = few if name == "per example" else random_images()
-    # Correlations of fresh networks' nearly even answers multiply rounding at every step.
+    # Correlations of fresh networks' nearly even outputs multiply rounding at every step.
     steps = 1 if name == "correlation" else 3
     whole, metrics = trained(objectives()[name], data=data, steps=steps)
     parts, others = trained(objectives()[name], data=data, steps=steps, micro_batches=4)
@@ -103,7 +103,7 @@ def test_dropout_draws_in_each_part_anew():
     chex.assert_trees_all_equal(state.params, again.params)
 
     def spread(student, labels):
-        """How far apart the outputs of equal examples lie."""
+        """How far apart the outputs of equal examples are."""
         return jnp.sum(jnp.var(student, axis=0))
 
     student, objective = network(dropout_rate=0.5), Objective(spread=Term(spread))

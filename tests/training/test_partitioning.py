@@ -1,4 +1,4 @@
-"""Meshes and rules: where arrays lie, and that nothing about a step depends on it."""
+"""Meshes and rules: placement of arrays, and that nothing about a step depends on it."""
 
 import jax
 import numpy as np
@@ -61,7 +61,7 @@ def objectives() -> dict[str, Objective]:
 
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory):
-    """The teacher's answers, dense and sparse."""
+    """Caches of the teacher's outputs, dense and sparse."""
     made, teacher = {}, network(9)
     params = {**teacher.params, "head.kernel": 3 * teacher.params["head.kernel"]}  # of opinions
     teacher = teacher.replace(params=params, state=teacher.state)
@@ -81,15 +81,15 @@ def trained(objective, cache, partitioning=None, *, steps=20, student=None, **op
     )
     state = step.init(seed=1)
     loader, rows = Loader(random_images(), VIEWS, 32, cache=cache, num_views=2), []
-    layout = laid(state)
+    layout = layout_of(state)
     for index in range(steps):
         state, metrics = step(state, loader[index])
-        assert laid(state) == layout
+        assert layout_of(state) == layout
         rows.append({name: float(value) for name, value in metrics.items()})
     return state, rows
 
 
-def laid(state):
+def layout_of(state):
     return [(str(leaf.sharding), str(jax.typeof(leaf))) for leaf in jax.tree.leaves(state)]
 
 
@@ -202,10 +202,10 @@ def test_several_steps_in_one_call_keep_the_layout(caches):
     partitioning = Partitioning(make_mesh(fsdp=4), min_size=0)
     step = make_train_step(network(), recipes.kd(), SGD, views=VIEWS, partitioning=partitioning)
     state = step.init()
-    loader, layout = Loader(random_images(), VIEWS, 32, cache=caches["dense"]), laid(state)
+    loader, layout = Loader(random_images(), VIEWS, 32, cache=caches["dense"]), layout_of(state)
     stacked = jax.tree.map(lambda *x: np.stack(x), *[loader[i] for i in range(3)])
     state, _ = step.many(state, step.put(stacked, leading=1), step.put(np.int32(3)))
-    assert int(state.step) == 3 and laid(state) == layout
+    assert int(state.step) == 3 and layout_of(state) == layout
 
 
 def test_rules_that_do_not_fit_are_refused_by_name():
@@ -213,7 +213,7 @@ def test_rules_that_do_not_fit_are_refused_by_name():
     with pytest.raises(ValueError, match=r"names the axes \['tensor'\]; the mesh has"):
         Partitioning(mesh, (("kernel", P("tensor")),))
     state = make_train_step(network(), recipes.kd(), SGD).init()
-    with pytest.raises(ValueError, match=r"'head' lays params/student/head.bias of shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"'head' places params/student/head.bias of shape \(5,\)"):
         Partitioning(mesh, (("head", P("fsdp")),)).place(state)
     factored = optax.adafactor(0.1, min_dim_size_to_factor=4)
     rules = (("hidden.kernel", P("fsdp", None)), ("", P()))

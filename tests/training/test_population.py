@@ -44,7 +44,7 @@ def adam(learning_rate):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """A teacher's answers to two views."""
+    """A cache of a teacher's outputs for two views."""
     path = tmp_path_factory.mktemp("cache")
     return jaxkd.cache.build(
         path, small_network(9), random_images(), VIEWS, num_views=2, progress=False
@@ -116,7 +116,7 @@ def test_every_member_is_the_student_trained_alone(cache, trained_alone, kind):
 
 
 def test_batch_statistics_dropout_and_an_online_teacher():
-    """Each member draws by its own key, as it would alone."""
+    """Each member samples by its own key, as it would alone."""
     teacher, data = small_network(9), batches(count=4)
     population = Population(
         lambda seed: small_network(seed // 2),
@@ -139,7 +139,7 @@ def test_batch_statistics_dropout_and_an_online_teacher():
 
 
 def test_connectors_and_their_state_belong_to_each_member():
-    """A projector with batch norm and a memory bank, drawn by the member's seed."""
+    """A projector with batch norm and a memory bank, initialized by the member's seed."""
     teacher = small_network(1, width=6, features={"map": "conv"})
     data = batches(count=4)
 
@@ -226,7 +226,7 @@ def test_one_program_for_every_number_of_steps(cache):
 def test_what_members_share_is_computed_once():
     """FLOPs: the teacher's forward pass, decoding and views do not grow with the members."""
 
-    def flops(members, teacher=None, answers=None):
+    def flops(members, teacher=None, cache=None):
         population = Population(
             perceptron,
             recipes.kd,
@@ -235,7 +235,7 @@ def test_what_members_share_is_computed_once():
             views=VIEWS,
             teacher=teacher,
         )
-        (batch,) = batches(answers, 1)
+        (batch,) = batches(cache, 1)
         return program_flops(population.step.lower(population.init(), batch).compile())
 
     class Logits:
@@ -250,7 +250,7 @@ def test_what_members_share_is_computed_once():
     teacher = jaxkd.from_nnx(jaxkd.models.MLP(64, (512,), 5, rngs=nnx.Rngs(1)))
     forward = 2 * 32 * 512 * (64 + 5)
     online = {n: flops(n, teacher) for n in (1, 4)}
-    cached = {n: flops(n, answers=Logits()) for n in (1, 4)}
+    cached = {n: flops(n, cache=Logits()) for n in (1, 4)}
     for n in (1, 4):
         assert forward < online[n] - cached[n] < 1.05 * forward
     # Four students cost four times what one costs but for the views.
@@ -329,8 +329,10 @@ def test_numbers_and_lengths_that_do_not_fit_are_refused():
         **MEMBERS, "temperature": [1.0, 4.0, 4.0, 0.0, 1.0],
     })  # fmt: skip
     refused(ValueError, r"alpha must lie in \[0, 1\], not 1.5", {**MEMBERS, "alpha": [1.5] * 5})
-    refused(ValueError, r"nobody takes the members' \['tau'\]", {**MEMBERS, "tau": [1.0] * 5})
-    refused(ValueError, r"objective wants \['alpha'\]", {
+    refused(
+        ValueError, r"neither function takes the members' \['tau'\]", {**MEMBERS, "tau": [1.0] * 5}
+    )
+    refused(ValueError, r"objective needs \['alpha'\]", {
         name: MEMBERS[name] for name in ("temperature", "learning_rate")
     })  # fmt: skip
     refused(ValueError, r"'alpha': 4, 'learning_rate': 5", {**MEMBERS, "alpha": [0.5] * 4})

@@ -74,10 +74,10 @@ def test_cached_flops_are_those_of_plain_training(tmp_path, codec):
     )
     cache = jaxkd.cache.build(tmp_path, teacher, data, PLAIN, codec=codec, progress=False)
     flops = []
-    for objective, answers in [(recipes.labels(), None), (recipes.kd(), cache)]:
+    for objective, source in [(recipes.labels(), None), (recipes.kd(), cache)]:
         step = make_train_step(student, objective, SGD, views=PLAIN)
         state = step.init()
-        batch = Loader(data, PLAIN, 128, cache=answers)[0]
+        batch = Loader(data, PLAIN, 128, cache=source)[0]
         flops.append(program_flops(step.lower(state, batch).compile()))
     plain, cached = flops
     assert plain > 2 * 3 * 101_632 * 128 * 0.6
@@ -93,7 +93,7 @@ def test_batch_statistics_and_dropout_thread_through(small, images):
     chex.assert_trees_all_equal(state.params, again.params)
 
 
-def test_dropout_draws_anew_in_every_step(small, images):
+def test_dropout_has_other_samples_in_every_step(small, images):
     """From the state's key and the number of the step, and from nothing else."""
     student, objective, still = small(0), recipes.labels(), optax.sgd(0.0)
     step = make_train_step(student, objective, still, views=PLAIN)

@@ -82,7 +82,7 @@ def test_metrics_of_many_steps_are_one_array(trained):
 
 
 def test_sums_go_in_and_out_of_the_same_program(images, mlp):
-    """One program for the first step of a stretch, whose sums are zeros, and all others."""
+    """One program for the first step of an interval, whose sums are zeros, and all others."""
     traces = []
 
     def loss(student, labels, **options):

@@ -1,4 +1,6 @@
-"""DOT: stochastic gradient descent with one momentum for the task and one for the distillation."""
+"""DOT: stochastic gradient descent with separate momenta for task and distillation."""
+
+from __future__ import annotations
 
 from typing import Any, NamedTuple
 
@@ -12,8 +14,8 @@ class DotState(NamedTuple):
 
     Attributes:
       step: int32, number of updates made.
-      task: the momentum buffers of the task's gradients.
-      distillation: those of the distillation's.
+      task: momentum buffers of the task's gradients.
+      distillation: momentum buffers of the distillation's gradients.
     """
 
     step: jax.Array
@@ -29,10 +31,10 @@ def dot(
     dampening: float = 0.0,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """The distillation-oriented trainer: SGD in which the distillation has the longer memory.
+    """Returns the distillation-oriented trainer, SGD with a larger momentum for distillation.
 
-    The task's gradient g and the distillation's h have their own momenta, so that the student
-    follows the teacher into flatter minima before the labels pull it elsewhere:
+    The task's gradient g and the distillation's gradient h have momenta of their own, so that the
+    student follows the teacher into flatter minima before the labels pull it elsewhere:
 
         v ← (momentum − delta) v + (1 − dampening) (g + weight_decay · θ)
         u ← (momentum + delta) u + (1 − dampening) h
@@ -47,14 +49,14 @@ def dot(
     Args:
       learning_rate: number or optax schedule.
       momentum: the mean of the two momenta.
-      delta: half their difference; 0.075 for CIFAR, 0.09 for ImageNet. 0 is SGD with momentum.
+      delta: half of their difference; 0.075 for CIFAR, 0.09 for ImageNet. 0 is SGD with momentum.
       dampening: share of each gradient after the first that is kept out of its buffer, in [0, 1].
       weight_decay: factor of the parameters added to the task's gradient.
 
     Returns:
       An optax transformation. Its `update` needs the keywords `task_updates` and
       `distillation_updates`, trees like the parameters, with None for leaves without that
-      gradient, at all steps the same ones; `make_train_step(…, split_gradients=True)` passes them.
+      gradient, the same ones at all steps; `make_train_step(…, split_gradients=True)` passes them.
 
     Raises:
       ValueError: momenta outside of [0, 1), a dampening outside of [0, 1]; while updating,
@@ -100,7 +102,7 @@ def dot(
     ) -> tuple[optax.Updates, DotState]:
         if task_updates is None or distillation_updates is None:
             raise ValueError(
-                "dot needs the gradients of task and distillation apart: make the step with "
+                "dot needs separate gradients of task and distillation: make the step with "
                 "make_train_step(…, split_gradients=True), with terms of both kinds"
             )
         if params is None:
@@ -114,27 +116,29 @@ def dot(
         leaves, tree = jax.tree.flatten(params)
         columns = [leaves, *(_leaves(t, tree) for t in (task_updates, distillation_updates))]
         columns += [tree.flatten_up_to(t) for t in (state.task, state.distillation)]
-        moved = []
+        results = []
         for parameter, task, distillation, v, u in zip(*columns, strict=True):
-            both = task is not None and distillation is not None
+            has_both = task is not None and distillation is not None
+            # A parameter with one of the gradients alone has nothing to separate: plain momentum.
+            fast, slow = (momentum - delta, momentum + delta) if has_both else (momentum, momentum)
             if task is not None:
                 g = task + weight_decay * parameter
-                v = (momentum - delta if both else momentum) * v + gain * g if task_buffers else g
+                v = fast * v + gain * g if task_buffers else g
             if distillation is not None:
-                decay = 0.0 if both else jnp.where(later, weight_decay, 0.0) * parameter
-                h = distillation + decay
-                u = (momentum + delta if both else momentum) * u + gain * h
+                # The task's gradient decays the weights, where there is one.
+                decay = 0.0 if has_both else jnp.where(later, weight_decay, 0.0) * parameter
+                u = slow * u + gain * (distillation + decay)
             change = (0 if task is None else v) + (0 if distillation is None else u)
-            moved.append((jnp.asarray(-rate * change, parameter.dtype), v, u))
-        change, v, u = (tree.unflatten(column) for column in zip(*moved, strict=True))
+            results.append((jnp.asarray(-rate * change, parameter.dtype), v, u))
+        change, v, u = (tree.unflatten(column) for column in zip(*results, strict=True))
         return change, DotState(optax.safe_increment(state.step), v, u)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _leaves(gradients: Any, tree: Any) -> list[Any]:
-    """The leaves under the tree of the parameters, None where there is no gradient."""
-    leaves, own = jax.tree.flatten(gradients, is_leaf=lambda leaf: leaf is None)
-    if own != tree:
-        raise ValueError(f"gradients and parameters differ in structure: {own} and {tree}")
+    """Returns the leaves in the order of the parameters, None where there is no gradient."""
+    leaves, structure = jax.tree.flatten(gradients, is_leaf=lambda leaf: leaf is None)
+    if structure != tree:
+        raise ValueError(f"gradients and parameters differ in structure: {structure} and {tree}")
     return leaves

@@ -1,4 +1,6 @@
-"""A network's answers on a whole data set."""
+"""Evaluation of a network on a whole data set."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
@@ -18,24 +20,41 @@ from jaxkd.views import Views
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvalStep:
-    """`step(params, state, batch)` returns logits and metrics, compiled.
+    """A compiled evaluation step, `step(params, state, batch) -> logits and metrics`.
 
     Attributes:
-      function: the compiled function `((params, state), batch)`.
-      partitioning: where variables and batches lie; None for one device.
+      function: the compiled function of `((params, state), batch)`.
+      partitioning: placement of variables and batches on a mesh; None for one device.
     """
 
     function: Callable[[Any, Mapping[str, Any]], dict[str, Any]]
     partitioning: Partitioning | None = None
 
     def __call__(self, params: PyTree, state: PyTree, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The answers to a batch, of variables that lie where `place` lays them."""
+        """Evaluates a batch.
+
+        Args:
+          params: parameters, placed by `place`.
+          state: state, placed by `place`.
+          batch: the whole batch, in every process.
+
+        Returns:
+          `"logits"`, and metrics as (sum, count).
+        """
         if self.partitioning is not None:
             batch = self.partitioning.put(batch, whole=True)
         return self.function((params, state), batch)
 
     def place(self, params: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
-        """A student's variables where the rules lay those of a `TrainState`, if they do not yet."""
+        """Places a network's variables as those of a `TrainState`, if they are not there yet.
+
+        Args:
+          params: the network's parameters.
+          state: the network's state.
+
+        Returns:
+          Both on the mesh, or as they are where there is none.
+        """
         if self.partitioning is None:
             return params, state
         leaves = jax.tree.leaves((params, state))
@@ -52,10 +71,10 @@ def make_eval_step(
     """Makes the evaluation step of a network.
 
     Args:
-      network: how to compute; its variables are arguments of the step.
-      views: raw batches are rendered by them first.
-      partitioning: where the variables lie, and batches are put; every process passes the whole
-        batch and gets all results. None for one device.
+      network: the network; its variables are arguments of the step.
+      views: raw batches are rendered by them first; None if batches are rendered already.
+      partitioning: placement of variables and batches; every process passes the whole batch and
+        gets all results. None for one device.
 
     Returns:
       A compiled `step(params, state, batch)` that returns `"logits"` and, where the batch has
@@ -92,12 +111,12 @@ def make_eval_step(
 def evaluate(
     step: EvalStep, params: PyTree, state: PyTree, batches: Iterable[Mapping[str, Any]]
 ) -> dict[str, float]:
-    """Accuracy and cross entropy over batches.
+    """Computes accuracy and cross entropy over batches.
 
     Args:
       step: from `make_eval_step`.
       params: the network's parameters.
-      state: its state.
+      state: the network's state.
       batches: padded to one size with `"where"`, as `jaxkd.data.eval_batches` yields them.
 
     Returns:
@@ -123,15 +142,15 @@ def evaluate(
 
 
 def predict(step: EvalStep, network: Network, batches: Iterable[Mapping[str, Any]]) -> np.ndarray:
-    """A network's logits on all examples.
+    """Computes a network's logits on all examples.
 
     Args:
       step: from `make_eval_step`, of this network or of one that differs in variables alone.
-      network: whose variables to use.
-      batches: padded to one size with `"where"`.
+      network: the network; its variables are used.
+      batches: padded to one size with `"where"`, as `jaxkd.data.eval_batches` yields them.
 
     Returns:
-      float32 `[examples, num_classes]` in the order of the batches, padding left out.
+      float32 `[examples, num_classes]` in the order of the batches, without the padding.
     """
     logits = []
     params, state = step.place(network.params, network.state)

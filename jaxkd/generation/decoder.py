@@ -1,4 +1,6 @@
-"""A decoder as a pure network that can be called token by token."""
+"""Decoders as pure networks that can be called token by token."""
+
+from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
@@ -18,11 +20,12 @@ class CachedDecoder:
     """A network of text, and its calls with a cache of keys and values.
 
     Attributes:
-      network: the network on whole texts; its variables are what the other calls take.
-      init_cache: `init_cache(batch_size, max_length)` returns an empty cache, a pytree.
-      decode: `decode(params, state, tokens, cache, counts) -> (logits, cache)` for new tokens
-        `[batch, length]`, of which each row has `counts` at its front; logits
-        `[batch, num_classes]` behind the last of them. A row with none stays as it is.
+      network: the network on whole texts; the other calls take its variables.
+      init_cache: function `(batch_size, max_length)` that returns an empty cache, a pytree.
+      decode: function `(params, state, tokens, cache, counts) -> (logits, cache)` of new tokens
+        `[batch, length]`, of which each row has `counts` at its front; the logits
+        `[batch, num_classes]` are those after the last of them. A row without new tokens keeps its
+        cache.
     """
 
     network: Network
@@ -38,21 +41,20 @@ def from_decoder(
     """Adapts a decoder in Flax NNX, `jaxkd.models.Decoder` or one with the same two methods.
 
     Args:
-      module: with `init_cache(batch_size, max_length)` and `decode(tokens, cache, counts)` beside
-        its call on whole texts.
-      dtype: what it computes in and what its cache holds, as for `jaxkd.from_nnx`.
-      valid_classes: how many of the logits are tokens, the first ones, where a vocabulary is
-        padded; the others are left out, as by `jaxkd.networks.valid_classes`, and never written.
-        None: all.
+      module: the decoder, which has `init_cache(batch_size, max_length)` and
+        `decode(tokens, cache, counts)` beside its call on whole texts.
+      dtype: type of its computations and its cache, as for `jaxkd.from_nnx`.
+      valid_classes: number of the logits that are tokens, the first ones, where a vocabulary is
+        padded; the others are left out, as by `jaxkd.networks.valid_classes`, and never generated.
+        None for all.
 
     Returns:
-      A `CachedDecoder`; its `network` is what `jaxkd.from_nnx` makes of the module, cut to
-        `valid_classes`.
+      A `CachedDecoder`; its `network` is that of `jaxkd.from_nnx`, cut to `valid_classes`.
 
     Raises:
       TypeError: a module without these methods.
-      ValueError: a dtype that is not floating, valid_classes below 1; when first called, fewer
-        logits than that.
+      ValueError: a dtype that is not floating, or valid_classes below 1; when first called, fewer
+        logits than valid_classes.
 
     Example:
       >>> import jaxkd

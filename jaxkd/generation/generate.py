@@ -1,4 +1,6 @@
-"""Whole texts, token by token, in one compiled program."""
+"""Generation of whole texts, token by token, in one compiled program."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,21 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxkd.generation._decoder import CachedDecoder
-from jaxkd.generation._sample import check_sampling, keys_of_rows, sample
+from jaxkd.generation.decoder import CachedDecoder
+from jaxkd.generation.sample import check_sampling, keys_of_rows, sample
 from jaxkd.networks import PyTree
 
 
-class Generated(NamedTuple):
-    """Prompts and what was written behind them.
+class GeneratedTokens(NamedTuple):
+    """Prompts and their continuations.
 
     Attributes:
-      tokens: `[batch, length]`, each row's prompt, its continuation right behind, and zeros.
-      lengths: `[batch]`, of the rows without the zeros; a stop token counts.
-      prompt_lengths: `[batch]`.
-      log_probs: `[batch, length]`, of each token that was written, at its own place, by the network
-        as it is, at temperature 1; 0 at all others.
-      sampling_log_probs: `[batch, length]`, by the distribution that it was drawn from.
+      tokens: `[batch, length]`, each row's prompt, its continuation right after it, and zeros.
+      lengths: `[batch]`, lengths of the rows without the zeros; a stop token counts.
+      prompt_lengths: `[batch]`, lengths of the prompts.
+      log_probs: `[batch, length]`, log-probability of each generated token, at its own position,
+        according to the network at temperature 1; 0 at all other positions.
+      sampling_log_probs: `[batch, length]`, log-probability in the distribution that the token was
+        sampled from.
     """
 
     tokens: jax.Array
@@ -33,16 +36,18 @@ class Generated(NamedTuple):
 
     @property
     def where(self) -> jax.Array:
-        """Boolean `[batch, length]`: which tokens were written."""
-        places = jnp.arange(self.tokens.shape[1])
-        return (places >= self.prompt_lengths[:, None]) & (places < self.lengths[:, None])
+        """Boolean `[batch, length]`: whether a token is generated."""
+        positions = jnp.arange(self.tokens.shape[1])
+        return (positions >= self.prompt_lengths[:, None]) & (positions < self.lengths[:, None])
 
 
-class _Writing(NamedTuple):
-    generated: Generated
+class _LoopState(NamedTuple):
+    """Carry of the loop: rows so far, their last tokens, number of steps, unfinished rows."""
+
+    generated: GeneratedTokens
     last: jax.Array
-    written: jax.Array
-    going: jax.Array
+    steps: jax.Array
+    active: jax.Array
 
 
 def generate(
@@ -58,29 +63,29 @@ def generate(
     top_p: ArrayLike | None = None,
     stop_tokens: Sequence[int] = (),
     key: jax.Array,
-) -> Generated:
-    """Writes on from prompts, with a cache of keys and values.
+) -> GeneratedTokens:
+    """Continues prompts, with a cache of keys and values.
 
-    One loop on the device, which ends when all rows have; to be compiled with `jax.jit` by itself
-    or as part of a train step. Of a row's prompt only the tokens in front count, whatever the
-    padding behind them is. No gradient flows through what is written.
+    This is one loop on the device, which ends when all rows have ended; it is to be compiled with
+    `jax.jit` by itself or as part of a train step. The padding after a row's prompt has no
+    influence. No gradient flows through generated tokens.
 
     Args:
-      decoder: made by `from_decoder`.
-      params: of `decoder.network`, or others in their place.
-      state: as the parameters.
-      prompts: int `[batch, prompt_length]`, padded behind.
+      decoder: the network, from `from_decoder`.
+      params: parameters of `decoder.network`.
+      state: state of `decoder.network`.
+      prompts: int `[batch, prompt_length]`, padded at the end.
       prompt_lengths: int `[batch]`, at least 1 each and at most `prompt_length`; values under
         `jit` are not checked.
-      max_new_tokens: at most so many are written for each row.
+      max_new_tokens: number of tokens that are generated for each row at most.
       temperature: see `sample`; 0 takes the likeliest token each time.
       top_k: see `sample`.
       top_p: see `sample`.
-      stop_tokens: behind any of them a row ends.
-      key: a random key, or `[batch]` keys, one a row.
+      stop_tokens: a row ends after any of them.
+      key: a PRNG key, or `[batch]` keys, one a row.
 
     Returns:
-      `Generated`, of `prompt_length + max_new_tokens` tokens a row.
+      `GeneratedTokens`, of `prompt_length + max_new_tokens` tokens a row.
 
     Raises:
       ValueError: shapes that do not fit, lengths outside of the prompts, no new tokens, a
@@ -92,10 +97,10 @@ def generate(
       >>> from jaxkd.generation import from_decoder
       >>> decoder = from_decoder(jaxkd.models.Decoder(64, 16, 2, 4, rngs=nnx.Rngs(0)))
       >>> network = decoder.network
-      >>> write = jax.jit(lambda params, prompts, lengths, key: generate(
+      >>> run = jax.jit(lambda params, prompts, lengths, key: generate(
       ...     decoder, params, network.state, prompts, lengths, max_new_tokens=4, key=key))
       >>> prompts = jnp.array([[5, 6, 7], [8, 0, 0]])
-      >>> text = write(network.params, prompts, jnp.array([3, 1]), jax.random.key(0))
+      >>> text = run(network.params, prompts, jnp.array([3, 1]), jax.random.key(0))
       >>> text.tokens.shape, text.lengths
       ((2, 7), Array([7, 5], dtype=int32))
     """
@@ -108,30 +113,30 @@ def generate(
     prompt_lengths = prompt_lengths.astype(jnp.int32)
     rows, stops = jnp.arange(batch), jnp.asarray(tuple(stop_tokens), jnp.int32)
 
-    def write(writing: _Writing, logits: jax.Array) -> _Writing:
-        before, going = writing.generated, writing.going
-        drawn, drawn_log_probs = sample(
+    def append(carry: _LoopState, logits: jax.Array) -> _LoopState:
+        before, active = carry.generated, carry.active
+        tokens, sampling_log_probs = sample(
             logits,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            key=jax.vmap(jax.random.fold_in, (0, None))(keys, writing.written),
+            # A row's key and the number of its token alone, whatever the other rows do.
+            key=jax.vmap(jax.random.fold_in, (0, None))(keys, carry.steps),
         )
-        own = jax.nn.log_softmax(logits.astype(drawn_log_probs.dtype), axis=-1)[rows, drawn]
+        log_probs = jax.nn.log_softmax(logits.astype(sampling_log_probs.dtype), axis=-1)
 
         def put(array: jax.Array, values: jax.Array) -> jax.Array:
             old = array[rows, before.lengths]
-            values = jnp.where(going, values.astype(array.dtype), old)
+            values = jnp.where(active, values.astype(array.dtype), old)
             return array.at[rows, before.lengths].set(values)
 
         generated = before._replace(
-            tokens=put(before.tokens, drawn),
-            lengths=before.lengths + going,
-            log_probs=put(before.log_probs, own),
-            sampling_log_probs=put(before.sampling_log_probs, drawn_log_probs),
+            tokens=put(before.tokens, tokens),
+            lengths=before.lengths + active,
+            log_probs=put(before.log_probs, log_probs[rows, tokens]),
+            sampling_log_probs=put(before.sampling_log_probs, sampling_log_probs),
         )
-        going &= ~jnp.isin(drawn, stops)
-        return _Writing(generated, drawn, writing.written + 1, going)
+        return _LoopState(generated, tokens, carry.steps + 1, active & ~jnp.isin(tokens, stops))
 
     total = prompt_length + max_new_tokens
     inside = jnp.arange(prompt_length) < prompt_lengths[:, None]
@@ -141,23 +146,25 @@ def generate(
         params, state, tokens[:, :prompt_length], decoder.init_cache(batch, total), prompt_lengths
     )
     zeros = jnp.zeros((batch, total), jnp.promote_types(logits.dtype, jnp.float32))
-    empty = Generated(tokens, prompt_lengths, prompt_lengths, zeros, zeros)
-    going = jnp.ones((batch,), bool)
-    writing = write(_Writing(empty, prompt_lengths, jnp.int32(0), going), logits)
+    start = GeneratedTokens(tokens, prompt_lengths, prompt_lengths, zeros, zeros)
+    active = jnp.ones((batch,), bool)
+    carry = append(_LoopState(start, prompt_lengths, jnp.int32(0), active), logits)
 
-    def goes_on(carry: tuple[_Writing, PyTree]) -> jax.Array:
-        return (carry[0].written < max_new_tokens) & jnp.any(carry[0].going)
+    def goes_on(loop: tuple[_LoopState, PyTree]) -> jax.Array:
+        return (loop[0].steps < max_new_tokens) & jnp.any(loop[0].active)
 
-    def step(carry: tuple[_Writing, PyTree]) -> tuple[_Writing, PyTree]:
-        writing, cache = carry
-        counts = writing.going.astype(jnp.int32)
-        logits, cache = decoder.decode(params, state, writing.last[:, None], cache, counts)
-        return write(writing, logits), cache
+    def step(loop: tuple[_LoopState, PyTree]) -> tuple[_LoopState, PyTree]:
+        carry, cache = loop
+        # Rows that have ended pass no new token, so that their caches stay as they are.
+        counts = carry.active.astype(jnp.int32)
+        logits, cache = decoder.decode(params, state, carry.last[:, None], cache, counts)
+        return append(carry, logits), cache
 
-    return jax.lax.while_loop(goes_on, step, (writing, cache))[0].generated
+    return jax.lax.while_loop(goes_on, step, (carry, cache))[0].generated
 
 
 def _check(prompts: jax.Array, prompt_lengths: jax.Array, max_new_tokens: int) -> None:
+    """Refuses prompts and lengths that do not fit, as far as they are known while tracing."""
     if prompts.ndim != 2 or not jnp.issubdtype(prompts.dtype, jnp.integer):
         raise ValueError(
             "prompts must be integers [batch, prompt_length], not "

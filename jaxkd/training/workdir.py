@@ -1,4 +1,6 @@
-"""A work directory: it can be written to, and belongs to one configuration."""
+"""Work directories: writeable, and each bound to one configuration."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -7,12 +9,14 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from jaxkd.training._arrays import differences
+
 
 def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathlib.Path:
-    """Makes a work directory and binds it to a configuration, or checks that it is bound to it.
+    """Binds a work directory to a configuration, or checks that it is bound to that one.
 
     Args:
-      workdir: the directory, made if missing.
+      workdir: the directory, created if missing.
       config: nested plain data (numbers, strings, lists, dictionaries).
 
     Returns:
@@ -20,8 +24,8 @@ def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathl
 
     Raises:
       OSError: the directory cannot be written to.
-      ValueError: the directory was made with another configuration; the message names each field
-        with both values.
+      ValueError: the directory is bound to another configuration; names each field with both
+        values.
 
     Example:
       >>> import tempfile
@@ -37,27 +41,27 @@ def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathl
     text = json.dumps(config, indent=2, sort_keys=True)
     if not file.exists():
         write_atomically(file, text + "\n")
-    # Read back even if it was written just now: the processes of a job write one and the same.
-    there, now = _flat(json.loads(file.read_text())), _flat(json.loads(text))
-    if there != now:
-        differing = [
-            f"{name}: {there.get(name, 'nothing')} there, {now.get(name, 'nothing')} now"
-            for name in sorted({*there, *now})
-            if there.get(name, "nothing") != now.get(name, "nothing")
-        ]
+    # Read even if it was created just now: the processes of a job may do so at the same time.
+    there, now = _flatten(json.loads(file.read_text())), _flatten(json.loads(text))
+    if differing := differences(there, now, "there", "now", limit=None):
         raise ValueError(
-            f"the work directory {workdir} belongs to another configuration ("
-            + "; ".join(differing)
-            + "): choose another workdir, or delete this one"
+            f"the work directory {workdir} belongs to another configuration ({differing}): choose "
+            "another workdir, or delete this one"
         )
     return workdir
 
 
 def writeable(workdir: str | pathlib.Path) -> pathlib.Path:
-    """Makes a directory, or tells that nothing can be written there.
+    """Creates a directory, and refuses one that nothing can be written to.
+
+    Args:
+      workdir: the directory, created if missing.
+
+    Returns:
+      The directory.
 
     Raises:
-      OSError: of the kind that the file system gave, with what to do.
+      OSError: the error of the file system, with the remedy.
     """
     workdir = pathlib.Path(workdir)
     try:
@@ -75,7 +79,7 @@ def writeable(workdir: str | pathlib.Path) -> pathlib.Path:
 
 
 def write_atomically(file: pathlib.Path, text: str) -> None:
-    """Writes a file so that a reader or a crash sees the old content or the new, never a part."""
+    """Replaces a file's content, so that after a crash it is the old one or the new one."""
     temporary = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
     with open(temporary, "w") as stream:
         stream.write(text)
@@ -84,10 +88,11 @@ def write_atomically(file: pathlib.Path, text: str) -> None:
     os.replace(temporary, file)
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Flattens nested dictionaries; the keys become `"student.width"`."""
     if not isinstance(tree, Mapping):
         return {prefix: tree}
     items: dict[str, Any] = {}
     for name, value in tree.items():
-        items |= _flat(value, f"{prefix}.{name}" if prefix else name)
+        items |= _flatten(value, f"{prefix}.{name}" if prefix else name)
     return items

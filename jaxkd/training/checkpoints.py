@@ -1,5 +1,7 @@
 """Checkpoints of the whole train state, by Orbax."""
 
+from __future__ import annotations
+
 import json
 import pathlib
 import time
@@ -12,6 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxkd.training._arrays import differences
 from jaxkd.training._digests import digests
 from jaxkd.training.distributed import is_first, wait_for_all
 from jaxkd.training.state import TrainState
@@ -22,12 +25,13 @@ class Checkpoints:
 
     Orbax writes each one under a temporary name and renames it when it is whole, so that a process
     killed while saving leaves the one before as the newest. All processes of a job save and restore
-    together, each its own part. A checksum of every array goes along and is compared when it is
-    read: a damaged checkpoint is put aside, with a warning, and the one before is taken.
+    together, each its own part. A checksum of every array is saved as well and compared when the
+    array is read: a damaged checkpoint is moved to another directory, with a warning, and the one
+    before is restored.
 
     Args:
-      directory: where, the same for all processes; made if missing.
-      max_to_keep: older ones are deleted.
+      directory: directory of the checkpoints, the same for all processes; created if missing.
+      max_to_keep: number of checkpoints that are kept, older ones are deleted.
     """
 
     def __init__(self, directory: str | pathlib.Path, *, max_to_keep: int = 2):
@@ -45,28 +49,33 @@ class Checkpoints:
                 enable_async_checkpointing=False,
             ),
         )
-        # Whoever trains asks JAX when to stop; a second asker would hide the answer from it.
+        # JAX reports a preemption to the first caller of a step alone, which is `fit`.
         self._manager.reached_preemption = lambda step: False
 
     def latest(self) -> int | None:
-        """The newest step saved, or None."""
+        """Returns the newest step saved, or None."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, notes: Mapping[str, Any] | None = None) -> None:
+    def save(self, state: TrainState, metadata: Mapping[str, Any] | None = None) -> None:
         """Saves the state under its step; nothing happens if that is saved already.
 
         Args:
           state: the state.
-          notes: plain data that travels with it.
+          metadata: plain data that is saved with it.
 
         Raises:
-          OSError: it could not be written; says which checkpoint is the newest whole one.
+          OSError: the state could not be written; names the newest whole checkpoint.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         tree = _storable(state)
-        document = {"digests": digests(tree), "arrays": _described(tree), "notes": notes or {}}
+        # The names in the document are those of the files of earlier versions.
+        document = {
+            "digests": digests(tree),
+            "arrays": _described(tree),
+            "notes": metadata or {},
+        }
         document["digest"] = _digest(document)
         args = self._ocp.args.Composite(
             state=self._ocp.args.StandardSave(tree), document=self._ocp.args.JsonSave(document)
@@ -83,26 +92,29 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The newest whole state saved, with its notes.
+        """Restores the newest whole state.
 
         Args:
-          like: a state of the same shapes and dtypes, lying where the restored one shall lie; the
+          like: a state of the same shapes and dtypes, placed where the restored one is to be; the
             number of devices may be another than when it was saved.
+
+        Returns:
+          The state, and the metadata that was saved with it.
 
         Raises:
           FileNotFoundError: nothing was saved.
-          OSError: all that was saved is damaged.
-          ValueError: what was saved has other arrays, which are named.
+          OSError: all checkpoints are damaged.
+          ValueError: the checkpoint has other arrays, which are named.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         if not steps:
             raise FileNotFoundError(f"no checkpoint in {self._directory}")
         damaged: dict[int, str] = {}
         for step in steps:
-            found, error = self._attempt(step, like)
-            if found is not None:
-                self._put_aside(damaged)
-                return found
+            restored, error = self._attempt(step, like)
+            if restored is not None:
+                self._move_damaged(damaged)
+                return restored
             damaged[step] = error
         reasons = "; ".join(f"step {step}: {error}" for step, error in damaged.items())
         raise OSError(
@@ -113,10 +125,13 @@ class Checkpoints:
     def _attempt(
         self, step: int, like: TrainState
     ) -> tuple[tuple[TrainState, dict[str, Any]] | None, str]:
-        """The state of a step, or why no process takes it: one that cannot read it is enough."""
-        found, error = None, ""
+        """Returns the state and metadata of a step, or None and the reason.
+
+        If one process cannot read its part, all go on to the checkpoint before.
+        """
+        read, error = None, ""
         try:
-            found = self._read(step, like)
+            read = self._read(step, like)
         except _Mismatch as other:
             raise ValueError(str(other)) from None
         except (MemoryError, jax.errors.JaxRuntimeError):
@@ -125,12 +140,12 @@ class Checkpoints:
             error = str(other) or type(other).__name__
         # Before anything that all processes compute together.
         if jax.process_count() > 1:
-            everyone = multihost_utils.process_allgather(np.asarray(found is not None))
-            if found is not None and not everyone.all():
+            everyone = multihost_utils.process_allgather(np.asarray(read is not None))
+            if read is not None and not everyone.all():
                 return None, "another process cannot read it"
-        if found is None:
+        if read is None:
             return None, error
-        saved, document = found
+        saved, document = read
         known = document.get("digests", {})
         if wrong := [name for name, own in digests(saved).items() if own != known.get(name)]:
             return None, f"{', '.join(wrong[:3])}: not the numbers that were saved"
@@ -139,7 +154,7 @@ class Checkpoints:
         return (state, document["notes"]), ""
 
     def _read(self, step: int, like: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A step's arrays and document, as they lie in the files."""
+        """Reads a step's arrays and document as they are in the files."""
         args, tree = self._ocp.args, _storable(like)
         document = self._manager.restore(
             step, args=args.Composite(document=args.JsonRestore())
@@ -157,46 +172,43 @@ class Checkpoints:
         return saved, document
 
     def _check_arrays(self, step: int, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        differing = [
-            f"{name}: {there.get(name, 'nothing')} there, {now.get(name, 'nothing')} now"
-            for name in sorted({*there, *now})
-            if there.get(name) != now.get(name)
-        ]
-        if differing:
+        """Refuses a checkpoint of other arrays than the present state's."""
+        if differing := differences(there, now, "there", "now"):
             raise _Mismatch(
                 f"the checkpoint of step {step} in {self._directory} is of another state "
-                f"({'; '.join(differing[:5])}): choose another workdir, or the student, objective "
-                "and optimizer that it was made with"
+                f"({differing}): choose another workdir, or the student, objective and optimizer "
+                "that it was made with"
             )
 
-    def _put_aside(self, damaged: Mapping[int, str]) -> None:
+    def _move_damaged(self, damaged: Mapping[int, str]) -> None:
         """Moves checkpoints that cannot be read out of the way of new ones."""
         if not damaged:
             return
         for step, error in damaged.items():
             warnings.warn(
                 f"the checkpoint of step {step} in {self._directory} is damaged ({error}); it is "
-                f"put aside in {self._aside}, and the one before is taken",
+                f"moved to {self._damaged}, and the one before is restored",
                 stacklevel=3,
             )
         wait_for_all("damaged checkpoints")
         if is_first():
-            self._aside.mkdir(exist_ok=True)
+            self._damaged.mkdir(exist_ok=True)
             for step in damaged:
-                target = self._aside / f"{step}.{time.time_ns()}"
+                target = self._damaged / f"{step}.{time.time_ns()}"
                 (self._directory / str(step)).rename(target)
-        wait_for_all("damaged checkpoints are put aside")
+        wait_for_all("damaged checkpoints are moved")
         self._manager.reload()
 
     @property
-    def _aside(self) -> pathlib.Path:
+    def _damaged(self) -> pathlib.Path:
+        """Directory for damaged checkpoints, beside the one of whole ones."""
         return self._directory.with_name(self._directory.name + ".damaged")
 
     def close(self) -> None:
-        """Waits for what is being written and lets go of the directory."""
+        """Waits until all is on disk, and releases the directory."""
         self._manager.close()
 
-    def __enter__(self) -> "Checkpoints":
+    def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -204,16 +216,17 @@ class Checkpoints:
 
 
 class _Mismatch(Exception):
-    """A whole checkpoint, of something else."""
+    """A whole checkpoint of another state."""
 
 
 def _storable(state: TrainState) -> dict[str, Any]:
-    """The fields of a state, random keys as the numbers that they are made of."""
+    """Returns the fields of a state, PRNG keys as the numbers that they consist of."""
     fields = {name: getattr(state, name) for name in state.__dataclass_fields__}
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, fields)
 
 
 def _as_before(like: jax.Array, saved: jax.Array) -> jax.Array:
+    """Copies a saved array, wrapped as a key where the state has a key."""
     copy = jax.numpy.copy(saved)
     return jax.random.wrap_key_data(copy, impl=jax.random.key_impl(like)) if _is_key(like) else copy
 
@@ -223,14 +236,15 @@ def _is_key(leaf: jax.Array) -> bool:
 
 
 def _digest(document: Mapping[str, Any]) -> str:
-    """A checksum of a checkpoint's document, without the one that it holds."""
-    rest = {name: value for name, value in document.items() if name != "digest"}
+    """Returns a checksum of a checkpoint's document, without the one that it holds."""
+    content = {name: value for name, value in document.items() if name != "digest"}
     # As a reader of the file sees it: JSON has no numbers for keys and no tuples.
-    read = json.loads(json.dumps(rest))
+    read = json.loads(json.dumps(content))
     return f"{zlib.crc32(json.dumps(read, sort_keys=True).encode()):08x}"
 
 
 def _described(tree: Any) -> dict[str, str]:
+    """Returns types and shapes by path, in the spelling of the files of earlier versions."""
     return {
         jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)

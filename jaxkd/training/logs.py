@@ -1,5 +1,7 @@
 """Metrics on disk: CSV files that survive a kill, and TensorBoard's event files."""
 
+from __future__ import annotations
+
 import csv
 import io
 import math
@@ -7,26 +9,26 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxkd.training._workdir import write_atomically
+from jaxkd.training.workdir import write_atomically
 
-# Columns of whole numbers.
-_WHOLE = ("step", "member")
+# Columns of integers.
+_INTEGERS = ("step", "member")
 
 
 class Logs:
-    """Writes rows of metrics to `<name>.csv` and to TensorBoard.
+    """Rows of metrics in `<name>.csv` and in TensorBoard's event files.
 
     A row is complete on disk when `write` returns. When a run resumes at a step, rows of later
-    steps and a torn last line are dropped first, so that no line is doubled or missing.
+    steps and an incomplete last line are dropped first, so that no line is doubled or missing.
 
     Args:
-      directory: where; made if missing.
+      directory: directory of the files, created if missing.
       resume_step: the step that training resumes at, 0 for a new run.
       tensorboard: whether to write event files too (needs `tensorboardX`).
       write: whether this process writes; one of a job does, the others know the rows.
 
     Raises:
-      ImportError: tensorboard is wanted and tensorboardX is not installed.
+      ImportError: `tensorboard` is true and tensorboardX is not installed.
     """
 
     def __init__(
@@ -57,15 +59,15 @@ class Logs:
         """Appends one row to `<name>.csv`.
 
         Args:
-          name: of the file and prefix in TensorBoard: `"train"`, `"eval"`.
+          name: name of the file and prefix in TensorBoard, `"train"` or `"eval"`.
           step: the training step.
-          metrics: name → number; the same names in each row of a file.
+          metrics: metric → number; the same names in each row of a file.
 
         Raises:
           ValueError: other names than in the file's first row.
         """
-        row = {"step": step, **{k: v if k in _WHOLE else float(v) for k, v in metrics.items()}}
-        rows = self._known(name)
+        row = {"step": step, **{k: v if k in _INTEGERS else float(v) for k, v in metrics.items()}}
+        rows = self._rows_of(name)
         if rows and list(rows[0]) != list(row):
             raise ValueError(f"{name}.csv has the columns {list(rows[0])}, not {list(row)}")
         if self._write:
@@ -74,8 +76,8 @@ class Logs:
         if self._writer:
             member = f"/{row['member']}" if "member" in row else ""
             for key, value in row.items():
-                # An accuracy where there is no label is no number, of which the writer warns.
-                if key not in _WHOLE and not math.isnan(value):
+                # An accuracy without labels is nan, of which the writer would warn.
+                if key not in _INTEGERS and not math.isnan(value):
                     self._writer.add_scalar(f"{name}/{key}{member}", value, step)
 
     def _append(self, file: pathlib.Path, row: dict[str, Any], *, header: bool) -> None:
@@ -93,18 +95,26 @@ class Logs:
             ) from error
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """All rows of `<name>.csv` so far, those before a resume included."""
-        return list(self._known(name))
+        """Returns all rows of a file so far, those before a resume included.
 
-    def _known(self, name: str) -> list[dict[str, Any]]:
+        Args:
+          name: name of the file without its suffix.
+
+        Returns:
+          One dictionary a row.
+        """
+        return list(self._rows_of(name))
+
+    def _rows_of(self, name: str) -> list[dict[str, Any]]:
+        """Returns the rows of a file, which is read before its first row is written."""
         if name not in self._rows:
-            self._rows[name] = _keep(
+            self._rows[name] = _read_until(
                 self._directory / f"{name}.csv", self._resume_step, rewrite=self._write
             )
         return self._rows[name]
 
     def flush(self) -> None:
-        """Sends TensorBoard's rows to disk; those of the CSV files are there already."""
+        """Writes TensorBoard's rows to disk; those of the CSV files are there already."""
         if self._writer:
             self._writer.flush()
 
@@ -114,17 +124,17 @@ class Logs:
             self._writer.close()
 
 
-def _keep(file: pathlib.Path, resume_step: int, *, rewrite: bool) -> list[dict[str, Any]]:
-    """The whole rows of a CSV file up to a step; with `rewrite`, the others are dropped from it."""
+def _read_until(file: pathlib.Path, step: int, *, rewrite: bool) -> list[dict[str, Any]]:
+    """Reads the complete rows of a CSV file up to a step; `rewrite` drops the others from it."""
     try:
         header, *lines = file.read_text().splitlines(keepends=True) or [""]
-    except FileNotFoundError:  # or gone since: another process may drop it
+    except FileNotFoundError:  # maybe since a moment ago: another process may drop it
         return []
-    whole = [line for line in lines if line.endswith("\n")]
+    complete = [line for line in lines if line.endswith("\n")]
     rows: list[dict[str, Any]] = []
-    for row in csv.DictReader(io.StringIO(header + "".join(whole))):
-        if int(row["step"]) <= resume_step:
-            rows.append({k: int(v) if k in _WHOLE else float(v) for k, v in row.items()})
+    for row in csv.DictReader(io.StringIO(header + "".join(complete))):
+        if int(row["step"]) <= step:
+            rows.append({k: int(v) if k in _INTEGERS else float(v) for k, v in row.items()})
     if not rewrite:
         return rows
     if not rows:

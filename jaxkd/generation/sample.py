@@ -1,4 +1,6 @@
-"""One token drawn from logits."""
+"""Sampling of one token from logits."""
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +16,22 @@ def sample(
     top_p: ArrayLike | None = None,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws a token for each row.
+    """Samples a token for each row.
 
-    The logits are divided by the temperature; of these the `top_k` largest stay, and of them the
-    fewest whose probabilities sum up to `top_p` at least. Of equal logits the first come first.
+    The logits are divided by the temperature; of these the `top_k` largest are kept, and of them
+    the fewest whose probabilities sum up to `top_p` at least. Of equal logits the first come first.
 
     Args:
       logits: `[batch, vocab_size]`.
-      temperature: a scalar; at 0 the largest logit is taken.
-      top_k: how many tokens are kept; None for all.
-      top_p: a scalar in (0, 1], what share is kept; None for all.
-      key: a random key, or `[batch]` keys, one a row, so that what is drawn for a row does not
-        depend on the others.
+      temperature: a scalar; at 0 the token of the largest logit is taken.
+      top_k: number of tokens that are kept; None for all.
+      top_p: a scalar in (0, 1], the share of the probability that is kept; None for all.
+      key: a PRNG key, or `[batch]` keys, one a row, so that the sample of a row does not depend on
+        the others.
 
     Returns:
       Tokens `[batch]`, int32, and their log-probabilities `[batch]` in the distribution that they
-      were drawn from, float32 at least: 0 at temperature 0.
+      were sampled from, float32 at least: 0 at temperature 0.
 
     Raises:
       ValueError: logits that are not of rank 2, a negative temperature, a top_k below 1, a top_p
@@ -59,17 +61,27 @@ def sample(
         scaled, ids = jax.lax.top_k(scaled, count)
     if top_p is not None:
         shares = jax.nn.softmax(scaled, axis=-1)
-        # Kept is whatever the larger ones do not reach top_p without; the largest always is.
+        # A token is kept if the larger ones do not reach top_p without it; the largest always is.
         scaled = jnp.where(jnp.cumsum(shares, axis=-1) - shares < top_p, scaled, -jnp.inf)
     greedy = jnp.argmax(scaled, axis=-1)
-    drawn = jnp.where(temperature > 0, jax.vmap(jax.random.categorical)(keys, scaled), greedy)
-    log_probs = _at(jax.nn.log_softmax(scaled, axis=-1), drawn)
-    tokens = drawn if ids is None else _at(ids, drawn)
+    random = jax.vmap(jax.random.categorical)(keys, scaled)
+    indices = jnp.where(temperature > 0, random, greedy)
+    log_probs = _at(jax.nn.log_softmax(scaled, axis=-1), indices)
+    tokens = indices if ids is None else _at(ids, indices)
     return tokens.astype(jnp.int32), jnp.where(temperature > 0, log_probs, 0.0)
 
 
 def check_sampling(temperature: ArrayLike, top_k: int | None, top_p: ArrayLike | None) -> None:
-    """Refuses what cannot be sampled with, as far as it is known while tracing."""
+    """Refuses options outside of their ranges, as far as their values are known while tracing.
+
+    Args:
+      temperature: see `sample`.
+      top_k: see `sample`.
+      top_p: see `sample`.
+
+    Raises:
+      ValueError: an option that is no scalar or outside of its range.
+    """
     for name, value in {"temperature": temperature, "top_p": top_p}.items():
         if value is not None and jnp.ndim(value):
             raise ValueError(f"{name} must be a scalar, not of shape {jnp.shape(value)}")
@@ -87,7 +99,18 @@ def check_sampling(temperature: ArrayLike, top_k: int | None, top_p: ArrayLike |
 
 
 def keys_of_rows(key: jax.Array, batch: int) -> jax.Array:
-    """One key a row, `[batch]`, out of one key or one a row."""
+    """Returns one PRNG key a row.
+
+    Args:
+      key: one key, or `[batch]` keys.
+      batch: number of rows.
+
+    Returns:
+      Keys `[batch]`.
+
+    Raises:
+      ValueError: keys for another number of rows.
+    """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)
     if not key.ndim:
@@ -97,5 +120,6 @@ def keys_of_rows(key: jax.Array, batch: int) -> jax.Array:
     return key
 
 
-def _at(values: jax.Array, places: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(values, places[:, None], axis=1)[:, 0]
+def _at(values: jax.Array, indices: jax.Array) -> jax.Array:
+    """Returns one value of each row."""
+    return jnp.take_along_axis(values, indices[:, None], axis=1)[:, 0]

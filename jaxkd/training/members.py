@@ -1,4 +1,6 @@
-"""The numbers in which the members of a population differ, and what is made of them."""
+"""The numbers in which the members of a population differ, and what is created from them."""
+
+from __future__ import annotations
 
 import dataclasses
 import inspect
@@ -15,7 +17,7 @@ SEED = "seed"
 
 
 def grid(**axes: Iterable[float] | float) -> dict[str, list[float]]:
-    """Every combination of some numbers, as the members of a `Population`.
+    """Returns every combination of some numbers, as the members of a `Population`.
 
     Args:
       **axes: name → numbers, or one number that all members share. `seed` is an axis like any.
@@ -25,7 +27,7 @@ def grid(**axes: Iterable[float] | float) -> dict[str, list[float]]:
       grid's shape by `reshape` with the axes' lengths.
 
     Raises:
-      ValueError: no axis, or one without a number.
+      ValueError: no axis, or an axis without a number.
 
     Example:
       >>> grid(temperature=[1.0, 4.0], alpha=0.9, seed=range(2))
@@ -42,11 +44,17 @@ def grid(**axes: Iterable[float] | float) -> dict[str, list[float]]:
     return {name: list(row) for name, row in zip(values, rows, strict=True)}
 
 
-def checked(members: Mapping[str, Sequence[float]]) -> dict[str, list[Any]]:
-    """The members' numbers as plain ones, `seed` among them.
+def check_members(members: Mapping[str, Sequence[float]]) -> dict[str, list[Any]]:
+    """Checks the members' numbers.
+
+    Args:
+      members: name → one number a member.
+
+    Returns:
+      The same as Python's numbers, with `seed` if it was missing.
 
     Raises:
-      TypeError: what is not a number.
+      TypeError: a value that is not a number.
       ValueError: no member, lengths that differ, a number that is not finite.
     """
     # NumPy's and JAX's scalars become Python's.
@@ -77,9 +85,9 @@ def checked(members: Mapping[str, Sequence[float]]) -> dict[str, list[Any]]:
 
 
 def as_arrays(members: Mapping[str, Sequence[float]]) -> dict[str, jax.Array]:
-    """The numbers as a step takes them, float32 `[N]` each.
+    """Returns the numbers as a step takes them, float32 `[N]` each.
 
-    Seeds stay out: what is drawn by them, students, connectors and keys, lies in the state.
+    Seeds are left out: what depends on them, students, connectors and keys, is in the state.
     """
     return {
         name: jnp.asarray(values, jnp.float32) for name, values in members.items() if name != SEED
@@ -87,79 +95,96 @@ def as_arrays(members: Mapping[str, Sequence[float]]) -> dict[str, jax.Array]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made(Generic[T]):
-    """An objective or an optimizer, the same for all members or made of some of their numbers.
+class MemberFactory(Generic[T]):
+    """Creates an objective or an optimizer, the same for all members or from their numbers.
 
     Attributes:
-      what: for messages.
-      make: makes one.
-      names: of the numbers that it takes.
-      kind: of what is made.
+      role: `"objective"` or `"optimizer"`, for messages.
+      create: function that creates one.
+      names: names of the numbers that the function takes.
+      kind: class of what it returns.
     """
 
-    what: str
-    make: Callable[..., T]
+    role: str
+    create: Callable[..., T]
     names: tuple[str, ...]
     kind: type[T]
 
     @classmethod
-    def of(cls, what: str, source: Any, kind: type[T], members: Mapping[str, Any]) -> "Made[T]":
-        """From the thing itself, or a function whose parameters name what it wants.
+    def from_source(
+        cls, role: str, source: Any, kind: type[T], members: Mapping[str, Any]
+    ) -> MemberFactory[T]:
+        """Makes a factory.
+
+        Args:
+          role: `"objective"` or `"optimizer"`.
+          source: an object of `kind`, or a function whose parameters name the numbers it takes.
+          kind: class of what is created.
+          members: name → one number a member.
+
+        Returns:
+          The factory.
 
         Raises:
-          TypeError: neither of these.
+          TypeError: a source that is neither of these.
           ValueError: a parameter without default that the members have no number for.
         """
         if isinstance(source, kind):
-            return cls(what, lambda: source, (), kind)
+            return cls(role, lambda: source, (), kind)
         if not callable(source):
             raise TypeError(
-                f"{what} must be an {kind.__name__} or a function that returns one, not "
+                f"{role} must be an {kind.__name__} or a function that returns one, not "
                 f"{type(source).__name__}"
             )
         parameters = inspect.signature(source).parameters.values()
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return cls(what, source, tuple(members), kind)
+            return cls(role, source, tuple(members), kind)
         required = {
             p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
         }
         if missing := sorted(required - set(members)):
             raise ValueError(
-                f"the function for the {what} wants {missing}, and the members have "
+                f"the function for the {role} needs {missing}, and the members have "
                 f"{sorted(members)}: add the numbers to members, or give the parameter a default"
             )
-        return cls(what, source, tuple(p.name for p in parameters if p.name in members), kind)
+        return cls(role, source, tuple(p.name for p in parameters if p.name in members), kind)
 
     def __call__(self, numbers: Mapping[str, Any]) -> T:
-        """Makes one of a member's numbers, traced or not.
+        """Creates one from a member's numbers, traced or not.
+
+        Args:
+          numbers: name → number.
+
+        Returns:
+          An object of `kind`.
 
         Raises:
           TypeError: the function returned something else.
-          ValueError: it looks at the value of a traced number.
+          ValueError: the function depends on the value of a traced number.
         """
         try:
-            made = self.make(**{name: numbers[name] for name in self.names})
+            created = self.create(**{name: numbers[name] for name in self.names})
         except jax.errors.ConcretizationTypeError as error:
             raise ValueError(
-                f"the function for the {self.what} looks at the value of one of "
+                f"the function for the {self.role} looks at the value of one of "
                 f"{list(self.names)} while it is compiled, when a population's numbers have none "
                 f"yet: {str(error).splitlines()[0]}. Multiply by the number rather than branch on "
                 "it; a schedule's peak becomes optax.chain(optax.adamw(schedule_of_peak_1), "
                 "optax.scale(learning_rate))"
             ) from error
-        if not isinstance(made, self.kind):
+        if not isinstance(created, self.kind):
             raise TypeError(
-                f"the function for the {self.what} must return an {self.kind.__name__}, not "
-                f"{type(made).__name__}"
+                f"the function for the {self.role} must return an {self.kind.__name__}, not "
+                f"{type(created).__name__}"
             )
-        return made
+        return created
 
-    def each(self, members: Mapping[str, Sequence[Any]]) -> list[T]:
-        """Makes one for each member, and members of equal numbers share it."""
+    def for_members(self, members: Mapping[str, Sequence[Any]]) -> list[T]:
+        """Creates one for each member; members of equal numbers share it."""
         rows = [dict(zip(members, row, strict=True)) for row in zip(*members.values(), strict=True)]
         keys = [tuple(row[name] for name in self.names) for row in rows]
-        made: dict[tuple[Any, ...], T] = {}
+        created: dict[tuple[Any, ...], T] = {}
         for key, row in zip(keys, rows, strict=True):
-            if key not in made:
-                made[key] = self(row)
-        return [made[key] for key in keys]
+            if key not in created:
+                created[key] = self(row)
+        return [created[key] for key in keys]

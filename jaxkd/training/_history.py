@@ -1,0 +1,106 @@
+"""Metrics of a run: one row for each log interval and one for each evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxkd.training._metric_sums import MetricSums
+from jaxkd.training.logs import Logs
+from jaxkd.training.step import TrainStep
+
+Rows = list[dict[str, float]]
+
+
+class MetricsHistory:
+    """Rows of metrics of a run, in memory and in its log files.
+
+    The metrics of a log interval are added up on the device. They come to the host one call of the
+    step after the interval is over, so that the host never waits for a device without work.
+
+    Args:
+      logs: files that the rows are written to as well, with the rows that they hold already; None
+        for memory alone.
+      members: number of students that train together, None for one.
+
+    Attributes:
+      train: the rows of the log intervals.
+      evaluations: the rows of the evaluations.
+      sums: the metrics of the present interval, None before its first step.
+    """
+
+    def __init__(self, logs: Logs | None, members: int | None):
+        self.train: Rows = logs.rows("train") if logs else []
+        self.evaluations: Rows = logs.rows("eval") if logs else []
+        self.sums: MetricSums | None = None
+        self._logs, self._members = logs, members
+        # An interval that is over and not written yet: its last step and its sums.
+        self._pending: tuple[int, MetricSums | None] | None = None
+
+    def restore(self, metadata: Mapping[str, Any], step: TrainStep) -> None:
+        """Restores the interval that a checkpoint was saved in the middle of.
+
+        Args:
+          metadata: of the checkpoint, as `metadata` returned it.
+          step: places the sums where its program expects them.
+        """
+        if sums := metadata.get("sums"):
+            values = jnp.asarray(list(sums.values()), jnp.float32)
+            self.sums = step.put_sums(MetricSums(values, tuple(sums)))
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns the metrics of the present interval as plain data for a checkpoint."""
+        if self.sums is None:
+            return {"sums": None}
+        rows = np.asarray(jax.device_get(self.sums.values)).tolist()
+        return {"sums": dict(zip(self.sums.names, rows, strict=True))}
+
+    def end_interval(self, step: int) -> None:
+        """Ends the interval at a step; the next `flush` writes its row.
+
+        By then the device computes later steps, and waits for nothing.
+        """
+        self._pending, self.sums = (step, self.sums), None
+
+    def flush(self) -> None:
+        """Writes the row of the interval that is over, if it is not written yet.
+
+        Raises:
+          FloatingPointError: the loss is not finite, of all students that train together.
+        """
+        if self._pending is None:
+            return
+        (step, sums), self._pending = self._pending, None
+        on_host = jax.tree.map(lambda leaf: np.asarray(leaf, float), jax.device_get(sums))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            metrics = on_host.means()
+        # Other metrics may be nan, such as the accuracy of an interval without labels.
+        if not np.isfinite(metrics["loss"]).any():
+            raise FloatingPointError(
+                f"the loss is not finite in the steps before step {step}: {metrics}"
+            )
+        self._write("train", self.train, step, metrics)
+
+    def add_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Writes the row of an evaluation after a step."""
+        self._write("eval", self.evaluations, step, metrics)
+
+    def _write(self, name: str, rows: Rows, step: int, metrics: Mapping[str, Any]) -> None:
+        for row in self._rows_of(metrics):
+            rows.append({"step": step, **row})
+            if self._logs:
+                self._logs.write(name, step, row)
+
+    def _rows_of(self, metrics: Mapping[str, Any]) -> Rows:
+        """Returns the row of one student, or a row for each member."""
+        if self._members is None:
+            return [{key: float(value) for key, value in metrics.items()}]
+        arrays = {key: np.broadcast_to(value, self._members) for key, value in metrics.items()}
+        return [
+            {"member": member, **{key: float(array[member]) for key, array in arrays.items()}}
+            for member in range(self._members)
+        ]

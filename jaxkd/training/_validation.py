@@ -1,0 +1,91 @@
+"""Checks of a run before its first step, and of its numbers before a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxkd.data._examples import check_vocabulary
+from jaxkd.training.state import TrainState
+from jaxkd.training.step import TrainStep
+
+
+def check_data(step: TrainStep, state: TrainState, batches: Any, index: int) -> None:
+    """Refuses a student or a network that has no room for the classes or tokens of the data.
+
+    Args:
+      step: the step that is to train.
+      state: its state.
+      batches: batches by step number; checked if they have a `dataset`, as a `Loader`.
+      index: step number of the batch whose shapes are looked at.
+
+    Raises:
+      ValueError: fewer embeddings or fewer classes than the data have.
+    """
+    dataset = getattr(batches, "dataset", None)
+    if dataset is None:
+        return
+    check_vocabulary(dataset, **step.vocab_sizes)
+    # Shapes alone: networks are written without regard to the types of an Explicit mesh.
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    logits = jax.eval_shape(step.logits, shapes, batches[index])
+    if logits is None:  # see `jaxkd.networks.without_logits`
+        return
+    if logits.shape[-1] < dataset.num_classes:
+        classes = "tokens in its vocabulary" if dataset.labels.ndim > 1 else "classes"
+        raise ValueError(
+            f"the student's logits {logits.shape} have {logits.shape[-1]} classes, the data set "
+            f"{dataset.name} has {dataset.num_classes} {classes}: widen the student's head"
+        )
+
+
+def check_process(step: TrainStep, batches: Any) -> None:
+    """Refuses batches that are another part of the global batch than the step expects.
+
+    Args:
+      step: the step that is to train.
+      batches: batches by step number; checked if they have a `process`, as a `Loader`.
+
+    Raises:
+      ValueError: another part, or another number of parts.
+    """
+    given = getattr(batches, "process", None)
+    expected = step.partitioning.process if step.partitioning else (0, 1)
+    if given is not None and given != expected:
+        raise ValueError(
+            f"the batches are part {given[0]} of {given[1]}, the step expects part {expected[0]} "
+            f"of {expected[1]} from this process: make the Loader with process={expected}, or the "
+            "step with the partitioning that the batches are for"
+        )
+
+
+def check_profile(profile: int | None, workdir: Any) -> None:
+    """Refuses a trace of no step, or one that has no directory to be written to.
+
+    Args:
+      profile: number of steps to trace, None for no trace.
+      workdir: the work directory, if there is one.
+
+    Raises:
+      ValueError: fewer than one step, or no work directory.
+    """
+    if profile is not None and profile < 1:
+        raise ValueError(f"profile must be at least 1 step, not {profile}")
+    if profile is not None and workdir is None:
+        raise ValueError(f"profile={profile} needs a workdir to write the trace to")
+
+
+def check_finite(step: TrainStep, state: TrainState) -> None:
+    """Refuses a state whose parameters are not finite, in every one of several students.
+
+    Args:
+      step: the step that trains, which has a compiled check.
+      state: the state.
+
+    Raises:
+      FloatingPointError: a parameter is infinite or nan; names the step.
+    """
+    if not np.asarray(step.finite(state.params)).any():
+        raise FloatingPointError(f"a parameter is not finite after step {int(state.step)}")

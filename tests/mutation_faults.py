@@ -176,7 +176,7 @@ FAULTS = (
         "jaxkd/cache/_segment.py",
         "where = (view - self.first_view, rows)",
         "where = (0, rows)",
-        ("tests/cache/test_build.py::test_records_are_the_teachers_answers",),
+        ("tests/cache/test_build.py::test_records_are_the_teachers_outputs",),
     ),
     Fault(
         "cache of another teacher accepted",

@@ -1,4 +1,4 @@
-"""Where records lie: Zarr 3 arrays and JSON documents in any place that TensorStore reaches.
+"""Storage: Zarr 3 arrays and JSON documents in any place that TensorStore reaches.
 
 TensorStore writes a file under a temporary name and renames it (object stores do the like), so a
 file is there as a whole or not at all. Every document carries a digest of itself, every chunk of an
@@ -17,9 +17,9 @@ import numpy as np
 from jaxkd.cache._contract import CacheError
 from jaxkd.targets import Layout
 
-# Rows in a chunk inside a file, and the most bytes: what a read of one record costs at least.
+# Rows of a chunk inside a file, and its most bytes: the least that reading one record costs.
 _ROWS_PER_CHUNK, _CHUNK_BYTES = 256, 1 << 20
-# Memory for what was read lately, for each array.
+# Memory for recently read chunks, of all arrays of a segment.
 _CACHE_BYTES = 64 << 20
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 _CHECKSUM = {"name": "crc32c"}
@@ -113,7 +113,7 @@ def _damaged(path: Path, name: str, what: str) -> str:
 
 
 def digest_of(document: dict[str, Any]) -> str:
-    """Names the content of a document."""
+    """Digest of the content of a document."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -190,7 +190,7 @@ def _opened(
                 "store_data_equal_to_fill_value": True,
                 # A file that is gone is an error, not a block of zeros.
                 "fill_missing_data_reads": False,
-                # Blocks do not change, and their indices are asked for again and again.
+                # Blocks never change, so an index that was read once need not be read again.
                 "recheck_cached_data": "open",
             },
             open=True,

@@ -15,6 +15,8 @@ tensorflow-datasets.
 
 from jaxkd.data._alignment import TokenAlignment as TokenAlignment
 from jaxkd.data._alignment import align as align
+from jaxkd.data._batches import eval_batches as eval_batches
+from jaxkd.data._batches import raw_batch as raw_batch
 from jaxkd.data._crops import CenterCrop as CenterCrop
 from jaxkd.data._crops import Crop as Crop
 from jaxkd.data._crops import RandomResizedCrop as RandomResizedCrop
@@ -24,8 +26,6 @@ from jaxkd.data._encoded_images import EncodedImages as EncodedImages
 from jaxkd.data._examples import Examples as Examples
 from jaxkd.data._grain import GrainSource as GrainSource
 from jaxkd.data._loader import Loader as Loader
-from jaxkd.data._loader import eval_batches as eval_batches
-from jaxkd.data._loader import raw_batch as raw_batch
 from jaxkd.data._packing import PackedRows as PackedRows
 from jaxkd.data._packing import pack as pack
 from jaxkd.data._packing import pad as pad

@@ -25,7 +25,7 @@ def build(path, teacher, data, views=VIEWS, **options):
     return caches.build(path, teacher, data, views, **options)
 
 
-def test_records_are_the_teachers_answers(tmp_path, images, small):
+def test_records_are_the_teachers_outputs(tmp_path, images, small):
     teacher = small(1)
     cache = build(tmp_path, teacher, images)
     ids = np.array([300, 3, 300, 66])

@@ -150,7 +150,7 @@ def test_teachers_are_joined_by_id(tmp_path, whole):
 
 def test_teachers_that_cannot_be_joined(tmp_path, whole):
     sparse = caches.build(tmp_path, TEACHER, IMAGES, VIEWS, codec=TopK(2), **OPTIONS)
-    with pytest.raises(ValueError, match="b keeps TopK.*no mean: combine=None"):
+    with pytest.raises(ValueError, match="b stores TopK.*no mean: combine=None"):
         EnsembleCache({"a": whole, "b": sparse})
     assert "b.logits" in EnsembleCache({"b": sparse}, combine=None).read(sparse.ids[:2], 0).decode()
     with pytest.raises(ValueError, match="weights must be positive"):

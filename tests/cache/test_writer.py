@@ -101,12 +101,12 @@ def test_several_outputs_and_padded_logits(tmp_path):
     [
         ([3], np.ones((1, 4)), ValueError, r"shape \(1, 5\), not \(1, 4\)"),
         ([3, 6], np.ones((1, 5)), ValueError, r"shape \(2, 5\), not \(1, 5\)"),
-        ([3], {"features": 1}, ValueError, r"keeps 'logits', the answers have \['features'\]"),
+        ([3], {"features": 1}, ValueError, r"keeps 'logits', the outputs are \['features'\]"),
         ([3], np.full((1, 5), np.nan), CacheError, r"cannot keep .* ids \[3\] first"),
         ([4], np.ones((1, 5)), KeyError, "1 of 1 ids are not in random"),
     ],
 )
-def test_bad_answers_are_refused(tmp_path, ids, outputs, error, message):
+def test_bad_outputs_are_refused(tmp_path, ids, outputs, error, message):
     one = writer(tmp_path)
     with pytest.raises(error, match=message):
         one.write(np.array(ids), 0, outputs)
@@ -117,7 +117,7 @@ def test_bad_answers_are_refused(tmp_path, ids, outputs, error, message):
     ("options", "message"),
     [
         ({"codec": {"stage1": Dense()}}, r"output 'stage1', the teacher has \['logits'\]"),
-        ({"codec": {}}, "no output of the teacher is to be kept"),
+        ({"codec": {}}, "no output of the teacher is stored"),
         ({"process": (2, 2)}, r"index < count, not \(2, 2\)"),
         ({"codec": TopK(6)}, "k=6 classes, the teacher has 5"),
     ],

@@ -19,7 +19,7 @@ def writer(path, **options):
     return Writer(path, NAME, IMAGES, VIEWS, **options)
 
 
-def test_answers_come_in_any_order_and_number(tmp_path):
+def test_outputs_come_in_any_order_and_number(tmp_path):
     order = np.random.default_rng(1).permutation(200)
     with writer(tmp_path) as one:
         assert one.remaining() == 400
@@ -36,7 +36,7 @@ def test_answers_come_in_any_order_and_number(tmp_path):
         caches.open(tmp_path, teacher=NAME | {"sha256": "34"}, dataset=IMAGES, views=VIEWS)
 
 
-def test_no_answers_are_no_error(tmp_path):
+def test_no_outputs_are_no_error(tmp_path):
     one = writer(tmp_path)
     one.write(IMAGES.ids[:0], 0, LOGITS[0, :0])
     assert one.remaining() == 400
@@ -50,10 +50,10 @@ def test_what_came_in_before_a_cut_is_not_asked_for_again(tmp_path):
     with pytest.raises(CacheError, match="not complete"):
         first.cache()
     second = writer(tmp_path)
-    asked = list(second.missing(1000))
-    assert sum(len(ids) for ids, _ in asked) == second.remaining() == 320
-    assert not any(np.isin(some, ids).any() for ids, view in asked if view == 1)
-    for ids, view in asked:
+    missing = list(second.missing(1000))
+    assert sum(len(ids) for ids, _ in missing) == second.remaining() == 320
+    assert not any(np.isin(some, ids).any() for ids, view in missing if view == 1)
+    for ids, view in missing:
         second.write(ids, view, LOGITS[view, IMAGES.rows(ids)])
     assert second.close()
     np.testing.assert_array_equal(second.cache().read(IMAGES.ids, 1).decode()["logits"], LOGITS[1])
@@ -135,7 +135,7 @@ def test_filling_trains_on_what_reading_gives_later(tmp_path):
     loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=filling)
     seen = [loader[step]["teacher"] for step in range(7)]
     assert filling.num_computed == 280 and not filling.close()
-    # Cut here: what came in is on disk, and is not asked for again.
+    # Cut here: what came in is on disk, and is not computed again.
     with caches.open(
         tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64
     ) as second:

@@ -26,6 +26,9 @@ class CacheError(ValueError):
 def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
     """Fields that name a teacher: a network's fingerprint, or the one that the caller gives.
 
+    Args:
+      teacher: the network, or its fingerprint.
+
     Raises:
       ValueError: an empty fingerprint.
     """
@@ -89,6 +92,13 @@ def check_probe(
     allow: Collection[str] = (),
 ) -> None:
     """Refuses a cache if this process renders the probed examples otherwise than its builder did.
+
+    Args:
+      path: path of the cache, for the message.
+      stored: as of `probe`, from the contract.
+      dataset: the examples.
+      views: how they are rendered.
+      allow: names of fields that may differ.
 
     Raises:
       CacheError: names both results.

@@ -106,6 +106,10 @@ def check_process(process: tuple[int, int]) -> None:
 def check_format(path: str, document: Mapping[str, Any]) -> None:
     """Refuses a cache of another format.
 
+    Args:
+      path: path of the cache, for the message.
+      document: its contract.
+
     Raises:
       CacheError: names both formats.
     """
@@ -117,7 +121,10 @@ def check_format(path: str, document: Mapping[str, Any]) -> None:
 
 
 def common_ids_and_views(found: Sequence[Segment]) -> tuple[np.ndarray, int]:
-    """The examples that segments hold in view 0, and in how many leading views they hold the same.
+    """Returns the examples of view 0, and the number of leading views that hold the same ones.
+
+    Args:
+      found: segments of one cache.
 
     Raises:
       CacheError: two segments hold the same record.

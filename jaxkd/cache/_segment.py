@@ -193,7 +193,12 @@ class Segment:
 
 
 def segments(path: str, layout: Layout, compression: str | None) -> list[Segment]:
-    """All segments of a cache, sealed or not.
+    """Reads all segments of a cache, sealed or not.
+
+    Args:
+      path: path of the cache.
+      layout: array name → (shape of a record, dtype name).
+      compression: of the chunks, None or a codec of Zarr 3.
 
     Raises:
       CacheError: the description or the ids of one are damaged.

@@ -232,8 +232,19 @@ def check_fields(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Checks the fields of `n` examples and fills in those not given; see `Dataset.from_arrays`.
 
+    Args:
+      n: number of examples.
+      ids: example ids, or None.
+      labels: labels, or None.
+      num_classes: number of classes.
+      class_names: one name a class, or empty.
+
     Returns:
       Integer ids and labels `[n]`, in the order given.
+
+    Raises:
+      TypeError: ids or labels that are not integers.
+      ValueError: numbers that do not fit each other, or that are out of range.
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}.")

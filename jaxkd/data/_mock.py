@@ -11,6 +11,12 @@ _CLASSES, _EXAMPLES = 0, 1  # uses of a stream of random numbers
 def mock_labels(n: int, num_classes: int, split: str, seed: int) -> np.ndarray:
     """Returns labels, as many of each class as of the others, in random order.
 
+    Args:
+      n: number of examples.
+      num_classes: number of classes.
+      split: name of the split, each of which has an order of its own.
+      seed: seed of the order.
+
     Returns:
       int32 `[n]`.
     """

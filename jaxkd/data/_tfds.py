@@ -22,6 +22,9 @@ def import_tfds(what: str) -> ModuleType:
 
     Args:
       what: name of the data set to be read, for the message.
+
+    Raises:
+      ImportError: something is not installed.
     """
     try:
         import importlib_resources  # noqa: F401
@@ -61,6 +64,10 @@ class ImageFeatures:
 def make_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     """Returns the builder of a data set, whether or not it is prepared.
 
+    Args:
+      name: name of the data set.
+      data_dir: folder of the prepared data sets; None: that of tensorflow-datasets.
+
     Raises:
       ImportError: something is not installed.
       ValueError: tensorflow-datasets knows no data set of this name.
@@ -78,6 +85,10 @@ def make_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
 
 def image_features(name: str, builder: Any) -> ImageFeatures:
     """Checks that a builder's examples are images with one class each.
+
+    Args:
+      name: name of the data set.
+      builder: its builder.
 
     Raises:
       ValueError: they are something else; says what.
@@ -109,6 +120,10 @@ def image_features(name: str, builder: Any) -> ImageFeatures:
 def prepare(name: str, builder: Any) -> None:
     """Prepares a data set that is not prepared, if TensorFlow is installed.
 
+    Args:
+      name: name of the data set, for the message.
+      builder: its builder.
+
     Raises:
       FileNotFoundError: it is not prepared, and TensorFlow is not installed.
     """
@@ -129,6 +144,12 @@ def prepare(name: str, builder: Any) -> None:
 
 def open_split(name: str, builder: Any, features: ImageFeatures, split: str) -> "Split":
     """Opens one split of a prepared data set.
+
+    Args:
+      name: name of the data set, for messages.
+      builder: its builder.
+      features: its features.
+      split: name of the split.
 
     Raises:
       ValueError: there is no such split, or its files can only be read by TensorFlow.
@@ -222,6 +243,12 @@ def fingerprint(builder: Any, features: ImageFeatures, split: str, source: Seque
     It is made of what tensorflow-datasets recorded when it prepared the data (name,
     configuration, version, split, number of examples in each file, the files' names and their size
     in all) and of 16 images spread evenly over the split.
+
+    Args:
+      builder: builder of the data set.
+      features: its features.
+      split: name of the split.
+      source: its encoded images.
     """
     info = builder.info.splits[split]
     described = {

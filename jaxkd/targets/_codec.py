@@ -115,6 +115,10 @@ def invalid(values: jax.Array) -> jax.Array:
 def check_logits(codec: Codec, shape: tuple[int, ...]) -> int:
     """Returns the number of classes of logits of this shape.
 
+    Args:
+      codec: the codec, for the message.
+      shape: shape of the logits for one example.
+
     Raises:
       ValueError: a shape without an axis of classes.
     """

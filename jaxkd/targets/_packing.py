@@ -13,6 +13,10 @@ _UNPACKED = 65_536
 def id_layout(count: int, num_classes: int) -> tuple[int, str]:
     """Returns length and dtype name of the array that stores `count` class ids.
 
+    Args:
+      count: number of ids.
+      num_classes: number of classes.
+
     Example:
       >>> id_layout(64, 1000), id_layout(64, 128_256)
       ((64, 'uint16'), (136, 'uint8'))

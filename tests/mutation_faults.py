@@ -152,23 +152,23 @@ FAULTS = (
     # Views, targets and caches.
     Fault(
         "one view for all examples",
-        "jaxkd/views.py",
+        "jaxkd/views/_views.py",
         "jax.random.fold_in(jax.random.fold_in(root, i), v)",
         "jax.random.fold_in(jax.random.fold_in(root, 0 * i), v)",
-        ("tests/test_views.py::test_other_views_seeds_and_ids_look_different",),
+        ("tests/views/test_views.py::test_other_views_seeds_and_ids_look_different",),
     ),
     Fault(
         "label of the mixing partner left out",
-        "jaxkd/views.py",
+        "jaxkd/views/_views.py",
         "jax.nn.one_hot(others, mix.num_classes)",
         "jax.nn.one_hot(labels, mix.num_classes)",
-        ("tests/test_views.py::test_mixed_labels_follow_the_mixed_pixels",),
+        ("tests/views/test_views.py::test_mixed_labels_follow_the_mixed_pixels",),
     ),
     Fault(
         "kept classes in the tail as well",
         "jaxkd/targets/_truncated.py",
-        "rest = _without(logits, indices) - largest",
-        "rest = logits - largest",
+        "others = _without(logits, indices) - largest",
+        "others = logits - largest",
         ("tests/targets/test_top_k.py::test_keeps_the_largest_and_the_exact_tail",),
     ),
     Fault(
@@ -176,7 +176,7 @@ FAULTS = (
         "jaxkd/cache/_segment.py",
         "where = (view - self.first_view, rows)",
         "where = (0, rows)",
-        ("tests/cache/test_build.py::test_records_are_the_teachers_answers",),
+        ("tests/cache/test_build.py::test_records_are_the_teachers_outputs",),
     ),
     Fault(
         "cache of another teacher accepted",

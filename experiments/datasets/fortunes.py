@@ -31,7 +31,7 @@ TOPICS = (
     "wisdom",
     "work",
 )
-"""Ten large topics that can be told apart, the classes by default."""
+"""Ten large topics that are distinct, the classes by default."""
 
 # An id is topic * 100,000 + the number of the text in its file.
 _STRIDE = 100_000

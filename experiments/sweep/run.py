@@ -153,6 +153,4 @@ def _teacher(config: Config, study: Study, data: SweepData) -> tuple[jaxkd.Netwo
     )
     steps = config.teacher_epochs * (len(data.known) // study.batch_size)
     teacher = train_teacher(study, jaxkd.from_nnx(model), data.known, steps)
-    path = study.workdir / "cache"
-    jaxkd.cache.build(path, teacher, data.known, VIEWS)
-    return teacher, jaxkd.cache.open(path, teacher=teacher, dataset=data.known, views=VIEWS)
+    return teacher, jaxkd.cache.build(study.workdir / "cache", teacher, data.known, VIEWS)

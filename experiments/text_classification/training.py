@@ -205,7 +205,7 @@ class Protocol:
         ) as writer:
             for ids, view in writer.missing(batch_size=1024):
                 writer.write(ids, view, logits[self.train.rows(ids)])
-        return jaxkd.cache.open(path, teacher=network, dataset=self.train, views=VIEWS)
+        return writer.cache()
 
 
 def f1(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Looks after caches: info, verify, stats, merge, subset, build."""
+"""Maintains caches: info, verify, stats, merge, subset, build."""
 
 import argparse
 import importlib
@@ -23,12 +23,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ca
     info = _command(commands, _info, "the contract, bytes a record and in all")
     info.add_argument("path")
 
-    verify = _command(commands, _verify, "read all checksums; ask the teacher again")
+    verify = _command(commands, _verify, "read all checksums; run the teacher again")
     verify.add_argument("path")
     verify.add_argument("--teacher", metavar="MODULE:FUNCTION", help=_FUNCTION)
-    verify.add_argument("--records", type=int, default=256, help="to ask the teacher about")
+    verify.add_argument(
+        "--records", type=int, default=256, help="records that the teacher computes again"
+    )
 
-    stats = _command(commands, _stats, "mass that is kept, entropy, accuracy against labels")
+    stats = _command(
+        commands, _stats, "mass of the stored classes, entropy, accuracy against labels"
+    )
     stats.add_argument("path")
     stats.add_argument("--data", metavar="MODULE:FUNCTION", help=_FUNCTION)
 
@@ -40,13 +44,17 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ca
     subset.add_argument("path")
     subset.add_argument("target")
     subset.add_argument("--ids", type=pathlib.Path, help="a .npy file of example ids")
-    subset.add_argument("--views", type=int, help="how many, from view 0 on")
+    subset.add_argument("--views", type=int, help="number of views, from view 0 on")
 
-    build = _command(commands, _build, "ask the teacher; resumes what was cut short")
+    build = _command(commands, _build, "run the teacher; resumes what was cut short")
     build.add_argument("path")
     build.add_argument("what", metavar="MODULE:FUNCTION", help=_FUNCTION)
-    build.add_argument("--yes", action="store_true", help="build a large cache without asking")
-    build.add_argument("--ask_above", type=float, default=10.0, help="GB, 10 by default")
+    build.add_argument(
+        "--yes", action="store_true", help="build a large cache without confirmation"
+    )
+    build.add_argument(
+        "--confirm_above", type=float, default=10.0, help="GB above which a build is confirmed"
+    )
 
     parsed = parser.parse_args(arguments)
     try:
@@ -57,8 +65,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ca
 
 
 _FUNCTION = (
-    "a function without arguments that returns a mapping with teacher, dataset and what else "
-    "jaxkd.cache.build takes (views, codec, num_views, …), and student for the predicted gain"
+    "a function without arguments that returns a mapping with teacher, dataset and other arguments "
+    "of jaxkd.cache.build (views, codec, num_views, …), and student for the predicted gain"
 )
 
 
@@ -101,7 +109,7 @@ def _verify(parsed: argparse.Namespace) -> int:
             f"{name} {value:.3g}" for name, value in agreement.max_difference.items()
         )
         print(
-            f"teacher asked again for {agreement.records} records: largest difference {largest}; "
+            f"{agreement.records} records computed again: largest difference {largest}; "
             f"{agreement.changed_predictions} most probable classes differ"
         )
     return 1 if damages else 0
@@ -109,13 +117,13 @@ def _verify(parsed: argparse.Namespace) -> int:
 
 def _stats(parsed: argparse.Namespace) -> None:
     dataset = _call(parsed.data)["dataset"] if parsed.data else None
-    found = caches.stats(Cache(parsed.path), dataset)
+    stats = caches.stats(Cache(parsed.path), dataset)
     print(
-        f"{found.records:,} records: mass kept {found.mass:.4f}, entropy {found.entropy:.4f} nats, "
-        f"confidence {found.confidence:.4f}"
+        f"{stats.records:,} records: mass stored {stats.mass:.4f}, entropy {stats.entropy:.4f} "
+        f"nats, confidence {stats.confidence:.4f}"
     )
-    if found.accuracy is not None:
-        print(f"accuracy against labels {found.accuracy:.4f}")
+    if stats.accuracy is not None:
+        print(f"accuracy against labels {stats.accuracy:.4f}")
 
 
 def _merge(parsed: argparse.Namespace) -> None:
@@ -136,7 +144,7 @@ def _build(parsed: argparse.Namespace) -> None:
     what = {name: given[name] for name in known if name in given}
     predicted = caches.forecast(given["teacher"], given["dataset"], student=student, **what)
     print(predicted)
-    caches.confirm_build(predicted, above=int(parsed.ask_above * 1e9), yes=parsed.yes)
+    caches.confirm_build(predicted, above=int(parsed.confirm_above * 1e9), yes=parsed.yes)
     cache = caches.build(parsed.path, **given)
     print(f"{len(cache.ids):,} examples × {cache.num_views} views at {cache.path}")
 

@@ -1,4 +1,4 @@
-"""A teacher of another tokenizer: its cached answers, paired with a student's tokens."""
+"""A teacher of another tokenizer: its cached outputs, aligned with a student's tokens."""
 
 import dataclasses
 from typing import Any
@@ -17,19 +17,20 @@ from jaxkd.views import Views
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class AlignedOutputs:
-    """A teacher's answers to a batch, and the chunks of its labels and the student's; a pytree.
+    """Encoded outputs of a teacher, with the chunks of its labels and the student's; a pytree.
 
     Attributes:
-      record: what the cache keeps.
-      pairing: `"labels"`, `"chunks"`, `"student_labels"` and `"student_chunks"`, `[batch, length]`.
+      outputs: what the cache stores.
+      alignment: `"labels"`, `"chunks"`, `"student_labels"` and `"student_chunks"`, each
+        `[batch, length]`.
     """
 
-    record: EncodedOutputs
-    pairing: dict[str, jax.Array | np.ndarray]
+    outputs: EncodedOutputs
+    alignment: dict[str, jax.Array | np.ndarray]
 
     def decode(self) -> dict[str, Any]:
-        """The teacher's outputs, and the pairing."""
-        return {**self.record.decode(), **self.pairing}
+        """Returns the teacher's outputs and the alignment by name."""
+        return {**self.outputs.decode(), **self.alignment}
 
 
 class AlignedCache:
@@ -40,7 +41,7 @@ class AlignedCache:
     For a `jaxkd.data.Loader` of the student's rows.
 
     Args:
-      cache: opened, of the teacher's rows.
+      cache: opened cache of the teacher's rows.
       student: rows with next tokens and offsets, one text a row.
       teacher: rows of the same texts and ids by the teacher's tokenizer.
 
@@ -48,6 +49,12 @@ class AlignedCache:
       CacheError: the cache is not one of the teacher's rows.
       KeyError: an id of the student's that the teacher does not have.
       ValueError: rows that cannot be aligned; see `jaxkd.data.align`.
+
+    Attributes:
+      dataset: the student's rows.
+      views: how they are rendered, as the cache was opened.
+      num_views: number of views of the cache.
+      in_memory: whether the cache is read into memory.
 
     Example:
       >>> import tempfile, jax, jax.numpy as jnp, jaxkd
@@ -61,10 +68,10 @@ class AlignedCache:
       >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), bigrams, teacher, progress=False)
       >>> aligned = AlignedCache(cache, student, teacher)
       >>> batch = jaxkd.data.Loader(student, jaxkd.Views(), 2, cache=aligned)[0]
-      >>> answer = batch["teacher"].decode()
-      >>> log_probs, there = losses.chunk_log_probs(
-      ...     answer["logits"], answer["labels"], answer["chunks"], num_chunks=8)
-      >>> log_probs.shape, there.sum(axis=1).tolist()
+      >>> outputs = batch["teacher"].decode()
+      >>> log_probs, present = losses.chunk_log_probs(
+      ...     outputs["logits"], outputs["labels"], outputs["chunks"], num_chunks=8)
+      >>> log_probs.shape, present.sum(axis=1).tolist()
       ((2, 8, 260), [4, 7])
     """
 
@@ -72,13 +79,19 @@ class AlignedCache:
         cache.check(dataset=teacher)
         self._cache, self._student, self._teacher = cache, student, teacher
         self._chunks = align(student, teacher)
+        self.dataset, self.views = student, cache.views
         self.num_views, self.in_memory = cache.num_views, cache.in_memory
 
     def check(self, *, dataset: Examples, views: Views, num_views: int | None = None) -> None:
         """Refuses other rows than those that were aligned, and what the cache refuses.
 
+        Args:
+          dataset: the student's rows.
+          views: how they are rendered.
+          num_views: number of views that will be read.
+
         Raises:
-          CacheError: naming each field that differs.
+          CacheError: each field that differs.
         """
         own, wanted = (_contract.of_dataset(rows) for rows in (self._student, dataset))
         _contract.check(self._cache.path, own, wanted, remedy="Align the rows that are trained on.")
@@ -90,17 +103,24 @@ class AlignedCache:
         self._cache.check(dataset=teacher, views=views, num_views=num_views)
 
     def read(self, ids: np.ndarray, view: int) -> AlignedOutputs:
-        """The answers to some rows, and their pairing; see `Cache.read`.
+        """Reads the outputs for some rows, and their alignment; see `Cache.read`.
+
+        Args:
+          ids: ids of the student's rows `[batch]`.
+          view: number of the view.
+
+        Returns:
+          Encoded outputs and the alignment.
 
         Raises:
           CacheError: an id or view that is not there.
           KeyError: an id that was not aligned.
         """
         ours, theirs = self._student.rows(ids), self._teacher.rows(ids)
-        pairing: dict[str, jax.Array | np.ndarray] = {
+        alignment: dict[str, jax.Array | np.ndarray] = {
             "labels": self._teacher.labels[theirs],
             "chunks": self._chunks.teacher[ours],
             "student_labels": self._student.labels[ours],
             "student_chunks": self._chunks.student[ours],
         }
-        return AlignedOutputs(self._cache.read(ids, view), pairing)
+        return AlignedOutputs(self._cache.read(ids, view), alignment)

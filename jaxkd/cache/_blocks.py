@@ -1,145 +1,193 @@
-"""Blocks under way: records that have come in, in any order, until a block of them is complete."""
+"""Blocks under construction: records arrive in any order until a block of them is complete."""
 
 import dataclasses
 import io
 import time
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.cache import _store
 from jaxkd.cache._contract import CacheError
-from jaxkd.cache._segment import Block, Segment
+from jaxkd.cache._segment import Arrays, Block, Segment
 
-Arrays = dict[str, np.ndarray]
+# Writes that may be in flight: each of them holds a block in memory.
+_MAX_PENDING = 2
 
 
 @dataclasses.dataclass
-class _Open:
+class _PartialBlock:
+    """The records of a block that have arrived so far.
+
+    Attributes:
+      arrays: `<output>.<array>` → `[examples, ...]`, zeros where nothing has arrived.
+      received: bool `[examples]`.
+      changed: whether records arrived since the block was last saved.
+    """
+
     arrays: Arrays
-    have: np.ndarray
+    received: np.ndarray
     changed: bool = False
 
-    def put(self, rows: np.ndarray, arrays: Arrays, selection: Any) -> None:
+    def put(self, rows: np.ndarray, arrays: Arrays, selection: np.ndarray) -> None:
         for name, value in arrays.items():
             self.arrays[name][rows] = value[selection]
-        self.have[rows] = True
+        self.received[rows] = True
         self.changed = True
+
+
+@dataclasses.dataclass(frozen=True)
+class _PendingWrite:
+    """A block that TensorStore is writing.
+
+    Attributes:
+      futures: one for each array.
+      partial_files: name prefix of the files that the block makes superfluous.
+      segment: where the block belongs.
+    """
+
+    futures: list[Any]
+    partial_files: str
+    segment: Segment
 
 
 class Blocks:
     """Collects records of the segments of a cache and writes each block that is complete.
 
-    A block that is not complete can be put aside (`flush`) in a file of its own, from which the
-    next writer takes it up; several writers may each have a part of a block.
+    A file of the cache holds a whole block, and files are never rewritten, so records wait in
+    memory until their block is complete. What would be lost with the process is saved from time to
+    time (`flush`) in a file of its own for each block and writer; the next writer reads these files
+    and goes on from them. Several writers may each have received a part of one block: none of them
+    needs to know of the others, since the parts are united when they are read.
 
     Args:
       found: the segments.
       writer: name of this writer among those that work at the same time.
+
+    Attributes:
+      missing: (number of the segment, block) of all blocks that are not in their files yet.
     """
 
     def __init__(self, found: list[Segment], writer: str):
         self._segments, self._writer = found, writer
-        self._open: dict[tuple[int, Block], _Open] = {}
-        self._writing: list[tuple[list[Any], str, Segment]] = []
-        self._asides: set[str] = set()
-        self._flushed = time.monotonic()
+        self._partial: dict[tuple[int, Block], _PartialBlock] = {}
+        self._pending: list[_PendingWrite] = []
+        # Blocks of which there are partial files, to be deleted once the block is written.
+        self._saved_partially: set[str] = set()
+        self._last_flush = time.monotonic()
         self.missing: set[tuple[int, Block]] = set()
         self.refresh()
 
-    def wanted(self, segment: int, block: Block) -> np.ndarray:
-        """Ids of a block that have not come in."""
-        found = self._segments[segment]
-        ids = found.ids[found.rows(block.index)]
-        begun = self._open.get((segment, block))
-        return ids if begun is None else ids[~begun.have]
+    def missing_ids(self, number: int, block: Block) -> np.ndarray:
+        """Ids of the examples of a block whose records have not arrived."""
+        segment = self._segments[number]
+        ids = segment.ids[segment.rows(block.index)]
+        partial = self._partial.get((number, block))
+        return ids if partial is None else ids[~partial.received]
 
     def put(self, ids: np.ndarray, view: int, arrays: Arrays) -> int:
-        """Takes in records of one view; returns how many were new.
+        """Takes in records of one view.
+
+        Args:
+          ids: example ids `[n]`.
+          view: number of the view.
+          arrays: `<output>.<array>` → `[n, ...]`.
+
+        Returns:
+          How many of them had not arrived before.
 
         Raises:
           CacheError: an id that no segment holds in this view.
         """
-        placed = np.zeros(len(ids), bool)
+        known = np.zeros(len(ids), bool)
         new = 0
         for number, segment in enumerate(self._segments):
-            if not segment.first_view <= view < segment.first_view + segment.num_views:
+            if not segment.has_view(view):
                 continue
             rows = np.minimum(np.searchsorted(segment.ids, ids), len(segment.ids) - 1)
-            here = segment.ids[rows] == ids
-            placed |= here
-            for index in np.unique(rows[here] // segment.block_size):
+            matched = segment.ids[rows] == ids
+            known |= matched
+            for index in np.unique(rows[matched] // segment.block_size):
                 block = Block(view, int(index))
+                # A complete block is not computed again: two teachers' roundings would mix.
                 if (number, block) not in self.missing:
                     continue
-                chosen = np.flatnonzero(here & (rows // segment.block_size == index))
-                begun = self._begin(number, block)
-                before = int(begun.have.sum())
-                begun.put(rows[chosen] - segment.rows(block.index).start, arrays, chosen)
-                new += int(begun.have.sum()) - before
-                if begun.have.all():
-                    self._finish(number, block)
-        if not placed.all():
+                chosen = np.flatnonzero(matched & (rows // segment.block_size == index))
+                partial = self._partial_block(number, block)
+                before = int(partial.received.sum())
+                partial.put(rows[chosen] - segment.rows(block.index).start, arrays, chosen)
+                new += int(partial.received.sum()) - before
+                if partial.received.all():
+                    self._write(number, block)
+        if not known.all():
             raise CacheError(
-                f"{int((~placed).sum())} of {len(ids)} answers have no place in the cache, ids "
-                f"{ids[~placed][:5].tolist()} in view {view} first"
+                f"{int((~known).sum())} of {len(ids)} records have no place in the cache, ids "
+                f"{ids[~known][:5].tolist()} in view {view} first"
             )
         return new
 
-    def table(self, ids: np.ndarray, view: int) -> tuple[Arrays, np.ndarray]:
-        """What there is of one view: arrays `[ids, ...]` with zeros elsewhere, and where it is."""
+    def stored(self, ids: np.ndarray, view: int) -> tuple[Arrays, np.ndarray]:
+        """Everything that has arrived of one view.
+
+        Args:
+          ids: example ids `[n]`, ascending, all those of the segments among them.
+          view: number of the view.
+
+        Returns:
+          Arrays `[n, ...]` with zeros where nothing has arrived, and bool `[n]`, where it has.
+        """
         layout = self._segments[0].layout
-        have = np.zeros(len(ids), bool)
-        arrays = {n: np.zeros((len(ids), *s), _dtype(d)) for n, (s, d) in layout.items()}
+        received = np.zeros(len(ids), bool)
+        arrays = {n: np.zeros((len(ids), *s), jnp.dtype(d)) for n, (s, d) in layout.items()}
         for number, segment in enumerate(self._segments):
-            if not segment.first_view <= view < segment.first_view + segment.num_views:
+            if not segment.has_view(view):
                 continue
             for index in range(segment.blocks):
                 block, rows = Block(view, index), segment.rows(index)
-                key = number, block
-                if key in self._open:
-                    there, values = self._open[key].have, self._open[key].arrays
-                elif key in self.missing:
+                if (partial := self._partial.get((number, block))) is not None:
+                    present, values = partial.received, partial.arrays
+                elif (number, block) in self.missing:
                     continue
                 else:
-                    there = np.ones(rows.stop - rows.start, bool)
+                    present = np.ones(rows.stop - rows.start, bool)
                     futures = segment.read(view, rows)
                     values = {n: _store.read_rows(segment.path, n, f) for n, f in futures.items()}
-                places = np.searchsorted(ids, segment.ids[rows][there])
-                have[places] = True
+                positions = np.searchsorted(ids, segment.ids[rows][present])
+                received[positions] = True
                 for name, value in values.items():
-                    arrays[name][places] = value[there]
-        return arrays, have
+                    arrays[name][positions] = value[present]
+        return arrays, received
 
     def flush(self) -> None:
-        """Puts incomplete blocks aside on disk and waits for all that is being written."""
-        for (number, block), begun in self._open.items():
-            if begun.changed:
+        """Saves incomplete blocks on disk and waits for all writes in flight."""
+        for (number, block), partial in self._partial.items():
+            if partial.changed:
                 buffer = io.BytesIO()
-                raw = {name: _raw(array) for name, array in begun.arrays.items()}
-                np.savez(buffer, have=begun.have, **raw)  # type: ignore[arg-type]
+                raw = {name: _raw(array) for name, array in partial.arrays.items()}
+                np.savez(buffer, have=partial.received, **raw)  # type: ignore[arg-type]
                 segment = self._segments[number]
-                name = f"{_aside(segment, block)}{self._writer}.npz"
-                _store.write_bytes(segment.path, name, buffer.getvalue())
-                begun.changed = False
-                self._asides.add(_aside(segment, block))
+                files = _partial_files(segment, block)
+                _store.write_bytes(segment.path, f"{files}{self._writer}.npz", buffer.getvalue())
+                partial.changed = False
+                self._saved_partially.add(files)
         self._wait(0)
-        self._flushed = time.monotonic()
+        self._last_flush = time.monotonic()
 
     def flush_if_older(self, seconds: float) -> None:
         """Flushes if the last time is longer ago."""
-        if time.monotonic() - self._flushed > seconds:
+        if time.monotonic() - self._last_flush > seconds:
             self.flush()
 
-    def settle(self) -> bool:
-        """Writes all, joins what others put aside, seals the segments that are complete.
+    def finish(self) -> bool:
+        """Writes everything, unites it with what other writers saved, seals complete segments.
 
         Returns:
           Whether the cache is complete.
         """
         self.flush()
         self.refresh()
-        self._wait(0)  # for the blocks that became complete with what others had put aside
+        self._wait(0)  # for the blocks that became complete with what others had saved
         complete = True
         for number, segment in enumerate(self._segments):
             if any(key[0] == number for key in self.missing):
@@ -151,83 +199,90 @@ class Blocks:
         return complete
 
     def refresh(self) -> None:
-        """Looks what other writers have done in the meantime."""
+        """Reads from disk what other writers have done in the meantime."""
         self._wait(0)
-        self.missing = {(n, block) for n, s in enumerate(self._segments) for block in s.missing()}
-        for key in set(self._open) - self.missing:
-            del self._open[key]
-        self._take_up()
+        self.missing = {
+            (number, block)
+            for number, segment in enumerate(self._segments)
+            for block in segment.missing()
+        }
+        for key in set(self._partial) - self.missing:
+            del self._partial[key]
+        self._read_partial_files()
 
-    def _begin(self, number: int, block: Block) -> _Open:
+    def _partial_block(self, number: int, block: Block) -> _PartialBlock:
         key = (number, block)
-        if key not in self._open:
+        if key not in self._partial:
             segment = self._segments[number]
             rows = segment.rows(block.index)
             length = rows.stop - rows.start
             arrays = {
-                name: np.zeros((length, *shape), _dtype(dtype))
+                name: np.zeros((length, *shape), jnp.dtype(dtype))
                 for name, (shape, dtype) in segment.layout.items()
             }
-            self._open[key] = _Open(arrays, np.zeros(length, bool))
-        return self._open[key]
+            self._partial[key] = _PartialBlock(arrays, np.zeros(length, bool))
+        return self._partial[key]
 
-    def _finish(self, number: int, block: Block) -> None:
-        segment, begun = self._segments[number], self._open.pop((number, block))
+    def _write(self, number: int, block: Block) -> None:
+        """Begins to write a complete block, in the background."""
+        segment, partial = self._segments[number], self._partial.pop((number, block))
         self.missing.discard((number, block))
-        self._wait(2)  # what is being written is held in memory
-        self._writing.append((segment.write(block, begun.arrays), _aside(segment, block), segment))
+        self._wait(_MAX_PENDING)
+        futures = segment.write(block, partial.arrays)
+        self._pending.append(_PendingWrite(futures, _partial_files(segment, block), segment))
 
-    def _wait(self, left: int) -> None:
-        while len(self._writing) > left:
-            futures, aside, segment = self._writing.pop(0)
-            for future in futures:
+    def _wait(self, limit: int) -> None:
+        """Waits until at most so many writes are in flight; deletes what they make superfluous."""
+        while len(self._pending) > limit:
+            write = self._pending.pop(0)
+            for future in write.futures:
                 future.result()
-            if aside in self._asides:
-                self._asides.discard(aside)
-                for name in _store.names(segment.path, aside):
-                    _store.write_bytes(segment.path, name, None)
+            # Only now: until the block is in its file, the partial files are all there is of it.
+            if write.partial_files in self._saved_partially:
+                self._saved_partially.discard(write.partial_files)
+                for name in _store.names(write.segment.path, write.partial_files):
+                    _store.write_bytes(write.segment.path, name, None)
 
-    def _take_up(self) -> None:
-        """Reads what writers put aside of blocks that are missing."""
+    def _read_partial_files(self) -> None:
+        """Takes in what writers, this one among them, saved of blocks that are missing."""
         for number, segment in enumerate(self._segments):
             for name in _store.names(segment.path, f"{segment.folder}partial/"):
                 if not name.endswith(".npz"):
                     continue  # left from a write that was cut short
                 where = name.removeprefix(f"{segment.folder}partial/").split("/")
                 block = Block(int(where[0]), int(where[1]))
-                value = _store.read_bytes(segment.path, name)
-                if (number, block) not in self.missing or value is None:
+                # None: another writer has deleted the file since its name was listed.
+                content = _store.read_bytes(segment.path, name)
+                if (number, block) not in self.missing or content is None:
                     continue
-                self._asides.add(_aside(segment, block))
-                try:
-                    with np.load(io.BytesIO(value)) as stored:
-                        have = stored["have"]
-                        arrays = {
-                            n: stored[n].view(_dtype(dtype))
-                            for n, (_, dtype) in segment.layout.items()
-                        }
-                except Exception as error:  # zipfile has many ways of saying that a byte is wrong
-                    raise CacheError(
-                        f"the cache {segment.path} is damaged: {name} cannot be read ({error}). "
-                        "Delete it and build again: what it held is computed anew."
-                    ) from error
-                rows = np.flatnonzero(have)
-                begun = self._begin(number, block)
-                begun.put(rows, arrays, rows)
-                if begun.have.all():
-                    self._finish(number, block)
+                self._saved_partially.add(_partial_files(segment, block))
+                arrays, received = _parsed(segment, name, content)
+                rows = np.flatnonzero(received)
+                partial = self._partial_block(number, block)
+                partial.put(rows, arrays, rows)
+                if partial.received.all():
+                    self._write(number, block)
 
 
-def _aside(segment: Segment, block: Block) -> str:
+def _parsed(segment: Segment, name: str, content: bytes) -> tuple[Arrays, np.ndarray]:
+    """The arrays of a partial file, and which of its rows were received."""
+    try:
+        with np.load(io.BytesIO(content)) as stored:
+            arrays = {
+                n: stored[n].view(jnp.dtype(dtype)) for n, (_, dtype) in segment.layout.items()
+            }
+            return arrays, stored["have"]
+    except Exception as error:  # zipfile has many ways of saying that a byte is wrong
+        raise CacheError(
+            f"the cache {segment.path} is damaged: {name} cannot be read ({error}). "
+            "Delete it and build again: what it held is computed anew."
+        ) from error
+
+
+def _partial_files(segment: Segment, block: Block) -> str:
     return f"{segment.folder}partial/{block.view}/{block.index}/"
 
 
 def _raw(array: np.ndarray) -> np.ndarray:
     # NumPy's files do not know bfloat16.
     return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
-
-
-def _dtype(name: str) -> np.dtype:
-    import jax.numpy as jnp
-
-    return np.dtype(jnp.dtype(name))

@@ -1,5 +1,6 @@
 """Reading a cache: by example id and view, in any order, after its contract was checked."""
 
+import collections
 import pathlib
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,26 +10,19 @@ import numpy as np
 
 from jaxkd.cache import _contract, _store
 from jaxkd.cache._contract import CacheError
-from jaxkd.cache._plan import (
-    check_format,
-    common_ids_and_views,
-    compression_of,
-    contract_codecs,
-    layout_of,
-)
-from jaxkd.cache._segment import Segment, segments
+from jaxkd.cache._plan import check_format, common_ids_and_views
+from jaxkd.cache._record_format import RecordFormat
+from jaxkd.cache._segment import Arrays, Segment, segments
 from jaxkd.data import Examples
 from jaxkd.networks import Network
-from jaxkd.targets import EncodedOutputs, bytes_per_record
+from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
 
 # Up to this size a cache is read into memory as its views come up.
 MEMORY_LIMIT = 4 << 30
-# Stretches that `stream` reads ahead of the one that it hands out.
+# Batches that `stream` reads ahead of the one that it hands out, and the most bytes of one.
 _AHEAD = 4
-_STRETCH_BYTES = 64 << 20
-
-Arrays = dict[str, np.ndarray]
+_STREAM_BYTES = 64 << 20
 
 
 class Cache:
@@ -39,16 +33,19 @@ class Cache:
       memory_limit: bytes; a cache up to this size is read into memory, view by view, as they come
         up; a larger one is read from its files.
       codecs: classes of one's own codecs, if it was built with any.
+      document: the contract, if it has been read already; None: it is read.
 
     Raises:
-      CacheError: there is none, answers are missing, or its documents are damaged.
+      CacheError: there is none, records are missing, or its documents are damaged.
 
     Attributes:
       path: where it lies.
       ids: example ids, int32, ascending.
-      codecs: output name → how it is kept.
-      shapes: output name → shape of one answer.
+      codecs: output name → codec.
+      shapes: output name → shape of the output for one example.
       num_views: views of each example.
+      dataset: the examples that it was built or opened with; None if it was not checked.
+      views: how they are rendered; None as `dataset`.
       in_memory: whether it is read into memory.
       segments: the parts that it was written in.
       document: the contract as it lies on disk.
@@ -60,30 +57,31 @@ class Cache:
         *,
         memory_limit: int = MEMORY_LIMIT,
         codecs: Sequence[type] = (),
+        document: Mapping[str, Any] | None = None,
     ):
         """Opens a cache without checking whom it belongs to; `jaxkd.cache.open` checks."""
         self.path = str(path)
-        document = _store.read_document(path, "contract.json")
+        document = document or _store.read_document(path, "contract.json")
         if document is None:
             raise CacheError(f"there is no cache at {path}: build one with jaxkd.cache.build")
         check_format(self.path, document)
         self.document = document
         self._fields = document["fields"]
         self._allowed: frozenset[str] = frozenset()
-        self.codecs, self.shapes = contract_codecs(self._fields, codecs)
-        layout = layout_of(self.codecs, self.shapes)
-        found = segments(self.path, layout, compression_of(self.codecs))
-        self.segments = [segment for segment in found if segment.sealed]
+        self.dataset: Examples | None = None
+        self.views: Views | None = None
+        self._format = RecordFormat.from_fields(self._fields, codecs)
+        self.codecs, self.shapes = self._format.codecs, self._format.shapes
+        found = segments(self.path, self._format.layout, self._format.compression)
+        self.segments = [segment for segment in found if segment.check_seal()]
         if not self.segments:
             raise CacheError(_incomplete(self.path, found))
         if len(self.segments) < len(found):
             warnings.warn(
-                f"{_incomplete(self.path, [s for s in found if not s.sealed])} Until then the "
-                "cache is read as it was before it was extended.",
+                f"{_incomplete(self.path, [s for s in found if s not in self.segments])} Until "
+                "then the cache is read as it was before it was extended.",
                 stacklevel=2,
             )
-        for segment in self.segments:
-            segment.check_seal()
         self.ids, self.num_views = common_ids_and_views(self.segments)
         self.in_memory = self.bytes <= memory_limit
         self._memory: dict[int, Arrays] = {}
@@ -96,17 +94,17 @@ class Cache:
 
     @property
     def num_classes(self) -> int | None:
-        """Of the teacher, without the padding of its logits; None if no logits are kept."""
+        """Number of the teacher's classes, without padding; None if no logits are stored."""
         return self._fields.get("num_classes")
 
     @property
     def bytes_per_record(self) -> int:
-        """Bytes of one answer in all its arrays, before compression."""
-        return sum(bytes_per_record(c, self.shapes[name]) for name, c in self.codecs.items())
+        """Bytes of one record in all its arrays, before compression."""
+        return self._format.bytes_per_record
 
     @property
     def bytes(self) -> int:
-        """Bytes of all records, checksums and indices aside."""
+        """Bytes of all records, without checksums and indices."""
         return self.bytes_per_record * len(self.ids) * self.num_views
 
     @property
@@ -122,9 +120,19 @@ class Cache:
             total["records"] += effort.get("answers", 0)  # the name in format 2
         return total
 
-    def allowing(self, fields: Collection[str]) -> "Cache":
-        """The cache, with contract fields that later checks let differ."""
-        self._allowed |= frozenset(fields)
+    def bind(self, dataset: Examples, views: Views, allow: Collection[str] = ()) -> "Cache":
+        """Remembers what the cache was built or opened with, for the loaders that read it.
+
+        Args:
+          dataset: the examples.
+          views: how they are rendered.
+          allow: names of contract fields that later checks let differ.
+
+        Returns:
+          The cache itself.
+        """
+        self.dataset, self.views = dataset, views
+        self._allowed |= frozenset(allow)
         return self
 
     def check(
@@ -139,8 +147,17 @@ class Cache:
     ) -> None:
         """Refuses what the cache does not belong to; see `jaxkd.cache.open`.
 
+        Args:
+          teacher: whose outputs are wanted; what is None is not checked.
+          dataset: the examples.
+          views: how they are rendered; together with their data set only.
+          num_classes: number of the student's classes.
+          num_views: number of views that will be read.
+          allow: names of contract fields that may differ.
+
         Raises:
-          CacheError: naming each field that differs, or the records that are missing.
+          CacheError: each field that differs, or the records that are missing.
+          ValueError: views without their data set.
         """
         allow = self._allowed | frozenset(allow)
         wanted: dict[str, Any] = {}
@@ -166,14 +183,14 @@ class Cache:
             )
 
     def read(self, ids: np.ndarray, view: int) -> EncodedOutputs:
-        """The answers to some examples in one view.
+        """Reads the outputs for some examples in one view.
 
         Args:
           ids: example ids `[batch]`, in any order, repeats allowed.
           view: number of the view.
 
         Returns:
-          `EncodedOutputs` of arrays `[batch, ...]`, to be decoded inside the compiled step.
+          Encoded outputs of arrays `[batch, ...]`, to be decoded inside the compiled step.
 
         Raises:
           CacheError: an id or view that is not there, or a damaged file.
@@ -182,7 +199,7 @@ class Cache:
         ids = np.asarray(ids)
         rows = self.rows(ids)
         if self.in_memory:
-            # Each row of the index at once: half as fast again as indexing.
+            # np.take copies whole rows, which is half as fast again as indexing.
             arrays = {n: np.take(a, rows, axis=0) for n, a in self._view(view).items()}
         else:
             arrays = self._read(ids, view)
@@ -191,33 +208,33 @@ class Cache:
     def stream(
         self, view: int, *, batch_size: int | None = None
     ) -> Iterator[tuple[np.ndarray, EncodedOutputs]]:
-        """All answers of one view, in order of the examples, read ahead.
+        """Reads all records of one view, in order of the examples, ahead of what is used.
 
         Args:
           view: number of the view.
-          batch_size: examples in a stretch; by default 8192, or fewer if these are over 64 MB.
+          batch_size: examples at once; by default 8192, or fewer if these are over 64 MB.
 
         Yields:
-          Ids `[n]` and their `EncodedOutputs`.
+          Ids `[n]` and their encoded outputs.
 
         Raises:
           CacheError: a view that is not there, or a damaged file.
         """
         self._check_view(view)
         if batch_size is None:
-            batch_size = max(1, min(8192, _STRETCH_BYTES // self.bytes_per_record))
-        starts = range(0, len(self.ids), batch_size)
-        under_way: list[Any] = []
-        for start in starts:
+            batch_size = max(1, min(8192, _STREAM_BYTES // self.bytes_per_record))
+        pending: collections.deque[Any] = collections.deque()
+        for start in range(0, len(self.ids), batch_size):
             ids = self.ids[start : start + batch_size]
-            under_way.append((ids, self._begin(ids, view)))
-            if len(under_way) > _AHEAD:
-                yield self._finished(*under_way.pop(0))
-        for begun in under_way:
-            yield self._finished(*begun)
+            pending.append((ids, self._start_read(ids, view)))
+            if len(pending) > _AHEAD:
+                yield self._outputs(*pending.popleft())
+        while pending:
+            yield self._outputs(*pending.popleft())
 
-    def _finished(self, ids: np.ndarray, begun: Any) -> tuple[np.ndarray, EncodedOutputs]:
-        return ids, EncodedOutputs.from_flat(self._end(len(ids), begun), self.codecs, self.shapes)
+    def _outputs(self, ids: np.ndarray, started: Any) -> tuple[np.ndarray, EncodedOutputs]:
+        arrays = self._finish_read(len(ids), started)
+        return ids, EncodedOutputs.from_flat(arrays, self.codecs, self.shapes)
 
     def _view(self, view: int) -> Arrays:
         if view not in self._memory:
@@ -225,31 +242,32 @@ class Cache:
         return self._memory[view]
 
     def _read(self, ids: np.ndarray, view: int) -> Arrays:
-        return self._end(len(ids), self._begin(ids, view))
+        return self._finish_read(len(ids), self._start_read(ids, view))
 
-    def _begin(self, ids: np.ndarray, view: int) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    def _start_read(self, ids: np.ndarray, view: int) -> list[tuple[np.ndarray, dict[str, Any]]]:
         """Begins to read: for each segment the positions in `ids`, and name → future."""
-        begun = []
+        started = []
         for segment in self.segments:
-            if not segment.first_view <= view < segment.first_view + segment.num_views:
+            if not segment.has_view(view):
                 continue
             rows = np.minimum(np.searchsorted(segment.ids, ids), len(segment.ids) - 1)
-            places = np.flatnonzero(segment.ids[rows] == ids)
-            if places.size:
-                begun.append((places, segment.read(view, _contiguous(rows[places]))))
-        return begun
+            positions = np.flatnonzero(segment.ids[rows] == ids)
+            if positions.size:
+                started.append((positions, segment.read(view, _contiguous(rows[positions]))))
+        return started
 
-    def _end(self, count: int, begun: list[tuple[np.ndarray, dict[str, Any]]]) -> Arrays:
+    def _finish_read(self, count: int, started: list[tuple[np.ndarray, dict[str, Any]]]) -> Arrays:
+        """Waits for what was begun, and puts the parts of several segments together."""
         parts = [
-            (places, {n: _store.read_rows(self.path, n, f) for n, f in futures.items()})
-            for places, futures in begun
+            (positions, {n: _store.read_rows(self.path, n, f) for n, f in futures.items()})
+            for positions, futures in started
         ]
         if len(parts) == 1 and len(parts[0][0]) == count:
-            return parts[0][1]
+            return parts[0][1]  # all of one segment: nothing to copy
         arrays = {n: np.empty((count, *a.shape[1:]), a.dtype) for n, a in parts[0][1].items()}
-        for places, part in parts:
+        for positions, part in parts:
             for name, array in part.items():
-                arrays[name][places] = array
+                arrays[name][positions] = array
         return arrays
 
     def _check_view(self, view: int) -> None:
@@ -260,7 +278,13 @@ class Cache:
             )
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """Where examples stand among `ids`.
+        """Finds the positions of examples among `ids`.
+
+        Args:
+          ids: example ids `[n]`.
+
+        Returns:
+          Positions `[n]`.
 
         Raises:
           CacheError: an id that is not there.

@@ -1,4 +1,4 @@
-"""Caches from caches: merging parts that were built apart, and taking a part of one."""
+"""Caches from caches: merging parts that were built separately, and copying a part of one."""
 
 import pathlib
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ def merge(
 
     Args:
       target: where the new cache goes.
-      sources: complete caches; all answers together must be as many views of each example.
+      sources: complete caches; together they must have the same number of views of each example.
       codecs: classes of one's own codecs, if they were built with any.
 
     Returns:
       The new cache.
 
     Raises:
-      CacheError: contracts that differ, by field; answers that two of them have, or that none has;
+      CacheError: contracts that differ, by field; records that two of them have, or that none has;
         something else at `target`.
       ValueError: no source.
     """
@@ -53,7 +53,7 @@ def merge(
     there = set(_store.names(target, FOLDER))
     for segment in found.values():
         names = _store.names(segment.path, segment.folder)
-        # The seal last: a cut leaves a segment that is not taken for a complete one.
+        # The seal last: a copy that is cut short must not pass for a complete segment.
         for name in sorted(names, key=lambda n: n.endswith("/seal.json")):
             if name not in there:
                 _store.write_bytes(target, name, _store.read_bytes(segment.path, name))
@@ -72,10 +72,10 @@ def subset(
     """Copies some examples and the first views of a cache into a new one.
 
     Args:
-      path: of the cache.
+      path: path of the cache.
       target: where the new one goes.
       ids: example ids, by default all.
-      num_views: how many views, from view 0 on, by default all.
+      num_views: number of views, from view 0 on, by default all.
       block_size: examples in a file.
       codecs: classes of one's own codecs, if it was built with any.
 
@@ -108,7 +108,7 @@ def subset(
                 for name, array in named.items()
             }
             blocks.put(some, view, arrays)
-    blocks.settle()
+    blocks.finish()
     return Cache(target, codecs=codecs)
 
 
@@ -116,6 +116,6 @@ def _begin(target: str | pathlib.Path, like: Cache) -> None:
     """Writes the contract of a new cache, or refuses what is there."""
     document = _store.read_document(target, "contract.json")
     if document is None:
-        _store.write_document(target, "contract.json", like.document)
+        _store.write_document(target, "contract.json", dict(like.document))
     else:
         _contract.check(str(target), document["fields"], like.contract)

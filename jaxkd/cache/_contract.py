@@ -11,10 +11,9 @@ import numpy as np
 
 from jaxkd.data import Examples
 from jaxkd.networks import Network
-from jaxkd.targets import Codec
 from jaxkd.views import Views
 
-# Examples whose rendered views are compared with those that the teacher saw.
+# Examples whose rendered views are compared with those that the teacher's outputs are for.
 _PROBED_EXAMPLES = 4
 # Relative: rounding differs between processors, another crop does not hide in it.
 _PROBE_TOLERANCE = 1e-4
@@ -25,10 +24,13 @@ class CacheError(ValueError):
 
 
 def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
-    """Fields that name a teacher: a network's fingerprint, or what the caller says of its own.
+    """Fields that name a teacher: a network's fingerprint, or the one that the caller gives.
+
+    Args:
+      teacher: the network, or its fingerprint.
 
     Raises:
-      ValueError: nothing is said of it.
+      ValueError: an empty fingerprint.
     """
     if not isinstance(teacher, Network) and not teacher:
         raise ValueError("the teacher's fingerprint is empty: give the network or what names it")
@@ -51,40 +53,26 @@ def of_views(dataset: Examples, views: Views) -> dict[str, Any]:
     """Fields that fix what a view of this data set looks like."""
     fields = {f"views.{name}": value for name, value in views.specification().items()}
     if views.mixes:
-        # Partners are drawn from all ids, so another selection of examples means other partners.
+        # Partners are sampled from all ids, so another selection of examples has other partners.
         fields["views.partners"] = of_ids(dataset.ids)
     if (reading := dataset.read_specification()) is not None:
         fields["views.crop"] = reading
     return fields
 
 
-def of_answers(
-    codecs: Mapping[str, Codec], shapes: Mapping[str, tuple[int, ...]], num_logits: int | None
-) -> dict[str, Any]:
-    """Fields that say what is kept of an answer, and how."""
-    fields: dict[str, Any] = {
-        "codec": {name: codec.specification() for name, codec in codecs.items()},
-        "shapes": {name: list(shapes[name]) for name in codecs},
-    }
-    if "logits" in shapes:
-        fields["num_classes"] = shapes["logits"][-1]
-        fields["num_logits"] = num_logits or shapes["logits"][-1]
-    return fields
-
-
 def of_versions() -> dict[str, Any]:
-    """Fields of the library that draws and renders the views."""
+    """Fields that name the library which samples and renders the views."""
     return {"jax_version": jax.__version__}
 
 
 def of_ids(ids: np.ndarray) -> str:
-    """Names a set of examples."""
+    """Text that names a set of examples: their number, and a digest of their ids."""
     little = np.ascontiguousarray(ids, "<i4")
     return f"{len(ids)} examples, sha256:{hashlib.sha256(little.tobytes()).hexdigest()}"
 
 
 def probe(dataset: Examples, views: Views) -> dict[str, Any]:
-    """Sample views as numbers, with the ids of the examples that they were made of."""
+    """Numbers that summarize a few rendered views, with the ids of the examples rendered."""
     examples = dataset.ids[:_PROBED_EXAMPLES]
     return {
         "ids": [int(i) for i in examples],
@@ -105,8 +93,15 @@ def check_probe(
 ) -> None:
     """Refuses a cache if this process renders the probed examples otherwise than its builder did.
 
+    Args:
+      path: path of the cache, for the message.
+      stored: as of `probe`, from the contract.
+      dataset: the examples.
+      views: how they are rendered.
+      allow: names of fields that may differ.
+
     Raises:
-      CacheError: with the numbers of both.
+      CacheError: names both results.
     """
     examples = np.asarray(stored["ids"], np.int32)
     try:
@@ -133,7 +128,7 @@ def check(
     """Refuses a cache whose contract differs from what is wanted.
 
     Args:
-      path: of the cache, for the message.
+      path: path of the cache, for the message.
       stored: the fields that the cache was written with.
       wanted: fields to compare; those left out are not checked.
       allow: names of fields that may differ.
@@ -166,6 +161,7 @@ def check(
 
 
 def _plain(value: Any) -> Any:
+    # As it comes back from the document: tuples are lists there, and keys are strings.
     return json.loads(json.dumps(value))
 
 

@@ -14,35 +14,35 @@ from jaxkd.losses import SparseLogits
 from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
 
-_WAYS = ("probabilities", "logits", None)
+_COMBINATIONS = ("probabilities", "logits", None)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class EnsembleOutputs:
-    """The answers of several teachers to a batch; a pytree.
+    """Encoded outputs of several teachers for a batch; a pytree.
 
     Attributes:
-      records: teacher → its `EncodedOutputs`.
-      weights: of the teachers, which add up to 1 (static).
-      combine: how logits are made of theirs (static).
+      members: teacher → its encoded outputs.
+      weights: (teacher, weight) of those that are combined, with a sum of 1 (static).
+      combine: how their logits are combined (static).
     """
 
-    records: dict[str, EncodedOutputs]
+    members: dict[str, EncodedOutputs]
     weights: tuple[tuple[str, float], ...] = dataclasses.field(metadata={"static": True})
     combine: str | None = dataclasses.field(metadata={"static": True})
 
     def decode(self) -> dict[str, Any]:
-        """`<teacher>.<output>` for each, and the combined `logits`."""
-        decoded = {name: record.decode() for name, record in self.records.items()}
+        """Returns `<teacher>.<output>` of each teacher, and the combined `logits`."""
+        decoded = {name: outputs.decode() for name, outputs in self.members.items()}
         outputs = {f"{n}.{o}": value for n, named in decoded.items() for o, value in named.items()}
         if self.combine is None:
             return outputs
-        parts = [(weight, decoded[name]["logits"]) for name, weight in self.weights]
+        members = [(weight, decoded[name]["logits"]) for name, weight in self.weights]
         if self.combine == "logits":
-            combined = sum(weight * logits for weight, logits in parts)
+            combined = sum(weight * logits for weight, logits in members)
         else:
-            logs = jnp.stack([jnp.log(w) + jax.nn.log_softmax(logits) for w, logits in parts])
+            logs = jnp.stack([jnp.log(w) + jax.nn.log_softmax(logits) for w, logits in members])
             combined = jax.nn.logsumexp(logs, axis=0)
         return {**outputs, "logits": combined}
 
@@ -56,13 +56,19 @@ class EnsembleCache:
     Args:
       caches: name → cache, opened and checked with its own teacher.
       weights: name → weight, by default equal; they are divided by their sum.
-      combine: `"probabilities"`: the logarithm of the mean of the teachers' probabilities at
-        temperature 1; `"logits"`: the mean of their logits; None: no combined logits, as for caches
-        that keep top-k logits, of which there is no mean.
+      combine: how logits are combined. `"probabilities"`: the logarithm of the mean of the
+        teachers' probabilities at temperature 1; `"logits"`: the mean of their logits; None: no
+        combined logits, as for caches that keep top-k logits, of which there is no mean.
 
     Raises:
-      ValueError: no caches, weights that are not positive or of other names, a way of combining
-        that there is not or that the codecs do not allow, teachers of different classes.
+      ValueError: no caches, weights that are not positive or of other names, another way of
+        combining or one that the codecs do not allow, teachers of different classes.
+
+    Attributes:
+      dataset: the examples that the first cache was opened with.
+      views: how they are rendered.
+      num_views: number of views that all caches have.
+      in_memory: whether all caches are read into memory.
     """
 
     def __init__(
@@ -73,9 +79,9 @@ class EnsembleCache:
         combine: str | None = "probabilities",
     ):
         if not caches:
-            raise ValueError("nothing to join: name at least one cache")
-        if combine not in _WAYS:
-            raise ValueError(f"combine must be one of {_WAYS}, not {combine!r}")
+            raise ValueError("no caches to read together: name at least one")
+        if combine not in _COMBINATIONS:
+            raise ValueError(f"combine must be one of {_COMBINATIONS}, not {combine!r}")
         weights = dict.fromkeys(caches, 1.0) if weights is None else weights
         if set(weights) != set(caches) or not all(w > 0 for w in weights.values()):
             raise ValueError(
@@ -89,36 +95,50 @@ class EnsembleCache:
         total = sum(weights.values())
         self._caches, self._combine = dict(caches), combine
         self._weights = tuple((name, float(weights[name]) / total) for name in caches)
+        first = next(iter(caches.values()))
+        self.dataset, self.views = first.dataset, first.views
         self.num_views = min(cache.num_views for cache in caches.values())
         self.in_memory = all(cache.in_memory for cache in caches.values())
 
     def check(self, *, dataset: Examples, views: Views, num_views: int | None = None) -> None:
         """Checks every cache; see `Cache.check`.
 
+        Args:
+          dataset: the examples.
+          views: how they are rendered.
+          num_views: number of views that will be read.
+
         Raises:
-          CacheError: naming each field that differs.
+          CacheError: each field that differs.
         """
         for cache in self._caches.values():
             cache.check(dataset=dataset, views=views, num_views=num_views)
 
     def read(self, ids: np.ndarray, view: int) -> EnsembleOutputs:
-        """The answers of all teachers; see `Cache.read`.
+        """Reads the outputs of all teachers; see `Cache.read`.
+
+        Args:
+          ids: example ids `[batch]`.
+          view: number of the view.
+
+        Returns:
+          Encoded outputs of all of them.
 
         Raises:
           CacheError: an id or view that one of them does not have.
         """
-        records = {name: cache.read(ids, view) for name, cache in self._caches.items()}
-        return EnsembleOutputs(records, self._weights, self._combine)
+        members = {name: cache.read(ids, view) for name, cache in self._caches.items()}
+        return EnsembleOutputs(members, self._weights, self._combine)
 
 
 def _check_dense(caches: Mapping[str, Cache], combine: str) -> None:
     for name, cache in caches.items():
         if "logits" not in cache.codecs:
-            raise ValueError(f"{name} keeps {sorted(cache.codecs)}, no logits to combine")
-        record = cache.read(cache.ids[:1], 0)
-        decoded = jax.eval_shape(lambda r: r.decode(), record)["logits"]
+            raise ValueError(f"{name} stores {sorted(cache.codecs)}, no logits to combine")
+        outputs = cache.read(cache.ids[:1], 0)
+        decoded = jax.eval_shape(lambda encoded: encoded.decode(), outputs)["logits"]
         if not hasattr(decoded, "shape") or isinstance(decoded, SparseLogits):
             raise ValueError(
-                f"{name} keeps {cache.codecs['logits']}, of which there is no mean: combine=None "
+                f"{name} stores {cache.codecs['logits']}, of which there is no mean: combine=None "
                 f"instead of {combine!r}, and one term for each teacher"
             )

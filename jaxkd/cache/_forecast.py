@@ -1,29 +1,27 @@
-"""Before a large build: what it will take, and what it will save."""
+"""Before a large build: what it will cost, and what it will save."""
 
 import dataclasses
 import sys
-from collections.abc import Mapping
 
 import jax
 import numpy as np
 
-from jaxkd.cache._build import answer_shapes
-from jaxkd.cache._writer import by_output
+from jaxkd.cache._contents import CacheContents
+from jaxkd.cache._record_format import Codecs
 from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
-from jaxkd.targets import Codec, bytes_per_record
 from jaxkd.views import Views
 
 
 @dataclasses.dataclass(frozen=True)
 class BuildForecast:
-    """What a cache will be.
+    """Size of a cache, and the work that it saves.
 
     Attributes:
       records: number of records, one for each example and view.
-      bytes_per_record: before compression.
-      teacher_flops: of the teacher's forward pass, for one example.
-      student_flops: of the student's; None without a student.
+      bytes_per_record: bytes of one record, before compression.
+      teacher_flops: floating-point operations of the teacher's forward pass for one example.
+      student_flops: those of the student's; None without a student.
     """
 
     records: int
@@ -33,16 +31,16 @@ class BuildForecast:
 
     @property
     def bytes(self) -> int:
-        """Of all answers."""
+        """Bytes of all records."""
         return self.records * self.bytes_per_record
 
     @property
     def gain(self) -> float | None:
-        """How many times cheaper a step becomes than with the teacher online: `1 + T / (3 S)`.
+        """Cost of a step with the teacher online over that with the cache: `1 + T / (3 S)`.
 
-        T and S are the forward passes; a student's step is three of its own. The build itself
-        is one pass of the teacher over all views: it pays where views are used more than once, in
-        more epochs or by more students.
+        T and S are the forward passes of teacher and student; a training step of the student costs
+        three of its forward passes. The build itself is one pass of the teacher over all views: it
+        pays where views are used more than once, in more epochs or by more students.
         """
         if not self.student_flops:
             return None
@@ -50,7 +48,7 @@ class BuildForecast:
 
     def __str__(self) -> str:
         text = (
-            f"{self.records:,} answers of {self.bytes_per_record:,} bytes: {_size(self.bytes)}; "
+            f"{self.records:,} records of {self.bytes_per_record:,} bytes: {_size(self.bytes)}; "
             f"teacher {self.teacher_flops:,.0f} FLOPs an example"
         )
         if self.gain is not None:
@@ -66,7 +64,7 @@ def forecast(
     dataset: Examples,
     views: Views | None = None,
     *,
-    codec: Codec | Mapping[str, Codec] | None = None,
+    codec: Codecs = None,
     num_views: int = 1,
     valid_classes: int | None = None,
     student: Network | None = None,
@@ -74,16 +72,16 @@ def forecast(
     """Predicts a build without running it.
 
     Args:
-      teacher: the network to ask; this and what follows as in `jaxkd.cache.build`.
+      teacher: the network; this and what follows as in `jaxkd.cache.build`.
       dataset: the examples.
-      views: how an example is seen.
-      codec: how an answer is kept.
+      views: how an example is rendered.
+      codec: how an output is stored.
       num_views: views of each example.
-      valid_classes: how many of the logits are classes.
-      student: for the predicted gain.
+      valid_classes: number of logits that are classes.
+      student: the network to be trained, for the predicted gain.
 
     Returns:
-      A `BuildForecast`.
+      The forecast.
 
     Raises:
       ValueError: as `jaxkd.cache.build`.
@@ -94,20 +92,15 @@ def forecast(
       >>> data = jaxkd.data.Dataset.from_arrays(
       ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
       >>> print(forecast(teacher, data, student=teacher))
-      4 answers of 12 bytes: 48 B; teacher 24 FLOPs an example, student 24: a step is predicted to
+      4 records of 12 bytes: 48 B; teacher 24 FLOPs an example, student 24: a step is predicted to
       be 1.33 times cheaper than with the teacher online
     """
-    views, codecs = views or Views(), by_output(codec)
-    shapes, _ = answer_shapes(teacher, dataset, views, codecs, valid_classes)
-    flops = [
-        None if network is None else _flops(network, dataset, views)
-        for network in (teacher, student)
-    ]
+    contents = CacheContents.of_network(teacher, dataset, views, codec, valid_classes)
     return BuildForecast(
         records=len(dataset) * num_views,
-        bytes_per_record=sum(bytes_per_record(c, shapes[name]) for name, c in codecs.items()),
-        teacher_flops=flops[0] or 0.0,
-        student_flops=flops[1],
+        bytes_per_record=contents.record_format.bytes_per_record,
+        teacher_flops=_flops(teacher, dataset, contents.views),
+        student_flops=None if student is None else _flops(student, dataset, contents.views),
     )
 
 
@@ -134,22 +127,22 @@ def _size(count: float) -> str:
 def confirm_build(
     predicted: BuildForecast, *, above: int = 10_000_000_000, yes: bool = False
 ) -> None:
-    """Asks before a large build.
+    """Asks on the terminal for a confirmation of a large build.
 
     Args:
       predicted: from `forecast`.
-      above: bytes from which on the question is asked.
-      yes: the answer, given beforehand.
+      above: bytes above which a confirmation is needed.
+      yes: whether the build is confirmed already.
 
     Raises:
-      ValueError: the answer is no, or there is nobody to ask.
+      ValueError: the build is not confirmed, or there is no terminal.
     """
     if predicted.bytes <= above or yes:
         return
     if not sys.stdin.isatty():
         raise ValueError(
             f"the cache will take {_size(predicted.bytes)}, more than {_size(above)}, and there is "
-            "no terminal to ask on: say --yes"
+            "no terminal to confirm it on: pass --yes"
         )
     if input(f"Build a cache of {_size(predicted.bytes)}? [y/N] ").strip().lower() != "y":
         raise ValueError("nothing was built")

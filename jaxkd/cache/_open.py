@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, overload
 
 from jaxkd.cache._cache import MEMORY_LIMIT, Cache
+from jaxkd.cache._record_format import Codecs
 from jaxkd.cache._write_through import WriteThroughCache
 from jaxkd.data import Examples
 from jaxkd.networks import Network
-from jaxkd.targets import Codec
 from jaxkd.views import Views
 
 
@@ -37,7 +37,7 @@ def open(  # noqa: A001
     allow: Collection[str] = (),
     memory_limit: int = MEMORY_LIMIT,
     mode: Literal["fill"],
-    codec: Codec | Mapping[str, Codec] | None = None,
+    codec: Codecs = None,
     num_views: int = 1,
     valid_classes: int | None = None,
     block_size: int | None = None,
@@ -56,7 +56,7 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
     allow: Collection[str] = (),
     memory_limit: int = MEMORY_LIMIT,
     codecs: Sequence[type] = (),
-    codec: Codec | Mapping[str, Codec] | None = None,
+    codec: Codecs = None,
     num_views: int = 1,
     valid_classes: int | None = None,
     block_size: int | None = None,
@@ -66,36 +66,36 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
 
     Args:
       path: where it was built.
-      teacher: the network whose answers are wanted, or its `fingerprint()` where the network
+      teacher: the network whose outputs are wanted, or its `fingerprint()` where the network
         itself is not at hand.
       dataset: the examples to be trained on: the cache's own data set or a selection of it.
-      views: how they are seen, by default as they are.
-      mode: `"read"` wants a complete cache. `"fill"` takes an incomplete one, or none: answers that
-        are missing are computed as training asks for them, and stored; it needs the teacher itself.
+      views: how they are rendered, by default unchanged.
+      mode: `"read"` wants a complete cache. `"fill"` takes an incomplete one, or none: outputs that
+        are missing are computed when training reads them, and stored; it needs the teacher itself.
       num_classes: of the student, if it is to be checked already here (read).
       allow: names of contract fields that may differ.
       memory_limit: bytes up to which a cache is read into memory; larger ones are read from their
         files, and cannot be filled.
       codecs: classes of one's own codecs, if it was built with any (read).
-      codec: how an answer is kept (fill; this and what follows as in `jaxkd.cache.build`).
+      codec: how an output is stored (fill; this and what follows as in `jaxkd.cache.build`).
       num_views: views of each example (fill).
-      valid_classes: how many of the logits are classes (fill).
+      valid_classes: number of logits that are classes (fill).
       block_size: examples in a file (fill).
       process: `(index, count)` of this process among those that fill the cache.
 
     Returns:
-      A `Cache`, or a `WriteThroughCache`, to be closed when training ends; both are for
-      `jaxkd.data.Loader`.
+      A `Cache`, or a `WriteThroughCache`, to be closed when training ends. Both are for
+      `jaxkd.data.Loader`, and know the data set and the views that they were opened with.
 
     Raises:
       CacheError: no cache there, an incomplete one, or one that belongs to something else: each
         differing field is named with both values.
-      ValueError: a mode that there is not.
+      ValueError: another mode, or to be filled without the network itself.
     """
     views = views or Views()
     if mode == "fill":
         if not isinstance(teacher, Network):
-            raise ValueError("mode='fill' asks the teacher, so it needs the network itself")
+            raise ValueError("mode='fill' runs the teacher, so it needs the network itself")
         return WriteThroughCache(
             path,
             teacher,
@@ -111,6 +111,6 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
         )
     if mode != "read":
         raise ValueError(f"mode must be 'read' or 'fill', not {mode!r}")
-    cache = Cache(path, memory_limit=memory_limit, codecs=codecs).allowing(allow)
+    cache = Cache(path, memory_limit=memory_limit, codecs=codecs).bind(dataset, views, allow)
     cache.check(teacher=teacher, dataset=dataset, views=views, num_classes=num_classes)
     return cache

@@ -1,4 +1,4 @@
-"""A segment: the answers to a rectangle of examples and views, in blocks that are each one file."""
+"""A segment: the records of some examples in consecutive views, in blocks of one file each."""
 
 import dataclasses
 import functools
@@ -14,10 +14,13 @@ from jaxkd.targets import Layout
 
 FOLDER = "segments/"
 
+Arrays = dict[str, np.ndarray]
+"""`<output>.<array>` → array, records first."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Consecutive examples of one view: what is written at once.
+    """Consecutive examples of one view: what is written at once, and computed again if it is lost.
 
     Attributes:
       view: number of the view within the cache.
@@ -30,11 +33,11 @@ class Block:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segment:
-    """All answers to `ids` in the views `first_view` to `first_view + num_views - 1`.
+    """All records of `ids` in the views `first_view` to `first_view + num_views - 1`.
 
     A cache is made of segments that do not overlap. It grows by segments; none is ever rewritten.
     The name of a segment follows from what it holds, so that processes which create it at the same
-    moment write the same files.
+    moment write the same files and need not wait for each other.
 
     Attributes:
       path: of the cache.
@@ -42,7 +45,7 @@ class Segment:
       compression: of the chunks, None or a codec of Zarr 3.
       ids: int32, ascending.
       first_view: number of the first view.
-      num_views: how many views.
+      num_views: number of views.
       block_size: examples in a block.
     """
 
@@ -72,12 +75,20 @@ class Segment:
         return math.ceil(len(self.ids) / self.block_size)
 
     def rows(self, index: int) -> slice:
-        """Which of `ids` a block holds."""
+        """Rows of `ids` that a block holds."""
         start = index * self.block_size
         return slice(start, min(start + self.block_size, len(self.ids)))
 
+    def has_view(self, view: int) -> bool:
+        """Whether the segment holds this view."""
+        return self.first_view <= view < self.first_view + self.num_views
+
     def create(self, **notes: Any) -> None:
-        """Writes what describes the segment; harmless where another process does the same."""
+        """Writes what describes the segment; harmless where another process does the same.
+
+        Args:
+          **notes: further entries of the description.
+        """
         _store.write_bytes(self.path, f"{self.folder}ids", self.ids.astype("<i4").tobytes())
         document = {
             "examples": of_ids(self.ids),
@@ -106,31 +117,35 @@ class Segment:
         )
 
     def present(self) -> np.ndarray:
-        """Which blocks are there in every array: bool `[num_views, blocks]`."""
+        """Which blocks are there in every array, bool `[num_views, blocks]`.
+
+        Read from the names of the files: a file is there as a whole or not at all.
+        """
         present = np.ones((self.num_views, self.blocks), bool)
         for name in self.layout:
             found = np.zeros_like(present)
             prefix = f"{self.folder}records/{name}/c/"
             for key in _store.names(self.path, prefix):
                 parts = key.removeprefix(prefix).split("/")
-                # Whatever is not the name of a shard is left from a write that was cut short.
+                # What is not the name of a shard was left behind by a write that was cut short.
                 if all(part.isdigit() for part in parts):
                     found[int(parts[0]), int(parts[1])] = True
             present &= found
         return present
 
     def missing(self) -> list[Block]:
-        """Blocks that are not there, view by view."""
+        """Blocks that are not there, in order of the views."""
         return [
             Block(self.first_view + int(view), int(index))
             for view, index in np.argwhere(~self.present())
         ]
 
-    def write(self, block: Block, arrays: dict[str, np.ndarray]) -> list[Any]:
+    def write(self, block: Block, arrays: Arrays) -> list[Any]:
         """Begins to write a block; returns futures. An array's file appears whole or not at all."""
         opened = self.__dict__.get("arrays") or self._open(create=True)
         self.__dict__["arrays"] = opened
         where = (block.view - self.first_view, self.rows(block.index))
+        # All arrays at once: a block counts as written when the last of its files is there.
         return [opened[name][where].write(value) for name, value in arrays.items()]
 
     def read(self, view: int, rows: Any) -> dict[str, Any]:
@@ -144,31 +159,46 @@ class Segment:
         return _store.read_document(self.path, f"{self.folder}seal.json") is not None
 
     def seal(self) -> None:
-        """Declares it complete. Any process that sees all blocks may do so, also more than one."""
+        """Declares the segment complete, for good.
+
+        Any process that sees all blocks may do so, and several may at the same time: they write the
+        same file.
+        """
         digests = {name: _digest(self.path, self._metadata(name)) for name in self.layout}
         document = {"blocks": self.num_views * self.blocks, "arrays": digests}
         _store.write_document(self.path, f"{self.folder}seal.json", document)
 
-    def check_seal(self) -> None:
-        """Refuses a segment whose array descriptions are not those that were sealed.
+    def check_seal(self) -> bool:
+        """Reads the seal and compares the array descriptions with those that were sealed.
+
+        Returns:
+          Whether there is a seal.
 
         Raises:
-          CacheError: naming the file.
+          CacheError: an array description that has changed; names the file.
         """
         seal = _store.read_document(self.path, f"{self.folder}seal.json")
-        for name, digest in (seal or {"arrays": {}})["arrays"].items():
+        if seal is None:
+            return False
+        for name, digest in seal["arrays"].items():
             if _digest(self.path, self._metadata(name)) != digest:
                 raise CacheError(
                     f"the cache {self.path} is damaged: {self._metadata(name)} is not what it was "
                     "when the cache was sealed. Restore that file from a copy."
                 )
+        return True
 
     def _metadata(self, name: str) -> str:
         return f"{self.folder}records/{name}/zarr.json"
 
 
 def segments(path: str, layout: Layout, compression: str | None) -> list[Segment]:
-    """All segments of a cache, sealed or not.
+    """Reads all segments of a cache, sealed or not.
+
+    Args:
+      path: path of the cache.
+      layout: array name → (shape of a record, dtype name).
+      compression: of the chunks, None or a codec of Zarr 3.
 
     Raises:
       CacheError: the description or the ids of one are damaged.
@@ -187,8 +217,8 @@ def segments(path: str, layout: Layout, compression: str | None) -> list[Segment
                 f"the cache {path} is damaged: {FOLDER}{name}/ids should name "
                 f"{document['examples']}, it names {of_ids(ids)}. Restore that file from a copy."
             )
-        places = {key: document[key] for key in ("first_view", "num_views", "block_size")}
-        found.append(Segment(path, layout, compression, ids, **places))
+        extent = {key: document[key] for key in ("first_view", "num_views", "block_size")}
+        found.append(Segment(path, layout, compression, ids, **extent))
     return sorted(found, key=lambda segment: (segment.first_view, segment.name))
 
 

@@ -1,4 +1,4 @@
-"""Where records lie: Zarr 3 arrays and JSON documents in any place that TensorStore reaches.
+"""Storage: Zarr 3 arrays and JSON documents in any place that TensorStore reaches.
 
 TensorStore writes a file under a temporary name and renames it (object stores do the like), so a
 file is there as a whole or not at all. Every document carries a digest of itself, every chunk of an
@@ -17,9 +17,9 @@ import numpy as np
 from jaxkd.cache._contract import CacheError
 from jaxkd.targets import Layout
 
-# Rows in a chunk inside a file, and the most bytes: what a read of one record costs at least.
+# Rows of a chunk inside a file, and its most bytes: the least that reading one record costs.
 _ROWS_PER_CHUNK, _CHUNK_BYTES = 256, 1 << 20
-# Memory for what was read lately, for each array.
+# Memory for recently read chunks, of all arrays of a segment.
 _CACHE_BYTES = 64 << 20
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 _CHECKSUM = {"name": "crc32c"}
@@ -28,10 +28,13 @@ Path = str | pathlib.Path
 
 
 def location(path: Path) -> dict[str, Any] | str:
-    """TensorStore's name of a directory: URLs (`gs://`, `s3://`) as they are, else a local path.
+    """Returns TensorStore's name of a directory: a URL (`gs://`, `s3://`) as it is, or a path.
 
     Stores that speak S3 elsewhere than at Amazon are found by the variables that Amazon's own tools
     read: `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, and `AWS_REGION`.
+
+    Args:
+      path: a directory or URL.
     """
     text = str(path)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -50,14 +53,14 @@ def location(path: Path) -> dict[str, Any] | str:
 
 
 def files(path: Path) -> Any:
-    """The files of a directory, as a TensorStore key-value store."""
+    """Opens the files of a directory as a TensorStore key-value store."""
     import tensorstore as ts
 
     return ts.KvStore.open(location(path)).result()
 
 
 def names(path: Path, prefix: str) -> list[str]:
-    """Names of all files whose name begins with a prefix that ends in a slash."""
+    """Returns the names of all files that begin with a prefix, which ends in a slash."""
     import tensorstore as ts
 
     keys = ts.KvStore.KeyRange(prefix, prefix[:-1] + "0")  # "0" follows "/"
@@ -65,7 +68,7 @@ def names(path: Path, prefix: str) -> list[str]:
 
 
 def read_bytes(path: Path, name: str) -> bytes | None:
-    """A file, or None if it is not there."""
+    """Reads a file; None if it is not there."""
     found = files(path).read(name).result()
     return bytes(found.value) if found.state == "value" else None
 
@@ -76,10 +79,14 @@ def write_bytes(path: Path, name: str, value: bytes | None) -> None:
 
 
 def read_document(path: Path, name: str) -> dict[str, Any] | None:
-    """A JSON document, or None if it is not there.
+    """Reads a JSON document; None if it is not there.
+
+    Args:
+      path: path of the cache.
+      name: name of the file.
 
     Raises:
-      CacheError: it is not what was written.
+      CacheError: a document that does not have its digest.
     """
     value = read_bytes(path, name)
     if value is None:
@@ -113,7 +120,7 @@ def _damaged(path: Path, name: str, what: str) -> str:
 
 
 def digest_of(document: dict[str, Any]) -> str:
-    """Names the content of a document."""
+    """Digest of the content of a document."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -133,6 +140,16 @@ def open_arrays(
 
     One shard, a file of its own, holds one block of consecutive examples of one view; inside it are
     smaller chunks, each with its checksum.
+
+    Args:
+      path: path of the cache.
+      prefix: folder of the arrays.
+      layout: array name → (shape of a record, dtype name).
+      views: number of views.
+      examples: number of examples.
+      block: examples in a file.
+      compression: Zarr codec of the chunks.
+      create: whether to make arrays that are missing.
 
     Returns:
       Name → TensorStore of shape `[views, examples, *record]`.
@@ -190,7 +207,7 @@ def _opened(
                 "store_data_equal_to_fill_value": True,
                 # A file that is gone is an error, not a block of zeros.
                 "fill_missing_data_reads": False,
-                # Blocks do not change, and their indices are asked for again and again.
+                # Blocks never change, so an index that was read once need not be read again.
                 "recheck_cached_data": "open",
             },
             open=True,
@@ -213,6 +230,11 @@ def _opened(
 
 def read_rows(path: Path, name: str, future: Any) -> np.ndarray:
     """Waits for a read of an array.
+
+    Args:
+      path: path of the cache, for the message.
+      name: name of the array, for the message.
+      future: the read.
 
     Raises:
       CacheError: a checksum does not match, or a file is gone; names array and file.

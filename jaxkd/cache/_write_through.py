@@ -1,7 +1,7 @@
-"""A cache that is filled by the first training run that asks for its answers."""
+"""A cache that is filled by the first training run that reads it."""
 
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
@@ -9,44 +9,50 @@ import jax
 import numpy as np
 
 from jaxkd.cache import _contract
-from jaxkd.cache._build import answer_shapes, make_teacher_fn
 from jaxkd.cache._cache import MEMORY_LIMIT
+from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._encode import check_invalid_rows
-from jaxkd.cache._writer import Writer, by_output
+from jaxkd.cache._plan import check_process, plan_build
+from jaxkd.cache._record_format import Codecs
+from jaxkd.cache._record_writer import RecordWriter
+from jaxkd.cache._teacher import make_teacher_fn
 from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
-from jaxkd.targets import Codec, EncodedOutputs, bytes_per_record
+from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
 
 
 class WriteThroughCache:
     """Outputs from a cache where it has them, from the teacher where it does not.
 
-    What the teacher answers is encoded, stored, and handed out as it was stored: a run that fills a
-    cache and one that reads it train on the same numbers, up to the rounding of the teacher's batch
-    size. Made by `jaxkd.cache.open(..., mode="fill")`; close it, or use it in a `with` statement.
+    What the teacher computes is encoded, stored, and handed out as it was stored: a run that fills
+    a cache and one that reads it train on the same numbers, up to the rounding of the teacher's
+    batch size. Made by `jaxkd.cache.open(..., mode="fill")`; close it, or use it in a `with`
+    statement.
 
     Args:
       path: a directory or URL.
       teacher: the network.
       dataset: the examples.
-      views: how they are seen.
-      codec: how an answer is kept; this and what follows as in `jaxkd.cache.build`.
+      views: how they are rendered.
+      codec: how an output is stored; this and what follows as in `jaxkd.cache.build`.
       num_views: views of each example.
-      valid_classes: how many of the logits are classes.
+      valid_classes: number of logits that are classes.
       block_size: examples in a file.
       process: `(index, count)` of this process.
       allow: names of contract fields that may differ.
-      memory_limit: bytes; all views must fit, since training asks in any order.
+      memory_limit: bytes; all views must fit, since training reads in any order.
 
     Raises:
       CacheError: a cache of something else, or one that does not fit in memory.
       ValueError: as `jaxkd.cache.build`.
 
     Attributes:
+      dataset: the examples.
+      views: how they are rendered.
       num_views: views of each example.
-      asked: how many answers the teacher gave.
+      num_computed: number of records that the teacher computed in this run.
     """
 
     in_memory = True
@@ -58,7 +64,7 @@ class WriteThroughCache:
         dataset: Examples,
         views: Views,
         *,
-        codec: Codec | Mapping[str, Codec] | None = None,
+        codec: Codecs = None,
         num_views: int = 1,
         valid_classes: int | None = None,
         block_size: int | None = None,
@@ -66,81 +72,80 @@ class WriteThroughCache:
         allow: Collection[str] = (),
         memory_limit: int = MEMORY_LIMIT,
     ):
-        codecs = by_output(codec)
-        shapes, num_logits = answer_shapes(teacher, dataset, views, codecs, valid_classes)
-        size = sum(bytes_per_record(c, shapes[n]) for n, c in codecs.items())
-        if (total := size * len(dataset) * num_views) > memory_limit:
+        contents = CacheContents.of_network(teacher, dataset, views, codec, valid_classes)
+        size = contents.record_format.bytes_per_record * len(dataset) * num_views
+        if size > memory_limit:
             raise CacheError(
-                f"filling the cache {path} takes {total:,} bytes of memory, the limit is "
+                f"filling the cache {path} takes {size:,} bytes of memory, the limit is "
                 f"{memory_limit:,}: build it with jaxkd.cache.build, or raise memory_limit"
             )
-        self._writer = Writer(
-            path,
-            teacher,
-            dataset,
-            views,
-            shapes=shapes,
-            codec=codecs,
-            num_views=num_views,
-            num_logits=num_logits,
-            block_size=block_size,
-            process=process,
-            allow=allow,
+        check_process(process)
+        plan = plan_build(
+            str(path), contents, num_views=num_views, block_size=block_size, allow=allow
         )
-        self._ask = make_teacher_fn(teacher, dataset, views, codecs, shapes)
-        self._dataset, self._views, self._allowed = dataset, views, frozenset(allow)
-        self.num_views, self.num_computed = num_views, 0
+        self._writer = RecordWriter(plan, process)
+        self._teacher_fn = make_teacher_fn(contents)
+        self.dataset, self.views, self.num_views = dataset, views, num_views
+        self.num_computed = 0
+        # View → encoded arrays of all examples, and which of them have been computed.
         self._tables = {view: self._writer.stored(view) for view in range(num_views)}
 
     def check(self, *, dataset: Examples, views: Views, num_views: int | None = None) -> None:
         """Refuses another data set or other views than those that are filled in.
 
+        Args:
+          dataset: the examples that will be read.
+          views: how they are rendered.
+          num_views: number of views that will be read; None: those that there are.
+
         Raises:
-          CacheError: naming each field that differs, or the records that have no place.
+          CacheError: each differing field, or the records that have no place in the cache.
         """
+        plan = self._writer.plan
         own, wanted = (
             _contract.of_dataset(d) | _contract.of_views(d, v)
-            for d, v in ((self._dataset, self._views), (dataset, views))
+            for d, v in ((self.dataset, self.views), (dataset, views))
         )
-        _contract.check(self._writer.plan.path, own, wanted, self._allowed)
-        if (absent := np.setdiff1d(dataset.ids, self._dataset.ids)).size:
+        _contract.check(plan.path, own, wanted, plan.allow)
+        if (absent := np.setdiff1d(dataset.ids, self.dataset.ids)).size:
             raise CacheError(
-                f"{absent.size} examples have no place in the cache {self._writer.plan.path}, ids "
+                f"{absent.size} examples have no place in the cache {plan.path}, ids "
                 f"{absent[:5].tolist()} first: open it with the data set that has them all"
             )
         if num_views is not None and num_views > self.num_views:
             raise CacheError(
-                f"{num_views} views of each example are wanted, the cache "
-                f"{self._writer.plan.path} is filled with {self.num_views}"
+                f"{num_views} views of each example are wanted, the cache {plan.path} is filled "
+                f"with {self.num_views}"
             )
 
     def read(self, ids: np.ndarray, view: int) -> EncodedOutputs:
-        """The answers to some examples in one view; the teacher gives those that are missing.
+        """Reads the outputs for some examples in one view; computes those that are missing.
 
         Args:
           ids: example ids `[batch]`, in any order, repeats allowed.
           view: number of the view.
 
         Returns:
-          `EncodedOutputs` of arrays `[batch, ...]`.
+          Encoded outputs of arrays `[batch, ...]`.
 
         Raises:
-          CacheError: a view or an id that has no place, an answer that cannot be kept.
+          CacheError: a view that is not there, or an output that cannot be stored.
+          KeyError: an id that is not in the data set.
         """
         if not 0 <= view < self.num_views:
             raise CacheError(
                 f"view {view} is wanted, the cache has views 0 to {self.num_views - 1}"
             )
-        rows = self._dataset.rows(ids)
-        arrays, have = self._tables[view]
-        if (lacking := np.unique(rows[~have[rows]])).size:
-            self._answer(lacking, view, len(rows))
-        plan = self._writer.plan
-        taken = {name: np.take(array, rows, axis=0) for name, array in arrays.items()}
-        return EncodedOutputs.from_flat(taken, plan.codecs, plan.shapes)
+        rows = self.dataset.rows(ids)
+        arrays, computed = self._tables[view]
+        if (missing := np.unique(rows[~computed[rows]])).size:
+            self._compute(missing, view, len(rows))
+        record_format = self._writer.plan.contents.record_format
+        batch = {name: np.take(array, rows, axis=0) for name, array in arrays.items()}
+        return EncodedOutputs.from_flat(batch, record_format.codecs, record_format.shapes)
 
     def close(self) -> bool:
-        """Stores what has come in, and seals the cache if it is complete.
+        """Stores what has been computed, and seals the cache if it is complete.
 
         Returns:
           Whether it is complete.
@@ -158,17 +163,18 @@ class WriteThroughCache:
     ) -> None:
         self.close()
 
-    def _answer(self, rows: np.ndarray, view: int, batch_size: int) -> None:
-        ids = self._dataset.ids[rows]
+    def _compute(self, rows: np.ndarray, view: int, batch_size: int) -> None:
+        """Computes records, stores them and enters them in the tables."""
+        ids = self.dataset.ids[rows]
         # Filled up to the batch, so that one compiled program serves all.
         full = np.resize(ids, batch_size)
-        batch = raw_batch(self._dataset, self._views, full, np.full(batch_size, view, np.int32))
-        records, invalid = jax.device_get(self._ask(batch))
-        check_invalid_rows(invalid, self._writer.plan.codecs, ids, view)
-        stored = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}
-        arrays, have = self._tables[view]
-        for name, array in stored.items():
+        batch = raw_batch(self.dataset, self.views, full, np.full(batch_size, view, np.int32))
+        records, invalid = jax.device_get(self._teacher_fn(batch))
+        check_invalid_rows(invalid, self._writer.plan.contents.record_format, ids, view)
+        encoded = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}
+        arrays, computed = self._tables[view]
+        for name, array in encoded.items():
             arrays[name][rows] = array
-        have[rows] = True
+        computed[rows] = True
         self.num_computed += len(ids)
-        self._writer.write_records(ids, view, stored)
+        self._writer.write_records(ids, view, encoded)

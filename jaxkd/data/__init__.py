@@ -1,20 +1,35 @@
-"""Datasets by `example_id`, and batches of them joined with a cache.
+"""Data sets by `example_id`, and batches of them joined with a cache.
 
-A `Dataset` holds arrays in memory and names every example with a stable integer, the name under
-which a teacher's answers are cached. `EncodedImages` are photographs that are decoded when they are
-read, by a `RandomResizedCrop` or a `CenterCrop`. `Sequences` are rows of tokens that a `Tokenizer`
-made of texts and `pack` or `pad` laid out. All are `Examples`, which is all that loaders,
-evaluation and caches ask for. `split_labels` picks a few labels and leaves the rest as an unlabeled
-pool. A `Loader` makes the batch of any training step, ahead of it if asked to; a `GrainSource`
-gives Grain the same examples, joined with a cache. The submodules load real data and import what
-they need only when asked to load: `jaxkd.data.digits` (scikit-learn), `jaxkd.data.images` (CIFAR
-and other sets of small images) and `jaxkd.data.imagenet` (sets of photographs), the latter two by
-tensorflow-datasets. `Texts` come from `jaxkd.data.plain`: files of one's own, or
-tensorflow-datasets.
+A data set names every example with a stable integer, under which a teacher's outputs are cached.
+
+Data sets, all of them `Examples`, which is all that loaders, evaluation and caches need:
+
+- `Dataset` holds arrays in memory.
+- `EncodedImages` are photographs that are decoded when they are read, by a `RandomResizedCrop`, a
+  `CenterCrop` or any other `Crop`.
+- `Sequences` are rows of tokens. `Texts` are texts by id, a `Tokenizer` encodes them
+  (`EncodedText`), and `pack` and `pad` lay them out in rows (`PackedRows`). `align` finds the
+  tokens of two tokenizers that cover the same bytes (`TokenAlignment`).
+- `split_labels` picks a few labels of a data set, and leaves all others to an unlabeled pool.
+
+Batches:
+
+- `Loader` makes the batch of any training step, ahead of it if wanted.
+- `GrainSource` gives Grain the same examples, joined with a cache.
+- `eval_batches` yields every example once; `raw_batch` reads the examples that are named.
+
+Modules that load data, which import what they need only when they are called:
+
+- `jaxkd.data.digits`: handwritten digits, part of scikit-learn: a data set without a download.
+- `jaxkd.data.images`: CIFAR and other sets of small images, by tensorflow-datasets.
+- `jaxkd.data.imagenet`: ImageNet and other sets of photographs, by tensorflow-datasets.
+- `jaxkd.data.plain`: texts, from files or by tensorflow-datasets.
 """
 
 from jaxkd.data._alignment import TokenAlignment as TokenAlignment
 from jaxkd.data._alignment import align as align
+from jaxkd.data._batches import eval_batches as eval_batches
+from jaxkd.data._batches import raw_batch as raw_batch
 from jaxkd.data._crops import CenterCrop as CenterCrop
 from jaxkd.data._crops import Crop as Crop
 from jaxkd.data._crops import RandomResizedCrop as RandomResizedCrop
@@ -24,8 +39,6 @@ from jaxkd.data._encoded_images import EncodedImages as EncodedImages
 from jaxkd.data._examples import Examples as Examples
 from jaxkd.data._grain import GrainSource as GrainSource
 from jaxkd.data._loader import Loader as Loader
-from jaxkd.data._loader import eval_batches as eval_batches
-from jaxkd.data._loader import raw_batch as raw_batch
 from jaxkd.data._packing import PackedRows as PackedRows
 from jaxkd.data._packing import pack as pack
 from jaxkd.data._packing import pad as pad
@@ -33,3 +46,26 @@ from jaxkd.data._sequences import Sequences as Sequences
 from jaxkd.data._texts import Texts as Texts
 from jaxkd.data._tokenizer import EncodedText as EncodedText
 from jaxkd.data._tokenizer import Tokenizer as Tokenizer
+
+__all__ = [
+    "CenterCrop",
+    "Crop",
+    "Dataset",
+    "EncodedImages",
+    "EncodedText",
+    "Examples",
+    "GrainSource",
+    "Loader",
+    "PackedRows",
+    "RandomResizedCrop",
+    "Sequences",
+    "Texts",
+    "TokenAlignment",
+    "Tokenizer",
+    "align",
+    "eval_batches",
+    "pack",
+    "pad",
+    "raw_batch",
+    "split_labels",
+]

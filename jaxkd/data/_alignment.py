@@ -1,4 +1,4 @@
-"""Two tokenizers of the same texts: which of their labels cover the same bytes."""
+"""Two tokenizers of the same texts: the labels of both that cover the same bytes."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from jaxkd.losses import align_by_bytes
 class TokenAlignment(NamedTuple):
     """The chunk of each label, for `losses.chunk_log_probs`.
 
-    The logits at a place predict the label there, so `chunks` and `labels` belong together:
+    The logits at a position predict the label there, so `chunks` and `labels` belong together:
     `chunk_log_probs(logits, labels, chunks, num_chunks=...)`.
 
     Attributes:
@@ -28,18 +28,18 @@ def align(student: Sequences, teacher: Sequences) -> TokenAlignment:
     """Groups the labels of two tokenizers into the shortest chunks of the same bytes.
 
     The k-th document of a row must be the same text on both sides, as `Texts.padded` lays them out;
-    where one side cut a text off, its rest is in no chunk. The first token of a document is
-    predicted by nothing, so that the chunk it is in is left out on both sides.
+    where one side cut a text off, the remaining text is in no chunk. The first token of a document
+    is predicted by nothing, so the chunk that it is in is left out on both sides.
 
     Args:
       student: rows with next tokens and offsets.
       teacher: rows with the same ids, or more of them.
 
     Returns:
-      Chunks for the rows of the student, in their order.
+      Chunks of the student's rows, in their order.
 
     Raises:
-      KeyError: an id of the student's that the teacher does not have.
+      KeyError: an id of a student's row that the teacher's rows do not have.
       ValueError: rows without offsets, or of other documents.
 
     Example:
@@ -61,13 +61,15 @@ def align(student: Sequences, teacher: Sequences) -> TokenAlignment:
                 f"the {name}'s rows ({rows}) need offsets and next tokens to be aligned: make them "
                 "by Texts.padded, or give Sequences.from_arrays both"
             )
-    places = np.arange(len(student)), teacher.rows(student.ids)
-    documents = [rows.documents[at] for rows, at in zip(sides, places, strict=True)]
+    matched = np.arange(len(student)), teacher.rows(student.ids)
+    documents = [rows.documents[at] for rows, at in zip(sides, matched, strict=True)]
     offsets = [
-        rows.offsets[at] for rows, at in zip(sides, places, strict=True) if rows.offsets is not None
+        rows.offsets[at]
+        for rows, at in zip(sides, matched, strict=True)
+        if rows.offsets is not None
     ]
     _check_documents(student, *documents)
-    found = [np.full(held.shape, -1, np.int32) for held in documents]
+    chunks_of_tokens = [np.full(held.shape, -1, np.int32) for held in documents]
     reached = np.zeros(len(student), np.int32)  # chunks of each row so far
     for number in range(
         1, max((int(held.max()) for held in documents if held.size), default=0) + 1
@@ -78,33 +80,41 @@ def align(student: Sequences, teacher: Sequences) -> TokenAlignment:
         inside = [m & (o[..., 1] <= last[:, None]) for m, o in zip(masks, offsets, strict=True)]
         chunks = align_by_bytes(*offsets, student_where=inside[0], teacher_where=inside[1])
         for side, own in enumerate(chunks):
-            found[side] = np.where(own >= 0, own + reached[:, None], found[side])
-        reached = np.maximum.reduce([f.max(axis=1, initial=-1) for f in found]).astype(np.int32) + 1
-    return TokenAlignment(*_of_labels(found, documents))
+            chunks_of_tokens[side] = np.where(
+                own >= 0, own + reached[:, None], chunks_of_tokens[side]
+            )
+        # Chunks of the next document are numbered on from the largest of both sides.
+        largest = [c.max(axis=1, initial=-1) for c in chunks_of_tokens]
+        reached = np.maximum.reduce(largest).astype(np.int32) + 1
+    return TokenAlignment(*_of_labels(chunks_of_tokens, documents))
 
 
-def _of_labels(found: list[np.ndarray], documents: list[np.ndarray]) -> list[np.ndarray]:
-    """Chunks of tokens as chunks of labels, without those that hold a token that none predicts."""
+def _of_labels(chunks_of_tokens: list[np.ndarray], documents: list[np.ndarray]) -> list[np.ndarray]:
+    """Chunks of tokens as chunks of labels, without those with a token that nothing predicts."""
     shifted = []
     predicted = []
-    for chunks, held in zip(found, documents, strict=True):
+    for chunks, held in zip(chunks_of_tokens, documents, strict=True):
         same = np.zeros(held.shape, bool)
         same[:, 1:] = held[:, 1:] == held[:, :-1]
         predicted.append(same)
         labels = np.full(chunks.shape, -1, np.int32)
         labels[:, :-1] = np.where(same[:, 1:], chunks[:, 1:], -1)
         shifted.append(labels)
-    for row in range(len(found[0])):
-        lost = [c[row][~p[row] & (c[row] >= 0)] for c, p in zip(found, predicted, strict=True)]
-        kept = np.setdiff1d(shifted[0][row], np.concatenate([[-1], *lost]))
+    for row in range(len(chunks_of_tokens[0])):
+        unpredicted = [
+            chunks[row][~known[row] & (chunks[row] >= 0)]
+            for chunks, known in zip(chunks_of_tokens, predicted, strict=True)
+        ]
+        kept = np.setdiff1d(shifted[0][row], np.concatenate([[-1], *unpredicted]))
         for labels in shifted:
-            there = np.isin(labels[row], kept)
-            labels[row] = np.where(there, np.searchsorted(kept, labels[row]), -1)
+            # Numbered anew without gaps, and the same on both sides.
+            is_kept = np.isin(labels[row], kept)
+            labels[row] = np.where(is_kept, np.searchsorted(kept, labels[row]), -1)
     return shifted
 
 
 def _last_common(offsets: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:
-    """The last byte, one for each row, at which both sides end a token; -1 where there is none."""
+    """The last byte of each row at which both sides end a token; -1 where there is none."""
     last = np.full(len(masks[0]), -1, np.int64)
     for row in range(len(last)):
         ends = [o[row, m[row], 1] for o, m in zip(offsets, masks, strict=True)]

@@ -1,4 +1,4 @@
-"""How a photograph of any size becomes an array of one size, on the host.
+"""Crops: photographs of any size become arrays of one size, on the host.
 
 A crop is a frozen dataclass called as `crop(image, example_id, view)`. Its choices are a function
 of these numbers and of its own seed, so a crop is replayed like any other view; its fields are part
@@ -15,25 +15,31 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-# An attempt takes four draws: area, aspect ratio, and the two coordinates of its corner.
-_ATTEMPTS, _DRAWS = 10, 4
+# An attempt takes four random numbers: area, aspect ratio, and the two coordinates of its corner.
+_ATTEMPTS, _NUMBERS = 10, 4
 _FILTERS = ("bilinear", "bicubic")
 
 
 @runtime_checkable
 class Crop(Protocol):
-    """What `EncodedImages` decodes with: a frozen dataclass, so that a cache can keep its fields.
+    """How `EncodedImages` are decoded: a frozen dataclass, whose fields a cache can store.
 
     Attributes:
-      size: height and width of what it returns.
+      size: height and width of the arrays.
     """
 
     @property
     def size(self) -> int:
-        """Height and width of what it returns."""
+        """Height and width of the arrays."""
 
     def __call__(self, image: "Image.Image", example_id: int, view: int) -> np.ndarray:
-        """Makes uint8 `[size, size, 3]` of an opened, not yet decoded image."""
+        """Returns uint8 `[size, size, 3]` of an opened, not yet decoded image.
+
+        Args:
+          image: opened image.
+          example_id: id of the example.
+          view: number of the view.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +52,9 @@ class RandomResizedCrop:
 
     Attributes:
       size: height and width of the result in pixels.
-      scale: smallest and largest area, as a part of the image's.
+      scale: smallest and largest area, as a fraction of the image's.
       ratio: smallest and largest aspect ratio, width over height.
-      seed: of the choices, which are a function of `(seed, example_id, view)`.
+      seed: seed of the choices, which are a function of `(seed, example_id, view)`.
       interpolation: `"bilinear"` or `"bicubic"`, both with antialiasing.
       draft: whether a JPEG of which at most half the pixels in each direction are wanted is decoded
         at 1/2, 1/4 or 1/8 of its size, which is faster and differs by a little in the pixels. False
@@ -81,25 +87,25 @@ class RandomResizedCrop:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
     def box(self, width: int, height: int, example_id: int, view: int) -> tuple[int, ...]:
-        """Which part of an image of this size is taken.
+        """Returns the part that is cut out of an image of this size.
 
         Args:
-          width: of the image in pixels.
-          height: of the image in pixels.
-          example_id: of the example.
+          width: width of the image in pixels.
+          height: height of the image in pixels.
+          example_id: id of the example.
           view: number of the view.
 
         Returns:
           `(left, upper, right, lower)` in pixels.
         """
-        # NumPy promises the raw stream of a bit generator for good, not what its samplers make.
-        raw = np.random.PCG64((self.seed, example_id, view)).random_raw(_ATTEMPTS * _DRAWS)
-        draws = ((raw >> np.uint64(11)) * 2.0**-53).tolist()
+        # NumPy guarantees the raw stream of a bit generator, not the results of its samplers.
+        raw = np.random.PCG64((self.seed, example_id, view)).random_raw(_ATTEMPTS * _NUMBERS)
+        uniform = ((raw >> np.uint64(11)) * 2.0**-53).tolist()
         log_ratio = math.log(self.ratio[0]), math.log(self.ratio[1])
         for attempt in range(_ATTEMPTS):
-            area, aspect, x, y = draws[_DRAWS * attempt : _DRAWS * (attempt + 1)]
-            target = width * height * _between(self.scale, area)
-            ratio = math.exp(_between(log_ratio, aspect))
+            area, aspect, x, y = uniform[_NUMBERS * attempt : _NUMBERS * (attempt + 1)]
+            target = width * height * _interpolate(self.scale, area)
+            ratio = math.exp(_interpolate(log_ratio, aspect))
             wide, high = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
             if 0 < wide <= width and 0 < high <= height:
                 left, upper = int(x * (width - wide + 1)), int(y * (height - high + 1))
@@ -116,8 +122,8 @@ class RandomResizedCrop:
         """Decodes the part of an image that this view shows.
 
         Args:
-          image: opened, of any mode.
-          example_id: of the example.
+          image: opened image of any mode.
+          example_id: id of the example.
           view: number of the view.
 
         Returns:
@@ -147,7 +153,7 @@ class CenterCrop:
       resize: length of the shorter side before the crop, at least `size`; None: 8/7 of the size,
         the usual 256 for 224 and 342 for 299.
       interpolation: `"bilinear"` or `"bicubic"`, both with antialiasing.
-      draft: as of `RandomResizedCrop`.
+      draft: whether a JPEG is decoded at a fraction of its size, as of `RandomResizedCrop`.
 
     Example:
       >>> from PIL import Image
@@ -174,7 +180,7 @@ class CenterCrop:
         """Decodes the middle of an image.
 
         Args:
-          image: opened, of any mode.
+          image: opened image of any mode.
           example_id: makes no difference.
           view: makes no difference.
 
@@ -202,8 +208,8 @@ def _check(size: int, interpolation: str) -> None:
         raise ValueError(f"interpolation must be one of {_FILTERS}, not {interpolation!r}")
 
 
-def _between(bounds: tuple[float, float], draw: float) -> float:
-    return bounds[0] + (bounds[1] - bounds[0]) * draw
+def _interpolate(bounds: tuple[float, float], fraction: float) -> float:
+    return bounds[0] + (bounds[1] - bounds[0]) * fraction
 
 
 def _drafted(image: "Image.Image", x: float, y: float) -> tuple[float, float]:

@@ -85,7 +85,7 @@ class Dataset(Examples):
         ids: npt.ArrayLike | None = None,
         class_names: tuple[str, ...] = (),
     ) -> Self:
-        """Check arrays and sort them by id into a dataset.
+        """Checks arrays and sorts them by id into a dataset.
 
         Args:
           inputs: `[n, ...]`, any dtype but object. Inputs already in the order of their ids are not
@@ -141,9 +141,9 @@ class Dataset(Examples):
     def fingerprint(self) -> str:
         """Name of the content, `"sha256:<64 hex digits>"`: ids and inputs (dtype, shape, bytes).
 
-        Labels, names and the order of the rows leave it as it is: a teacher's answer depends on
+        Labels, names and the order of the rows leave it as it is: a teacher's output depends on
         none of them. A subset has the fingerprint of the dataset it was selected from, because a
-        cached answer belongs to an example id of that source.
+        cached record belongs to an example id of that source.
         """
         if self._source_fingerprint is not None:
             return self._source_fingerprint
@@ -156,7 +156,7 @@ class Dataset(Examples):
         return self.inputs.shape[1:]
 
     def read(self, ids: npt.ArrayLike, view: npt.ArrayLike = 0) -> np.ndarray:
-        """The inputs of some examples, the same in every view.
+        """Returns the inputs of some examples, the same in every view.
 
         Args:
           ids: example ids `[batch]`, in any order, repeats allowed.
@@ -178,15 +178,15 @@ class Dataset(Examples):
 
 
 def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np.int32]:
-    """Pick the same number of labeled examples from every class, at random.
+    """Picks the same number of labeled examples from every class, at random.
 
     The choice depends on the dataset, `per_class` and `seed` alone. A larger `per_class` adds to
     the choice of a smaller one: a curve over the number of labels adds labels and never swaps any.
 
     Args:
       dataset: the dataset to pick from.
-      per_class: how many examples of each class, at least 1.
-      seed: non-negative integer.
+      per_class: number of examples of each class, at least 1.
+      seed: seed of the choice, not negative.
 
     Returns:
       int32 ids `[num_classes * per_class]`, ascending.
@@ -206,7 +206,7 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
         raise ValueError(f"per_class must be at least 1, got {per_class}.")
     if dataset.labels.ndim != 1:
         raise ValueError(f"{dataset.name} has a label for each token, and no classes to pick from.")
-    # NumPy promises the raw stream of a bit generator for good, not what its samplers make of it.
+    # NumPy guarantees the raw stream of a bit generator, not the results of its samplers.
     keys = np.random.PCG64(seed).random_raw(len(dataset))
     chosen = []
     for label in range(dataset.num_classes):

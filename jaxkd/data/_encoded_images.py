@@ -28,7 +28,7 @@ class EncodedImages(Examples):
     `jaxkd.data.imagenet.load`.
 
     A JPEG decoder may round otherwise than another: where a cache is opened, a few rendered images
-    are compared with those that its teacher saw, like the crop that they went through.
+    are compared with those that its teacher was run on, as is the crop that made them.
 
     Attributes:
       name: name of the data set.
@@ -40,7 +40,7 @@ class EncodedImages(Examples):
       num_classes: number of classes.
       source: encoded images by position. Read by several threads at once, and pickled for workers.
       crop: makes an array of an image.
-      digest: the fingerprint.
+      digest: fingerprint of the content.
       class_names: one name a class, or empty.
 
     Example:
@@ -87,7 +87,7 @@ class EncodedImages(Examples):
         class_names: tuple[str, ...] = (),
         fingerprint: str | None = None,
     ) -> Self:
-        """Check what is said of encoded images, and sort it by id.
+        """Checks encoded images and their labels, and sorts them by id.
 
         Args:
           source: `source[position]` is the content of an image file, in any format that Pillow
@@ -101,10 +101,10 @@ class EncodedImages(Examples):
           num_classes: number of classes, at least 1.
           ids: unique integers `[n]` in `[0, 2**31)`. None: positions in the source.
           class_names: one name a class, or empty.
-          fingerprint: names the content; None reads all of it and hashes it with the ids.
+          fingerprint: name of the content; None reads all of it and hashes it with the ids.
 
         Returns:
-          The records, in ascending order of ids.
+          The images, in ascending order of ids.
 
         Raises:
           TypeError: if ids or labels are not integers, or the crop is no frozen dataclass.
@@ -154,17 +154,17 @@ class EncodedImages(Examples):
         return (self.crop.size, self.crop.size, 3)
 
     def read_specification(self) -> dict[str, Any]:
-        """The crop and its fields, for a cache's contract."""
+        """Returns the crop's name and fields, for a cache's contract."""
         return {"name": type(self.crop).__name__, **_fields(self.crop)}
 
     def with_crop(self, crop: Crop) -> Self:
-        """The same images, cropped otherwise.
+        """Returns the same images with another crop.
 
         Args:
           crop: as in `from_source`.
 
         Returns:
-          EncodedImages of the same examples and fingerprint.
+          Images of the same examples and fingerprint.
 
         Raises:
           TypeError: if the crop is no frozen dataclass.
@@ -190,12 +190,12 @@ class EncodedImages(Examples):
         views = np.broadcast_to(np.asarray(view), rows.shape)
         images = np.empty((len(rows), *self.shape), np.uint8)
 
-        def one(place: int) -> None:
-            images[place] = self._image(int(rows[place]), int(views[place]))
+        def decode(position: int) -> None:
+            images[position] = self._image(int(rows[position]), int(views[position]))
 
-        places = range(len(rows))
-        # Pillow lets go of the interpreter while it decodes and resizes.
-        for _ in map(one, places) if _serial else _threads().map(one, places):
+        positions = range(len(rows))
+        # In threads, since Pillow releases the interpreter's lock while it decodes and resizes.
+        for _ in map(decode, positions) if _serial else _threads().map(decode, positions):
             pass
         return images
 
@@ -221,7 +221,7 @@ class EncodedImages(Examples):
 
 
 def decode_serially() -> None:
-    """Tells this process to decode in the calling thread, being one of several that decode."""
+    """Has this process decode in the calling thread, where several processes decode already."""
     global _serial
     _serial = True
 

@@ -1,4 +1,4 @@
-"""What all data sets have in common: examples addressed by stable integer ids."""
+"""The base of all data sets: examples addressed by stable integer ids."""
 
 import abc
 import dataclasses
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 _MAX_ID = 2**31 - 1
-_SHOWN = 5  # how many offending values an error message lists
+_SHOWN = 5  # offending values that an error message lists
 
 
 class Examples(abc.ABC):
     """Examples, each named by a stable integer `example_id`; a frozen dataclass derives from it.
 
-    Loaders, evaluation and caches ask for no more than this, so that it makes no difference to them
+    Loaders, evaluation and caches need no more than this, so that it makes no difference to them
     whether the examples lie in memory (`Dataset`), are decoded when they are read
     (`EncodedImages`), or are rows of tokens (`Sequences`).
 
@@ -52,7 +52,7 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def read(self, ids: npt.ArrayLike, view: npt.ArrayLike) -> np.ndarray:
-        """The inputs of some examples, a pure function of each one's id and view.
+        """Returns the inputs of some examples, a pure function of each one's id and view.
 
         Args:
           ids: example ids `[batch]`, in any order, repeats allowed.
@@ -66,18 +66,24 @@ class Examples(abc.ABC):
         """
 
     def read_specification(self) -> dict[str, Any] | None:
-        """What decides how an example becomes an array, as plain data for a cache's contract.
+        """Returns what decides how an example becomes an array, as plain data for a contract.
 
-        None: nothing but the content does, whose name is the fingerprint.
+        None: nothing but the content decides it, whose name is the fingerprint.
         """
         return None
 
     def contract_fields(self) -> dict[str, Any]:
-        """What else a cache's contract says of the data set, as plain data."""
+        """Returns further fields that a cache's contract has of the data set, as plain data."""
         return {}
 
     def token_mask(self, ids: npt.ArrayLike) -> npt.NDArray[np.bool_] | None:
-        """Which places of some examples hold something, bool `[batch, length]`; None: all do."""
+        """Returns the positions of some examples that hold tokens, bool `[batch, length]`.
+
+        None: the examples are no rows of tokens.
+
+        Args:
+          ids: example ids `[batch]`.
+        """
         del ids
         return None
 
@@ -90,7 +96,7 @@ class Examples(abc.ABC):
         return len(self) > 0 and int(self.ids[-1]) == len(self) - 1
 
     def rows(self, ids: npt.ArrayLike) -> npt.NDArray[np.intp]:
-        """Find the rows at which examples are kept.
+        """Finds the rows at which examples are stored.
 
         Args:
           ids: integers of any shape; ids may repeat.
@@ -121,7 +127,7 @@ class Examples(abc.ABC):
         return positions.astype(np.intp, copy=False)
 
     def select(self, ids: npt.ArrayLike) -> Self:
-        """Take a subset, which keeps the fingerprint of its source.
+        """Selects a subset, which keeps the fingerprint of its source.
 
         Args:
           ids: unique integers `[m]`, in any order.
@@ -158,7 +164,7 @@ class Examples(abc.ABC):
         )
 
     def with_labels(self, ids: npt.ArrayLike) -> Self:
-        """Keep the labels of these examples alone; all others become -1, unlabeled.
+        """Keeps the labels of these examples only; all others become -1, unlabeled.
 
         Args:
           ids: integers `[m]`, such as `split_labels` returns.
@@ -183,10 +189,10 @@ class Examples(abc.ABC):
         return self._of_same_source(labels=labels)
 
     def with_split(self, split: str) -> Self:
-        """The same examples under another split's name.
+        """Returns the same examples under the name of another split.
 
         Args:
-          split: the name.
+          split: name of the split.
 
         Returns:
           A dataset of the same examples.
@@ -201,9 +207,8 @@ def check_vocabulary(dataset: Any, **tables: int | None) -> None:
     """Refuses tokens that a network has no embedding for: they would be NaN.
 
     Args:
-      dataset: examples; of other than tokens, nothing is checked.
-      **tables: a network's role → how many tokens it has embeddings for, None where that is not
-        known.
+      dataset: the examples; nothing is checked where they are not rows of tokens.
+      **tables: role of a network → number of its embeddings, None where that is not known.
 
     Raises:
       ValueError: more tokens in the vocabulary of the data than embeddings; names both.
@@ -225,10 +230,21 @@ def check_fields(
     num_classes: int,
     class_names: tuple[str, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Checks what is said of `n` examples and fills in what is not; see `Dataset.from_arrays`.
+    """Checks the fields of `n` examples and fills in those not given; see `Dataset.from_arrays`.
+
+    Args:
+      n: number of examples.
+      ids: example ids, or None.
+      labels: labels, or None.
+      num_classes: number of classes.
+      class_names: one name a class, or empty.
 
     Returns:
       Integer ids and labels `[n]`, in the order given.
+
+    Raises:
+      TypeError: ids or labels that are not integers.
+      ValueError: numbers that do not fit each other, or that are out of range.
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
@@ -253,7 +269,7 @@ def check_fields(
 
 
 def integers(values: npt.ArrayLike, what: str) -> np.ndarray:
-    """An array of integers, or a TypeError that says what is none."""
+    """Returns an array of integers, or raises a TypeError that names what is none."""
     array = np.asarray(values)
     if array.size == 0:  # NumPy makes float64 of an empty list
         return array.astype(np.int64)
@@ -263,11 +279,11 @@ def integers(values: npt.ArrayLike, what: str) -> np.ndarray:
 
 
 def hash_arrays(header: str, *arrays: np.ndarray) -> str:
-    """Names the content of arrays, `"sha256:<64 hex digits>"`.
+    """Returns a name for the content of arrays, `"sha256:<64 hex digits>"`.
 
     Args:
-      header: what else is part of the name.
-      *arrays: of numbers; hashed as little-endian, so that every machine finds the same name.
+      header: further text that is part of the content.
+      *arrays: arrays of numbers; hashed as little-endian, so that every machine finds the same.
     """
     digest = hashlib.sha256(header.encode())
     for array in arrays:
@@ -277,7 +293,17 @@ def hash_arrays(header: str, *arrays: np.ndarray) -> str:
 
 
 def refuse(bad: npt.NDArray[np.bool_], what: str, values: np.ndarray, rule: str) -> None:
-    """Refuses values if any is bad, showing a few of these."""
+    """Refuses values if any is bad; the message shows a few of these.
+
+    Args:
+      bad: bool, the values that break the rule.
+      what: name of a value.
+      values: the values.
+      rule: the rule, a clause that follows the name.
+
+    Raises:
+      ValueError: a bad value.
+    """
     if bad.any():
         raise ValueError(
             f"Every {what} {rule}; {bad.sum()} of {bad.size} do not fit: {_shorten(values[bad])}"

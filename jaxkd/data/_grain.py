@@ -6,28 +6,31 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxkd.data._batches import raw_batch
 from jaxkd.data._examples import Examples
-from jaxkd.data._loader import CacheReader, raw_batch
+from jaxkd.data._loader import CacheReader, checked_inputs
 from jaxkd.views import Views
 
 
 class GrainSource:
-    """A random-access source for Grain: every view of every example, with the teacher's answer.
+    """A random-access source for Grain: every view of every example, with cached outputs.
 
     Element `v * len(dataset) + i` is view v of the i-th example, so shuffling, sharding and
     batching are Grain's, and a batch carries what `views.render` and the train step need. Reading
-    many elements at once (`__getitems__`, which Grain calls where it can) asks the cache once for
+    many elements at once (`__getitems__`, which Grain calls where it can) reads the cache once for
     each view.
 
     Args:
-      dataset: the examples.
-      views: rendered inside the step; here they say which partners to send along.
-      cache: an opened cache whose answers travel along as `"teacher"`; checked against dataset and
+      dataset: the examples, by default those of the cache.
+      views: how they are rendered inside the step, by default those of the cache, and unchanged
+        without one; here they say which partners to send along.
+      cache: an opened cache whose encoded outputs become `"teacher"`; checked against dataset and
         views here.
-      num_views: how many views of each example, by default those of the cache, and 1 without.
+      num_views: number of views of each example, by default those of the cache, and 1 without.
 
     Raises:
-      ValueError: a number of views below 1, or a cache that does not fit (`CacheError`).
+      ValueError: no data set, a number of views below 1, or a cache that does not fit
+        (`CacheError`).
 
     Example:
       >>> import grain
@@ -41,18 +44,13 @@ class GrainSource:
 
     def __init__(
         self,
-        dataset: Examples,
+        dataset: Examples | None = None,
         views: Views | None = None,
         *,
         cache: CacheReader | None = None,
         num_views: int | None = None,
     ):
-        views = views or Views()
-        if num_views is not None and num_views < 1:
-            raise ValueError(f"num_views must be at least 1, not {num_views}")
-        if cache is not None:
-            cache.check(dataset=dataset, views=views, num_views=num_views)
-            num_views = num_views or cache.num_views
+        dataset, views, num_views = checked_inputs(dataset, views, cache, num_views)
         self._dataset, self._views, self._cache = dataset, views, cache
         self._num_views = num_views or 1
 
@@ -60,11 +58,14 @@ class GrainSource:
         return len(self._dataset) * self._num_views
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One view of one example, without a batch axis."""
+        """Returns one view of one example, without a batch axis."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Several at once.
+        """Returns several elements at once.
+
+        Args:
+          indices: numbers of the elements.
 
         Raises:
           IndexError: an index beyond the last element.
@@ -78,10 +79,10 @@ class GrainSource:
         elements = [{name: array[i] for name, array in batch.items()} for i in range(len(ids))]
         if self._cache is not None:
             for number in np.unique(view):
-                places = np.flatnonzero(view == number)
-                leaves, tree = jax.tree.flatten(self._cache.read(ids[places], int(number)))
-                for at, place in enumerate(places):
-                    elements[place]["teacher"] = jax.tree.unflatten(
-                        tree, [leaf[at] for leaf in leaves]
+                positions = np.flatnonzero(view == number)
+                leaves, tree = jax.tree.flatten(self._cache.read(ids[positions], int(number)))
+                for index_in_view, position in enumerate(positions):
+                    elements[position]["teacher"] = jax.tree.unflatten(
+                        tree, [leaf[index_in_view] for leaf in leaves]
                     )
         return elements

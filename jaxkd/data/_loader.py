@@ -1,23 +1,24 @@
 """Batches: a pure function of the step number, joined with a cache by example id and view."""
 
 import concurrent.futures
-import contextlib
-import functools
-import math
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import jax
 import numpy as np
 
+from jaxkd.data._batches import raw_batch
 from jaxkd.data._examples import Examples
 from jaxkd.data._prefetch import ENDLESS, Prefetcher
 from jaxkd.views import Views
 
 
 class CacheReader(Protocol):
-    """What a loader asks of a cache."""
+    """What a loader needs of a cache.
+
+    A cache that was opened with a data set and views may also have them as `dataset` and `views`:
+    a loader takes them from there where it is given none.
+    """
 
     num_views: int
     in_memory: bool
@@ -26,44 +27,57 @@ class CacheReader(Protocol):
         """Refuses another data set or other views."""
 
     def read(self, ids: np.ndarray, view: int) -> Any:
-        """Reads encoded outputs by id."""
+        """Reads the encoded outputs for some examples in one view."""
 
 
 class Loader:
     """Raw training batches by step number: `loader[step]`.
 
-    An epoch is a permutation drawn from `(seed, epoch)`; what does not fill a batch at its end
-    is left for the next epoch's draw. Epoch e shows view `e % num_views`. Being a function of the
-    step, the data's position needs no saving and a run resumes anywhere. From a cache that does not
-    lie in memory, the batch of the next step is read ahead.
+    An epoch is a permutation that depends on `(seed, epoch)`; what does not fill a batch at its end
+    is left out, and in other epochs it is other examples. Epoch e shows view `e % num_views`. Being
+    a function of the step, the data's position needs no saving and a run resumes anywhere. From a
+    cache that does not lie in memory, the batch of the next step is read ahead.
+
+    A cache that was built or opened with a data set and views brings both along:
+    `Loader(cache=cache, batch_size=256)`. Others that are given, such as a selection of the
+    examples, are checked against it.
 
     Where images are decoded (`EncodedImages`), batches should be made while the step runs:
     `prefetch` has them made by threads of this process, `workers` by processes of their own
-    (through Grain). Both give the same batches to the bit; asked for another step than the next
-    one, they start again from there, which takes workers a few seconds. Worker processes import the
-    program's main
-    module: a script that uses them keeps what it does under `if __name__ == "__main__":`.
+    (through Grain). Both give the same batches to the bit; where the next step that is read is not
+    the following one, they start again from there, which takes workers a few seconds. Worker
+    processes import the program's main module: a script that uses them keeps what it does under
+    `if __name__ == "__main__":`.
 
     Args:
-      dataset: the examples. Their order makes no difference.
-      views: rendered inside the step; here they say which partners to send along.
-      batch_size: examples in a batch.
-      seed: of the order.
-      cache: an opened cache whose answers travel with the batch; checked against dataset and
-        views here, before the first step.
-      num_views: how many different views of an example there are; by default those of the cache,
-        and a new one each epoch without.
+      dataset: the examples, by default those of the cache. Their order makes no difference.
+      views: how they are rendered inside the step, by default those of the cache, and unchanged
+        without one; here they say which partners to send along.
+      batch_size: examples in a batch, which must be given.
+      seed: seed of the order.
+      cache: an opened cache whose encoded outputs become `batch["teacher"]`; checked against
+        dataset and views here, before the first step.
+      num_views: number of different views of an example; by default those of the cache, and a new
+        one in each epoch without.
       process: `(index, count)` of this process among those that share a batch, each reading its own
-        stretch of it (`Partitioning.process`); by default those of `jax.distributed`. The examples
-        of a step do not depend on it.
-      prefetch: batches that are made ahead of the step; by default none, and two for each worker.
-        Needs as much memory.
-      workers: processes that make them, 0 for threads of this one.
+        part of it (`Partitioning.process`); by default those of `jax.distributed`. The examples of
+        a step do not depend on it.
+      prefetch: number of batches that are made ahead of the step; by default none, and two for each
+        worker. Needs as much memory.
+      workers: number of processes that make them, 0 for threads of this one.
+
+    Attributes:
+      dataset: the examples.
+      views: how they are rendered.
+      batch_size: examples in a batch, of all processes together.
+      process: `(index, count)` of this process.
+      steps_per_epoch: number of full batches in an epoch.
 
     Raises:
       ImportError: `prefetch` or `workers` without Grain.
-      ValueError: fewer examples than a batch, a batch that does not divide by the processes, or a
-        cache that does not fit (`CacheError`).
+      TypeError: no batch size.
+      ValueError: no data set, fewer examples than a batch, a batch that does not divide by the
+        processes, or a cache that does not fit (`CacheError`).
 
     Example:
       >>> from jaxkd.data import Dataset
@@ -79,9 +93,9 @@ class Loader:
 
     def __init__(
         self,
-        dataset: Examples,
-        views: Views,
-        batch_size: int,
+        dataset: Examples | None = None,
+        views: Views | None = None,
+        batch_size: int | None = None,
         *,
         seed: int = 0,
         cache: CacheReader | None = None,
@@ -90,24 +104,11 @@ class Loader:
         prefetch: int | None = None,
         workers: int = 0,
     ):
+        if batch_size is None:
+            raise TypeError("batch_size is missing: Loader(dataset, views, batch_size)")
+        dataset, views, num_views = checked_inputs(dataset, views, cache, num_views)
         process = process or (jax.process_index(), jax.process_count())
-        if not 0 <= process[0] < process[1]:
-            raise ValueError(f"process must be (index, count) with index < count, not {process}")
-        if not 1 <= batch_size <= len(dataset):
-            raise ValueError(
-                f"a batch of {batch_size} cannot be drawn from {len(dataset)} examples; choose a "
-                "batch_size between 1 and that"
-            )
-        if batch_size % process[1]:
-            raise ValueError(
-                f"a batch of {batch_size} cannot be shared evenly by {process[1]} processes: "
-                "choose a batch_size that is a multiple"
-            )
-        if num_views is not None and num_views < 1:
-            raise ValueError(f"num_views must be at least 1, not {num_views}")
-        if cache is not None:
-            cache.check(dataset=dataset, views=views, num_views=num_views)
-            num_views = num_views or cache.num_views
+        _check_batch(batch_size, len(dataset), process)
         self.process = process
         self.dataset, self.views, self.batch_size = dataset, views, batch_size
         self.steps_per_epoch = len(dataset) // batch_size
@@ -123,11 +124,11 @@ class Loader:
         self._next: tuple[int, concurrent.futures.Future[dict[str, Any]]] | None = None
 
     def __getitem__(self, step: int) -> dict[str, Any]:
-        """The batch of a step (this process's stretch of it), NumPy arrays on the host."""
+        """Returns this process's part of the batch of a step, NumPy arrays on the host."""
         if self._reader is None:
             return self._batch(step)
         following, self._next = self._next, None
-        # One thread makes all batches, so that they are made one after the other.
+        # One thread makes all batches: neither the prefetcher nor a cache needs a lock.
         if following is None or following[0] != step:
             following = step, self._reader.submit(self._batch, step)
         batch = following[1].result()
@@ -135,7 +136,7 @@ class Loader:
         return batch
 
     def close(self) -> None:
-        """Ends what reads ahead, worker processes first of all; the garbage collector does, too."""
+        """Ends threads and worker processes that read ahead; garbage collection does so, too."""
         if self._next is not None:
             concurrent.futures.wait([self._next[1]])
             self._next = None
@@ -161,7 +162,7 @@ class Loader:
 
 
 class _Steps:
-    """Raw batches by step, without a cache's answers: the part that a worker process makes."""
+    """Raw batches by step, without cached outputs: the part that a worker process makes."""
 
     def __init__(
         self,
@@ -182,107 +183,66 @@ class _Steps:
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         epoch, index = divmod(step, self._steps_per_epoch)
-        # Several threads may be here, so the pair is read once.
+        # Read once: another thread may replace the pair at any moment.
         order = self._order
         if order[0] != epoch:
-            # NumPy promises the raw stream of a generator for good, its samplers' results not.
-            draws = np.random.PCG64((self._seed, epoch)).random_raw(len(self._dataset))
-            order = self._order = (epoch, self._dataset.ids[np.argsort(draws, kind="stable")])
+            # NumPy guarantees the raw stream of a bit generator, not the results of its samplers.
+            raw = np.random.PCG64((self._seed, epoch)).random_raw(len(self._dataset))
+            order = self._order = (epoch, self._dataset.ids[np.argsort(raw, kind="stable")])
         part, parts = self._process
-        own = self._batch_size // parts
-        start = index * self._batch_size + part * own
-        ids = order[1][start : start + own]
+        size = self._batch_size // parts
+        start = index * self._batch_size + part * size
+        ids = order[1][start : start + size]
         view = epoch % self._num_views if self._num_views else epoch
         return raw_batch(self._dataset, self._views, ids, np.full(len(ids), view, np.int32))
 
 
-def raw_batch(
-    dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What `views.render` needs to make views of some examples.
+def checked_inputs(
+    dataset: Examples | None,
+    views: Views | None,
+    cache: CacheReader | None,
+    num_views: int | None,
+) -> tuple[Examples, Views, int | None]:
+    """Takes from a cache what is not given, and checks against it what is.
 
     Args:
-      dataset: where they are.
-      views: whether they need partners.
-      ids: example ids `[batch]`.
-      view: view numbers `[batch]`.
+      dataset: the examples; None: those that the cache was opened with.
+      views: how they are rendered; None: as the cache was opened, or unchanged.
+      cache: an opened cache, or None.
+      num_views: number of views of each example; None: those of the cache.
 
     Returns:
-      `"id"`, `"view"`, `"inputs"`, `"labels"`, the partners' inputs and labels where views mix, and
-      where every token has a label, `"where"`, bool `[batch, length]`: False where it has none.
+      Data set, views and number of views, which is None without a cache.
 
     Raises:
-      ValueError: views that mix rows of tokens.
+      ValueError: no data set, no views to show, or a cache that does not fit (`CacheError`).
     """
-    batch = {
-        "id": np.asarray(ids, np.int32),
-        "view": np.asarray(view, np.int32),
-        "inputs": dataset.read(ids, view),
-        "labels": dataset.labels[dataset.rows(ids)],
-    }
-    if batch["labels"].ndim > 1:
-        batch["where"] = batch["labels"] >= 0
-    if views.mixes:
-        if dataset.token_mask(ids[:0]) is not None:
-            raise ValueError(f"{views.transforms[-1]} mixes images; tokens cannot be mixed")
-        partners = _partners(views, batch["id"], batch["view"], len(dataset))
-        batch["partner_inputs"] = dataset.read(dataset.ids[partners], view)
-        batch["partner_labels"] = dataset.labels[partners]
-    return batch
+    if num_views is not None and num_views < 1:
+        raise ValueError(f"num_views must be at least 1, not {num_views}")
+    dataset = getattr(cache, "dataset", None) if dataset is None else dataset
+    if dataset is None:
+        raise ValueError(
+            "the data set is missing: give it, or a cache that jaxkd.cache.build or "
+            "jaxkd.cache.open opened with one"
+        )
+    views = getattr(cache, "views", None) if views is None else views
+    views = Views() if views is None else views
+    if cache is not None:
+        cache.check(dataset=dataset, views=views, num_views=num_views)
+        num_views = num_views or cache.num_views
+    return dataset, views, num_views
 
 
-def eval_batches(
-    dataset: Examples, batch_size: int, *, prefetch: int = 0, workers: int = 0
-) -> Iterator[dict[str, np.ndarray]]:
-    """All examples once, in order of their ids, in batches of one size.
-
-    Args:
-      dataset: the examples.
-      batch_size: the last batch is filled up with the first example, marked in `"where"`.
-      prefetch: batches that are made ahead, as by a `Loader`.
-      workers: processes that make them.
-
-    Yields:
-      Raw batches of view 0 with `"where"`, bool `[batch]`, False for filling; `[batch, length]`
-      where every token has a label, False also where there is none.
-    """
-    batches = _InOrder(dataset, batch_size)
-    if not prefetch and not workers:
-        yield from map(batches.__getitem__, range(len(batches)))
-        return
-    with contextlib.closing(Prefetcher(batches, prefetch or 2 * workers, workers)) as prefetcher:
-        yield from map(prefetcher.__getitem__, range(len(batches)))
-
-
-class _InOrder:
-    """The batches of `eval_batches` by number."""
-
-    def __init__(self, dataset: Examples, batch_size: int):
-        self._dataset, self._batch_size = dataset, batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._dataset) / self._batch_size)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        dataset, size = self._dataset, self._batch_size
-        ids = dataset.ids[index * size : (index + 1) * size]
-        full = np.concatenate([ids, np.full(size - len(ids), dataset.ids[0], ids.dtype)])
-        batch = raw_batch(dataset, Views(), full, np.zeros(size, np.int32))
-        own = np.arange(size) < len(ids)
-        batch["where"] = own[:, None] & batch["where"] if "where" in batch else own
-        return batch
-
-
-def _partners(views: Views, ids: np.ndarray, view: np.ndarray, pool: int) -> np.ndarray:
-    # On the host's own processor, since the host gathers the partners: nothing crosses to it.
-    try:
-        device = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX was told to know of accelerators alone
-        device = jax.local_devices()[0]
-    with jax.default_device(device):
-        return np.asarray(_drawer(views, pool)(ids, view))
-
-
-@functools.lru_cache(maxsize=32)
-def _drawer(views: Views, pool: int) -> Any:
-    return jax.jit(lambda ids, view: views.partners(ids, view, pool))
+def _check_batch(batch_size: int, num_examples: int, process: tuple[int, int]) -> None:
+    if not 0 <= process[0] < process[1]:
+        raise ValueError(f"process must be (index, count) with index < count, not {process}")
+    if not 1 <= batch_size <= num_examples:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be made of {num_examples} examples; choose a "
+            "batch_size between 1 and that"
+        )
+    if batch_size % process[1]:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be shared evenly by {process[1]} processes: "
+            "choose a batch_size that is a multiple"
+        )

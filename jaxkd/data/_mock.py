@@ -1,31 +1,37 @@
-"""Made-up images with something to learn in them, where the real ones are not at hand."""
+"""Synthetic images with classes that can be learned, where the real ones are not available."""
 
 import io
 
 import numpy as np
 
 _GRID = 4  # patches of a class's pattern in each direction
-_CLASSES, _EXAMPLES = 0, 1  # what a stream of random numbers is for
+_CLASSES, _EXAMPLES = 0, 1  # uses of a stream of random numbers
 
 
 def mock_labels(n: int, num_classes: int, split: str, seed: int) -> np.ndarray:
-    """Labels that are as even as they can be, in random order.
+    """Returns labels, as many of each class as of the others, in random order.
+
+    Args:
+      n: number of examples.
+      num_classes: number of classes.
+      split: name of the split, each of which has an order of its own.
+      seed: seed of the order.
 
     Returns:
       int32 `[n]`.
     """
-    draws = np.random.PCG64(_stream(seed, _CLASSES, split)).random_raw(n)
-    return (np.argsort(draws, kind="stable") % num_classes).astype(np.int32)
+    raw = np.random.PCG64(_stream(seed, _CLASSES, split)).random_raw(n)
+    return (np.argsort(raw, kind="stable") % num_classes).astype(np.int32)
 
 
 def mock_images(labels: np.ndarray, shape: tuple[int, ...], split: str, seed: int) -> np.ndarray:
-    """The pattern of each one's class, which all splits share, half covered by noise.
+    """Returns images of their class's pattern, which all splits share, half covered by noise.
 
     Args:
       labels: int `[n]`.
-      shape: of an image, `(height, width, channels)`.
-      split: other splits have other noise.
-      seed: of patterns and noise.
+      shape: shape of an image, `(height, width, channels)`.
+      split: name of the split, each of which has noise of its own.
+      seed: seed of patterns and noise.
 
     Returns:
       uint8 `[n, height, width, channels]`.
@@ -42,7 +48,7 @@ def mock_images(labels: np.ndarray, shape: tuple[int, ...], split: str, seed: in
 
 
 def mock_jpegs(labels: np.ndarray, split: str, seed: int, side: int = 500) -> list[bytes]:
-    """JPEG files of many sizes, like photographs: of landscape and portrait format, some gray.
+    """Returns JPEG files of many sizes, of landscape and portrait format, some of them gray.
 
     Args:
       labels: int `[n]`.
@@ -57,11 +63,11 @@ def mock_jpegs(labels: np.ndarray, split: str, seed: int, side: int = 500) -> li
 
     # Noise of a third of the size gives files as large as photographs have.
     coarse = mock_images(labels, (side // 4, side // 3, 3), split, seed)
-    draws = np.random.PCG64(_stream(seed, _EXAMPLES + 1, split)).random_raw(len(labels))
+    raw = np.random.PCG64(_stream(seed, _EXAMPLES + 1, split)).random_raw(len(labels))
     files = []
-    for image, draw in zip(coarse, draws.tolist(), strict=True):
-        shorter = side * (60 + draw % 41) // 100
-        portrait, gray = draw // 64 % 4 == 0, draw // 1024 % 64 == 0
+    for image, number in zip(coarse, raw.tolist(), strict=True):
+        shorter = side * (60 + number % 41) // 100
+        portrait, gray = number // 64 % 4 == 0, number // 1024 % 64 == 0
         size = (shorter, side) if portrait else (side, shorter)
         photo = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
         file = io.BytesIO()
@@ -71,7 +77,7 @@ def mock_jpegs(labels: np.ndarray, split: str, seed: int, side: int = 500) -> li
 
 
 def check_mock(mock: int, split: str) -> None:
-    """Refuses numbers and splits that cannot be made up."""
+    """Refuses a negative number of examples, and a split without a name."""
     if mock < 0:
         raise ValueError(f"mock must be the number of examples to make up, or 0, got {mock}")
     if not split:

@@ -18,7 +18,7 @@ class PackedRows(NamedTuple):
       labels: int32 `[n, length]`, the next token of the same document; -1 where there is none.
       offsets: int32 `[n, length, 2]`, where each token begins and ends in its document's text; None
         if none were given.
-      dropped: how many tokens found no place.
+      dropped: number of tokens for which there was no position.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -29,7 +29,7 @@ class PackedRows(NamedTuple):
 
     @property
     def padding(self) -> float:
-        """The share of the places that hold no token."""
+        """The share of the positions that hold no token."""
         return float(np.mean(self.documents == 0)) if self.documents.size else 0.0
 
 
@@ -43,16 +43,16 @@ def pack(
     """Lays documents one after the other into rows, for language models.
 
     All in order: a row that is full is followed by the next one, which goes on with the same
-    document. Nothing but the end of the last row is padding, row k depends on the first
-    `(k + 1) * length` tokens and the one after them alone, and documents that are added at the end
-    leave all full rows as they are. The last token of a row has the first of the next as its label
-    where the document goes on. What a document's beginning is to its end in another row, no model
-    sees: choose rows longer than most documents where that matters.
+    document. Only the end of the last row is padding, row k depends on the first
+    `(k + 1) * length` tokens and the one after them, and documents that are added at the end leave
+    all full rows as they are. The last token of a row has the first of the next as its label where
+    the document goes on. A document that continues in another row is read there without its
+    beginning: choose rows longer than most documents where that matters.
 
     Args:
       documents: integers `[tokens]` each.
-      length: of a row.
-      eos: appended to every document, with no width in the text.
+      length: length of a row.
+      eos: token appended to every document, with no width in the text.
       offsets: integers `[tokens, 2]` for each document.
 
     Returns:
@@ -70,7 +70,7 @@ def pack(
       >>> rows.labels.tolist(), rows.documents.tolist(), rows.padding
       ([[6, 7, 1, -1], [9, 1, -1, -1]], [[1, 1, 1, 1], [1, 1, 1, 0]], 0.125)
     """
-    tokens, places = _checked(documents, length, eos, offsets)
+    tokens, spans = _checked(documents, length, eos, offsets)
     stream = np.concatenate(tokens)
     owner = np.repeat(np.arange(len(tokens)), [len(t) for t in tokens])
     following = np.append(stream[1:], -1)
@@ -88,7 +88,7 @@ def pack(
         rows(stream, 0),
         np.where(owners < 0, 0, numbers).astype(np.int32),
         rows(labels, -1).astype(np.int32),
-        None if places is None else rows(np.concatenate(places), 0),
+        None if spans is None else rows(np.concatenate(spans), 0),
         0,
     )
 
@@ -107,8 +107,8 @@ def pad(
 
     Args:
       documents: integers `[tokens]` each.
-      length: of a row; what does not fit is dropped.
-      eos: appended to every document; dropped with the rest.
+      length: length of a row; what does not fit is dropped.
+      eos: token appended to every document, unless the document is cut off.
       offsets: integers `[tokens, 2]` for each document.
 
     Returns:
@@ -123,12 +123,12 @@ def pad(
       >>> rows.tokens.tolist(), rows.labels.tolist(), rows.dropped
       ([[5, 6], [8, 1]], [[6, 7], [1, -1]], 2)
     """
-    tokens, places = _checked(documents, length, eos, offsets)
+    tokens, spans = _checked(documents, length, eos, offsets)
     rows = PackedRows(
         np.zeros((len(tokens), length), np.int32),
         np.zeros((len(tokens), length), np.int32),
         np.full((len(tokens), length), -1, np.int32),
-        None if places is None else np.zeros((len(tokens), length, 2), np.int32),
+        None if spans is None else np.zeros((len(tokens), length, 2), np.int32),
         sum(max(0, len(t) - length) for t in tokens),
     )
     for row, document in enumerate(tokens):
@@ -136,8 +136,8 @@ def pad(
         rows.tokens[row, : len(kept)] = kept
         rows.documents[row, : len(kept)] = 1
         rows.labels[row, : len(known)] = known
-        if places is not None and rows.offsets is not None:
-            rows.offsets[row, : len(kept)] = places[row][:length]
+        if spans is not None and rows.offsets is not None:
+            rows.offsets[row, : len(kept)] = spans[row][:length]
     return rows
 
 
@@ -153,7 +153,7 @@ def _checked(
     if offsets is not None and len(offsets) != len(documents):
         raise ValueError(f"{len(documents)} documents with the offsets of {len(offsets)}")
     tokens: list[np.ndarray] = []
-    places: list[np.ndarray] = []
+    checked_spans: list[np.ndarray] = []
     for index, document in enumerate(documents):
         ids = integers(document, f"the tokens of document {index}").astype(np.int32)
         if ids.ndim != 1:
@@ -169,8 +169,8 @@ def _checked(
             if eos is not None:
                 end = spans[-1, 1] if len(spans) else 0
                 spans = np.concatenate([spans, np.full((1, 2), end, np.int32)])
-            places.append(spans)
+            checked_spans.append(spans)
         tokens.append(ids if eos is None else np.append(ids, np.int32(eos)))
     if not any(len(ids) for ids in tokens):
         raise ValueError(f"there is no token in {len(tokens)} documents")
-    return tokens, None if offsets is None else places
+    return tokens, None if offsets is None else checked_spans

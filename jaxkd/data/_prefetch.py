@@ -1,4 +1,4 @@
-"""Reading ahead with Grain: batches are made in threads or processes while the step runs."""
+"""Prefetching with Grain: batches are made in threads or processes while the step runs."""
 
 import collections
 import math
@@ -9,31 +9,32 @@ import numpy as np
 
 from jaxkd.data import _encoded_images
 
-# As many as no run takes steps, and few enough for C's integers.
+# More steps than any run takes, and few enough for C's integers.
 ENDLESS = 2**40
 
 
 class ByIndex(Protocol):
-    """What is read ahead: batches by number, pure functions of it."""
+    """Batches by number, each a pure function of it."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Returns the number of batches."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One of them."""
+        """Returns one batch."""
 
 
 class Prefetcher:
     """Batches by number, with the following ones made ahead.
 
-    Asked for one number after the other, it hands out what Grain has made in the meantime. Asked
-    for any other number, it starts again from there. The last two batches are kept, since the
-    first one is asked for twice.
+    Read in order, it hands out what Grain has made in the meantime. Read at any other number, it
+    starts again from there. The last two batches are kept, since the first one is read twice: once
+    for its shapes.
 
     Args:
       source: makes a batch; pickled if there are workers.
-      prefetch: batches that are made ahead, by as many threads, or in all workers together.
-      workers: processes that make them; 0: threads of this one.
+      prefetch: number of batches that are made ahead, by as many threads, or in all workers
+        together.
+      workers: number of processes that make them; 0: threads of this one.
 
     Raises:
       ImportError: Grain is not installed.
@@ -49,7 +50,7 @@ class Prefetcher:
             import grain
         except ImportError as error:
             raise ImportError(
-                'Batches are read ahead by Grain: pip install "jaxkd-distill[data]"'
+                'Batches are prefetched by Grain: pip install "jaxkd-distill[data]"'
             ) from error
         self._grain: Any = grain
         self._source, self._prefetch, self._workers = source, prefetch, workers
@@ -58,13 +59,13 @@ class Prefetcher:
         self._kept: collections.deque[tuple[int, dict[str, Any]]] = collections.deque(maxlen=2)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The batch of a number; a worker's error is raised here."""
+        """Returns the batch of a number; a worker's error is raised here."""
         for number, batch in self._kept:
             if number == index:
                 return dict(batch)
         if self._iterator is None or index != self._next:
             self.close()
-            self._iterator = self._started(index)
+            self._iterator = self._start(index)
         try:
             batch = next(self._iterator)
         except BaseException:
@@ -72,18 +73,18 @@ class Prefetcher:
             raise
         self._next = index + 1
         if self._workers:
-            # Arrays of their own: Grain unmaps the shared memory when its own object is gone.
+            # Copied: Grain unmaps its shared memory as soon as its own object is collected.
             batch = jax.tree.map(np.array, batch)
         self._kept.append((index, batch))
         return dict(batch)
 
     def close(self) -> None:
-        """Ends threads and worker processes; asked again, it starts anew."""
+        """Ends threads and worker processes; the next read starts them anew."""
         iterator, self._iterator = self._iterator, None
         if iterator is not None:
             iterator.close()
 
-    def _started(self, index: int) -> Any:
+    def _start(self, index: int) -> Any:
         grain = self._grain
         threads = 0 if self._workers else self._prefetch
         batches = grain.MapDataset.source(self._source).slice(slice(index, None))
@@ -92,9 +93,10 @@ class Prefetcher:
         )
         if self._workers:
             _parse_flags()
-            each = max(1, math.ceil(self._prefetch / self._workers))
+            per_worker = max(1, math.ceil(self._prefetch / self._workers))
             dataset = dataset.mp_prefetch(
-                grain.MultiprocessingOptions(self._workers, each), worker_init_fn=_begin_worker
+                grain.MultiprocessingOptions(self._workers, per_worker),
+                worker_init_fn=_begin_worker,
             )
         iterator = iter(dataset)
         iterator.start_prefetch()
@@ -109,7 +111,7 @@ def _begin_worker(index: int, count: int) -> None:
 
 
 def _parse_flags() -> None:
-    """Grain's workers read absl's flags, which a program without absl.app never parsed."""
+    """Marks absl's flags as parsed, for Grain's workers read them, also without absl.app."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

@@ -16,13 +16,13 @@ class Sequences(Examples):
     """Rows of tokens of one length in memory, each named by a stable integer `example_id`.
 
     Everything that takes a `Dataset` takes `Sequences` as well: loaders, evaluation, caches. An
-    example is int32 `[length, 2]`, a token and the number of its document in each place: 1, 2, ...
-    count the documents of a row, 0 is padding. Networks keep attention within a document and count
-    positions anew in each.
+    example is int32 `[length, 2]`, a token and the number of its document in each position: 1, 2,
+    ... count the documents of a row, 0 is padding. Networks keep attention within a document and
+    count positions anew in each.
 
     Labels are the next tokens, `[n, length]`, or classes of whole rows, `[n]`. With the former a
     batch carries `"where"` `[batch, length]`, False where there is no next token, so that padding
-    never enters a mean; what a cache keeps there is zero where the row holds nothing.
+    never enters a mean; what a cache stores there is zero where the row holds nothing.
 
     Build them with `Sequences.from_arrays`, `Sequences.from_packed`, or from `Texts`.
 
@@ -102,7 +102,7 @@ class Sequences(Examples):
         ids: npt.ArrayLike | None = None,
         class_names: tuple[str, ...] = (),
     ) -> Self:
-        """Check arrays and sort them by id.
+        """Checks arrays and sorts them by id.
 
         Args:
           tokens: integers `[n, length]` in `[0, vocab_size)`.
@@ -113,7 +113,7 @@ class Sequences(Examples):
           name: name of the data set.
           version: its version.
           split: name of the split.
-          vocab_size: how many tokens there are.
+          vocab_size: number of tokens in the vocabulary.
           tokenizer: fingerprint of the tokenizer, `Tokenizer.fingerprint` or any text that names
             it: a cache refuses another.
           num_classes: number of classes of whole rows; None where labels are tokens.
@@ -206,12 +206,12 @@ class Sequences(Examples):
     def from_packed(
         cls, rows: PackedRows, labels: npt.ArrayLike | None = None, **named: Any
     ) -> Self:
-        """Rows of `pack` or `pad`.
+        """Makes rows of what `pack` or `pad` returned.
 
         Args:
           rows: tokens, documents, next tokens and offsets.
           labels: classes of whole rows instead of the next tokens.
-          **named: what else `from_arrays` takes.
+          **named: further arguments of `from_arrays`.
 
         Returns:
           The rows.
@@ -238,7 +238,7 @@ class Sequences(Examples):
 
     @property
     def padding(self) -> float:
-        """The share of the places that hold no token."""
+        """The share of the positions that hold no token."""
         return float(np.mean(self.documents == 0)) if self.documents.size else 0.0
 
     @functools.cached_property
@@ -260,7 +260,7 @@ class Sequences(Examples):
         return (self.tokens.shape[1], 2)
 
     def read(self, ids: npt.ArrayLike, view: npt.ArrayLike = 0) -> np.ndarray:
-        """Tokens and documents of some rows, the same in every view.
+        """Returns tokens and documents of some rows, the same in every view.
 
         Args:
           ids: example ids `[batch]`, in any order, repeats allowed.
@@ -277,11 +277,15 @@ class Sequences(Examples):
         return np.stack([self.tokens[rows], self.documents[rows]], axis=-1)
 
     def token_mask(self, ids: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Where some rows hold tokens, bool `[batch, length]`."""
+        """Returns where some rows hold tokens, bool `[batch, length]`.
+
+        Args:
+          ids: example ids `[batch]`.
+        """
         return self.documents[self.rows(ids)] > 0
 
     def contract_fields(self) -> dict[str, Any]:
-        """What a cache's contract says of tokens: who made them, and whether bytes are known."""
+        """Returns fields of a contract: the tokenizer, and whether offsets in bytes are known."""
         return {
             "tokenizer": self.tokenizer,
             "vocabulary": self.vocab_size,
@@ -289,11 +293,14 @@ class Sequences(Examples):
         }
 
     def with_labels(self, ids: npt.ArrayLike) -> Self:
-        """Keep the labels of these rows alone, where they are classes; see `Examples.with_labels`.
+        """Keeps the labels of these rows only, where they are classes; see `Examples.with_labels`.
+
+        Args:
+          ids: example ids `[m]`.
 
         Raises:
           KeyError: if an id is not among the rows.
-          ValueError: the labels are next tokens, which the tokens themselves tell.
+          ValueError: the labels are next tokens, which follow from the tokens themselves.
         """
         if self.of_tokens:
             raise ValueError(
@@ -309,7 +316,7 @@ class Sequences(Examples):
 
 
 def next_tokens(tokens: np.ndarray, documents: np.ndarray) -> npt.NDArray[np.int32]:
-    """The next token of the same document and row.
+    """Returns the next token of the same document and row.
 
     Args:
       tokens: integers `[n, length]`.

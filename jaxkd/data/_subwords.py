@@ -1,4 +1,4 @@
-"""Vocabularies of subwords: how they are made, their canonical form, the bytes of their tokens."""
+"""Vocabularies of subwords: training, their canonical form, the bytes of their tokens."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ _BESIDE = frozenset({"version", "truncation", "padding", "decoder"})
 
 
 def canonical(document: Mapping[str, Any]) -> Any:
-    """What of a tokenizer.json decides the tokens of a text, written in one way.
+    """Returns what decides the tokens of a text in a tokenizer.json, in one form.
 
     Releases of the package `tokenizers` differ in how they write merges, and in whether they write
     settings that are off.
@@ -53,12 +53,12 @@ def is_byte_level(document: Mapping[str, Any]) -> bool:
 def pieces(
     document: Mapping[str, Any], vocabulary: Mapping[str, int], vocab_size: int
 ) -> tuple[bytes | None, ...]:
-    """The bytes that each token stands for; None for special ones and for ids that are not used.
+    """Returns the bytes of each token; None for special ones and for ids that are not used.
 
     Args:
       document: content of the tokenizer.json.
-      vocabulary: name to id, added tokens too.
-      vocab_size: how many there are.
+      vocabulary: name → id, added tokens too.
+      vocab_size: number of tokens.
     """
     added = {token["id"]: token for token in document.get("added_tokens") or ()}
     byte_level = is_byte_level(document)
@@ -78,10 +78,10 @@ def pieces(
 
 
 def exact_offsets(text: str, tokens: Sequence[bytes | None]) -> npt.NDArray[np.int32] | None:
-    r"""Where tokens begin and end by their lengths, if together they are the text.
+    r"""Returns where tokens begin and end, by their lengths, if together they are the text.
 
     Args:
-      text: what was encoded.
+      text: the text that was encoded.
       tokens: the bytes of each token.
 
     Returns:
@@ -99,13 +99,13 @@ def exact_offsets(text: str, tokens: Sequence[bytes | None]) -> npt.NDArray[np.i
 
 
 def byte_offsets(text: str, spans: np.ndarray, around: np.ndarray) -> npt.NDArray[np.int32]:
-    """Offsets in characters as offsets in bytes.
+    """Converts offsets in characters to offsets in bytes.
 
     Args:
-      text: what was encoded.
+      text: the text that was encoded.
       spans: integers `[tokens, 2]` in characters.
       around: bool `[tokens]`, the tokens that stand for nothing in the text; they get no width, at
-        the place where the text has got to.
+        the end of the token before them.
 
     Returns:
       int32 `[tokens, 2]`.
@@ -126,11 +126,11 @@ def _alphabet() -> dict[str, int]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = {chr(byte): byte for byte in printable}
-    return letters | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+    return letters | {chr(0x100 + index): byte for index, byte in enumerate(others)}
 
 
 def train(texts: Iterable[str], vocab_size: int, specials: list[str], min_frequency: int) -> Any:
-    """A byte-level BPE of the package `tokenizers`, made of texts."""
+    """Trains a byte-level BPE of the package `tokenizers`."""
     package = library()
     inner = package.Tokenizer(package.models.BPE())
     level = package.pre_tokenizers.ByteLevel
@@ -148,7 +148,7 @@ def train(texts: Iterable[str], vocab_size: int, specials: list[str], min_freque
 
 
 def library() -> Any:
-    """The package `tokenizers`, or an ImportError that says how to get it."""
+    """Imports the package `tokenizers`, or raises an ImportError that says how to install it."""
     try:
         import tokenizers
     except ImportError as error:

@@ -61,10 +61,10 @@ class Texts:
         ids: npt.ArrayLike | None = None,
         class_names: tuple[str, ...] = (),
     ) -> Self:
-        """Check texts and sort them by id.
+        """Checks texts and sorts them by id.
 
         Args:
-          texts: any strings.
+          texts: strings.
           labels: integers `[n]` in `[-1, num_classes)`. None: all unlabeled.
           name: name of the data set.
           version: its version.
@@ -81,10 +81,10 @@ class Texts:
           ValueError: as of `Dataset.from_arrays`.
         """
         texts = tuple(texts)
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise TypeError(f"text {place} must be a string, got {type(text).__name__}")
-        # Of no classes, each may be unlabeled alone, as of one.
+                raise TypeError(f"text {index} must be a string, got {type(text).__name__}")
+        # Without classes, only -1 is a label: checked as if there were one class, then refused.
         ids, labels = check_fields(len(texts), ids, labels, num_classes or 1, class_names)
         if not num_classes and (labels >= 0).any():
             raise ValueError("labels need num_classes, the number of classes")
@@ -94,7 +94,7 @@ class Texts:
             name=name,
             version=version,
             split=split,
-            texts=tuple(texts[place] for place in order),
+            texts=tuple(texts[row] for row in order),
             ids=ids[order].astype(np.int32),
             labels=labels[order].astype(np.int32),
             num_classes=num_classes,
@@ -112,33 +112,33 @@ class Texts:
         )
 
     def where(self, chosen: npt.ArrayLike, split: str | None = None) -> Self:
-        """Some of the texts, by a mask.
+        """Returns some of the texts, by a mask.
 
         Args:
           chosen: bool `[n]`.
-          split: name of the split that they are.
+          split: name of the split that they form.
 
         Returns:
           These texts, with their ids.
         """
-        places = np.flatnonzero(np.broadcast_to(np.asarray(chosen, bool), self.ids.shape))
+        rows = np.flatnonzero(np.broadcast_to(np.asarray(chosen, bool), self.ids.shape))
         return dataclasses.replace(
             self,
-            texts=tuple(self.texts[place] for place in places),
-            ids=self.ids[places],
-            labels=self.labels[places],
+            texts=tuple(self.texts[row] for row in rows),
+            ids=self.ids[rows],
+            labels=self.labels[rows],
             split=split or self.split,
         )
 
     def held_out(self, test_fraction: float, seed: int = 0) -> tuple[Self, Self]:
-        """Splits by what the texts say, class by class.
+        """Splits by the content of the texts, class by class.
 
-        The side of a text depends on its content, the seed, and, at the border, on how many there
-        are: equal texts are never parted, and neither order nor ids make a difference.
+        The side of a text depends on its content, the seed, and, at the border, on the number of
+        texts: equal texts are never separated, and neither order nor ids make a difference.
 
         Args:
-          test_fraction: part of every class that is held out, in (0, 1).
-          seed: non-negative integer.
+          test_fraction: fraction of every class that is held out, in (0, 1).
+          seed: seed of the split, not negative.
 
         Returns:
           The texts `"train"` and `"test"`.
@@ -148,7 +148,7 @@ class Texts:
         """
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must be in (0, 1), got {test_fraction}.")
-        draws = np.array(
+        hashes = np.array(
             [hashlib.sha256(f"{seed} {text}".encode()).digest()[:8] for text in self.texts], "S8"
         )
         held = np.zeros(len(self), bool)
@@ -156,16 +156,16 @@ class Texts:
             own = self.labels == label
             count = round(test_fraction * np.count_nonzero(own))
             if count:
-                held |= own & (draws <= np.sort(draws[own])[count - 1])
-        held = np.isin(draws, draws[held])  # equal texts of another class, too
+                held |= own & (hashes <= np.sort(hashes[own])[count - 1])
+        held = np.isin(hashes, hashes[held])  # equal texts of another class, too
         return self.where(~held, "train"), self.where(held, "test")
 
     def packed(self, tokenizer: Tokenizer, length: int) -> Sequences:
-        """All texts, one after the other, as full rows for a language model; see `pack`.
+        """Lays all texts one after the other into full rows, for a language model; see `pack`.
 
         Args:
           tokenizer: its `eos`, if it has one, ends every text.
-          length: of a row.
+          length: length of a row.
 
         Returns:
           Rows with next tokens as labels and the number of the row as id.
@@ -190,11 +190,12 @@ class Texts:
         labels: Literal["next", "class"] = "next",
         specials: bool = False,
     ) -> Sequences:
-        """Each text as a row of its own; see `pad`.
+        """Makes each text a row of its own; see `pad`.
 
         Args:
           tokenizer: its `eos`, if it has one, ends every text that fits.
-          length: of a row; what does not fit is cut off, save what the tokenizer puts at its end.
+          length: length of a row; what does not fit is cut off, except for the tokens that the
+            tokenizer puts at its end.
           labels: `"next"` for next tokens, `"class"` for the classes of the texts.
           specials: whether to add what the tokenizer puts around a text instead of its `eos`.
 
@@ -202,7 +203,7 @@ class Texts:
           Rows with the ids of the texts.
 
         Raises:
-          ValueError: no text, a length below 1, classes that there are not.
+          ValueError: no text, a length below 1, classes of texts that have none.
         """
         if labels not in ("next", "class"):
             raise ValueError(f"labels must be 'next' or 'class', got {labels!r}")
@@ -233,7 +234,7 @@ class Texts:
 
 
 def _cut(text: EncodedText, length: int) -> EncodedText:
-    """A text that fits, with the tokens that stand behind it, as its network saw in training."""
+    """Cuts a text to a length, but keeps the tokens behind it, as its network was trained."""
     wide = np.flatnonzero(text.offsets[:, 0] < text.offsets[:, 1])
     behind = len(text.ids) - (wide[-1] + 1 if len(wide) else 0)
     if len(text.ids) <= length or behind >= length:

@@ -18,10 +18,13 @@ _SAMPLED = 16  # records of a split whose content is part of its fingerprint
 
 
 def import_tfds(what: str) -> ModuleType:
-    """Import tensorflow-datasets and what it needs but does not declare.
+    """Imports tensorflow-datasets, and what it needs but does not declare.
 
     Args:
-      what: is to be read, for the message.
+      what: name of the data set to be read, for the message.
+
+    Raises:
+      ImportError: something is not installed.
     """
     try:
         import importlib_resources  # noqa: F401
@@ -36,8 +39,8 @@ def import_tfds(what: str) -> ModuleType:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """What a builder says of its examples.
+class ImageFeatures:
+    """The features of a data set of images with one class each.
 
     Attributes:
       name: as the user gave it, with its configuration.
@@ -59,7 +62,11 @@ class Kind:
 
 
 def make_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
-    """The builder of a data set, whether or not it is prepared.
+    """Returns the builder of a data set, whether or not it is prepared.
+
+    Args:
+      name: name of the data set.
+      data_dir: folder of the prepared data sets; None: that of tensorflow-datasets.
 
     Raises:
       ImportError: something is not installed.
@@ -76,8 +83,12 @@ def make_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
         ) from error
 
 
-def kind_of(name: str, builder: Any) -> Kind:
+def image_features(name: str, builder: Any) -> ImageFeatures:
     """Checks that a builder's examples are images with one class each.
+
+    Args:
+      name: name of the data set.
+      builder: its builder.
 
     Raises:
       ValueError: they are something else; says what.
@@ -95,7 +106,7 @@ def kind_of(name: str, builder: Any) -> Kind:
                 f"{kind.__name__} feature, and is {found}"
             )
     labels = features[label]
-    return Kind(
+    return ImageFeatures(
         name=name,
         version=str(builder.version),
         image=image,
@@ -107,12 +118,16 @@ def kind_of(name: str, builder: Any) -> Kind:
 
 
 def prepare(name: str, builder: Any) -> None:
-    """Sees to it that a data set is prepared, if TensorFlow is there to do it.
+    """Prepares a data set that is not prepared, if TensorFlow is installed.
+
+    Args:
+      name: name of the data set, for the message.
+      builder: its builder.
 
     Raises:
-      FileNotFoundError: it is not, and TensorFlow is not installed.
+      FileNotFoundError: it is not prepared, and TensorFlow is not installed.
     """
-    # Asked first: a data source of what is not prepared waits for the network, or misleads.
+    # Checked first: a data source of what is not prepared waits for the network, or misleads.
     if builder.is_prepared():
         return
     if importlib.util.find_spec("tensorflow") is None:
@@ -127,8 +142,14 @@ def prepare(name: str, builder: Any) -> None:
     builder.download_and_prepare(file_format="array_record")
 
 
-def open_split(name: str, builder: Any, kind: Kind, split: str) -> "Split":
+def open_split(name: str, builder: Any, features: ImageFeatures, split: str) -> "Split":
     """Opens one split of a prepared data set.
+
+    Args:
+      name: name of the data set, for messages.
+      builder: its builder.
+      features: its features.
+      split: name of the split.
 
     Raises:
       ValueError: there is no such split, or its files can only be read by TensorFlow.
@@ -138,7 +159,7 @@ def open_split(name: str, builder: Any, kind: Kind, split: str) -> "Split":
             f"{name} has no split {split!r}, it has {sorted(builder.info.splits)}; for a part of "
             "one, load it and select by ids: dataset.select(dataset.ids[:1000])"
         )
-    opened = Split(os.fspath(builder.data_path), split, kind.image, kind.label)
+    opened = Split(os.fspath(builder.data_path), split, features.image, features.label)
     try:
         len(opened)
     except NotImplementedError as error:
@@ -158,7 +179,7 @@ class Split(Sequence[bytes]):
     """Encoded images of a prepared split by position, opened anew in each process.
 
     Args:
-      directory: of the prepared data set.
+      directory: folder of the prepared data set.
       split: name of the split.
       image: key of the image.
       label: key of the label.
@@ -175,18 +196,20 @@ class Split(Sequence[bytes]):
         return self._source()[position][self._image]
 
     def read(self, start: int) -> list[tuple[bytes, int]]:
-        """Encoded images and labels of a block that begins at a position."""
-        places = list(range(start, min(start + _BLOCK, len(self))))
-        return [(e[self._image], int(e[self._label])) for e in self._source().__getitems__(places)]
+        """Reads encoded images and labels of a block that begins at a position."""
+        positions = list(range(start, min(start + _BLOCK, len(self))))
+        return [
+            (e[self._image], int(e[self._label])) for e in self._source().__getitems__(positions)
+        ]
 
     def blocks(self, doing: str) -> Iterator[tuple[int, list[tuple[bytes, int]]]]:
-        """All of the split in order, with a progress bar on a terminal.
+        """Yields all of the split in order, with a progress bar on a terminal.
 
         Args:
-          doing: text before the bar.
+          doing: text before the progress bar.
 
         Yields:
-          Position of the first, and encoded images with labels.
+          Position of the first one, and encoded images with labels.
         """
         from rich.console import Console
         from rich.progress import track
@@ -214,12 +237,18 @@ class Split(Sequence[bytes]):
         return self._opened
 
 
-def fingerprint(builder: Any, kind: Kind, split: str, source: Sequence[bytes]) -> str:
-    """Names the content of a split without reading it all.
+def fingerprint(builder: Any, features: ImageFeatures, split: str, source: Sequence[bytes]) -> str:
+    """Returns a name for the content of a split without reading it all.
 
-    It is made of what tensorflow-datasets wrote down when it prepared the data (name,
+    It is made of what tensorflow-datasets recorded when it prepared the data (name,
     configuration, version, split, number of examples in each file, the files' names and their size
     in all) and of 16 images spread evenly over the split.
+
+    Args:
+      builder: builder of the data set.
+      features: its features.
+      split: name of the split.
+      source: its encoded images.
     """
     info = builder.info.splits[split]
     described = {
@@ -239,13 +268,13 @@ def fingerprint(builder: Any, kind: Kind, split: str, source: Sequence[bytes]) -
 def read_labels(
     split: Split, name: str, directory: str | os.PathLike[str], digest: str
 ) -> np.ndarray:
-    """The labels of a split: read from all records once, and kept in a file from then on.
+    """Returns the labels of a split, read from all its records once and then from a file.
 
     Args:
-      split: opened.
-      name: of data set and split, for file and progress bar.
-      directory: where the file is.
-      digest: the fingerprint of the split, part of the file's name.
+      split: opened split.
+      name: name of data set and split, for file and progress bar.
+      directory: folder of the file.
+      digest: fingerprint of the split, part of the file's name.
 
     Raises:
       OSError: the directory cannot be written to; before anything is read.

@@ -16,7 +16,7 @@ from jaxkd.data import _subwords
 from jaxkd.data._examples import integers
 
 EOS = "<|end|>"
-"""What ends a document, in tokenizers that are made here."""
+"""The token that ends a document, in tokenizers that are made here."""
 
 
 class EncodedText(NamedTuple):
@@ -39,7 +39,7 @@ class Tokenizer(abc.ABC):
     vocabularies need: a fingerprint, and offsets in bytes. The tokenizer of bytes needs no package.
 
     Attributes:
-      vocab_size: how many tokens there are, special ones included.
+      vocab_size: number of tokens, special ones included.
       eos: the token that ends a document; None if there is none.
 
     Example:
@@ -56,7 +56,7 @@ class Tokenizer(abc.ABC):
 
     @staticmethod
     def bytes(specials: Sequence[str] = (EOS,)) -> "Tokenizer":
-        """The tokenizer whose tokens are the 256 bytes, then the special ones.
+        """Makes the tokenizer whose tokens are the 256 bytes, then the special ones.
 
         Args:
           specials: names of further tokens, which no text is encoded to; the first is `eos`.
@@ -77,10 +77,10 @@ class Tokenizer(abc.ABC):
         """Trains a byte-level BPE, which encodes any text without loss.
 
         Args:
-          texts: to count pairs in.
-          vocab_size: how many tokens at most: the 256 bytes, the special ones and the merges.
+          texts: texts in which pairs are counted.
+          vocab_size: largest number of tokens: the 256 bytes, the special ones and the merges.
           specials: names of special tokens; the first is `eos`.
-          min_frequency: how often a pair must stand in the texts to be merged.
+          min_frequency: number of occurrences from which on a pair is merged.
 
         Returns:
           The tokenizer.
@@ -108,7 +108,7 @@ class Tokenizer(abc.ABC):
         """Reads a `tokenizer.json`, or what `save` wrote.
 
         Args:
-          path: of the file.
+          path: path of the file.
           eos: name of the token that ends a document, such as `"</s>"`; by default the one that it
             was saved with, which files from elsewhere do not say.
 
@@ -139,15 +139,15 @@ class Tokenizer(abc.ABC):
         """Writes a file for `load`; that of a BPE is a `tokenizer.json` as other programs read it.
 
         Args:
-          path: of the file.
+          path: path of the file.
         """
 
     @abc.abstractmethod
     def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[EncodedText]:
-        """Texts to tokens.
+        """Encodes texts as tokens.
 
         Args:
-          texts: any.
+          texts: the texts.
           specials: whether to add what the tokenizer puts around a text (`[CLS]` and `[SEP]` of a
             BERT); such tokens have no width.
 
@@ -158,7 +158,7 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Tokens to a text, special ones left out; bytes that are no UTF-8 become U+FFFD.
+        """Decodes tokens to a text, special ones left out; bytes that are no UTF-8 become U+FFFD.
 
         Args:
           ids: integers `[tokens]`.
@@ -166,7 +166,10 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def token(self, name: str) -> int:
-        """The id of a token by its name in the vocabulary.
+        """Returns the id of a token by its name in the vocabulary.
+
+        Args:
+          name: name of the token.
 
         Raises:
           ValueError: there is none.
@@ -177,7 +180,7 @@ class Tokenizer(abc.ABC):
     def fingerprint(self) -> str:
         """Name of the content, `"sha256:<64 hex digits>"`: everything that decides a text's tokens.
 
-        That are vocabulary, merges, normalizing and splitting; not how a file lays them out.
+        These are vocabulary, merges, normalizing and splitting, whatever the layout of the file.
         """
 
     @property
@@ -186,7 +189,7 @@ class Tokenizer(abc.ABC):
         """The bytes that each token stands for; None for special ones."""
 
     def shared(self, other: "Tokenizer") -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """The tokens that two vocabularies have in common, for `losses.hybrid_uld`.
+        """Returns the tokens that two vocabularies have in common, for `losses.hybrid_uld`.
 
         Args:
           other: another tokenizer.
@@ -201,16 +204,16 @@ class Tokenizer(abc.ABC):
         """
         theirs: dict[Any, int] = {}
         ours: dict[Any, int] = {}
-        for places, tokenizer in ((ours, self), (theirs, other)):
+        for pieces, tokenizer in ((ours, self), (theirs, other)):
             for index, piece in enumerate(tokenizer.pieces):
                 if piece:
-                    places.setdefault(piece, index)
-        both = [(index, theirs[piece]) for piece, index in ours.items() if piece in theirs]
-        pairs = np.asarray(both, np.int32).reshape(-1, 2)
+                    pieces.setdefault(piece, index)
+        common = [(index, theirs[piece]) for piece, index in ours.items() if piece in theirs]
+        pairs = np.asarray(common, np.int32).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
 
-# Where `save` notes what a tokenizer.json has no place for; the package ignores what it adds.
+# Key under which `save` stores what a tokenizer.json has no field for; the package ignores it.
 _SAVED = "jaxkd"
 
 

@@ -18,16 +18,16 @@ from jaxkd.data._dataset import Dataset
 
 
 def load(split: Literal["train", "test"], *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
-    """Load one split of the digits.
+    """Loads one split of the digits.
 
     The inputs are uint8 `[n, 8, 8, 1]`: scikit-learn's 17 gray levels 0..16, spread over 0..255
     like those of any other image. The example ids are row numbers in scikit-learn's array. Both
-    splits are subsets of one source and share its fingerprint, so a teacher's answer stays valid
+    splits are subsets of one source and share its fingerprint, so a teacher's output stays valid
     for its image whatever the split.
 
     Args:
       split: `"train"` or `"test"`.
-      test_fraction: part of every class that goes to the test split, in (0, 1).
+      test_fraction: fraction of every class that goes to the test split, in (0, 1).
       seed: seed of the stratified split.
 
     Returns:

@@ -5,8 +5,8 @@ without TensorFlow. (ImageNet's own files must be downloaded by hand, see its pa
 of tensorflow-datasets; preparing them needs TensorFlow once.)
 
 An example id is the position of the example in the prepared split, in the order that
-tensorflow-datasets fixes by a hash of the examples' keys. The fingerprint is made of what it wrote
-down about the split (name, version, configuration, examples in each file, names and size of the
+tensorflow-datasets fixes by a hash of the examples' keys. The fingerprint is made of what it
+recorded about the split (name, version, configuration, examples in each file, names and size of the
 files) and of 16 images, not of all of them. Labels lie inside of the records: they are read from
 all of them once, which for ImageNet takes as long as reading its 150 GB, and are then kept in a
 file beside the data, or in a folder that the user names.
@@ -37,14 +37,15 @@ def load(
     mock: int = 0,
     seed: int = 0,
 ) -> EncodedImages:
-    """Open one split of an image classification data set.
+    """Opens one split of an image classification data set.
 
     If nothing is prepared and TensorFlow is installed, tensorflow-datasets downloads and prepares
     the data set first.
 
     Args:
-      name: of the data set, such as `"imagenet2012"`, `"imagenette/320px-v2"` or `"food101"`.
-      split: such as `"train"` or `"validation"`; a whole one, parts are selected by ids.
+      name: name of the data set, such as `"imagenet2012"`, `"imagenette/320px-v2"` or `"food101"`.
+      split: name of the split, such as `"train"` or `"validation"`; a whole one, parts are selected
+        by ids.
       image_size: height and width of what is read: 224, or 299 for Inception.
       crop: what is done to an image. None: `RandomResizedCrop(image_size)` for a split named
         `"train"`, `CenterCrop(image_size)` for every other. Flips, normalizing and mixing are left
@@ -52,12 +53,12 @@ def load(
       data_dir: folder of the prepared data sets. None: that of tensorflow-datasets, which is
         `~/tensorflow_datasets` unless `TFDS_DATA_DIR` names another.
       labels_dir: folder of the file that keeps the labels. None: that of the prepared data set.
-      mock: if positive, so many made-up JPEG files of photographs' sizes instead, with the same
-        classes, in memory. They are a data set of another name, `"mock_imagenet2012"`.
-      seed: of made-up examples; the crop has one of its own.
+      mock: if positive, that number of synthetic JPEG files of photographs' sizes instead, with the
+        same classes, in memory. They are a data set of another name, `"mock_imagenet2012"`.
+      seed: seed of synthetic examples; the crop has one of its own.
 
     Returns:
-      The records, read as uint8 `[n, image_size, image_size, 3]`; ids `0..n-1`, all labels.
+      The images, read as uint8 `[n, image_size, image_size, 3]`; ids `0..n-1`, all labels.
 
     Raises:
       FileNotFoundError: if nothing is prepared and TensorFlow is not installed.
@@ -77,15 +78,15 @@ def load(
             f"the crop has size {crop.size}, image_size is {image_size}: make them one"
         )
     builder = _tfds.make_builder(name, data_dir)
-    kind = _tfds.kind_of(name, builder)
+    features = _tfds.image_features(name, builder)
     source: Sequence[bytes]
     if mock:
-        labels = _mock.mock_labels(mock, kind.num_classes, split, seed)
+        labels = _mock.mock_labels(mock, features.num_classes, split, seed)
         source, digest = _mock.mock_jpegs(labels, split, seed), None
     else:
         _tfds.prepare(name, builder)
-        source = opened = _tfds.open_split(name, builder, kind, split)
-        digest = _tfds.fingerprint(builder, kind, split, opened)
+        source = opened = _tfds.open_split(name, builder, features, split)
+        digest = _tfds.fingerprint(builder, features, split, opened)
         labels = _tfds.read_labels(
             opened, f"{name}_{split}", labels_dir or builder.data_path, digest
         )
@@ -94,9 +95,9 @@ def load(
         labels,
         crop=crop,
         name=f"mock_{name}" if mock else name,
-        version=kind.version,
+        version=features.version,
         split=split,
-        num_classes=kind.num_classes,
-        class_names=kind.class_names,
+        num_classes=features.num_classes,
+        class_names=features.class_names,
         fingerprint=digest,
     )

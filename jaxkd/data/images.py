@@ -11,8 +11,9 @@ version has the same; the fingerprint covers ids and pixels and tells if it has 
 Example:
   >>> from jaxkd.data import images
   >>> images.load("cifar100", "train", mock=200)
-  Dataset('mock_cifar100' ..., split 'train': 200 examples uint8[32, 32, 3], 200 labeled, 100 classes)
-"""  # noqa: E501
+  Dataset('mock_cifar100' ..., split 'train': 200 examples uint8[32, 32, 3], 200 labeled, 100
+  classes)
+"""
 
 import os
 
@@ -32,21 +33,22 @@ def load(
     mock: int = 0,
     seed: int = 0,
 ) -> Dataset:
-    """Load one split of an image classification data set into memory.
+    """Loads one split of an image classification data set into memory.
 
     If nothing is prepared and TensorFlow is installed, tensorflow-datasets downloads and prepares
     the data set first.
 
     Args:
-      name: of the data set, such as `"cifar10"`, `"cifar100"`, `"svhn_cropped"`, `"stl10"` or
+      name: name of the data set, such as `"cifar10"`, `"cifar100"`, `"svhn_cropped"`, `"stl10"` or
         `"imagenet_resized/32x32"`, all of whose images have one size.
-      split: such as `"train"` or `"test"`; a whole one, parts are selected by ids.
+      split: name of the split, such as `"train"` or `"test"`; a whole one, parts are selected by
+        ids.
       data_dir: folder of the prepared data sets. None: that of tensorflow-datasets, which is
         `~/tensorflow_datasets` unless `TFDS_DATA_DIR` names another.
-      mock: if positive, so many made-up examples of the same shape and classes instead, whose
-        classes can be learned. They are a data set of another name, `"mock_cifar100"`, and need no
-        files.
-      seed: of made-up examples.
+      mock: if positive, that number of synthetic examples of the same shape and classes instead,
+        whose classes can be learned. They are a data set of another name, `"mock_cifar100"`, and
+        need no files.
+      seed: seed of synthetic examples.
 
     Returns:
       The dataset: inputs uint8 `[n, height, width, channels]`, ids `0..n-1`, all labels.
@@ -62,32 +64,32 @@ def load(
     """
     _mock.check_mock(mock, split)
     builder = _tfds.make_builder(name, data_dir)
-    kind = _tfds.kind_of(name, builder)
-    if None in kind.shape:
+    features = _tfds.image_features(name, builder)
+    if None in features.shape:
         raise ValueError(
-            f"the images of {name} differ in size, {list(kind.shape)}: they are decoded when they "
-            f"are read, by jaxkd.data.imagenet.load({name!r}, {split!r})"
+            f"the images of {name} differ in size, {list(features.shape)}: they are decoded when "
+            f"they are read, by jaxkd.data.imagenet.load({name!r}, {split!r})"
         )
     if mock:
-        labels = _mock.mock_labels(mock, kind.num_classes, split, seed)
-        shape = tuple(side or 0 for side in kind.shape)
+        labels = _mock.mock_labels(mock, features.num_classes, split, seed)
+        shape = tuple(side or 0 for side in features.shape)
         inputs = _mock.mock_images(labels, shape, split, seed)
     else:
         _tfds.prepare(name, builder)
-        inputs, labels = _decoded(_tfds.open_split(name, builder, kind, split), kind, split)
+        inputs, labels = _decoded(_tfds.open_split(name, builder, features, split), features, split)
     return Dataset.from_arrays(
         inputs,
         labels,
         name=f"mock_{name}" if mock else name,
-        version=kind.version,
+        version=features.version,
         split=split,
-        num_classes=kind.num_classes,
-        class_names=kind.class_names,
+        num_classes=features.num_classes,
+        class_names=features.class_names,
     )
 
 
 def as_cifar(dataset: Dataset) -> Dataset:
-    """Shape small images as CIFAR's: padded to 32×32, gray repeated in three channels.
+    """Shapes small images as CIFAR's: padded to 32×32, gray repeated in three channels.
 
     Networks and recipes for CIFAR then run on Fashion-MNIST unchanged. The result is a data set of
     its own, with a fingerprint of its own arrays: shape first, then select.
@@ -134,24 +136,26 @@ def as_cifar(dataset: Dataset) -> Dataset:
     )
 
 
-def _decoded(source: _tfds.Split, kind: _tfds.Kind, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """All images and labels of a split."""
+def _decoded(
+    source: _tfds.Split, features: _tfds.ImageFeatures, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes all images and labels of a split."""
     import io
 
     from PIL import Image
 
-    shape = tuple(side or 0 for side in kind.shape)
+    shape = tuple(side or 0 for side in features.shape)
     inputs = np.empty((len(source), *shape), np.uint8)
     labels = np.empty(len(source), np.int32)
     mode = "L" if shape[2] == 1 else "RGB"
-    for start, block in source.blocks(f"Reading {kind.name} {split}"):
+    for start, block in source.blocks(f"Reading {features.name} {split}"):
         for row, (content, label) in enumerate(block, start):
             with Image.open(io.BytesIO(content)) as image:
                 pixels = np.asarray(image if image.mode == mode else image.convert(mode))
             if pixels.size != inputs[row].size or pixels.shape[:2] != shape[:2]:
                 raise ValueError(
-                    f"example {row} of {kind.name} {split} is an image of {list(pixels.shape)}, "
-                    f"the data set declares {list(shape)}: prepare it again"
+                    f"example {row} of {features.name} {split} is an image of "
+                    f"{list(pixels.shape)}, the data set declares {list(shape)}: prepare it again"
                 )
             inputs[row] = pixels.reshape(shape)
             labels[row] = label

@@ -1,4 +1,4 @@
-"""Texts of one's own: a folder of plain text files, or a text data set of tensorflow-datasets."""
+"""Texts from a folder of plain text files, or from a text data set of tensorflow-datasets."""
 
 import os
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from jaxkd.data._tfds import import_tfds, make_builder, prepare
 def load(
     path: str | os.PathLike[str], *, split: str, pattern: str = "**/*.txt", name: str | None = None
 ) -> Texts:
-    """Read each file of a folder as one text.
+    """Reads each file of a folder as one text.
 
     Args:
-      path: of the folder.
-      split: name of the split that they are.
-      pattern: which files, as of `Path.glob`.
-      name: of the data set; by default that of the folder.
+      path: path of the folder.
+      split: name of the split that they form.
+      pattern: pattern of the files, as of `Path.glob`.
+      name: name of the data set; by default that of the folder.
 
     Returns:
       The texts in the order of their files' relative names, which are numbered from 0. A file that
@@ -56,12 +56,12 @@ def from_tfds(
     text: str = "text",
     label: str | None = None,
 ) -> Texts:
-    """Read a text data set of tensorflow-datasets, such as `"ag_news_subset"` or `"lm1b"`.
+    """Reads a text data set of tensorflow-datasets, such as `"ag_news_subset"` or `"lm1b"`.
 
     If nothing is prepared and TensorFlow is installed, it is downloaded and prepared first.
 
     Args:
-      name: of the data set, with its configuration.
+      name: name of the data set, with its configuration.
       split: name of the split.
       data_dir: folder of the prepared data sets; None: that of tensorflow-datasets.
       text: key of the text.

@@ -1,4 +1,4 @@
-"""What a codec is, and what all of them need."""
+"""The protocol of codecs, and what all of them need."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ Layout = dict[str, tuple[tuple[int, ...], str]]
 
 
 class Codec(Protocol):
-    """What a cache needs to know of a way of storing one output of a teacher.
+    """A way of storing one output of a teacher, as a cache needs it.
 
     The output has any shape; classes or channels are its last axis. A codec of one's own has these
     methods, can be hashed, and is made again by `type(codec)(**parameters)` from the parameters of
@@ -23,56 +23,68 @@ class Codec(Protocol):
     def encode(
         self, values: jax.Array, *, labels: jax.Array | None = None, keys: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Values `[batch, ...]` to arrays `[batch, ...]`, by names without a dot.
+        """Encodes values `[batch, ...]` as arrays `[batch, ...]`, by names without a dot.
 
         Pure, for use inside a compiled program, on one device or on a mesh.
 
         Args:
-          values: the teacher's answers.
+          values: the output of the teacher.
           labels: int `[batch]`, or one for each row of logits, -1 where unknown; given where
             `needs` has "labels".
           keys: typed PRNG keys `[batch]`; given where `needs` has "keys".
+
+        Returns:
+          Name → array, as `layout` describes them.
         """
 
     def decode(self, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
-        """The stored arrays to what losses take as `teacher`.
+        """Decodes the stored arrays to what losses take as `teacher`.
 
         Args:
           arrays: as `encode` returned them.
-          shape: of one answer, without the batch.
+          shape: shape of the output for one example.
+
+        Returns:
+          An array, `SparseLogits` or `SampledClasses`, of the batch.
         """
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
-        """Name → (shape of one record, dtype name) of each stored array.
+        """Returns name → (shape for one example, dtype name) of each stored array.
+
+        Args:
+          shape: shape of the output for one example.
 
         Raises:
-          ValueError: the codec does not fit answers of this shape.
+          ValueError: the codec does not fit outputs of this shape.
         """
 
     def specification(self) -> dict[str, Any]:
-        """The codec's name, that of its class, and parameters as plain data."""
+        """Returns the codec's name, that of its class, and its parameters as plain data."""
 
     def invalid_rows(self, values: jax.Array) -> jax.Array:
-        """Bool `[batch]`, the rows that would not be kept: not finite, or too large for the type.
+        """Returns the rows that cannot be stored, bool `[batch]`: not finite, or overflowing.
 
-        A logit of -inf is a legitimate mask of a class, and kept.
+        A logit of -inf is a legitimate mask of a class, and is stored.
+
+        Args:
+          values: the output of the teacher `[batch, ...]`.
         """
 
     @property
     def description(self) -> str:
-        """One sentence: what is exact, and what error the rest has."""
+        """One sentence: what is exact, and the error of everything else."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """What `encode` wants beside the values: a subset of {"labels", "keys"}."""
+        """What `encode` needs beside the values: a subset of {"labels", "keys"}."""
 
 
 def bytes_per_record(codec: Codec, shape: tuple[int, ...]) -> int:
-    """Bytes that one answer takes before any compression.
+    """Returns the bytes of one record before any compression.
 
     Args:
-      codec: how it is kept.
-      shape: of the answer, without the batch.
+      codec: how the output is stored.
+      shape: shape of the output for one example.
 
     Raises:
       ValueError: the codec does not fit the shape.
@@ -85,24 +97,33 @@ def bytes_per_record(codec: Codec, shape: tuple[int, ...]) -> int:
       268
     """
     return sum(
-        math.prod(kept) * jnp.dtype(dtype).itemsize for kept, dtype in codec.layout(shape).values()
+        math.prod(stored) * jnp.dtype(dtype).itemsize
+        for stored, dtype in codec.layout(shape).values()
     )
 
 
 def any_in_record(bad: jax.Array) -> jax.Array:
-    """`[batch, ...]` to `[batch]`: where anything is true."""
+    """Reduces `[batch, ...]` to `[batch]`: where anything is true."""
     return jnp.any(bad, axis=tuple(range(1, bad.ndim)))
 
 
 def invalid(values: jax.Array) -> jax.Array:
-    """`[batch, ...]`, where there is neither a number nor the mask of a class."""
+    """Returns where there is neither a number nor the mask of a class, bool `[batch, ...]`."""
     return jnp.isnan(values) | jnp.isposinf(values)
 
 
 def check_logits(codec: Codec, shape: tuple[int, ...]) -> int:
-    """The number of classes of logits of this shape, or a ValueError if they cannot be any."""
+    """Returns the number of classes of logits of this shape.
+
+    Args:
+      codec: the codec, for the message.
+      shape: shape of the logits for one example.
+
+    Raises:
+      ValueError: a shape without an axis of classes.
+    """
     if not shape:
         raise ValueError(
-            f"{codec} keeps logits [..., num_classes], the teacher's answer is one number"
+            f"{codec} stores logits [..., num_classes], the teacher's output is one number"
         )
     return shape[-1]

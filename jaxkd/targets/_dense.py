@@ -1,4 +1,4 @@
-"""All values, in fewer bits; feature maps averaged to a smaller size."""
+"""All values of an output, in fewer bits."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxkd.ops import adaptive_average_pool
 from jaxkd.targets._codec import Layout, any_in_record, invalid
 
 _ERRORS = {
@@ -27,8 +26,8 @@ class Dense:
     times; -128 is a logit of -inf.
 
     Attributes:
-      dtype: `"float32"` (exact), `"bfloat16"` (relative error 2^-8, any range), `"float16"` (2^-11,
-        up to 65,504) or `"int8"` (1/254 of the largest value of a row).
+      dtype: type of the stored numbers: `"float32"` (exact), `"bfloat16"` (relative error 2^-8, any
+        range), `"float16"` (2^-11, up to 65,504) or `"int8"` (1/254 of the largest value of a row).
 
     Raises:
       ValueError: another dtype.
@@ -52,13 +51,19 @@ class Dense:
 
     @property
     def description(self) -> str:
-        """What is exact, and what error the rest has."""
+        """What is exact, and the error of everything else."""
         return _ERRORS[self.dtype]
 
     def encode(
         self, values: jax.Array, *, labels: jax.Array | None = None, keys: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Rounds values `[batch, ...]` to the type."""
+        """Rounds values `[batch, ...]` to the type.
+
+        Args:
+          values: the output of the teacher.
+          labels: not used.
+          keys: not used.
+        """
         del labels, keys
         self.layout(values.shape[1:])
         if self.dtype != "int8":
@@ -72,7 +77,12 @@ class Dense:
         return {"values": codes.astype(jnp.int8), "scale": scale}
 
     def decode(self, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> jax.Array:
-        """Values float32 `[batch, *shape]`."""
+        """Returns the values, float32 `[batch, *shape]`.
+
+        Args:
+          arrays: as `encode` returned them.
+          shape: shape of the output for one example.
+        """
         del shape
         values = jnp.asarray(arrays["values"]).astype(jnp.float32)
         if self.dtype != "int8":
@@ -81,15 +91,26 @@ class Dense:
         return jnp.where(values == _MASKED, -jnp.inf, finite)
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
-        """As many numbers as the answer has, and for int8 a scale for each row."""
+        """Returns the layout: all numbers of the output, and for int8 a scale for each row.
+
+        Args:
+          shape: shape of the output for one example.
+
+        Raises:
+          ValueError: int8 of an output that is one number.
+        """
         if self.dtype != "int8":
             return {"values": (shape, self.dtype)}
         if not shape:
-            raise ValueError("Dense('int8') has a scale for each row, the answer is one number")
+            raise ValueError("Dense('int8') has a scale for each row, the output is one number")
         return {"values": (shape, "int8"), "scale": (shape[:-1], "float32")}
 
     def invalid_rows(self, values: jax.Array) -> jax.Array:
-        """Bool `[batch]`: not-a-number, +inf, or finite values that overflow the type."""
+        """Returns rows with not-a-number, +inf, or finite values that overflow, bool `[batch]`.
+
+        Args:
+          values: the output of the teacher `[batch, ...]`.
+        """
         values = jnp.asarray(values)
         bad = invalid(values)
         if self.dtype != "int8":
@@ -97,78 +118,5 @@ class Dense:
         return any_in_record(bad)
 
     def specification(self) -> dict[str, Any]:
-        """Name and parameters."""
+        """Returns name and parameters."""
         return {"name": "Dense", **dataclasses.asdict(self)}
-
-
-@dataclasses.dataclass(frozen=True)
-class Pooled:
-    """Feature maps `[height, width, channels]`, averaged over bins to a smaller size.
-
-    For losses that compare maps at such a size anyway; the student's are pooled alike, by
-    `jaxkd.ops.adaptive_average_pool`.
-
-    Attributes:
-      size: `(height, width)` of what is kept.
-      dtype: as of `Dense`; the scale of `"int8"` is that of one place's channels.
-
-    Raises:
-      ValueError: a size that is not positive, another dtype.
-
-    Example:
-      >>> codec = Pooled((2, 2))
-      >>> codec.layout((8, 8, 64))
-      {'values': ((2, 2, 64), 'float16')}
-    """
-
-    size: tuple[int, int]
-    dtype: str = "float16"
-    needs: ClassVar[frozenset[str]] = frozenset()
-
-    def __post_init__(self):
-        size = tuple(int(length) for length in self.size)
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError(f"size must be (height, width), both at least 1, not {self.size}")
-        object.__setattr__(self, "size", size)
-        Dense(self.dtype)
-
-    @property
-    def description(self) -> str:
-        """What is exact, and what error the rest has."""
-        height, width = self.size
-        return f"of the means over {height} × {width} bins, {Dense(self.dtype).description}"
-
-    def encode(
-        self, values: jax.Array, *, labels: jax.Array | None = None, keys: jax.Array | None = None
-    ) -> dict[str, jax.Array]:
-        """Pools maps `[batch, height, width, channels]` and rounds them."""
-        del labels, keys
-        return Dense(self.dtype).encode(self._pool(values))
-
-    def decode(self, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> jax.Array:
-        """Maps float32 `[batch, *size, channels]`."""
-        return Dense(self.dtype).decode(arrays, self._pooled(shape))
-
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        """That of `Dense` for the smaller map."""
-        return Dense(self.dtype).layout(self._pooled(shape))
-
-    def invalid_rows(self, values: jax.Array) -> jax.Array:
-        """Bool `[batch]`: not-a-number, +inf, or means that overflow the type."""
-        return Dense(self.dtype).invalid_rows(self._pool(values))
-
-    def specification(self) -> dict[str, Any]:
-        """Name and parameters."""
-        return {"name": "Pooled", **dataclasses.asdict(self)}
-
-    def _pool(self, values: jax.Array) -> jax.Array:
-        self._pooled(values.shape[1:])
-        return adaptive_average_pool(values.astype(jnp.float32), self.size)
-
-    def _pooled(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(shape) != 3 or shape[0] < self.size[0] or shape[1] < self.size[1]:
-            raise ValueError(
-                f"Pooled averages maps [height, width, channels] of at least {self.size} to that "
-                f"size, the teacher's answer has the shape {shape}"
-            )
-        return (*self.size, shape[2])

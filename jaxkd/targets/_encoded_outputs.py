@@ -1,4 +1,4 @@
-"""The records of a batch, with what it takes to decode them."""
+"""Encoded outputs of a batch, with what it takes to decode them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from jaxkd.targets._codec import Codec
 
 
 class _Static(dict[str, Any]):
-    """A dictionary that can be hashed, and is not changed; a compiled program is found by it."""
+    """A dictionary that can be hashed and never changes: part of the key of a compiled program."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -25,16 +25,16 @@ class EncodedOutputs:
     Attributes:
       arrays: output → name → array `[batch, ...]`.
       codecs: output → how it was encoded (static).
-      shapes: output → shape of one answer (static).
+      shapes: output → shape of the output for one example (static).
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd.targets import Dense
       >>> codec, embeddings = Dense("bfloat16"), jnp.ones((2, 5))
-      >>> record = EncodedOutputs(
+      >>> encoded = EncodedOutputs(
       ...     {"embedding": codec.encode(embeddings)}, {"embedding": codec}, {"embedding": (5,)}
       ... )
-      >>> record.decode()["embedding"].shape
+      >>> encoded.decode()["embedding"].shape
       (2, 5)
     """
 
@@ -54,7 +54,13 @@ class EncodedOutputs:
         codecs: Mapping[str, Codec],
         shapes: Mapping[str, tuple[int, ...]],
     ) -> Self:
-        """A record from arrays that are named `<output>.<array>`."""
+        """Groups arrays that are named `<output>.<array>` by their output.
+
+        Args:
+          arrays: `<output>.<array>` → `[batch, ...]`.
+          codecs: output → codec.
+          shapes: output → shape of the output for one example.
+        """
         nested: dict[str, dict[str, jax.Array | np.ndarray]] = {output: {} for output in codecs}
         for path, array in arrays.items():
             output, _, name = path.rpartition(".")
@@ -62,7 +68,7 @@ class EncodedOutputs:
         return cls(nested, codecs, shapes)
 
     def decode(self) -> dict[str, Any]:
-        """The teacher's outputs by name, each as its codec gives it back."""
+        """Returns the teacher's outputs by name, each as its codec decodes it."""
         return {
             output: codec.decode(self.arrays[output], self.shapes[output])
             for output, codec in self.codecs.items()

@@ -6,12 +6,16 @@ import numpy as np
 
 # An id starts within a byte and must lie within the four that are read for it.
 _MOST_BITS = 25
-# The most classes whose ids fit a type of NumPy without a rest worth packing.
+# Up to this many classes, ids fit a NumPy type with so few bits unused that packing does not pay.
 _UNPACKED = 65_536
 
 
 def id_layout(count: int, num_classes: int) -> tuple[int, str]:
-    """Length and dtype name of the array that keeps `count` class ids.
+    """Returns length and dtype name of the array that stores `count` class ids.
+
+    Args:
+      count: number of ids.
+      num_classes: number of classes.
 
     Example:
       >>> id_layout(64, 1000), id_layout(64, 128_256)
@@ -24,25 +28,25 @@ def id_layout(count: int, num_classes: int) -> tuple[int, str]:
 
 
 def encode_ids(ids: jax.Array, num_classes: int) -> jax.Array:
-    """Class ids `[..., count]` as they are stored."""
+    """Encodes class ids `[..., count]` as they are stored."""
     if num_classes > _UNPACKED:
         return pack(ids, _width(num_classes))
     return ids.astype(id_layout(ids.shape[-1], num_classes)[1])
 
 
 def decode_ids(stored: jax.Array, count: int, num_classes: int) -> jax.Array:
-    """Class ids, int32 `[..., count]`."""
+    """Decodes class ids, int32 `[..., count]`."""
     if num_classes > _UNPACKED:
         return unpack(stored, _width(num_classes), count)
     return jnp.asarray(stored).astype(jnp.int32)
 
 
 def pack(ids: jax.Array, width: int) -> jax.Array:
-    """Integers of `width` bits one after the other, the lowest bit first.
+    """Packs integers of `width` bits one after the other, the lowest bit first.
 
     Args:
-      ids: `[..., count]`, from 0 to `2**width - 1`.
-      width: at most 25.
+      ids: integers `[..., count]`, from 0 to `2**width - 1`.
+      width: bits of each, at most 25.
 
     Returns:
       uint8 `[..., ceil(count * width / 8)]`.
@@ -61,15 +65,15 @@ def pack(ids: jax.Array, width: int) -> jax.Array:
 
 
 def unpack(packed: jax.Array, width: int, count: int) -> jax.Array:
-    """The integers that `pack` packed, int32 `[..., count]`."""
+    """Unpacks the integers that `pack` packed, int32 `[..., count]`."""
     _check_width(width)
     first_bit = np.arange(count) * width
     first, shift = first_bit // 8, (first_bit % 8).astype(np.uint32)
     ids = jnp.zeros((), jnp.uint32)
     for octet in range((width + 7 + 7) // 8):
         # Beyond the last byte there are only bits that the mask drops.
-        place = np.minimum(first + octet, packed.shape[-1] - 1)
-        ids = ids | (jnp.asarray(packed)[..., place].astype(jnp.uint32) << np.uint32(8 * octet))
+        position = np.minimum(first + octet, packed.shape[-1] - 1)
+        ids = ids | (jnp.asarray(packed)[..., position].astype(jnp.uint32) << np.uint32(8 * octet))
     return ((ids >> shift) & np.uint32(2**width - 1)).astype(jnp.int32)
 
 

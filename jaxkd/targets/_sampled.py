@@ -1,4 +1,4 @@
-"""Classes drawn from the teacher."""
+"""Classes sampled from the teacher."""
 
 import dataclasses
 import math
@@ -15,21 +15,20 @@ from jaxkd.targets._packing import decode_ids, encode_ids, id_layout
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """Classes drawn from the teacher's softmax at one temperature, and its entropy there.
+    """Classes sampled from the teacher's softmax at one temperature, and its entropy there.
 
-    The forward KL to the decoded `SampledClasses` and its gradient are right in the mean over the
-    draws, whatever the number of classes, where a cut-off leaves the tail as the student has it.
-    A record is drawn once, so an example brings the same error in every epoch of one view; more
-    views average it out.
+    The forward KL to the decoded `SampledClasses` and its gradient are unbiased, whatever the
+    number of classes, where a cut-off leaves the tail as the student has it. A record is sampled
+    once, so an example brings the same error in every epoch of one view; more views average it out.
 
-    The draws are systematic: one uniform number a row places `num_samples` points at equal
-    distances in the cumulated probabilities. A class of probability p is drawn `num_samples * p`
-    times, rounded up or down, so that the estimate varies less than one from independent draws,
-    and is as right in the mean.
+    The samples are systematic: one uniform number a row places `num_samples` points at equal
+    distances in the cumulated probabilities. A class of probability p is sampled
+    `num_samples * p` times, rounded up or down, so that the estimate varies less than one from
+    independent samples, and is unbiased as well.
 
     Attributes:
-      num_samples: classes drawn for each row of logits.
-      temperature: at which they are drawn, the only one that can be trained at.
+      num_samples: number of classes sampled for each row of logits.
+      temperature: temperature at which they are sampled, the only one to train at.
 
     Raises:
       ValueError: no samples, a temperature that is not positive.
@@ -44,7 +43,7 @@ class Sampled:
     References:
       Anshumann et al., Sparse Logit Sampling: Accelerating Knowledge Distillation in LLMs, ACL
       2025; Kitagawa, Monte Carlo Filter and Smoother for Non-Gaussian Nonlinear State Space Models,
-      1996, on systematic draws.
+      1996, on systematic sampling.
     """
 
     num_samples: int
@@ -60,19 +59,19 @@ class Sampled:
 
     @property
     def description(self) -> str:
-        """What is exact, and what error the rest has."""
+        """What is exact, and the error of everything else."""
         return (
-            f"{self.num_samples} classes drawn at temperature {self.temperature:g}: the forward KL "
-            "and its gradient there in the mean over the draws, and nothing else"
+            f"{self.num_samples} classes sampled at temperature {self.temperature:g}: the forward "
+            "KL and its gradient there in expectation, and nothing else"
         )
 
     def encode(
         self, values: jax.Array, *, labels: jax.Array | None = None, keys: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Ids drawn from logits `[batch, ..., num_classes]`, and entropies.
+        """Returns sampled ids and entropies.
 
         Args:
-          values: logits.
+          values: logits `[batch, ..., num_classes]`.
           labels: not used.
           keys: typed PRNG keys `[batch]`.
 
@@ -83,19 +82,24 @@ class Sampled:
         self.layout(values.shape[1:])
         if keys is None or keys.shape != values.shape[:1]:
             raise ValueError(
-                f"Sampled draws, and needs typed keys of shape {values.shape[:1]}, one for each "
+                f"Sampled needs typed PRNG keys of shape {values.shape[:1]}, one for each "
                 f"record, got {None if keys is None else keys.shape}"
             )
         log_p = jax.nn.log_softmax(values.astype(jnp.float32) / self.temperature)
         p = jnp.exp(log_p)
         rows = values.shape[1:-1]
         start = jax.vmap(lambda key: jax.random.uniform(key, rows))(keys)
-        drawn = _draw(p, start, self.num_samples)
+        sampled = _systematic_sample(p, start, self.num_samples)
         entropy = -jnp.sum(jnp.where(p > 0, p * log_p, 0), axis=-1)
-        return {"indices": encode_ids(drawn, values.shape[-1]), "entropy": entropy}
+        return {"indices": encode_ids(sampled, values.shape[-1]), "entropy": entropy}
 
     def decode(self, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> SampledClasses:
-        """The record as `SampledClasses`."""
+        """Returns `SampledClasses`.
+
+        Args:
+          arrays: as `encode` returned them.
+          shape: shape of the logits for one example.
+        """
         return SampledClasses(
             indices=decode_ids(arrays["indices"], self.num_samples, shape[-1]),
             entropy=jnp.asarray(arrays["entropy"]),
@@ -104,39 +108,47 @@ class Sampled:
         )
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
-        """`num_samples` ids and the entropy a row."""
+        """Returns the layout: `num_samples` ids and the entropy, a row.
+
+        Args:
+          shape: shape of the logits for one example.
+        """
         length, dtype = id_layout(self.num_samples, check_logits(self, shape))
         return {"indices": ((*shape[:-1], length), dtype), "entropy": (shape[:-1], "float32")}
 
     def invalid_rows(self, values: jax.Array) -> jax.Array:
-        """Bool `[batch]`: not-a-number, +inf, or no class at all."""
+        """Returns rows with not-a-number, +inf, or no class at all, bool `[batch]`.
+
+        Args:
+          values: logits `[batch, ..., num_classes]`.
+        """
         bad = jnp.any(invalid(values), axis=-1) | jnp.all(jnp.isneginf(values), axis=-1)
         return any_in_record(bad)
 
     def specification(self) -> dict[str, Any]:
-        """Name and parameters."""
+        """Returns name and parameters."""
         return {"name": "Sampled", **dataclasses.asdict(self)}
 
 
-def _draw(p: jax.Array, start: jax.Array, count: int) -> jax.Array:
-    """Class ids `[..., count]` at equal distances in the cumulated p `[..., num_classes]`.
+def _systematic_sample(p: jax.Array, start: jax.Array, count: int) -> jax.Array:
+    """Returns class ids `[..., count]` at equal distances in the cumulated probabilities.
 
     Args:
-      p: probabilities.
+      p: probabilities `[..., num_classes]`.
       start: `[...]`, uniform in [0, 1).
-      count: of draws.
+      count: number of samples.
     """
     cumulated = jnp.cumsum(p, axis=-1)
     points = (start[..., None] + jnp.arange(count)) / count * cumulated[..., -1:]
     num_classes = p.shape[-1]
-    # How many of the sums are not beyond each point, by bisection; `jnp.searchsorted` fails on
+    # The number of sums that are not beyond each point, by bisection; `jnp.searchsorted` fails on
     # batches that are sharded explicitly.
     ids = jnp.zeros_like(points, jnp.int32)
     for bit in reversed(range(num_classes.bit_length())):
         further = ids + 2**bit
-        there = jnp.take_along_axis(cumulated, jnp.minimum(further, num_classes) - 1, axis=-1)
-        ids = jnp.where((further <= num_classes) & (there <= points), further, ids)
+        value = jnp.take_along_axis(cumulated, jnp.minimum(further, num_classes) - 1, axis=-1)
+        ids = jnp.where((further <= num_classes) & (value <= points), further, ids)
     ids = jnp.minimum(ids, num_classes - 1)
-    # Sums in parallel are not quite monotone: a class that cannot be drawn may have been hit.
+    # Parallel sums are not quite monotone: a class of probability 0 may have been hit.
     possible = jnp.take_along_axis(p, ids, axis=-1) > 0
     return jnp.where(possible, ids, jnp.argmax(p, axis=-1, keepdims=True))

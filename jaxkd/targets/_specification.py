@@ -1,10 +1,11 @@
-"""Codecs by name and parameters, as a cache writes them down."""
+"""Codecs by name and parameters, as the contract of a cache names them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxkd.targets._codec import Codec
-from jaxkd.targets._dense import Dense, Pooled
+from jaxkd.targets._dense import Dense
+from jaxkd.targets._pooled import Pooled
 from jaxkd.targets._sampled import Sampled
 from jaxkd.targets._top_k import TopK
 from jaxkd.targets._top_p import TopP
@@ -15,17 +16,17 @@ _CODECS: tuple[type[Codec], ...] = (Dense, Pooled, TopK, TopP, Sampled)
 def from_specification(
     specification: Mapping[str, Any], known: Sequence[type[Codec]] = ()
 ) -> Codec:
-    """The codec that `codec.specification()` described.
+    """Makes the codec that `codec.specification()` described.
 
     Args:
       specification: name and parameters, which may have been through JSON: lists become tuples.
-      known: classes of one's own codecs.
+      known: classes of further codecs.
 
     Returns:
       The codec.
 
     Raises:
-      ValueError: a name that is none of this room's codecs and not among `known`.
+      ValueError: a name that is neither a codec of `jaxkd.targets` nor among `known`.
 
     Example:
       >>> from_specification({"name": "TopK", "k": 8, "temperatures": [1.0, 4.0]})

@@ -14,7 +14,7 @@ from jaxkd.targets._codec import Layout, any_in_record, check_logits, invalid
 
 @dataclasses.dataclass(frozen=True)
 class TopK:
-    """The k largest logits, and exactly how much the others weigh at each declared temperature.
+    """The k largest logits, and the exact mass of the others at each declared temperature.
 
     The mass outside of the top k at a temperature other than 1 cannot be recovered from logits at
     temperature 1, so it is stored, as a float32 log-sum-exp of the classes left out, for each
@@ -25,12 +25,12 @@ class TopK:
     beyond.
 
     Attributes:
-      k: number of classes kept.
-      temperatures: those at which the tail is exact.
-      values: how the kept logits are stored, relative to the largest: `"float32"`, `"float16"`, or
+      k: number of classes stored.
+      temperatures: temperatures at which the tail is exact.
+      values: type of the stored logits, relative to the largest: `"float32"`, `"float16"`, or
         `"int8"`, one byte each and the range that they span.
-      label: whether the label's class is always kept, instead of the least probable of the k where
-        it is not among them, so that its probability is known.
+      label: whether the label's class is always stored, in place of the least probable of the k
+        where it is not among them, so that its probability is known.
 
     Raises:
       ValueError: k below 1, temperatures that are not positive, another type.
@@ -56,12 +56,12 @@ class TopK:
 
     @property
     def needs(self) -> frozenset[str]:
-        """The labels, if the label's class is to be kept."""
+        """The labels, if the label's class is always stored."""
         return frozenset({"labels"} if self.label else ())
 
     @property
     def description(self) -> str:
-        """What is exact, and what error the rest has."""
+        """What is exact, and the error of everything else."""
         classes = f"the {self.k} most probable classes"
         if self.label:
             classes += ", the label's always among them"
@@ -70,10 +70,10 @@ class TopK:
     def encode(
         self, values: jax.Array, *, labels: jax.Array | None = None, keys: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Ids, logits relative to the largest, and the tails of logits `[batch, ..., num_classes]`.
+        """Returns ids, logits relative to the largest, and tails.
 
         Args:
-          values: logits.
+          values: logits `[batch, ..., num_classes]`.
           labels: int, one for each row of logits, -1 where unknown; with `label=True`.
           keys: not used.
 
@@ -89,23 +89,42 @@ class TopK:
         return _truncated.encode(logits, indices, self.temperatures, self.values)
 
     def decode(self, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> SparseLogits:
-        """The record as `SparseLogits`, float32."""
+        """Returns `SparseLogits`, float32.
+
+        Args:
+          arrays: as `encode` returned them.
+          shape: shape of the logits for one example.
+        """
         return _truncated.decode(arrays, self.k, self.temperatures, self.values, shape)
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
-        """`k` ids and logits, and one tail for each temperature, a row."""
+        """Returns the layout: `k` ids and logits, and one tail for each temperature, a row.
+
+        Args:
+          shape: shape of the logits for one example.
+
+        Raises:
+          ValueError: fewer classes than k.
+        """
         if self.k > check_logits(self, shape):
             raise ValueError(f"TopK keeps k={self.k} classes, the teacher has {shape[-1]}")
         return _truncated.layout(self.k, self.temperatures, self.values, shape)
 
     def invalid_rows(self, values: jax.Array) -> jax.Array:
-        """Bool `[batch]`: not-a-number, +inf, no class at all, or a kept logit that overflows."""
+        """Returns rows with not-a-number, +inf, no class, or a stored logit that overflows.
+
+        Args:
+          values: logits `[batch, ..., num_classes]`.
+
+        Returns:
+          Bool `[batch]`.
+        """
         bad = jnp.any(invalid(values), axis=-1) | jnp.all(jnp.isneginf(values), axis=-1)
         bad |= _truncated.overflows(values, self.k, self.values)
         return any_in_record(bad)
 
     def specification(self) -> dict[str, Any]:
-        """Name and parameters."""
+        """Returns name and parameters."""
         return {"name": "TopK", **dataclasses.asdict(self)}
 
     def _with_label(

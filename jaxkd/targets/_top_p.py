@@ -16,14 +16,15 @@ from jaxkd.targets._codec import Layout, any_in_record, check_logits, invalid
 class TopP:
     """The fewest classes whose mass at temperature 1 is at least p, with `TopK`'s exact tail.
 
-    A teacher that is sure keeps one class, one that is not keeps up to `cap`. A record has room
-    for `cap` classes; the places that are not used repeat one value, which the cache compresses.
+    Where the teacher is confident, one class is stored; where it is not, up to `cap`. A record has
+    room for `cap` classes; positions that are not used repeat one value, which the cache
+    compresses.
 
     Attributes:
-      p: the mass to keep, in (0, 1].
-      cap: the most classes kept.
-      temperatures: those at which the tail is exact.
-      values: how the kept logits are stored, relative to the largest: `"float32"`, `"float16"`, or
+      p: mass of the stored classes, in (0, 1].
+      cap: the largest number of stored classes.
+      temperatures: temperatures at which the tail is exact.
+      values: type of the stored logits, relative to the largest: `"float32"`, `"float16"`, or
         `"int8"`, one byte each and the range that they span.
 
     Raises:
@@ -55,7 +56,7 @@ class TopP:
 
     @property
     def description(self) -> str:
-        """What is exact, and what error the rest has."""
+        """What is exact, and the error of everything else."""
         return (
             f"the fewest classes of mass {self.p:g} at temperature 1, at most {self.cap}, "
             f"{_truncated.description(self.temperatures, self.values)}"
@@ -64,7 +65,12 @@ class TopP:
     def encode(
         self, values: jax.Array, *, labels: jax.Array | None = None, keys: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Ids, logits relative to the largest, and the tails of logits `[batch, ..., num_classes]`.
+        """Returns ids, logits relative to the largest, and tails.
+
+        Args:
+          values: logits `[batch, ..., num_classes]`.
+          labels: not used.
+          keys: not used.
 
         Raises:
           ValueError: fewer classes than `cap`.
@@ -76,21 +82,33 @@ class TopP:
         logits = logits - jnp.max(logits, axis=-1, keepdims=True)
         largest, indices = jax.lax.top_k(logits, self.cap)
         mass = jnp.exp(largest - jax.nn.logsumexp(logits, axis=-1, keepdims=True))
-        # Of the classes that are more probable; the most probable one is always kept.
+        # The mass of the more probable classes: 0 for the first one, which is thus always stored.
         before = jnp.cumsum(mass, axis=-1) - mass
         wanted = (before < self.p) & (mass > 0)
         indices = jnp.where(wanted, indices, logits.shape[-1])
         return _truncated.encode(logits, indices, self.temperatures, self.values)
 
     def decode(self, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> SparseLogits:
-        """The record as `SparseLogits`, float32, with `num_classes` in empty places."""
+        """Returns `SparseLogits`, float32, with the index `num_classes` in empty positions.
+
+        Args:
+          arrays: as `encode` returned them.
+          shape: shape of the logits for one example.
+        """
         sparse = _truncated.decode(arrays, self.cap, self.temperatures, self.values, shape)
-        # A kept class has some probability, so that its logit is finite.
+        # A stored class has positive probability, so that its logit is finite.
         indices = jnp.where(jnp.isneginf(sparse.logits), sparse.num_classes, sparse.indices)
         return dataclasses.replace(sparse, indices=indices)
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
-        """`cap` ids and logits, and one tail for each temperature, a row."""
+        """Returns the layout: `cap` ids and logits, and one tail for each temperature, a row.
+
+        Args:
+          shape: shape of the logits for one example.
+
+        Raises:
+          ValueError: fewer classes than `cap`.
+        """
         if self.cap > check_logits(self, shape):
             raise ValueError(
                 f"TopP keeps up to cap={self.cap} classes, the teacher has {shape[-1]}"
@@ -98,10 +116,14 @@ class TopP:
         return _truncated.layout(self.cap, self.temperatures, self.values, shape)
 
     def invalid_rows(self, values: jax.Array) -> jax.Array:
-        """Bool `[batch]`: not-a-number, +inf, or no class at all."""
+        """Returns rows with not-a-number, +inf, or no class at all, bool `[batch]`.
+
+        Args:
+          values: logits `[batch, ..., num_classes]`.
+        """
         bad = jnp.any(invalid(values), axis=-1) | jnp.all(jnp.isneginf(values), axis=-1)
         return any_in_record(bad)
 
     def specification(self) -> dict[str, Any]:
-        """Name and parameters."""
+        """Returns name and parameters."""
         return {"name": "TopP", **dataclasses.asdict(self)}

@@ -1,4 +1,4 @@
-"""What top-k and top-p share: some classes with their logits, and the exact mass of the others."""
+"""Shared by top-k and top-p: some classes with their logits, and the exact mass of the others."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,14 @@ _STEPS, _MASKED = 254, 255
 
 
 def check_parameters(temperatures: Sequence[float], values: str) -> tuple[float, ...]:
-    """The temperatures as floats.
+    """Returns the temperatures as floats.
+
+    Args:
+      temperatures: temperatures at which the tail is exact.
+      values: type of the stored logits.
 
     Raises:
-      ValueError: none, one that is not positive and finite, or values of another type.
+      ValueError: no temperature, one that is not positive and finite, or values of another type.
     """
     if values not in _ERRORS:
         raise ValueError(f"values must be one of {', '.join(_ERRORS)}, not {values!r}")
@@ -37,7 +41,7 @@ def check_parameters(temperatures: Sequence[float], values: str) -> tuple[float,
 
 
 def description(temperatures: tuple[float, ...], values: str) -> str:
-    """The second half of what a codec says of itself."""
+    """Returns the second half of a codec's description."""
     return (
         f"their logits relative to the largest {_ERRORS[values]}; the mass of the others exactly, "
         f"at the temperatures {', '.join(f'{t:g}' for t in temperatures)} and no other"
@@ -45,7 +49,7 @@ def description(temperatures: tuple[float, ...], values: str) -> str:
 
 
 def layout(k: int, temperatures: tuple[float, ...], values: str, shape: tuple[int, ...]) -> Layout:
-    """Ids, logits, where they are of 8 bits their range, and a tail for each temperature."""
+    """Returns the layout: ids, logits, for 8 bits their range, and a tail for each temperature."""
     rows, (length, dtype) = shape[:-1], id_layout(k, shape[-1])
     kept: Layout = {
         "indices": ((*rows, length), dtype),
@@ -58,13 +62,13 @@ def layout(k: int, temperatures: tuple[float, ...], values: str, shape: tuple[in
 def encode(
     logits: jax.Array, indices: jax.Array, temperatures: tuple[float, ...], values: str
 ) -> dict[str, jax.Array]:
-    """What is stored of logits `[..., num_classes]`.
+    """Encodes logits.
 
     Args:
-      logits: float32.
-      indices: int32 `[..., k]`, the classes to keep; `num_classes` where there is none.
-      temperatures: those at which the mass of the others is stored.
-      values: the type of the logits.
+      logits: float32 `[..., num_classes]`.
+      indices: int32 `[..., k]`, the classes to store; `num_classes` where there is none.
+      temperatures: temperatures at which the mass of the others is stored.
+      values: type of the stored logits.
     """
     num_classes = logits.shape[-1]
     empty = indices == num_classes
@@ -72,8 +76,8 @@ def encode(
     largest = jnp.max(logits, axis=-1, keepdims=True)
     kept = jnp.take_along_axis(logits, ids, axis=-1) - largest
     kept = jnp.where(empty, -jnp.inf, kept)
-    rest = _without(logits, indices) - largest
-    tails = [jax.nn.logsumexp(rest / t, axis=-1) for t in temperatures]
+    others = _without(logits, indices) - largest
+    tails = [jax.nn.logsumexp(others / t, axis=-1) for t in temperatures]
     return {
         "indices": encode_ids(ids, num_classes),
         **_encode_values(kept, values),
@@ -88,7 +92,7 @@ def decode(
     values: str,
     shape: tuple[int, ...],
 ) -> SparseLogits:
-    """The record as `SparseLogits`, float32; empty places have a logit of -inf."""
+    """Returns `SparseLogits`, float32; empty positions have a logit of -inf."""
     return SparseLogits(
         indices=decode_ids(arrays["indices"], k, shape[-1]),
         logits=_decode_values(arrays, values),
@@ -99,7 +103,7 @@ def decode(
 
 
 def overflows(logits: jax.Array, k: int, values: str) -> jax.Array:
-    """`[...]`, the rows in which one of the k largest logits is too far below the largest."""
+    """Returns the rows in which one of the k largest logits is too far below the largest."""
     if values != "float16":
         return jnp.zeros(logits.shape[:-1], bool)
     # Counted rather than looked up among the k largest: sorting is what an encoder's time goes to.
@@ -111,7 +115,7 @@ def overflows(logits: jax.Array, k: int, values: str) -> jax.Array:
 
 def _encode_values(kept: jax.Array, values: str) -> dict[str, jax.Array]:
     if values != "int8":
-        # What overflows here is a label's logit alone; other rows like it are lost.
+        # Only a label's logit can overflow here: rows of which another one does are refused.
         floor = jnp.finfo(values).min.astype(jnp.float32)
         return {
             "values": jnp.where(jnp.isneginf(kept), kept, jnp.maximum(kept, floor)).astype(values)
@@ -133,7 +137,7 @@ def _decode_values(arrays: Mapping[str, Any], values: str) -> jax.Array:
 
 
 def _without(logits: jax.Array, indices: jax.Array) -> jax.Array:
-    """Logits with -inf at some classes of each row; an index of `num_classes` is none."""
+    """Returns logits with -inf at some classes of each row; the index `num_classes` is none."""
     # Row by row, since scattering along an axis is not defined for explicitly sharded batches.
     drop = jnp.vectorize(
         lambda row, i: row.at[i].set(-jnp.inf, mode="drop"), signature="(v),(k)->(v)"

@@ -25,7 +25,7 @@ def build(path, teacher, data, views=VIEWS, **options):
     return caches.build(path, teacher, data, views, **options)
 
 
-def test_records_are_the_teachers_answers(tmp_path, images, small):
+def test_records_are_the_teachers_outputs(tmp_path, images, small):
     teacher = small(1)
     cache = build(tmp_path, teacher, images)
     ids = np.array([300, 3, 300, 66])
@@ -131,7 +131,7 @@ def test_a_finished_build_asks_the_teacher_nothing(tmp_path, images, small):
     assert build(tmp_path, small(1), images).build_cost["records"] == 400
 
 
-def test_answers_that_cannot_be_kept_stop_the_build(tmp_path, images):
+def test_outputs_that_cannot_be_stored_stop_the_build(tmp_path, images):
     def function(params, inputs):
         return inputs.reshape(len(inputs), -1)[:, :5] * 1e3
 

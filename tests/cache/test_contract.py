@@ -2,11 +2,11 @@ import jax
 import pytest
 
 from jaxkd import cache as caches
-from jaxkd import views as view_functions
 from jaxkd.cache import CacheError, _store
 from jaxkd.data import Dataset, Loader
 from jaxkd.targets import Dense
 from jaxkd.views import Mixup, Normalize, RandomCrop, RandomFlip, Views
+from jaxkd.views import _views as view_functions
 
 VIEWS = Views((RandomCrop(2), RandomFlip(), Normalize()))
 

@@ -62,7 +62,7 @@ def test_an_addition_that_is_not_complete_leaves_the_cache_as_it_was(tmp_path, w
     with pytest.warns(UserWarning, match="not complete: 0 of 4 blocks.*read as it was before"):
         cache = caches.Cache(tmp_path)
     assert_same(cache, whole, IMAGES.ids[:100], 2)
-    # The ten answers were put aside and are not asked for again.
+    # The ten records were saved and are not computed again.
     with pytest.warns(UserWarning):
         grown = caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS)
     assert_same(grown, whole, IMAGES.ids, 3)
@@ -150,7 +150,7 @@ def test_teachers_are_joined_by_id(tmp_path, whole):
 
 def test_teachers_that_cannot_be_joined(tmp_path, whole):
     sparse = caches.build(tmp_path, TEACHER, IMAGES, VIEWS, codec=TopK(2), **OPTIONS)
-    with pytest.raises(ValueError, match="b keeps TopK.*no mean: combine=None"):
+    with pytest.raises(ValueError, match="b stores TopK.*no mean: combine=None"):
         EnsembleCache({"a": whole, "b": sparse})
     assert "b.logits" in EnsembleCache({"b": sparse}, combine=None).read(sparse.ids[:2], 0).decode()
     with pytest.raises(ValueError, match="weights must be positive"):

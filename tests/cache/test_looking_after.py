@@ -91,7 +91,7 @@ def test_a_file_that_is_gone_is_found(tmp_path):
     assert caches.verify(tmp_path) == [] and file.exists()
 
 
-def test_the_teacher_is_asked_again(built):
+def test_the_teacher_computes_the_same_again(built):
     same = caches.spot_check(built, TEACHER, IMAGES, VIEWS, records=50)
     assert (
         same.records == 50
@@ -145,11 +145,13 @@ def test_commands(tmp_path, built, capsys):
     assert "200 examples × 2 views, 13 bytes a record, 5,200 in all, in 1 segments" in text
     status, text = run("verify", built.path, "--teacher", WHAT, "--records", 20)
     assert status == 0 and "400 records read, 0 blocks damaged" in text
-    assert "asked again for 20 records" in text and "0 most probable classes differ" in text
+    assert "20 records computed again" in text and "0 most probable classes differ" in text
     status, text = run("verify", built.path, "--teacher", f"{__name__}:another")
     assert status == 1 and "teacher.parameters: the cache has" in text
     status, text = run("stats", built.path, "--data", WHAT)
-    assert status == 0 and "400 records: mass kept 0." in text and "accuracy against labels" in text
+    assert (
+        status == 0 and "400 records: mass stored 0." in text and "accuracy against labels" in text
+    )
     np.save(tmp_path / "ids.npy", IMAGES.ids[:50])
     arguments = ("--ids", tmp_path / "ids.npy", "--views", 1)
     assert run("subset", built.path, tmp_path / "a", *arguments)[0] == 0
@@ -157,9 +159,11 @@ def test_commands(tmp_path, built, capsys):
     assert run("subset", built.path, tmp_path / "b", *arguments)[0] == 0
     status, text = run("merge", tmp_path / "m", tmp_path / "a", tmp_path / "b")
     assert status == 0 and "200 examples × 1 views" in text
-    status, text = run("build", tmp_path / "n", WHAT, "--ask_above", 1e-9)
-    assert status == 1 and "no terminal to ask on: say --yes" in text and "1.33 times" in text
-    status, text = run("build", tmp_path / "n", WHAT, "--ask_above", 1e-9, "--yes")
+    status, text = run("build", tmp_path / "n", WHAT, "--confirm_above", 1e-9)
+    assert (
+        status == 1 and "no terminal to confirm it on: pass --yes" in text and "1.33 times" in text
+    )
+    status, text = run("build", tmp_path / "n", WHAT, "--confirm_above", 1e-9, "--yes")
     assert status == 0 and "200 examples × 1 views" in text
     status, text = run("info", tmp_path / "nothing")
     assert status == 1 and "there is no cache at" in text

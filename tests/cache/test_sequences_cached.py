@@ -159,12 +159,12 @@ def test_draws_of_a_token_are_a_function_of_id_and_view(tmp_path):
     np.testing.assert_array_equal(a, b)
     other = one.read(two.ids, 0).decode()["logits"].indices
     assert (np.asarray(a) != np.asarray(other)).any()
-    # Equal tokens of one row are drawn for on their own.
+    # Equal tokens of one row are sampled independently.
     same = Sequences.from_arrays(
         np.ones((1, 64), int), name="ones", split="s", vocab_size=VOCABULARY, tokenizer="t"
     )
-    drawn = build(tmp_path / "same", teacher, same, codec=Sampled(3)).read(same.ids, 0)
-    assert len(np.unique(np.asarray(drawn.decode()["logits"].indices)[0], axis=0)) > 5
+    sampled = build(tmp_path / "same", teacher, same, codec=Sampled(3)).read(same.ids, 0)
+    assert len(np.unique(np.asarray(sampled.decode()["logits"].indices)[0], axis=0)) > 5
 
 
 def test_what_a_teacher_says_of_padding_is_kept_as_zeros(tmp_path):
@@ -360,16 +360,16 @@ def test_a_teacher_of_another_tokenizer(tmp_path):
     teacher = bigrams(params=jnp.asarray(np.log(counts), jnp.float32))
     cache = build(tmp_path, teacher, teacher_rows)
     aligned = AlignedCache(cache, student_rows, teacher_rows)
-    answer = aligned.read(student_rows.ids, 0).decode()
-    assert (answer["chunks"].max(axis=1) == answer["student_chunks"].max(axis=1)).all()
+    outputs = aligned.read(student_rows.ids, 0).decode()
+    assert (outputs["chunks"].max(axis=1) == outputs["student_chunks"].max(axis=1)).all()
     # The bytes of each chunk are the same on both sides.
     for row, text in enumerate(TEXTS.texts):
-        for chunk in range(answer["chunks"][row].max() + 1):
+        for chunk in range(outputs["chunks"][row].max() + 1):
             parts = [
                 b"".join(tokenizer.pieces[label] or b"" for label in own[at == chunk])
                 for tokenizer, own, at in (
-                    (theirs, answer["labels"][row], answer["chunks"][row]),
-                    (ours, answer["student_labels"][row], answer["student_chunks"][row]),
+                    (theirs, outputs["labels"][row], outputs["chunks"][row]),
+                    (ours, outputs["student_labels"][row], outputs["student_chunks"][row]),
                 )
             ]
             assert parts[0] == parts[1] and parts[0] in text.encode()

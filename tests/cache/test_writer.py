@@ -19,7 +19,7 @@ def writer(path, **options):
     return Writer(path, NAME, IMAGES, VIEWS, **options)
 
 
-def test_answers_come_in_any_order_and_number(tmp_path):
+def test_outputs_come_in_any_order_and_number(tmp_path):
     order = np.random.default_rng(1).permutation(200)
     with writer(tmp_path) as one:
         assert one.remaining() == 400
@@ -36,7 +36,7 @@ def test_answers_come_in_any_order_and_number(tmp_path):
         caches.open(tmp_path, teacher=NAME | {"sha256": "34"}, dataset=IMAGES, views=VIEWS)
 
 
-def test_no_answers_are_no_error(tmp_path):
+def test_no_outputs_are_no_error(tmp_path):
     one = writer(tmp_path)
     one.write(IMAGES.ids[:0], 0, LOGITS[0, :0])
     assert one.remaining() == 400
@@ -50,10 +50,10 @@ def test_what_came_in_before_a_cut_is_not_asked_for_again(tmp_path):
     with pytest.raises(CacheError, match="not complete"):
         first.cache()
     second = writer(tmp_path)
-    asked = list(second.missing(1000))
-    assert sum(len(ids) for ids, _ in asked) == second.remaining() == 320
-    assert not any(np.isin(some, ids).any() for ids, view in asked if view == 1)
-    for ids, view in asked:
+    missing = list(second.missing(1000))
+    assert sum(len(ids) for ids, _ in missing) == second.remaining() == 320
+    assert not any(np.isin(some, ids).any() for ids, view in missing if view == 1)
+    for ids, view in missing:
         second.write(ids, view, LOGITS[view, IMAGES.rows(ids)])
     assert second.close()
     np.testing.assert_array_equal(second.cache().read(IMAGES.ids, 1).decode()["logits"], LOGITS[1])
@@ -101,12 +101,12 @@ def test_several_outputs_and_padded_logits(tmp_path):
     [
         ([3], np.ones((1, 4)), ValueError, r"shape \(1, 5\), not \(1, 4\)"),
         ([3, 6], np.ones((1, 5)), ValueError, r"shape \(2, 5\), not \(1, 5\)"),
-        ([3], {"features": 1}, ValueError, r"keeps 'logits', the answers have \['features'\]"),
+        ([3], {"features": 1}, ValueError, r"keeps 'logits', the outputs are \['features'\]"),
         ([3], np.full((1, 5), np.nan), CacheError, r"cannot keep .* ids \[3\] first"),
         ([4], np.ones((1, 5)), KeyError, "1 of 1 ids are not in random"),
     ],
 )
-def test_bad_answers_are_refused(tmp_path, ids, outputs, error, message):
+def test_bad_outputs_are_refused(tmp_path, ids, outputs, error, message):
     one = writer(tmp_path)
     with pytest.raises(error, match=message):
         one.write(np.array(ids), 0, outputs)
@@ -117,7 +117,7 @@ def test_bad_answers_are_refused(tmp_path, ids, outputs, error, message):
     ("options", "message"),
     [
         ({"codec": {"stage1": Dense()}}, r"output 'stage1', the teacher has \['logits'\]"),
-        ({"codec": {}}, "no output of the teacher is to be kept"),
+        ({"codec": {}}, "no output of the teacher is stored"),
         ({"process": (2, 2)}, r"index < count, not \(2, 2\)"),
         ({"codec": TopK(6)}, "k=6 classes, the teacher has 5"),
     ],
@@ -135,7 +135,7 @@ def test_filling_trains_on_what_reading_gives_later(tmp_path):
     loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=filling)
     seen = [loader[step]["teacher"] for step in range(7)]
     assert filling.num_computed == 280 and not filling.close()
-    # Cut here: what came in is on disk, and is not asked for again.
+    # Cut here: what came in is on disk, and is not computed again.
     with caches.open(
         tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64
     ) as second:

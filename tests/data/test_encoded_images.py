@@ -182,8 +182,8 @@ def test_a_cache_belongs_to_its_crop(records, tmp_path, monkeypatch):
     for step in (0, loader.steps_per_epoch):  # views 0 and 1
         batch = loader[step]
         logits = teacher(views.render(batch)["inputs"])["logits"]
-        answers = batch["teacher"].decode()["logits"]
-        np.testing.assert_allclose(answers, logits, rtol=1e-5, atol=1e-5)
+        cached = batch["teacher"].decode()["logits"]
+        np.testing.assert_allclose(cached, logits, rtol=1e-5, atol=1e-5)
     assert opened.num_views == 2
     for crop in (RandomResizedCrop(8, seed=1), RandomResizedCrop(8, draft=False), CenterCrop(8)):
         with pytest.raises(CacheError, match="views.crop: the cache has.*RandomResizedCrop"):

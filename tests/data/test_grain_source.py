@@ -19,17 +19,17 @@ def cache(tmp_path, images, small):
     )
 
 
-def test_grain_batches_carry_the_answers_to_their_views(images, cache, small):
+def test_grain_batches_carry_the_outputs_for_their_views(images, cache, small):
     source = GrainSource(images, VIEWS, cache=cache)
     assert len(source) == 400
     dataset = grain.MapDataset.source(source).shuffle(seed=3).batch(32)
     teacher = small(1)
     for batch in (dataset[0], dataset[5]):
         assert {0, 1} == set(batch["view"])
-        answers = batch.pop("teacher").decode()["logits"]
+        cached = batch.pop("teacher").decode()["logits"]
         logits = np.asarray(teacher(VIEWS.render(batch)["inputs"])["logits"])
-        top = np.take_along_axis(logits, np.asarray(answers.indices), -1)
-        np.testing.assert_allclose(top - top[:, :1], answers.logits, atol=5e-3)
+        top = np.take_along_axis(logits, np.asarray(cached.indices), -1)
+        np.testing.assert_allclose(top - top[:, :1], cached.logits, atol=5e-3)
     # Batches from Grain and records by id are the same.
     batch = dataset[7]
     for view in (0, 1):

@@ -71,7 +71,7 @@ def test_processes_share_the_batches_that_are_prefetched():
 
 
 @few("memory_limit", [1 << 30, 0], ids=["in_memory", "from_files"])
-def test_answers_are_joined(memory_limit, tmp_path, images, small):
+def test_cached_outputs_are_joined(memory_limit, tmp_path, images, small):
     teacher = small()
     caches.build(tmp_path, teacher, images, VIEWS, num_views=2, progress=False)
     arguments = {"teacher": teacher, "dataset": images, "views": VIEWS}

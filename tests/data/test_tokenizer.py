@@ -115,7 +115,7 @@ def test_the_fingerprint_does_not_depend_on_how_a_release_writes(bpe, tmp_path):
     older = tmp_path / "older.json"
     older.write_text(json.dumps(document | {"padding": None}))
     assert Tokenizer.load(older).fingerprint == bpe.fingerprint
-    # Padding that a file asks for is never done: rows are laid out by pack and pad.
+    # Padding that a file prescribes is never done: rows are laid out by pack and pad.
     older.write_text(json.dumps(document))
     padding = Tokenizer.load(older, eos="<|end|>")
     assert padding.fingerprint == bpe.fingerprint and padding.eos == bpe.eos

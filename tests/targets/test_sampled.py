@@ -1,4 +1,4 @@
-"""Sampled: drawn from the teacher, right in the mean."""
+"""Sampled: classes sampled from the teacher, unbiased."""
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from jaxkd.targets import Sampled
 DRAWS = 4000
 
 
-def drawn(logits, num_samples, temperature=1.0, seed=0):
-    """The same row drawn often."""
+def sampled_often(logits, num_samples, temperature=1.0, seed=0):
+    """The same row sampled often."""
     codec, shape = Sampled(num_samples, temperature), logits.shape
     rows = jnp.broadcast_to(logits, (DRAWS, *shape))
     return roundtrip(codec, rows, keys=jax.random.split(jax.random.key(seed), DRAWS))
@@ -22,10 +22,10 @@ def drawn(logits, num_samples, temperature=1.0, seed=0):
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_a_class_is_drawn_in_proportion_to_its_probability(temperature):
     logits = 2 * jax.random.gumbel(jax.random.key(0), (20,))
-    teacher = drawn(logits, 8, temperature)
+    teacher = sampled_often(logits, 8, temperature)
     p = np.asarray(jax.nn.softmax(logits / temperature), np.float64)
     counts = np.sum(np.asarray(teacher.indices)[..., None] == np.arange(20), axis=1)
-    # No draw is further from its mean than rounding up or down, but for rounding at the edge.
+    # No count is further from its mean than rounding up or down, except for rounding at the edge.
     assert np.all(counts >= np.floor(8 * p - 1e-5))
     assert np.all(counts <= np.ceil(8 * p + 1e-5))
     fraction = 8 * p - np.floor(8 * p)
@@ -37,7 +37,7 @@ def test_a_class_is_drawn_in_proportion_to_its_probability(temperature):
 def test_loss_and_gradient_are_those_of_the_dense_teacher_in_the_mean(temperature):
     logits = jax.random.normal(jax.random.key(1), (20,))
     student = logits + jax.random.normal(jax.random.key(2), (20,))
-    teacher = drawn(logits, 6, temperature)
+    teacher = sampled_often(logits, 6, temperature)
 
     def value(x, t):
         return losses.kd(x, t, temperature=temperature)

@@ -1,0 +1,139 @@
+"""What a cache holds: outputs of a teacher, on views of a data set, in a format."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxkd.cache import _contract
+from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
+from jaxkd.data import Examples, raw_batch
+from jaxkd.data._examples import check_vocabulary
+from jaxkd.networks import Network
+from jaxkd.targets import from_specification
+from jaxkd.views import Views
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CacheContents:
+    """What a cache holds, or would hold: whose outputs, on which inputs, stored how.
+
+    A build, a write-through cache, a forecast and a spot check all need the same four things, and
+    none of the four can be checked without the others: shapes are those of this teacher on these
+    views, a codec may want the labels of this data set, and the contract of the cache names them
+    all. One object owns them, so that they are inferred and checked once and handed on together.
+
+    Attributes:
+      teacher: the network, or what the caller says of a teacher of another framework.
+      dataset: the examples.
+      views: how an example is rendered before the teacher sees it.
+      record_format: codecs and shapes of the outputs.
+    """
+
+    teacher: Network | Mapping[str, str]
+    dataset: Examples
+    views: Views
+    record_format: RecordFormat
+
+    @classmethod
+    def of_network(
+        cls,
+        network: Network,
+        dataset: Examples,
+        views: Views | None,
+        codec: Codecs = None,
+        valid_classes: int | None = None,
+    ) -> "CacheContents":
+        """Infers the shapes of a network's outputs; computes nothing.
+
+        Args:
+          network: the teacher.
+          dataset: the examples.
+          views: how an example is rendered; None: unchanged.
+          codec: how an output is stored.
+          valid_classes: number of logits that are classes, where a vocabulary is padded.
+
+        Raises:
+          ValueError: an output that the teacher does not have, logits of the wrong rank, more valid
+            classes than logits, more tokens than embeddings, no examples.
+        """
+        views, codecs = views or Views(), by_output(codec)
+        check_vocabulary(dataset, teacher=network.vocab_size)
+        if not len(dataset):
+            raise ValueError("the number of examples must be at least 1, not 0")
+        example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
+
+        def forward(batch: Any) -> Any:
+            inputs = views.render(batch)["inputs"]
+            return network.apply(network.params, network.state, inputs)[0]
+
+        outputs = jax.eval_shape(forward, example)
+        if absent := [name for name in codecs if name not in outputs]:
+            raise ValueError(f"the teacher has no output {absent}; it has {sorted(outputs)}")
+        shapes = {name: tuple(outputs[name].shape[1:]) for name in codecs}
+        num_logits = None
+        if "logits" in shapes:
+            shapes["logits"], num_logits = _without_padding(shapes["logits"], valid_classes)
+        return cls(network, dataset, views, RecordFormat(codecs, shapes, num_logits))
+
+    def fields(self) -> dict[str, Any]:
+        """All fields of the contract of a cache with these contents."""
+        return {
+            **_contract.of_teacher(self.teacher),
+            **_contract.of_dataset(self.dataset),
+            **_contract.of_views(self.dataset, self.views),
+            **self.record_format.fields(),
+            **_contract.of_versions(),
+        }
+
+    def check(self) -> None:
+        """Refuses codecs that fit neither the teacher's outputs nor the examples.
+
+        Raises:
+          ValueError: no codec, an output without a shape or with a name that cannot become that of
+            a folder, a codec that needs labels which there are not.
+        """
+        codecs, shapes = self.record_format.codecs, self.record_format.shapes
+        if not codecs:
+            raise ValueError("no output of the teacher is stored: name one with its codec")
+        for name, codec in codecs.items():
+            if name not in shapes:
+                raise ValueError(
+                    f"the codecs store the teacher's output {name!r}, the teacher has "
+                    f"{sorted(shapes)}"
+                )
+            if not name or "/" in name:
+                raise ValueError(f"an output's name becomes that of a folder: {name!r} cannot")
+            codec.layout(shapes[name])  # raises where it does not fit
+            # A codec that cannot be made again from its specification could never be decoded.
+            from_specification(codec.specification(), (type(codec),))
+            if "labels" in codec.needs:
+                self._check_labels(codec)
+
+    def _check_labels(self, codec: Any) -> None:
+        if self.views.mixes:
+            raise ValueError(
+                f"{codec} keeps the label's class, and {self.views.transforms[-1]} gives an "
+                "example two"
+            )
+        labels = self.dataset.labels
+        # Of tokens, the last one of a text has no next token; there the codec needs none.
+        if labels.ndim == 1 and (labels < 0).any():
+            count = int((labels < 0).sum())
+            raise ValueError(f"{codec} keeps the label's class, and {count} examples have no label")
+
+
+def _without_padding(
+    shape: tuple[int, ...], valid_classes: int | None
+) -> tuple[tuple[int, ...], int]:
+    """The shape of the logits that are stored, and the width of those that the teacher computes."""
+    if not shape:
+        raise ValueError("the teacher's logits must be [batch, ..., num_classes], not (1,)")
+    width = shape[-1]
+    if valid_classes is None:
+        return shape, width
+    if not 1 <= valid_classes <= width:
+        raise ValueError(f"valid_classes must lie between 1 and {width}, not {valid_classes}")
+    return (*shape[:-1], valid_classes), width

@@ -1,0 +1,84 @@
+"""The format of a record: which outputs of a teacher are stored, in what shape, by which codec."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxkd.targets import Codec, Dense, Layout, bytes_per_record, from_specification
+
+Codecs = Codec | Mapping[str, Codec] | None
+"""How the outputs of a teacher are stored: one codec for the logits, or one for each output."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFormat:
+    """How the outputs for one example in one view are stored.
+
+    A codec is of no use without the shape that it encodes: what is stored, how many bytes it takes
+    and how it is decoded follow from both. They are therefore kept together, from the inference of
+    the teacher's shapes to the decoding of what was read.
+
+    Attributes:
+      codecs: output name → codec.
+      shapes: output name → shape of the output for one example, without padding of the vocabulary.
+      num_logits: width of the teacher's logits with that padding; None if no logits are stored.
+    """
+
+    codecs: Mapping[str, Codec]
+    shapes: Mapping[str, tuple[int, ...]]
+    num_logits: int | None = None
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], known: Sequence[type] = ()) -> "RecordFormat":
+        """The format that the fields of a contract describe.
+
+        Args:
+          fields: as of `fields`, read from a document.
+          known: classes of codecs that are not part of `jaxkd.targets`.
+
+        Raises:
+          ValueError: a codec of an unknown name.
+        """
+        codecs = {name: from_specification(spec, known) for name, spec in fields["codec"].items()}
+        shapes = {name: tuple(fields["shapes"][name]) for name in codecs}
+        return cls(codecs, shapes, fields.get("num_logits"))
+
+    def fields(self) -> dict[str, Any]:
+        """Fields of a contract that describe the format."""
+        fields: dict[str, Any] = {
+            "codec": {name: codec.specification() for name, codec in self.codecs.items()},
+            "shapes": {name: list(self.shapes[name]) for name in self.codecs},
+        }
+        if "logits" in self.shapes:
+            fields["num_classes"] = self.shapes["logits"][-1]
+            fields["num_logits"] = self.num_logits or self.shapes["logits"][-1]
+        return fields
+
+    @property
+    def bytes_per_record(self) -> int:
+        """Bytes of one record in all its arrays, before compression."""
+        return sum(bytes_per_record(c, self.shapes[name]) for name, c in self.codecs.items())
+
+    @property
+    def layout(self) -> Layout:
+        """`<output>.<array>` → (shape of one record, dtype name), for the arrays of all outputs."""
+        return {
+            f"{output}.{name}": array
+            for output, codec in self.codecs.items()
+            for name, array in codec.layout(self.shapes[output]).items()
+        }
+
+    @property
+    def compression(self) -> str | None:
+        """Name of the Zarr codec that compresses the chunks; None if nothing is compressible."""
+        names = {getattr(codec, "compression", None) for codec in self.codecs.values()} - {None}
+        return names.pop() if names else None
+
+
+def by_output(codec: Codecs) -> dict[str, Codec]:
+    """Codecs by the name of the output that they encode; by default the logits as `Dense()`."""
+    if codec is None:
+        return {"logits": Dense()}
+    if isinstance(codec, Mapping):
+        return dict(codec)
+    return {"logits": codec}

@@ -1,0 +1,101 @@
+"""Averages over the logits of a cache."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxkd.cache._cache import Cache
+from jaxkd.cache._contract import CacheError
+from jaxkd.data import Examples
+from jaxkd.losses import SparseLogits
+
+
+@dataclasses.dataclass(frozen=True)
+class LogitStatistics:
+    """Averages over the logits of a cache.
+
+    Attributes:
+      records: number of records, or of tokens.
+      mass: mean probability of the stored classes at temperature 1; 1 for dense logits.
+      entropy: mean entropy in nats at temperature 1, all classes that are not stored as one.
+      confidence: mean probability of the most probable class.
+      accuracy: share of records whose most probable class is the label; None without labels.
+    """
+
+    records: int
+    mass: float
+    entropy: float
+    confidence: float
+    accuracy: float | None
+
+
+def stats(cache: Cache, dataset: Examples | None = None) -> LogitStatistics:
+    """Reads all logits of a cache.
+
+    Args:
+      cache: opened.
+      dataset: data set with the labels, of which -1 does not count. Where every token has a label,
+        tokens without one do not count at all.
+
+    Returns:
+      The averages.
+
+    Raises:
+      CacheError: it stores no logits, or samples of classes only; or a damaged file.
+    """
+    if "logits" not in cache.codecs:
+        raise CacheError(f"the cache {cache.path} keeps {sorted(cache.codecs)}, no logits")
+    sums, count, hits, labeled = np.zeros(3), 0, 0, 0
+    summarize = jax.jit(lambda record, where: _summary(record.decode()["logits"], where))
+    for view in range(cache.num_views):
+        for ids, record in cache.stream(view):
+            labels = None if dataset is None else dataset.labels[dataset.rows(ids)]
+            where = labels >= 0 if labels is not None and labels.ndim > 1 else None
+            numbers, best = jax.device_get(summarize(record, where))
+            sums += np.asarray(numbers, float)
+            count += best.size if where is None else int(where.sum())
+            if labels is not None and best.shape == labels.shape:
+                hits += int(np.sum(best == labels))
+                labeled += int(np.sum(labels >= 0))
+    mass, entropy, confidence = (float(x) for x in sums / count)
+    return LogitStatistics(count, mass, entropy, confidence, hits / labeled if labeled else None)
+
+
+def _summary(logits: Any, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Sums of stored mass, entropy and largest probability, and the most probable classes.
+
+    Args:
+      logits: as decoded.
+      where: bool, the rows of logits that count; None for all.
+    """
+    if isinstance(logits, SparseLogits):
+        if 1.0 not in logits.temperatures:
+            raise CacheError(
+                f"the tail is known at the temperatures {logits.temperatures}, not at 1"
+            )
+        tail = logits.tail[..., logits.temperatures.index(1.0), None]
+        logs = jax.nn.log_softmax(jnp.concatenate([logits.logits, tail], axis=-1))
+        stored = logs[..., :-1]
+    elif hasattr(logits, "shape"):
+        logs = stored = jax.nn.log_softmax(logits)
+    else:
+        raise CacheError(f"no statistics of {type(logits).__name__}: it holds samples only")
+    p = jnp.exp(logs)
+    entropy = -jnp.sum(jnp.where(p > 0, p * logs, 0), axis=-1)
+    mass, confidence = jnp.sum(jnp.exp(stored), axis=-1), jnp.exp(stored.max(-1))
+    rows = jnp.stack([mass, entropy, confidence]).reshape(3, -1)
+    counted = rows if where is None else jnp.where(where.ravel(), rows, 0)
+    return counted.sum(axis=1), most_probable(logits)
+
+
+def most_probable(logits: Any) -> Any:
+    """The most probable class of each row of decoded logits; of samples, none."""
+    if isinstance(logits, SparseLogits):
+        position = jnp.argmax(logits.logits, axis=-1)[..., None]
+        return jnp.take_along_axis(logits.indices, position, axis=-1)[..., 0]
+    if hasattr(logits, "shape"):
+        return jnp.argmax(logits, axis=-1)
+    return jnp.zeros(0, jnp.int32)

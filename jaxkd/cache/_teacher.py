@@ -1,0 +1,70 @@
+"""The compiled program that computes a teacher's outputs and encodes them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxkd.cache._contents import CacheContents
+from jaxkd.cache._encode import encode
+from jaxkd.networks import Network
+
+TeacherFn = Callable[[dict[str, Any]], Any]
+"""Raw batch → (`<output>.<array>` → encoded array, output → rows that cannot be stored)."""
+
+
+def make_teacher_fn(
+    contents: CacheContents, sharding: jax.sharding.Sharding | None = None
+) -> TeacherFn:
+    """Compiles rendering, forward pass of the teacher, and encoding into one program.
+
+    Args:
+      contents: a network, its data set and views, and the format of the records.
+      sharding: where batches are put; None: on the default device.
+    """
+    network = contents.teacher
+    assert isinstance(network, Network)
+
+    def encoded_outputs(params: Any, state: Any, batch: Any) -> Any:
+        labels, token_mask = batch["labels"], batch.pop("token_mask", None)
+        inputs = contents.views.render(batch)["inputs"]
+        outputs = network.apply(params, state, inputs)[0]
+        numbers = {"ids": batch["id"], "view": batch["view"], "labels": labels}
+        return encode(outputs, contents.record_format, token_mask=token_mask, **numbers)
+
+    def with_token_mask(batch: dict[str, Any]) -> dict[str, Any]:
+        mask = contents.dataset.token_mask(batch["id"])
+        return batch if mask is None else {**batch, "token_mask": mask}
+
+    # Arguments rather than constants, which the compiler would copy into the program.
+    variables = network.params, network.state
+    if not isinstance(sharding, NamedSharding):
+        compiled = jax.jit(encoded_outputs)
+
+        def on_one_device(batch: dict[str, Any]) -> Any:
+            batch = with_token_mask(batch)
+            return compiled(
+                *variables, batch if sharding is None else jax.device_put(batch, sharding)
+            )
+
+        return on_one_device
+    mesh, replicated = sharding.mesh, PartitionSpec()
+    assert isinstance(mesh, Mesh)
+    # The result is small and goes to the host, so every device may have a copy of it.
+    if mesh.explicit_axes:
+        # Networks are written without regard to a mesh.
+        sharded = jax.jit(jax.sharding.auto_axes(encoded_outputs, out_sharding=replicated))
+    else:
+        sharded = jax.jit(encoded_outputs, out_shardings=NamedSharding(mesh, replicated))
+
+    def on_mesh(batch: dict[str, Any]) -> Any:
+        # Each process hands over its own shards only: the batch is the same in all of them.
+        placed = jax.tree.map(
+            lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__),
+            with_token_mask(batch),
+        )
+        with jax.set_mesh(mesh):
+            return sharded(*variables, placed)
+
+    return on_mesh

@@ -1,0 +1,107 @@
+"""Raw batches: what a step renders, for training and for evaluation."""
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxkd.data._examples import Examples
+from jaxkd.data._prefetch import Prefetcher
+from jaxkd.views import Views
+
+
+def raw_batch(
+    dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Reads what `views.render` needs to make views of some examples.
+
+    Args:
+      dataset: the examples.
+      views: how they are rendered, which tells whether mixing partners are needed.
+      ids: example ids `[batch]`.
+      view: view numbers `[batch]`.
+
+    Returns:
+      `"id"`, `"view"`, `"inputs"`, `"labels"`, the partners' inputs and labels where views mix, and
+      where every token has a label, `"where"`, bool `[batch, length]`: False where it has none.
+
+    Raises:
+      ValueError: views that mix rows of tokens.
+    """
+    batch = {
+        "id": np.asarray(ids, np.int32),
+        "view": np.asarray(view, np.int32),
+        "inputs": dataset.read(ids, view),
+        "labels": dataset.labels[dataset.rows(ids)],
+    }
+    if batch["labels"].ndim > 1:
+        batch["where"] = batch["labels"] >= 0
+    if views.mixes:
+        if dataset.token_mask(ids[:0]) is not None:
+            raise ValueError(f"{views.transforms[-1]} mixes images; tokens cannot be mixed")
+        partners = _partners(views, batch["id"], batch["view"], len(dataset))
+        batch["partner_inputs"] = dataset.read(dataset.ids[partners], view)
+        batch["partner_labels"] = dataset.labels[partners]
+    return batch
+
+
+def eval_batches(
+    dataset: Examples, batch_size: int, *, prefetch: int = 0, workers: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields all examples once, in order of their ids, in batches of one size.
+
+    Args:
+      dataset: the examples.
+      batch_size: examples in a batch; the last one is filled up with the first example, marked in
+        `"where"`.
+      prefetch: number of batches that are made ahead, as by a `Loader`.
+      workers: number of processes that make them.
+
+    Yields:
+      Raw batches of view 0 with `"where"`, bool `[batch]`, False for filling; `[batch, length]`
+      where every token has a label, False also where there is none.
+    """
+    batches = _InOrder(dataset, batch_size)
+    if not prefetch and not workers:
+        yield from map(batches.__getitem__, range(len(batches)))
+        return
+    with contextlib.closing(Prefetcher(batches, prefetch or 2 * workers, workers)) as prefetcher:
+        yield from map(prefetcher.__getitem__, range(len(batches)))
+
+
+class _InOrder:
+    """The batches of `eval_batches` by number."""
+
+    def __init__(self, dataset: Examples, batch_size: int):
+        self._dataset, self._batch_size = dataset, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._dataset) / self._batch_size)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        dataset, size = self._dataset, self._batch_size
+        ids = dataset.ids[index * size : (index + 1) * size]
+        full = np.concatenate([ids, np.full(size - len(ids), dataset.ids[0], ids.dtype)])
+        batch = raw_batch(dataset, Views(), full, np.zeros(size, np.int32))
+        own = np.arange(size) < len(ids)
+        batch["where"] = own[:, None] & batch["where"] if "where" in batch else own
+        return batch
+
+
+def _partners(views: Views, ids: np.ndarray, view: np.ndarray, pool: int) -> np.ndarray:
+    # On the host's own processor, since the host gathers the partners: no transfer is waited for.
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX is configured for accelerators alone
+        device = jax.local_devices()[0]
+    with jax.default_device(device):
+        return np.asarray(_partner_fn(views, pool)(ids, view))
+
+
+@functools.lru_cache(maxsize=32)
+def _partner_fn(views: Views, pool: int) -> Any:
+    return jax.jit(lambda ids, view: views.partners(ids, view, pool))

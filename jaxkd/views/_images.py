@@ -1,0 +1,83 @@
+"""Transforms of one image: normalizing, cropping, flipping."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalize:
+    """`(x / scale - mean) / std`, with one mean and standard deviation for each channel.
+
+    Attributes:
+      mean: mean of the scaled channels, by default 0.
+      std: standard deviation of the scaled channels, by default 1.
+      scale: the value that becomes 1, by default 255 for 8-bit images.
+
+    Raises:
+      ValueError: a scale or standard deviation that is not positive.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    scale: float = 255.0
+
+    def __post_init__(self):
+        if not self.scale > 0 or not all(value > 0 for value in self.std):
+            raise ValueError(f"scale and std must be positive, not {self.scale} and {self.std}")
+
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
+        """Normalizes one image; the key is not used."""
+        del key
+        scaled = image.astype(jnp.float32) / self.scale
+        return (scaled - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomCrop:
+    """Pads an image `[height, width, channels]` on every side and cuts its own size out of it.
+
+    Attributes:
+      padding: pixels on every side.
+      fill: the value outside of the image.
+
+    Raises:
+      ValueError: no padding.
+    """
+
+    padding: int = 4
+    fill: float = 0.0
+
+    def __post_init__(self):
+        if self.padding < 1:
+            raise ValueError(f"padding must be at least 1 pixel, not {self.padding}")
+
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
+        """Crops one image."""
+        pad = ((self.padding, self.padding),) * 2 + ((0, 0),)
+        padded = jnp.pad(image, pad, constant_values=self.fill)
+        top, left = jax.random.randint(key, (2,), 0, 2 * self.padding + 1)
+        return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomFlip:
+    """Mirrors an image `[height, width, channels]` left to right.
+
+    Attributes:
+      probability: probability of the mirroring.
+
+    Raises:
+      ValueError: a probability outside [0, 1].
+    """
+
+    probability: float = 0.5
+
+    def __post_init__(self):
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability must lie in [0, 1], not {self.probability}")
+
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
+        """Flips one image with the probability, by a sample of its key."""
+        return jnp.where(jax.random.bernoulli(key, self.probability), image[:, ::-1], image)

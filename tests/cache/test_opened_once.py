@@ -1,0 +1,92 @@
+"""What an opened cache brings along: its data set and views, and a contract that is read once."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import random_images, small_network
+
+from jaxkd import cache as caches
+from jaxkd.cache import CacheError, EnsembleCache, _store
+from jaxkd.data import GrainSource, Loader
+from jaxkd.views import Normalize, RandomCrop, Views
+
+VIEWS = Views((RandomCrop(2), Normalize()))
+IMAGES, TEACHER = random_images(), small_network(1)
+OPTIONS = {"block_size": 64, "batch_size": 32, "progress": False}
+OWN = {"teacher": TEACHER, "dataset": IMAGES, "views": VIEWS}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return caches.build(
+        tmp_path_factory.mktemp("c"), TEACHER, IMAGES, VIEWS, num_views=2, **OPTIONS
+    )
+
+
+def same(one, other):
+    for step in (0, 5, 11):
+        jax.tree.map(np.testing.assert_array_equal, one[step], other[step])
+
+
+def test_a_loader_takes_data_set_and_views_from_its_cache(built, tmp_path):
+    loader = Loader(IMAGES, VIEWS, 32, seed=3, cache=built)
+    opened = caches.open(built.path, **OWN)
+    for cache in (built, opened):
+        assert cache.dataset is IMAGES and cache.views is VIEWS
+        same(Loader(cache=cache, batch_size=32, seed=3), loader)
+    with caches.open(tmp_path, **OWN, mode="fill", num_views=2) as filling:
+        batch = Loader(cache=filling, batch_size=32, seed=3)[5]
+    jax.tree.map(np.testing.assert_array_equal, batch["inputs"], loader[5]["inputs"])
+    ensemble = Loader(cache=EnsembleCache({"a": built, "b": opened}), batch_size=32, seed=3)
+    np.testing.assert_array_equal(ensemble[5]["inputs"], loader[5]["inputs"])
+    element, wanted = GrainSource(cache=built)[300], GrainSource(IMAGES, VIEWS, cache=built)[300]
+    jax.tree.map(np.testing.assert_array_equal, element, wanted)
+
+
+def test_a_selection_goes_with_the_views_of_the_cache(built):
+    part = IMAGES.select(IMAGES.ids[:100])
+    same(Loader(part, None, 32, cache=built), Loader(part, VIEWS, 32, cache=built))
+
+
+def test_what_the_cache_does_not_belong_to_is_refused(built):
+    with pytest.raises(CacheError, match="views.seed"):
+        Loader(None, Views(VIEWS.transforms, seed=1), 32, cache=built)
+    with pytest.raises(CacheError, match="dataset.split"):
+        Loader(IMAGES.with_split("test"), batch_size=32, cache=built)
+
+
+def test_what_is_missing_is_named(built):
+    with pytest.raises(ValueError, match="the data set is missing"):
+        Loader(batch_size=32, cache=caches.Cache(built.path))
+    with pytest.raises(ValueError, match="the data set is missing"):
+        GrainSource()
+    with pytest.raises(TypeError, match="batch_size is missing"):
+        Loader(cache=built)
+
+
+def test_an_allowed_difference_stays_allowed_in_what_build_returns(tmp_path):
+    caches.build(tmp_path, TEACHER, IMAGES, VIEWS, **OPTIONS)
+    renamed = IMAGES.with_split("test")
+    again = caches.build(tmp_path, TEACHER, renamed, VIEWS, allow={"dataset.split"}, **OPTIONS)
+    assert len(Loader(cache=again, batch_size=32)[0]["id"]) == 32
+
+
+def test_the_contract_is_read_once(tmp_path, monkeypatch):
+    reads = []
+
+    def counted(path, name, read=_store.read_document):
+        reads.append(name)
+        return read(path, name)
+
+    monkeypatch.setattr(_store, "read_document", counted)
+    part = IMAGES.select(IMAGES.ids[:100])
+    for call in (
+        lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS),
+        lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS),
+        lambda: caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, **OPTIONS),
+        lambda: caches.open(tmp_path, **OWN),
+        lambda: caches.open(tmp_path, **OWN, mode="fill").close(),
+    ):
+        reads.clear()
+        call()
+        assert reads.count("contract.json") == 1

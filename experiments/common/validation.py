@@ -28,7 +28,7 @@ _TESTS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operato
 
 
 def field(
-    default: Any,
+    default: Any = dataclasses.MISSING,
     *,
     ge: float | None = None,
     gt: float | None = None,
@@ -41,7 +41,8 @@ def field(
     """Declares a field of a configuration with its range.
 
     Args:
-      default: default value, or a function without arguments that makes it.
+      default: default value, or a function without arguments that makes it; a field without one
+        must be given.
       ge: the value is at least this.
       gt: the value is greater than this.
       le: the value is at most this.

@@ -2,9 +2,9 @@ r"""Compression: what distilling, pruning, quantizing and factorizing give, alon
 
 One teacher; students of one architecture; pipelines of steps, from `labels` and `distil` over
 `distil-prune` to `distil-prune-qat`, each step with the teacher's help or without. Every network is
-judged by accuracy on the test images, bytes and latency; the best compromises are the Pareto front.
-The first seed's networks are exported, for LiteRT where it is installed and as StableHLO elsewhere,
-with weights, a card, and a program that runs them on a device.
+measured by its accuracy on the test images, its bytes and its latency; the best compromises are the
+Pareto front. The first seed's networks are exported, for LiteRT where it is installed and as
+StableHLO elsewhere, with weights, a card, and a program that runs them on a device.
 
 Commands:
   python -m experiments.datasets.fashion_mnist prepare --data_dir=data
@@ -18,9 +18,9 @@ Commands:
   python -m experiments.compress --config.pipelines=labels-qat,distil-qat --config.data_dir=data \
       --workdir=runs/compress
 
-Steps: labels, distil (train a student; later on: who trains from here), prune (channels are cut
-out), sparse (weights are masked), low_rank (layers become two), int8, int4 (after training), qat
-(int8 in training).
+Steps: labels, distil (train a student; later on: what the steps behind train on), prune (channels
+are removed), sparse (weights are masked), low_rank (layers are factorized), int8, int4 (after
+training), qat (int8 in training).
 
 Expected on the digits (5 seeds): teacher 98.9 %, labels and distil 97.6 ± 0.4, distil-int8
 97.6 ± 0.4 in 1/139 of the bytes, distil-prune-qat 96.7 ± 0.2 in 1/227; the teacher adds nothing
@@ -28,28 +28,23 @@ there. On Fashion-MNIST (teacher 93.11 %) labels and distil 90.7 and 90.6, disti
 90.57 ± 0.17; with --config.epochs=12 --config.tuning_epochs=4 --config.temperature=2 it reaches
 91.87 ± 0.16 in 1/76 of the teacher's file and 1/13 of its latency.
 
-Writes `report.html`, the table as CSV, the figures, `exported/` and prints the table. Killed and
-started again with the same command, it goes on where it was.
+Writes `report.html`, the tables as CSV, the figures and `exported/`, and prints the tables. The
+same command resumes a run that was interrupted.
 """
 
 import pathlib
 
 from experiments.common import launch
 from experiments.common.runtime import Runtime
-from experiments.compress import report as compress_report
+from experiments.compress import report
 from experiments.compress.config import Config
 from experiments.compress.run import run
-from jaxkd.training import is_first
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
-    """Runs the experiment."""
+    """Runs the experiment and writes its report."""
     out = run(config, workdir, runtime)
-    if not is_first():  # one writes for all
-        return
-    report = compress_report.write(out, workdir)
-    report.print()
-    print(f"\nThe report: {workdir / 'report.html'}")
+    launch.publish(lambda: report.write(out, workdir), workdir)
 
 
 if __name__ == "__main__":

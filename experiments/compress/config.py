@@ -3,8 +3,10 @@
 import dataclasses
 
 from experiments.common.comparison import ViewsConfig
-from experiments.common.validation import at_least, fields, positive, share
-from experiments.compress.steps import pipelines
+from experiments.common.validation import field, validate
+from experiments.compress.pipelines import parse
+
+DATASETS = ("fashion_mnist", "digits")
 
 PIPELINES = (
     "labels,distil,labels-labels,distil-distil,"
@@ -17,83 +19,75 @@ PIPELINES = (
 
 @dataclasses.dataclass
 class Width:
-    """Of a network of two convolutions and a hidden layer.
+    """Size of a network of two convolutions and a hidden layer.
 
     Attributes:
-      channels: of the first convolution; the second has twice as many.
+      channels: number of channels of the first convolution; the second has twice as many.
       hidden: width of the layer before the logits.
     """
 
-    channels: int
-    hidden: int
+    channels: int = field(ge=1)
+    hidden: int = field(ge=1)
 
 
 @dataclasses.dataclass
 class Config:
-    """The experiment.
+    """Configuration of the experiment.
 
     Attributes:
       dataset: `fashion_mnist`, or `digits` of scikit-learn.
-      data_dir: of tensorflow-datasets, empty for its own default.
-      teacher: its size.
-      student: its size, before anything is cut.
-      teacher_epochs: passes of the teacher.
-      epochs: passes of a fresh student.
-      tuning_epochs: passes behind a step that changes the network.
-      qat_epochs: passes of quantization-aware training.
-      batch_size: of all training.
+      data_dir: folder of the data, empty for its default.
+      teacher: size of the teacher.
+      student: size of the students, before anything is removed.
+      teacher_epochs: number of passes of the teacher.
+      epochs: number of passes of a fresh student.
+      tuning_epochs: number of passes behind a step that changes the network.
+      qat_epochs: number of passes of quantization-aware training.
+      batch_size: number of images in a batch of all training.
       learning_rate: peak of the cosine of teacher and fresh students.
-      tuning_rate: likewise behind later steps.
-      qat_rate: likewise of quantization-aware training.
+      tuning_rate: peak of the cosine behind a step that changes the network.
+      qat_rate: peak of the cosine of quantization-aware training.
       alpha: weight of the teacher.
-      temperature: of the distillation.
+      temperature: temperature of the distillation.
       keep: share of the channels that `prune` keeps.
       sparsity: share of the weights that `sparse` masks.
-      rank: of `low_rank`, as a share of the largest.
-      pipelines: steps joined by `-`, pipelines by commas.
-      seeds: students of each pipeline.
-      repeats: timed calls of each network.
-      views: how training examples are seen.
+      rank: rank of the layers that `low_rank` factorizes, as a share of the largest.
+      pipelines: steps joined by `-`, pipelines separated by commas.
+      seeds: number of students of each pipeline.
+      repeats: number of timed calls of each network.
+      views: how networks see training examples.
     """
 
-    dataset: str = "fashion_mnist"
+    dataset: str = field("fashion_mnist", choices=DATASETS)
     data_dir: str = ""
     teacher: Width = dataclasses.field(default_factory=lambda: Width(48, 256))
     student: Width = dataclasses.field(default_factory=lambda: Width(16, 64))
-    teacher_epochs: int = 6
-    epochs: int = 5
-    tuning_epochs: int = 2
-    qat_epochs: int = 1
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    tuning_rate: float = 1e-3
-    qat_rate: float = 3e-4
-    alpha: float = 0.9
-    temperature: float = 4.0
-    keep: float = 0.75
-    sparsity: float = 0.8
-    rank: float = 0.25
+    teacher_epochs: int = field(6, ge=1)
+    epochs: int = field(5, ge=1)
+    tuning_epochs: int = field(2, ge=1)
+    qat_epochs: int = field(1, ge=1)
+    batch_size: int = field(128, ge=1)
+    learning_rate: float = field(3e-3, gt=0)
+    tuning_rate: float = field(1e-3, gt=0)
+    qat_rate: float = field(3e-4, gt=0)
+    alpha: float = field(0.9, ge=0, le=1)
+    temperature: float = field(4.0, gt=0)
+    keep: float = field(0.75, gt=0, le=1)
+    sparsity: float = field(0.8, ge=0, le=1)
+    rank: float = field(0.25, gt=0, le=1)
     pipelines: str = PIPELINES
-    seeds: int = 5
-    repeats: int = 200
+    seeds: int = field(5, ge=1)
+    repeats: int = field(200, ge=1)
     views: ViewsConfig = dataclasses.field(
         default_factory=lambda: ViewsConfig(flip=True, num_views=4)
     )
 
 
 def check(config: Config) -> None:
-    """Refuses what cannot run on any data.
+    """Refuses a configuration that cannot run on any data.
 
     Raises:
-      ValueError: names the field.
+      ValueError: a field out of its range; the message names it.
     """
-    if config.dataset not in ("fashion_mnist", "digits"):
-        raise ValueError(f"dataset must be fashion_mnist or digits, not {config.dataset!r}")
-    pipelines(config.pipelines)
-    for name in ("teacher", "student"):
-        at_least(1, fields(getattr(config, name), "channels", "hidden", prefix=f"{name}."))
-    counts = ("teacher_epochs", "epochs", "tuning_epochs", "qat_epochs", "batch_size", "seeds")
-    at_least(1, fields(config, *counts, "repeats"))
-    rates = ("learning_rate", "tuning_rate", "qat_rate", "temperature")
-    positive(fields(config, *rates, "keep", "rank"))
-    share(fields(config, "alpha", "keep", "rank", "sparsity"))
+    validate(config)
+    parse(config.pipelines)

@@ -1,4 +1,4 @@
-"""What experiments.compress shows: accuracy against bytes and latency, and what a teacher adds."""
+"""The report of experiments.compress: accuracy by bytes and latency, and the teacher's gain."""
 
 import pathlib
 
@@ -6,10 +6,10 @@ import numpy as np
 
 import jaxkd
 from experiments.common import comparison_report
-from experiments.compress import needs as compress_needs
-from experiments.compress.files import TEACHER, Files, calls, measured
-from experiments.compress.steps import STEPS, labeled
-from experiments.compress.training import Compressed, Steps
+from experiments.compress import resources
+from experiments.compress.exports import TEACHER, ExportedNetwork, export_all, timed_calls
+from experiments.compress.pipelines import STEPS, Steps, title
+from experiments.compress.run import CompressionResults
 from jaxkd.export import edge
 from jaxkd.metrics import Spread
 from jaxkd.study import (
@@ -25,116 +25,138 @@ from jaxkd.study import (
 )
 
 Row = list[str | int | float | Spread]
+Exported = dict[Steps, ExportedNetwork]
 
-# What a small device asks for: a fiftieth of the bytes, a tenth of the latency, 1.5 points at most.
+# The goal for a small device: a fiftieth of the teacher's bytes, a tenth of its latency, and at
+# most 1.5 points below its accuracy.
 _SMALLER, _FASTER, _POINTS = 50, 10, 0.015
 
 
-def write(out: Compressed, workdir: pathlib.Path) -> Report:
+def write(out: CompressionResults, workdir: pathlib.Path) -> Report:
     """Exports, measures, and writes `report.html`, the tables as CSV and the figures."""
-    files = measured(out)
+    exported = export_all(out)
     report = Report(
         title=f"Compressing a network for {out.test.name}",
-        summary=_target(out, files).text,
+        summary=_goal(out, exported).text,
         sections=[
-            _all(out, files),
-            _with_a_teacher(out),
-            compress_needs.section(out),
-            _exports(out, files),
+            _all_networks(out, exported),
+            _with_and_without_teacher(out),
+            resources.section(out),
+            _files(out, exported),
         ],
     )
     comparison_report.save(report, workdir)
     return report
 
 
-def front(out: Compressed, sizes: dict[Steps, float]) -> list[Steps]:
-    """The pipelines that none beats in both size and mean accuracy, smallest first."""
-    best, chosen = -np.inf, []
-    order = sorted(sizes, key=lambda steps: (sizes[steps], -_mean(out, steps)))
-    for steps in order:
-        if _mean(out, steps) > best:
-            best = _mean(out, steps)
-            chosen.append(steps)
-    return chosen
+def pareto_front(out: CompressionResults, costs: dict[Steps, float]) -> list[Steps]:
+    """Returns the pipelines that no other beats in both cost and mean accuracy, cheapest first."""
+    best, front = -np.inf, []
+    for steps in sorted(costs, key=lambda steps: (costs[steps], -_mean_accuracy(out, steps))):
+        if _mean_accuracy(out, steps) > best:
+            best = _mean_accuracy(out, steps)
+            front.append(steps)
+    return front
 
 
-def _mean(out: Compressed, steps: Steps) -> float:
-    return out.reached if steps == TEACHER else float(out.accuracies(steps).mean())
+def _mean_accuracy(out: CompressionResults, steps: Steps) -> float:
+    return out.teacher_accuracy if steps == TEACHER else float(out.accuracies(steps).mean())
 
 
-def _target(out: Compressed, files: dict[Steps, Files]) -> Finding:
-    """Whether a network meets what a small device asks for."""
-    teacher = files[TEACHER]
-    timed = [steps for steps in out.logits if files[steps].runtime == teacher.runtime]
-    small = [
-        steps
-        for steps in timed
-        if files[steps].file * _SMALLER <= teacher.file
-        and files[steps].median_s * _FASTER <= teacher.median_s
-    ]
-    wanted = f"1/{_SMALLER} of the teacher's file and 1/{_FASTER} of its latency"
-    if not small:
-        near = min(timed, key=lambda steps: files[steps].median_s * files[steps].file)
-        return Finding(
-            "none",
-            f"No network reaches {wanted}; {labeled(near)} comes nearest with "
-            f"1/{teacher.file / files[near].file:.0f} and "
-            f"1/{teacher.median_s / files[near].median_s:.1f}.",
-        )
-    best = max(small, key=lambda steps: _mean(out, steps))
-    lost = Spread.of(out.reached - out.accuracies(best))
-    met = lost.mean <= _POINTS
-    return Finding(
-        "gain" if met else "none",
-        f"At {wanted} the best is {labeled(best)}: "
-        f"1/{teacher.file / files[best].file:.0f} of the file, "
-        f"1/{teacher.median_s / files[best].median_s:.1f} of the latency, "
-        f"{100 * lost.mean:.1f} ± {100 * lost.std:.1f} points below the teacher "
-        f"({out.reached:.1%}); at most {100 * _POINTS:.1f} were wanted. "
-        f"It is the best of {len(small)} on these test images; the first seed's file is right on "
-        f"{files[best].accuracy:.1%} of them, the teacher's on {teacher.accuracy:.1%}.",
-    )
-
-
-def _gains(out: Compressed) -> list[Finding]:
-    """What the teacher adds to each pipeline that was gone with and without it."""
-    found = []
-    for steps in out.logits:
-        plain = ("labels", *steps[1:])
-        if steps[0] == "distil" and plain in out.logits:
-            what = f", then {labeled(steps[1:])}," if steps[1:] else ""
-            name = f"Trained by the teacher{what} the student"
-            found.append(compare(name, out.accuracies(steps), out.accuracies(plain)))
-    return found
-
-
-def _caption(out: Compressed) -> str:
+def _caption(out: CompressionResults) -> str:
     seeds = len(out.study.seeds)
     return f"Mean ± standard deviation of {seeds} students (seeds), one teacher, last step."
 
 
-def _all(out: Compressed, files: dict[Steps, Files]) -> Section:
-    teacher = files[TEACHER]
-    by_bytes = front(out, {steps: float(file.weights) for steps, file in files.items()})
-    alike = {steps: file for steps, file in files.items() if file.runtime == teacher.runtime}
-    by_time = front(out, {steps: file.median_s for steps, file in alike.items()})
-    rows: list[Row] = []
-    for steps, file in files.items():
-        on = [name for name, group in (("bytes", by_bytes), ("time", by_time)) if steps in group]
-        rows.append(
-            [
-                labeled(steps),
-                out.reached if steps == TEACHER else Spread.of(out.accuracies(steps)),
-                file.parameters,
-                file.weights,
-                file.flops,
-                teacher.weights / file.weights,
-                file.median_s,
-                f"{file.p10_s * 1e6:,.0f} to {file.p90_s * 1e6:,.0f}",
-                teacher.median_s / file.median_s if steps in alike else "",
-                ", ".join(on),
-            ]
+def _goal(out: CompressionResults, exported: Exported) -> Finding:
+    """Returns whether a network reaches the goal for a small device."""
+    teacher = exported[TEACHER]
+    # Latencies of different runtimes do not compare.
+    timed = [steps for steps in out.logits if exported[steps].runtime == teacher.runtime]
+    small = [
+        steps
+        for steps in timed
+        if exported[steps].file * _SMALLER <= teacher.file
+        and exported[steps].median_s * _FASTER <= teacher.median_s
+    ]
+    goal = f"1/{_SMALLER} of the teacher's file and 1/{_FASTER} of its latency"
+    if not small:
+        nearest = min(timed, key=lambda steps: exported[steps].median_s * exported[steps].file)
+        return Finding(
+            "none",
+            f"No network reaches {goal}; {title(nearest)} comes nearest with "
+            f"1/{teacher.file / exported[nearest].file:.0f} and "
+            f"1/{teacher.median_s / exported[nearest].median_s:.1f}.",
         )
+    best = max(small, key=lambda steps: _mean_accuracy(out, steps))
+    loss = Spread.of(out.teacher_accuracy - out.accuracies(best))
+    return Finding(
+        "gain" if loss.mean <= _POINTS else "none",
+        f"At {goal} the best is {title(best)}: "
+        f"1/{teacher.file / exported[best].file:.0f} of the file, "
+        f"1/{teacher.median_s / exported[best].median_s:.1f} of the latency, "
+        f"{100 * loss.mean:.1f} ± {100 * loss.std:.1f} points below the teacher "
+        f"({out.teacher_accuracy:.1%}); the goal is at most {100 * _POINTS:.1f}. "
+        f"It is the best of {len(small)} on these test images; the first seed's file is right on "
+        f"{exported[best].accuracy:.1%} of them, the teacher's on {teacher.accuracy:.1%}.",
+    )
+
+
+def _all_networks(out: CompressionResults, exported: Exported) -> Section:
+    runtime = exported[TEACHER].runtime
+    comparable = {steps: one for steps, one in exported.items() if one.runtime == runtime}
+    fronts = {
+        "bytes": pareto_front(out, {s: float(one.weights) for s, one in exported.items()}),
+        "time": pareto_front(out, {s: one.median_s for s, one in comparable.items()}),
+    }
+    accuracy: dict[Steps, Spread | float] = {TEACHER: out.teacher_accuracy}
+    accuracy |= {steps: Spread.of(out.accuracies(steps)) for steps in out.logits}
+
+    def scatter(front: list[Steps], cost: str, label: str) -> Figure:
+        return size_accuracy_scatter(
+            {title(s): (getattr(exported[s], cost), accuracy[s]) for s in front},
+            x_label=label,
+            caption=f"The Pareto front: none is better in both. {_caption(out)}",
+        )
+
+    names = "; ".join(f"{name}: {text}" for name, text in STEPS.items())
+    text = f"""Steps: {names}. Trainings behind `distil` learn from the teacher, those behind
+        `labels` from labels alone. A Pareto front holds the networks that no other beats in both
+        accuracy and cost."""
+    return Section(
+        "Accuracy, bytes and latency",
+        text,
+        [_goal(out, exported)],
+        [_networks_table(out, exported, accuracy, fronts)],
+        [
+            scatter(fronts["bytes"], "weights", "Bytes of the weights"),
+            scatter(fronts["time"], "median_s", "Latency of one image (s)"),
+        ],
+    )
+
+
+def _networks_table(
+    out: CompressionResults,
+    exported: Exported,
+    accuracy: dict[Steps, Spread | float],
+    fronts: dict[str, list[Steps]],
+) -> Table:
+    teacher = exported[TEACHER]
+    rows: list[Row] = [
+        [
+            title(steps),
+            accuracy[steps],
+            one.parameters,
+            one.weights,
+            one.flops,
+            teacher.weights / one.weights,
+            one.median_s,
+            f"{one.p10_s * 1e6:,.0f} to {one.p90_s * 1e6:,.0f}",
+            teacher.median_s / one.median_s if one.runtime == teacher.runtime else "",
+            ", ".join(name for name, front in fronts.items() if steps in front),
+        ]
+        for steps, one in exported.items()
+    ]
     columns: list[Column | str] = [
         "Steps",
         Column("Accuracy", "percent"),
@@ -147,59 +169,36 @@ def _all(out: Compressed, files: dict[Steps, Files]) -> Section:
         Column("Faster", "times"),
         "On the front of",
     ]
-    runtimes = sorted({file.runtime for file in files.values()})
+    runtimes = sorted({one.runtime for one in exported.values()})
     caption = (
         f"{_caption(out)} Costs are those of the first seed. Latency: median of "
-        f"{calls(out)} single calls, all networks in turns, by {'; '.join(runtimes)} on "
-        f"{edge.describe_machine()}. Bytes: int8 a byte, int4 half of one, masked weights a bit "
-        "each."
+        f"{timed_calls(out)} single calls, interleaved over all networks, by "
+        f"{'; '.join(runtimes)} on {edge.describe_machine()}. Bytes: int8 a byte, int4 half of "
+        "one, masked weights a bit each."
     )
-    accuracy: dict[Steps, Spread | float] = {TEACHER: out.reached}
-    accuracy |= {steps: Spread.of(out.accuracies(steps)) for steps in out.logits}
-
-    def scatter(chosen: list[Steps], size: str, label: str) -> Figure:
-        return size_accuracy_scatter(
-            {labeled(s): (getattr(files[s], size), accuracy[s]) for s in chosen},
-            x_label=label,
-            caption=f"The front: none is better in both. {_caption(out)}",
-        )
-
-    names = "; ".join(f"{name}: {text}" for name, text in STEPS.items())
-    text = f"""Steps: {names}. What follows `distil` has the teacher's help, what follows `labels`
-        has none. A front holds the networks that no other beats in both accuracy and the cost at
-        hand."""
-    figures = [
-        scatter(by_bytes, "weights", "Bytes of the weights"),
-        scatter(by_time, "median_s", "Latency of one image (s)"),
-    ]
-    return Section(
-        "Accuracy, bytes and latency",
-        text,
-        [_target(out, files)],
-        [Table("Compression", columns, rows, caption)],
-        figures,
-    )
+    return Table("Compression", columns, rows, caption)
 
 
-def _with_a_teacher(out: Compressed) -> Section:
+def _pairs(out: CompressionResults) -> list[tuple[Steps, Steps]]:
+    """Returns the pipelines that begin with `labels` and with `distil`, and are alike otherwise."""
+    pairs = [(("labels", *steps[1:]), steps) for steps in out.logits if steps[0] == "distil"]
+    return [(without, steps) for without, steps in pairs if without in out.logits]
+
+
+def _with_and_without_teacher(out: CompressionResults) -> Section:
+    findings: list[Finding] = []
     rows: list[Row] = []
-    for steps in out.logits:
-        plain = ("labels", *steps[1:])
-        if steps[0] != "distil" or plain not in out.logits:
-            continue
-        ours, theirs = out.accuracies(steps), out.accuracies(plain)
-        agree = [
-            Spread.of([jaxkd.metrics.agreement(x, out.teacher_logits) for x in out.logits[s]])
-            for s in (plain, steps)
+    for without, steps in _pairs(out):
+        labels, distilled = out.accuracies(without), out.accuracies(steps)
+        agreement = [
+            Spread.of([jaxkd.metrics.agreement(x, out.teacher_logits) for x in out.logits[each]])
+            for each in (without, steps)
         ]
-        rows.append(
-            [
-                labeled(steps[1:]) or "nothing more",
-                Spread.of(theirs),
-                Spread.of(ours),
-                Spread.of(ours - theirs),
-                *agree,
-            ]
+        accuracies = [Spread.of(x) for x in (labels, distilled, distilled - labels)]
+        rows.append([title(steps[1:]) or "no more steps", *accuracies, *agreement])
+        behind = f", then {title(steps[1:])}," if steps[1:] else ""
+        findings.append(
+            compare(f"Distilled from the teacher{behind} the student", distilled, labels)
         )
     columns: list[Column | str] = [
         "Steps behind the training",
@@ -207,30 +206,23 @@ def _with_a_teacher(out: Compressed) -> Section:
         Column("With the teacher", "percent"),
         Column("Gain", "points"),
         Column("Labels: agrees with the teacher", "percent"),
-        Column("With it: agrees", "percent"),
+        Column("With the teacher: agrees with it", "percent"),
     ]
     text = """The same steps with the same number of updates, from labels alone and with the
-        teacher's cached answers. Each line below is a test of its own."""
+        teacher's cached logits. Each line below is a test of its own."""
     return Section(
-        "What the teacher adds",
+        "Gain from the teacher",
         text,
-        _gains(out),
+        findings,
         [Table("With and without the teacher", columns, rows, _caption(out))],
         [],
     )
 
 
-def _exports(out: Compressed, files: dict[Steps, Files]) -> Section:
+def _files(out: CompressionResults, exported: Exported) -> Section:
     rows: list[Row] = [
-        [
-            labeled(steps),
-            file.runtime,
-            file.file,
-            file.difference,
-            file.agreement,
-            file.accuracy,
-        ]
-        for steps, file in files.items()
+        [title(steps), one.runtime, one.file, one.difference, one.agreement, one.accuracy]
+        for steps, one in exported.items()
     ]
     columns: list[Column | str] = [
         "Steps",

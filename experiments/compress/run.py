@@ -1,63 +1,153 @@
-"""Training of experiments.compress."""
+"""Training of experiments.compress: a teacher, its cache, and all pipelines for every seed."""
 
 import dataclasses
 import pathlib
-from typing import Any
+from collections.abc import Callable
 
+import numpy as np
 from flax import nnx
 
 import jaxkd
+from experiments import datasets
 from experiments.common.comparison import views_of
 from experiments.common.runtime import Runtime
 from experiments.common.study import Study
-from experiments.compress import training as compress_runs
+from experiments.common.teachers import train_teacher
 from experiments.compress.config import Config, Width, check
-from experiments.compress.steps import LAST, pipelines, ranks_of
-from experiments.datasets import fashion_mnist
-from jaxkd import compression
-from jaxkd.data import Dataset, digits
+from experiments.compress.pipelines import FINAL_STEPS, Steps, parse
+from experiments.compress.steps import Stage, layer_ranks
+from experiments.compress.tree import CALIBRATION_BATCHES, NetworkTree
+from jaxkd import Network, compression
+from jaxkd.data import Dataset
 from jaxkd.models import CNN
 from jaxkd.training import bind_config
 from jaxkd.views import Normalize, Views
 
 
-def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> compress_runs.Compressed:
-    """Trains the teacher, and goes all pipelines.
+@dataclasses.dataclass(frozen=True)
+class CompressionResults:
+    """All results of the experiment, which the report shows.
+
+    Attributes:
+      config: configuration of the experiment.
+      study: what all trainings have in common.
+      train: labeled examples.
+      test: held-out examples.
+      teacher: trained teacher.
+      teacher_logits: its logits on the test examples.
+      logits: by pipeline the logits on the test examples, `[seeds, examples, num_classes]`.
+      stages: by pipeline the first seed's network.
+    """
+
+    config: Config
+    study: Study
+    train: Dataset
+    test: Dataset
+    teacher: Network
+    teacher_logits: np.ndarray
+    logits: dict[Steps, np.ndarray]
+    stages: dict[Steps, Stage]
+
+    def accuracies(self, steps: Steps) -> np.ndarray:
+        """Returns the test accuracy of each seed."""
+        labels = self.test.labels
+        return np.array([jaxkd.metrics.accuracy(x, labels) for x in self.logits[steps]])
+
+    @property
+    def teacher_accuracy(self) -> float:
+        """Test accuracy of the teacher."""
+        return jaxkd.metrics.accuracy(self.teacher_logits, self.test.labels)
+
+
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CompressionResults:
+    """Trains the teacher, caches its logits, and runs all pipelines.
 
     Args:
-      config: the experiment.
-      workdir: everything is kept below it; a run that was cut is taken up, one of another
-        configuration (pipelines aside) is refused.
-      runtime: devices, tracing and consent.
+      config: configuration of the experiment.
+      workdir: folder for everything; finished runs are read, interrupted ones resumed, and a work
+        directory of another configuration (pipelines aside) is refused.
+      runtime: devices and tracing.
 
     Returns:
-      What came out.
+      The networks and their logits.
 
     Raises:
-      FileNotFoundError: the data are not there.
+      FileNotFoundError: the data are missing.
       ValueError: a configuration that cannot run, before anything is trained.
     """
     check(config)
-    chosen = pipelines(config.pipelines)
+    pipelines = parse(config.pipelines)
     train, test = load(config)
-    shape = train.inputs.shape[1:]
-
-    def maker(width: Width) -> Any:
-        def make(seed: int) -> nnx.Module:
-            channels = (width.channels, 2 * width.channels)
-            return CNN(shape, channels, width.hidden, train.num_classes, rngs=nnx.Rngs(seed))
-
-        return make
-
-    make_student = maker(config.student)
-    if any("low_rank" in steps for steps in chosen):
-        ranks_of(make_student(0), config.rank)
-    if any(steps[-1] in LAST for steps in chosen):
+    make_student = _maker(config.student, train)
+    if any("low_rank" in steps for steps in pipelines):
+        layer_ranks(make_student(0), config.rank)
+    if any(steps[-1] in FINAL_STEPS for steps in pipelines):
         compression.quantize(make_student(0))
     ignored = ("pipelines", "repeats")
-    known = {k: v for k, v in dataclasses.asdict(config).items() if k not in ignored}
-    bind_config(workdir, known)
-    study = Study(
+    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k not in ignored})
+    study = _study(config, workdir, runtime, train, test, make_student)
+    teacher = jaxkd.from_nnx(_maker(config.teacher, train)(100))
+    teacher_steps = config.teacher_epochs * max(1, len(train) // config.batch_size)
+    teacher = train_teacher(study, teacher, train, teacher_steps)
+    cache = jaxkd.cache.build(
+        workdir / "cache", teacher, train, study.views, num_views=config.views.num_views
+    )
+    tree = NetworkTree(config, study, train, cache, make_student)
+    logits = {
+        steps: np.stack([tree.logits(steps, seed) for seed in study.seeds]) for steps in pipelines
+    }
+    return CompressionResults(
+        config=config,
+        study=study,
+        train=train,
+        test=test,
+        teacher=teacher,
+        teacher_logits=study.evaluator.logits(teacher),
+        logits=logits,
+        stages={steps: tree.stage(steps, study.seeds[0]) for steps in pipelines},
+    )
+
+
+def load(config: Config) -> tuple[Dataset, Dataset]:
+    """Loads training and test examples.
+
+    Raises:
+      FileNotFoundError: the data are missing.
+      ValueError: too few examples for the ranges of activations.
+    """
+    train, test = (
+        datasets.load_images(config.dataset, split, data_dir=config.data_dir)
+        for split in ("train", "test")
+    )
+    if len(train) < config.batch_size * CALIBRATION_BATCHES:
+        raise ValueError(
+            f"{len(train)} training examples are too few for the {CALIBRATION_BATCHES} batches of "
+            f"{config.batch_size} from which ranges of activations are computed: choose a smaller "
+            "batch_size"
+        )
+    return train, test
+
+
+def _maker(width: Width, train: Dataset) -> Callable[[int], nnx.Module]:
+    """Returns a function from a seed to an untrained network of a size."""
+    channels = (width.channels, 2 * width.channels)
+
+    def make(seed: int) -> nnx.Module:
+        shape = train.inputs.shape[1:]
+        return CNN(shape, channels, width.hidden, train.num_classes, rngs=nnx.Rngs(seed))
+
+    return make
+
+
+def _study(
+    config: Config,
+    workdir: pathlib.Path,
+    runtime: Runtime,
+    train: Dataset,
+    test: Dataset,
+    make_student: Callable[[int], nnx.Module],
+) -> Study:
+    return Study(
         workdir=workdir,
         make_student=lambda seed: jaxkd.from_nnx(make_student(seed)),
         test=test,
@@ -70,22 +160,3 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> compress_run
         steps_per_call=20,
         runtime=runtime,
     )
-    return compress_runs.run(
-        config, study, train, test, maker(config.teacher), make_student, chosen
-    )
-
-
-def load(config: Config) -> tuple[Dataset, Dataset]:
-    """Training and test examples."""
-    if config.dataset == "digits":
-        train, test = digits.load("train"), digits.load("test")
-    else:
-        folder = config.data_dir or None
-        train, test = (fashion_mnist.load(x, data_dir=folder) for x in ("train", "test"))
-    least = config.batch_size * compress_runs.CALIBRATION
-    if len(train) < least:
-        raise ValueError(
-            f"{len(train)} training examples are too few for the {compress_runs.CALIBRATION} "
-            f"batches of {config.batch_size} that ranges are found on: choose a smaller batch_size"
-        )
-    return train, test

@@ -2,77 +2,94 @@
 
 import dataclasses
 
-from experiments.common.validation import at_least, fields, positive
-from experiments.embeddings.training import ARMS, RELATIONS
+from experiments.common.validation import field, validate
+from jaxkd import losses
+
+ARMS = {
+    "encoder": "encoder",
+    "encoder_cosine": "encoder, cosine alone",
+    "static": "static",
+    "static_cosine": "static, cosine alone",
+}
+"""The arms, and their names in the report."""
+
+UNTRAINED = "static, untrained"
+"""Name of the bag of tokens before training."""
+
+RELATIONS = {
+    "sp": (losses.sp, 100.0),
+    "pkt": (losses.pkt, 30_000.0),
+    "rkd": (losses.rkd_distance, 1.0),
+    "info_nce": (losses.info_nce, 0.2),
+}
+"""Losses on the similarities in a batch, with the weights that make them count about as much as the
+cosines: the first two average over all pairs and are small."""
 
 
 @dataclasses.dataclass
 class Config:
-    """The experiment.
+    """Configuration of the experiment.
 
     Attributes:
       teacher: folder of the teacher's `model.safetensors`, `config.json` and `tokenizer.json`.
-      data_dir: where `experiments.datasets.austen` wrote the novels, empty for its own default.
-      mock: if positive, so many made-up sentences and a made-up teacher instead.
-      arms: which of `encoder`, `encoder_cosine`, `static` and `static_cosine`, by commas.
-      sentences: of the training split, from all over it; 0 for all.
-      length: tokens of a sentence, what is longer is cut.
-      student_width: of the transformer; as wide as the teacher it starts from its layers.
-      student_layers: of the transformer.
-      student_heads: of each attention.
-      static_width: of the table of the bag of tokens.
-      relation: which loss compares the similarities in the batch: `sp`, `pkt`, `rkd` (distances) or
+      data_dir: folder in which `experiments.datasets.austen` wrote the novels, empty for its
+        default.
+      mock: if positive, number of mock sentences, which a mock teacher embeds.
+      arms: which of `encoder`, `encoder_cosine`, `static` and `static_cosine`, separated by commas.
+      sentences: number of training sentences, evenly spread over all of them; 0 for all.
+      length: number of tokens of a sentence; longer sentences are cut.
+      student_width: width of the transformer; as wide as the teacher it starts from its layers.
+      student_layers: number of layers of the transformer.
+      student_heads: number of heads of each attention.
+      static_width: width of the table of the bag of tokens.
+      relation: loss that compares the similarities in the batch: `sp`, `pkt`, `rkd` (distances) or
         `info_nce`.
-      relation_weight: times the usual weight of that loss.
-      batch_size: of training.
-      epochs: of the transformer.
+      relation_weight: factor of the usual weight of that loss.
+      batch_size: number of sentences in a batch of training.
+      epochs: number of passes of the transformer.
       learning_rate: peak of its cosine.
-      static_epochs: of the bag of tokens.
+      static_epochs: number of passes of the bag of tokens.
       static_learning_rate: peak of its cosine.
-      seeds: students of each arm.
-      pairs: random pairs of held-out sentences.
-      speed_batch: sentences in a batch whose time is taken.
-      speed_rounds: how often.
+      seeds: number of students of each arm.
+      pairs: number of random pairs of held-out sentences.
+      speed_batch: number of sentences in a batch that is timed.
+      speed_rounds: number of rounds of the timing.
     """
 
     teacher: str = ""
     data_dir: str = ""
-    mock: int = 0
-    arms: str = "encoder,static,static_cosine"
-    sentences: int = 0
-    length: int = 48
-    student_width: int = 192
-    student_layers: int = 2
-    student_heads: int = 6
-    static_width: int = 384
-    relation: str = "sp"
-    relation_weight: float = 5.0
-    batch_size: int = 128
-    epochs: int = 3
-    learning_rate: float = 1e-3
-    static_epochs: int = 10
-    static_learning_rate: float = 3e-3
-    seeds: int = 3
-    pairs: int = 20_000
-    speed_batch: int = 64
-    speed_rounds: int = 20
+    mock: int = field(0, ge=0)
+    arms: str = field("encoder,static,static_cosine", choices=ARMS, several=True)
+    sentences: int = field(0, ge=0)
+    length: int = field(48, ge=1)
+    student_width: int = field(192, ge=1)
+    student_layers: int = field(2, ge=1)
+    student_heads: int = field(6, ge=1)
+    static_width: int = field(384, ge=1)
+    relation: str = field("sp", choices=RELATIONS)
+    relation_weight: float = field(5.0, gt=0)
+    batch_size: int = field(128, ge=1)
+    epochs: int = field(3, ge=1)
+    learning_rate: float = field(1e-3, gt=0)
+    static_epochs: int = field(10, ge=1)
+    static_learning_rate: float = field(3e-3, gt=0)
+    seeds: int = field(3, ge=1)
+    pairs: int = field(20_000, ge=1)
+    speed_batch: int = field(64, ge=1)
+    speed_rounds: int = field(20, ge=1)
 
 
 def check(config: Config) -> None:
-    """Refuses what cannot run on any data.
+    """Refuses a configuration that cannot run on any data.
 
     Raises:
-      ValueError: names the field.
+      ValueError: a field out of its range; the message names it.
     """
-    arms = config.arms.split(",")
-    if len(set(arms)) < len(arms) or any(name not in ARMS for name in arms):
-        raise ValueError(f"arms must be some of {', '.join(ARMS)}, each once, not {config.arms!r}")
-    if config.relation not in RELATIONS:
-        raise ValueError(f"relation must be one of {list(RELATIONS)}, not {config.relation!r}")
-    at_least(0, fields(config, "mock", "sentences"))
-    sizes = ("length", "student_width", "student_layers", "student_heads", "static_width")
-    counts = ("batch_size", "epochs", "static_epochs", "seeds", "pairs", "speed_batch")
-    at_least(1, fields(config, *sizes, *counts, "speed_rounds"))
-    positive(fields(config, "relation_weight", "learning_rate", "static_learning_rate"))
+    validate(config)
     if config.mock and config.teacher:
         raise ValueError("mock has a teacher of its own: leave config.teacher out")
+
+
+def student_of(arm: str) -> str:
+    """Returns the student that an arm trains, `encoder` or `static`."""
+    return arm.removesuffix("_cosine")

@@ -1,21 +1,25 @@
-"""How alike two sentence encoders are."""
+"""How closely the embeddings of two sentence encoders agree."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
+from experiments.common.evaluation import Evaluator
+from jaxkd import Network
+
 _NEAR = 4  # neighbors of each sentence among the near pairs
-_FOUND = 10  # places in which the nearest neighbor is looked for
+_NEAREST = 10  # neighbors of a student among which the teacher's nearest is looked up
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class SentencePairs:
     """Pairs of sentences on which similarities are compared.
 
     Attributes:
-      random: int `[pairs, 2]`, of any two sentences.
-      near: int `[pairs, 2]`, of a sentence and one of those that the teacher finds nearest.
-      nearest: int `[sentences]`, the teacher's nearest to each.
+      random: int `[pairs, 2]`, indices of two different sentences.
+      near: int `[pairs, 2]`, indices of a sentence and of one of its neighbors for the teacher.
+      nearest: int `[sentences]`, index of the teacher's nearest neighbor of each sentence.
     """
 
     random: np.ndarray
@@ -23,83 +27,112 @@ class Pairs:
     nearest: np.ndarray
 
     @classmethod
-    def of(cls, teacher: np.ndarray, count: int) -> "Pairs":
-        """Pairs by the teacher's embeddings.
+    def of(cls, teacher: np.ndarray, count: int) -> "SentencePairs":
+        """Selects pairs by the teacher's embeddings, the same in every call.
 
         Args:
-          teacher: embeddings `[sentences, width]` of length 1.
-          count: of random pairs.
+          teacher: normalized embeddings `[sentences, width]`.
+          count: number of random pairs.
 
         Returns:
-          The pairs, always the same.
+          The pairs.
 
         Raises:
-          ValueError: fewer sentences than neighbors are looked for.
+          ValueError: no more sentences than neighbors are needed.
         """
-        number = len(teacher)
-        if number <= _FOUND:
-            raise ValueError(f"{number} sentences are too few: hold out more than {_FOUND}")
-        draws = np.random.PCG64(0).random_raw(2 * count).reshape(count, 2)
-        first = draws[:, 0] % number
-        other = (first + 1 + draws[:, 1] % (number - 1)) % number  # never itself
+        sentences = len(teacher)
+        if sentences <= _NEAREST:
+            raise ValueError(f"{sentences} sentences are too few: hold out more than {_NEAREST}")
+        # NumPy keeps the raw stream of a bit generator in all its versions.
+        bits = np.random.PCG64(0).random_raw(2 * count).reshape(count, 2)
+        first = bits[:, 0] % sentences
+        second = (first + 1 + bits[:, 1] % (sentences - 1)) % sentences  # another sentence
         order = _neighbors(teacher, _NEAR)
-        near = np.stack([np.repeat(np.arange(number), _NEAR), order.ravel()], axis=1)
-        return cls(np.stack([first, other], axis=1).astype(np.int64), near, order[:, 0])
+        near = np.stack([np.repeat(np.arange(sentences), _NEAR), order.ravel()], axis=1)
+        return cls(np.stack([first, second], axis=1).astype(np.int64), near, order[:, 0])
 
 
-def judge(student: np.ndarray, teacher: np.ndarray, pairs: Pairs) -> dict[str, float]:
-    """How far a student agrees with its teacher.
+class EmbeddingEvaluator(Evaluator):
+    """Compares students' embeddings of held-out sentences with those of their teacher.
 
     Args:
-      student: embeddings `[sentences, width]`, of any length.
-      teacher: `[sentences, width]`, of the same sentences, of length 1.
-      pairs: of `Pairs.of`.
+      *arguments: held-out sentences, views and runtime of `Evaluator`.
+      teacher: the teacher's embeddings `[sentences, width]`, normalized.
+      pairs: pairs of these sentences.
+    """
+
+    metric = "spearman"
+
+    def __init__(self, *arguments: Any, teacher: np.ndarray, pairs: SentencePairs):
+        super().__init__(*arguments)
+        self._teacher, self._pairs = teacher, pairs
+
+    def scores(self, network: Network) -> dict[str, float]:
+        """Returns the rank correlation on random pairs."""
+        student = normalized(self.logits(network))
+        return {"spearman": spearman(student, self._teacher, self._pairs.random)}
+
+    def results(self, network: Network) -> dict[str, np.ndarray]:
+        """Returns the numbers of `embedding_agreement`."""
+        scores = embedding_agreement(self.logits(network), self._teacher, self._pairs)
+        return {name: np.array(score) for name, score in scores.items()}
+
+
+def embedding_agreement(
+    student: np.ndarray, teacher: np.ndarray, pairs: SentencePairs
+) -> dict[str, float]:
+    """Computes how closely a student agrees with its teacher.
+
+    Args:
+      student: embeddings `[sentences, width]`, normalized or not.
+      teacher: normalized embeddings `[sentences, width]` of the same sentences.
+      pairs: pairs of these sentences.
 
     Returns:
       - `cosine`: the mean cosine of the two embeddings of a sentence;
       - `spearman`: the rank correlation of the similarities of random pairs;
-      - `near`: likewise of near pairs, which are all alike and hard to rank;
-      - `found`: the share of sentences whose nearest for the teacher is among ten nearest for the
-        student.
+      - `near`: the rank correlation on near pairs, which are all similar and hard to rank;
+      - `nearest`: the share of sentences whose nearest neighbor for the teacher is among the ten
+        nearest for the student.
     """
-    student = unit(student)
-    near = _neighbors(student, _FOUND)
+    student = normalized(student)
+    neighbors = _neighbors(student, _NEAREST)
     return {
         "cosine": float(np.mean(np.sum(student * teacher, axis=1))),
         "spearman": spearman(student, teacher, pairs.random),
         "near": spearman(student, teacher, pairs.near),
-        "found": float(np.mean((near == pairs.nearest[:, None]).any(axis=1))),
+        "nearest": float(np.mean((neighbors == pairs.nearest[:, None]).any(axis=1))),
     }
 
 
 def spearman(student: np.ndarray, teacher: np.ndarray, pairs: np.ndarray) -> float:
-    """Rank correlation of two networks' similarities.
+    """Computes the rank correlation of two networks' similarities.
 
     Args:
-      student: embeddings `[sentences, width]` of length 1.
-      teacher: likewise, of another width perhaps.
-      pairs: int `[pairs, 2]`.
+      student: normalized embeddings `[sentences, width]`.
+      teacher: normalized embeddings `[sentences, width]`, of any other width.
+      pairs: int `[pairs, 2]`, indices of sentences.
 
     Returns:
-      From -1 to 1; 0 where all of a network's similarities are the same.
+      The correlation, from -1 to 1; 0 where all similarities of a network are the same.
     """
     from scipy.stats import spearmanr
 
-    first, other = pairs.T
-    ours, theirs = (np.sum(x[first] * x[other], axis=1) for x in (student, teacher))
-    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+    first, second = pairs.T
+    of_student, of_teacher = (np.sum(x[first] * x[second], axis=1) for x in (student, teacher))
+    if np.ptp(of_student) == 0 or np.ptp(of_teacher) == 0:
         return 0.0
-    return float(spearmanr(ours, theirs).statistic)
+    return float(spearmanr(of_student, of_teacher).statistic)
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors over their lengths, in float32; zeros stay."""
+def normalized(vectors: np.ndarray) -> np.ndarray:
+    """Returns vectors divided by their lengths, in float32; zeros stay zeros."""
     vectors = np.asarray(vectors, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _neighbors(vectors: np.ndarray, count: int) -> np.ndarray:
-    """The nearest to each, itself left out, nearest first."""
+    """Returns the indices of each vector's nearest others, nearest first."""
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -np.inf)
     return np.argsort(-cosines, axis=1, kind="stable")[:, :count]

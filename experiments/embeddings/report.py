@@ -1,11 +1,15 @@
 """The report of experiments.embeddings: agreement, size and speed, and what the seeds show."""
 
 import pathlib
+from collections.abc import Mapping
+
+import numpy as np
 
 import jaxkd
 from experiments.common import comparison_report
 from experiments.common.costs import SIZE_COLUMNS, size_cells, speed_columns, timing_caption
-from experiments.embeddings.training import ARMS, UNTRAINED, Embedded
+from experiments.embeddings.config import ARMS, UNTRAINED, student_of
+from experiments.embeddings.run import EmbeddingResults
 from jaxkd.compression import count_parameters
 from jaxkd.metrics import Spread
 from jaxkd.study import (
@@ -21,32 +25,46 @@ from jaxkd.study import (
 )
 
 Row = list[str | int | float | Spread]
-GOAL, TIMES = 0.8, 5.0
-"""Spearman and throughput that a student is to reach, the latter in times the teacher's."""
+SPEARMAN_GOAL, SPEED_GOAL = 0.8, 5.0
+"""Spearman that a student is to reach, and its throughput relative to the teacher's."""
 
 
-def write(embedded: Embedded, workdir: pathlib.Path) -> Report:
+def write(out: EmbeddingResults, workdir: pathlib.Path) -> Report:
     """Writes `report.html`, the table as CSV and the figures; returns the report."""
-    sections = [_agreement(embedded), _curves(embedded)]
     report = Report(
         title="Sentence embeddings from a published teacher",
-        summary=_summary(embedded),
-        sections=sections,
+        summary=_summary(out),
+        sections=[_agreement(out), _curves(out)],
     )
     comparison_report.save(report, workdir)
     return report
 
 
-def _agreement(embedded: Embedded) -> Section:
-    teacher, config = embedded.teacher, embedded.config
-    sized = {name: size_cells(network) for name, network in embedded.networks.items()}
-    timed = {name: speed.cells() for name, speed in embedded.speeds.items()}
-    own = teacher.name
-    rows: list[Row] = [[own, *sized[own], *[""] * 4, *timed[own]]]
-    for name, scores in embedded.scores.items():
-        spreads = [Spread.of(scores[key]) for key in ("cosine", "spearman", "near", "found")]
-        of = _network_of(embedded, name)
-        rows.append([name, *sized[of], *spreads, *timed[of]])
+def _agreement(out: EmbeddingResults) -> Section:
+    text = f"""The teacher embedded {len(out.train):,} sentences once (cached in
+        {out.cache.bytes / 1e6:.1f} MB). Students learned from these embeddings, without any label.
+        Cosine is that of the two embeddings of a sentence; Spearman is the rank correlation of the
+        similarities that student and teacher find between the sentences of a pair; the last column
+        of agreement shows how often the teacher's nearest sentence is among the student's ten
+        nearest."""
+    return Section("Agreement and cost", text, _findings(out), [_table(out)], _scatters(out))
+
+
+def _table(out: EmbeddingResults) -> Table:
+    config, teacher = out.config, out.teacher.name
+    sizes = {name: size_cells(network) for name, network in out.networks.items()}
+    speeds = {name: speed.cells() for name, speed in out.speeds.items()}
+    rows: list[Row] = [[teacher, *sizes[teacher], *[""] * 4, *speeds[teacher]]]
+
+    def row(name: str, network: str, values: Mapping[str, np.ndarray]) -> Row:
+        spreads = [Spread.of(values[key]) for key in ("cosine", "spearman", "near", "nearest")]
+        return [name, *sizes[network], *spreads, *speeds[network]]
+
+    rows += [row(ARMS[arm], ARMS[arm], result.values) for arm, result in out.results.items()]
+    if out.untrained:
+        # Of the same size and speed as a trained one.
+        trained = next(ARMS[arm] for arm in out.results if student_of(arm) == "static")
+        rows.append(row(UNTRAINED, trained, out.untrained))
     columns: list[Column | str] = [
         "Network",
         *SIZE_COLUMNS,
@@ -56,70 +74,69 @@ def _agreement(embedded: Embedded) -> Section:
         Column("Nearest among ten", "percent"),
         *speed_columns("Sentences"),
     ]
-    batch = f"{min(config.speed_batch, len(embedded.test))} sentences"
-    caption = f"""{len(embedded.test):,} held-out sentences of at most {config.length} tokens,
-        {config.pairs:,} random pairs; near pairs are each sentence with the four that the teacher
-        finds nearest. Mean ± standard deviation of {config.seeds} seeds.
+    batch = f"{min(config.speed_batch, len(out.test))} sentences"
+    caption = f"""{len(out.test):,} held-out sentences of at most {config.length} tokens,
+        {config.pairs:,} random pairs; near pairs are each sentence and its four nearest neighbors
+        for the teacher. Mean ± standard deviation of {config.seeds} seeds.
         {timing_caption(batch, config.speed_rounds)}"""
-    text = f"""The teacher embedded {len(embedded.train):,} sentences once
-        ({embedded.cache.bytes / 1e6:.1f} MB of answers). Students learned from these embeddings, no
-        label. Cosine is that of the two embeddings of a sentence; Spearman says whether pairs of
-        sentences are ranked by similarity as the teacher ranks them; the last column of agreement,
-        how often the teacher's nearest sentence is among the student's ten nearest."""
-    trained = [name for name in embedded.scores if name in ARMS.values()]
-    points = {name: Spread.of(embedded.scores[name]["spearman"]) for name in trained}
-    speeds = {n: (embedded.speeds[n].per_second, points[n]) for n in trained}
-    sizes = {n: (float(count_parameters(embedded.networks[n].params)), points[n]) for n in trained}
-    figures: list[Figure] = [
+    return Table("Agreement and cost", columns, rows, " ".join(caption.split()))
+
+
+def _scatters(out: EmbeddingResults) -> list[Figure]:
+    names = [ARMS[arm] for arm in out.results]
+    spearman = {ARMS[arm]: Spread.of(r.values["spearman"]) for arm, r in out.results.items()}
+    speeds = {name: (out.speeds[name].per_second, spearman[name]) for name in names}
+    sizes = {
+        name: (float(count_parameters(out.networks[name].params)), spearman[name]) for name in names
+    }
+    return [
         size_accuracy_scatter(
             values,
             x_label=label,
             y_label="Spearman",
             percent=False,
-            caption=f"Agreement with the teacher on random pairs against {what}.",
+            caption=f"Agreement with the teacher on random pairs against {quantity}.",
         )
-        for values, label, what in (
+        for values, label, quantity in (
             (speeds, "Sentences a second", "throughput"),
             (sizes, "Parameters", "size"),
         )
     ]
-    table = Table("Agreement and cost", columns, rows, " ".join(caption.split()))
-    return Section("Agreement and cost", text, _verdicts(embedded), [table], figures)
 
 
-def _verdicts(embedded: Embedded) -> list[Finding]:
-    """The goal, arm by arm, and what the similarities in the batch are worth."""
-    verdicts = []
+def _findings(out: EmbeddingResults) -> list[Finding]:
+    """Returns whether each arm reaches the goal, and the effect of similarities in the batch."""
+    findings = []
     for arm, name in ARMS.items():
-        if name not in embedded.scores:
+        if arm not in out.results:
             continue
-        reached, speed = Spread.of(embedded.scores[name]["spearman"]), embedded.speeds[name]
-        good = reached.mean >= GOAL and speed.ratio >= TIMES
-        verdicts.append(
+        values, speed = out.results[arm].values, out.speeds[name]
+        spearman = Spread.of(values["spearman"])
+        reached = spearman.mean >= SPEARMAN_GOAL and speed.ratio >= SPEED_GOAL
+        findings.append(
             Finding(
-                "gain" if good else "none",
-                f"{name}: Spearman {reached:.3f} at {speed.ratio:.1f} times the teacher's "
-                f"throughput; {GOAL} at {TIMES:g} times are "
-                f"{'reached' if good else 'not reached'}.",
+                "gain" if reached else "none",
+                f"{name}: Spearman {spearman:.3f} at {speed.ratio:.1f} times the teacher's "
+                f"throughput; the goal of {SPEARMAN_GOAL} at {SPEED_GOAL:g} times is "
+                f"{'reached' if reached else 'not reached'}.",
             )
         )
-        rival = ARMS.get(f"{arm}_cosine", "")
-        if rival in embedded.scores:
-            verdicts += [
+        if (without := out.results.get(f"{arm}_cosine")) is not None:
+            findings += [
                 compare(
-                    f"{name}: the similarities in the batch, on {what} pairs,",
-                    embedded.scores[name][key],
-                    embedded.scores[rival][key],
+                    f"{name}: the similarities in the batch, on {which} pairs,",
+                    values[key],
+                    without.values[key],
                     format="difference",
                 )
-                for key, what in (("spearman", "random"), ("near", "near"))
+                for key, which in (("spearman", "random"), ("near", "near"))
             ]
-    return verdicts
+    return findings
 
 
-def _curves(embedded: Embedded) -> Section:
+def _curves(out: EmbeddingResults) -> Section:
     figure = learning_curves(
-        {name: (embedded.steps[name], curve) for name, curve in embedded.curves.items()},
+        {ARMS[arm]: (result.curve_steps, result.curve) for arm, result in out.results.items()},
         y_label="Spearman",
         percent=False,
         caption="Agreement on random held-out pairs during training.",
@@ -127,20 +144,14 @@ def _curves(embedded: Embedded) -> Section:
     return Section("Learning", figures=[figure])
 
 
-def _network_of(embedded: Embedded, name: str) -> str:
-    """Whose size and speed a row has: the untrained student's are those of a trained one."""
-    if name != UNTRAINED:
-        return name
-    return next(n for n in (ARMS["static"], ARMS["static_cosine"]) if n in embedded.networks)
-
-
-def _summary(embedded: Embedded) -> str:
-    lines = []
-    for name in embedded.curves:
-        reached, speed = Spread.of(embedded.scores[name]["spearman"]), embedded.speeds[name]
-        lines.append(f"{name} {reached:.3f} at {speed.ratio:.1f} ×")
+def _summary(out: EmbeddingResults) -> str:
+    lines = [
+        f"{ARMS[arm]} {Spread.of(result.values['spearman']):.3f} at "
+        f"{out.speeds[ARMS[arm]].ratio:.1f} ×"
+        for arm, result in out.results.items()
+    ]
     return (
-        f"Spearman agreement with {embedded.teacher.name} on held-out pairs, and throughput in "
-        f"times the teacher's: {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "
-        f"{embedded.config.seeds} seeds."
+        f"Spearman agreement with {out.teacher.name} on held-out pairs, and throughput relative to "
+        f"the teacher's: {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "
+        f"{out.config.seeds} seeds."
     )

@@ -1,10 +1,14 @@
-"""Training of experiments.embeddings."""
+"""Training of experiments.embeddings: the teacher's cache, and the students by arm and seed."""
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+import jaxkd
+from experiments.common.costs import Speed, interleaved_speeds
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
 from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import (
@@ -15,32 +19,112 @@ from experiments.common.sentence_encoders import (
     rows_of,
     static_student,
 )
+from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.datasets import austen
-from experiments.embeddings.config import Config, check
-from experiments.embeddings.training import Embedded, Protocol
-from jaxkd import Network
+from experiments.embeddings.config import ARMS, RELATIONS, Config, check, student_of
+from experiments.embeddings.evaluation import EmbeddingEvaluator, SentencePairs, normalized
+from jaxkd import Network, Objective, Term, Views, losses
+from jaxkd.cache import Cache
 from jaxkd.data import Sequences
+from jaxkd.targets import Dense
 from jaxkd.training import bind_config
+
+MakeStudent = Callable[[int], Network]
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingResults:
+    """All results of the experiment, which the report shows.
+
+    Attributes:
+      config: configuration of the experiment.
+      teacher: teacher whose embeddings were learned.
+      train: training sentences.
+      test: held-out sentences.
+      cache: cached embeddings of the training sentences.
+      results: by arm what its students gave: the values of `embedding_agreement`, and a curve of
+        Spearman correlations.
+      untrained: values of the static student before training, empty where no arm trains it.
+      networks: networks whose size and speed are reported, by name, the teacher first.
+      speeds: their speeds, by name.
+    """
+
+    config: Config
+    teacher: Teacher
+    train: Sequences
+    test: Sequences
+    cache: Cache
+    results: dict[str, Result]
+    untrained: dict[str, np.ndarray]
+    networks: dict[str, Network]
+    speeds: dict[str, Speed]
+
+
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> EmbeddingResults:
+    """Caches the teacher's embeddings, trains and measures all students, and times the networks.
+
+    Args:
+      config: configuration of the experiment.
+      workdir: folder for everything; finished runs are read, interrupted ones resumed, and a work
+        directory of another configuration (arms aside) is refused.
+      runtime: devices and tracing.
+
+    Returns:
+      The results of the chosen arms.
+
+    Raises:
+      FileNotFoundError: as `load`.
+      ValueError: a configuration that cannot run, before anything is trained.
+      CacheError: the cache there is of another teacher, of other sentences or another tokenizer.
+    """
+    check(config)
+    teacher, train, test = load(config)
+    arms = config.arms.split(",")
+    makers = _makers(config, teacher, train)
+    # Sizes that do not fit each other are refused before the first forward pass of the teacher.
+    for student in {student_of(arm) for arm in arms}:
+        makers[student](0)
+    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
+    cache = cache_embeddings(workdir, teacher, train)
+    studies = _studies(config, workdir, runtime, teacher, test, makers)
+    results, networks = {}, {teacher.name: teacher.network}
+    for arm in arms:
+        study, epochs = studies[student_of(arm)]
+        steps = epochs * (len(train) // config.batch_size)
+        training = Arm(arm, train, objective(config, arm), steps, cache=cache)
+        results[arm] = run_arm(study, training, "students")
+        networks[ARMS[arm]] = study.make_student(0)
+    untrained = {}
+    if "static" in map(student_of, arms):
+        untrained = studies["static"][0].evaluator.results(makers["static"](0))
+    return EmbeddingResults(
+        config=config,
+        teacher=teacher,
+        train=train,
+        test=test,
+        cache=cache,
+        results=results,
+        untrained=untrained,
+        networks=networks,
+        speeds=_speeds(config, networks, test),
+    )
 
 
 def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
-    """The teacher, and training and held-out sentences in its tokens.
+    """Loads the teacher, and training and held-out sentences in its tokens.
 
     Raises:
       FileNotFoundError: files of the teacher or the novels are missing.
-      ValueError: a tokenizer that is not the teacher's, fewer sentences than a batch.
+      ValueError: a tokenizer that is not the teacher's, or fewer sentences than a batch holds.
     """
     if config.mock:
         teacher = mock_teacher(mock_tokenizer())
-        texts = mock_texts(config.mock, "train"), mock_texts(300, "test")
+        train, test = mock_texts(config.mock, "train"), mock_texts(300, "test")
     else:
         teacher = load_teacher(config.teacher)
         folder = config.data_dir or None
-        texts = (
-            austen.sentences("train", data_dir=folder),
-            austen.sentences("test", data_dir=folder),
-        )
-    train, test = texts
+        train = austen.sentences("train", data_dir=folder)
+        test = austen.sentences("test", data_dir=folder)
     if config.sentences:
         if config.sentences > len(train):
             raise ValueError(
@@ -52,30 +136,47 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
         raise ValueError(
             f"batch_size={config.batch_size} is more than the {len(train)} training sentences"
         )
-    # A class for the whole sentence, of which none is known: next tokens are nobody's business.
+    # One label a sentence, and none of them known: rows of texts would have next tokens as labels.
     train, test = (dataclasses.replace(part, num_classes=1) for part in (train, test))
     return teacher, rows_of(train, teacher, config.length), rows_of(test, teacher, config.length)
 
 
-def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Embedded:
-    """Asks the teacher, trains all students of the chosen arms, judges them and times them.
+def cache_embeddings(workdir: pathlib.Path, teacher: Teacher, sentences: Sequences) -> Cache:
+    """Caches the teacher's embeddings of sentences; computes those that are missing.
 
     Args:
-      config: the experiment.
-      workdir: everything is kept below it; runs that were finished before are read, and a work
-        directory of another configuration (arms aside) is refused.
-      runtime: devices, tracing and consent.
+      workdir: folder above that of the cache.
+      teacher: teacher whose embeddings are cached.
+      sentences: sentences in its tokens.
 
     Returns:
-      What came out.
+      The cache.
 
     Raises:
-      FileNotFoundError: as `load`.
-      ValueError: a configuration that cannot run, before anything is trained.
-      CacheError: the cache there is of another teacher, of other sentences or another tokenizer.
+      CacheError: the cache there is of another teacher, other sentences, or another tokenizer; the
+        message names it.
     """
-    check(config)
-    teacher, train, test = load(config)
+    return jaxkd.cache.build(
+        workdir / f"embeddings_{sentences.split}",
+        teacher.network,
+        sentences,
+        Views(),
+        codec=Dense("float16"),
+        batch_size=64,
+    )
+
+
+def objective(config: Config, arm: str) -> Objective:
+    """Returns what an arm minimizes: cosines, and similarities in the batch unless without them."""
+    terms = {"cosine": Term(losses.feature_cosine)}
+    if not arm.endswith("_cosine"):
+        loss, weight = RELATIONS[config.relation]
+        terms["relation"] = Term(loss, weight=weight * config.relation_weight)
+    return Objective(**terms)
+
+
+def _makers(config: Config, teacher: Teacher, train: Sequences) -> dict[str, MakeStudent]:
+    """Returns a function for each student, from a seed to an untrained network."""
 
     def encoder(seed: int) -> Network:
         return encoder_student(
@@ -90,11 +191,46 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Embedded:
     def static(seed: int) -> Network:
         return static_student(teacher, train, width=config.static_width, seed=seed)
 
-    arms = config.arms.split(",")
-    # Sizes that do not go together are found before the teacher is asked anything.
-    made = {"encoder": encoder, "static": static}
-    for kind in {name.split("_")[0] for name in arms}:
-        made[kind](0)
-    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
-    protocol = Protocol(config, workdir, teacher, train, test, made, runtime)
-    return protocol.run(arms)
+    return {"encoder": encoder, "static": static}
+
+
+def _studies(
+    config: Config,
+    workdir: pathlib.Path,
+    runtime: Runtime,
+    teacher: Teacher,
+    test: Sequences,
+    makers: Mapping[str, MakeStudent],
+) -> dict[str, tuple[Study, int]]:
+    """Returns what the arms of each student share, and their number of epochs."""
+    cached = cache_embeddings(workdir, teacher, test).read(test.ids, 0).decode()["logits"]
+    embeddings = normalized(np.asarray(cached))
+    evaluator = functools.partial(
+        EmbeddingEvaluator, teacher=embeddings, pairs=SentencePairs.of(embeddings, config.pairs)
+    )
+
+    def study(student: str, learning_rate: float) -> Study:
+        return Study(
+            workdir=workdir,
+            make_student=makers[student],
+            test=test,
+            batch_size=config.batch_size,
+            learning_rate=learning_rate,
+            seeds=tuple(range(config.seeds)),
+            make_evaluator=evaluator,
+            runtime=runtime,
+        )
+
+    return {
+        "encoder": (study("encoder", config.learning_rate), config.epochs),
+        "static": (study("static", config.static_learning_rate), config.static_epochs),
+    }
+
+
+def _speeds(config: Config, networks: dict[str, Network], test: Sequences) -> dict[str, Speed]:
+    # Networks of one architecture are timed once.
+    first = {network.architecture: name for name, network in reversed(networks.items())}
+    timed = {name: network for name, network in networks.items() if name in first.values()}
+    batch = test.read(test.ids[: min(config.speed_batch, len(test))])
+    speeds = interleaved_speeds(timed, batch, rounds=config.speed_rounds)
+    return {name: speeds[first[network.architecture]] for name, network in networks.items()}

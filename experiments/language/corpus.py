@@ -2,33 +2,34 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
-from experiments.datasets import austen
+from experiments import datasets
+from experiments.language.config import Config
 from jaxkd.data import Sequences, Texts, Tokenizer, plain
 from jaxkd.training import is_first, wait_for_all
 
-# Of one's own texts: blocks of so many characters, each tenth of which is held out.
+# Texts of the user are cut into blocks of this number of characters; every tenth is held out.
 _BLOCK = 10_000
 _HELD_OUT = 10
-# Prompts of the test rows that all networks continue.
+# Number of beginnings of test rows that all networks continue.
 _PROMPTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """What teacher and students read.
+    """The texts of teacher and students, as rows of tokens.
 
     Attributes:
-      tokenizer: of all networks.
+      tokenizer: tokenizer of all networks.
       train: rows of the training texts.
-      test: rows of the held-out texts that are judged by.
-      test_tokens: tokens that are predicted in them.
-      test_bytes: bytes that these tokens stand for.
+      test: rows of the held-out texts, on which networks are measured.
+      test_tokens: number of tokens that are predicted in them.
+      test_bytes: number of bytes that these tokens stand for.
       prompts: int32 `[n, prompt_length]`, beginnings of test rows.
-      train_bytes: of the training texts.
+      train_bytes: number of bytes of the training texts.
     """
 
     tokenizer: Tokenizer
@@ -40,39 +41,38 @@ class Corpus:
     train_bytes: int
 
     def bits_per_byte(self, nats: float) -> float:
-        """Of the test rows, from the mean cross entropy of their tokens."""
+        """Converts the mean cross entropy of the test rows' tokens to bits per byte."""
         return nats * self.test_tokens / self.test_bytes / np.log(2)
 
 
-def load_texts(config: Any) -> tuple[Texts, Texts]:
-    """Training and held-out texts, as the configuration names them.
+def load_texts(config: Config) -> tuple[Texts, Texts]:
+    """Loads training and held-out texts, as the configuration names them.
 
     Raises:
-      FileNotFoundError: texts that are not there; says how to get them.
+      FileNotFoundError: texts that are not there; the message says how to get them.
       ValueError: too little text to hold any out.
     """
-    data_dir = config.data_dir or None
     if config.mock:
-        return in_blocks([made_up(config.mock)], "mock")
+        return split_blocks([mock_text(config.mock)], "mock")
     if config.text:
         texts = plain.load(config.text, split="all")
-        return in_blocks(texts.texts, texts.name)
-    if config.dataset == "austen":
-        return austen.load("train", data_dir=data_dir), austen.load("test", data_dir=data_dir)
-    train = plain.from_tfds(config.dataset, "train", data_dir=data_dir)
-    return train, plain.from_tfds(config.dataset, "test", data_dir=data_dir)
+        return split_blocks(texts.texts, texts.name)
+    return (
+        datasets.load_texts(config.dataset, "train", data_dir=config.data_dir),
+        datasets.load_texts(config.dataset, "test", data_dir=config.data_dir),
+    )
 
 
-def in_blocks(texts: Any, name: str, block: int = _BLOCK) -> tuple[Texts, Texts]:
+def split_blocks(texts: Iterable[str], name: str, block: int = _BLOCK) -> tuple[Texts, Texts]:
     """Cuts texts into blocks at the ends of lines and holds out every tenth one.
 
     Args:
-      texts: strings.
-      name: of the data set.
-      block: characters after which a block ends at the next line.
+      texts: texts, each of which begins a new block.
+      name: name of the data set.
+      block: number of characters after which a block ends at the next line.
 
     Returns:
-      The blocks of training and those held out.
+      The training blocks and the held-out ones.
 
     Raises:
       ValueError: fewer than ten blocks.
@@ -96,34 +96,44 @@ def in_blocks(texts: Any, name: str, block: int = _BLOCK) -> tuple[Texts, Texts]
     return all_blocks.where(~held_out, "train"), all_blocks.where(held_out, "test")
 
 
-def made_up(characters: int, seed: int = 0) -> str:
-    """So many characters of made-up prose, the same each time: words that follow one another."""
-    # NumPy promises the raw stream of a bit generator for good, not what its samplers make of it.
-    draws = iter(
-        (np.random.PCG64(seed).random_raw(2 * characters + 1000) >> np.uint64(33)).tolist()
-    )
-    sounds = ["ba", "do", "ki", "lu", "me", "no", "ra", "shi", "to", "vel"]
-    lexicon = ["".join(sounds[next(draws) % 10] for _ in range(1 + k % 3)) for k in range(60)]
-    followers = [[next(draws) % 60 for _ in range(4)] for _ in lexicon]
+def mock_text(characters: int, seed: int = 0) -> str:
+    """Makes mock prose, the same in every call: a Markov chain of invented words.
+
+    Args:
+      characters: number of characters.
+      seed: seed of the words and their order.
+    """
+    # NumPy keeps the raw stream of a bit generator in all its versions, but not its samplers.
+    bits = iter((np.random.PCG64(seed).random_raw(2 * characters + 1000) >> np.uint64(33)).tolist())
+    syllables = ["ba", "do", "ki", "lu", "me", "no", "ra", "shi", "to", "vel"]
+    lexicon = ["".join(syllables[next(bits) % 10] for _ in range(1 + k % 3)) for k in range(60)]
+    followers = [[next(bits) % 60 for _ in range(4)] for _ in lexicon]
     words: list[str] = []
-    word, written = 0, 0
-    while written < characters:
+    word, length = 0, 0
+    while length < characters:
         # The first follower is the likeliest, the last the rarest.
-        rank = min(next(draws) % 4, next(draws) % 4)
+        rank = min(next(bits) % 4, next(bits) % 4)
         word = followers[word][rank]
-        words.append(lexicon[word] + (".\n" if next(draws) % 9 == 0 else " "))
-        written += len(words[-1])
+        words.append(lexicon[word] + (".\n" if next(bits) % 9 == 0 else " "))
+        length += len(words[-1])
     return "".join(words)[:characters]
 
 
-def read(config: Any, workdir: pathlib.Path) -> Corpus:
-    """Texts as rows of tokens; writes nothing.
+def read_corpus(config: Config, workdir: pathlib.Path) -> Corpus:
+    """Reads texts as rows of tokens; writes nothing.
 
-    A tokenizer that an earlier run left in the work directory is used again, so that another
-    version of the library that trains them makes no difference.
+    A tokenizer that an earlier run saved in the work directory is used again, so that another
+    version of the library that trains tokenizers makes no difference.
+
+    Args:
+      config: configuration of the experiment.
+      workdir: work directory, which may have a tokenizer.
+
+    Returns:
+      The corpus.
 
     Raises:
-      FileNotFoundError: as of `load_texts`.
+      FileNotFoundError: as `load_texts`.
       ValueError: texts that are too short for the configuration.
     """
     train_texts, test_texts = load_texts(config)
@@ -139,8 +149,8 @@ def read(config: Any, workdir: pathlib.Path) -> Corpus:
         )
     chosen = np.linspace(0, len(full) - 1, min(config.test_rows, len(full))).round().astype(int)
     test = full.select(full.ids[chosen])
-    whole = chosen[_begins(full, config.prompt_length)[chosen]]
-    if not len(whole) or not _begins(train, config.prompt_length).any():
+    continued = chosen[_has_prompt(full, config.prompt_length)[chosen]]
+    if not len(continued) or not _has_prompt(train, config.prompt_length).any():
         raise ValueError(
             f"no row begins with {config.prompt_length} tokens of one document: choose a smaller "
             "prompt_length"
@@ -151,13 +161,13 @@ def read(config: Any, workdir: pathlib.Path) -> Corpus:
         test,
         test_tokens=int((test.labels >= 0).sum()),
         test_bytes=int(_bytes_of_labels(full)[chosen].sum()),
-        prompts=full.tokens[whole[:_PROMPTS], : config.prompt_length],
+        prompts=full.tokens[continued[:_PROMPTS], : config.prompt_length],
         train_bytes=sum(len(text.encode()) for text in train_texts.texts),
     )
 
 
-def keep(tokenizer: Tokenizer, workdir: pathlib.Path) -> None:
-    """Writes the tokenizer into the work directory unless it is there."""
+def save_tokenizer(tokenizer: Tokenizer, workdir: pathlib.Path) -> None:
+    """Writes the tokenizer into the work directory unless there is one."""
     file = workdir / "tokenizer.json"
     if is_first() and not file.exists():
         temporary = file.with_suffix(".tmp")
@@ -167,23 +177,35 @@ def keep(tokenizer: Tokenizer, workdir: pathlib.Path) -> None:
 
 
 def prompts_of(rows: Sequences, prompt_length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Beginnings of so many rows, evenly spread, and the rows' ids."""
-    begin = np.flatnonzero(_begins(rows, prompt_length))
-    if count > len(begin):
+    """Returns the beginnings of a number of rows, evenly spread, and the ids of these rows.
+
+    Args:
+      rows: rows of tokens.
+      prompt_length: number of tokens of a beginning.
+      count: number of rows.
+
+    Returns:
+      The beginnings, int32 `[count, prompt_length]`, and the ids `[count]`.
+
+    Raises:
+      ValueError: fewer rows begin with a prompt of one document.
+    """
+    candidates = np.flatnonzero(_has_prompt(rows, prompt_length))
+    if count > len(candidates):
         raise ValueError(
-            f"written={count} is more than the {len(begin)} rows that begin with {prompt_length} "
-            "tokens of one document"
+            f"generated_rows={count} is more than the {len(candidates)} rows that begin with "
+            f"{prompt_length} tokens of one document"
         )
-    chosen = begin[np.linspace(0, len(begin) - 1, count).round().astype(int)]
+    chosen = candidates[np.linspace(0, len(candidates) - 1, count).round().astype(int)]
     return rows.tokens[chosen, :prompt_length], rows.ids[chosen]
 
 
-def _begins(rows: Sequences, prompt_length: int) -> np.ndarray:
-    """Which rows begin with a prompt of one document that goes on behind it."""
+def _has_prompt(rows: Sequences, prompt_length: int) -> np.ndarray:
+    """Returns which rows begin with a prompt of one document that continues behind it."""
     return rows.documents[:, prompt_length] == 1
 
 
-def _tokenizer(config: Any, texts: Texts, file: pathlib.Path) -> Tokenizer:
+def _tokenizer(config: Config, texts: Texts, file: pathlib.Path) -> Tokenizer:
     if file.exists():
         return Tokenizer.load(file)
     if config.teacher_weights:
@@ -196,9 +218,10 @@ def _tokenizer(config: Any, texts: Texts, file: pathlib.Path) -> Tokenizer:
 
 
 def _bytes_of_labels(rows: Sequences) -> np.ndarray:
-    """The bytes from the end of each token to the end of the next one, `[n, length]`.
+    """Returns the number of bytes from each token's end to that of the next one, `[n, length]`.
 
-    Over a document they add up to its text but for the first token, which nothing predicts.
+    Over a document their sum is the size of its text without the first token, which is not
+    predicted.
     """
     assert rows.offsets is not None
     ends = rows.offsets[..., 1].ravel()

@@ -1,49 +1,139 @@
-"""Training of experiments.language."""
+"""Training of experiments.language: a teacher, its cache, and the students of all arms."""
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Mapping
+
+import numpy as np
 
 from experiments.common.runtime import Runtime
-from experiments.language import arms as language_arms
-from experiments.language import corpus as language_text
-from experiments.language.arms import ARMS
-from experiments.language.config import Config
-from experiments.language.report import Told
-from experiments.language.training import Lessons
+from experiments.common.study import Result, Study, run_arm
+from experiments.language.arms import make_arms
+from experiments.language.config import ARMS, CACHED, Config, check
+from experiments.language.corpus import Corpus, prompts_of, read_corpus, save_tokenizer
+from experiments.language.evaluation import LanguageEvaluator
+from experiments.language.networks import make_decoder
+from experiments.language.teacher import (
+    STEPS_PER_CALL,
+    cache_outputs,
+    generate_rows,
+    load_teacher,
+)
+from jaxkd import Network
+from jaxkd.generation import CachedDecoder
 from jaxkd.training import bind_config
 
 
-def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Told:
-    """Trains the teacher and all students, and judges them.
+@dataclasses.dataclass(frozen=True)
+class LanguageResults:
+    """All results of the experiment, which the report shows.
+
+    Attributes:
+      config: configuration of the experiment.
+      corpus: texts.
+      teacher_network: trained teacher.
+      student_network: an untrained student.
+      teacher: what the teacher gave, the values of `LanguageEvaluator.results`.
+      students: by arm what its students gave, likewise.
+      cache: seconds and bytes of the cache, None if no arm needed it.
+      generated: tokens, lengths and seconds of the rows that the teacher generated, None if no arm
+        needed them.
+    """
+
+    config: Config
+    corpus: Corpus
+    teacher_network: Network
+    student_network: Network
+    teacher: Result
+    students: dict[str, Result]
+    cache: Mapping[str, np.ndarray] | None
+    generated: Mapping[str, np.ndarray] | None
+
+    @property
+    def caption(self) -> str:
+        """Caption of every table and figure of students."""
+        return (
+            f"Mean ± standard deviation of {self.config.seeds} students (seeds), "
+            f"{self.config.steps:,} steps of {self.config.batch_size} rows of "
+            f"{self.config.length} tokens, last step; one teacher."
+        )
+
+
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> LanguageResults:
+    """Trains and measures the teacher and all students.
 
     Args:
-      config: that `check` lets pass.
-      workdir: everything is kept below it; what was finished before is read, and a work directory
-        of another configuration (arms aside) is refused.
-      runtime: devices, tracing and consent.
+      config: configuration of the experiment.
+      workdir: folder for everything; finished runs are read, interrupted ones resumed, and a work
+        directory of another configuration (arms aside) is refused.
+      runtime: devices and tracing.
 
     Returns:
-      What came out.
+      The results of the chosen arms.
 
     Raises:
-      FileNotFoundError: no text, or no checkpoint.
-      ValueError: texts that are too short, before anything is trained.
+      FileNotFoundError: there is no text, or no checkpoint.
+      ValueError: a configuration that cannot run, or texts that are too short, before anything is
+        trained.
     """
-    corpus = language_text.read(config, workdir)
-    arms = [arm for arm in ARMS if arm in config.arms.split(",")]
-    if "sequences" in arms:
-        language_text.prompts_of(corpus.train, config.prompt_length, config.written)
-    lessons = Lessons(config, workdir, corpus, runtime.partitioning, runtime.profile)
+    check(config)
+    corpus = read_corpus(config, workdir)
+    names = [name for name in ARMS if name in config.arms.split(",")]
+    if "sequences" in names:
+        prompts_of(corpus.train, config.prompt_length, config.generated_rows)
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
-    language_text.keep(corpus.tokenizer, workdir)
-    teacher, judged = language_arms.teach(lessons)
-    cache = kept = rows = made = None
-    if {"top_k", "top_k_alone", "sampled"} & set(arms):
-        cache, kept = language_arms.ask(lessons, teacher)
-    if "sequences" in arms:
-        rows, made = language_arms.dictated(lessons, teacher)
-    students = {
-        arm: language_arms.learn(lessons, arm, teacher, cache, rows if arm == "sequences" else None)
-        for arm in arms
-    }
-    return Told(config, lessons, teacher, judged, students, kept, made)
+    save_tokenizer(corpus.tokenizer, workdir)
+    teacher, teacher_result = load_teacher(config, workdir, corpus, runtime)
+    cache = cache_costs = rows = generated = None
+    if set(CACHED) & set(names):
+        cache, cache_costs = cache_outputs(config, workdir, corpus, teacher)
+    if "sequences" in names:
+        rows, generated = generate_rows(config, workdir, corpus, teacher)
+    student = make_decoder(config.student, corpus.tokenizer, 0)
+    study = _study(config, workdir, corpus, runtime, student, teacher)
+    arms = make_arms(names, config, corpus, student, teacher, cache, rows)
+    return LanguageResults(
+        config,
+        corpus,
+        teacher.network,
+        student.network,
+        teacher_result,
+        {name: run_arm(study, arm, "students") for name, arm in arms.items()},
+        cache_costs,
+        generated,
+    )
+
+
+def _study(
+    config: Config,
+    workdir: pathlib.Path,
+    corpus: Corpus,
+    runtime: Runtime,
+    student: CachedDecoder,
+    teacher: CachedDecoder,
+) -> Study:
+    def make_student(seed: int) -> Network:
+        fresh = make_decoder(config.student, corpus.tokenizer, seed).network
+        # The same functions for all seeds, so that they share compiled programs.
+        return student.network.replace(params=fresh.params, state=fresh.state)
+
+    return Study(
+        workdir=workdir,
+        make_student=make_student,
+        test=corpus.test,
+        num_views=None,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seeds=tuple(range(config.seeds)),
+        steps_per_call=STEPS_PER_CALL,
+        evaluations=5,
+        make_evaluator=functools.partial(
+            LanguageEvaluator,
+            config=config,
+            corpus=corpus,
+            decoder=student,
+            teacher=teacher.network,
+        ),
+        runtime=runtime,
+    )

@@ -8,7 +8,8 @@ import jaxkd
 from experiments.common import comparison_report
 from experiments.common.costs import SIZE_COLUMNS, size_cells, speed_columns, timing_caption
 from experiments.common.study import Result
-from experiments.text_classification.training import ALL, CONTROL, LABELS, POOL, Classified, f1
+from experiments.text_classification.config import ALL, CONTROL, LABELS, POOL
+from experiments.text_classification.run import ClassificationResults
 from jaxkd import metrics
 from jaxkd.metrics import Spread
 from jaxkd.study import (
@@ -24,96 +25,67 @@ from jaxkd.study import (
 
 Row = list[str | int | float | Spread]
 
+_STUDENTS = {"static": "bag of tokens", "encoder": "small transformer"}
 
-def write(classified: Classified, workdir: pathlib.Path) -> Report:
+
+def write(out: ClassificationResults, workdir: pathlib.Path) -> Report:
     """Writes `report.html`, the tables as CSV and the figures; returns the report."""
+    sections = [_student_section(out, name) for name in out.results]
     report = Report(
-        title=f"Few labels and a published encoder: {classified.train.name}",
-        summary=_summary(classified),
-        sections=[_of_student(classified, name) for name in classified.results]
-        + [_cost(classified)],
+        title=f"Few labels and a published encoder: {out.train.name}",
+        summary=_summary(out),
+        sections=[*sections, _cost(out)],
     )
     comparison_report.save(report, workdir)
     return report
 
 
-def _of_student(classified: Classified, name: str) -> Section:
-    labels, results = classified.test.labels, classified.results[name]
+def f1(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Computes the F1 of the second of two classes, or the mean of those of more classes.
+
+    Args:
+      logits: `[examples, num_classes]`.
+      labels: `[examples]`.
+
+    Returns:
+      The harmonic mean of precision and recall, from 0 to 1.
+    """
+    from sklearn.metrics import f1_score
+
+    predictions, num_classes = np.argmax(logits, axis=1), logits.shape[1]
+    if num_classes == 2:
+        return float(f1_score(labels, predictions, zero_division=0.0))
+    classes = range(num_classes)
+    score = f1_score(labels, predictions, labels=classes, average="macro", zero_division=0.0)
+    return float(score)
+
+
+def _student_section(out: ClassificationResults, name: str) -> Section:
+    labels, results, student = out.test.labels, out.results[name], _STUDENTS[name]
     accuracy = {result.arm.name: result.accuracies(labels) for result in results}
-    teacher = metrics.accuracy(classified.taught.logits, labels)
-    own = metrics.accuracy(classified.control.logits, labels)
-    text = f"""The {_student(name)} has {len(classified.few):,} labels; the other
-        {len(classified.train) - len(classified.few):,} training texts have none. The teacher
-        ({teacher:.1%}) was trained on all labels, the control's ({own:.1%}) on the same
-        {len(classified.few):,}. All arms make {classified.steps:,} steps."""
+    teacher = metrics.accuracy(out.teacher.logits, labels)
+    control = metrics.accuracy(out.control.logits, labels)
+    text = f"""The {student} has {len(out.few):,} labels; the other
+        {len(out.train) - len(out.few):,} training texts have none. The teacher ({teacher:.1%}) was
+        trained on all labels, the control's ({control:.1%}) on the same {len(out.few):,}. All arms
+        make {out.steps:,} steps."""
     bars = {arm: Spread.of(values) for arm, values in accuracy.items()}
     curves = {result.arm.name: (result.curve_steps, result.curve) for result in results}
     return Section(
         f"{name.capitalize()} student",
         text,
-        _verdicts(accuracy),
-        [_table(classified, name, results)],
+        _findings(accuracy),
+        [_table(out, name, results)],
         [
             accuracy_bars(
-                bars, teacher=teacher, caption=f"Test accuracy of the {_student(name)}, by arm."
+                bars, teacher=teacher, caption=f"Test accuracy of the {student}, by arm."
             ),
-            learning_curves(
-                curves, caption=f"Test accuracy of the {_student(name)} during training."
-            ),
+            learning_curves(curves, caption=f"Test accuracy of the {student} during training."),
         ],
     )
 
 
-def _table(classified: Classified, name: str, results: list[Result]) -> Table:
-    labels, teacher = classified.test.labels, classified.taught.logits
-    baseline = results[0].accuracies(labels)
-    rows: list[Row] = [
-        [
-            who,
-            count,
-            len(classified.train) if count == len(classified.train) else count,
-            metrics.accuracy(logits, labels),
-            "",
-            f1(logits, labels),
-            metrics.agreement(logits, teacher),
-        ]
-        for who, count, logits in (
-            ("teacher", len(classified.train), teacher),
-            ("teacher of few labels", len(classified.few), classified.control.logits),
-        )
-    ]
-    for result in results:
-        own = result.accuracies(labels)
-        rows.append(
-            [
-                result.arm.name,
-                int(np.sum(result.arm.train.labels >= 0)),
-                len(result.arm.train),
-                Spread.of(own),
-                Spread.of(own - baseline) if result is not results[0] else "",
-                Spread.of([f1(logits, labels) for logits in result.logits]),
-                Spread.of([metrics.agreement(logits, teacher) for logits in result.logits]),
-            ]
-        )
-    classes = classified.test.class_names
-    of = classes[1] if len(classes) == 2 else "mean of classes"
-    columns: list[Column | str] = [
-        "Network",
-        Column("Labels", "count"),
-        Column("Texts", "count"),
-        Column("Accuracy", "percent"),
-        Column("Against labels", "points"),
-        Column(f"F1, {of}", "decimal"),
-        Column("Agrees with teacher", "percent"),
-    ]
-    caption = (
-        f"{len(labels):,} test texts of at most {classified.config.length} tokens. Mean ± standard "
-        f"deviation of {classified.config.seeds} seeds."
-    )
-    return Table(f"{name.capitalize()} student", columns, rows, caption)
-
-
-def _verdicts(accuracy: dict[str, np.ndarray]) -> list[Finding]:
+def _findings(accuracy: dict[str, np.ndarray]) -> list[Finding]:
     return [
         compare("Distilling on the unlabeled texts", accuracy[POOL], accuracy[LABELS]),
         compare("The same, with a teacher of no more labels", accuracy[CONTROL], accuracy[LABELS]),
@@ -121,32 +93,76 @@ def _verdicts(accuracy: dict[str, np.ndarray]) -> list[Finding]:
     ]
 
 
-def _cost(classified: Classified) -> Section:
+def _table(out: ClassificationResults, name: str, results: list[Result]) -> Table:
+    labels, teacher = out.test.labels, out.teacher.logits
+    baseline = results[0].accuracies(labels)
     rows: list[Row] = [
-        [name, *size_cells(network), *classified.speeds[name].cells()]
-        for name, network in classified.networks.items()
+        [
+            network,
+            count,
+            count,
+            metrics.accuracy(logits, labels),
+            "",
+            f1(logits, labels),
+            metrics.agreement(logits, teacher),
+        ]
+        for network, count, logits in (
+            ("teacher", len(out.train), teacher),
+            ("teacher of few labels", len(out.few), out.control.logits),
+        )
+    ]
+    for result in results:
+        accuracies = result.accuracies(labels)
+        rows.append(
+            [
+                result.arm.name,
+                int(np.sum(result.arm.train.labels >= 0)),
+                len(result.arm.train),
+                Spread.of(accuracies),
+                Spread.of(accuracies - baseline) if result is not results[0] else "",
+                Spread.of([f1(logits, labels) for logits in result.logits]),
+                Spread.of([metrics.agreement(logits, teacher) for logits in result.logits]),
+            ]
+        )
+    classes = out.test.class_names
+    columns: list[Column | str] = [
+        "Network",
+        Column("Labels", "count"),
+        Column("Texts", "count"),
+        Column("Accuracy", "percent"),
+        Column("Against labels", "points"),
+        Column(f"F1, {classes[1] if len(classes) == 2 else 'mean of classes'}", "decimal"),
+        Column("Agrees with teacher", "percent"),
+    ]
+    caption = (
+        f"{len(labels):,} test texts of at most {out.config.length} tokens. Mean ± standard "
+        f"deviation of {out.config.seeds} seeds."
+    )
+    return Table(f"{name.capitalize()} student", columns, rows, caption)
+
+
+def _cost(out: ClassificationResults) -> Section:
+    rows: list[Row] = [
+        [name, *size_cells(network), *out.speeds[name].cells()]
+        for name, network in out.networks.items()
     ]
     columns: list[Column | str] = ["Network", *SIZE_COLUMNS, *speed_columns("Texts")]
-    config = classified.config
-    batch = f"{min(config.speed_batch, len(classified.test))} texts of {config.length} tokens"
+    config = out.config
+    batch = f"{min(config.speed_batch, len(out.test))} texts of {config.length} tokens"
     caption = timing_caption(batch, config.speed_rounds)
     return Section("Size and speed", tables=[Table("Size and speed", columns, rows, caption)])
 
 
-def _student(name: str) -> str:
-    return {"static": "bag of tokens", "encoder": "small transformer"}[name]
-
-
-def _summary(classified: Classified) -> str:
+def _summary(out: ClassificationResults) -> str:
     lines = []
-    for name, results in classified.results.items():
-        reached = {r.arm.name: Spread.of(r.accuracies(classified.test.labels)) for r in results}
+    for name, results in out.results.items():
+        accuracy = {r.arm.name: Spread.of(r.accuracies(out.test.labels)) for r in results}
         lines.append(
-            f"{_student(name)}: {reached[LABELS] * 100:.1f} % from labels alone, "
-            f"{reached[POOL] * 100:.1f} % taught on the unlabeled texts"
+            f"{_STUDENTS[name]}: {accuracy[LABELS] * 100:.1f} % from labels alone, "
+            f"{accuracy[POOL] * 100:.1f} % distilled on the unlabeled texts"
         )
+    config = out.config
     return (
-        f"With {len(classified.few):,} labels. {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "
-        f"{classified.config.seeds} seeds, alpha {classified.config.alpha}, temperature "
-        f"{classified.config.temperature}."
+        f"With {len(out.few):,} labels. {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "
+        f"{config.seeds} seeds, alpha {config.alpha}, temperature {config.temperature}."
     )

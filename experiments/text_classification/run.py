@@ -1,64 +1,67 @@
-"""Training of experiments.text_classification."""
+"""Training of experiments.text_classification: two teachers, and the arms of each student."""
 
 import dataclasses
 import functools
 import pathlib
 
+import numpy as np
 from flax import nnx
 
 import jaxkd
-from experiments.common.costs import interleaved_speeds
+from experiments import datasets
+from experiments.common.costs import Speed, interleaved_speeds
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
 from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import Teacher, load_teacher, mock_teacher, rows_of
-from experiments.common.study import Study
-from experiments.datasets import fortunes, spam
-from experiments.text_classification.config import Config, check
-from experiments.text_classification.training import VIEWS, Classified, Protocol
+from experiments.common.study import Arm, Result, Study, run_arm
+from experiments.text_classification.config import ALL, CONTROL, LABELS, POOL, Config, check
+from experiments.text_classification.teachers import TeacherTraining, TrainedTeacher
 from jaxkd import Network, recipes
 from jaxkd.data import Sequences, split_labels
 from jaxkd.models import Encoder, StaticEmbedder
 from jaxkd.training import bind_config
 
 
-def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
-    """The encoder with an untrained classifier, and training and test texts in its tokens.
+@dataclasses.dataclass(frozen=True)
+class ClassificationResults:
+    """All results of the experiment, which the report shows.
 
-    Raises:
-      FileNotFoundError: files of the encoder or the texts are missing.
-      ValueError: a tokenizer that is not the encoder's, fewer texts than a batch.
+    Attributes:
+      config: configuration of the experiment.
+      train: training texts, with all labels.
+      test: test texts.
+      few: ids of the texts whose labels students with few labels have.
+      steps: number of updates of each student.
+      teacher: teacher of all labels.
+      control: teacher of few labels.
+      results: by student, the results of its arms.
+      networks: networks whose size and speed are reported, by name, the teacher first.
+      speeds: their speeds, by name.
     """
-    folder = config.data_dir or None
-    if config.mock:
-        train, test = (
-            mock_texts(count, split, num_classes=3)
-            for count, split in ((config.mock, "train"), (300, "test"))
-        )
-        teacher = mock_teacher(mock_tokenizer(), num_classes=3)
-    else:
-        if config.dataset == "spam":
-            train, test = spam.load("train", data_dir=folder), spam.load("test", data_dir=folder)
-        else:
-            source = folder or fortunes.DEBIAN_SOURCE_DIR
-            train = fortunes.load("train", source_dir=source)
-            test = fortunes.load("test", source_dir=source)
-        teacher = load_teacher(config.teacher, num_classes=train.num_classes)
-    if len(train) < config.batch_size:
-        raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} texts")
-    return teacher, rows_of(train, teacher, config.length), rows_of(test, teacher, config.length)
+
+    config: Config
+    train: Sequences
+    test: Sequences
+    few: np.ndarray
+    steps: int
+    teacher: TrainedTeacher
+    control: TrainedTeacher
+    results: dict[str, list[Result]]
+    networks: dict[str, Network]
+    speeds: dict[str, Speed]
 
 
-def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Classified:
-    """Asks the encoder, trains both teachers and all students, and times the networks.
+def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> ClassificationResults:
+    """Trains both teachers and all students, and times the networks.
 
     Args:
-      config: the experiment.
-      workdir: everything is kept below it; runs that were finished before are read, and a work
+      config: configuration of the experiment.
+      workdir: folder for everything; finished runs are read, interrupted ones resumed, and a work
         directory of another configuration (students aside) is refused.
-      runtime: devices, tracing and consent.
+      runtime: devices and tracing.
 
     Returns:
-      What came out.
+      The results of all arms.
 
     Raises:
       FileNotFoundError: as `load`.
@@ -67,33 +70,111 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Classified:
     """
     check(config)
     recipes.kd(alpha=config.alpha, temperature=config.temperature)
-    teacher, train, test = load(config)
+    encoder, train, test = load(config)
     few = split_labels(train, config.labels_per_class, seed=0)
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "students"})
+    teachers = TeacherTraining(config, workdir, encoder, train, test, runtime)
+    teacher = teachers.trained("all_labels", teachers.embeddings["train"])
+    control = teachers.trained("few_labels", teachers.embeddings["train"].select(few))
     studies = {
-        name: Study(
-            workdir=workdir / name,
-            make_student=functools.partial(student, config, train, name),
-            test=test,
-            views=VIEWS,
-            test_views=VIEWS,
-            num_views=1,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            seeds=tuple(range(config.seeds)),
-            steps_per_call=20,
-            runtime=runtime,
-        )
+        name: _study(config, workdir / name, runtime, name, train, test)
         for name in config.students.split(",")
     }
-    classified = Protocol(config, workdir, teacher, train, test, few, runtime).run(studies)
+    arms = _arms(config, train, few, teacher, control)
+    results = {
+        name: [run_arm(study, arm, "students") for arm in arms] for name, study in studies.items()
+    }
+    networks = {encoder.name: teacher.network}
+    networks |= {name: study.make_student(0) for name, study in studies.items()}
     batch = test.read(test.ids[: min(config.speed_batch, len(test))])
-    speeds = interleaved_speeds(classified.networks, batch, rounds=config.speed_rounds)
-    return dataclasses.replace(classified, speeds=speeds)
+    return ClassificationResults(
+        config=config,
+        train=train,
+        test=test,
+        few=few,
+        steps=arms[0].steps,
+        teacher=teacher,
+        control=control,
+        results=results,
+        networks=networks,
+        speeds=interleaved_speeds(networks, batch, rounds=config.speed_rounds),
+    )
 
 
-def student(config: Config, train: Sequences, name: str, seed: int) -> Network:
-    """A fresh student of random weights."""
+def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
+    """Loads the encoder with an untrained classifier, and training and test texts in its tokens.
+
+    Raises:
+      FileNotFoundError: files of the encoder or the texts are missing.
+      ValueError: a tokenizer that is not the encoder's, or fewer texts than a batch holds.
+    """
+    if config.mock:
+        train = mock_texts(config.mock, "train", num_classes=3)
+        test = mock_texts(300, "test", num_classes=3)
+        encoder = mock_teacher(mock_tokenizer(), num_classes=3)
+    else:
+        train, test = (
+            datasets.load_texts(config.dataset, split, data_dir=config.data_dir)
+            for split in ("train", "test")
+        )
+        encoder = load_teacher(config.teacher, num_classes=train.num_classes)
+    if len(train) < config.batch_size:
+        raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} texts")
+    return encoder, rows_of(train, encoder, config.length), rows_of(test, encoder, config.length)
+
+
+def _study(
+    config: Config,
+    workdir: pathlib.Path,
+    runtime: Runtime,
+    student: str,
+    train: Sequences,
+    test: Sequences,
+) -> Study:
+    return Study(
+        workdir=workdir,
+        make_student=functools.partial(make_student, config, train, student),
+        test=test,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seeds=tuple(range(config.seeds)),
+        steps_per_call=20,
+        runtime=runtime,
+    )
+
+
+def _arms(
+    config: Config,
+    train: Sequences,
+    few: np.ndarray,
+    teacher: TrainedTeacher,
+    control: TrainedTeacher,
+) -> list[Arm]:
+    # Students of few labels make as many steps as those that see all texts.
+    steps = config.epochs * (len(train) // config.batch_size)
+    labels = recipes.labels()
+    kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
+    pool = train.with_labels(few)
+    return [
+        Arm(LABELS, train.select(few), labels, steps),
+        Arm(POOL, pool, kd, steps, cache=teacher.cache),
+        Arm(CONTROL, pool, kd, steps, cache=control.cache),
+        Arm(ALL, train, labels, steps),
+    ]
+
+
+def make_student(config: Config, train: Sequences, name: str, seed: int) -> Network:
+    """Makes a student with random weights.
+
+    Args:
+      config: configuration of the experiment.
+      train: texts, for the vocabulary and the classes.
+      name: one of `STUDENTS`.
+      seed: seed of the weights.
+
+    Returns:
+      The student, whose `"logits"` are those of the classes.
+    """
     rngs = nnx.Rngs(seed)
     if name == "static":
         # The dense layer behind the mean leads to the classes.

@@ -6,13 +6,14 @@ import sys
 
 import numpy as np
 import pytest
-from experiment_runs import chosen, kill_in, run, runtime, table, uninterrupted
+from experiment_runs import chosen, kill_in, run, table, uninterrupted
 
+from experiments.common.runtime import Runtime
 from experiments.compress.__main__ import main
 from experiments.compress.config import Config
-from experiments.compress.report import front
+from experiments.compress.pipelines import parse
+from experiments.compress.report import pareto_front
 from experiments.compress.run import run as run_pipelines
-from experiments.compress.steps import pipelines
 from jaxkd import weights
 
 OPTIONS = (
@@ -27,9 +28,9 @@ CHOSEN = "labels,distil,labels-prune,distil-sparse,distil-sparse-qat,distil-low_
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """Of a whole run."""
+    """The work directory of a complete run."""
     folder = tmp_path_factory.mktemp("compress") / "run"
-    main(chosen(Config(), [*OPTIONS, f"--config.pipelines={CHOSEN}"]), folder, runtime())
+    main(chosen(Config(), [*OPTIONS, f"--config.pipelines={CHOSEN}"]), folder, Runtime())
     return folder
 
 
@@ -56,8 +57,8 @@ def test_every_network_is_in_the_table_with_its_cost(workdir):
 
 
 @pytest.mark.slow
-def test_what_floating_networks_need_of_a_machine(workdir):
-    rows = {row["Steps"]: row for row in table(workdir / "needs.csv")}
+def test_resources_of_floating_networks(workdir):
+    rows = {row["Steps"]: row for row in table(workdir / "resources.csv")}
     assert list(rows) == [
         "teacher", "labels", "distil", "labels · prune", "distil · sparse", "distil · low rank"
     ]  # fmt: skip
@@ -75,8 +76,8 @@ def test_what_floating_networks_need_of_a_machine(workdir):
 
 
 @pytest.mark.slow
-def test_what_was_masked_stays_zero_in_int8(workdir):
-    """The share of zeros, and each in its place, behind one more training."""
+def test_masked_weights_stay_zero_in_int8(workdir):
+    """The share of zeros, and the position of each, behind one more training."""
     before, after = (
         {
             path: np.asarray(kernel, np.float32) == 0
@@ -98,7 +99,7 @@ def read(folder):
 
 
 @pytest.mark.slow
-def test_exported_networks_run_alone_and_tell_what_they_are(workdir, tmp_path):
+def test_exported_networks_run_alone_and_have_cards(workdir, tmp_path):
     folder = next((workdir / "exported").glob("*/labels-prune"))
     card = json.loads((folder / "card.json").read_text())
     assert card["stated"]["method"] == "labels · prune" and card["missing"] != []
@@ -118,17 +119,17 @@ def test_a_finished_run_is_read_and_other_pipelines_join_it(workdir):
     files = sorted(workdir.glob("seed0/*/result.npz"))
     before = {file: file.stat().st_mtime_ns for file in files}
     config = chosen(Config(), [*OPTIONS, "--config.pipelines=distil,distil-int4"])
-    out = run_pipelines(config, workdir, runtime())
+    out = run_pipelines(config, workdir, Runtime())
     assert {file: file.stat().st_mtime_ns for file in files} == before
     assert list(out.logits) == [("distil",), ("distil", "int4")]
-    assert front(out, {("distil",): 2.0, ("distil", "int4"): 1.0})[0][-1] == "int4"
+    assert pareto_front(out, {("distil",): 2.0, ("distil", "int4"): 1.0})[0][-1] == "int4"
     other = chosen(Config(), [*OPTIONS, "--config.keep=0.5"])
     with pytest.raises(ValueError, match="keep"):
-        run_pipelines(other, workdir, runtime())
+        run_pipelines(other, workdir, Runtime())
 
 
 @pytest.mark.slow
-def test_killed_in_training_it_goes_on_to_the_same_numbers(workdir, tmp_path):
+def test_killed_in_training_and_resumed_it_gives_the_same_numbers(workdir, tmp_path):
     options = [*OPTIONS, "--config.pipelines=distil,distil-sparse"]
     cut = tmp_path / "cut"
     kill_in("seed0/distil-sparse", 30, "compress", cut, *options)
@@ -151,21 +152,21 @@ def test_killed_in_training_it_goes_on_to_the_same_numbers(workdir, tmp_path):
 )
 def test_pipelines_that_make_no_sense_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        pipelines(text)
+        parse(text)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "mnist"}, "fashion_mnist or digits, not 'mnist'"),
-        ({"keep": 0.0}, "keep must be a positive number"),
+        ({"dataset": "mnist"}, "dataset must be one of fashion_mnist, digits, not 'mnist'"),
+        ({"keep": 0.0}, r"keep must lie in \(0, 1\], not 0.0"),
         ({"sparsity": 1.5}, r"sparsity must lie in \[0, 1\]"),
         ({"qat_epochs": 0}, "qat_epochs must be at least 1"),
         ({"dataset": "digits", "rank": 1.0}, "a share above 0 and below 1, not 1.0"),
         ({"dataset": "digits", "batch_size": 512}, "too few for the 8 batches of 512"),
     ],
 )
-def test_a_bad_configuration_ends_before_anything_is_written(tmp_path, options, message):
+def test_a_bad_configuration_is_refused_before_anything_is_saved(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        run_pipelines(Config(**options), tmp_path / "run", runtime())
+        run_pipelines(Config(**options), tmp_path / "run", Runtime())
     assert not (tmp_path / "run").exists()

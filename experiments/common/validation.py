@@ -171,29 +171,3 @@ def _check_numbers(name: str, values: tuple[Any, ...], kind: type) -> None:
         raise ValueError(
             f"{name} must be numbers separated by commas, at least one and none twice, not {values}"
         )
-
-
-# What configurations without declared ranges use.
-
-
-def fields(config: Any, *names: str, prefix: str = "") -> dict[str, Any]:
-    """Some fields of a configuration by the names that their flags have."""
-    return {prefix + name: getattr(config, name) for name in names}
-
-
-def at_least(least: int, values: Mapping[str, float]) -> None:
-    """Raises ValueError for a number below `least`."""
-    for name, value in values.items():
-        _check(name, value, {"ge": least})
-
-
-def positive(values: Mapping[str, float]) -> None:
-    """Raises ValueError for what is no positive finite number."""
-    for name, value in values.items():
-        _check(name, value, {"gt": 0})
-
-
-def share(values: Mapping[str, float]) -> None:
-    """Raises ValueError for what does not lie in [0, 1]."""
-    for name, value in values.items():
-        _check(name, value, {"ge": 0, "le": 1})

@@ -1,13 +1,13 @@
 """What each operation of JAX does with the channels of its operands.
 
-A rule takes the tracer and an operation, adds what the operation demands to the tracer's
-constraints, and returns the axes of every result. An operation without a rule fixes all channels
-that it touches, which is always right and at worst leaves a network larger than need be.
+A rule takes the state of the tracer and an operation, adds what the operation demands to the
+tracer's constraints, and returns the axes of every result. An operation without a rule fixes all
+channels that it touches, which is always right and at worst leaves a network larger than need be.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from jaxkd.compression.pruning._channel_ids import (
     fixed_axes,
 )
 from jaxkd.compression.pruning._reshapes import regroupings
-
-if TYPE_CHECKING:
-    from jaxkd.compression.pruning._tracer import ChannelTracer
+from jaxkd.compression.pruning._tracer_state import TracerState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Operation:
     reason: str
 
 
-Rule = Callable[["ChannelTracer", Operation], list[Axes]]
+Rule = Callable[[TracerState, Operation], list[Axes]]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -90,7 +88,7 @@ def rule_of(name: str) -> Rule:
     return _RULES.get(name, _fix_all)
 
 
-def _fix_all(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _fix_all(tracer: TracerState, op: Operation) -> list[Axes]:
     for value in op.inputs:
         for ids in value.axes:
             tracer.fix(ids, op.reason)
@@ -98,7 +96,7 @@ def _fix_all(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule(*_ELEMENTWISE)
-def _elementwise(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _elementwise(tracer: TracerState, op: Operation) -> list[Axes]:
     if len(op.shapes) > 1:  # a barrier around several values
         return [value.axes for value in op.inputs]
     axes = any_axes(op.shapes[0])
@@ -112,13 +110,13 @@ def _elementwise(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule(*_REDUCTIONS)
-def _reduce(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _reduce(tracer: TracerState, op: Operation) -> list[Axes]:
     reason = f"{op.name} over it, {op.reason}"
     return [tracer.drop_axes(op.inputs[0].axes, op.params["axes"], reason)]
 
 
 @_rule(*_WINDOWS)
-def _reduce_window(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _reduce_window(tracer: TracerState, op: Operation) -> list[Axes]:
     names = ("window_dimensions", "window_strides", "padding")
     windows = zip(*(op.params[name] for name in names), strict=True)
     return [
@@ -132,7 +130,7 @@ def _reduce_window(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("broadcast_in_dim")
-def _broadcast_in_dim(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _broadcast_in_dim(tracer: TracerState, op: Operation) -> list[Axes]:
     axes = list(any_axes(op.shapes[0]))
     for ids, axis in zip(op.inputs[0].axes, op.params["broadcast_dimensions"], strict=True):
         if len(ids) == op.shapes[0][axis]:
@@ -141,25 +139,25 @@ def _broadcast_in_dim(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("transpose")
-def _transpose(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _transpose(tracer: TracerState, op: Operation) -> list[Axes]:
     return [tuple(op.inputs[0].axes[axis] for axis in op.params["permutation"])]
 
 
 @_rule("squeeze")
-def _squeeze(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _squeeze(tracer: TracerState, op: Operation) -> list[Axes]:
     squeezed = op.params["dimensions"]
     return [tuple(ids for axis, ids in enumerate(op.inputs[0].axes) if axis not in squeezed)]
 
 
 @_rule("iota")
-def _iota(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _iota(tracer: TracerState, op: Operation) -> list[Axes]:
     axes, along = list(any_axes(op.shapes[0])), op.params["dimension"]
     axes[along] = np.full(op.shapes[0][along], FIXED)
     return [tuple(axes)]
 
 
 @_rule("concatenate")
-def _concatenate(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _concatenate(tracer: TracerState, op: Operation) -> list[Axes]:
     along = op.params["dimension"]
     axes = list(any_axes(op.shapes[0]))
     for value in op.inputs:
@@ -171,7 +169,7 @@ def _concatenate(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("split")
-def _split(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _split(tracer: TracerState, op: Operation) -> list[Axes]:
     along, sizes = op.params["axis"], op.params["sizes"]
     axes = op.inputs[0].axes
     if len(set(sizes)) == 1:
@@ -185,7 +183,7 @@ def _split(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("slice")
-def _slice(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _slice(tracer: TracerState, op: Operation) -> list[Axes]:
     axes = []
     names = ("start_indices", "limit_indices")
     starts, stops = (op.params[name] for name in names)
@@ -201,13 +199,13 @@ def _slice(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("dynamic_slice")
-def _dynamic_slice(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _dynamic_slice(tracer: TracerState, op: Operation) -> list[Axes]:
     pairs = zip(op.inputs[0].axes, op.shapes[0], strict=True)
     return [tuple(tracer.fix_if(size != len(ids), ids, size, op.reason) for ids, size in pairs)]
 
 
 @_rule("gather")
-def _gather(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _gather(tracer: TracerState, op: Operation) -> list[Axes]:
     dims, sizes = op.params["dimension_numbers"], op.params["slice_sizes"]
     collapsed = {*dims.collapsed_slice_dims, *dims.operand_batching_dims}
     kept = []
@@ -225,7 +223,7 @@ def _gather(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("pad")
-def _pad(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _pad(tracer: TracerState, op: Operation) -> list[Axes]:
     triples = zip(op.inputs[0].axes, op.shapes[0], op.params["padding_config"], strict=True)
     return [
         tuple(
@@ -236,7 +234,7 @@ def _pad(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("dot_general")
-def _dot_general(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _dot_general(tracer: TracerState, op: Operation) -> list[Axes]:
     (left, right), (left_batch, right_batch) = op.params["dimension_numbers"]
     a, b = op.inputs[0].axes, op.inputs[1].axes
     between_activations = not (op.inputs[0].from_weights or op.inputs[1].from_weights)
@@ -256,7 +254,7 @@ def _dot_general(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("conv_general_dilated")
-def _conv_general_dilated(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _conv_general_dilated(tracer: TracerState, op: Operation) -> list[Axes]:
     spec = op.params["dimension_numbers"]
     images, kernel = op.inputs[0].axes, op.inputs[1].axes
     for spatial, axes in ((spec.lhs_spec[2:], images), (spec.rhs_spec[2:], kernel)):
@@ -286,7 +284,7 @@ def _conv_general_dilated(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
 
 
 @_rule("reshape")
-def _reshape(tracer: "ChannelTracer", op: Operation) -> list[Axes]:
+def _reshape(tracer: TracerState, op: Operation) -> list[Axes]:
     old, new = tuple(map(len, op.inputs[0].axes)), op.shapes[0]
     meaning = tracer.decide(
         (len(old), len(new)), lambda: regroupings(old, new, op.module, tracer.attributes)

@@ -14,7 +14,8 @@ from jax.extend import core as jex_core
 
 from jaxkd.compression.pruning._channel_ids import Axes, BlockCount, TracedValue, fixed_value
 from jaxkd.compression.pruning._program_constants import program_constants
-from jaxkd.compression.pruning._tracer import ChannelTracer, Decision
+from jaxkd.compression.pruning._tracer import ChannelTracer
+from jaxkd.compression.pruning._tracer_state import Decision
 from jaxkd.networks._network import dotted, named
 from jaxkd.networks._nnx import PureModule
 from jaxkd.ops import xla_convolutions
@@ -93,6 +94,9 @@ def _with_new_ids(
 
     They are counted in the order in which the forward pass first uses the variables, so that the
     groups of channels come in the order of the layers.
+
+    Returns:
+      The ids along each axis of every variable, by its path.
     """
     last = len(jaxpr.eqns)
     # Backwards, so that the first use of a variable is the one that stays.

@@ -10,40 +10,19 @@ After Fang et al., DepGraph: Toward Any Structural Pruning, CVPR 2023, with posi
 of layers.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jax.extend import core as jex_core
 
-from jaxkd.compression.pruning._channel_ids import Axes, BlockCount, TracedValue, fixed_value
-from jaxkd.compression.pruning._constraints import ChannelConstraints
-from jaxkd.compression.pruning._reshapes import Attributes
+from jaxkd.compression.pruning._channel_ids import Axes, TracedValue, fixed_value
 from jaxkd.compression.pruning._rules import CALLS, Operation, rule_of
-
-Decision = tuple[Any, Any]
-"""The kind of an ambiguous operation, and what it was taken to mean."""
+from jaxkd.compression.pruning._tracer_state import TracerState
 
 
-@dataclasses.dataclass(kw_only=True)
-class ChannelTracer(ChannelConstraints):
-    """Follows channels through a traced program and gathers what its operations demand.
-
-    Attributes:
-      equalities: as in `ChannelConstraints`.
-      attributes: plain attributes of the modules by path, which say what a reshape means.
-      counts: attributes that change where blocks are removed.
-      decisions: what ambiguous operations were taken to mean, in their order.
-      decisions_to_follow: those of the complete network, where a smaller one is traced: with fewer
-        channels the same code may look like something else (a grouped convolution with one channel
-        a group like a depthwise one).
-    """
-
-    attributes: Attributes
-    counts: list[BlockCount] = dataclasses.field(default_factory=list)
-    decisions: list[Decision] = dataclasses.field(default_factory=list)
-    decisions_to_follow: Sequence[Decision] = ()
+class ChannelTracer(TracerState):
+    """Follows channels through a traced program and gathers what its operations demand."""
 
     def run(
         self,
@@ -62,6 +41,9 @@ class ChannelTracer(ChannelConstraints):
 
         Returns:
           The traced results.
+
+        Raises:
+          AssertionError: a rule returned axes that do not have the shape of the operation's result.
         """
         known: dict[Any, TracedValue] = dict(zip(jaxpr.constvars, consts, strict=True))
         known.update(zip(jaxpr.invars, arguments, strict=True))
@@ -81,22 +63,6 @@ class ChannelTracer(ChannelConstraints):
                     raise AssertionError(f"{equation.primitive.name}: {shape} from {axes}")
                 known[variable] = TracedValue(tuple(axes), from_weights)
         return [read(atom) for atom in jaxpr.outvars]
-
-    def decide(self, kind: Any, decide: Callable[[], Any]) -> Any:
-        """Says what an ambiguous operation means, and remembers it.
-
-        Args:
-          kind: kind of the operation; only a decision on the same kind is followed.
-          decide: finds the meaning where there is no decision to follow.
-
-        Returns:
-          The meaning.
-        """
-        number = len(self.decisions)
-        followed = self.decisions_to_follow[number : number + 1]
-        decision = followed[0][1] if followed and followed[0][0] == kind else decide()
-        self.decisions.append((kind, decision))
-        return decision
 
     def _module_of(self, equation: Any, module: str) -> str:
         """Returns the path of the innermost module around an operation."""

@@ -245,7 +245,7 @@ def run(
 
 
 def views_of(config: ViewsConfig, num_classes: int) -> Views:
-    """The views of a configuration.
+    """Returns the views of a configuration.
 
     Raises:
       ValueError: both mixtures at once.

@@ -111,6 +111,9 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CompressionR
 def load(config: Config) -> tuple[Dataset, Dataset]:
     """Loads training and test examples.
 
+    Returns:
+      The training examples and the test examples.
+
     Raises:
       FileNotFoundError: the data are missing.
       ValueError: too few examples for the ranges of activations.

@@ -113,6 +113,9 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> EmbeddingRes
 def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
     """Loads the teacher, and training and held-out sentences in its tokens.
 
+    Returns:
+      The teacher, the training sentences and the held-out sentences.
+
     Raises:
       FileNotFoundError: files of the teacher or the novels are missing.
       ValueError: a tokenizer that is not the teacher's, or fewer sentences than a batch holds.

@@ -48,6 +48,9 @@ class Corpus:
 def load_texts(config: Config) -> tuple[Texts, Texts]:
     """Loads training and held-out texts, as the configuration names them.
 
+    Returns:
+      The training texts and the held-out texts.
+
     Raises:
       FileNotFoundError: texts that are not there; the message says how to get them.
       ValueError: too little text to hold any out.
@@ -102,6 +105,9 @@ def mock_text(characters: int, seed: int = 0) -> str:
     Args:
       characters: number of characters.
       seed: seed of the words and their order.
+
+    Returns:
+      A string of `characters` characters.
     """
     # NumPy keeps the raw stream of a bit generator in all its versions, but not its samplers.
     bits = iter((np.random.PCG64(seed).random_raw(2 * characters + 1000) >> np.uint64(33)).tolist())

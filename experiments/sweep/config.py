@@ -77,6 +77,9 @@ OWN: dict[str, dict[str, int | float]] = {
 def complete(config: Config) -> Config:
     """Fills in the data set's own numbers where the configuration leaves them open.
 
+    Returns:
+      The configuration with a value in every field.
+
     Raises:
       ValueError: a value outside its range.
     """

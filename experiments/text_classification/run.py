@@ -104,6 +104,9 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Classificati
 def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
     """Loads the encoder with an untrained classifier, and training and test texts in its tokens.
 
+    Returns:
+      The encoder, the training texts and the test texts.
+
     Raises:
       FileNotFoundError: files of the encoder or the texts are missing.
       ValueError: a tokenizer that is not the encoder's, or fewer texts than a batch holds.

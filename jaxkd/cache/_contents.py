@@ -55,6 +55,9 @@ class CacheContents:
           codec: how an output is stored.
           valid_classes: number of logits that are classes, where a vocabulary is padded.
 
+        Returns:
+          The contents of a cache of these outputs.
+
         Raises:
           ValueError: an output that the teacher does not have, logits of the wrong rank, more valid
             classes than logits, more tokens than embeddings, no examples.

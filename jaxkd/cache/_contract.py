@@ -24,7 +24,7 @@ class CacheError(ValueError):
 
 
 def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
-    """Fields that name a teacher: a network's fingerprint, or the one that the caller gives.
+    """Returns the fields that name a teacher: a network's fingerprint, or the one that is given.
 
     Args:
       teacher: the network, or its fingerprint.

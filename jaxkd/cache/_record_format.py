@@ -30,7 +30,7 @@ class RecordFormat:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], known: Sequence[type] = ()) -> "RecordFormat":
-        """The format that the fields of a contract describe.
+        """Returns the format that the fields of a contract describe.
 
         Args:
           fields: as of `fields`, read from a document.

@@ -118,6 +118,9 @@ class RecordWriter:
     def cache(self) -> Cache:
         """Opens the finished cache.
 
+        Returns:
+          The cache, bound to its data set and views.
+
         Raises:
           CacheError: records are missing.
         """

@@ -117,7 +117,7 @@ class Segment:
         )
 
     def present(self) -> np.ndarray:
-        """Which blocks are there in every array, bool `[num_views, blocks]`.
+        """Returns which blocks are there in every array, bool `[num_views, blocks]`.
 
         Read from the names of the files: a file is there as a whole or not at all.
         """
@@ -199,6 +199,9 @@ def segments(path: str, layout: Layout, compression: str | None) -> list[Segment
       path: path of the cache.
       layout: array name → (shape of a record, dtype name).
       compression: of the chunks, None or a codec of Zarr 3.
+
+    Returns:
+      The segments, sorted by their first view and their name.
 
     Raises:
       CacheError: the description or the ids of one are damaged.

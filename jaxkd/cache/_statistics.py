@@ -65,11 +65,17 @@ def stats(cache: Cache, dataset: Examples | None = None) -> LogitStatistics:
 
 
 def _summary(logits: Any, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Sums of stored mass, entropy and largest probability, and the most probable classes.
+    """Sums stored mass, entropy and largest probability, and finds the most probable classes.
 
     Args:
       logits: as decoded.
       where: bool, the rows of logits that count; None for all.
+
+    Returns:
+      The sums, float `[3]`, and the most probable class of every row of logits.
+
+    Raises:
+      CacheError: the logits hold samples only, or their tail is not stored at temperature 1.
     """
     if isinstance(logits, SparseLogits):
         if 1.0 not in logits.temperatures:

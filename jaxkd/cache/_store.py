@@ -85,6 +85,9 @@ def read_document(path: Path, name: str) -> dict[str, Any] | None:
       path: path of the cache.
       name: name of the file.
 
+    Returns:
+      The document without its digest, or None.
+
     Raises:
       CacheError: a document that does not have its digest.
     """
@@ -235,6 +238,9 @@ def read_rows(path: Path, name: str, future: Any) -> np.ndarray:
       path: path of the cache, for the message.
       name: name of the array, for the message.
       future: the read.
+
+    Returns:
+      The rows that were read.
 
     Raises:
       CacheError: a checksum does not match, or a file is gone; names array and file.

@@ -22,6 +22,9 @@ def make_teacher_fn(
     Args:
       contents: a network, its data set and views, and the format of the records.
       sharding: where batches are put; None: on the default device.
+
+    Returns:
+      A function that computes the encoded outputs of the teacher for a batch of examples.
     """
     network = contents.teacher
     assert isinstance(network, Network)

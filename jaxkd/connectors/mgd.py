@@ -89,6 +89,9 @@ class MGD(nnx.Module):
 
         Returns:
           The generated map.
+
+        Raises:
+          ValueError: features that are no map of rank 4, or noise of another shape.
         """
         if features.ndim != 4:
             raise ValueError(f"MGD maps [batch, height, width, channels], not {features.shape}")

@@ -79,6 +79,9 @@ class ReviewKD(nnx.Module):
 
         Returns:
           As many maps and vectors, with the teacher's channels and sizes.
+
+        Raises:
+          ValueError: another number of maps or vectors, or other ranks.
         """
         check_count("student", student, len(self.blocks))
         ranks = [4] * self.maps + [2] * (len(self.blocks) - self.maps)

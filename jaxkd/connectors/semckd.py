@@ -90,6 +90,9 @@ class SemCKD(nnx.Module):
         Returns:
           `student` and `teacher`, tuples of tuples of maps by student and teacher layer, and
           `attention` `[batch, student layers, teacher layers]`.
+
+        Raises:
+          ValueError: another number of layers, outputs that are no maps, or another batch size.
         """
         check_maps("student", student, len(self.queries))
         check_maps("teacher", teacher, len(self.keys))

@@ -298,6 +298,9 @@ class Sequences(Examples):
         Args:
           ids: example ids `[m]`.
 
+        Returns:
+          The sequences with labels of these rows only.
+
         Raises:
           KeyError: if an id is not among the rows.
           ValueError: the labels are next tokens, which follow from the tokens themselves.

@@ -23,6 +23,9 @@ def import_tfds(what: str) -> ModuleType:
     Args:
       what: name of the data set to be read, for the message.
 
+    Returns:
+      The module `tensorflow_datasets`.
+
     Raises:
       ImportError: something is not installed.
     """
@@ -90,6 +93,9 @@ def image_features(name: str, builder: Any) -> ImageFeatures:
       name: name of the data set.
       builder: its builder.
 
+    Returns:
+      The names, shape and classes of the features.
+
     Raises:
       ValueError: they are something else; says what.
     """
@@ -150,6 +156,9 @@ def open_split(name: str, builder: Any, features: ImageFeatures, split: str) -> 
       builder: its builder.
       features: its features.
       split: name of the split.
+
+    Returns:
+      The split, which reads its examples by index.
 
     Raises:
       ValueError: there is no such split, or its files can only be read by TensorFlow.

@@ -44,7 +44,7 @@ def convert(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) ->
 
     Raises:
       ExportError: LiteRT has no operation for a part of the network; the message names it.
-    """
+    """  # noqa: DOC501 (`_refusal` makes the ExportError)
     from litert_converter.mlir import ir, passmanager
     from litert_converter.mlir._mlir_libs import converter_api_ext as converter
 

@@ -43,7 +43,7 @@ def attend(
     scale: float,
     soft_cap: float | None,
 ) -> jax.Array:
-    """Computes attention with its softmax in float32, `[batch, length, heads, head_dim]`.
+    """Computes attention with its softmax in float32.
 
     Args:
       queries: `[batch, length, heads, head_dim]`.
@@ -52,6 +52,9 @@ def attend(
       mask: boolean, `[batch or 1, length, positions]`: which keys a query attends to.
       scale: factor of the products.
       soft_cap: bound of the scores, or None.
+
+    Returns:
+      The attended values `[batch, length, heads, head_dim]`.
     """
     if soft_cap is None:
         return jax.nn.dot_product_attention(queries, keys, values, mask=mask[:, None], scale=scale)

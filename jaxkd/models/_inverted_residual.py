@@ -104,11 +104,14 @@ class InvertedResidual(nnx.Module):
 def run_stages(
     blocks: Iterable[InvertedResidual], x: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Runs blocks and returns the last map, and those at the ends of the stages.
+    """Runs blocks and gathers the maps at the ends of the stages.
 
     A stage begins with a block that halves height and width and ends before the next one. Blocks
     before the first such block belong to none. As there is no activation at the end of a block,
     `preact1` is the same map as `stage1`.
+
+    Returns:
+      The last map `[batch, height, width, channels]`, and the maps by name.
     """
     features: dict[str, jax.Array] = {}
     number = 0

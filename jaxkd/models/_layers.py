@@ -43,6 +43,9 @@ def group_norm(
 
     Examples do not depend on each other and there are no running statistics: for micro-batches,
     small batches and populations.
+
+    Returns:
+      The normalization.
     """
     del momentum
     # A group of one channel would be instance normalization, and nothing is left of a 1×1 map.
@@ -81,6 +84,9 @@ def conv(
 
     XLA's "SAME" pads a strided convolution of an even size on the far side alone, which is not what
     the published weights were trained with.
+
+    Returns:
+      The convolution.
     """
     size = (kernel, kernel) if isinstance(kernel, int) else kernel
     if padding is None:

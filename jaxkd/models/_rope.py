@@ -26,7 +26,10 @@ class RopeScaling(NamedTuple):
 def rotations(
     positions: jax.Array, head_dim: int, theta: float, scaling: RopeScaling | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Computes cosines and sines of the angles, `[batch, length, 1, head_dim / 2]`.
+    """Computes cosines and sines of the angles.
+
+    Returns:
+      Cosines and sines, `[batch, length, 1, head_dim / 2]` each.
 
     References:
       Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, 2021. Grattafiori et
@@ -48,6 +51,9 @@ def rotated(heads: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Arra
 
     A pair to rotate is a number of the first half and its counterpart of the second, as in
     published checkpoints, and not two neighbors, as in the paper.
+
+    Returns:
+      The rotated queries or keys, of the same shape and dtype.
     """
     cos, sin = rotation
     first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)

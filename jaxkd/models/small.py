@@ -51,9 +51,12 @@ class MLP(nnx.Module):
         self.head = nnx.Linear(widths[-1], num_classes, rngs=rngs)
 
     def __call__(self, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits `[batch, num_classes]` of `[batch, ...]`, and features.
+        """Returns logits `[batch, num_classes]` for `[batch, ...]`, and features.
 
         The features are `hidden1`, `hidden2`, … after ReLU and `embedding`, the last of them.
+
+        Raises:
+          ValueError: examples of another size.
         """
         if math.prod(inputs.shape[1:]) != self.in_features:
             raise ValueError(
@@ -122,6 +125,9 @@ class CNN(nnx.Module):
 
         The features are the maps of every convolution, `preact1`, … before and `stage1`, … after
         ReLU, and `embedding`, the hidden layer.
+
+        Raises:
+          ValueError: images of another shape.
         """
         if tuple(inputs.shape[1:]) != self.image_shape:
             raise ValueError(

@@ -79,6 +79,9 @@ def _of_unknown_kind(
 
     Only a loss that couples examples or counts for itself, does not declare so, and takes a mask is
     traced a second time.
+
+    Returns:
+      What the loss returns.
     """
     program, shape = jax.make_jaxpr(functools.partial(term.loss, **arguments), return_shape=True)()
     kind = "sum_and_count" if isinstance(shape, tuple) else "examples" if shape.ndim else "batch"

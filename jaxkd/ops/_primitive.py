@@ -58,6 +58,9 @@ def _batch(arrays: Any, axes: Any, *, problem: Problem, kind: str) -> tuple[jax.
 
     XLA makes a grouped convolution of many kernels, which takes 2 to 10 times as long as one by
     one.
+
+    Returns:
+      The result, and its axis of the images, 0.
     """
     (a, b), (first, second) = arrays, axes
     if kind != "kernel" and second is None:

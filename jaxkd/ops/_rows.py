@@ -39,6 +39,9 @@ def gathered(values: jax.Array) -> jax.Array:
 
     A relation is one of the whole batch. Automatic meshes gather by themselves what a product of
     all pairs needs; explicit ones demand it in the code.
+
+    Returns:
+      An array of the same shape.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not mesh.explicit_axes:
@@ -51,6 +54,9 @@ def replicated(values: jax.Array) -> jax.Array:
 
     Sharded rows that are written into a bank would make every device send the whole bank; the rows
     of a batch are far fewer.
+
+    Returns:
+      An array of the same shape.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.explicit_axes or mesh.manual_axes:

@@ -112,6 +112,12 @@ class Pair:
         """Adds class activation maps and logits of regions to the outputs of both networks.
 
         For networks whose logits are a dense layer on the global average of the last map.
+
+        Returns:
+          The pair with both networks extended.
+
+        Raises:
+          ValueError: a last layer that does not take the channels of the last map.
         """
         student, teacher = self.stages()[-1]
         changed: dict[str, Network] = {}

@@ -64,7 +64,7 @@ def crd(
 
 
 def _banks_of(dataset: Any) -> dict[str, Any]:
-    """The size of the banks and the classes by id, as the banks are addressed.
+    """Returns the size of the banks and the classes by id, as the banks are addressed.
 
     An id that is not among the examples is a class of its own, which no example belongs to.
     """

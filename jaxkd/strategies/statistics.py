@@ -75,6 +75,9 @@ def kept_shares(network: Network, images: jax.Array) -> PyTree:
       network: network, which is run in training mode.
       images: random images `[batch, ...]`.
 
+    Returns:
+      A pytree like the network's state: the share of the old value that a step keeps, or None.
+
     Raises:
       ValueError: the network keeps no statistics, or no gradient comes from them.
     """
@@ -122,6 +125,9 @@ def distance(old: PyTree, new: PyTree, shares: PyTree) -> jax.Array:
       old: state before a forward pass in training mode.
       new: state after it.
       shares: momenta, as `kept_shares` returns them.
+
+    Returns:
+      A scalar.
     """
     tree: Any
     leaves, tree = jax.tree.flatten(old)

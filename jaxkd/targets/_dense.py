@@ -63,6 +63,9 @@ class Dense:
           values: the output of the teacher.
           labels: not used.
           keys: not used.
+
+        Returns:
+          `values` `[batch, ...]`; as int8 with the `scale` of each vector along the last axis.
         """
         del labels, keys
         self.layout(values.shape[1:])

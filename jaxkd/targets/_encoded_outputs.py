@@ -60,6 +60,9 @@ class EncodedOutputs:
           arrays: `<output>.<array>` → `[batch, ...]`.
           codecs: output → codec.
           shapes: output → shape of the output for one example.
+
+        Returns:
+          The encoded outputs of a batch.
         """
         nested: dict[str, dict[str, jax.Array | np.ndarray]] = {output: {} for output in codecs}
         for path, array in arrays.items():

@@ -59,6 +59,9 @@ class Pooled:
           values: the output of the teacher.
           labels: not used.
           keys: not used.
+
+        Returns:
+          The pooled maps as `Dense` encodes them.
         """
         del labels, keys
         return Dense(self.dtype).encode(self._pool(values))

@@ -69,6 +69,9 @@ def encode(
       indices: int32 `[..., k]`, the classes to store; `num_classes` where there is none.
       temperatures: temperatures at which the mass of the others is stored.
       values: type of the stored logits.
+
+    Returns:
+      `indices` `[..., k]`, the arrays of the logits' values, and `tail` `[..., len(temperatures)]`.
     """
     num_classes = logits.shape[-1]
     empty = indices == num_classes

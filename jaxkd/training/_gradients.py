@@ -103,7 +103,11 @@ class DistillationLoss:
         gives the outputs; the gradient with respect to them goes back through a second pass, part
         by part, so that the activations of one part alone are in memory.
 
-        Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021.
+        Returns:
+          Metric sums, model state, and the function that maps cotangents to gradients.
+
+        Reference:
+          Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021.
         """
         self._check_micro_batches(frozen, state)
         count = self.micro_batches
@@ -239,6 +243,12 @@ def _split_rows(values: jax.Array, count: int) -> jax.Array:
     """Splits `[batch, ...]` into `[count, batch / count, ...]`.
 
     Part i has the rows i, i + count, …: each device keeps its own rows in every part.
+
+    Returns:
+      `[count, batch / count, ...]`.
+
+    Raises:
+      ValueError: the batch cannot be cut into `count` equal parts.
     """
     if values.shape[0] % count:
         raise ValueError(

@@ -128,6 +128,12 @@ class Checkpoints:
         """Returns the state and metadata of a step, or None and the reason.
 
         If one process cannot read its part, all go on to the checkpoint before.
+
+        Raises:
+          ValueError: the state that is saved does not fit the one that is expected; names the
+            difference.
+          MemoryError: there is too little memory to read it.
+          JaxRuntimeError: a device failed while it was read.
         """
         read, error = None, ""
         try:

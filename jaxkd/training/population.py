@@ -187,6 +187,9 @@ class Population:
     def init(self) -> TrainState:
         """Creates the state before the first step, every array with the members as its first axis.
 
+        Returns:
+          The stacked state, placed on the step's mesh where there is one.
+
         Raises:
           ValueError: students whose architectures, or connectors and optimizers whose variables,
             differ in more than values; names the two members.

@@ -14,7 +14,10 @@ SCHEMES = ("channel", "spatial")
 
 
 def check_ranks(model: nnx.Module, ranks: Mapping[str, int], scheme: str) -> dict[str, Any]:
-    """Checks ranks and returns the layers that they belong to, by path.
+    """Checks ranks against the layers that they belong to.
+
+    Returns:
+      Path → layer, in the order of `ranks`.
 
     Raises:
       ValueError: As `factorize`.
@@ -44,6 +47,9 @@ def factorable_layers(model: nnx.Module, scheme: str) -> dict[str, Any]:
     """Finds the layers whose kernel is one matrix.
 
     That of a grouped convolution would be several, and the mask of a masked one would be lost.
+
+    Returns:
+      Path → layer.
     """
     layers = {}
     for path, layer in find_layers(model, (nnx.Linear, nnx.Conv)).items():

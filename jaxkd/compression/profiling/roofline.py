@@ -62,6 +62,9 @@ class ArithmeticIntensity:
         """Computes the least time of the call: that of its arithmetic or of its memory traffic.
 
         Only arrays that stay in a cache make it faster.
+
+        Returns:
+          The time in seconds.
         """
         return max(self.flops / peak.flops_per_second, self.bytes_accessed / peak.bytes_per_second)
 

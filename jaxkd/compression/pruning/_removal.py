@@ -121,6 +121,10 @@ def _check(small: nnx.Module, inputs: Any, wiring: ChannelWiring, ids: Ids) -> N
 
     The smaller network is traced with the ids that its channels have in the complete one. Every
     demand that two channels be one must then hold already.
+
+    Raises:
+      ValueError: the smaller network does not run, or its channels, constants or logits differ from
+        what the complete one demands.
     """
     advice = (
         "its code does not follow the shapes of its arrays: let it read sizes from them, or keep "

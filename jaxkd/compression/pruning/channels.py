@@ -160,6 +160,9 @@ def _groups(channels: Mapping[str, Axes], reasons: Mapping[int, str]) -> tuple[C
     Args:
       channels: for each variable and axis the channel of every position.
       reasons: channel → why it must stay.
+
+    Returns:
+      The groups, in the order of their first channels.
     """
     axes_of: dict[int, list[tuple[str, int]]] = {}
     for path, axes in channels.items():

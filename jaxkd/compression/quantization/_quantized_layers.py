@@ -43,6 +43,9 @@ def quantized_inputs(inputs: jax.Array, dtype: str, limit: Any, examples: int) -
       limit: largest absolute value that can be represented; None for separate scales along the
         leading axes, computed from the inputs.
       examples: number of these leading axes.
+
+    Returns:
+      A `qwix.QArray` of the shape of `inputs`.
     """
     if limit is None:
         return qwix().quantize(inputs, dtype, channelwise_axes=tuple(range(examples)))

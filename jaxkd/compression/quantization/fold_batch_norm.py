@@ -115,7 +115,7 @@ def _folded(model: nnx.Module, pairs: dict[str, str]) -> nnx.Module:
 
 
 def _with_random_statistics(model: nnx.Module) -> nnx.Module:
-    """A copy with random statistics, scales and biases of its normalizations.
+    """Returns a copy with random statistics, scales and biases of its normalizations.
 
     Those of a fresh module (mean 0, variance 1) would make a wrong fold look right. In float32,
     since the rounding of narrower types would make a right one look wrong.

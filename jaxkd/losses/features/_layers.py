@@ -30,13 +30,16 @@ def weighted_sum(weights: jax.Array, distances: list[jax.Array]) -> jax.Array:
 
 
 def check_tuple(name: str, parts: Sequence[Any], what: str, count: int | None = None) -> None:
-    """Raises ValueError unless `parts` is a tuple or list, of `count` elements or not empty.
+    """Checks that `parts` is a tuple or list, of `count` elements or not empty.
 
     Args:
       name: name of the argument.
       parts: value of the argument.
       what: description of the elements.
       count: number of elements; None for one or more.
+
+    Raises:
+      ValueError: it is something else.
     """
     if not isinstance(parts, tuple | list):
         raise ValueError(f"{name} must be a tuple of {what}, got {type(parts).__name__}")

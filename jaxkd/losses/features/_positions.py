@@ -42,6 +42,9 @@ def paired_maps(
       teacher: features of the same shape, except for the size of maps.
       where: boolean `[batch]`, or None.
 
+    Returns:
+      The pair, of one shape.
+
     Raises:
       TypeError: `SparseLogits`.
       ValueError: shapes or a mask that do not fit.
@@ -76,6 +79,9 @@ def paired_positions(
       same_channels: whether the numbers of channels must be equal.
       pool: whether both must have the same positions: the larger of two maps is pooled to the size
         of the smaller, and numbers of tokens must be equal.
+
+    Returns:
+      The pair, `[batch, positions, channels]` each.
 
     Raises:
       TypeError: `SparseLogits`.
@@ -114,6 +120,9 @@ def rescaled(features: jax.Array) -> jax.Array:
 
     Powers and products of the result cannot overflow. The factor counts as a constant in the
     gradient, which is exact for any function that does not depend on the factor.
+
+    Returns:
+      Features of the same shape, of magnitude 1 at most.
     """
     axes = tuple(range(1, features.ndim))
     scale = jax.lax.stop_gradient(jnp.max(jnp.abs(features), axis=axes, keepdims=True))
@@ -124,6 +133,9 @@ def clear_difference(first: jax.Array, second: jax.Array) -> jax.Array:
     """Computes `first - second`, with 0 for differences that may be rounding errors.
 
     At the kink of a norm or a magnitude the gradient would be the sign of the rounding error.
+
+    Returns:
+      The difference, of the shape of its operands.
     """
     difference = first - second
     rounding = 16 * jnp.finfo(difference.dtype).eps

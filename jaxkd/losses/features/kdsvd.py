@@ -149,6 +149,9 @@ def _leading_jvp(
 
     A vector turns toward each other one in proportion to the tangent between them over the
     difference of the squared singular values; equal values would divide by zero and are left out.
+
+    Returns:
+      Values `[batch, count]` and vectors `[batch, channels, count]`, and their tangents.
     """
     (features,), (tangent,) = primals, tangents
     left, values, right = _svd(features)
@@ -178,6 +181,10 @@ def _svd(features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
     On CPU one after the other: a batched decomposition waits there, inside a thread of the pool,
     for work in the same pool, and as many of them as there are threads deadlock.
+
+    Returns:
+      Left vectors `[batch, rows, rank]`, singular values `[batch, rank]` and right vectors
+      `[batch, rank, columns]`, where rank is the smaller of rows and columns.
     """
 
     def one(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

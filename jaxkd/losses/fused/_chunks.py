@@ -86,6 +86,9 @@ def _scaled_in_place(gradient: jax.Array, scale: jax.Array) -> jax.Array:
 
     A product would allocate a second array of that size; a loop updates the first one in place. It
     runs along the second axis of the tokens, since the first may be sharded over devices.
+
+    Returns:
+      The scaled gradient, of the same shape and dtype.
     """
     if gradient.ndim < 3 or gradient.shape[1] % 2:
         return (scale * gradient).astype(gradient.dtype)
@@ -112,6 +115,9 @@ def _spread(plan: ChunkPlan, hidden, head, per_token, shared, *, gradients: bool
 
     Left to the compiler, the gradient to the head would be reduced after each chunk. Axes that are
     not named here are left to the compiler: classes sharded over them stay so.
+
+    Returns:
+      The sum and, with `gradients`, the gradients to hidden states and head, as of `_loop`.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.explicit_axes:
@@ -155,6 +161,10 @@ def _loop(plan: ChunkPlan, hidden, head, per_token, shared, *, gradients: bool):
     Tokens are arranged as `[rows, columns]`, and a chunk is a range of columns. Rows are whole
     examples (or contiguous parts of them), so that a device that holds some rows has its share of
     each chunk, and slicing a chunk copies nothing.
+
+    Returns:
+      The sum, a scalar; with `gradients` also the gradient to the hidden states, of their shape,
+      and the gradient to the head `[width, num_classes]`.
     """
     shape, width = hidden.shape[:-1], hidden.shape[-1]
     rows, columns, step = grid(shape, plan.chunk_size)

@@ -128,6 +128,9 @@ def _gaussian_difference(x: jax.Array, y: jax.Array, gamma: ArrayLike, order: in
 
     Horner's scheme, for the series in x and for its difference from that in y: subtracting two
     finished series leaves rounding errors, from which the norm would make a gradient of length 1.
+
+    Returns:
+      The difference, of the shape of x and y.
     """
     gamma = jnp.asarray(gamma, x.dtype)
     series, difference = jnp.ones_like(x), jnp.zeros_like(x)

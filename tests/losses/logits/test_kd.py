@@ -1,6 +1,5 @@
 import jax
 import jax.numpy as jnp
-import jax.test_util
 import numpy as np
 import pytest
 

@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np

@@ -78,7 +78,7 @@ def complete(config: Config) -> Config:
     """Fills in the data set's own numbers where the configuration leaves them open.
 
     Returns:
-      The configuration with a value in every field.
+      The configuration with these numbers filled in.
 
     Raises:
       ValueError: a value outside its range.

@@ -60,7 +60,7 @@ def _batch(arrays: Any, axes: Any, *, problem: Problem, kind: str) -> tuple[jax.
     one.
 
     Returns:
-      The result, and its axis of the images, 0.
+      The result, and the position of the mapped axis in it, 0.
     """
     (a, b), (first, second) = arrays, axes
     if kind != "kernel" and second is None:

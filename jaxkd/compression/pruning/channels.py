@@ -162,7 +162,7 @@ def _groups(channels: Mapping[str, Axes], reasons: Mapping[int, str]) -> tuple[C
       reasons: channel → why it must stay.
 
     Returns:
-      The groups, in the order of their first channels.
+      The groups, in the order in which `channels` first names one of theirs.
     """
     axes_of: dict[int, list[tuple[str, int]]] = {}
     for path, axes in channels.items():

@@ -127,11 +127,26 @@ def became(
             if new.startswith("removed"):
                 return new.removeprefix("removed").lstrip(": "), "removed"
             full = new + old[len(path) :]
-            found = full if full in after else renamed.get(full, full)
+            # In a module that moved, the name itself may have changed too.
+            if full in after or not full.startswith("jaxkd."):
+                found = full
+            elif (found := _new_name(last, homes, renamed) or "") == "":
+                return "no longer public", "removed"
             return f"`{found}`", "moved" if found.rpartition(".")[2] == last else "renamed"
         path = path.rpartition(".")[0]
     places = sorted(homes.get(last, []), key=lambda name: (_distance(package, name), len(name)))
-    return (f"`{places[0]}`", "moved") if places else ("", "removed")
+    if places:
+        return f"`{places[0]}`", "moved"
+    found = _new_name(last, homes, renamed)
+    return (f"`{found}`", "renamed") if found else ("", "removed")
+
+
+def _new_name(last: str, homes: Mapping[str, list[str]], renamed: Mapping[str, str]) -> str | None:
+    """A public name that a name of this last part became anywhere, or None."""
+    for old, new in renamed.items():
+        if old.rpartition(".")[2] == last and (found := homes.get(new.rpartition(".")[2])):
+            return new if new in found else min(found, key=len)
+    return min(homes[last], key=len) if last in homes else None
 
 
 def _distance(package: str, name: str) -> int:

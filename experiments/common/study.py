@@ -152,12 +152,22 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
 
     Returns:
       What the runs gave, in the order of the seeds.
+
+    Raises:
+      ValueError: the work directory has results of another version of the experiments.
     """
     runs = _ArmRuns(study, arm, regime)
     results = [
         saved(runs.folder(seed) / "result.npz", functools.partial(runs.result, seed))
         for seed in study.seeds
     ]
+    for seed, result in zip(study.seeds, results, strict=True):
+        if not {"curve_steps", "curve", "seconds"} <= set(result):
+            raise ValueError(
+                f"{runs.folder(seed) / 'result.npz'} was written by another version of this "
+                f"experiment, with {sorted(result)}: delete {study.workdir}, or choose another "
+                "--workdir"
+            )
     values = {name: np.stack([each[name] for each in results]) for name in results[-1]}
     del values["curve_steps"]
     prefix = "probed."

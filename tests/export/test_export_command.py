@@ -90,10 +90,10 @@ def test_what_cannot_be_done_is_said(given, tmp_path, capsys, examples, more, me
     assert not (tmp_path / "mlp").exists()
 
 
-def test_rooms_are_listed_and_their_commands_are_named(capsys):
+def test_packages_are_listed_and_their_commands_are_named(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "export: a network as StableHLO" in capsys.readouterr().out
+    assert "export: write a network as StableHLO" in capsys.readouterr().out
     for room in ("cache", "export"):
         with pytest.raises(SystemExit):
             main([room, "--help"])

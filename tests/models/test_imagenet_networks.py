@@ -9,27 +9,27 @@ from tiers import few
 
 import jaxkd
 from jaxkd.models import (
-    _efficientnet,
-    _inception_v3,
-    _mobilenet_v1,
-    _mobilenet_v2,
-    _mobilenet_v3,
-    _resnet_imagenet,
-    _shufflenet_v2,
-    _squeezenet,
+    efficientnet,
+    inception_v3,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet_imagenet,
+    shufflenet_v2,
+    squeezenet,
 )
 from jaxkd.models._inverted_residual import InvertedResidual
 from jaxkd.models._layers import batch_norm, group_norm
 
 FAMILIES = (
-    _resnet_imagenet,
-    _inception_v3,
-    _mobilenet_v1,
-    _mobilenet_v2,
-    _mobilenet_v3,
-    _squeezenet,
-    _shufflenet_v2,
-    _efficientnet,
+    resnet_imagenet,
+    inception_v3,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    squeezenet,
+    shufflenet_v2,
+    efficientnet,
 )
 ENTRIES = {
     entry.name: entry
@@ -60,15 +60,15 @@ STAGES = {
 QUICK = {"xla_backend_optimization_level": 0}
 # Ways of making each small.
 SMALL = {
-    "resnet": functools.partial(_resnet_imagenet.ImageNetResNet, 18, 3, 5, width=4),
-    "mobilenet_v1": functools.partial(_mobilenet_v1.MobileNetV1, 3, 5, width_factor=0.125),
-    "mobilenet_v2": functools.partial(_mobilenet_v2.MobileNetV2, 3, 5, width_factor=0.125),
-    "mobilenet_v3": functools.partial(_mobilenet_v3.MobileNetV3, "small", 3, 5, width_factor=0.25),
+    "resnet": functools.partial(resnet_imagenet.ImageNetResNet, 18, 3, 5, width=4),
+    "mobilenet_v1": functools.partial(mobilenet_v1.MobileNetV1, 3, 5, width_factor=0.125),
+    "mobilenet_v2": functools.partial(mobilenet_v2.MobileNetV2, 3, 5, width_factor=0.125),
+    "mobilenet_v3": functools.partial(mobilenet_v3.MobileNetV3, "small", 3, 5, width_factor=0.25),
     "shufflenet": functools.partial(
-        _shufflenet_v2.ShuffleNetV2, 3, 5, widths=(8, 16, 32), counts=(2, 2, 2), last_width=16
+        shufflenet_v2.ShuffleNetV2, 3, 5, widths=(8, 16, 32), counts=(2, 2, 2), last_width=16
     ),
     "efficientnet": functools.partial(
-        _efficientnet.EfficientNet, 3, 5, width_factor=0.25, depth_factor=0.3
+        efficientnet.EfficientNet, 3, 5, width_factor=0.25, depth_factor=0.3
     ),
 }
 
@@ -122,9 +122,9 @@ def test_any_size_and_norm_and_bfloat16_to_the_end(name, norm):
 @few(
     ("make", "smallest"),
     [
-        (functools.partial(_squeezenet.SqueezeNet, "1.0", 3, 5), 21),
-        (functools.partial(_squeezenet.SqueezeNet, "1.1", 3, 5), 17),
-        (functools.partial(_inception_v3.InceptionV3, 3, 5, norm=group_norm), 75),
+        (functools.partial(squeezenet.SqueezeNet, "1.0", 3, 5), 21),
+        (functools.partial(squeezenet.SqueezeNet, "1.1", 3, 5), 17),
+        (functools.partial(inception_v3.InceptionV3, 3, 5, norm=group_norm), 75),
     ],
     keep=2,
 )
@@ -139,13 +139,13 @@ def test_the_smallest_images(make, smallest):
 def test_what_is_not_known_is_refused():
     rngs = nnx.Rngs(0)
     with pytest.raises(ValueError, match=r"one of \[18, 34, 50, 101, 152\], not 20"):
-        _resnet_imagenet.ImageNetResNet(20, 3, 5, rngs=rngs)
+        resnet_imagenet.ImageNetResNet(20, 3, 5, rngs=rngs)
     with pytest.raises(ValueError, match=r"one of \['large', 'small'\], not 'tiny'"):
-        _mobilenet_v3.MobileNetV3("tiny", 3, 5, rngs=rngs)
+        mobilenet_v3.MobileNetV3("tiny", 3, 5, rngs=rngs)
     with pytest.raises(ValueError, match=r"one of \['1.0', '1.1'\], not '2.0'"):
-        _squeezenet.SqueezeNet("2.0", 3, 5, rngs=rngs)
+        squeezenet.SqueezeNet("2.0", 3, 5, rngs=rngs)
     with pytest.raises(ValueError, match=r"must be even, .* \(8, 17, 32\)"):
-        _shufflenet_v2.ShuffleNetV2(3, 5, widths=(8, 17, 32), rngs=rngs)
+        shufflenet_v2.ShuffleNetV2(3, 5, widths=(8, 17, 32), rngs=rngs)
     with pytest.raises(ValueError, match=r"MobileNetV1 takes images .* 3\], not \(2, 64, 64, 1\)"):
         _shapes(SMALL["mobilenet_v1"], 2, 64, 64, 1)
 
@@ -213,5 +213,5 @@ def test_stochastic_depth_keeps_or_drops_whole_examples():
 def test_the_last_window_of_squeezenets_pooling_may_reach_over_the_side():
     for side, wanted in ((7, [2, 4, 6]), (8, [2, 4, 6, 7])):
         row = jnp.arange(float(side))
-        pooled = _squeezenet._Pool()(jnp.broadcast_to(row[None, :, None, None], (1, side, side, 1)))
+        pooled = squeezenet._Pool()(jnp.broadcast_to(row[None, :, None, None], (1, side, side, 1)))
         np.testing.assert_array_equal(pooled[0, :, 0, 0], wanted)

@@ -68,7 +68,7 @@ def test_small_networks_are_made_by_name(name):
     assert outputs["logits"].shape == (4, 7)
     assert {value.dtype for value in outputs.values()} == {jnp.dtype(jnp.bfloat16)}
     if name != "convnet":
-        with pytest.raises(ValueError, match=f"{name} knows the norms"):
+        with pytest.raises(ValueError, match=f"{name} can have the norms"):
             models.create(name, norm="group", rngs=nnx.Rngs(0))
 
 

@@ -146,7 +146,7 @@ def test_stochastic_depth_skips_whole_examples_of_late_blocks():
         (lambda: small()(jnp.ones((2, 8, 8, 3))), r"\[batch, 8, 8, 2\], not \(2, 8, 8, 3\)"),
         (
             lambda: REGISTRY.create("vit_tiny_patch16", norm="batch", rngs=nnx.Rngs(0)),
-            r"knows the norms \['layer'\], not 'batch'",
+            r"can have the norms \['layer'\], not 'batch'",
         ),
     ],
 )

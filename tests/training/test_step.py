@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from elsewhere import TEACHER_SEED, VIEWS, reordered
+from cache_builder import TEACHER_SEED, VIEWS, reordered
 from flax import nnx
 from tiers import few
 

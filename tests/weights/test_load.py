@@ -236,7 +236,7 @@ def test_namings_are_found_by_the_class_of_the_network():
 
 @pytest.mark.parametrize("naming", ["repdistiller", "timm", "torchvision"])
 def test_namings_are_of_networks_that_there_are(naming):
-    module = __import__(f"jaxkd.weights._{naming}", fromlist=["RULES"])
+    module = __import__(f"jaxkd.weights.namings.{naming}", fromlist=["RULES"])
     assert module.RULES and all(hasattr(models, name) for name in module.RULES)
 
 

@@ -71,7 +71,7 @@ def test_errors(loss):
     with pytest.raises(ValueError, match=r"mask of examples \[batch\].*\(3, 2\)"):
         loss(student, teacher, where=np.ones((3, 2), bool))
     sparse = losses.SparseLogits(teacher, teacher, teacher, (1.0,), 4)
-    with pytest.raises(TypeError, match="not for features"):
+    with pytest.raises(TypeError, match="distribution over classes, not features"):
         loss(student, sparse)
 
 

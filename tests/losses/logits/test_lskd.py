@@ -113,9 +113,9 @@ def test_sparse_logits_are_refused(logits):
         temperatures=(1.0,),
         num_classes=5,
     )
-    with pytest.raises(TypeError, match="logits must be an array.*mean and spread"):
+    with pytest.raises(TypeError, match="logits must be an array.*mean and deviation"):
         losses.standardize_logits(sparse)
-    with pytest.raises(TypeError, match="teacher must be an array.*mean and spread"):
+    with pytest.raises(TypeError, match="teacher must be an array.*mean and deviation"):
         losses.lskd(logits[0], sparse)
     with pytest.raises(ValueError, match="axis 2 is out of range"):
         losses.standardize_logits(logits[0], axis=2)

@@ -74,5 +74,5 @@ def test_powers_that_are_refused(logits, loss):
         temperatures=(1.0,),
         num_classes=5,
     )
-    with pytest.raises(TypeError, match="teacher must be an array.*tail.*store dense"):
+    with pytest.raises(TypeError, match="array.*powers of all probabilities.*store dense"):
         loss(logits[0], sparse)

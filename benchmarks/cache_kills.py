@@ -3,9 +3,9 @@
   python benchmarks/cache_kills.py [--kills 200]
 
 One, two or three processes fill a cache together. Some hand encoded outputs to a `Writer`, in
-random order, with blocks put aside half full; others run `build`. Each process is killed by SIGKILL
-at a random moment: while it starts, writes, puts aside or closes (which seals), a build at any time
-up to its end and beyond. They are started again until the cache is complete; then every array of
+random order, and keep partial blocks on disk; others run `build`. Each process is killed by SIGKILL
+at a random moment: while it starts, writes, keeps a partial block or closes (which seals), a build
+at any time up to its end and beyond. They are started again until the cache is complete; then every array of
 every record is compared with the uninterrupted cache. A new cache follows, until there were that
 many kills. Writes benchmarks/cache_kills.md; exit status 1 if a record was lost or wrong.
 """
@@ -41,7 +41,7 @@ EXAMPLES, VIEWS, CLASSES, BLOCK = 3_000, 3, 20, 256
 TEACHER = {"name": "random numbers"}
 CODEC = TopK(4)
 # What a writer does, and how many seconds after it begins to do so it is killed at the latest.
-PHASES = {"starting": 0.15, "writing": 2.0, "putting aside": 0.05, "closing": 0.1}
+PHASES = {"starting": 0.15, "writing": 2.0, "keeping a partial block": 0.05, "closing": 0.1}
 STARTING, WRITING, PUTTING_ASIDE, CLOSING = range(4)
 # Processes that are forked from one that has imported everything, but started no JAX backend.
 PROCESSES = multiprocessing.get_context("forkserver")

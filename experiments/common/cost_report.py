@@ -164,6 +164,6 @@ def cache_section(compared: ComparisonResults) -> Section:
 
 
 def _seconds(values: np.ndarray) -> str:
-    """Of the runs that went through in one go."""
+    """Returns the mean and spread of the seconds of runs that were not interrupted."""
     whole = values[~np.isnan(values)]
     return f"{Spread.of(whole)}" if whole.size else "–"

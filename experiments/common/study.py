@@ -61,7 +61,7 @@ class Study:
 
     @functools.cached_property
     def evaluator(self) -> Evaluator:
-        """What networks are measured by; it keeps their compiled programs."""
+        """Measures networks on the test examples, and keeps their compiled programs."""
         return self.make_evaluator(self.test, self.test_views, self.runtime)
 
 
@@ -268,7 +268,7 @@ class _ArmRuns:
 
     @functools.cached_property
     def _step(self) -> TrainStep:
-        """Of a training without phases; seeds differ in variables alone."""
+        """The compiled step of an arm without phases, the same for all seeds."""
         arm, study = self.arm, self.study
         optimizer = arm.optimizer or adamw(study.learning_rate, arm.steps)
         first = self._student(study.seeds[0])

@@ -55,18 +55,18 @@ class ImageNetSetup:
 
     @functools.cached_property
     def views(self) -> Views:
-        """How students, and their teacher with them, see training examples."""
+        """The views of training examples, of students and of their teacher."""
         mix = (self.protocol.mix(self.num_classes),) if self.protocol.mix else ()
         return Views((*self.teacher_views.transforms, *mix))
 
     @functools.cached_property
     def teacher_views(self) -> Views:
-        """How a teacher that is trained here sees training examples."""
+        """The views of training examples of a teacher that is trained here."""
         return Views((RandomFlip(), *self.test_views.transforms))
 
     @functools.cached_property
     def test_views(self) -> Views:
-        """How networks see held-out examples."""
+        """The views of held-out examples."""
         return Views((NORMALIZATIONS[self.config.pixels],))
 
     def make_student(self, seed: int) -> Network:

@@ -138,7 +138,7 @@ def _caption(sweep: SweepResults) -> str:
 
 
 def _advice(sweep: SweepResults) -> str:
-    """What the map says about choosing."""
+    """Returns the advice that the heat map supports."""
     return _rivals(sweep) + _edge(sweep)
 
 

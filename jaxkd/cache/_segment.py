@@ -66,7 +66,7 @@ class Segment:
 
     @property
     def folder(self) -> str:
-        """Of all its files, within the cache."""
+        """The folder of all its files, within the cache."""
         return f"{FOLDER}{self.name}/"
 
     @property

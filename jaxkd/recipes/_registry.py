@@ -248,8 +248,8 @@ def create(
 
     Raises:
       ValueError: an unknown name or option, an option that is missing, a pair that is missing or
-        that lacks outputs which the method compares. Names and options are checked before anything
-        is built.
+        that lacks outputs which the method compares, fewer than one step. Names and options are
+        checked before anything is built.
 
     Example:
       >>> import jax.numpy as jnp
@@ -269,6 +269,8 @@ def create(
     if dataset is not None and recipe.dataset_options is not None:
         options = {**recipe.dataset_options(dataset), **options}
     _check(recipe, pair, options)
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps must be the steps of the whole training, at least 1, not {steps}")
     if recipe.prepare is not None and pair is not None:
         pair = recipe.prepare(pair, **supplied(recipe.prepare, {"seed": seed, **options}))
     arguments = {"pair": pair, "steps": steps, "seed": seed, **options}
@@ -308,5 +310,6 @@ def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=3)
+    by_lower = {name.lower(): name for name in known}
+    close = [by_lower[name] for name in difflib.get_close_matches(word.lower(), by_lower, n=3)]
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."

@@ -10,6 +10,7 @@ import numpy as np
 from jaxkd.data._examples import check_vocabulary
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
+from jaxkd.views import Views
 
 
 def check_data(step: TrainStep, state: TrainState, batches: Any, index: int) -> None:
@@ -59,6 +60,29 @@ def check_process(step: TrainStep, batches: Any) -> None:
             f"of {expected[1]} from this process: make the Loader with process={expected}, or the "
             "step with the partitioning that the batches are for"
         )
+
+
+def check_views(step: TrainStep, batches: Any) -> None:
+    """Refuses batches that were made for other views than those that the step renders.
+
+    The student would see another crop, flip or normalization than the one that the cached outputs
+    of its teacher belong to.
+
+    Args:
+      step: the step that is to train.
+      batches: batches by step number; checked if they have `views`, as a `Loader`.
+
+    Raises:
+      ValueError: other views; names both.
+    """
+    given = getattr(batches, "views", None)
+    expected = step.views or Views()
+    if given is None or given == expected or not (given.transforms or expected.transforms):
+        return
+    raise ValueError(
+        f"the batches are of the views {given}, the step renders {expected}: give both the same "
+        "views, Loader(dataset, views, …) and make_train_step(…, views=views)"
+    )
 
 
 def check_profile(profile: int | None, workdir: Any) -> None:

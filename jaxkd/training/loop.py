@@ -15,7 +15,13 @@ import numpy as np
 from jaxkd.training._history import MetricsHistory, Rows
 from jaxkd.training._intervals import Intervals
 from jaxkd.training._monitors import ProfilerTrace, progress_bar
-from jaxkd.training._validation import check_data, check_finite, check_process, check_profile
+from jaxkd.training._validation import (
+    check_data,
+    check_finite,
+    check_process,
+    check_profile,
+    check_views,
+)
 from jaxkd.training.checkpoints import Checkpoints
 from jaxkd.training.distributed import is_first, wait_for_all
 from jaxkd.training.logs import Logs
@@ -107,8 +113,8 @@ def fit(
     Raises:
       ValueError: intervals that are not multiples of `log_every`, a `workdir` of another
         configuration, of more steps or of another state, a student with fewer classes, or a
-        network with fewer embeddings, than the data have, a trace without a `workdir`; before
-        anything runs.
+        network with fewer embeddings, than the data have, batches of other views than the step
+        renders, a trace without a `workdir`; before anything runs.
       OSError: `workdir` cannot be written to, before anything runs or when the disk is full; what
         was saved stays whole.
       FloatingPointError: the loss is not finite at a log step, or a parameter at a checkpoint
@@ -123,6 +129,7 @@ def fit(
     intervals = Intervals(steps, log_every, eval_every, checkpoint_every, steps_per_call)
     check_profile(profile, workdir)
     check_process(step, batches)
+    check_views(step, batches)
     with contextlib.ExitStack() as stack:
         # A process of its own without a workdir has nothing to save: the signal ends it as usual.
         handles = workdir is not None or jax.process_count() > 1

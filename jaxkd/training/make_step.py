@@ -159,6 +159,7 @@ def make_train_step(
         optimizer,
         partitioning,
         vocab_sizes=vocab_sizes(student, teacher),
+        views=views,
     )
 
 

@@ -182,6 +182,7 @@ class Population:
             self.partitioning,
             len(self),
             sizes,
+            self._views,
         )
 
     def init(self) -> TrainState:

@@ -18,6 +18,7 @@ from jaxkd.training._gradients import Batch
 from jaxkd.training._metric_sums import MetricSums, SumsAndCounts
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState, Variables, create_state, initial_variables
+from jaxkd.views import Views
 
 Metrics = dict[str, jax.Array]
 
@@ -42,6 +43,8 @@ class TrainStep:
       members: number of students that the state holds, None for a single one.
       vocab_sizes: number of tokens that each of the networks has embeddings for, as far as it is
         known; checked against the data before training.
+      views: how the step renders a batch, None where it does not; checked against those of the
+        batches before training.
     """
 
     function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, SumsAndCounts]]
@@ -53,6 +56,7 @@ class TrainStep:
     partitioning: Partitioning | None = None
     members: int | None = None
     vocab_sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
+    views: Views | None = None
 
     def init(
         self,
@@ -76,8 +80,9 @@ class TrainStep:
 
         Raises:
           ValueError: the variables of the student or of the connectors differ from the step's in
-            more than values, the message names both sides; or the step is that of a `Population`,
-            whose `init` creates the state of all members.
+            more than values, or the objective has other terms, which the step does not minimize;
+            the message names both sides. Or the step is that of a `Population`, whose `init`
+            creates the state of all members.
 
         Example:
           >>> import jax.numpy as jnp, jaxkd, optax
@@ -99,6 +104,11 @@ class TrainStep:
             )
         student = self.student if student is None else student
         objective = self.objective if objective is None else objective
+        if list(objective.terms) != list(self.objective.terms):
+            raise ValueError(
+                f"the objective has the terms {list(objective.terms)}, the step minimizes "
+                f"{list(self.objective.terms)}: make another step for it with make_train_step"
+            )
         _check_variables(
             initial_variables(student, objective),
             initial_variables(self.student, self.objective),

@@ -94,10 +94,10 @@ def test_packages_are_listed_and_their_commands_are_named(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "export: write a network as StableHLO" in capsys.readouterr().out
-    for room in ("cache", "export"):
+    for package in ("cache", "export"):
         with pytest.raises(SystemExit):
-            main([room, "--help"])
-        assert f"usage: jaxkd {room}" in capsys.readouterr().out
+            main([package, "--help"])
+        assert f"usage: jaxkd {package}" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["train"])
     assert "invalid choice" in capsys.readouterr().err

@@ -66,6 +66,10 @@ def test_the_methods_of_packages_are_found_by_name_and_by_function():
 def test_wrong_names_and_options_name_the_right_ones():
     with pytest.raises(ValueError, match="unknown recipe 'dkdd'; did you mean 'dkd'.*reviewkd"):
         recipes.create("dkdd")
+    with pytest.raises(ValueError, match="unknown recipe 'KD'; did you mean 'kd'"):
+        recipes.create("KD")
+    with pytest.raises(ValueError, match="steps must be .* at least 1, not 0"):
+        recipes.create("kd", steps=0)
     message = "option 'temprature' of recipe 'dkd'; did you mean 'temperature'. It takes: alpha, b"
     with pytest.raises(ValueError, match=message):
         recipes.create("dkd", temprature=2.0)

@@ -14,6 +14,7 @@ import pytest
 from jax._src import array
 from tiers import few
 
+import jaxkd
 from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader
 from jaxkd.training import Checkpoints, Logs, bind_config, fit
@@ -221,6 +222,22 @@ def test_a_work_directory_is_not_continued_by_another_run(images, mlp, tmp_path)
 def test_a_student_with_too_few_classes_is_refused(images, mlp, tmp_path):
     with pytest.raises(ValueError, match="have 3 classes, the data set random has 5"):
         run(mlp(num_classes=3), images)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_batches_of_other_views_than_the_step_renders_are_refused(images, mlp, tmp_path, cached):
+    cache = jaxkd.cache.build(tmp_path, mlp(1), images, VIEWS, progress=False) if cached else None
+    loader = Loader(images, VIEWS, 32, cache=cache)
+    for views, named in ((Views((Normalize(),)), r"Normalize\("), (None, "transforms=()")):
+        step = make_train_step(mlp(), recipes.labels(), ADAM, views=views)
+        message = (
+            rf"views Views\(transforms=\(RandomCrop.*renders Views\(.*{named}.*make_train_step"
+        )
+        with pytest.raises(ValueError, match=message.replace("=()", r"=\(\)")):
+            fit(step, step.init(), loader, steps=2, progress=None)
+    # No views at all are the same by either name, whatever their seeds.
+    plain = make_train_step(mlp(), recipes.labels(), ADAM)
+    fit(plain, plain.init(), Loader(images, Views(seed=3), 32), steps=1, progress=None)
 
 
 @pytest.mark.parametrize(

@@ -177,8 +177,8 @@ def test_a_teacher_from_two_sides_or_none_is_refused(tmp_path, images, small, ml
         neither(state, Loader(images, PLAIN, 32)[0])
 
 
-def _with_hint(seed):
-    connector = jaxkd.connectors.Linear(5, 5, rngs=nnx.Rngs(seed))
+def _with_hint(seed, width=5):
+    connector = jaxkd.connectors.Linear(5, width, rngs=nnx.Rngs(seed))
     return Objective(hint=Term(losses.feature_mse, connector=jaxkd.from_nnx(connector)))
 
 
@@ -197,10 +197,14 @@ def test_a_step_refuses_to_init_what_it_was_not_made_for(mlp):
     message = r"head.bias: float32\[7\] given, float32\[5\] in the step"
     with pytest.raises(ValueError, match=message):
         step.init(student=mlp(0, num_classes=7))
-    with pytest.raises(ValueError, match=r"params/connectors/hint.*given, nothing in the step"):
-        step.init(objective=_with_hint(0))
-    with pytest.raises(ValueError, match=r"nothing given, float32.* in the step.*make another"):
-        make_train_step(mlp(0), _with_hint(0), SGD).init(objective=recipes.labels())
+    hinted = make_train_step(mlp(0), _with_hint(0), SGD)
+    message = r"params/connectors/hint.*float32\[5, 7\] given, float32\[5, 5\] in the step"
+    with pytest.raises(ValueError, match=message):
+        hinted.init(objective=_with_hint(0, width=7))
+    # The step would go on minimizing its own terms.
+    message = r"has the terms \['label', 'kd'\], the step minimizes \['label'\].*make another"
+    with pytest.raises(ValueError, match=message):
+        step.init(objective=recipes.kd())
 
 
 def test_a_student_of_other_classes_is_refused_before_the_first_step(tmp_path, images, small, mlp):

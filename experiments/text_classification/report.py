@@ -40,26 +40,6 @@ def write(out: ClassificationResults, workdir: pathlib.Path) -> Report:
     return report
 
 
-def f1(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Computes the F1 of the second of two classes, or the mean of those of more classes.
-
-    Args:
-      logits: `[examples, num_classes]`.
-      labels: `[examples]`.
-
-    Returns:
-      The harmonic mean of precision and recall, from 0 to 1.
-    """
-    from sklearn.metrics import f1_score
-
-    predictions, num_classes = np.argmax(logits, axis=1), logits.shape[1]
-    if num_classes == 2:
-        return float(f1_score(labels, predictions, zero_division=0.0))
-    classes = range(num_classes)
-    score = f1_score(labels, predictions, labels=classes, average="macro", zero_division=0.0)
-    return float(score)
-
-
 def _student_section(out: ClassificationResults, name: str) -> Section:
     labels, results, student = out.test.labels, out.results[name], _STUDENTS[name]
     accuracy = {result.arm.name: result.accuracies(labels) for result in results}
@@ -103,7 +83,7 @@ def _table(out: ClassificationResults, name: str, results: list[Result]) -> Tabl
             count,
             metrics.accuracy(logits, labels),
             "",
-            f1(logits, labels),
+            metrics.f1(logits, labels),
             metrics.agreement(logits, teacher),
         ]
         for network, count, logits in (
@@ -120,7 +100,7 @@ def _table(out: ClassificationResults, name: str, results: list[Result]) -> Tabl
                 len(result.arm.train),
                 Spread.of(accuracies),
                 Spread.of(accuracies - baseline) if result is not results[0] else "",
-                Spread.of([f1(logits, labels) for logits in result.logits]),
+                Spread.of([metrics.f1(logits, labels) for logits in result.logits]),
                 Spread.of([metrics.agreement(logits, teacher) for logits in result.logits]),
             ]
         )

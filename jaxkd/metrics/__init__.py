@@ -2,7 +2,7 @@
 
 | of | metrics |
 | :-- | :-- |
-| logits and labels | `accuracy`, `class_accuracy`, `class_gains`, `negative_log_likelihood` |
+| logits and labels | `accuracy`, `class_accuracy`, `class_gains`, `f1`, `negative_log_likelihood` |
 | the calibration of a network | `confidence`, `reliability`, `expected_calibration_error` |
 | a student and its teacher | `agreement`, `mean_kl_divergence`, `cka`, `cka_matrix` |
 | runs over several seeds | `Spread`, `paired_difference` |
@@ -25,6 +25,7 @@ from jaxkd.metrics.calibration import reliability as reliability
 from jaxkd.metrics.cka import cka as cka
 from jaxkd.metrics.cka import cka_matrix as cka_matrix
 from jaxkd.metrics.class_bias import correct_class_bias as correct_class_bias
+from jaxkd.metrics.f1 import f1 as f1
 from jaxkd.metrics.paired_difference import PairedDifference as PairedDifference
 from jaxkd.metrics.paired_difference import paired_difference as paired_difference
 from jaxkd.metrics.spread import Spread as Spread
@@ -42,6 +43,7 @@ __all__ = [
     "confidence",
     "correct_class_bias",
     "expected_calibration_error",
+    "f1",
     "mean_kl_divergence",
     "negative_log_likelihood",
     "paired_difference",

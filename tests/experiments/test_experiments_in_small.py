@@ -46,7 +46,7 @@ SMALL = {
         "mock=200 length=8 batch_size=50 arms=static static_width=8 static_epochs=1 pairs=200 "
         "seeds=1 speed_rounds=1",
         "agreement_and_cost.csv",
-        ["made-up encoder", "static", "static, untrained"],
+        ["mock encoder", "static", "static, untrained"],
     ),
     "text_classification": (
         "mock=200 length=8 labels_per_class=4 students=static static_width=8 epochs=1 "

@@ -7,7 +7,6 @@ from experiment_runs import kill_in, run, table, uninterrupted
 from experiments.common.mock_texts import TOPICS, mock_texts
 from experiments.common.runtime import Runtime
 from experiments.text_classification.config import Config
-from experiments.text_classification.report import f1
 from experiments.text_classification.run import load
 from experiments.text_classification.run import run as run_experiment
 from experiments.text_classification.teachers import TeacherTraining
@@ -124,16 +123,6 @@ def test_what_is_missing_is_named_with_where_to_get_it(tmp_path):
         config = Config(dataset=dataset, data_dir=str(tmp_path))
         with pytest.raises(FileNotFoundError, match=where):
             run_experiment(config, tmp_path / "w", Runtime())
-
-
-def test_f1_of_the_second_class_and_of_the_mean_of_more():
-    labels = np.array([1, 1, 1, 0])
-    logits = np.eye(2)[[1, 0, 1, 1]]  # two hits, one missed, one false
-    assert f1(logits, labels) == pytest.approx(2 / 3)
-    assert f1(np.eye(2)[[0, 0, 0, 0]], labels) == 0
-    three = np.array([0, 1, 2, 2])
-    assert f1(np.eye(3)[three], three) == 1
-    assert f1(np.eye(3)[[0, 1, 2, 1]], three) == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
 
 
 def test_mock_texts_are_the_same_in_every_call_and_their_words_show_the_topic():

@@ -28,6 +28,30 @@ def test_class_accuracy_knows_nothing_of_an_absent_class():
     np.testing.assert_array_equal(metrics.class_accuracy(logits, [0, 0, 1]), [0.5, 1.0, np.nan])
 
 
+def test_f1_of_the_second_class_and_of_the_mean_of_more():
+    labels = np.array([1, 1, 1, 0])
+    logits = np.eye(2)[[1, 0, 1, 1]]  # two hits, one missed, one false
+    assert metrics.f1(logits, labels) == pytest.approx(2 / 3)
+    assert metrics.f1(np.eye(2)[[0, 0, 0, 0]], labels) == 0
+    three = np.array([0, 1, 2, 2])
+    assert metrics.f1(np.eye(3)[three], three) == 1
+    assert metrics.f1(np.eye(3)[[0, 1, 2, 1]], three) == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+    # A class that is neither among the labels nor predicted has 0.
+    assert metrics.f1(np.eye(3)[[0, 1]], [0, 1]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 7])
+def test_f1_is_that_of_scikit_learn(num_classes):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    options = {"labels": range(num_classes), "average": "macro"} if num_classes > 2 else {}
+    for n in (1, 2, 5, 20, 500):
+        logits = generator.normal(size=(n, num_classes))
+        labels = generator.integers(num_classes, size=n)
+        expected = sklearn.f1_score(labels, logits.argmax(1), zero_division=0.0, **options)
+        assert metrics.f1(logits, labels) == expected
+
+
 def test_negative_log_likelihood_of_known_probabilities():
     logits = _from_probabilities([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
     expected = -(np.log(0.25) + np.log(0.8)) / 2

@@ -5,9 +5,10 @@
 One, two or three processes fill a cache together. Some hand encoded outputs to a `Writer`, in
 random order, and keep partial blocks on disk; others run `build`. Each process is killed by SIGKILL
 at a random moment: while it starts, writes, keeps a partial block or closes (which seals), a build
-at any time up to its end and beyond. They are started again until the cache is complete; then every array of
-every record is compared with the uninterrupted cache. A new cache follows, until there were that
-many kills. Writes benchmarks/cache_kills.md; exit status 1 if a record was lost or wrong.
+at any time up to its end and beyond. They are started again until the cache is complete; then
+every array of every record is compared with the uninterrupted cache. A new cache follows, until
+there were that many kills. Writes benchmarks/cache_kills.md; exit status 1 if a record was lost or
+wrong.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 import re
-import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from svg import nodes, texts
 
 from jaxkd.metrics import Spread
 from jaxkd.study import heat_map
@@ -10,29 +10,20 @@ from jaxkd.study import heat_map
 CELLS = [[0.80, 0.85, 0.83], [Spread(0.82, 0.01, 3), Spread(0.86, 0.012, 3), float("nan")]]
 
 
-def nodes(figure):
-    root = ElementTree.fromstring(figure.data)
-    return list(root.iter("{http://www.w3.org/2000/svg}text"))
-
-
-def texts(figure):
-    return [node.text for node in nodes(figure)]
-
-
-def drawn(**options):
+def example(**options):
     labels = {"row_label": "T", "column_label": "alpha"}
     return heat_map(CELLS, [1, 4], [0, 0.5, 0.9], **labels | options)
 
 
 def test_every_cell_has_its_number_and_the_axes_their_names():
-    shown = texts(drawn(caption="Three seeds."))
+    shown = texts(example(caption="Three seeds."))
     assert {"80.00", "85.00", "83.00", "82.00", "± 1.00", "86.00", "± 1.20", "–"} <= set(shown)
     assert {"T", "alpha", "1", "4", "0", "0.5", "0.9", "Accuracy (%)"} <= set(shown)
-    assert drawn(caption="Three seeds.").caption == "Three seeds."
+    assert example(caption="Three seeds.").caption == "Three seeds."
 
 
 def test_the_best_is_marked_with_those_that_may_be_as_good():
-    figure = drawn()
+    figure = example()
     assert figure.alt == (
         "Heat map of Accuracy (%), T by alpha. Best: T 4, alpha 0.5 with 86.00 ± 1.20; worst: "
         "T 1, alpha 0 with 80.00. Within one standard deviation of the best: T 1, alpha 0.5."
@@ -56,7 +47,7 @@ def test_the_smallest_loss_is_the_best():
 
 def test_numbers_stand_out_from_their_cells_on_any_page():
     """White on the darkest cell, black on the lightest, whatever the color of the page's text."""
-    colors = {node.text: node.get("style") for node in nodes(drawn())}
+    colors = {node.text: node.get("style") for node in nodes(example())}
     assert "#ffffff" in colors["80.00"]
     # Black is an SVG's default and is not written.
     assert "fill" not in colors["86.00"] or "#000000" in colors["86.00"]
@@ -67,13 +58,13 @@ def test_colors_may_start_above_the_worst():
     def fill(figure):
         return figure.data.decode().count("fill: #00224e")
 
-    assert fill(drawn(start=0.84)) > fill(drawn())
+    assert fill(example(start=0.84)) > fill(example())
     with pytest.raises(ValueError, match=r"start=0.9 must be worse than the best number, 86.00"):
-        drawn(start=0.9)
+        example(start=0.9)
 
 
 def test_a_png_and_the_same_bytes_again():
-    first, second = (drawn(file_format="png") for _ in range(2))
+    first, second = (example(file_format="png") for _ in range(2))
     assert first.data == second.data and first.data.startswith(b"\x89PNG")
 
 
@@ -120,9 +111,9 @@ def test_maps_with_the_same_start_and_stop_can_be_compared():
     assert fill(0.5) == fill(1.0) == fill(1.0, **common) != fill(0.5, **common)
     assert fill(1.5, **common) == fill(1.0, **common)
     with pytest.raises(ValueError, match=r"start=0.5 must be worse than stop=0.5"):
-        drawn(start=0.5, stop=0.5)
+        example(start=0.5, stop=0.5)
     with pytest.raises(ValueError, match=r"the worst number, 80.00, must be worse than stop=0.7"):
-        drawn(stop=0.7)
+        example(stop=0.7)
 
 
 def test_names_wider_than_their_cells_are_turned():

@@ -1,15 +1,8 @@
-import xml.etree.ElementTree as ElementTree
-
 import pytest
+from svg import texts
 
 from jaxkd.metrics import Spread
 from jaxkd.study import spread_lines
-
-
-def texts(figure):
-    """All texts of an SVG figure."""
-    root = ElementTree.fromstring(figure.data)
-    return [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_lines_name_their_arms_their_axes_and_their_points():

@@ -1,31 +1,32 @@
-import xml.etree.ElementTree as ElementTree
-
-import chex
 import numpy as np
 import pytest
+from svg import nodes, texts
 
-from jaxkd.metrics import class_gains
-from jaxkd.study import class_gain_bars
-
-
-def texts(figure):
-    root = ElementTree.fromstring(figure.data)
-    return [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+from jaxkd.study import class_accuracy_bars, class_gain_bars
 
 
-def test_gains_are_differences_of_recall():
-    logits = np.eye(3)[[0, 0, 1, 1]]
-    baseline = np.eye(3)[[0, 1, 1, 0]]
-    gains = class_gains(logits, baseline, [0, 0, 1, 1])
-    chex.assert_trees_all_close(gains, np.array([0.5, 0.5, np.nan]))
-    chex.assert_trees_all_close(class_gains(baseline, logits, [0, 0, 1, 1]), -gains)
+def test_class_bars_mark_the_class_left_out():
+    arms = {"labels": [[0.9, 0.0], [0.8, 0.0]], "distilled": [[0.9, 0.6], [0.8, 0.8]]}
+    figure = class_accuracy_bars(arms, ["boot", "bag"], left_out="bag")
+    assert {"labels", "distilled", "boot", "bag", "0", "70"} <= set(texts(figure))
+    assert figure.alt.endswith("On bag, left out: labels 0.00 ± 0.00; distilled 70.00 ± 14.14.")
+    (label,) = [node for node in nodes(figure) if node.text == "bag"]
+    assert "bold" in label.get("style") or "700" in label.get("style")
 
 
-def test_gains_of_networks_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"logits and baseline .* got \[2, 3\] and \[2, 2\]"):
-        class_gains(np.zeros((2, 3)), np.zeros((2, 2)), [0, 1])
-    with pytest.raises(ValueError, match="labels must be classes 0 to 1, got 0 to 2"):
-        class_gains(np.zeros((2, 2)), np.zeros((2, 2)), [0, 2])
+def test_class_bars_without_a_class_left_out():
+    figure = class_accuracy_bars({"labels": [0.9, np.nan, 0.5]}, ["a", "b", "c"])
+    assert figure.alt.endswith("Mean over the classes: labels 70.00.")
+    assert {"a", "b", "c", "Accuracy on the class (%)"} <= set(texts(figure))
+
+
+def test_class_bars_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"arm 'x' has shape \[3\], but there are 2 class names"):
+        class_accuracy_bars({"x": [0.1, 0.2, 0.3]}, ["a", "b"])
+    with pytest.raises(ValueError, match="left_out 'c' is not a class name: a, b"):
+        class_accuracy_bars({"x": [0.1, 0.2]}, ["a", "b"], left_out="c")
+    with pytest.raises(ValueError, match="7 arms are too many"):
+        class_accuracy_bars({str(i): [0.1] for i in range(7)}, ["a"])
 
 
 def test_few_classes_are_all_drawn_in_order():
@@ -66,6 +67,6 @@ def test_long_names_are_cut():
         ([0.1], ["a"], {"most": 0}, "most must be at least 1, got 0"),
     ],
 )
-def test_bars_that_do_not_fit_are_refused(gains, names, options, match):
+def test_gain_bars_that_do_not_fit_are_refused(gains, names, options, match):
     with pytest.raises(ValueError, match=match):
         class_gain_bars(gains, names, **options)

@@ -1,18 +1,20 @@
-import xml.etree.ElementTree as ElementTree
-
 import numpy as np
 import pytest
+from svg import texts
 
 from jaxkd.metrics import expected_calibration_error, reliability
-from jaxkd.study import reliability_curves
+from jaxkd.study import reliability_curves, reliability_diagram
 
 LOGITS = np.log([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
 LABELS = [0, 1, 0, 1]
 
 
-def texts(figure):
-    root = ElementTree.fromstring(figure.data)
-    return [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+def test_reliability_diagram_shows_the_numbers_of_its_bins():
+    logits = np.log([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
+    figure = reliability_diagram(reliability(logits, [0, 1, 0, 1]), caption="Student.")
+    assert "accuracy 75.0 %, confidence 75.0 %, ECE 40.0 %" in texts(figure)
+    assert {"Accuracy (%)", "Confidence (%)", "Examples (%)"} <= set(texts(figure))
+    assert "Accuracy 75.0 %, mean confidence 75.0 %, calibration error 40.0 %" in figure.alt
 
 
 def test_every_network_has_its_name_and_error():

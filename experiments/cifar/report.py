@@ -6,7 +6,8 @@ import pathlib
 import jaxkd
 from experiments.cifar.published import PUBLISHED
 from experiments.cifar.run import CifarResults
-from experiments.common import agreement_report, comparison_report
+from experiments.common import agreement_report
+from experiments.common.report import save
 from jaxkd.metrics import Spread
 from jaxkd.study import Report, Section, accuracy_bars
 
@@ -16,8 +17,7 @@ REDUCED = "runs of the reduced protocol for CPUs"
 def write(cifar: CifarResults, workdir: pathlib.Path) -> Report:
     """Writes `report.html`, one CSV file a table and the figures; returns the report."""
     report = make_report(cifar)
-    comparison_report.save(report, workdir)
-    return report
+    return save(report, workdir)
 
 
 def make_report(cifar: CifarResults) -> Report:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.common.report import Row
 from experiments.common.study import Result, Study
 from jaxkd import Network, metrics
 from jaxkd.data import Examples, eval_batches
@@ -33,7 +34,6 @@ from jaxkd.study import (
 )
 from jaxkd.training import EvalStep
 
-Row = list[str | int | float | Spread]
 Measures = dict[str, np.ndarray]
 Similarity = tuple[np.ndarray, Sequence[str], Sequence[str]]
 

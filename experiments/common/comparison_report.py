@@ -8,6 +8,7 @@ import numpy as np
 import jaxkd
 from experiments.common import cost_report
 from experiments.common.comparison import ComparisonResults
+from experiments.common.report import Row, save
 from experiments.common.study import Result
 from jaxkd import metrics
 from jaxkd.metrics import Spread
@@ -23,8 +24,6 @@ from jaxkd.study import (
     learning_curves,
 )
 
-Row = list[str | int | float | Spread]
-
 
 def write(compared: ComparisonResults, workdir: pathlib.Path, title: str) -> Report:
     """Writes `report.html` and one CSV file a table; returns the report."""
@@ -35,21 +34,7 @@ def write(compared: ComparisonResults, workdir: pathlib.Path, title: str) -> Rep
         cost_report.teacher_section(compared),
         cost_report.cache_section(compared),
     ]
-    report = Report(title=title, summary=_summary(compared), sections=sections)
-    save(report, workdir)
-    return report
-
-
-def save(report: Report, workdir: pathlib.Path) -> None:
-    """Writes `report.html`, one CSV file a table and one file a figure."""
-    report.write_html(workdir / "report.html")
-    for section in report.sections:
-        for table in section.tables:
-            name = "".join(c if c.isalnum() else "_" for c in table.title.lower())
-            table.write_csv(workdir / f"{name}.csv")
-        for index, figure in enumerate(section.figures):
-            name = "".join(c if c.isalnum() else "_" for c in section.title.lower())
-            figure.write(workdir / f"{name}_{index}.{figure.file_format}")
+    return save(Report(title=title, summary=_summary(compared), sections=sections), workdir)
 
 
 def _accuracies(compared: ComparisonResults, results: Sequence[Result]) -> dict[str, np.ndarray]:

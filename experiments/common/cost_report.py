@@ -4,12 +4,11 @@ import jax
 import numpy as np
 
 from experiments.common.comparison import ComparisonResults
+from experiments.common.report import Row
 from jaxkd import Network, compression, metrics
 from jaxkd.data import raw_batch
 from jaxkd.metrics import Spread
 from jaxkd.study import Column, Format, Section, Table, reliability_diagram, size_accuracy_scatter
-
-Row = list[str | int | float | Spread]
 
 _LATENCY_BATCH = 128
 

@@ -169,6 +169,11 @@ def timed(workdir: pathlib.Path, run: Callable[[], T]) -> tuple[T, float]:
     return value, math.nan if resumed else time.perf_counter() - started
 
 
+def file_name(text: str) -> str:
+    """Returns a title as the name of a file or a folder."""
+    return "".join(c if c.isalnum() else "_" for c in text.lower())
+
+
 def saved(file: pathlib.Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Reads arrays by name from their file; makes and writes them where it does not exist.
 

@@ -11,7 +11,7 @@ import optax
 
 import jaxkd
 from experiments.common.evaluation import Evaluator
-from experiments.common.runner import Training, saved, timed, train
+from experiments.common.runner import Training, file_name, saved, timed, train
 from experiments.common.runtime import Runtime
 from jaxkd import Network, Objective
 from jaxkd.cache import Cache
@@ -195,7 +195,9 @@ class _ArmRuns:
 
     def folder(self, seed: int) -> pathlib.Path:
         """Returns the folder of a seed's run."""
-        return self.study.workdir / _slug(self.regime) / _slug(self.arm.name) / f"seed{seed}"
+        return (
+            self.study.workdir / file_name(self.regime) / file_name(self.arm.name) / f"seed{seed}"
+        )
 
     def result(self, seed: int) -> dict[str, Any]:
         """Trains a student and returns what it gave, as arrays."""
@@ -294,7 +296,3 @@ class _ArmRuns:
             num_views=None if arm.views else study.num_views,
             **study.loader_options,
         )
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in text.lower())

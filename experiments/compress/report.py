@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 import jaxkd
-from experiments.common import comparison_report
+from experiments.common.report import Row, save
 from experiments.compress import resources
 from experiments.compress.exports import TEACHER, ExportedNetwork, export_all, timed_calls
 from experiments.compress.pipelines import STEPS, Steps, title
@@ -24,7 +24,6 @@ from jaxkd.study import (
     size_accuracy_scatter,
 )
 
-Row = list[str | int | float | Spread]
 Exported = dict[Steps, ExportedNetwork]
 
 # The goal for a small device: a fiftieth of the teacher's bytes, a tenth of its latency, and at
@@ -45,8 +44,7 @@ def write(out: CompressionResults, workdir: pathlib.Path) -> Report:
             _files(out, exported),
         ],
     )
-    comparison_report.save(report, workdir)
-    return report
+    return save(report, workdir)
 
 
 def pareto_front(out: CompressionResults, costs: dict[Steps, float]) -> list[Steps]:

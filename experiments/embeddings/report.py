@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 import jaxkd
-from experiments.common import comparison_report
 from experiments.common.costs import SIZE_COLUMNS, size_cells, speed_columns, timing_caption
+from experiments.common.report import Row, save
 from experiments.embeddings.config import ARMS, UNTRAINED, student_of
 from experiments.embeddings.run import EmbeddingResults
 from jaxkd.compression import count_parameters
@@ -24,7 +24,6 @@ from jaxkd.study import (
     size_accuracy_scatter,
 )
 
-Row = list[str | int | float | Spread]
 SPEARMAN_GOAL, SPEED_GOAL = 0.8, 5.0
 """Spearman that a student is to reach, and its throughput relative to the teacher's."""
 
@@ -36,8 +35,7 @@ def write(out: EmbeddingResults, workdir: pathlib.Path) -> Report:
         summary=_summary(out),
         sections=[_agreement(out), _curves(out)],
     )
-    comparison_report.save(report, workdir)
-    return report
+    return save(report, workdir)
 
 
 def _agreement(out: EmbeddingResults) -> Section:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import agreement_report, comparison_report
+from experiments.common import agreement_report
+from experiments.common.report import save
 from experiments.common.study import Arm, Result
 from experiments.imagenet.run import ImageNetResults, sampled_rows
 from jaxkd import recipes
@@ -17,8 +18,7 @@ from jaxkd.study import Column, Report, Section, Table
 def write(results: ImageNetResults, workdir: pathlib.Path) -> Report:
     """Writes `report.html`, one CSV file a table and the figures; returns the report."""
     report = make_report(results)
-    comparison_report.save(report, workdir)
-    return report
+    return save(report, workdir)
 
 
 def make_report(results: ImageNetResults) -> Report:

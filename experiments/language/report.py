@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxkd
-from experiments.common import comparison_report
+from experiments.common.report import Row, save
 from experiments.common.study import Result
 from experiments.language.config import ARMS, CACHED
 from experiments.language.run import LanguageResults
@@ -25,7 +25,6 @@ from jaxkd.study import (
     learning_curves,
 )
 
-Row = list[str | int | float | Spread]
 _FAILED = {
     "none": "does not beat labels only, as far as these seeds can show",
     "loss": "does not beat labels only: it is worse",
@@ -39,8 +38,7 @@ def write(out: LanguageResults, workdir: pathlib.Path) -> Report:
         summary=_summary(out),
         sections=[_students(out), _generated_text(out), _cost(out)],
     )
-    comparison_report.save(report, workdir)
-    return report
+    return save(report, workdir)
 
 
 def findings(out: LanguageResults) -> dict[str, Finding]:

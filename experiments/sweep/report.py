@@ -4,12 +4,11 @@ import math
 import pathlib
 
 import jaxkd
-from experiments.common import comparison_report
+from experiments.common.report import Row, save
 from experiments.sweep.training import Setting, SweepResults
 from jaxkd.metrics import Spread
 from jaxkd.study import Column, Figure, Format, Report, Section, Table, compare, heat_map
 
-Row = list[str | int | float | Spread]
 _PLAIN = Format("g")
 
 
@@ -21,8 +20,7 @@ def write(sweep: SweepResults, workdir: pathlib.Path) -> Report:
         summary=_summary(sweep),
         sections=[_choice(sweep), _all(sweep)],
     )
-    comparison_report.save(report, workdir)
-    return report
+    return save(report, workdir)
 
 
 def _choice(sweep: SweepResults) -> Section:

@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 import jaxkd
-from experiments.common import comparison_report
 from experiments.common.costs import SIZE_COLUMNS, size_cells, speed_columns, timing_caption
+from experiments.common.report import Row, save
 from experiments.common.study import Result
 from experiments.text_classification.config import ALL, CONTROL, LABELS, POOL
 from experiments.text_classification.run import ClassificationResults
@@ -23,8 +23,6 @@ from jaxkd.study import (
     learning_curves,
 )
 
-Row = list[str | int | float | Spread]
-
 _STUDENTS = {"static": "bag of tokens", "encoder": "small transformer"}
 
 
@@ -36,8 +34,7 @@ def write(out: ClassificationResults, workdir: pathlib.Path) -> Report:
         summary=_summary(out),
         sections=[*sections, _cost(out)],
     )
-    comparison_report.save(report, workdir)
-    return report
+    return save(report, workdir)
 
 
 def _student_section(out: ClassificationResults, name: str) -> Section:

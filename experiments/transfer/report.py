@@ -3,7 +3,7 @@
 import pathlib
 
 import jaxkd
-from experiments.common import comparison_report
+from experiments.common.report import save
 from experiments.transfer import sections
 from experiments.transfer.regimes import TransferResults
 from jaxkd.study import Report
@@ -20,8 +20,7 @@ def write(results: TransferResults, workdir: pathlib.Path) -> Report:
     title = f"What a teacher's knowledge is worth on {results.train.name}"
     made = [make(results) for regime, make in regimes if regime]
     report = Report(title=title, summary=_summary(results), sections=made)
-    comparison_report.save(report, workdir)
-    return report
+    return save(report, workdir)
 
 
 def _summary(results: TransferResults) -> str:

@@ -5,6 +5,7 @@ import math
 import jax
 import numpy as np
 
+from experiments.common.report import Row
 from experiments.common.study import Result
 from experiments.transfer.regimes import (
     CachedTeacher,
@@ -24,8 +25,6 @@ from jaxkd.study import (
     compare,
     spread_lines,
 )
-
-Row = list[str | int | float | Spread]
 
 
 def _accuracies(results: TransferResults, result: Result) -> np.ndarray:

@@ -1,0 +1,20 @@
+"""What all reports of the experiments share: rows of tables, and the files of a report."""
+
+import pathlib
+
+from experiments.common.runner import file_name
+from jaxkd.metrics import Spread
+from jaxkd.study import Report
+
+Row = list[str | int | float | Spread]
+
+
+def save(report: Report, workdir: pathlib.Path) -> Report:
+    """Writes `report.html`, one CSV file a table and one file a figure; returns the report."""
+    report.write_html(workdir / "report.html")
+    for section in report.sections:
+        for table in section.tables:
+            table.write_csv(workdir / f"{file_name(table.title)}.csv")
+        for index, figure in enumerate(section.figures):
+            figure.write(workdir / f"{file_name(section.title)}_{index}.{figure.file_format}")
+    return report

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--process", type=int, nargs=2, default=(0, 1))
     arguments = parser.parse_args()
     if arguments.kill_at:
-        store, calls = _build._store_one, []
+        store, calls = _build._store, []
 
         def killed(*args):
             calls.append(1)
@@ -48,7 +48,7 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return store(*args)
 
-        _build._store_one = killed
+        _build._store = killed
     jaxkd.cache.build(
         arguments.path,
         small_network(TEACHER_SEED),

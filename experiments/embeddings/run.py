@@ -96,7 +96,8 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> EmbeddingRes
         networks[ARMS[arm]] = study.make_student(0)
     untrained = {}
     if "static" in map(student_of, arms):
-        untrained = studies["static"][0].evaluator.results(makers["static"](0))
+        values = studies["static"][0].evaluator.results(makers["static"](0))
+        untrained = {name: value[None] for name, value in values.items()}
     return EmbeddingResults(
         config=config,
         teacher=teacher,

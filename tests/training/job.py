@@ -47,7 +47,7 @@ def main() -> None:
             jaxkd.cache.build(workdir / "other", teacher, data, views, progress=False)
             raise AssertionError("a spread teacher ran without batch_sharding")
         except ValueError as error:
-            assert "spread over several processes" in str(error)
+            assert "sharded over several processes" in str(error)
     student, objective, sgd = small_network(0), recipes.kd(), optax.sgd(0.02, momentum=0.9)
     step = make_train_step(student, objective, sgd, views=views, partitioning=spread)
     scorer = training.make_eval_step(student, views=views, partitioning=spread)

@@ -1,23 +1,23 @@
 """How the tests compile, which takes more of their time than anything else.
 
-In haste: the programs compute the same up to rounding, their machine code is less polished.
+With fast compilation: the programs compute the same up to rounding, in less optimized machine code.
 """
 
 import jax
 
-_IN_HASTE = {
+_FAST = {
     "xla_backend_optimization_level": "0",
     "xla_llvm_disable_expensive_passes": "true",
     "xla_cpu_parallel_codegen_split_count": "1",
 }
 if jax.__version_info__ < (0, 11):
     # The older of two code generators compiles in a third of the time; a newer XLA has but one.
-    _IN_HASTE["xla_cpu_use_fusion_emitters"] = "false"
+    _FAST["xla_cpu_use_fusion_emitters"] = "false"
 
 
 def xla_flags(given: str, devices: int | None = None) -> str:
-    """Adds to `XLA_FLAGS`, where it does not say otherwise, haste and so many CPU devices."""
-    flags = dict(_IN_HASTE)
+    """Adds fast compilation and CPU devices to `XLA_FLAGS`, unless they are set there."""
+    flags = dict(_FAST)
     if devices:
         flags["xla_force_host_platform_device_count"] = str(devices)
     own = [f"--{name}={value}" for name, value in flags.items() if f"--{name}=" not in given]

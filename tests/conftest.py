@@ -20,7 +20,7 @@ os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""), devices=8)
 # Tracing makes many objects and few cycles: looking for these less often saves a twentieth.
 gc.set_threshold(50_000, 20, 20)
 
-# What is compiled is kept for the run: the other workers, and the processes that tests start,
+# Compiled programs are cached for the run: the other workers, and the processes that tests start,
 # inherit the folder and load programs from it. The process that made it removes it at its end.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.mkdtemp(prefix="jaxkd-programs-")

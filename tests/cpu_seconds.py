@@ -36,7 +36,7 @@ def _cpu_seconds() -> float:
 
 
 def main(path: str, least: float = 1.0, largest: int = 30) -> None:
-    """Prints the sum of each file that takes so many seconds or more, and the largest tests."""
+    """Prints the sum of each file that takes `least` seconds or more, and the largest tests."""
     with open(path) as file:
         lines = [line.rstrip("\n").split(",", 2) for line in file]
     tests = {test: float(seconds) for seconds, _, test in lines}

@@ -15,7 +15,7 @@ from jaxkd.data import Loader
 
 
 def main() -> None:
-    """Runs the experiment to its death, or to its end if it never comes so far."""
+    """Runs the experiment until it is killed, or to its end if it never comes so far."""
     name, folder, last = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
     read = Loader.__getitem__
 

@@ -122,7 +122,7 @@ FAULTS = (
         "jaxkd/training/_gradients.py",
         "key = jax.random.fold_in(keys.student, number)",
         "key = keys.student",
-        ("tests/training/test_micro_batches.py::test_dropout_draws_in_each_part_anew",),
+        ("tests/training/test_micro_batches.py::test_dropout_differs_between_micro_batches",),
     ),
     Fault(
         "members of a population with one key",
@@ -132,7 +132,7 @@ FAULTS = (
         ("tests/training/test_population.py::test_batch_statistics_dropout_and_an_online_teacher",),
     ),
     Fault(
-        "optimizer's state lost on resume",
+        "optimizer's state not restored on resume",
         "jaxkd/training/checkpoints.py",
         "jax.tree.map(_as_before, like, TrainState(**saved))",
         'jax.tree.map(_as_before, like, TrainState(**saved | {"opt_state": like.opt_state}))',
@@ -165,7 +165,7 @@ FAULTS = (
         ("tests/views/test_views.py::test_mixed_labels_follow_the_mixed_pixels",),
     ),
     Fault(
-        "kept classes in the tail as well",
+        "encoded classes in the tail as well",
         "jaxkd/targets/_truncated.py",
         "others = _without(logits, indices) - largest",
         "others = logits - largest",

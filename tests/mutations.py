@@ -41,7 +41,7 @@ _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class CheckError(Exception):
-    """The check cannot be made, so that it says nothing of the tests."""
+    """The check cannot be made, so that it shows nothing about the tests."""
 
 
 def mutated(fault: Fault, text: str) -> str:
@@ -99,7 +99,7 @@ def run_tests(tree: pathlib.Path, tests: Sequence[str], workers: int) -> str | N
 
 
 def _environment(tree: pathlib.Path) -> dict[str, str]:
-    # Else tests and faulty files would be compiled to files that are told apart by the second.
+    # Else tests and faulty files would be compiled to files whose times are compared by the second.
     return {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -128,7 +128,7 @@ def caught_by(tree: pathlib.Path, fault: Fault, whole: bool, workers: int) -> st
     """The test that finds a fault, None if none does; the tree is as before.
 
     Raises:
-      CheckError: a text that has changed, a fault that keeps the tests from running.
+      CheckError: a text that has changed, a fault that prevents the tests from running.
     """
     file = tree / fault.file
     text = file.read_text()

@@ -14,8 +14,8 @@ def test_a_fault_fits_the_code_and_names_tests_that_exist(fault):
     compile(text, fault.file, "exec")
     for test in fault.tests:
         file, _, name = test.partition("::")
-        written = pathlib.Path(ROOT, file).read_text()
-        assert not name or f"def {name.partition('[')[0]}(" in written, test
+        source = pathlib.Path(ROOT, file).read_text()
+        assert not name or f"def {name.partition('[')[0]}(" in source, test
 
 
 def test_each_fault_has_a_name_of_its_own():

@@ -95,7 +95,7 @@ def test_bytes_on_disk_are_what_the_codec_declares(tmp_path, codec):
     assert declared <= stored <= 1.05 * declared
 
 
-def test_what_leaves_room_is_compressed(tmp_path, images, small):
+def test_unused_places_are_compressed(tmp_path, images, small):
     cache = build(tmp_path, small(1), images, codec=TopP(0.5, 5), block_size=256)
     (file,) = tmp_path.rglob("records/logits.values/c/0/0/0")
     assert cache.shapes == {"logits": (5,)} and file.stat().st_size < 200 * 5 * 2
@@ -122,11 +122,11 @@ def test_a_killed_build_is_finished_and_equals_a_whole_one(tmp_path):
             cut.read(cut.ids, view).decode()["logits"],
             whole.read(cut.ids, view).decode()["logits"],
         )
-    # Effort is kept at the end of a build, so what the killed ones did is not in it.
+    # The cost is saved at the end of a build, so that of the killed ones is not included.
     assert whole.build_cost["records"] == 600 and 0 < cut.build_cost["records"] < 600
 
 
-def test_a_finished_build_asks_the_teacher_nothing(tmp_path, images, small):
+def test_a_finished_build_does_not_run_the_teacher(tmp_path, images, small):
     build(tmp_path, small(1), images)
     assert build(tmp_path, small(1), images).build_cost["records"] == 400
 

@@ -34,8 +34,8 @@ def test_a_loader_takes_data_set_and_views_from_its_cache(built, tmp_path):
     for cache in (built, opened):
         assert cache.dataset is IMAGES and cache.views is VIEWS
         same(Loader(cache=cache, batch_size=32, seed=3), loader)
-    with caches.open(tmp_path, **OWN, mode="fill", num_views=2) as filling:
-        batch = Loader(cache=filling, batch_size=32, seed=3)[5]
+    with caches.open(tmp_path, **OWN, mode="fill", num_views=2) as writing:
+        batch = Loader(cache=writing, batch_size=32, seed=3)[5]
     jax.tree.map(np.testing.assert_array_equal, batch["inputs"], loader[5]["inputs"])
     ensemble = Loader(cache=EnsembleCache({"a": built, "b": opened}), batch_size=32, seed=3)
     np.testing.assert_array_equal(ensemble[5]["inputs"], loader[5]["inputs"])

@@ -143,12 +143,12 @@ def test_every_codec_keeps_tokens(tmp_path, codec):
     first, last, _ = trained(student, rows, cache)
     assert last < first / 3
     if getattr(codec, "label", False):
-        kept = cache.read(rows.ids, 0).decode()["logits"].indices
-        there = (np.asarray(kept) == rows.labels[..., None]).any(-1)
+        encoded = cache.read(rows.ids, 0).decode()["logits"].indices
+        there = (np.asarray(encoded) == rows.labels[..., None]).any(-1)
         assert there[rows.labels >= 0].all()
 
 
-def test_draws_of_a_token_are_a_function_of_id_and_view(tmp_path):
+def test_samples_of_a_token_are_a_function_of_id_and_view(tmp_path):
     rows, teacher = tokens(), bigrams()
     one = build(tmp_path / "one", teacher, rows, codec=Sampled(3), num_views=2)
     two = build(
@@ -167,7 +167,7 @@ def test_draws_of_a_token_are_a_function_of_id_and_view(tmp_path):
     assert len(np.unique(np.asarray(sampled.decode()["logits"].indices)[0], axis=0)) > 5
 
 
-def test_what_a_teacher_says_of_padding_is_kept_as_zeros(tmp_path):
+def test_a_teachers_outputs_for_padding_are_stored_as_zeros(tmp_path):
     """A row of padding often attends to nothing, whose softmax is not a number."""
     rows = tokens()
 
@@ -182,11 +182,11 @@ def test_what_a_teacher_says_of_padding_is_kept_as_zeros(tmp_path):
         for ids, view in writer.missing(batch_size=4):
             writer.write(ids, view, np.asarray(teacher(rows.read(ids))["logits"]))
     own = {"teacher": teacher, "dataset": rows, "views": Views()}
-    with caches.open(tmp_path / "fill", **own, mode="fill") as filling:
-        for source in (cache, writer.cache(), filling):
+    with caches.open(tmp_path / "fill", **own, mode="fill") as writing:
+        for source in (cache, writer.cache(), writing):
             found = source.read(rows.ids, 0).decode()["logits"]
             np.testing.assert_allclose(found, expected, rtol=1e-6)
-    # What is not finite elsewhere is refused as ever.
+    # Outputs that are not finite at other tokens are still refused.
     broken = jaxkd.from_function(
         lambda params, inputs: jnp.where(inputs[..., :1] == rows.tokens[0, 0], jnp.nan, params[0]),
         bigrams().params,
@@ -275,10 +275,10 @@ def test_ids_are_wide_enough_for_any_vocabulary(tmp_path, codec):
 
     teacher = jaxkd.from_function(apply, jnp.zeros(()))
     cache = build(tmp_path, teacher, rows, codec=codec, valid_classes=valid, batch_size=1)
-    kept = np.asarray(cache.read(rows.ids, 0).decode()["logits"].indices)[0, :2]
+    encoded = np.asarray(cache.read(rows.ids, 0).decode()["logits"].indices)[0, :2]
     if isinstance(codec, TopK):
-        np.testing.assert_array_equal(kept, [likely, likely])
-    assert set(kept.ravel()) <= set(likely) and {151_935, 131_072} <= set(kept.ravel())
+        np.testing.assert_array_equal(encoded, [likely, likely])
+    assert set(encoded.ravel()) <= set(likely) and {151_935, 131_072} <= set(encoded.ravel())
     assert cache.bytes_per_record < 3 * (9 + 8 + 4 + 4)
 
 

@@ -42,7 +42,7 @@ def test_no_outputs_are_no_error(tmp_path):
     assert one.remaining() == 400
 
 
-def test_what_came_in_before_a_cut_is_not_asked_for_again(tmp_path):
+def test_outputs_from_before_an_interruption_are_not_requested_again(tmp_path):
     first = writer(tmp_path)
     some = IMAGES.ids[50:130]
     first.write(some, 1, LOGITS[1, 50:130])
@@ -72,7 +72,7 @@ def test_two_writers_may_each_have_a_part_of_a_block(tmp_path):
         np.testing.assert_array_equal(cache.read(IMAGES.ids, view).decode()["logits"], LOGITS[view])
 
 
-def test_each_writer_asks_for_its_share_first_and_then_for_the_rest(tmp_path):
+def test_each_writer_requests_its_share_first_and_then_the_rest(tmp_path):
     one, two = writer(tmp_path, process=(0, 2)), writer(tmp_path, process=(1, 2))
     own = {(int(i), view) for ids, view in list(one.missing(64))[:4] for i in ids}
     others = {(int(i), view) for ids, view in list(two.missing(64))[:4] for i in ids}
@@ -131,11 +131,11 @@ def test_bad_arguments_are_refused(tmp_path, options, message):
 def test_filling_trains_on_what_reading_gives_later(tmp_path):
     teacher = small_network(1)
     own = {"teacher": teacher, "dataset": IMAGES, "views": VIEWS}
-    filling = caches.open(tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64)
-    loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=filling)
+    writing = caches.open(tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64)
+    loader = Loader(IMAGES, VIEWS, 40, seed=5, cache=writing)
     seen = [loader[step]["teacher"] for step in range(7)]
-    assert filling.num_computed == 280 and not filling.close()
-    # Cut here: what came in is on disk, and is not computed again.
+    assert writing.num_computed == 280 and not writing.close()
+    # Interrupted here: the outputs are on disk and are not computed again.
     with caches.open(
         tmp_path, **own, mode="fill", codec=TopK(3), num_views=2, block_size=64
     ) as second:
@@ -168,10 +168,10 @@ def test_filling_refuses_what_does_not_fit(tmp_path):
         caches.open(tmp_path, **own | {"teacher": NAME})
     with pytest.raises(ValueError, match="'read' or 'fill', not 'append'"):
         caches.open(tmp_path, **own | {"mode": "append"})
-    filling = caches.open(tmp_path, **own)
+    writing = caches.open(tmp_path, **own)
     with pytest.raises(CacheError, match="views.seed"):
-        Loader(IMAGES, Views(VIEWS.transforms, seed=3), 8, cache=filling)
+        Loader(IMAGES, Views(VIEWS.transforms, seed=3), 8, cache=writing)
     with pytest.raises(CacheError, match="2 views .* filled with 1"):
-        Loader(IMAGES, VIEWS, 8, cache=filling, num_views=2)
+        Loader(IMAGES, VIEWS, 8, cache=writing, num_views=2)
     with pytest.raises(CacheError, match="view 1 is wanted"):
-        filling.read(IMAGES.ids[:1], 1)
+        writing.read(IMAGES.ids[:1], 1)

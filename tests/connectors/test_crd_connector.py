@@ -15,8 +15,8 @@ CLASSES = np.arange(12) % 3
 
 
 def _crd(**options):
-    settings = {"dim": 6, "num_negatives": 5, "labels": CLASSES, "rngs": nnx.Rngs(0), **options}
-    return connectors.CRD(3, 5, 12, **settings)
+    arguments = {"dim": 6, "num_negatives": 5, "labels": CLASSES, "rngs": nnx.Rngs(0), **options}
+    return connectors.CRD(3, 5, 12, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def crd():
     @jax.jit
     def call(state, seed, student=STUDENT, ids=IDS, where=EVERYONE):
         key = jax.random.key(seed)
-        asked = {"teacher": TEACHER, "id": ids, "where": where}
+        inputs = {"teacher": TEACHER, "id": ids, "where": where}
         arguments, state = connector.apply(
-            connector.params, state, student, train=True, key=key, **asked
+            connector.params, state, student, train=True, key=key, **inputs
         )
         return {**arguments, "loss": losses.crd(**arguments)}, state
 
@@ -83,8 +83,8 @@ def test_evaluation_changes_nothing_and_both_embeddings_learn(crd):
     @jax.jit
     def gradient_and_state(params):
         def value(params):
-            asked = {"teacher": TEACHER, "id": IDS, "where": None}
-            arguments, state = connector.apply(params, connector.state, STUDENT, **asked)
+            inputs = {"teacher": TEACHER, "id": IDS, "where": None}
+            arguments, state = connector.apply(params, connector.state, STUDENT, **inputs)
             return jnp.sum(losses.crd(**arguments)), state
 
         return jax.grad(value, has_aux=True)(params)

@@ -11,8 +11,8 @@ def maps(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def ofd(**settings):
-    return connectors.OFD(4, 6, rngs=nnx.Rngs(0), **settings)
+def ofd(**options):
+    return connectors.OFD(4, 6, rngs=nnx.Rngs(0), **options)
 
 
 def test_maps_are_normalized_and_keep_their_sign():

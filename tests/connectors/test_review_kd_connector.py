@@ -16,9 +16,9 @@ def outputs(seed=0):
     return tuple(maps(*shape, seed=seed + index) for index, shape in enumerate(shapes))
 
 
-def fusion(**settings):
+def fusion(**options):
     sizes = (4, 6), (3, 3)
-    return connectors.ReviewKD((3, 5, 7), (6, 9, 10), sizes, rngs=nnx.Rngs(0), **settings)
+    return connectors.ReviewKD((3, 5, 7), (6, 9, 10), sizes, rngs=nnx.Rngs(0), **options)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,11 @@ def test_later_stages_reach_earlier_ones_and_not_the_other_way(fuse):
 def test_attention_weighs_the_stage_and_what_comes_later(fuse):
     student = outputs()
     other = (student[0], student[1] + 1, student[2]), (*student[:2], student[2] + 1)
-    for kept, weights in enumerate(([-200.0, 200.0], [200.0, -200.0])):
+    for chosen, weights in enumerate(([-200.0, 200.0], [200.0, -200.0])):
         attention = {"kernel": jnp.zeros((14, 2)), "bias": jnp.array(weights)}
         results = [fuse(x, **attention)[1] for x in (student, *other)]
-        np.testing.assert_array_equal(results[1 + kept], results[0])
-        assert np.any(np.asarray(results[2 - kept]) != np.asarray(results[0]))
+        np.testing.assert_array_equal(results[1 + chosen], results[0])
+        assert np.any(np.asarray(results[2 - chosen]) != np.asarray(results[0]))
 
 
 def test_width_inside():

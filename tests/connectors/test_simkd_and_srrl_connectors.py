@@ -15,12 +15,12 @@ def maps(*shape, seed=0):
 KERNEL, BIAS = maps(6, 3, seed=1), maps(3, seed=2)
 
 
-def simkd(**settings):
-    return connectors.SimKD(4, 6, **{"kernel": KERNEL, "rngs": nnx.Rngs(0), **settings})
+def simkd(**options):
+    return connectors.SimKD(4, 6, **{"kernel": KERNEL, "rngs": nnx.Rngs(0), **options})
 
 
-def srrl(**settings):
-    return connectors.SRRL(4, 6, **{"kernel": KERNEL, "rngs": nnx.Rngs(0), **settings})
+def srrl(**options):
+    return connectors.SRRL(4, 6, **{"kernel": KERNEL, "rngs": nnx.Rngs(0), **options})
 
 
 @pytest.mark.parametrize("bias", [None, BIAS], ids=["no_bias", "bias"])

@@ -13,8 +13,8 @@ def maps(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def vid(**settings):
-    return connectors.VID(3, 5, rngs=nnx.Rngs(0), **settings)
+def vid(**options):
+    return connectors.VID(3, 5, rngs=nnx.Rngs(0), **options)
 
 
 @pytest.mark.parametrize(("variance", "epsilon"), [(5.0, 1e-5), (0.01, 1e-3), (500.0, 1e-5)])

@@ -38,7 +38,7 @@ def test_boxes_are_pinned():
     assert RandomResizedCrop(seed=1).box(500, 375, 0, 0) != PINNED[0]
 
 
-def test_boxes_have_areas_and_ratios_as_asked():
+def test_boxes_have_areas_and_ratios_as_configured():
     crop = RandomResizedCrop(scale=(0.2, 0.6), ratio=(0.5, 2.0))
     boxes = np.array([crop.box(500, 500, i, 3) for i in range(2000)])
     wide, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]

@@ -82,7 +82,7 @@ def test_fingerprint_depends_on_content_alone():
         _dataset(range(8), labels=np.zeros(8, int)),
         _dataset(range(8), name="other", version="2", split="test", num_classes=9),
         base.with_labels([0]),
-        dataclasses.replace(base, split="elsewhere"),
+        dataclasses.replace(base, split="other"),
     ]
     assert {dataset.fingerprint for dataset in same} == {base.fingerprint}
 

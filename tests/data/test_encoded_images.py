@@ -227,11 +227,11 @@ def test_prepared_files_are_read_without_tensorflow(album):
     assert test.crop == CenterCrop(8) and test.fingerprint != train.fingerprint
 
 
-def test_labels_are_read_once_and_kept(album, tmp_path, monkeypatch):
+def test_labels_are_read_once_and_cached(album, tmp_path, monkeypatch):
     arguments = {"data_dir": album, "labels_dir": tmp_path / "labels", "image_size": 8}
     first = imagenet.load("album", "train", **arguments)
-    (kept,) = (tmp_path / "labels").iterdir()
-    assert kept.name.startswith("labels_album_train_") and kept.suffix == ".npy"
+    (cached,) = (tmp_path / "labels").iterdir()
+    assert cached.name.startswith("labels_album_train_") and cached.suffix == ".npy"
 
     def refuse(*args):
         raise AssertionError("read all records again")

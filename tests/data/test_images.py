@@ -128,7 +128,7 @@ def test_as_cifar_refuses_what_does_not_fit(inputs):
         images.as_cifar(other)
 
 
-def test_pictures_of_many_sizes_belong_elsewhere(tmp_path):
+def test_pictures_of_many_sizes_are_refused_with_what_loads_them(tmp_path):
     prepare(tmp_path, "album", {"train": photos(4, 0)})
     with pytest.raises(ValueError, match=r"differ in size.*imagenet.load\('album', 'train'\)"):
         images.load("album", "train", data_dir=tmp_path)
@@ -150,7 +150,7 @@ def test_splits_are_whole_ones(pictures, load, split):
 
 
 @pytest.mark.parametrize("load", [images.load, imagenet.load])
-def test_nothing_prepared_says_what_to_do_and_asks_no_network(
+def test_nothing_prepared_says_what_to_do_and_downloads_nothing(
     load, tmp_path, without_tensorflow, monkeypatch
 ):
     def refuse(*args, **kwargs):

@@ -74,9 +74,9 @@ def test_padding_gives_each_document_its_row(documents, length):
     assert len(rows.tokens) == len(documents)
     for row, document in enumerate(documents):
         ended = [*document, 0]
-        kept = min(length, len(ended))
-        assert rows.tokens[row, :kept].tolist() == ended[:kept]
-        assert rows.documents[row].tolist() == [1] * kept + [0] * (length - kept)
+        used = min(length, len(ended))
+        assert rows.tokens[row, :used].tolist() == ended[:used]
+        assert rows.documents[row].tolist() == [1] * used + [0] * (length - used)
         # The label of the last place is known even where its token was cut off.
         assert rows.labels[row].tolist() == (ended[1:] + [-1] * length)[:length]
     assert rows.dropped == sum(max(0, len(d) + 1 - length) for d in documents)

@@ -83,7 +83,7 @@ def test_the_last_batch_is_filled_up_with_what_does_not_count():
     first, last = eval_batches(made, 2)
     np.testing.assert_array_equal(first["where"], made.labels[:2] >= 0)
     assert last["id"].tolist() == [2, 0]
-    assert not last["where"].any()  # a row of one token, and filling that has labels
+    assert not last["where"].any()  # a row of one token, and padding that has labels
     assert (last["labels"][1] >= 0).any()
     classes = rows(labels=[1, 0, 1], num_classes=2)
     assert [b["where"].tolist() for b in eval_batches(classes, 2)] == [[True, True], [True, False]]

@@ -95,7 +95,7 @@ def test_training_is_repeatable_and_the_vocabulary_is_in_the_fingerprint(bpe):
 
 
 def test_the_fingerprint_does_not_depend_on_how_a_release_writes(bpe, tmp_path):
-    """Merges as text or as pairs, settings that are off or left out, another decoder."""
+    """Merges as text or as pairs, options that are off or left out, another decoder."""
     path = tmp_path / "tokenizer.json"
     bpe.save(path)
     document = json.loads(path.read_text())

@@ -70,7 +70,7 @@ def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_p
         ),
     ],
 )
-def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, option, message):
+def test_a_bad_configuration_is_refused_before_anything_is_trained(tmp_path, option, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         main(chosen(Config(), [*TINY, *option.split()]), tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()

@@ -51,7 +51,7 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
         (["--config.labels_per_class=1000"], "fewer than per_class=1000"),
     ],
 )
-def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
+def test_a_bad_configuration_is_refused_before_anything_is_trained(tmp_path, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         digits.main(chosen(digits.Config(), [*TINY, *options]), tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()

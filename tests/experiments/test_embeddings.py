@@ -63,8 +63,8 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
     workdir = tmp_path / "w"
     alone = [*TINY, "--config.arms=static"]
     kill_in("students/static/seed1", 45, "embeddings", workdir, *alone, devices=2)
-    kept = [*workdir.glob("students/static/*/result.npz"), *workdir.glob("embeddings_*/*.json")]
-    before = {file: file.stat().st_mtime_ns for file in kept}
+    results = [*workdir.glob("students/static/*/result.npz"), *workdir.glob("embeddings_*/*.json")]
+    before = {file: file.stat().st_mtime_ns for file in results}
     assert workdir / "students/static/seed0/result.npz" in before and len(before) >= 3
 
     second = run("embeddings", workdir, *TINY, "--config.arms=encoder,static", devices=2)
@@ -194,7 +194,7 @@ def test_a_transformer_starts_from_the_teachers_tokens_and_as_wide_from_its_laye
         )
         for width in (8, 24)
     ]
-    # The inner products of tokens are kept the better the wider the student is.
+    # The wider the student, the nearer are the inner products of its tokens.
     full = np.asarray(theirs["embeddings.tokens.embedding"])
     narrow, wide = (np.linalg.norm(table @ table.T - full @ full.T) for table in tables)
     assert wide < 0.5 * narrow < 0.5 * np.linalg.norm(full @ full.T)

@@ -73,10 +73,10 @@ def test_finished_runs_are_read_and_a_cut_one_ends_in_the_same_student(finished,
     (workdir / "kd/seed0/result.npz").unlink()
     shutil.rmtree(workdir / "kd/seed0/checkpoints/3")
     assert (workdir / "kd/seed0/checkpoints/2").is_dir()
-    kept = {f: f.stat().st_mtime_ns for f in workdir.glob("*/**/result.npz")}
-    assert len(kept) == 2
+    results = {f: f.stat().st_mtime_ns for f in workdir.glob("*/**/result.npz")}
+    assert len(results) == 2
     main(dataclasses.replace(TINY, baseline=True, ahead=0), workdir, runtime())
-    assert {f: f.stat().st_mtime_ns for f in kept} == kept
+    assert {f: f.stat().st_mtime_ns for f in results} == results
     with np.load(workdir / "kd/seed0/result.npz") as stored:
         np.testing.assert_array_equal(stored["logits"], before["logits"])
         assert stored["top5"] == before["top5"]

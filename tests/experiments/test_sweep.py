@@ -60,13 +60,13 @@ def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
         (["--config.validation_per_class=1000"], "fewer than per_class=1000"),
     ],
 )
-def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
+def test_a_bad_configuration_is_refused_before_anything_is_trained(tmp_path, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         main(chosen(Config(), options), tmp_path / "w", runtime())
     assert not (tmp_path / "w").exists()
 
 
-def swept(accuracies, seeds=3, rates=(0.1,)):
+def sweep_results(accuracies, seeds=3, rates=(0.1,)):
     """A sweep of T 1 and 4, alpha 0.5 and 0.9 with these validation accuracies of each seed."""
 
     class Config:
@@ -86,7 +86,9 @@ def swept(accuracies, seeds=3, rates=(0.1,)):
 
 
 def test_the_best_on_validation_is_chosen_with_all_that_may_be_as_good():
-    result = swept([[0.80, 0.81, 0.82], [0.88, 0.90, 0.92], [0.89, 0.89, 0.89], [0.7, 0.7, 0.7]])
+    result = sweep_results(
+        [[0.80, 0.81, 0.82], [0.88, 0.90, 0.92], [0.89, 0.89, 0.89], [0.7, 0.7, 0.7]]
+    )
     assert result.chosen.name == "T 1, alpha 0.9"
     np.testing.assert_allclose(result.chosen.test, [0.87, 0.89, 0.91])
     assert [setting.name for setting in result.as_good] == ["T 1, alpha 0.9", "T 4, alpha 0.5"]
@@ -96,17 +98,17 @@ def test_the_best_on_validation_is_chosen_with_all_that_may_be_as_good():
 
 def test_the_report_says_no_more_than_the_seeds_can_show(tmp_path):
     wide = [[0.80, 0.81, 0.82], [0.88, 0.90, 0.92], [0.89, 0.89, 0.89], [0.7, 0.7, 0.7]]
-    report = sweep_report.write(swept(wide), tmp_path)
+    report = sweep_report.write(sweep_results(wide), tmp_path)
     assert "Of 4 settings 2 lie within one standard deviation of the best" in report.summary
     assert "T from 1 to 4, alpha from 0.5 to 0.9" in report.summary
     assert "a smaller T and a larger alpha may do better still" in report.summary
-    narrow = sweep_report.write(swept([[0.80], [0.9], [0.89], [0.7]], seeds=1), tmp_path)
+    narrow = sweep_report.write(sweep_results([[0.80], [0.9], [0.89], [0.7]], seeds=1), tmp_path)
     assert "A single seed cannot say which settings differ" in narrow.summary
 
 
 def test_a_map_for_each_learning_rate_and_one_of_the_test_set(tmp_path):
     sweep_report.write(
-        swept([[0.8] * 3, [0.9] * 3, [0.7] * 3, [0.6] * 3] * 2, rates=(0.1, 0.2)), tmp_path
+        sweep_results([[0.8] * 3, [0.9] * 3, [0.7] * 3, [0.6] * 3] * 2, rates=(0.1, 0.2)), tmp_path
     )
     assert len(list(tmp_path.glob("the_choice_*.svg"))) == 3
     every = table(tmp_path / "every_setting.csv")

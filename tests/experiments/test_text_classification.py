@@ -38,11 +38,11 @@ def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     alone, name = [*TINY, "--config.students=static"], "text_classification"
     cut = "static/students/distilled_on_the_pool/seed1"
     kill_in(cut, 75, name, workdir, *alone, devices=2)
-    kept = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/*/result.npz")}
+    results = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/*/result.npz")}
     first = run(name, workdir, *alone, devices=2)
     assert first.returncode == 0, first.stderr
     before = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/*/result.npz")}
-    assert len(before) == 4 * 2 and kept and kept.items() <= before.items()
+    assert len(before) == 4 * 2 and results and results.items() <= before.items()
     uninterrupted(cut, name, workdir, *alone, devices=2)
     static = by_network(workdir / "static_student.csv")
     reached = {name: float(row["Accuracy mean"]) for name, row in static.items()}

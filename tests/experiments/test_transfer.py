@@ -114,7 +114,7 @@ def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
         ({"label_smoothing": 2.0}, r"label_smoothing must lie in \[0, 1\], not 2.0"),
     ],
 )
-def test_a_bad_configuration_ends_before_anything_is_trained(tmp_path, options, message):
+def test_a_bad_configuration_is_refused_before_anything_is_trained(tmp_path, options, message):
     flags.FLAGS.mark_as_parsed()
     with pytest.raises(ValueError, match=message):
         transfer.run(complete(Config(dataset="digits", **options)), tmp_path / "w", runtime())

@@ -30,17 +30,17 @@ def test_it_says_how_right_and_how_fast(folder, tmp_path, capsys):
     labels, outputs = folder / "labels.npy", tmp_path / "logits.npy"
     options = ["--labels", str(labels), "--outputs", str(outputs), "--repeats", "3"]
     assert run(folder, *options) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     wanted = np.asarray(NETWORK(INPUTS)["logits"])
     np.testing.assert_allclose(np.load(outputs), wanted, atol=1e-5)
     accuracy = np.mean(wanted.argmax(-1) == IMAGES.labels)
-    assert f"top-1: {accuracy:.4f} of 200" in said
-    assert f"first classes: {' '.join(map(str, wanted.argmax(-1)[:10]))}" in said
+    assert f"top-1: {accuracy:.4f} of 200" in printed
+    assert f"first classes: {' '.join(map(str, wanted.argmax(-1)[:10]))}" in printed
     assert re.search(
         r"latency at batch 1: median [\d.]+ ms, p10 [\d.]+ ms, p90 [\d.]+ ms \(3 calls after 10\)",
-        said,
+        printed,
     )
-    assert f"jax {jax.__version__} on cpu" in said
+    assert f"jax {jax.__version__} on cpu" in printed
 
 
 def test_no_repeats_time_nothing(folder, monkeypatch, capsys):
@@ -100,5 +100,5 @@ def test_another_kind_of_file_is_refused(tmp_path, folder, capsys):
 def test_its_help_is_for_who_has_this_file_alone(capsys):
     with pytest.raises(SystemExit):
         edge.main(["--help"])
-    said = capsys.readouterr().out
-    assert "pip install numpy ai-edge-litert" in said and "--labels" in said
+    printed = capsys.readouterr().out
+    assert "pip install numpy ai-edge-litert" in printed and "--labels" in printed

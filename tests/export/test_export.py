@@ -162,16 +162,16 @@ def test_a_linen_network_with_a_fixed_batch(tmp_path):
     np.testing.assert_allclose(runner.logits(inputs), network(inputs)["logits"], atol=1e-6)
 
 
-def test_a_network_that_asks_for_its_batch_size_needs_one(tmp_path):
-    def asks(params, inputs):
+def test_a_network_that_depends_on_its_batch_size_needs_one(tmp_path):
+    def depends(params, inputs):
         return (inputs if inputs.shape[0] > 3 else 2 * inputs / 2) @ params
 
-    network = jaxkd.from_function(asks, jnp.ones((4, 2)))
+    network = jaxkd.from_function(depends, jnp.ones((4, 2)))
     with pytest.raises(ExportError, match="for any batch size; give a batch size"):
         export(tmp_path / "x", network, np.ones((5, 4), np.float32), formats=["stablehlo"])
 
 
-def test_answers_that_are_no_numbers_are_refused(tmp_path):
+def test_outputs_that_are_no_numbers_are_refused(tmp_path):
     network = jaxkd.from_function(lambda params, x: jnp.log(x @ params), -jnp.ones((4, 2)))
     with pytest.raises(ExportError, match=r"100\.0% of the network's logits .* NaN"):
         export(tmp_path / "x", network, np.ones((5, 4), np.float32))

@@ -48,9 +48,9 @@ def test_images_as_they_are_go_into_what_is_exported(given, tmp_path, capsys):
     (tmp_path / "card.json").write_text(json.dumps({"method": "KD, T 2"}))
     more = [f"--labels={given[0] / 'labels.npy'}", f"--card={tmp_path / 'card.json'}"]
     assert main(arguments(given, tmp_path / "mlp", "images.npy", *SEEN, *more)) == 0
-    said = capsys.readouterr().out
-    assert "model.stablehlo: 20 examples" in said and "accuracy 100.00%" in said
-    assert "not stated: accuracy, data, data_license, license, notes, teacher" in said
+    printed = capsys.readouterr().out
+    assert "model.stablehlo: 20 examples" in printed and "accuracy 100.00%" in printed
+    assert "not stated: accuracy, data, data_license, license, notes, teacher" in printed
     card = json.loads((tmp_path / "mlp" / "card.json").read_text())
     assert card["stated"]["name"] == "mlp" and card["stated"]["method"] == "KD, T 2"
     runner = edge.load(tmp_path / "mlp" / "model.stablehlo")

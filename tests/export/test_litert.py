@@ -34,8 +34,8 @@ def test_images_as_they_are_and_int8_weights(tmp_path, capsys):
     inputs = tmp_path / "inputs.npy"
     np.save(inputs, IMAGES.inputs[:60])
     assert edge.main([str(done.files["litert"]), str(inputs), "--repeats=2"]) == 0
-    said = capsys.readouterr().out
-    assert "ai-edge-litert 2" in said and "latency at batch 1: median" in said
+    printed = capsys.readouterr().out
+    assert "ai-edge-litert 2" in printed and "latency at batch 1: median" in printed
 
 
 def test_int8_that_disagrees_is_refused(tmp_path, monkeypatch):

@@ -85,10 +85,10 @@ def test_log_probs_are_those_of_the_network_at_the_tokens_places():
     np.testing.assert_allclose(
         text.log_probs[:, 1:], np.where(where[:, 1:], expected, 0), atol=1e-4, rtol=0
     )
-    kept, ids = jax.lax.top_k(logits[:, :-1] / 0.7, 5)
+    top, ids = jax.lax.top_k(logits[:, :-1] / 0.7, 5)
     mine = ids == text.tokens[:, 1:, None]
     assert mine.any(-1)[where[:, 1:]].all()
-    sampling = jnp.sum(jnp.where(mine, jax.nn.log_softmax(kept), 0), axis=-1)
+    sampling = jnp.sum(jnp.where(mine, jax.nn.log_softmax(top), 0), axis=-1)
     np.testing.assert_allclose(
         text.sampling_log_probs[:, 1:], np.where(where[:, 1:], sampling, 0), atol=1e-4, rtol=0
     )
@@ -160,7 +160,7 @@ def test_rows_with_keys_of_their_own_do_not_depend_on_each_other():
 
 
 @pytest.mark.exhaustive
-def test_a_student_writes_inside_its_own_train_step():
+def test_a_student_generates_inside_its_own_train_step():
     """No gradient comes through the text, and the same program serves other parameters."""
     decoder = make()
     network = decoder.network
@@ -236,7 +236,7 @@ def test_rows_are_generated_alike_on_several_devices(kind):
             )
 
         if kind == "explicit":
-            # Networks are written without regard to sharded types, as in the train step.
+            # Networks are implemented without regard to sharded types, as in the train step.
             run_all = jax.sharding.auto_axes(run_all, out_sharding=jax.P("data"))
         text = compiled(run_all)(params, prompts, lengths)
     np.testing.assert_array_equal(text.tokens, expected.tokens)
@@ -277,15 +277,15 @@ def exact(temperature=1.0, top_k=None, top_p=None):
     order = np.argsort(-logits)[:top_k]
     shares = np.exp(logits[order]) / np.exp(logits[order]).sum()
     if top_p is not None:
-        kept = 1 + np.searchsorted(np.cumsum(shares), top_p)
-        order, shares = order[:kept], shares[:kept] / shares[:kept].sum()
+        top = 1 + np.searchsorted(np.cumsum(shares), top_p)
+        order, shares = order[:top], shares[:top] / shares[:top].sum()
     result = np.zeros(len(logits))
     result[order] = shares
     return result
 
 
 @pytest.mark.parametrize(
-    ("options", "kept"),
+    ("options", "top"),
     [
         ({}, 8),
         ({"temperature": 0.5}, 8),
@@ -297,13 +297,13 @@ def exact(temperature=1.0, top_k=None, top_p=None):
         ({"temperature": 2.0, "top_k": 5, "top_p": 0.6}, 3),
     ],
 )
-def test_sampled_tokens_have_the_exact_renormalized_probabilities(options, kept):
+def test_sampled_tokens_have_the_exact_renormalized_probabilities(options, top):
     count = 40_000
     logits = jnp.broadcast_to(LOGITS, (count, 8))
     run = jax.jit(functools.partial(sample, **options))
     tokens, log_probs = run(logits, key=jax.random.key(3))
     expected = exact(**options)
-    assert (expected > 0).sum() == kept
+    assert (expected > 0).sum() == top
     found = np.bincount(tokens, minlength=8)
     assert not found[expected == 0].any()
     # Chi-square with up to 7 degrees of freedom: above 26 once in 2000 keys, and the key is fixed.

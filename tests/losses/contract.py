@@ -61,7 +61,7 @@ ON_TOKENS = ["attention_kl", "attention_mse", "minillm_long", "relation_kl", "sa
 LEARNED_TEACHER = {"cc", "crd", "info_nce"}
 
 # Why a loss is not zero where the student is the teacher.
-CROSS_ENTROPY = "a cross entropy keeps the entropy of its target"
+CROSS_ENTROPY = "a cross entropy includes the entropy of its target"
 CROSS_LAYERS = "every layer of the teacher is compared with every layer of the student"
 CONTRAST = "other examples remain as negatives"
 ENTROPIC_PLAN = "the entropy spreads the plan off the diagonal"
@@ -102,7 +102,7 @@ class Entry:
       name: of the loss in `jaxkd.losses`.
       shapes: of the student's array without the batch, or lists of such; also the teacher's.
       variant: distinguishes entries of one loss.
-      settings: keywords that stay as they are.
+      fixed: keywords that stay as they are.
       each: makes arguments with the batch in front.
       shared: makes arguments for the whole batch.
       prepare: what is done to random numbers to make a student or a teacher.
@@ -118,7 +118,7 @@ class Entry:
     name: str
     shapes: Any = LOGITS
     variant: str = ""
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     each: Callable[[np.random.Generator, int, int], dict[str, Any]] = nothing
     shared: Callable[[np.random.Generator, int, int], dict[str, Any]] = nothing
     prepare: Callable[[np.ndarray], np.ndarray] = np.asarray
@@ -158,7 +158,7 @@ class Entry:
 
     def loss(self, student: Any, teacher: Any, each: Any, shared: Any, **keywords: Any):
         sides = (student, teacher) if self.has_teacher else (student,)
-        return getattr(losses, self.name)(*sides, **each, **shared, **self.settings, **keywords)
+        return getattr(losses, self.name)(*sides, **each, **shared, **self.fixed, **keywords)
 
     def inputs(self, seed: int = 0, batch: int = BATCH, classes: int = CLASSES) -> Inputs:
         """Random arguments."""
@@ -254,9 +254,7 @@ ON_LOGITS = [
     on_logits("nkd", each=labels, not_zero=CROSS_ENTROPY),
     on_logits("ofa", each=labels, not_zero=CROSS_ENTROPY),
     on_logits("rld", each=labels, scale=16 * 8),
-    on_logits(
-        "rld", each=labels, variant="standardized", settings={"standardize": True}, scale=128
-    ),
+    on_logits("rld", each=labels, variant="standardized", fixed={"standardize": True}, scale=128),
     on_logits("lskd", scale=4),
     on_logits("wsld", each=labels, not_zero=CROSS_ENTROPY, scale=16),
     on_logits("ttm", not_zero=OTHER_TARGET),
@@ -266,14 +264,14 @@ ON_LOGITS = [
     on_logits("sdd", VIEWS, each=labels, scale=16),
     on_logits("uld"),
     on_logits("uld_from_log_probs", prepare=to_log_probs),
-    on_logits("hybrid_uld", prepare=to_log_probs, settings=SAME_VOCABULARY),
+    on_logits("hybrid_uld", prepare=to_log_probs, fixed=SAME_VOCABULARY),
     on_logits("sampled_kl", each=samples, has_teacher=False, not_zero=CROSS_ENTROPY),
     on_logits("cross_entropy", each=labels, has_teacher=False, not_zero=CROSS_ENTROPY),
     on_logits(
         "cross_entropy",
         each=label_distributions,
         variant="distribution",
-        settings={"label_smoothing": 0.1},
+        fixed={"label_smoothing": 0.1},
         has_teacher=False,
         not_zero=CROSS_ENTROPY,
     ),
@@ -304,24 +302,24 @@ ON_FEATURES = [
     Entry("ab", MAPS, not_zero=MARGIN),
     Entry("afd", [MAPS, SMALL_MAPS], each=attention, not_zero=CROSS_LAYERS),
     Entry("at", MAPS),
-    Entry("at", MAPS, variant="norm", settings={"squared": False}),
+    Entry("at", MAPS, variant="norm", fixed={"squared": False}),
     Entry("cat_kd", MAPS),
     Entry("cwd", MAPS, scale=16),
     Entry("fsp", [MAPS, SMALL_MAPS]),
     Entry("ft", MAPS),
-    Entry("ft", MAPS, variant="flat", settings={"flatten": True}),
+    Entry("ft", MAPS, variant="flat", fixed={"flatten": True}),
     Entry("hcl", MAPS),
     Entry("ickd", MAPS),
     Entry("kdsvd", [MAPS, SMALL_MAPS]),
     Entry("mgd", MAPS),
     Entry("nst", MAPS),
-    Entry("ofd", MAPS, settings={"margin": np.array([-0.5, -1.0, -0.1], np.float32)}),
+    Entry("ofd", MAPS, fixed={"margin": np.array([-0.5, -1.0, -0.1], np.float32)}),
     Entry("semckd", [[MAPS, SMALL_MAPS], [MAPS, VECTORS]], each=attention),
     Entry("srrl", [MAPS, LOGITS]),
     Entry(
         "vid",
         MAPS,
-        settings={"variance": np.array([0.5, 1.0, 3.0], np.float32)},
+        fixed={"variance": np.array([0.5, 1.0, 3.0], np.float32)},
         not_zero=LIKELIHOOD,
         still=True,
     ),
@@ -334,7 +332,7 @@ ON_FEATURES = [
 RELATIONS = [
     coupled("cc"),
     coupled("cc_kernel"),
-    coupled("cc_kernel", variant="bilinear", settings={"kernel": "bilinear"}),
+    coupled("cc_kernel", variant="bilinear", fixed={"kernel": "bilinear"}),
     coupled("cka"),
     coupled("itrd", not_zero=LOGARITHM),
     coupled("itrd_correlation", not_zero=LOGARITHM, still=True),
@@ -344,9 +342,9 @@ RELATIONS = [
     coupled("rkd", scale=75),
     coupled("rkd_angle"),
     coupled("rkd_distance"),
-    coupled("rkd_distance", variant="squared", settings={"squared": True}),
+    coupled("rkd_distance", variant="squared", fixed={"squared": True}),
     coupled("sp"),
-    coupled("sp", variant="l1", settings={"norm": "l1"}),
+    coupled("sp", variant="l1", fixed={"norm": "l1"}),
     # Rounding errors beside a distance of 0, of which the logarithm is taken.
     coupled("srd", not_zero=LOGARITHM, still=True, scale=1000),
     coupled("srd_correlation", not_zero=LOGARITHM, still=True),

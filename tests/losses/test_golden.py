@@ -49,18 +49,18 @@ def _one_of_each(method):
 
     Case "odd" comes first, which stands off most defaults: its temperature is not 1.
     """
-    kept = {}
+    distinct = {}
     for case in sorted(method["cases"], key=lambda case: case["kind"] != "odd"):
         switches = {
             name: value
             for name, value in case["hyperparameters"].items()
             if isinstance(value, (bool, str, dict, type(None)))
         }
-        kept.setdefault(repr(sorted(switches.items())), case)
-    return method | {"cases": list(kept.values())}
+        distinct.setdefault(repr(sorted(switches.items())), case)
+    return method | {"cases": list(distinct.values())}
 
 
-# Further sets of one method: of another library, or with other settings of all its parts.
+# Further sets of one method: of another library, or with other options of all its parts.
 FURTHER = [method for method in METHODS if "__" in method["method"]]
 ORDERED = [*(method for method in METHODS if method not in FURTHER), *FURTHER]
 
@@ -89,8 +89,8 @@ def assert_reference(method):
         if differs is None:
             return results, None
         return results, [
-            call_on(differs.correct, arrays, arrays, settings)[0]
-            for arrays, settings in zip(inputs, options_of_correct, strict=True)
+            call_on(differs.correct, arrays, arrays, chosen)[0]
+            for arrays, chosen in zip(inputs, options_of_correct, strict=True)
         ]
 
     with jax.enable_x64(True):

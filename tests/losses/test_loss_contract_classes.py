@@ -16,10 +16,10 @@ KEEP = np.array([True, True, False, True, False, True])
 
 
 def widened(inputs: Inputs) -> Inputs:
-    """The same with rubbish at the classes that are not kept."""
+    """The same inputs with invalid values at the classes that are masked."""
 
-    def filled(values, rubbish):
-        wide = np.full((*values.shape[:-1], len(KEEP)), rubbish, values.dtype)
+    def filled(values, filler):
+        wide = np.full((*values.shape[:-1], len(KEEP)), filler, values.dtype)
         wide[..., KEEP] = values
         return wide
 

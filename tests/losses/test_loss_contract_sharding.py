@@ -14,7 +14,7 @@ DEVICES = 8
 @pytest.fixture(scope="module")
 def devices():
     devices = jax.devices("cpu")
-    assert len(devices) >= DEVICES, "tests/conftest.py asks for them before JAX starts"
+    assert len(devices) >= DEVICES, "tests/conftest.py requests them before JAX starts"
     return devices[:DEVICES]
 
 

@@ -26,9 +26,9 @@ def test_nothing_selected_is_zero_with_zero_gradient():
     assert losses.masked_mean(jnp.zeros(0)) == 0
 
 
-@pytest.mark.parametrize("rubbish", [jnp.nan, jnp.inf, -jnp.inf])
-def test_what_is_masked_poisons_nothing(rubbish):
-    values, where = jnp.array([2.0, rubbish, 4.0]), jnp.array([True, False, True])
+@pytest.mark.parametrize("filler", [jnp.nan, jnp.inf, -jnp.inf])
+def test_what_is_masked_poisons_nothing(filler):
+    values, where = jnp.array([2.0, filler, 4.0]), jnp.array([True, False, True])
     value, gradient = jax.value_and_grad(losses.masked_mean)(values, where)
     assert value == 3
     chex.assert_trees_all_equal(gradient, jnp.array([0.5, 0.0, 0.5]))

@@ -127,7 +127,7 @@ def refused(entry: Entry, teacher, match: str) -> None:
 
 
 @entries(lambda entry: entry.has_teacher and entry.name not in ("kl_divergence", "kd"))
-def test_every_other_loss_refuses_draws(entry):
+def test_every_other_loss_refuses_samples(entry):
     samples = np.zeros((BATCH, 3), np.int32)
     teacher = losses.SampledClasses(samples, np.zeros(BATCH, np.float32), 1.0, 4)
     refused(entry, teacher, "SampledClasses: .*forward KL.*kl_divergence or kd.*TopK or Dense")
@@ -155,7 +155,7 @@ def test_losses_that_need_all_logits_refuse_some(entry):
 
 
 @pytest.mark.parametrize("loss", [losses.kl_divergence, losses.kd, losses.sampled_kl])
-def test_a_student_is_never_drawn(loss):
+def test_a_student_is_never_sampled(loss):
     others = (SAMPLES, np.ones(SAMPLES.shape)) if loss is losses.sampled_kl else (students(),)
     with pytest.raises(TypeError, match="student must be"):
         loss(sampled(), *others)

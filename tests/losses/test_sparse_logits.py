@@ -39,13 +39,13 @@ def top_k(logits, k, temperatures=TEMPERATURES):
 
 
 def with_empty_entries(logits, counts):
-    """All places of each row beyond its count empty, with rubbish for a logit."""
+    """All places of each row beyond its count are empty, with arbitrary logits."""
     full = top_k(logits, logits.shape[-1])
-    kept = np.arange(logits.shape[-1]) < np.asarray(counts)[:, None]
+    listed = np.arange(logits.shape[-1]) < np.asarray(counts)[:, None]
     tails = [top_k(row, count).tail for row, count in zip(logits, counts, strict=True)]
     return losses.SparseLogits(
-        indices=jnp.where(kept, full.indices, logits.shape[-1]),
-        logits=jnp.where(kept, full.logits, jnp.array([jnp.nan, jnp.inf, 9.0, 0, 0, 0, 0])),
+        indices=jnp.where(listed, full.indices, logits.shape[-1]),
+        logits=jnp.where(listed, full.logits, jnp.array([jnp.nan, jnp.inf, 9.0, 0, 0, 0, 0])),
         tail=jnp.stack(tails),
         temperatures=TEMPERATURES,
         num_classes=logits.shape[-1],
@@ -53,11 +53,11 @@ def with_empty_entries(logits, counts):
 
 
 def buckets(probabilities, indices):
-    """Probabilities of the kept classes, and of all the others together."""
-    kept = np.take_along_axis(probabilities, indices, -1)
+    """Probabilities of the listed classes, and of all the others together."""
+    listed = np.take_along_axis(probabilities, indices, -1)
     others = probabilities.copy()
     np.put_along_axis(others, indices, 0.0, -1)
-    return np.concatenate([kept, others.sum(-1, keepdims=True)], -1)
+    return np.concatenate([listed, others.sum(-1, keepdims=True)], -1)
 
 
 def kl(a, b):
@@ -89,7 +89,7 @@ def every_divergence(student, teacher, temperature, where):
     return {divergence.__name__: evaluate(divergence) for divergence in DIVERGENCES}
 
 
-def test_equals_dense_when_every_class_is_kept(logits):
+def test_equals_dense_when_every_class_is_listed(logits):
     student, teacher = logits
     sparse = every_divergence(student, top_k(teacher, 7), 2.3, EVERYWHERE)
     dense = every_divergence(student, teacher, 2.3, EVERYWHERE)
@@ -261,8 +261,8 @@ def test_no_gradient_reaches_a_sparse_teacher(logits):
     student, teacher = logits
     sparse = top_k(teacher, 3)
 
-    def loss(kept):
-        given = losses.SparseLogits(sparse.indices, kept, sparse.tail, TEMPERATURES, 7)
+    def loss(listed):
+        given = losses.SparseLogits(sparse.indices, listed, sparse.tail, TEMPERATURES, 7)
         return jnp.sum(losses.kl_divergence(student, given))
 
     chex.assert_trees_all_equal(jax.grad(loss)(sparse.logits), jnp.zeros((4, 3)))

@@ -66,10 +66,10 @@ def token_axes(kind):
     return {SCORES: (2, 3), VECTORS: (2,)}.get(kind, (1,))
 
 
-def padded(array, axes, more, rubbish):
-    """The array with more tokens of rubbish behind."""
+def padded(array, axes, more, filler):
+    """The array with more tokens of one value behind."""
     padding = [(0, more if axis in axes else 0) for axis in range(array.ndim)]
-    return np.pad(array, padding, constant_values=np.asarray(rubbish, array.dtype))
+    return np.pad(array, padding, constant_values=np.asarray(filler, array.dtype))
 
 
 @functools.cache
@@ -96,17 +96,17 @@ def test_one_number_a_token_and_none_where_there_is_no_token(name):
 
 
 @every_loss
-@hypothesis.given(rubbish=st.sampled_from([0.0, np.nan, np.inf, -np.inf]))
+@hypothesis.given(filler=st.sampled_from([0.0, np.nan, np.inf, -np.inf]))
 @hypothesis.settings(max_examples=4, deadline=None)
-def test_padding_changes_nothing(name, rubbish):
+def test_padding_changes_nothing(name, filler):
     more = 3
     kind = LOSSES[name][1]
     student, teacher, others = arguments(kind)
     short = evaluator(name)(student, teacher, others, WHERE)
     axes = token_axes(kind)
     long = evaluator(name)(
-        padded(student, axes, more, rubbish),
-        padded(teacher, axes, more, rubbish),
+        padded(student, axes, more, filler),
+        padded(teacher, axes, more, filler),
         tuple(padded(array, (1,), more, 0) for array in others),
         padded(WHERE, (1,), more, False),
     )
@@ -253,7 +253,7 @@ def test_a_sampled_token_gives_the_divergence_in_the_mean():
 
 
 def test_both_parts_of_minillm_are_the_gradient_of_the_whole_response():
-    """Single step and long part, undiscounted and as sums, over all responses of a Markov chain."""
+    """Single step and long part, undiscounted and summed, over all responses of a Markov chain."""
     classes, tokens = 3, 3
     generator = np.random.default_rng(5)
     student, teacher = generator.normal(size=(2, tokens, classes, classes)).astype(np.float32)

@@ -69,8 +69,8 @@ def test_unrelated_wide_features_are_alike_for_the_biased_estimate_alone():
 
 def test_a_distortion_lowers_it():
     features = normal(100, 5)
-    stretched = features * [10, 1, 1, 1, 1]
-    assert 0.1 < cka(features, stretched) < 0.7
+    scaled = features * [10, 1, 1, 1, 1]
+    assert 0.1 < cka(features, scaled) < 0.7
 
 
 def test_maps_are_flattened_and_small_types_computed_in_double():
@@ -81,7 +81,7 @@ def test_maps_are_flattened_and_small_types_computed_in_double():
 
 
 @pytest.mark.parametrize("dead", [np.full((8, 3), 0.1), np.eye(8), np.eye(8)[:, :1]])
-def test_what_says_nothing_is_nan(dead):
+def test_an_undefined_similarity_is_nan(dead):
     """Constant, every example as far from every other, or one example apart from equal others."""
     assert np.isnan(cka(dead, normal(8, 3)))
 

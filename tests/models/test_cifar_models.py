@@ -60,11 +60,11 @@ QUICK = {"xla_backend_optimization_level": 0}
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 8, 1)), jnp.float32)
 
 
-def outline(name, size=32, **settings):
+def outline(name, size=32, **options):
     """The network without its arrays, and the shapes of what it gives."""
-    model = nnx.eval_shape(lambda: jaxkd.models.create(name, rngs=nnx.Rngs(0), **settings))
+    model = nnx.eval_shape(lambda: jaxkd.models.create(name, rngs=nnx.Rngs(0), **options))
     network = jaxkd.from_nnx(model)
-    images = jax.ShapeDtypeStruct((2, size, size, settings.get("in_channels", 3)), jnp.float32)
+    images = jax.ShapeDtypeStruct((2, size, size, options.get("in_channels", 3)), jnp.float32)
     outputs, _ = jax.eval_shape(network.apply, network.params, network.state, images)
     return network, outputs
 
@@ -178,7 +178,7 @@ def test_wide_preacts_are_the_normalized_blocks():
         np.testing.assert_allclose(outputs[f"preact{number}"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_wide_dropout_draws_in_training_alone():
+def test_wide_dropout_is_active_in_training_alone():
     def wide(rate):
         return jaxkd.models.WideResNet(10, 1, 1, 5, dropout_rate=rate, rngs=nnx.Rngs(0))
 

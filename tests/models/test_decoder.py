@@ -37,8 +37,8 @@ def lively(model, scale=8.0):
     noise = iter(range(1000))
 
     def change(value):
-        drawn = jax.random.normal(jax.random.key(next(noise)), value.shape)
-        return scale * value if value.ndim > 1 else value + 0.2 * drawn
+        sampled = jax.random.normal(jax.random.key(next(noise)), value.shape)
+        return scale * value if value.ndim > 1 else value + 0.2 * sampled
 
     nnx.update(model, jax.tree.map(change, params))
     return model

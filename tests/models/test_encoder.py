@@ -85,7 +85,7 @@ def test_classifiers_see_the_pooled_embedding():
         np.testing.assert_allclose(outputs["logits"], pooled @ kernel + bias, atol=1e-3)
 
 
-def test_dropout_draws_in_training_alone():
+def test_dropout_is_active_in_training_alone():
     network = encoder(dropout_rate=0.5)
     plain = compiled(encoder())(TOKENS)["logits"]
     np.testing.assert_allclose(compiled(network)(TOKENS)["logits"], plain, atol=1e-5)

@@ -193,7 +193,7 @@ def test_stochastic_depth_keeps_or_drops_whole_examples():
     apply = jax.jit(network.apply, static_argnames="train", compiler_options=QUICK)
     branch = apply(network.params, network.state, maps)[0]["logits"] - maps
 
-    def kept(seed):
+    def rows_with_branch(seed):
         outputs, _ = apply(
             network.params, network.state, maps, train=True, key=jax.random.key(seed)
         )
@@ -202,9 +202,9 @@ def test_stochastic_depth_keeps_or_drops_whole_examples():
         np.testing.assert_allclose(outputs["logits"], doubled, rtol=1e-4, atol=1e-5)
         return changed
 
-    first, second = kept(0), kept(1)
+    first, second = rows_with_branch(0), rows_with_branch(1)
     assert 16 < first.sum() < 48
-    np.testing.assert_array_equal(kept(0), first)
+    np.testing.assert_array_equal(rows_with_branch(0), first)
     assert np.any(first != second)
     with pytest.raises(ValueError, match="pass key="):
         network.apply(network.params, network.state, maps, train=True)

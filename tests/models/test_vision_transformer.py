@@ -15,9 +15,9 @@ REGISTRY = Registry(ENTRIES)
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 12, 2))[:, :, :8], jnp.float32)
 
 
-def small(depth=4, **settings):
-    settings = {"image_size": 8, "rngs": nnx.Rngs(0, dropout=1), **settings}
-    return VisionTransformer(4, 8, depth, 2, 2, 5, **settings)
+def small(depth=4, **options):
+    options = {"image_size": 8, "rngs": nnx.Rngs(0, dropout=1), **options}
+    return VisionTransformer(4, 8, depth, 2, 2, 5, **options)
 
 
 @few(
@@ -47,10 +47,8 @@ def test_parameters_and_stages_are_the_published_ones(entry):
 
 
 def test_other_sizes_classes_and_channels_can_be_made():
-    settings = {"image_size": 32, "num_classes": 7, "in_channels": 1}
-    model = nnx.eval_shape(
-        lambda: REGISTRY.create("vit_tiny_patch16", rngs=nnx.Rngs(0), **settings)
-    )
+    options = {"image_size": 32, "num_classes": 7, "in_channels": 1}
+    model = nnx.eval_shape(lambda: REGISTRY.create("vit_tiny_patch16", rngs=nnx.Rngs(0), **options))
     network = jaxkd.from_nnx(model)
     assert network.params["pos_embed"].shape == (1, 5, 192)
     images = jax.ShapeDtypeStruct((2, 32, 32, 1), jnp.float32)
@@ -107,10 +105,10 @@ def test_learns_in_bfloat16_without_a_key():
     assert not network.state
 
 
-def test_dropout_and_stochastic_depth_draw_in_training_alone():
+def test_dropout_and_stochastic_depth_are_active_in_training_alone():
     plain = jax.jit(jaxkd.from_nnx(small()))(IMAGES)["block4"]
-    for settings in ({"dropout_rate": 0.5}, {"stochastic_depth_rate": 0.9}):
-        network = jaxkd.from_nnx(small(**settings))
+    for options in ({"dropout_rate": 0.5}, {"stochastic_depth_rate": 0.9}):
+        network = jaxkd.from_nnx(small(**options))
         np.testing.assert_allclose(jax.jit(network)(IMAGES)["block4"], plain, atol=1e-6)
 
         @jax.jit

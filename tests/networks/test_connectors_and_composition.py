@@ -19,8 +19,8 @@ IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.flo
 LABELS = jnp.array([0, 1, 2, 3, 4, -1])
 
 
-class Asking(nnx.Module):
-    """Takes all that a connector may take, counts its calls and keeps its arguments."""
+class Recorder(nnx.Module):
+    """Takes all arguments of a connector, counts its calls and stores the teacher's outputs."""
 
     def __init__(self, rngs):
         self.scale = nnx.Param(jnp.ones(()))
@@ -34,7 +34,7 @@ class Asking(nnx.Module):
         return {"student": self.scale * student, "teacher": teacher, "memory": self.bank[id]}
 
 
-def remembering(student, teacher, *, memory):
+def with_memory(student, teacher, *, memory):
     return losses.kl_divergence(student, teacher) + jnp.sum(0 * memory, axis=-1)
 
 
@@ -42,7 +42,7 @@ def test_a_connector_gets_arguments_by_name_and_keeps_state():
     student, teacher = small_network(0), small_network(1)
     objective = Objective(
         label=Term(losses.cross_entropy),
-        memory=Term(remembering, connector=Asking(nnx.Rngs(0))),
+        memory=Term(with_memory, connector=Recorder(nnx.Rngs(0))),
     )
     assert objective.terms["memory"].required_inputs == {"student", "teacher", "id", "step"}
     optimizer = optax.sgd(0.1)

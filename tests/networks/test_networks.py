@@ -33,9 +33,9 @@ def linen_small(features=None):
 def test_batch_statistics_move_in_training_alone(kind, small):
     network = small() if kind == "nnx" else linen_small()
     key = jax.random.key(0)
-    outputs, kept = network.apply(network.params, network.state, IMAGES)
+    outputs, after = network.apply(network.params, network.state, IMAGES)
     assert outputs["logits"].shape == (6, 5)
-    chex.assert_trees_all_equal(kept, network.state)
+    chex.assert_trees_all_equal(after, network.state)
     _, moved = jax.jit(
         lambda k: network.apply(network.params, network.state, IMAGES, train=True, key=k)
     )(key)
@@ -60,7 +60,7 @@ def test_dropout_depends_on_the_key_alone(kind, small):
     np.testing.assert_array_equal(network(IMAGES)["logits"], network(IMAGES)["logits"])
 
 
-def test_two_dropout_layers_draw_different_masks():
+def test_two_dropout_layers_have_different_masks():
     class Twice(nnx.Module):
         def __init__(self, rngs):
             self.first, self.second = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
@@ -128,7 +128,7 @@ def test_outputs_without_logits_are_refused():
         jaxkd.from_function(lambda params, inputs: [inputs], {})(jnp.ones((1, 2)))
 
 
-def test_a_network_that_draws_needs_a_key(small):
+def test_a_network_that_samples_needs_a_key(small):
     network = small()
     with pytest.raises(ValueError, match="pass key="):
         network.apply(network.params, network.state, IMAGES, train=True)
@@ -176,7 +176,7 @@ def test_fingerprints_see_private_attributes_enums_and_closures():
     assert closure(1.0).fingerprint() == closure(1.0).fingerprint()
 
 
-def test_fingerprints_tell_networks_apart(small):
+def test_fingerprints_distinguish_networks(small):
     assert small(0).fingerprint() == small(0).fingerprint()
     assert small(0).fingerprint()["parameters"] != small(1).fingerprint()["parameters"]
     other = small(0, activation=nnx.gelu).fingerprint()

@@ -466,7 +466,7 @@ def test_sharded_over_eight_devices(kind, set_mesh, spread):
 
     wanted = gradients(theirs, x, w)
     if kind == AxisType.Explicit and spread == "channels":
-        # JAX wants to be told, of its own convolution as of this one.
+        # JAX requires it for its own convolution as for this one.
         out = NamedSharding(mesh, PartitionSpec(None, None, None, "d"))
         ours = functools.partial(ours, out_sharding=out)
     if set_mesh:

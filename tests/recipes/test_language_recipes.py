@@ -39,11 +39,11 @@ def apply(params, inputs):
 def network(seed, width, layers, heads):
     keys = iter(jax.random.split(jax.random.key(seed), 1 + 3 * layers))
 
-    def draw(*shape):
+    def normal(*shape):
         return jax.random.normal(next(keys), shape) / shape[0] ** 0.5
 
-    made = [{name: draw(width, heads, width // heads) for name in "qkv"} for _ in range(layers)]
-    params = {"embeddings": 2 * draw(VOCABULARY, width), "layers": made}
+    made = [{name: normal(width, heads, width // heads) for name in "qkv"} for _ in range(layers)]
+    params = {"embeddings": 2 * normal(VOCABULARY, width), "layers": made}
     return jaxkd.from_function(apply, params)
 
 
@@ -227,7 +227,7 @@ def test_what_does_not_fit_is_refused(pair):
 
 
 def test_rows_beside_each_other_meet_the_recipe(pair):
-    """The batch of `on_policy(beside=True)` is what DistiLLM-2's recipe asks for."""
+    """The batch of `on_policy(beside=True)` has what DistiLLM-2's recipe requires."""
 
     class Text:
         def __init__(self, tokens, lengths):

@@ -48,7 +48,7 @@ def step_and_state(name, pair, seed=0):
 
 @pytest.mark.parametrize("name", sorted({*recipes.names(language=False)} - {"deit"}))
 def test_every_recipe_makes_a_step(name, pair):
-    """Traced, not compiled: shapes, names and connectors fit; the state keeps its structure."""
+    """Traced, not compiled: shapes, names and connectors fit, the state's structure stays."""
     step, state = step_and_state(name, pair)
     new_state, metrics = jax.eval_shape(step.function, step.frozen, state, BATCH)
     assert jax.tree.structure(new_state) == jax.tree.structure(state)

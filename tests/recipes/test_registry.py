@@ -112,7 +112,7 @@ def test_a_method_needs_its_teacher_or_not(pair):
         recipes.create("kd").student  # noqa: B018
 
 
-def test_crd_knows_examples_by_id(pair):
+def test_crd_finds_examples_by_id(pair):
     dataset = Dataset.from_arrays(
         np.zeros((3, 8, 8, 1), np.uint8),
         np.array([1, 2, 0]),

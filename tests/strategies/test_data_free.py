@@ -46,7 +46,7 @@ def generator(seed=0, shape=(8, 8, 1), **options):
     return jaxkd.from_nnx(ImageGenerator(LATENT, shape, width=8, rngs=nnx.Rngs(seed), **options))
 
 
-def drawn(count=16):
+def noise(count=16):
     return jax.random.normal(jax.random.key(1), (count, LATENT))
 
 
@@ -65,9 +65,9 @@ def objective_value(network, objective, params, inputs, only=None):
 def test_terms_follow_their_formulas():
     student, images, teacher = convnet(0), generator(), convnet(1)
     network, objective = data_free(student, images, teacher, latent=LATENT, **ALL)
-    outputs, _ = trained_once(network, drawn())
-    answers = jax.jit(teacher)(outputs["images"])["logits"]
-    np.testing.assert_allclose(outputs["teacher.logits"], answers, atol=1e-6)
+    outputs, _ = trained_once(network, noise())
+    logits = jax.jit(teacher)(outputs["images"])["logits"]
+    np.testing.assert_allclose(outputs["teacher.logits"], logits, atol=1e-6)
     _, metrics, _ = objective(outputs, None, {})
     found = {name: float(total / count) for name, (total, count) in metrics.items()}
     p = np.asarray(jax.nn.softmax(outputs["teacher.logits"]), np.float64)
@@ -84,7 +84,7 @@ def test_terms_follow_their_formulas():
 def test_statistics_are_those_of_the_batch_whatever_the_momentum(momentum):
     teacher = convnet(1, momentum)
     network, _ = data_free(convnet(0), generator(), teacher, latent=LATENT, statistics=1.0)
-    outputs, _ = trained_once(network, drawn())
+    outputs, _ = trained_once(network, noise())
     # By hand: what the two normalizations see, each behind the batch's own statistics.
     x, expected = np.asarray(outputs["images"]), 0.0
     shown, _ = trained_once(teacher, x)
@@ -110,7 +110,7 @@ def test_statistics_of_a_linen_teacher_and_of_none():
     module = Linen()
     teacher = jaxkd.from_linen(module, module.init(KEY, jnp.ones((1, 8, 8, 1))))
     network, _ = data_free(convnet(0), generator(), teacher, latent=LATENT, statistics=1.0)
-    outputs, _ = trained_once(network, drawn())
+    outputs, _ = trained_once(network, noise())
     assert outputs["statistics"] > 0.1
     closed = convnet(1, opened=False)
     with pytest.raises(ValueError, match="make it of jaxkd.strategies.differentiable_statistics"):
@@ -136,7 +136,7 @@ def test_opened_layers_compute_the_same():
 def test_each_term_moves_whom_it_should(term):
     network, objective = data_free(convnet(0), generator(), convnet(1), latent=LATENT, **ALL)
     gradient = jax.jit(
-        jax.grad(lambda params: objective_value(network, objective, params, drawn(), term))
+        jax.grad(lambda params: objective_value(network, objective, params, noise(), term))
     )(network.params)
     moved = {name: any(np.abs(g).max() > 0 for g in part.values())
              for name, part in gradient.items()}  # fmt: skip
@@ -149,14 +149,14 @@ def test_a_term_without_weight_is_not_computed():
         convnet(0), generator(), convnet(1), latent=LATENT, one_hot=0.0, information=0.0
     )
     assert list(objective.terms) == ["kd"]
-    outputs, _ = trained_once(network, drawn())
+    outputs, _ = trained_once(network, noise())
     assert not {"statistics", "fixed.logits"} & set(outputs)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (7, 10, 3), (3, 2, 1)])
 def test_images_have_their_shape_and_scale(shape):
     network = generator(shape=shape, mean=0.3, std=0.2)
-    outputs, state = trained_once(network, drawn(64))
+    outputs, state = trained_once(network, noise(64))
     images = outputs["logits"]
     assert images.shape == (64, *shape) and set(state) == set(network.state)
     np.testing.assert_allclose(images.mean(), 0.3, atol=0.15)
@@ -230,13 +230,13 @@ def test_a_student_that_saw_no_image_comes_to_agree_with_its_teacher(tmp_path):
 
     def agreement(student):
         unseen, _ = blobs(400, 1)
-        answers = (jax.jit(net)(unseen)["logits"].argmax(-1) for net in (student, teacher))
-        return float(np.mean(np.equal(*answers)))
+        classes = (jax.jit(net)(unseen)["logits"].argmax(-1) for net in (student, teacher))
+        return float(np.mean(np.equal(*classes)))
 
     # In two parts: what lies in the state comes back from a checkpoint.
     for steps in (20, 200):
         trained = run(steps, tmp_path)
     student = member_networks(trained.network(network))["student"]
     assert agreement(mlp(1, 16)) < 0.5 and agreement(student) > 0.9
-    kept = trained.model_state["student"]["teacher"]["params"]
-    jax.tree.map(np.testing.assert_array_equal, kept, teacher.params)
+    after = trained.model_state["student"]["teacher"]["params"]
+    jax.tree.map(np.testing.assert_array_equal, after, teacher.params)

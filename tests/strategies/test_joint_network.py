@@ -1,4 +1,4 @@
-"""Several networks as one: the same answers as apart, and as a joined cache's."""
+"""Several networks as one: the same outputs as apart, and as a joined cache's."""
 
 import jax
 import jax.numpy as jnp
@@ -70,14 +70,14 @@ def test_members_are_split_out_with_their_trained_variables(images, small):
     inputs = images.inputs[:4] / np.float32(255)
     together = jax.jit(trained)(inputs)
     for name, member in member_networks(trained).items():
-        answers = jax.jit(member)(inputs)["logits"]
-        np.testing.assert_allclose(answers, together[f"{name}.logits"], atol=1e-6)
+        logits = jax.jit(member)(inputs)["logits"]
+        np.testing.assert_allclose(logits, together[f"{name}.logits"], atol=1e-6)
         # Both parameters and batch statistics moved.
         for new, old in ((member.params, student.params), (member.state, student.state)):
             assert not all(jnp.array_equal(new[path], old[name][path]) for path in new)
 
 
-def test_members_draw_dropout_of_their_own():
+def test_members_have_dropout_of_their_own():
     model = jaxkd.models.MLP(64, (8,), 5, dropout_rate=0.5, rngs=nnx.Rngs(0))
     one = jaxkd.from_nnx(model)
     both = joint_network({"a": one, "b": one})

@@ -1,4 +1,4 @@
-"""Several teachers: weights by hand-written formulas, draws, and what is refused."""
+"""Several teachers: weights by hand-written formulas, samples, and what is refused."""
 
 import functools
 
@@ -86,7 +86,7 @@ def test_random_teacher_is_one_of_them_in_their_shares():
     np.testing.assert_allclose(weights.mean(1), [0.5, 0.25, 0.25], atol=0.04)
 
 
-def test_random_teacher_is_drawn_from_the_key_of_the_step():
+def test_random_teacher_is_sampled_with_the_key_of_the_step():
     objective = multi_teacher(NAMES, how="random", temperature=2.0)
     totals = {key: float(value(objective, key=key)[1]["kd"][0]) for key in range(5)}
     assert float(value(objective, key=3)[1]["kd"][0]) == totals[3]

@@ -119,21 +119,21 @@ def test_the_average_follows_its_formula(images, small, warmup):
     jax.tree.map(np.testing.assert_array_equal, parts["live"].params, state.params["student"])
     assert int(state.model_state["student"]["count"]) == 6
     inputs = images.inputs[:4] / np.float32(255)
-    answers = jax.jit(state.network(student))(inputs)
+    both = jax.jit(state.network(student))(inputs)
     for name, output in (("average", "average.logits"), ("live", "logits")):
         apart = jax.jit(parts[name])(inputs)["logits"]
-        np.testing.assert_allclose(answers[output], apart, atol=1e-6)
+        np.testing.assert_allclose(both[output], apart, atol=1e-6)
 
 
 def test_the_average_is_a_constant_of_the_gradient(images, small):
     student = with_moving_average(small())
     inputs = images.inputs[:4] / np.float32(255)
 
-    def asked(params, name):
+    def squares(params, name):
         outputs, _ = student.apply(params, student.state, inputs, train=True, key=jax.random.key(0))
         return jnp.sum(jnp.square(outputs[name]))
 
-    gradient = jax.jit(jax.grad(asked), static_argnums=1)
+    gradient = jax.jit(jax.grad(squares), static_argnums=1)
     gradients = gradient(student.params, "average.logits")
     assert not any(np.any(gradient) for gradient in gradients.values())
     assert any(np.any(gradient) for gradient in gradient(student.params, "logits").values())

@@ -1,4 +1,4 @@
-"""A student that writes what it learns from, and a teacher that writes the data."""
+"""A student that learns from texts which it generates, and a teacher that generates the data."""
 
 import functools
 from typing import NamedTuple
@@ -44,7 +44,7 @@ class Text(NamedTuple):
     lengths: jax.Array
 
 
-def write(params, state, prompts, prompt_lengths, *, key, length=LENGTH, stop=STOP):
+def sample(params, state, prompts, prompt_lengths, *, key, length=LENGTH, stop=STOP):
     """What `jaxkd.generation.generate` promises, in the plainest way."""
     count, places = len(prompts), jnp.arange(length)
     keys = jax.random.split(key, count) if key.ndim == 0 else key
@@ -53,12 +53,12 @@ def write(params, state, prompts, prompt_lengths, *, key, length=LENGTH, stop=ST
 
     def one(place, carry):
         tokens, lengths, going = carry
-        drawn = jax.vmap(lambda k, x: jax.random.categorical(jax.random.fold_in(k, place), x))(
+        chosen = jax.vmap(lambda k, x: jax.random.categorical(jax.random.fold_in(k, place), x))(
             keys, params[tokens[:, place - 1]]
         )
         here = going & (place >= prompt_lengths)
-        tokens = tokens.at[:, place].set(jnp.where(here, drawn, tokens[:, place]))
-        return tokens, lengths + here, going & ~(here & (drawn == stop))
+        tokens = tokens.at[:, place].set(jnp.where(here, chosen, tokens[:, place]))
+        return tokens, lengths + here, going & ~(here & (chosen == stop))
 
     start = (tokens, prompt_lengths, jnp.ones(count, bool))
     tokens, lengths, _ = jax.lax.fori_loop(1, length, one, start)
@@ -66,7 +66,7 @@ def write(params, state, prompts, prompt_lengths, *, key, length=LENGTH, stop=ST
 
 
 def data(seed=0, documents=True, count=BATCH):
-    """Prompts of one or two tokens, and answers of some length."""
+    """Prompts of one or two tokens, and responses of some length."""
     generator = np.random.default_rng(seed)
     tokens = generator.integers(0, VOCABULARY, (count, LENGTH)).astype(np.int32)
     prompts = generator.integers(1, PROMPT + 1, count).astype(np.int32)
@@ -97,8 +97,8 @@ def trained(objective, batch_transform, steps=4, **options):
     return jax.device_get(state.params), metrics
 
 
-def rewritten(batch, seed=0, step=0, **options):
-    batch_transform = on_policy(write, prompt_length=PROMPT, **options)
+def transformed(batch, seed=0, step=0, **options):
+    batch_transform = on_policy(sample, prompt_length=PROMPT, **options)
     params = markov_chain().params
     call = jax.jit(
         lambda batch: batch_transform(params, None, batch, step=step, key=jax.random.key(seed))
@@ -107,9 +107,9 @@ def rewritten(batch, seed=0, step=0, **options):
 
 
 @pytest.mark.parametrize("documents", [True, False])
-def test_the_batch_is_what_the_student_wrote(documents):
+def test_the_batch_is_what_the_student_generated(documents):
     batch = data(documents=documents)
-    made = rewritten(batch)
+    made = transformed(batch)
     assert made["by_student"].all()
     tokens = made["inputs"][..., 0] if documents else made["inputs"]
     given = batch["inputs"][..., 0] if documents else batch["inputs"]
@@ -135,26 +135,26 @@ def test_without_prompt_lengths_the_first_document_gives_the_prompt():
     documents[1] = [1, 1, 0, 0, 0, 0]  # this one with it
     documents[2] = 0
     documents[3] = [1, 1, 1, 2, 2, 2]
-    made = rewritten(batch)
+    made = transformed(batch)
     assert not made["where"][:3].any() and (made["labels"][:3] == -1).all()
     assert set(made["where"][3:].argmax(axis=1)) == {PROMPT - 1}
     assert made["where"][3:].any(axis=1).all()
 
 
-def test_prompts_alone_are_written_on_but_not_beyond_a_finished_document():
+def test_prompts_alone_are_continued_but_not_beyond_a_finished_document():
     batch = data()
     batch["prompt_lengths"][:] = 2
     batch["inputs"][..., 1] = [1, 1, 0, 0, 0, 0]
     batch["inputs"][0, :, 1] = [1, 2, 2, 2, 0, 0]
-    made = rewritten(batch)
+    made = transformed(batch)
     assert made["where"].any(axis=1).tolist() == [False] + [True] * (BATCH - 1)
 
 
 def test_rows_of_padding_stay_padding():
     batch = data() | {"where": np.arange(BATCH) < 5}
-    made = rewritten(batch)
+    made = transformed(batch)
     np.testing.assert_array_equal(made["where"].any(axis=1), np.arange(BATCH) < 5)
-    data_alone = rewritten(batch, share=0.0)
+    data_alone = transformed(batch, share=0.0)
     expected = (np.arange(BATCH) < 5)[:, None] & np.ones((BATCH, LENGTH), bool)
     np.testing.assert_array_equal(data_alone["where"], expected)
 
@@ -162,19 +162,19 @@ def test_rows_of_padding_stay_padding():
 def test_a_share_of_nothing_is_training_on_the_data_bit_for_bit():
     objective = language.gkd()
     plain, metrics = trained(objective, None)
-    mixed, others = trained(objective, on_policy(write, prompt_length=PROMPT, share=0.0))
+    mixed, others = trained(objective, on_policy(sample, prompt_length=PROMPT, share=0.0))
     chex.assert_trees_all_equal(mixed, plain)
     chex.assert_trees_all_equal(others, metrics)
     # Likewise where the choice is made within the program and always falls for the data.
-    never, _ = trained(objective, on_policy(write, prompt_length=PROMPT, share=lambda step: 0.0))
+    never, _ = trained(objective, on_policy(sample, prompt_length=PROMPT, share=lambda step: 0.0))
     chex.assert_trees_all_equal(never, plain)
-    own, _ = trained(objective, on_policy(write, prompt_length=PROMPT))
+    own, _ = trained(objective, on_policy(sample, prompt_length=PROMPT))
     assert np.max(np.abs(own["student"] - plain["student"])) > 1e-3
 
 
 @pytest.mark.parametrize("per", ["step", "row"])
 def test_the_share_is_that_of_steps_or_rows(per):
-    batch_transform = on_policy(write, prompt_length=PROMPT, share=0.3, per=per)
+    batch_transform = on_policy(sample, prompt_length=PROMPT, share=0.3, per=per)
     batch, params = data(), markov_chain().params
 
     @jax.jit
@@ -184,25 +184,25 @@ def test_the_share_is_that_of_steps_or_rows(per):
 
     made = jax.device_get(call(jax.random.split(jax.random.key(0), 400)))
     by_student = made["by_student"]
-    draws = by_student.size if per == "row" else len(by_student)
-    assert abs(by_student.mean() - 0.3) < 4 * np.sqrt(0.21 / draws)
+    count = by_student.size if per == "row" else len(by_student)
+    assert abs(by_student.mean() - 0.3) < 4 * np.sqrt(0.21 / count)
     in_one_step = by_student.any(axis=1) & ~by_student.all(axis=1)
     assert in_one_step.any() == (per == "row")
-    kept = np.broadcast_to(batch["inputs"], made["inputs"].shape)[~by_student]
-    np.testing.assert_array_equal(made["inputs"][~by_student], kept)
+    expected_rows = np.broadcast_to(batch["inputs"], made["inputs"].shape)[~by_student]
+    np.testing.assert_array_equal(made["inputs"][~by_student], expected_rows)
     assert (made["inputs"][by_student] != np.broadcast_to(
         batch["inputs"], made["inputs"].shape)[by_student]).any()  # fmt: skip
 
 
 def test_the_share_may_follow_a_schedule():
     schedule = optax.join_schedules([optax.constant_schedule(x) for x in (0.0, 1.0)], [10])
-    assert not rewritten(data(), share=schedule, step=9)["by_student"].any()
-    assert rewritten(data(), share=schedule, step=10)["by_student"].all()
+    assert not transformed(data(), share=schedule, step=9)["by_student"].any()
+    assert transformed(data(), share=schedule, step=10)["by_student"].all()
 
 
 def test_both_texts_beside_each_other():
     batch = data()
-    made, own = rewritten(batch, beside=True), rewritten(batch)
+    made, own = transformed(batch, beside=True), transformed(batch)
     np.testing.assert_array_equal(made["by_student"], np.arange(2 * BATCH) % 2 == 1)
     for name in ("inputs", "labels", "where"):
         np.testing.assert_array_equal(made[name][0::2], batch[name])
@@ -216,9 +216,9 @@ class Data:
 
 
 @pytest.mark.exhaustive
-def test_cut_and_resumed_it_writes_the_same(tmp_path):
+def test_interrupted_and_resumed_it_generates_the_same(tmp_path):
     """With a share between: choice, texts and updates all follow from the state."""
-    batch_transform = on_policy(write, prompt_length=PROMPT, share=0.5, per="row")
+    batch_transform = on_policy(sample, prompt_length=PROMPT, share=0.5, per="row")
 
     def run(name, steps):
         step, state = make(language.minillm(), batch_transform)
@@ -237,7 +237,7 @@ def test_cut_and_resumed_it_writes_the_same(tmp_path):
 def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
     """Within four standard errors, of 20,000 texts of two tokens behind one."""
     student, teacher, count = markov_chain(0, 3).params, markov_chain(9, 3).params, 20_000
-    generator = functools.partial(write, length=3, stop=-1)
+    generator = functools.partial(sample, length=3, stop=-1)
     batch_transform = on_policy(generator, prompt_length=1)
     objective = language.on_policy_reverse_kl()
     blank = {
@@ -272,9 +272,9 @@ def test_the_sampled_gradient_is_the_exact_one_in_the_mean():
 
 
 @few("recipe", [language.minillm, language.gkd])
-def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
+def test_a_student_comes_closer_to_its_teacher_on_its_own_texts(recipe):
     objective = recipe()
-    batch_transform = on_policy(write, prompt_length=PROMPT)
+    batch_transform = on_policy(sample, prompt_length=PROMPT)
     adam, student, teacher = optax.adam(0.1), markov_chain(), markov_chain(9).params
     step = make_train_step(
         student, objective, adam, teacher=markov_chain(9), batch_transform=batch_transform
@@ -283,7 +283,7 @@ def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
 
     def distance(params):
         divergence = jaxkd.losses.reverse_kl_divergence(params["student"], teacher)
-        return float(jnp.mean(divergence[:STOP]))  # Nothing is written behind a stop token.
+        return float(jnp.mean(divergence[:STOP]))  # Nothing is generated behind a stop token.
 
     before = distance(state.params)
     for index in range(60):
@@ -293,7 +293,7 @@ def test_a_student_comes_closer_to_its_teacher_by_its_own_writing(recipe):
 
 @pytest.mark.exhaustive
 def test_micro_batches_and_meshes_learn_the_same():
-    batch_transform = on_policy(write, prompt_length=PROMPT, beside=True)
+    batch_transform = on_policy(sample, prompt_length=PROMPT, beside=True)
     objective = language.distillm2()
     whole, metrics = trained(objective, batch_transform)
     parts, others = trained(objective, batch_transform, micro_batches=4)
@@ -303,7 +303,7 @@ def test_micro_batches_and_meshes_learn_the_same():
     chex.assert_trees_all_close(spread, whole, rtol=1e-5, atol=1e-6)
 
 
-def test_a_decoder_writes_with_its_cache_inside_the_step():
+def test_a_decoder_generates_with_its_cache_inside_the_step():
     decoder = from_decoder(Decoder(VOCABULARY, 8, 1, 2, rngs=nnx.Rngs(0)))
     teacher = jaxkd.from_nnx(Decoder(VOCABULARY, 8, 1, 2, rngs=nnx.Rngs(1)))
     generator = functools.partial(
@@ -327,12 +327,12 @@ def test_a_decoder_writes_with_its_cache_inside_the_step():
     assert np.all((ends == STOP) | (texts.lengths >= PROMPT_LENGTHS + LENGTH - PROMPT))
 
 
-def test_a_cache_cannot_answer_to_what_the_student_writes():
-    step, state = make(language.gkd(), on_policy(write, prompt_length=PROMPT))
+def test_a_cache_has_no_outputs_for_generated_texts():
+    step, state = make(language.gkd(), on_policy(sample, prompt_length=PROMPT))
     batch = data() | {"teacher": np.zeros((BATCH, LENGTH, VOCABULARY), np.float32)}
     student = markov_chain()
     cached = make_train_step(
-        student, language.gkd(), SGD, batch_transform=on_policy(write, prompt_length=PROMPT)
+        student, language.gkd(), SGD, batch_transform=on_policy(sample, prompt_length=PROMPT)
     )
     with pytest.raises(
         ValueError, match="cached outputs for the data, and batch_transform= puts other"
@@ -345,21 +345,21 @@ def test_a_cache_cannot_answer_to_what_the_student_writes():
 def test_what_does_not_fit_is_refused():
     batch = data()
     with pytest.raises(ValueError, match=r"share must lie in \[0, 1\], not 1.5"):
-        on_policy(write, prompt_length=PROMPT, share=1.5)
+        on_policy(sample, prompt_length=PROMPT, share=1.5)
     with pytest.raises(ValueError, match="step, row, not 'epoch'"):
-        on_policy(write, prompt_length=PROMPT, per="epoch")
+        on_policy(sample, prompt_length=PROMPT, per="epoch")
     with pytest.raises(ValueError, match="at least 1, not 0"):
-        on_policy(write, prompt_length=0)
+        on_policy(sample, prompt_length=0)
     with pytest.raises(ValueError, match="leave share at 1"):
-        on_policy(write, prompt_length=PROMPT, share=0.5, beside=True)
+        on_policy(sample, prompt_length=PROMPT, share=0.5, beside=True)
     with pytest.raises(ValueError, match=r"needs the fields \['labels'\]; the batch has"):
-        rewritten({"inputs": batch["inputs"]})
+        transformed({"inputs": batch["inputs"]})
     with pytest.raises(ValueError, match=r"labels \[batch, length\].*not \(8, 6, 2\), \(8,\)"):
-        rewritten(batch | {"labels": batch["labels"][:, 0]})
+        transformed(batch | {"labels": batch["labels"][:, 0]})
     with pytest.raises(ValueError, match="leaves nothing to generate in rows of 2"):
         cut = {name: batch[name][:, :2] for name in ("inputs", "labels")}
-        rewritten(cut)
-    short = on_policy(functools.partial(write, length=4), prompt_length=PROMPT)
+        transformed(cut)
+    short = on_policy(functools.partial(sample, length=4), prompt_length=PROMPT)
     with pytest.raises(ValueError, match=r"\(8, 4\), the batch's have shape \(8, 6\)"):
         short(markov_chain().params, None, batch, step=0, key=jax.random.key(0))
 
@@ -367,14 +367,14 @@ def test_what_does_not_fit_is_refused():
 def test_a_teachers_texts_belong_to_their_ids():
     teacher = markov_chain(9)
     ids = np.array([30, 10, 20, 50, 40])
-    texts = generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, batch_size=2)
+    texts = generate_targets(sample, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, batch_size=2)
     order = np.array([3, 1, 4, 0, 2])
     others = generate_targets(
-        write, teacher, PROMPTS[order], PROMPT_LENGTHS[order], ids=ids[order], batch_size=4
+        sample, teacher, PROMPTS[order], PROMPT_LENGTHS[order], ids=ids[order], batch_size=4
     )
     np.testing.assert_array_equal(texts.tokens[order], others.tokens)
     np.testing.assert_array_equal(texts.lengths[order], others.lengths)
-    again = generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, seed=1)
+    again = generate_targets(sample, teacher, PROMPTS, PROMPT_LENGTHS, ids=ids, seed=1)
     assert np.any(again.tokens != texts.tokens)
     assert len(texts) == 5 and texts.tokens.shape == (5, LENGTH)
     # As rows they stand in the order of their ids, whatever the order of the prompts.
@@ -385,17 +385,17 @@ def test_a_teachers_texts_belong_to_their_ids():
 
 
 def batch_of(texts):
-    """All that was written, as rows of a data set."""
-    rows = texts.sequences(name="written", split="train", vocab_size=VOCABULARY, tokenizer="none")
+    """All generated texts, as rows of a data set."""
+    rows = texts.sequences(name="generated", split="train", vocab_size=VOCABULARY, tokenizer="none")
     return raw_batch(rows, Views(), rows.ids, np.zeros(len(rows), np.int32))
 
 
-def test_a_student_learns_what_its_teacher_wrote():
+def test_a_student_learns_what_its_teacher_generated():
     """Sequence-level distillation: cross entropy with the teacher's texts."""
     count = 400
     prompts = np.random.default_rng(0).integers(0, STOP, (count, 1)).astype(np.int32)
     teacher = markov_chain(9)
-    texts = generate_targets(write, teacher, prompts, np.ones(count, int), batch_size=200)
+    texts = generate_targets(sample, teacher, prompts, np.ones(count, int), batch_size=200)
     batch = batch_of(texts)
     np.testing.assert_array_equal(batch["where"].sum(axis=1), texts.lengths - 1)
     np.testing.assert_array_equal(batch["inputs"][..., 1].sum(axis=1), texts.lengths)
@@ -412,14 +412,14 @@ def test_a_student_learns_what_its_teacher_wrote():
 def test_prompts_that_do_not_fit_are_refused():
     teacher = markov_chain(9)
     with pytest.raises(ValueError, match=r"\(5, 2\) and \(4,\)"):
-        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS[:4])
+        generate_targets(sample, teacher, PROMPTS, PROMPT_LENGTHS[:4])
     with pytest.raises(ValueError, match=r"\[1, 2\], got 0 to 2"):
-        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS * np.arange(5).clip(0, 1))
+        generate_targets(sample, teacher, PROMPTS, PROMPT_LENGTHS * np.arange(5).clip(0, 1))
     with pytest.raises(ValueError, match="id must be unique; 1 of 4 do not fit: 3"):
-        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.array([0, 3, 3, 1, 2]))
+        generate_targets(sample, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.array([0, 3, 3, 1, 2]))
     with pytest.raises(ValueError, match=r"one for each of 5 prompts, got \(4,\)"):
-        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.arange(4))
+        generate_targets(sample, teacher, PROMPTS, PROMPT_LENGTHS, ids=np.arange(4))
     with pytest.raises(TypeError, match="prompts must be integers, got dtype float64"):
-        generate_targets(write, teacher, PROMPTS / 1.0, PROMPT_LENGTHS)
+        generate_targets(sample, teacher, PROMPTS / 1.0, PROMPT_LENGTHS)
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
-        generate_targets(write, teacher, PROMPTS, PROMPT_LENGTHS, batch_size=0)
+        generate_targets(sample, teacher, PROMPTS, PROMPT_LENGTHS, batch_size=0)

@@ -136,23 +136,23 @@ def test_a_directory_belongs_to_the_phases_before(loader, mlp, tmp_path):
 
 
 def test_a_phase_may_build_a_cache_of_its_teacher(images, loader, mlp, tmp_path):
-    asked = []
+    teachers = []
 
     def cached(teacher):
-        asked.append(teacher)
+        teachers.append(teacher)
         made = build(tmp_path, teacher, images, VIEWS, num_views=2, progress=False)
         return Loader(images, VIEWS, 32, cache=made, num_views=2)
 
     first = Phase("labels", recipes.labels(), 5, ADAM, student=mlp(1))
     second = Phase("taught", KD, 5, ADAM, "previous", mlp(2), cached)
     made = run_phases([first, second], loader, **QUIET)
-    assert equal(asked[0], made["labels"])
+    assert equal(teachers[0], made["labels"])
     online = by_hand(mlp(2), made["labels"], loader, 5, seed=1)
     for path, value in made["taught"].params.items():
         np.testing.assert_allclose(value, online.params[path], atol=1e-5)
 
 
-def test_evaluate_sees_each_phases_student(loader, mlp, tmp_path):
+def test_evaluate_gets_each_phases_student(loader, mlp, tmp_path):
     seen = []
 
     def evaluate(network):

@@ -62,7 +62,7 @@ def test_one_seed_shows_nothing_however_large_the_difference():
     assert finding.text == "Distillation: one seed cannot show a difference (+80.00 points)."
 
 
-def test_equal_arms_are_told_apart_once_in_twenty():
+def test_equal_arms_are_distinguished_once_in_twenty():
     rng = np.random.default_rng(0)
     kinds = [compare("x", rng.normal(size=5), rng.normal(size=5)).kind for _ in range(2000)]
     share = sum(kind != "none" for kind in kinds) / len(kinds)

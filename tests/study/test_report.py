@@ -136,7 +136,7 @@ def test_figures_are_described(report):
     assert img["alt"] == report.sections[0].figures[1].alt
 
 
-def test_findings_are_told_by_words_and_not_by_color_alone(report):
+def test_findings_are_marked_by_words_and_not_by_color_alone(report):
     page = Page(report.to_html())
     kinds = [li["class"] for li in page.all("li") if "class" in li]
     assert kinds == ["gain", "none", "loss"]

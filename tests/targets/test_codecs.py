@@ -84,7 +84,7 @@ def test_specifications_come_back_through_json(codec, shape):
 
 
 @each_codec
-def test_says_what_it_keeps(codec, shape):
+def test_describes_itself_in_one_line(codec, shape):
     assert isinstance(codec.description, str)
     assert "\n" not in codec.description
     assert codec.needs <= {"labels", "keys"}
@@ -115,7 +115,7 @@ BAD = ["not a number", "infinite"]
 
 
 @pytest.mark.parametrize(
-    ("codec", "lost"),
+    ("codec", "invalid"),
     [
         (Dense(), BAD),
         (Dense("bfloat16"), BAD),
@@ -130,15 +130,15 @@ BAD = ["not a number", "infinite"]
     ],
     ids=str,
 )
-def test_rows_that_cannot_be_kept_are_reported(codec, lost):
+def test_rows_that_cannot_be_encoded_are_reported(codec, invalid):
     values = np.asarray(list(ROWS.values()), np.float32)
-    expected = [name in lost for name in ROWS]
+    expected = [name in invalid for name in ROWS]
     np.testing.assert_array_equal(codec.invalid_rows(values), expected)
     tokens = np.stack([np.zeros_like(values), values], axis=1)
     np.testing.assert_array_equal(codec.invalid_rows(tokens), expected)
 
 
-def test_maps_that_cannot_be_kept_are_reported():
+def test_maps_that_cannot_be_encoded_are_reported():
     maps = jnp.ones((4, 4, 4, 2)).at[1, 0, 0, 0].set(jnp.nan).at[2].set(1e5)
     maps = maps.at[3, 0, 0, 0].set(1e5)  # its bin's mean is 25,001 and fits
     np.testing.assert_array_equal(Pooled((2, 2)).invalid_rows(maps), [False, True, True, False])

@@ -34,11 +34,11 @@ def test_eight_bits_are_within_half_a_step_of_each_row(values):
     values = np.asarray(values, np.float32)
     decoded = np.asarray(roundtrip(Dense("int8"), jnp.asarray(values)))
     np.testing.assert_array_equal(np.isneginf(decoded), np.isneginf(values))
-    finite, kept = (np.where(np.isneginf(values), 0, x) for x in (values, decoded))
+    finite, restored = (np.where(np.isneginf(values), 0, x) for x in (values, decoded))
     largest = np.max(np.abs(finite), axis=-1, keepdims=True)
     # A row of numbers so small that their scale is no normal float becomes zero.
-    assert np.all(np.abs(finite - kept) <= largest / 254 * 1.001 + 2e-36)
-    np.testing.assert_array_equal(kept[finite == 0], 0)
+    assert np.all(np.abs(finite - restored) <= largest / 254 * 1.001 + 2e-36)
+    np.testing.assert_array_equal(restored[finite == 0], 0)
 
 
 def test_hidden_states_keep_a_scale_for_each_token():

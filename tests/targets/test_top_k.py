@@ -34,11 +34,11 @@ def test_keeps_the_largest_and_the_exact_tail(k, seed, scale):
 
 @pytest.mark.parametrize(("values", "tolerance"), [("float16", 2**-11), ("int8", 1 / 507)])
 def test_kept_logits_are_as_exact_as_their_type(values, tolerance):
-    exact, kept = (roundtrip(TopK(9, values=v), LOGITS).logits for v in ("float32", values))
-    exact, kept = np.asarray(exact), np.asarray(kept)
+    exact, decoded = (roundtrip(TopK(9, values=v), LOGITS).logits for v in ("float32", values))
+    exact, decoded = np.asarray(exact), np.asarray(decoded)
     scale = np.abs(exact) if values == "float16" else -exact[:, -1:]
-    assert np.all(np.abs(exact - kept) <= tolerance * scale)
-    np.testing.assert_array_equal(kept[:, 0], 0)
+    assert np.all(np.abs(exact - decoded) <= tolerance * scale)
+    np.testing.assert_array_equal(decoded[:, 0], 0)
     # The mass of the others is no coarser for it.
     tails = (roundtrip(TopK(9, values=v), LOGITS).tail for v in ("float32", values))
     np.testing.assert_array_equal(*tails)
@@ -67,7 +67,7 @@ def test_masked_classes_and_ties_survive(values):
 
 @pytest.mark.parametrize("k", [1, 5, 30])
 def test_the_class_of_the_label_is_kept(k):
-    """Every class in turn as the label of the same row, then an unknown one."""
+    """Each class as the label of the same row, then an unknown one."""
     logits, labels = np.repeat(LOGITS[:1], 31, axis=0), np.arange(-1, 30)
     plain = roundtrip(TopK(k, values="float32"), logits)
     sparse = roundtrip(TopK(k, values="float32", label=True), logits, labels=labels)

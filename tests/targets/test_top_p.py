@@ -22,12 +22,12 @@ LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(7, 30)) * 3, jnp.floa
 def test_the_fewest_classes_that_hold_the_mass(p, cap, seed, scale):
     logits = (np.random.default_rng(seed).normal(size=(5, 30)) * scale).astype(np.float32)
     sparse = jax.device_get(roundtrip(TopP(p, cap, values="float32"), logits))
-    kept = sparse.indices < 30
+    valid = sparse.indices < 30
     descending = -np.sort(-np.exp(logits.astype(np.float64)), axis=-1)
     cumulated = np.cumsum(descending, axis=-1) / descending.sum(-1, keepdims=True)
     for row in range(5):
-        count = int(kept[row].sum())
-        assert np.all(kept[row, :count])  # used places first
+        count = int(valid[row].sum())
+        assert np.all(valid[row, :count])  # used places first
         assert 1 <= count <= cap
         assert count == cap or cumulated[row, count - 1] >= p - 5e-6
         assert count == 1 or cumulated[row, count - 2] < p + 5e-6
@@ -40,7 +40,7 @@ def test_the_fewest_classes_that_hold_the_mass(p, cap, seed, scale):
 
 @pytest.mark.parametrize("values", ["float32", "int8"])
 def test_losses_are_those_of_a_top_k_of_each_row(values):
-    """Rows of one class, of some, and of as many as there is room for."""
+    """Rows of one class, of some, and of as many as the cap allows."""
     scale = np.array([90.0, 3.0, 3.0, 3.0, 0.5, 0.1, 0.0], np.float32)[:, None] / 3
     logits, student = LOGITS * scale, LOGITS[::-1]
     sparse = roundtrip(TopP(0.9, 20, (2.0,), values), logits)

@@ -1,8 +1,8 @@
 """One process of a job, for test_jobs.py: job.py COUNT INDEX PORT WORKDIR TERMINATE_AT.
 
-Asks a teacher that is spread over all processes, trains a student whose parameters are spread too,
-evaluates, and writes what came out. At the step TERMINATE_AT (-1: never) the last process gets
-SIGTERM.
+Builds a cache from a teacher that is spread over all processes, trains a student whose parameters
+are spread too, evaluates, and writes the results. At the step TERMINATE_AT (-1: never) the last
+process gets SIGTERM.
 """
 
 import os

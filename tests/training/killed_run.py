@@ -37,7 +37,7 @@ def main() -> None:
     cache = jaxkd.cache.build(f"{workdir}.cache", teacher, data, views, num_views=3, progress=False)
 
     class Batches(Loader):
-        """Batches that pull the plug."""
+        """Batches of which one kills the process."""
 
         def __getitem__(self, step):
             if kill_at and step == kill_at:

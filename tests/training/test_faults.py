@@ -41,7 +41,7 @@ def run(student, workdir, loader=None, steps=60, partitioning=None, **options):
 
 
 class Signaling(Loader):
-    """Batches that bring a signal with them."""
+    """Batches of which one sends a signal to the process."""
 
     def __init__(self, step: int, number: int = signal.SIGTERM):
         super().__init__(random_images(), VIEWS, 32)
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how)
     step, state = start(small())
     loader, chance = Loader(random_images(), VIEWS, 32), random.Random(0)
     saved = {}
-    with Checkpoints(tmp_path / "kept") as checkpoints:
+    with Checkpoints(tmp_path / "original") as checkpoints:
         for index in range(4):
             state, _ = step(state, loader[index])
             if index in (1, 3):
@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how)
     fell_back = 0
     for number in range(8):
         copy = tmp_path / str(number)
-        subprocess.run(["cp", "-r", tmp_path / "kept", copy], check=True)
+        subprocess.run(["cp", "-r", tmp_path / "original", copy], check=True)
         damage(copy / "4", how, chance)
         with Checkpoints(copy) as checkpoints:
             with warnings.catch_warnings(record=True) as caught:
@@ -139,8 +139,8 @@ def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how)
                 restored, _ = checkpoints.restore(start(small(5))[1])
             at = int(restored.step)
             chex.assert_trees_all_equal(jax.device_get(restored.params), saved[at])
-            said = [str(w.message) for w in caught if "is damaged" in str(w.message)]
-            assert len(said) == (at == 2)
+            messages = [str(w.message) for w in caught if "is damaged" in str(w.message)]
+            assert len(messages) == (at == 2)
             fell_back += at == 2
             assert checkpoints.latest() == at
             if at == 2:
@@ -149,18 +149,18 @@ def test_a_damaged_checkpoint_never_passes_for_a_whole_one(small, tmp_path, how)
 
 
 def test_whole_arrays_of_another_step_are_not_taken(small, tmp_path):
-    """As an incomplete copy leaves them: nothing but the checksums tells them from its own."""
+    """As an incomplete copy leaves them: only the checksums distinguish them from its own."""
     step, state = start(small())
     loader = Loader(random_images(), VIEWS, 32)
-    with Checkpoints(tmp_path / "kept") as checkpoints:
+    with Checkpoints(tmp_path / "original") as checkpoints:
         for index in range(2):
             state, _ = step(state, loader[index])
             checkpoints.save(state)
-    first, second = (tmp_path / "kept" / number / "state" for number in "12")
+    first, second = (tmp_path / "original" / number / "state" for number in "12")
     shutil.rmtree(second)
     shutil.copytree(first, second)
     with (
-        Checkpoints(tmp_path / "kept") as checkpoints,
+        Checkpoints(tmp_path / "original") as checkpoints,
         pytest.warns(UserWarning, match="step 2 .*not the numbers that were saved"),
     ):
         restored, _ = checkpoints.restore(start(small(5))[1])
@@ -262,10 +262,10 @@ def test_a_directory_that_cannot_be_written_is_refused_before_anything_runs(mlp)
 def poisoned(at: int) -> Objective:
     """Labels, and a term that is no number at one step."""
 
-    def poison(student, step):
+    def not_a_number(student, step):
         return jax.numpy.where(step == at, jax.numpy.nan, 0.0) * student.sum(-1)
 
-    return Objective(label=Term(losses.cross_entropy), poison=Term(poison))
+    return Objective(label=Term(losses.cross_entropy), poison=Term(not_a_number))
 
 
 def test_a_loss_that_is_no_number_stops_with_the_state_saved(small, tmp_path):
@@ -274,13 +274,13 @@ def test_a_loss_that_is_no_number_stops_with_the_state_saved(small, tmp_path):
     loader = Loader(random_images(), VIEWS, 32)
     with pytest.raises(FloatingPointError, match="before step 40.*is saved in .*nonfinite"):
         fit(step, state, loader, steps=60, **options)
-    with Checkpoints(tmp_path / "checkpoints") as kept, Checkpoints(tmp_path / "nonfinite") as bad:
-        assert kept.latest() == 30 and bad.latest() == 40
+    with Checkpoints(tmp_path / "checkpoints") as saved, Checkpoints(tmp_path / "nonfinite") as bad:
+        assert saved.latest() == 30 and bad.latest() == 40
         restored, _ = bad.restore(start(small(), objective=poisoned(30))[1])
     assert not np.isfinite(restored.params["student"]["head.kernel"]).all()
 
 
-def test_updates_that_are_not_finite_are_left_out_when_asked(small, tmp_path):
+def test_updates_that_are_not_finite_are_left_out_by_apply_if_finite(small, tmp_path):
     """Parameters, optimizer and statistics are those of a run without that step's update."""
     optimizer = optax.apply_if_finite(optax.sgd(0.02), max_consecutive_errors=3)
     step, state = start(small(), optimizer=optimizer, objective=poisoned(30))

@@ -105,7 +105,7 @@ def test_no_logits_are_computed():
     assert f"[8,{CLASSES}]" in text
 
 
-def sums(objective, student, teacher, given):
+def values(objective, student, teacher, given):
     return jax.jit(lambda *arrays: objective(*arrays)[1])(student, teacher, given)
 
 
@@ -114,24 +114,24 @@ def test_what_counts():
     student, teacher = network()(batch()["inputs"]), network(9)(batch()["inputs"])
     labeled = np.arange(TOKENS[0]) % 2 == 0
     for given in (batch(), batch(labeled=labeled)):
-        found = sums(fused_objective(), student, teacher, given)
-        expected = sums(naive_objective(), student, teacher, given)
+        found = values(fused_objective(), student, teacher, given)
+        expected = values(naive_objective(), student, teacher, given)
         chex.assert_trees_all_close(found, expected, rtol=1e-5)
         assert 0 < found["label"][1] < found["kd"][1] == given["where"].sum()
     both = Objective(both=Term(losses.fused_kd(alpha=0.5), student=PAIR, teacher=PAIR))
-    found = sums(both, student, teacher, batch(labeled=labeled))
+    found = values(both, student, teacher, batch(labeled=labeled))
     assert found["both"][1] == batch()["where"].sum()
     soft = {**batch(), "labels": jax.nn.softmax(teacher["logits"])}
     label = Objective(label=fused_objective().terms["label"])
-    found = sums(label, student, None, {**soft, "labeled": labeled})
+    found = values(label, student, None, {**soft, "labeled": labeled})
     assert found["label"][1] == (soft["where"] & labeled[:, None]).sum()
 
 
 def test_a_teacher_of_a_cache_in_bfloat16():
     student, inputs = network()(batch()["inputs"]), batch()["inputs"]
     outputs = {"logits": network(9)(inputs)["logits"].astype(jnp.bfloat16)}
-    found = sums(fused_objective("logits"), student, outputs, batch())
-    expected = sums(naive_objective(), student, outputs, batch())
+    found = values(fused_objective("logits"), student, outputs, batch())
+    expected = values(naive_objective(), student, outputs, batch())
     chex.assert_trees_all_close(found, expected, rtol=1e-5)
 
 

@@ -18,7 +18,7 @@ ROOT = HERE.parents[1]
 
 
 def run_job(count: int, workdir: pathlib.Path, terminate_at: int = -1) -> list[str]:
-    """Runs `job.py` in so many processes with four devices in all; what they said."""
+    """Runs `job.py` in `count` processes with four devices in all; returns what they print."""
     workdir.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -73,7 +73,7 @@ def test_one_program_and_no_copy_between_log_steps(images, mlp, monkeypatch, ste
         return many(*args)
 
     object.__setattr__(step, "many", counted)
-    # jax.transfer_guard sees no copy on CPU, so every reading of an array's value is noted here.
+    # jax.transfer_guard sees no copy on CPU, so every reading of an array's value is recorded here.
     copies: list[int] = []
 
     value = array.ArrayImpl._value
@@ -185,7 +185,7 @@ def test_a_diverged_loss_stops_the_run_with_its_checkpoint(images, mlp, tmp_path
 
 
 def test_parameters_that_are_not_finite_are_not_saved(images, mlp, tmp_path):
-    """The twentieth update is poison; the losses up to it are fine."""
+    """The twentieth update is not finite; the losses up to it are."""
     student, objective = mlp(), recipes.labels()
     optimizer = optax.sgd(lambda step: jax.numpy.where(step < 19, 0.01, jax.numpy.nan))
     step = make_train_step(student, objective, optimizer, views=VIEWS)

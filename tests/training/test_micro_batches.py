@@ -97,7 +97,7 @@ def test_what_cannot_be_cut_is_refused(small):
         step(step.init(), Loader(random_images(), VIEWS, 32, num_views=1)[0])
 
 
-def test_dropout_draws_in_each_part_anew():
+def test_dropout_differs_between_micro_batches():
     state, _ = trained(recipes.kd(), network(dropout_rate=0.5), micro_batches=4)
     again, _ = trained(recipes.kd(), network(dropout_rate=0.5), micro_batches=4)
     chex.assert_trees_all_equal(state.params, again.params)

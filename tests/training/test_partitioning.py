@@ -63,7 +63,10 @@ def objectives() -> dict[str, Objective]:
 def caches(tmp_path_factory):
     """Caches of the teacher's outputs, dense and sparse."""
     made, teacher = {}, network(9)
-    params = {**teacher.params, "head.kernel": 3 * teacher.params["head.kernel"]}  # of opinions
+    params = {
+        **teacher.params,
+        "head.kernel": 3 * teacher.params["head.kernel"],
+    }  # less uniform predictions
     teacher = teacher.replace(params=params, state=teacher.state)
     for name, codec in {"dense": None, "sparse": TopK(3, (4.0,))}.items():
         made[name] = jaxkd.cache.build(
@@ -143,7 +146,7 @@ def compiled(objective, batch, partitioning, teacher=None, student=None):
 
 @few("kind", ["auto", "explicit"])
 def test_a_data_parallel_step_adds_up_gradients_and_nothing_else(caches, kind):
-    """Reductions of as many numbers as there are parameters, and a few sums of the metrics."""
+    """The reductions have as many numbers as there are parameters, and a few for the metrics."""
     partitioning = Partitioning(make_mesh(explicit=kind == "explicit"))
     for name in ("dense", "sparse"):
         batch = Loader(random_images(), VIEWS, 32, cache=caches[name])[0]

@@ -276,8 +276,8 @@ def test_evaluation_and_prediction_of_all_members(cache):
 
 
 @few("mesh", [True, False])
-def test_fit_keeps_a_row_a_member_goes_on_without_the_lost_and_resumes(tmp_path, cache, mesh):
-    """One member's learning rate is absurd; the others go on, and a cut run is taken up."""
+def test_fit_logs_every_member_goes_on_without_diverged_ones_and_resumes(tmp_path, cache, mesh):
+    """One member diverges; the others go on, and an interrupted run is resumed."""
     rates = [1e-2, 1e30, 1e-3, 1e-2] * 2
     population = Population(
         perceptron,

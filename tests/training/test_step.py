@@ -145,8 +145,8 @@ def test_a_connector_trains_and_lives_in_the_state(images, small):
         first = first or float(metrics["hint"])
     assert metrics["hint"] < first
     for part, own in [("params", connector.params), ("model_state", connector.state)]:
-        kept = getattr(state, part)["connectors"]["hint"]
-        assert all(not np.array_equal(kept[name], own[name]) for name in own if "bias" not in name)
+        after = getattr(state, part)["connectors"]["hint"]
+        assert all(not np.array_equal(after[name], own[name]) for name in own if "bias" not in name)
 
 
 def test_many_steps_in_one_call_are_the_same_steps(images, mlp):

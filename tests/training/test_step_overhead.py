@@ -31,11 +31,11 @@ def functions_called(call):
     """Names of the Python functions that a call goes through."""
     called = []
 
-    def note(frame, event, _):
+    def record(frame, event, _):
         if event == "call":
             called.append(frame.f_code.co_name)
 
-    sys.setprofile(note)
+    sys.setprofile(record)
     try:
         result = call()
     finally:
@@ -50,7 +50,7 @@ def test_a_call_stays_out_of_python(trained):
     assert len(called) < 20, called
 
 
-def test_the_key_is_handed_on(trained):
+def test_the_key_is_passed_on(trained):
     step, state, batch = trained
     after, _ = step(state, batch)
     stacked = jax.tree.map(lambda x: x[None], batch)

@@ -62,7 +62,7 @@ def test_outputs_are_those_of_repdistiller(name):
 
 
 def vgg_arrays(counts, widths=(64, 128, 256, 512, 512)):
-    """Names and shapes as in RepDistiller's VGG: convolution, normalization, ReLU in turn."""
+    """Names and shapes as in RepDistiller's VGG: convolution, normalization and ReLU alternate."""
     arrays, before = {}, 3
     for block, (count, width) in enumerate(zip(counts, widths, strict=True)):
         for layer in range(count):

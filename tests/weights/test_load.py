@@ -194,8 +194,8 @@ def test_everything_that_does_not_fit_is_listed():
     loaded, report = weights.load(network, arrays, RENAMED, strict=False)
     assert not report.complete and len(report.matched) == 6
     assert (report.unused, report.missing) == (("aux.weight",), ("conv.bias",))
-    for kept in ("conv.bias", "head.kernel"):
-        np.testing.assert_array_equal(loaded.params[kept], network.params[kept])
+    for name in ("conv.bias", "head.kernel"):
+        np.testing.assert_array_equal(loaded.params[name], network.params[name])
     np.testing.assert_array_equal(loaded.params["head.bias"], arrays["fc.bias"])
 
 

@@ -15,7 +15,7 @@ SIZES = {"embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 10}
 
 
 def random(model):
-    """Everything drawn anew, so that no array is constant or zero."""
+    """Initializes every parameter at random, so that no array is constant or zero."""
     import torch
 
     torch.manual_seed(0)
@@ -30,11 +30,11 @@ def ours(**options):
     )
 
 
-def assert_alike(network, elsewhere, names=("logits",)):
+def assert_alike(network, reference, names=("logits",)):
     import torch
 
     outputs = jax.jit(network)(jnp.asarray(IMAGES))
-    theirs = elsewhere(torch.from_numpy(IMAGES.transpose(0, 3, 1, 2)))
+    theirs = reference(torch.from_numpy(IMAGES.transpose(0, 3, 1, 2)))
     theirs = theirs if isinstance(theirs, tuple) else (theirs,)
     for name, logits in zip(names, theirs, strict=True):
         logits = logits.detach().numpy()

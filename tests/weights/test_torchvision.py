@@ -12,7 +12,7 @@ from jaxkd.weights.namings.timm import RULES as TIMM
 from jaxkd.weights.namings.torchvision import RULES as TORCHVISION
 
 CLASSES = 10
-# Name elsewhere, ours, arguments, side of the images. Odd sides show where padding goes.
+# Name in torchvision or timm, ours, arguments, side; odd sides show where padding goes.
 CASES = {
     **{f"resnet{depth}": (models.ImageNetResNet, (depth,), {}, 97) for depth in (18, 50)},
     "inception_v3": (models.InceptionV3, (), {"dropout_rate": 0.0}, 107),
@@ -32,8 +32,8 @@ CASES = {
 }
 
 
-def _elsewhere(name):
-    """The network elsewhere with random weights and statistics, and without anything random."""
+def _published(name):
+    """The published network with random weights and statistics, and without anything random."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     if name == "mobilenetv1_100":
@@ -84,9 +84,9 @@ def _apply(network, images, *, train):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_logits_are_those_of_the_network_elsewhere(name):
+def test_logits_are_those_of_the_published_network(name):
     torch = pytest.importorskip("torch")
-    model = _elsewhere(name)
+    model = _published(name)
     if name == "inception_v3":  # its auxiliary classifier needs larger images, see below
         model.aux_logits, model.AuxLogits = False, None
         network = _loaded(name, model, auxiliary=False)
@@ -107,9 +107,9 @@ def test_logits_are_those_of_the_network_elsewhere(name):
     assert _difference(ours["logits"], theirs) < 1e-8
 
 
-def test_the_auxiliary_classifier_is_that_of_the_network_elsewhere():
+def test_the_auxiliary_classifier_is_that_of_the_published_network():
     torch = pytest.importorskip("torch")
-    model = _elsewhere("inception_v3").train()
+    model = _published("inception_v3").train()
     network = _loaded("inception_v3", model)
     images = np.random.default_rng(0).normal(size=(2, 299, 299, 3))
     with torch.no_grad():

@@ -94,7 +94,7 @@ def test_a_convolution_keeps_what_it_does_in_space(options, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["channel", "spatial"])
-def test_what_is_lost_is_the_discarded_singular_values(scheme):
+def test_the_error_is_that_of_the_discarded_singular_values(scheme):
     layer = nnx.Conv(4, 6, (3, 3), use_bias=False, rngs=nnx.Rngs(0))
     kernel = np.asarray(layer.kernel[...])
     matrix = kernel.reshape(36, 6)
@@ -108,10 +108,10 @@ def test_what_is_lost_is_the_discarded_singular_values(scheme):
         if scheme == "channel"
         else np.einsum("huir,vwro->hwio", a, b)
     )
-    lost = np.sqrt(np.square(kernel - made).sum())
-    np.testing.assert_allclose(lost, np.sqrt(np.square(values[2:]).sum()), rtol=1e-4)
+    discarded = np.sqrt(np.square(kernel - made).sum())
+    np.testing.assert_allclose(discarded, np.sqrt(np.square(values[2:]).sum()), rtol=1e-4)
     table = describe_factorization(layer, {"": 2}, scheme=scheme)[""]
-    np.testing.assert_allclose(table.error, lost / np.linalg.norm(kernel), rtol=1e-4)
+    np.testing.assert_allclose(table.error, discarded / np.linalg.norm(kernel), rtol=1e-4)
     assert table.factored_parameters == a.size + b.size
     assert table.parameters == kernel.size
     # The two share the singular values evenly, so that both learn alike.

@@ -53,7 +53,7 @@ def test_lists_within_lists_are_shortened_by_the_paths_of_the_whole():
         ({"layers": 4}, "4 layers cannot be chosen from 3"),
     ],
 )
-def test_refusals(keep, message):
+def test_invalid_arguments_are_refused(keep, message):
     with pytest.raises(ValueError, match=message):
         drop_layers(_mlp(), jnp.ones((2, 4)), keep)
 

@@ -186,6 +186,6 @@ def test_members_of_a_population_have_masks_of_their_own():
         (lambda: magnitude_pruning(0.5).update({}, None, None), "pass params"),
     ],
 )
-def test_refusals(make, message):
+def test_invalid_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

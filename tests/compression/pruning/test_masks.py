@@ -35,7 +35,7 @@ def test_the_largest_stay_and_everything_else_is_left_alone():
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 12), st.integers(0, 2**16))
-def test_exactly_as_many_as_said_are_masked_among_equals_too(masked, seed):
+def test_exactly_the_given_share_is_masked_among_equals_too(masked, seed):
     values = np.random.default_rng(seed).integers(-2, 3, (4, 3)).astype(np.float32)
     mask = np.asarray(magnitude_masks({"kernel": values}, masked / 12)["kernel"])
     assert (~mask).sum() == masked
@@ -92,6 +92,6 @@ def test_what_is_pruned_if_nothing_is_said(path, shape, expected):
         ({"sparsity": 0.5, "where": lambda path, leaf: False}, "selects none of .*first.kernel"),
     ],
 )
-def test_refusals(options, message):
+def test_invalid_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         magnitude_masks(_params(), **options)

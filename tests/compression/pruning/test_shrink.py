@@ -163,7 +163,7 @@ def test_heads_go_whole_and_the_width_stays():
     assert small.blocks[0].attention.qkv.kernel.shape == (16, 24)
 
 
-def test_a_decoder_writes_with_the_heads_it_has_left():
+def test_a_decoder_generates_with_the_heads_it_has_left():
     model, inputs = _made("decoder")
     small, _ = shrink(model, inputs, keep={"layers.0.attention.*": 0.5})
     cache = jax.eval_shape(lambda: small.init_cache(2, 8))

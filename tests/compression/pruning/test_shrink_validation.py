@@ -153,7 +153,7 @@ def test_code_that_turns_channels_when_there_are_fewer_is_found_out():
         ({"keep": 0.5, "multiple_of": 0}, "multiple_of must be at least 1, not 0"),
     ],
 )
-def test_refusals(options, message):
+def test_invalid_arguments_are_refused(options, message):
     model, inputs = models.MLP(12, (8, 6), 3, rngs=nnx.Rngs(0)), jnp.ones((2, 12))
     with pytest.raises(ValueError, match=message):
         shrink(model, inputs, **options)

@@ -121,7 +121,7 @@ def test_in_half_precision_the_deployed_kernel_is_the_one_that_was_trained(dtype
     inputs = jnp.eye(64, dtype=jnp.bfloat16)
     wanted, got = fake(inputs), deployed(inputs)
     assert wanted.dtype == got.dtype == (jnp.bfloat16 if dtype else jnp.float32)
-    # Each output is one number of the kernel: half precision is near enough to tell its integer.
+    # Each output is one number of the kernel: half precision suffices to determine its integer.
     scale = deployed.kernel_scale[...]
     for outputs in (wanted, got):
         integers = jnp.round(outputs.astype(jnp.float32) / scale)

@@ -103,7 +103,7 @@ def test_a_shared_layer_with_two_normalizations_stays():
     assert len(_norms(fold_batch_norm(Shared(), jnp.ones((2, 3))))) == 2
 
 
-def test_outputs_that_are_used_elsewhere_are_refused_by_name():
+def test_outputs_with_other_uses_are_refused_by_name():
     class Both(nnx.Module):
         def __init__(self):
             rngs = nnx.Rngs(0)

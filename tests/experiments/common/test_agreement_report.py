@@ -32,7 +32,7 @@ def result(name, logits):
     )
 
 
-def answers(num_classes, seeds=3, examples=60):
+def predictions(num_classes, seeds=3, examples=60):
     """A teacher, a method that follows it and labels alone, which do not."""
     generator = np.random.default_rng(0)
     labels = generator.integers(0, num_classes, examples)
@@ -52,7 +52,7 @@ def test_features_are_the_layers_of_held_out_examples(images):
     assert list(found) == ["stage1", "stage2", "embedding"]
     assert all(len(values) == 150 and values.dtype == np.float32 for values in found.values())
     assert found["stage1"].shape[1:3] == (4, 4)
-    # All of them, in order: what the network says itself.
+    # All of them, in order: the network's own outputs.
     every = agreement_report.features_of(convnet(), STUDY, images, 1000, size=1)
     inputs = Views((Normalize(),)).render(
         {"inputs": images.inputs, "id": images.ids, "view": 0 * images.ids, "labels": images.labels}
@@ -113,7 +113,7 @@ def test_similarity_is_that_of_every_pair_of_layers(images):
 @pytest.mark.parametrize("num_classes", [2, 5, 40])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_section_of_any_number_of_classes_and_seeds(num_classes, seeds, tmp_path):
-    results, teacher, labels = answers(num_classes, seeds)
+    results, teacher, labels = predictions(num_classes, seeds)
     layers = np.array([[0.9, -0.001], [np.nan, 0.5]]), ["stage1", "embedding"], ["stage1", "x"]
     names = [f"class {i}" for i in range(num_classes)] if num_classes == 5 else ()
     section = agreement_report.section(
@@ -128,7 +128,7 @@ def test_a_section_of_any_number_of_classes_and_seeds(num_classes, seeds, tmp_pa
 
 
 def test_the_table_and_the_findings_say_who_follows_the_teacher_into_its_mistakes():
-    results, teacher, labels = answers(5)
+    results, teacher, labels = predictions(5)
     section = agreement_report.section(results, teacher, labels, ())
     (table,) = section.tables
     first, plain, kd = table.rows
@@ -145,21 +145,21 @@ def test_the_table_and_the_findings_say_who_follows_the_teacher_into_its_mistake
 
 
 def test_a_teacher_without_mistakes_has_none_to_take_over():
-    results, _, labels = answers(5)
+    results, _, labels = predictions(5)
     section = agreement_report.section(results, 9.0 * np.eye(5)[labels], labels, ())
     assert len(section.findings) == 5 and "mistakes" not in section.findings[-1].text
     assert section.tables[0].to_markdown().splitlines()[-1].endswith("| – |")
 
 
 def test_labels_alone_are_reported_without_a_rival():
-    results, teacher, labels = answers(5)
+    results, teacher, labels = predictions(5)
     section = agreement_report.section(results[:1], teacher, labels, ())
     assert agreement_report.best_of(results[:1], labels) is None
     assert section.findings == [] and len(section.figures) == 1
 
 
 def test_the_best_is_the_most_accurate_beside_labels():
-    results, teacher, labels = answers(5)
+    results, teacher, labels = predictions(5)
     worse = result("worse", -results[1].logits)
     assert agreement_report.best_of([*results, worse], labels) is results[1]
     dead = np.full((1, 1), np.nan), ["embedding"], ["embedding"]
@@ -168,7 +168,7 @@ def test_the_best_is_the_most_accurate_beside_labels():
 
 
 def test_what_does_not_fit_is_refused():
-    results, teacher, labels = answers(5)
+    results, teacher, labels = predictions(5)
     with pytest.raises(ValueError, match="no result"):
         agreement_report.section([], teacher, labels, ())
     with pytest.raises(ValueError, match=r"logits are \[60, 4\], others .*'kd': \[60, 5\]"):

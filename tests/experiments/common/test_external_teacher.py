@@ -10,17 +10,17 @@ from jaxkd.data import digits
 
 
 def check(tmp_path, framework, file, teacher):
-    """A cache that it fills holds its answers to the very views, and is refused to another."""
+    """The cache holds the teacher's outputs for the same views and is refused to others."""
     data = digits.load("test")
     name = external_teacher.fingerprint_of(framework, file)
-    answer = teacher(file)
-    assert external_teacher.fill(tmp_path / "cache", name, answer, data, views=2) == 2 * len(data)
-    assert external_teacher.fill(tmp_path / "cache", name, answer, data, views=2) == 0
+    forward = teacher(file)
+    assert external_teacher.fill(tmp_path / "cache", name, forward, data, views=2) == 2 * len(data)
+    assert external_teacher.fill(tmp_path / "cache", name, forward, data, views=2) == 0
     cache = caches.open(
         tmp_path / "cache", teacher=name, dataset=data, views=external_teacher.VIEWS, num_classes=10
     )
     ids = data.ids[::7]
-    expected = answer(external_teacher.rendered(data, external_teacher.VIEWS, ids, 1))
+    expected = forward(external_teacher.rendered(data, external_teacher.VIEWS, ids, 1))
     found = cache.read(ids, 1).decode()["logits"]
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
     file.write_bytes(file.read_bytes() + b" ")

@@ -146,7 +146,7 @@ def test_nothing_prepared_says_what_to_do(tmp_path, without_tensorflow):
     assert 'pip install "jaxkd-distill[download]"' in message
 
 
-def test_nothing_prepared_asks_no_network(tmp_path, without_tensorflow, monkeypatch):
+def test_nothing_prepared_downloads_nothing(tmp_path, without_tensorflow, monkeypatch):
     import tensorflow_datasets as tfds
 
     def refuse(*args, **kwargs):

@@ -47,8 +47,8 @@ def test_masked_examples_never_enter():
 
     compiled = jax.jit(jax.value_and_grad(loss))
     value, gradient = compiled(spoiled, teacher, where)
-    kept = jax.tree.map(lambda layer: layer[where], (student, teacher))
-    expected = compiled(*kept)
+    selected = jax.tree.map(lambda layer: layer[where], (student, teacher))
+    expected = compiled(*selected)
     chex.assert_trees_all_close(
         (value, jax.tree.map(lambda layer: layer[where], gradient)), expected, rtol=1e-5
     )

@@ -134,8 +134,8 @@ def test_masked_examples_never_enter():
     values, gradient = loss_and_gradient(spoiled, teacher, where)
     expected, expected_gradient = loss_and_gradient(student, teacher, EVERY)
     np.testing.assert_allclose(values, np.where(where, expected, 0), rtol=1e-5)
-    for layer, kept_layer in zip(gradient, expected_gradient, strict=True):
-        np.testing.assert_allclose(layer[where], kept_layer[where], rtol=1e-3, atol=1e-6)
+    for layer, expected_layer in zip(gradient, expected_gradient, strict=True):
+        np.testing.assert_allclose(layer[where], expected_layer[where], rtol=1e-3, atol=1e-6)
         assert not layer[1].any()
 
 

@@ -52,8 +52,8 @@ def test_masked_examples_never_enter():
     value, gradients = compiled(*spoiled, teacher, where)
     expected, expected_gradients = compiled(layer[where], weights[where], teacher[where])
     np.testing.assert_allclose(value, expected, rtol=1e-5)
-    for gradient, kept in zip(gradients, expected_gradients, strict=True):
-        np.testing.assert_allclose(gradient[where], kept, rtol=1e-4, atol=1e-7)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient[where], wanted, rtol=1e-4, atol=1e-7)
         assert not gradient[1].any()
 
 

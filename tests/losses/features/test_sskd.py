@@ -10,7 +10,7 @@ def views(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def kept(ranks, ratio):
+def selected(ranks, ratio):
     """The reference's selection of rows, with a stable sort."""
     ranks = np.asarray(ranks)
     wrong = np.count_nonzero(ranks)
@@ -29,7 +29,7 @@ def ranks_of(scores, right):
 def test_transformed_keeps_correct_predictions_and_the_best_of_the_wrong(ratio):
     student, teacher = views(6, 4, 5), views(6, 4, 5, seed=1)
     labels = np.arange(6) % 5
-    keep = kept(ranks_of(teacher[:, 1:], np.repeat(labels[:, None], 3, 1)), ratio)
+    keep = selected(ranks_of(teacher[:, 1:], np.repeat(labels[:, None], 3, 1)), ratio)
     rows = losses.kd(student[:, 1:], teacher[:, 1:], temperature=4.0)
     value = losses.sskd_transformed(student, teacher, labels, ratio=ratio)
     np.testing.assert_allclose(value, np.mean(np.asarray(rows)[keep]), rtol=1e-5)
@@ -46,7 +46,7 @@ def test_similarity_is_kd_of_cosines(ratio):
         return np.einsum("bvd,cd->bvc", x[:, 1:], x[:, 0])
 
     scores = cosines(teacher)
-    keep = kept(ranks_of(scores, np.repeat(np.arange(6)[:, None], 2, 1)), ratio)
+    keep = selected(ranks_of(scores, np.repeat(np.arange(6)[:, None], 2, 1)), ratio)
     rows = losses.kd(cosines(student), scores, temperature=0.5)
     expected = np.mean(np.asarray(rows)[keep]) if keep.any() else 0.0
     similarity = jax.jit(losses.sskd_similarity, static_argnames="ratio")

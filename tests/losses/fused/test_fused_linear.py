@@ -49,8 +49,8 @@ def sampled(logits, temperature):
 
 def sparse(logits, temperature, k=4):
     top, indices = jax.lax.top_k(logits, k)
-    kept = jnp.sum(jax.nn.one_hot(indices, logits.shape[-1], dtype=bool), axis=-2) > 0
-    tail = jax.nn.logsumexp(jnp.where(kept, -jnp.inf, logits / temperature), axis=-1)
+    listed = jnp.sum(jax.nn.one_hot(indices, logits.shape[-1], dtype=bool), axis=-2) > 0
+    tail = jax.nn.logsumexp(jnp.where(listed, -jnp.inf, logits / temperature), axis=-1)
     return losses.SparseLogits(
         indices=indices.astype(jnp.int32),
         logits=top,

@@ -22,13 +22,13 @@ def targets(generator):
     head = generator.normal(size=(WIDTH, CLASSES)).astype(np.float32)
     logits = (hidden @ head)[..., :VALID]
     order = np.argsort(-logits, axis=-1).astype(np.int32)
-    kept = np.take_along_axis(logits, order[..., :4], axis=-1)
+    largest = np.take_along_axis(logits, order[..., :4], axis=-1)
     rest = np.take_along_axis(logits, order[..., 4:], axis=-1) / TEMPERATURE
     tail = np.log(np.exp(rest).sum(-1, keepdims=True))
     entropy = np.ones(TOKENS, np.float32)
     return {
         "dense": logits,
-        "top-k": losses.SparseLogits(order[..., :4], kept, tail, (TEMPERATURE,), VALID),
+        "top-k": losses.SparseLogits(order[..., :4], largest, tail, (TEMPERATURE,), VALID),
         "sampled": losses.SampledClasses(order[..., :6], entropy, TEMPERATURE, VALID),
         "hidden": (hidden, head),
     }

@@ -1,4 +1,4 @@
-"""How a case's arrays and hyperparameters reach a call: nothing is lost without being noticed."""
+"""How a case's arrays and hyperparameters reach a call: nothing is left out unnoticed."""
 
 import copy
 from collections.abc import Mapping

@@ -89,8 +89,8 @@ def _effect_of_clamping(inputs, temperature, eps, most):
     """
     log_p, ids = inputs["teacher_topk_logprobs"], inputs["teacher_topk_ids"]
     left_over = jnp.maximum(1 - jnp.sum(jnp.exp(log_p), axis=-1), 0) ** (1 / temperature)
-    kept = jnp.sum(jnp.exp(log_p / temperature), axis=-1)
-    p = left_over / (kept + left_over)
+    listed = jnp.sum(jnp.exp(log_p / temperature), axis=-1)
+    p = left_over / (listed + left_over)
     log_q = jax.nn.log_softmax(inputs["student_logits"] / temperature)
     rest = jnp.put_along_axis(log_q, ids, -jnp.inf, axis=-1, inplace=False)
     log_rest = jax.nn.logsumexp(rest, axis=-1)
@@ -129,9 +129,9 @@ def _tail_bucket(inputs, outputs, options):
         teacher = _sparse_teacher(inputs, 1.0, _log_rest(inputs))
         inputs = inputs | {"teacher_logits": teacher}
     else:
-        kept = jnp.take_along_axis(inputs["student_logits"], inputs["teacher_topk_ids"], axis=-1)
+        listed = jnp.take_along_axis(inputs["student_logits"], inputs["teacher_topk_ids"], axis=-1)
         inputs = inputs | {
-            "student_logits": kept,
+            "student_logits": listed,
             "teacher_logits": inputs["teacher_topk_logprobs"],
         }
     total, count = _tokens(inputs, losses.kl_divergence)
@@ -141,7 +141,7 @@ def _tail_bucket(inputs, outputs, options):
 def _ghost_token(inputs, outputs, options):
     """Without the ghost token the teacher's probabilities are left as they are, with a sum below 1.
 
-    Ours make the kept ones a distribution: KL(p / s, q) = sum_k p_k / s (log p_k / s - log q_k).
+    Ours normalize the listed ones: KL(p / s, q) = sum_k p_k / s (log p_k / s - log q_k).
     """
     eps, ids = options["eps"], inputs["teacher_topk_ids"]
     options.describes("k", ids, -1)
@@ -153,8 +153,8 @@ def _ghost_token(inputs, outputs, options):
         values += _effect_of_clamping(inputs, 1.0, eps, jnp.inf)
     else:
         alone = _sparse_teacher(inputs, 1.0, jnp.full_like(tail, -jnp.inf))
-        kept = jnp.sum(jnp.exp(inputs["teacher_topk_logprobs"]), axis=-1)
-        values = kept * (losses.kl_divergence(student, alone) + jnp.log(kept))
+        listed = jnp.sum(jnp.exp(inputs["teacher_topk_logprobs"]), axis=-1)
+        values = listed * (losses.kl_divergence(student, alone) + jnp.log(listed))
     value = losses.masked_sum_and_count(values.T, inputs["loss_mask"] > 0)[0]
     return value, {"out_kl_per_token": values.T}
 

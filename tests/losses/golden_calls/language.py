@@ -35,7 +35,7 @@ def _js_shifted_logs(inputs, outputs, options):
     return _labeled_sum(0.5 * jnp.sum(terms, axis=-1), inputs)[0]
 
 
-def _sparse_settings(inputs, options):
+def _sparse_options(inputs, options):
     """The temperature, and whether the mass left over is a class rather than ignored ("zero")."""
     options.describes("k", inputs["teacher_topk_ids"], -1)
     with_rest = options.choose("missing", {"symmetric_uniform": True, "zero": False})
@@ -44,7 +44,7 @@ def _sparse_settings(inputs, options):
 
 def _sparse_js(inputs, outputs, options):
     """The mass left over is tempered as if it were one class."""
-    temperature, with_rest = _sparse_settings(inputs, options)
+    temperature, with_rest = _sparse_options(inputs, options)
     log_p = inputs["teacher_topk_logprobs"]
     tail = jnp.log1p(-jnp.sum(jnp.exp(log_p), axis=-1)) / temperature
     teacher = losses.SparseLogits(
@@ -61,7 +61,7 @@ def _sparse_js(inputs, outputs, options):
 
 def _sparse_js_clamped(inputs, outputs, options):
     """The same in probabilities: mixtures and rests not below eps, smaller terms dropped."""
-    temperature, with_rest = _sparse_settings(inputs, options)
+    temperature, with_rest = _sparse_options(inputs, options)
     eps = options["eps"]
     student = jax.nn.log_softmax(inputs["student_logits"] / temperature)
     log_q = jnp.take_along_axis(student, inputs["teacher_topk_ids"], axis=-1)

@@ -9,19 +9,19 @@ from jaxkd import losses
 
 STUDENT = np.array([0.3, -1.0, 2.0, 0.5], np.float32)
 P = np.array([0.5, 0.25, 0.2, 0.05])
-DRAWS = np.array(list(itertools.product(range(4), repeat=2)))
+SAMPLES = np.array(list(itertools.product(range(4), repeat=2)))
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5], ids=["from the teacher", "at temperature 2"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_expected_value_and_gradient_are_those_of_the_full_divergence(exponent, temperature):
     proposal = P**exponent / np.sum(P**exponent)
-    weights = (P / proposal)[DRAWS] / 2
-    probability = np.prod(proposal[DRAWS], axis=1)
+    weights = (P / proposal)[SAMPLES] / 2
+    probability = np.prod(proposal[SAMPLES], axis=1)
 
     def expected(student):
         each = losses.sampled_kl(
-            jnp.broadcast_to(student, (len(DRAWS), 4)), DRAWS, weights, temperature=temperature
+            jnp.broadcast_to(student, (len(SAMPLES), 4)), SAMPLES, weights, temperature=temperature
         )
         return jnp.sum(probability * each)
 

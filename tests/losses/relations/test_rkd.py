@@ -71,7 +71,7 @@ def test_rkd_is_the_weighted_sum():
 
 
 @pytest.mark.parametrize("distance", [1e-2, 1e-4, 1e-6])
-def test_close_pairs_are_not_lost(distance):
+def test_distances_of_close_pairs_are_exact(distance):
     """Inner products of rows of norm 10 are rounded by 1e-5."""
     student, teacher = np.random.default_rng(0).normal(size=(2, 6, 100)).astype(np.float32)
     student[1] = student[0] + np.float32(distance) * teacher[3]

@@ -53,7 +53,7 @@ def kind_of(file: pathlib.Path) -> str:
 
 
 def found(path: pathlib.Path, file: pathlib.Path) -> bool:
-    """Whether verifying and reading both refuse the damage, and say what it takes to mend it."""
+    """Whether verifying and reading both refuse the damage, and name the remedy."""
     if kind_of(file) != RECORDS:
         try:
             caches.verify(path)
@@ -73,7 +73,7 @@ def found(path: pathlib.Path, file: pathlib.Path) -> bool:
 
 
 def same(whole: bytes, data: bytearray) -> bool:
-    """Whether a JSON document says what it said: a space more is no damage."""
+    """Whether a JSON document has the same content: a space more is no damage."""
     try:
         return bool(json.loads(whole) == json.loads(data))
     except ValueError:

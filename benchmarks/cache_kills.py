@@ -3,8 +3,8 @@
   python benchmarks/cache_kills.py [--kills 200]
 
 One, two or three processes fill a cache together. Some hand encoded outputs to a `Writer`, in
-random order, and keep partial blocks on disk; others run `build`. Each process is killed by SIGKILL
-at a random moment: while it starts, writes, keeps a partial block or closes (which seals), a build
+random order, and save partial blocks on disk; others run `build`. Each process is killed by SIGKILL
+at a random moment: while it starts, writes, saves a partial block or closes (which seals), a build
 at any time up to its end and beyond. They are started again until the cache is complete; then
 every array of every record is compared with the uninterrupted cache. A new cache follows, until
 there were that many kills. Writes benchmarks/cache_kills.md; exit status 1 if a record was lost or
@@ -42,7 +42,7 @@ EXAMPLES, VIEWS, CLASSES, BLOCK = 3_000, 3, 20, 256
 TEACHER = {"name": "random numbers"}
 CODEC = TopK(4)
 # What a writer does, and how many seconds after it begins to do so it is killed at the latest.
-PHASES = {"starting": 0.15, "writing": 2.0, "keeping a partial block": 0.05, "closing": 0.1}
+PHASES = {"starting": 0.15, "writing": 2.0, "saving a partial block": 0.05, "closing": 0.1}
 STARTING, WRITING, PUTTING_ASIDE, CLOSING = range(4)
 # Processes that are forked from one that has imported everything, but started no JAX backend.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -62,7 +62,7 @@ def network() -> jaxkd.Network:
 
 
 def write(path: str, index: int, count: int, seed: int, outputs: str, phase: Any) -> None:
-    """A writer: fills what is missing in random order, and keeps partial blocks now and then."""
+    """A writer: fills what is missing in random order, and saves partial blocks now and then."""
     rng, data = random.Random(seed), dataset()
     writer = Writer(
         path,
@@ -100,7 +100,7 @@ def build(path: str, index: int, count: int, seed: int, outputs: str, phase: Any
 
 @dataclasses.dataclass
 class Total:
-    """What came of all caches of one kind."""
+    """Counts over all caches of one kind."""
 
     caches: int = 0
     starts: int = 0

@@ -7,7 +7,7 @@ Reading: records of 128 bytes, batches of 256 random ids from memory; the same r
 ArrayRecord file; all in order from the files. Building: the teacher, a ResNet-8, over 28×28 images
 with the cache written, against the same forward passes alone; both compile. Training: a perceptron
 fed by a `Loader` from the cache, against one whose targets are a NumPy array in memory. Ratios are
-medians over interleaved pairs. Writes benchmarks/cache_speed.md; exit status 1 if a claim fails.
+medians over interleaved pairs. Writes benchmarks/cache_speed.md; exit status 1 if a goal is missed.
 """
 
 import argparse

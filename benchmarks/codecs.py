@@ -1,4 +1,4 @@
-"""What each codec costs in bytes, and in what the student is taught.
+"""What each codec costs in bytes and in the accuracy of the student's gradient.
 
   python benchmarks/codecs.py [--rows 256]
 
@@ -27,7 +27,7 @@ from jaxkd.targets import Codec, Dense, Sampled, TopK, TopP, bytes_per_record
 
 Target = jax.Array | SparseLogits | SampledClasses
 
-# Number of classes → how many of them are kept or sampled.
+# Number of classes → how many of them are encoded or sampled.
 CLASSES = {10: 4, 1_000: 16, 128_256: 64}
 # Rows of the widest logits; they take 128,256 floats each.
 MOST_WIDE_ROWS = 64
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--records", type=int, default=4096)
     arguments = parser.parse_args()
-    kept: list[list[Any]] = []
+    measured: list[list[Any]] = []
     samples: list[list[Any]] = []
     for classes, k in CLASSES.items():
         wide = classes > 100_000
@@ -62,7 +62,7 @@ def main() -> None:
             compressed = sum(len(zlib.compress(np.asarray(a).tobytes())) for a in arrays.values())
             apart = float(np.mean(divergence(teacher, student, target)))
             found = compare(gradients(student, target), expected)
-            kept.append([name, classes, declared, compressed / rows, apart, *found])
+            measured.append([name, classes, declared, compressed / rows, apart, *found])
         records = arguments.records // 32 if wide else arguments.records
         samples += [
             [f"Sampled({k})", classes, *row] for row in bias(k, teacher[:16], student[:16], records)
@@ -81,7 +81,7 @@ def main() -> None:
                 Column("Gradient, relative error", small),
                 Column("Gradient, cosine", "{:.5f}".format),
             ],
-            kept,
+            measured,
             "Teachers with probabilities that fall as rank^-2, student = teacher + normal noise, "
             "temperature 1. Bytes as declared, and after zlib, as a stand-in for the zstd of a "
             "cache. KL: mean over records; infinite for samples, which leave classes out. "
@@ -148,13 +148,13 @@ def divergence(teacher: jax.Array, student: jax.Array, target: Target) -> np.nda
         for row, indices in enumerate(np.asarray(target.indices)):
             used = indices < target.num_classes
             ids = indices[used]
-            kept = np.asarray(target.logits, np.float64)[row, used]
+            listed = np.asarray(target.logits, np.float64)[row, used]
             tail = float(target.tail[row, 0])
-            total = np.logaddexp.reduce([*kept, tail])
+            total = np.logaddexp.reduce([*listed, tail])
             # The mass of the others as the student shares it.
             others = np.delete(log_q[row], ids)
             log_r[row] += tail - total - (np.logaddexp.reduce(others) if others.size else 0)
-            log_r[row, ids] = kept - total
+            log_r[row, ids] = listed - total
     return np.sum(np.exp(log_p) * (log_p - log_r), axis=-1)
 
 

@@ -29,7 +29,7 @@ from jaxkd.losses.fused.fused_linear import _default_chunk
 from jaxkd.study import Column, Table
 
 TEMPERATURE = 2.0
-KEPT = 64
+TOP_K = 64
 KD = functools.partial(losses.kd, temperature=TEMPERATURE)
 TARGETS = ("dense", "top-64", "sampled 64", "hidden + head")
 BATCH = 4
@@ -58,11 +58,11 @@ def arrays(make: Callable[..., Any], target: str, tokens: int, width: int, class
     if target == "hidden + head":
         other = make((*shape, width), jnp.bfloat16), make((width, classes), jnp.bfloat16)
         return hidden, head, other
-    indices = make((*shape, KEPT), jnp.int32, classes)
+    indices = make((*shape, TOP_K), jnp.int32, classes)
     if target.startswith("sampled"):
         entropy = make(shape, jnp.float32)
         return hidden, head, losses.SampledClasses(indices, entropy, TEMPERATURE, classes)
-    logits, tail = make((*shape, KEPT), jnp.bfloat16), make((*shape, 1), jnp.float32)
+    logits, tail = make((*shape, TOP_K), jnp.bfloat16), make((*shape, 1), jnp.float32)
     sparse = losses.SparseLogits(indices, logits, tail, (TEMPERATURE,), classes)
     return hidden, head, sparse
 

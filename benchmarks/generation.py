@@ -6,6 +6,7 @@ Times `jaxkd.generation.generate` beside the same loop with a forward pass over 
 each token, and prints the table. Writes it to benchmarks/generation.md as well.
 """
 
+import argparse
 import pathlib
 import time
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def rate(run, arguments: tuple, tokens: int) -> float:
 
 
 def forms(decoder: CachedDecoder, new: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Writing so many tokens with the cache and without: `(params, prompts, key) -> tokens`."""
+    """Generates `new` tokens with the cache and without: `(params, prompts, key) -> tokens`."""
     network = decoder.network
 
     def cached(params, prompts, key):
@@ -59,6 +60,7 @@ def forms(decoder: CachedDecoder, new: int) -> tuple[Callable[..., Any], Callabl
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
     decoder = from_decoder(Decoder(VOCABULARY, 128, 4, 8, num_kv_heads=2, rngs=nnx.Rngs(0)))
     network = decoder.network
     lines = [

@@ -2,8 +2,8 @@
 
   python benchmarks/gpu.py --out runs/gpu [--only step fused] [--tiny]
 
-Compares with PyTorch and Liger where they are installed (`pip install torch liger-kernel`), and
-says so where they are not. The parts, with the goals of an H100 or H200:
+Compares with PyTorch and Liger where they are installed (`pip install torch liger-kernel`); the
+tables name what is not installed. The parts, with the goals of an H100 or H200:
 
   step        a cached step of ResNet-50 and ViT-S over one of plain training: at most 1.05
   pytorch     the same cached step over PyTorch's, compiled, in bfloat16: at least 1.3 times as fast
@@ -13,17 +13,17 @@ says so where they are not. The parts, with the goals of an H100 or H200:
   cache       building a cache over the teacher's forward passes alone: at most 1.05
   guard       no implicit transfer in a step, no compilation after the first: 0 and 0
 
-Each part runs in a process of its own: one that fails, hangs or runs out of memory takes nothing
-from the others, and one that takes longer than its share of the nine minutes is ended. Its share is
-what the parts before it left over, less what those after it are promised. The processes share
-compiled programs through JAX's persistent cache. JAX takes memory as it needs it rather than most
-of the GPU at once, since PyTorch trains in the same process, in alternation with it: that is what
-makes the ratio of their times one of the same moments. Compilation and the first runs are in no
-number.
+Each part runs in a process of its own: one that fails, hangs or runs out of memory does not affect
+the others, and one that takes longer than its share of the nine minutes is ended. Its share is the
+time that the parts before it left, less the time that is reserved for those after it. The
+processes share compiled programs through JAX's persistent cache. JAX takes memory as it needs it
+rather than most of the GPU at once, since PyTorch trains in the same process, in alternation with
+it, so that both are measured under the same conditions. Compilation and the first runs are not
+included.
 
 `--out` gets a JSON and a Markdown table of each part after every row of it, and a summary with the
-goals after every part. The exit status is 1 if a part failed; a goal that is not met is no failure,
-but says NO. `--tiny` runs the same code in sizes for a CPU, where the numbers mean nothing.
+goals after every part. The exit status is 1 if a part failed. A goal that is not met is no failure;
+the table has NO there. `--tiny` runs the same code in sizes for a CPU, whose numbers mean nothing.
 """
 
 import argparse
@@ -44,7 +44,7 @@ PARTS = {
     "pytorch": ("torch_steps", "A cached step here and in PyTorch", 140),
     "fused": ("fused_losses", "Fused losses", 80),
     "population": ("populations", "A population of students against one", 50),
-    "generation": ("written_tokens", "Generating tokens", 60),
+    "generation": ("generated_tokens", "Generating tokens", 60),
     "cache": ("built_caches", "Building a cache", 60),
     "guard": ("guarded_loop", "Transfers and compilations", 40),
 }

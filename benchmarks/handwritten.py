@@ -107,7 +107,7 @@ def train_by_hand(
     images, labels = data.inputs, data.labels
     update, adam = update_by_hand(forward, a_call), optax.adamw(LEARNING_RATE)
     params = jax.tree.map(jnp.copy, params)
-    opt_state, step, until, epoch, kept, log = adam.init(params), 0, (yield), -1, [], []
+    opt_state, step, until, epoch, since_log, log = adam.init(params), 0, (yield), -1, [], []
     a_pass = len(images) // batch_size
     while True:
         rows = []
@@ -122,11 +122,11 @@ def train_by_hand(
         params, opt_state, metrics = update(
             params, opt_state, images[rows], labels[rows], outputs[rows]
         )
-        kept.append(metrics)
+        since_log.append(metrics)
         step += a_call
         if step % LOG_EVERY == 0:
-            log.append(np.sum(jax.device_get(kept), axis=0) / LOG_EVERY)
-            kept = []
+            log.append(np.sum(jax.device_get(since_log), axis=0) / LOG_EVERY)
+            since_log = []
         if step == until:
             until += yield params
 
@@ -219,7 +219,7 @@ def main() -> None:
     for name, student, forward, steps, a_call, checked in (
         ("MLP-128, one step a call", mlp, perceptron, arguments.steps, 1, arguments.steps),
         ("MLP-128, 100 steps a call", mlp, perceptron, arguments.steps, 100, arguments.steps),
-        # Rounding grows without bound where maxima flip: equal steps, not equal fates.
+        # Rounding grows without bound where maxima flip: steps are equal, long runs are not.
         ("CNN-8-8, one step a call", cnn, convolutions, arguments.steps // 5, 1, 20),
     ):
         loader = Loader(data, views, arguments.batch_size, cache=cache)
@@ -254,7 +254,7 @@ def compared(
     apart = _apart(hand.send(checked), library.send(checked))  # compiles, too
     times = np.empty((pairs, 2))
     for turn in range(pairs):
-        # Who goes first alternates, since a machine's speed drifts.
+        # The order alternates, since a machine's speed drifts.
         for side in (0, 1) if turn % 2 else (1, 0):
             started = time.perf_counter()
             params = (hand, library)[side].send(steps)

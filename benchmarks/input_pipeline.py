@@ -3,7 +3,7 @@
   python benchmarks/input_pipeline.py [--seconds 2]
 
 For each way to read: images a second of the reading alone; of the training step alone, on one batch
-again and again; and of both together in `fit`, made to wait for each step before it asks for the
+again and again; and of both together in `fit`, made to wait for each step before it requests the
 next batch. "Waiting" is the share of its wall time that then passes in `batches[step]` and in
 putting the batch on the device. On a CPU, reading and computing share the cores: the last column,
 by how much training is slower than its step alone, has this in it too. The images are made up:
@@ -60,7 +60,7 @@ class Timed:
         return self._call(self._of.__getitem__, step)
 
 
-class Kept:
+class FirstBatch:
     """A loader's first batch."""
 
     def __init__(self, loader: Any):
@@ -131,20 +131,20 @@ def main() -> None:
     def measure(name: str, training: Training, make: Any) -> None:
         loader = make()
         alone = reading_alone(loader, arguments.seconds / 3)
-        kept = Kept(loader)
+        first_batch = FirstBatch(loader)
         loader.close()
         if not training.steps_a_second:
-            training.run(kept, 2)  # compiles
-            training.steps_a_second = 1 / training.run(kept, 5)[0]
+            training.run(first_batch, 2)  # compiles
+            training.steps_a_second = 1 / training.run(first_batch, 5)[0]
         steps = max(5, round(arguments.seconds * training.steps_a_second))
         # Before and after, as a machine's speed drifts.
-        before = training.run(kept, steps)[0]
+        before = training.run(first_batch, steps)[0]
         loader = make()
         started = time.perf_counter()
         loader[0]
         starting.append(time.perf_counter() - started)
         together, waiting = training.run(loader, steps)
-        bare = (before + training.run(kept, steps)[0]) / 2
+        bare = (before + training.run(first_batch, steps)[0]) / 2
         loader.close()
         size = training.batch_size
         rows.append([name, size / alone, size / bare, size / together, waiting, together / bare])

@@ -1,12 +1,13 @@
-"""How much memory the losses need that are known for needing too much.
+"""How much memory those losses need whose public code needs too much.
 
   python benchmarks/memory.py
 
-Compiles value and gradient of each loss, here and as public code writes it, and prints what XLA
-sets aside for temporaries. Nothing is run, so it does not matter that the latter would not fit.
-Writes the table to benchmarks/memory.md as well. Sizes are those of the backend it runs on.
+Compiles value and gradient of each loss, here and as public code writes it, and prints the bytes
+that XLA allocates for temporaries. Nothing is run, so it does not matter that the latter would not
+fit. Writes the table to benchmarks/memory.md as well. Sizes are those of the backend it runs on.
 """
 
+import argparse
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -108,6 +109,7 @@ def all_channel_pairs(student: jax.Array, teacher: jax.Array) -> jax.Array:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
     embeddings = array(BATCH, 128)
     maps = array(BATCH, 8, 8, 256)
     rows: list[tuple[str, str, Any, Any, tuple[Any, ...]]] = [

@@ -7,7 +7,7 @@ all 60,000 labels; small students learn from labels alone and from labels and th
 recipe with its default options, on the first `--examples` images for `--epochs` passes, no
 augmentation, SGD with Nesterov momentum under a cosine. That is far from the protocols that the
 authors tuned their weights for: the table shows that every method trains and what it does here, not
-which is best. Runs below `--workdir` are kept: killed and started again, it goes on where it was.
+which is best. Finished runs stay below `--workdir`; started again, the script goes on from there.
 
 A step is timed side by side with one of plain training, interleaved, as median ratio over pairs of
 runs, twice: with the teacher's outputs at hand, which is the cost of the method itself, and

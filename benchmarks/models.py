@@ -6,6 +6,7 @@ Traces every network with shapes in the place of arrays, so that no weights are 
 table. Writes it to benchmarks/models.md as well.
 """
 
+import argparse
 import pathlib
 
 import jax
@@ -32,6 +33,7 @@ def row(name: str) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
     lines = [
         "Networks of `jaxkd.models`, with the images and classes that they were published for.",
         "FLOPs of the forward pass, an image, by XLA's analysis of the lowered program: a",

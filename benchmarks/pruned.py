@@ -9,6 +9,7 @@ whatever else the machine does falls on all of them. Weights are random: nothing
 the table to benchmarks/pruned.md as well. Takes about a minute.
 """
 
+import argparse
 import os
 import pathlib
 import time
@@ -122,6 +123,7 @@ def rows(name: str, model: nnx.Module, shape: tuple[int, int, int]) -> list[str]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
     lines = [
         "Pruning by masks and by cutting channels out, with random weights: what it costs to run,",
         f"compiled for {jax.default_backend()} by jax {jax.__version__} "

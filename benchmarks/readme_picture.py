@@ -3,9 +3,9 @@
 python benchmarks/readme_picture.py runs/fashion_mnist benchmarks/few_labels.svg
 """
 
+import argparse
 import csv
 import pathlib
-import sys
 
 from jaxkd.metrics import Spread
 from jaxkd.study import accuracy_bars
@@ -18,10 +18,13 @@ svg { color: #1f2328; }
 
 
 def main() -> None:
-    workdir, picture = map(pathlib.Path, sys.argv[1:])
-    with open(workdir / "few_labels.csv") as stream:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("workdir", type=pathlib.Path, help="of a run of experiments.fashion_mnist")
+    parser.add_argument("picture", type=pathlib.Path, help="the SVG file to write")
+    arguments = parser.parse_args()
+    with open(arguments.workdir / "few_labels.csv") as stream:
         rows = list(csv.DictReader(stream))
-    with open(workdir / "networks.csv") as stream:
+    with open(arguments.workdir / "networks.csv") as stream:
         teacher = float(next(csv.DictReader(stream))["Accuracy mean"])
     arms = {
         row["Student"]: Spread(float(row["Accuracy mean"]), float(row["Accuracy std"]), 5)
@@ -30,7 +33,7 @@ def main() -> None:
     figure = accuracy_bars(arms, teacher=teacher, start=0.0, file_format="svg")
     text = figure.data.decode()
     start = text.index(">") + 1  # behind the root's tag
-    picture.write_text(f"{text[:start]}\n{_COLORS}{text[start:]}", encoding="utf-8")
+    arguments.picture.write_text(f"{text[:start]}\n{_COLORS}{text[start:]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

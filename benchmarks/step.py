@@ -5,7 +5,7 @@
 Prints FLOPs of the compiled step and times side by side, interleaved: a run of plain steps and one
 of the other kind, and the median ratio over the pairs with its 10th and 90th percentile. Steps run
 as `fit` runs them by default: the perceptron's in one compiled loop, all others one a call (on CPU,
-XLA compiles convolutions inside loops to slower code). A second table says where the time of a
+XLA compiles convolutions inside loops to slower code). A second table shows where the time of a
 cached step goes: each stage is a compiled program of its own that contains the stages before it,
 called one step a time, and the difference of two is the stage's time (XLA fuses differently in each
 program, so that small differences mean little). The data are random images of Fashion-MNIST's

@@ -32,7 +32,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Kill:
-    """One SIGKILL: of all or of one, how long the others lived on, what came out in the end."""
+    """One SIGKILL: of all or of one, how long the others ran on, and the outcome."""
 
     everyone: bool
     wait_s: float

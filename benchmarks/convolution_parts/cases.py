@@ -40,7 +40,7 @@ class Case:
 
 
 def random_batch(count: int, size: int, channels: int, classes: int) -> dict[str, np.ndarray]:
-    """So many random images, labels, and a teacher's logits; values make no difference to times."""
+    """Random images, labels and a teacher's logits; values make no difference to times."""
     generator = np.random.default_rng(0)
     return {
         "inputs": generator.standard_normal((count, size, size, channels), np.float32),

@@ -80,8 +80,8 @@ class SplitUnit(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps after the last ReLU."""
-        kept, changed = (self.shortcut(x), x) if self.halves else x.chunk(2, 1)
-        joined = torch.cat([kept, self.branch(changed)], 1)
+        unchanged, changed = (self.shortcut(x), x) if self.halves else x.chunk(2, 1)
+        joined = torch.cat([unchanged, self.branch(changed)], 1)
         return relu(functional.channel_shuffle(joined, 2))
 
 
@@ -153,8 +153,8 @@ class Inverted(nn.Module):
         if not self.residual:
             return y
         if self.rate and self.training:
-            kept = y.new_empty(len(y), 1, 1, 1).bernoulli_(1 - self.rate)
-            y = y * kept.div_(1 - self.rate)
+            mask = y.new_empty(len(y), 1, 1, 1).bernoulli_(1 - self.rate)
+            y = y * mask.div_(1 - self.rate)
         return x + y
 
 

@@ -24,7 +24,7 @@ def run(sizes: Sizes, until: float) -> Iterator[Row]:
 
     The Jensen-Shannon divergence to a teacher of hidden states and head, which Liger has as well,
     in four forms that must agree in value; `kd` with dense and with top-64 teachers in two.
-    PyTorch goes first: JAX keeps the memory it has taken, and PyTorch gives its own back.
+    PyTorch goes first: JAX does not return its memory to the device, PyTorch does.
     """
     del until  # six calls of each form
     hidden = _make((sizes.tokens, sizes.width), 0)
@@ -43,7 +43,7 @@ def run(sizes: Sizes, until: float) -> Iterator[Row]:
         yield _with_goals(row, found) if name == "fused" else row
     del hidden, head, other, other_head, given
     for target in sizes.targets:
-        # Classes are sampled distinct in each row, so there must be as many as are kept.
+        # Classes are sampled distinct in each row, so there must be as many as are sampled.
         given = fused.arrays(_any, target, sizes.tokens, sizes.width, sizes.vocabulary)
         forms = {
             "all logits, JAX": fused.naive,
@@ -98,7 +98,7 @@ def _with_goals(row: Row, found: dict[str, Row]) -> Row:
 
 
 def _torch_forms(given: Any) -> dict[str, Callable[[], Row]]:
-    """Measurements of PyTorch and Liger by name; rows that say so where one is missing."""
+    """Measurements of PyTorch and Liger by name; rows with a note where one is missing."""
     if row := not_installed(f"{JSD}: PyTorch", "torch"):
         return {"PyTorch": lambda: row}
     import torch

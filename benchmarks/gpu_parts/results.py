@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """A number and the bound that it should keep.
+    """A number and the bound that it should meet.
 
     Attributes:
       what: what the number is.
@@ -33,7 +33,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether the number keeps the bound."""
+        """Whether the number is within the bound."""
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
     @property
@@ -71,7 +71,7 @@ def attempted(case: str, measure: Callable[[], Row]) -> Row:
 
 
 def not_installed(case: str, package: str) -> Row | None:
-    """A row that says that an optional package is missing; None where it is installed."""
+    """The row for an optional package that is missing; None where it is installed."""
     return Row(case, note=f"{package}: not installed") if version(package) is None else None
 
 
@@ -129,7 +129,7 @@ def record(
 
 
 def interrupted(out: pathlib.Path, name: str, title: str, why: str) -> None:
-    """Says in a part's files why its process ended before it was done; the rows stay."""
+    """Writes into a part's files why its process ended before it was done; the rows stay."""
     path = out / f"{name}.json"
     part = json.loads(path.read_text()) if path.exists() else {}
     if not part.get("done"):

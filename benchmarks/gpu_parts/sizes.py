@@ -111,7 +111,8 @@ def make_module(name: str, sizes: Sizes) -> nnx.Module:
 def make_student(name: str, sizes: Sizes) -> jaxkd.Network:
     """The same, computing in bfloat16, with its variables on the default device."""
     network = jaxkd.from_nnx(make_module(name, sizes), dtype=jnp.bfloat16)
-    # By way of NumPy, since arrays that `device_put` was told a device for are committed to it: a
+    # By way of NumPy, since arrays that `device_put` places on a given device are committed:
+    # a
     # state with some of these compiles once more for the second step, when all of it is.
     params, state = jax.tree.map(
         lambda x: jnp.asarray(np.asarray(x)), (network.params, network.state)

@@ -14,7 +14,7 @@ from jaxkd.models import Decoder
 
 
 def run(sizes: Sizes, until: float) -> Iterator[Row]:
-    """One row a number of prompts; no goal, since there is nothing to hold it against."""
+    """One row for each number of prompts, without a goal."""
     del until  # two calls of each program
     width, layers, heads, shared, vocabulary = sizes.decoder
     module = Decoder(vocabulary, width, layers, heads, num_kv_heads=shared, rngs=nnx.Rngs(0))

@@ -1,0 +1,1 @@
+"""What `benchmarks/tpu_compile.py` compiles, measures and reports, a module for each part."""

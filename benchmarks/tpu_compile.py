@@ -6,7 +6,7 @@
 Needs `pip install libtpu`. Compiles ahead of time the steps of every experiment, cached and online,
 data-parallel and with parameters spread (fsdp), for 4, 64 and 256 chips with a fixed batch a chip,
 and reads the collectives, the FLOPs and the memory of a chip from the compiled programs. Nothing is
-run and no time is measured. The exit status is 1 where a step whose examples do not interact grows
+run and no time is measured. The exit status is 1 where a step whose examples are not coupled grows
 with the pod, or where the gradient is sent in more than one piece.
 """
 

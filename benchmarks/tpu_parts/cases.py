@@ -38,7 +38,7 @@ class Case:
       optimizer: of the student's parameters.
       codec: of the cache; None runs the teacher online.
       views: the transforms of a batch.
-      meets: how the examples of a batch meet, empty where they do not.
+      coupled_by: what couples the examples of a batch; empty where nothing does.
       micro_batches: see `make_train_step`.
     """
 
@@ -49,7 +49,7 @@ class Case:
     optimizer: optax.GradientTransformation
     codec: Any
     views: Views = PLAIN
-    meets: str = ""
+    coupled_by: str = ""
     micro_batches: int = 1
 
 
@@ -82,21 +82,21 @@ def cases() -> list[Case]:
         Case("fashion: MLP, online CNN", mlp, cnn, kd, adam, None),
         Case("fashion: CNN, cached", small_cnn, cnn, kd, adam, float32),
         Case("fashion: CNN, online ResNet-20", small_cnn, resnet20, kd, adam, None),
-        Case("fashion: ConvNet, cached", convnet, resnet20, kd, adam, float32, meets=norm),
-        Case("fashion: ResNet-8, cached", resnet8, resnet20, kd, adam, float32, meets=norm),
+        Case("fashion: ConvNet, cached", convnet, resnet20, kd, adam, float32, coupled_by=norm),
+        Case("fashion: ResNet-8, cached", resnet8, resnet20, kd, adam, float32, coupled_by=norm),
         Case("wide MLP (6 M), cached", wide, wider, kd, adam, float32),
         Case("wide MLP (6 M), online MLP (20 M)", wide, wider, kd, adam, None),
     ]
     pair = Pair(small_cnn, cnn, jax.ShapeDtypeStruct((64, 28, 28, 1), np.float32))
     classes = np.arange(60_000) % 10
-    for method, codec, meets, options in (
+    for method, codec, coupled_by, options in (
         ("rkd", {"embedding": float32}, "a relation of the batch", {}),
         ("crd", None, "a bank of all examples", {"num_examples": 60_000, "classes": classes}),
     ):
         momentum = sgd(ProtocolConfig(), 1_000)
         objective = recipes.create(method, pair, steps=1_000, **options).objective
         name = f"methods: {method}, CNN, {'cached' if codec else 'online CNN'}"
-        found.append(Case(name, small_cnn, cnn, objective, momentum, codec, meets=meets))
+        found.append(Case(name, small_cnn, cnn, objective, momentum, codec, coupled_by=coupled_by))
     return found
 
 

@@ -60,13 +60,13 @@ def ratios(programs: list[Program]) -> list[tuple[Program, Program, list[float]]
 def growth(programs: list[Program]) -> Table:
     """The table of the growth from the smallest to the largest pod."""
     rows = [
-        [small.case.name, small.layout, *numbers, small.case.meets or "not at all"]
+        [small.case.name, small.layout, *numbers, small.case.coupled_by or "nothing"]
         for small, _, numbers in ratios(programs)
     ]
     names = ("FLOPs", "Arguments", "Temporary", "Sent")
     return Table(
         "Growth from 4 to 256 chips",
-        ["Step", "Layout", *(Column(name, _ratio) for name in names), "Examples meet in"],
+        ["Step", "Layout", *(Column(name, _ratio) for name in names), "Examples coupled by"],
         rows,
         f"Each number of a chip on {LARGE} over the same on {SMALL}, the batch growing with the "
         "pod. Where parameters are spread, the compiler sends parameters or activations, whichever "
@@ -81,25 +81,27 @@ def conclusions(programs: list[Program]) -> list[str]:
         alone = [
             (small, numbers)
             for small, _, numbers in ratios(programs)
-            if not small.case.meets and small.layout == layout
+            if not small.case.coupled_by and small.layout == layout
         ]
         if alone:
             most = np.max([numbers[:3] for _, numbers in alone], axis=0)
             held = max(_held_growth(small, numbers) for small, numbers in alone)
             grown = [n for n, g in zip(MEASURED, most, strict=True) if g > TOLERANCE]
             lines.append(
-                f"{layout}, from 4 to 256 chips, where examples do not meet ({len(alone)} steps): "
-                f"growth by more than {100 * (TOLERANCE - 1):.0f} % a chip: "
+                f"{layout}, from 4 to 256 chips, where examples are not coupled "
+                f"({len(alone)} steps): growth by more than {100 * (TOLERANCE - 1):.0f} % a chip: "
                 f"{' and '.join(grown) or 'none'}. At most FLOPs ×{most[0]:.3f}, "
                 f"arguments ×{most[1]:.3f}, temporaries ×{most[2]:.3f}, both memories together "
                 f"×{held:.3f}."
             )
-    plain = [p for p in programs if p.layout == "data" and not p.case.meets and p.sent is not None]
+    plain = [
+        p for p in programs if p.layout == "data" and not p.case.coupled_by and p.sent is not None
+    ]
     if plain:
         extra = max(p.sent_bytes - parameter_bytes(p.case.student.params) for p in plain)
         single = sum(len(p.sent or ()) == 1 for p in plain)
         lines.append(
-            f"data, where examples do not meet ({len(plain)} programs): one all-reduce has the "
+            f"data, where examples are not coupled ({len(plain)} programs): one all-reduce has the "
             f"gradient; all else that is sent comes to {extra:.0f} bytes at most. {single} have no "
             "other collective. The others count the labeled examples of the whole batch in one of "
             "4 bytes, for which nothing but the labels is needed."
@@ -110,10 +112,10 @@ def conclusions(programs: list[Program]) -> list[str]:
             "batch makes together, send one number each, by which chips decide whether to go on."
         )
     for small, large, numbers in ratios(programs):
-        if small.case.meets and small.layout == "data":
+        if small.case.coupled_by and small.layout == "data":
             lines.append(
-                f"{small.case.name}: the examples meet in {small.case.meets}; beside the gradient "
-                f"a chip gets {_beside(small)} on 4 chips, {_beside(large)} on 256; "
+                f"{small.case.name}: the examples are coupled by {small.case.coupled_by}; beside the "
+                f"gradient a chip gets {_beside(small)} on 4 chips, {_beside(large)} on 256; "
                 f"FLOPs ×{numbers[0]:.2f}, arguments ×{numbers[1]:.2f}, "
                 f"temporaries ×{numbers[2]:.2f}."
             )
@@ -127,7 +129,7 @@ def errors(programs: list[Program]) -> list[str]:
     """What must not occur; empty where all is as it should be."""
     wrong = []
     for small, _, numbers in ratios(programs):
-        if small.case.meets:
+        if small.case.coupled_by:
             continue
         checked = dict(zip(MEASURED, numbers[:3], strict=True))
         if small.layout != "data":
@@ -138,7 +140,7 @@ def errors(programs: list[Program]) -> list[str]:
             if number > TOLERANCE:
                 wrong.append(f"{small.case.name}, {small.layout}: {name} grow ×{number:.2f}")
     for program in programs:
-        if program.case.meets or program.sent is None:
+        if program.case.coupled_by or program.sent is None:
             continue
         where = f"{program.case.name}, {program.layout}, {program.topology}"
         student, teacher = (

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 # The newest Python that constraints.txt is for and that starts: a name on the path may belong to
 # a version that is not installed, and Debian's may be unable to make environments. An untested one,
-# such as 3.14, is taken where it is asked for (make PYTHON=python3.14) or is all there is.
+# such as 3.14, is taken where it is requested (make PYTHON=python3.14) or is all there is.
 CANDIDATES := python3.13 python3.12 python3.11 python3
 ifndef PYTHON
 PYTHON := $(shell for name in $(CANDIDATES); do \

@@ -8,7 +8,7 @@
 The first command measures networks: a step of distillation from a teacher's cached logits
 (`recipes.kd`, SGD with momentum, float32), then eight steps in one compiled loop and a population
 of eight students, both against one step of one student. Times lie side by side, in alternation;
-each comparison ends after so many repetitions or seconds, but not before three repetitions. XLA's
+each comparison ends after `--repetitions` or `--seconds`, but not before three repetitions. XLA's
 own convolutions are those within `jaxkd.ops.xla_convolutions`.
 
 PyTorch is measured where it is installed (`pip install 'jaxkd-distill[torch]'`): eagerly, in the

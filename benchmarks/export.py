@@ -7,7 +7,7 @@ Each network is trained a little on the digits of scikit-learn, so that its clas
 those of a trained network do, and exported as StableHLO, for LiteRT and for LiteRT with int8
 weights. The images are 32×32, uint8 and normalized inside the files; the vision transformer has 4
 blocks of width 64, the encoder 2 layers of 64, which read the 64 gray levels of a digit as tokens.
-Kept says whether `export` keeps such a file or refuses it, whose int8 outputs agree in less than
+Accepted says whether `export` accepts the file; it refuses int8 outputs that agree in less than
 99.5 %. Writes benchmarks/export.md when all networks have run.
 """
 
@@ -131,7 +131,7 @@ def main() -> None:
     names = given.only.split(",") if given.only else list(NETWORKS)
     rows = [row for name in names for row in rows_of(name, given.steps)]
     columns: list = ["Network", "Format", "Largest difference", "Equal classes"]
-    columns += [Column("Accuracy"), Column("Bytes"), "Kept"]
+    columns += [Column("Accuracy"), Column("Bytes"), "Accepted"]
     note = (
         f"{EXAMPLES} test images of digits after {given.steps} steps of {BATCH}. StableHLO for any "
         f"batch, LiteRT for batch 1, each run in a fresh process on CPU. jax {jax.__version__}."

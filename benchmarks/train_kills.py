@@ -146,7 +146,7 @@ def cut_and_resumed(
         if not any(codes):
             break  # the end came before the signal
         if any(process.returncode == 0 for process in processes):
-            raise SystemExit(f"a survivor claims success; see {workdir}")
+            raise SystemExit(f"a surviving process reports success; see {workdir}")
         killed.append(Kill(everyone, time.monotonic() - since))
     finish(launch(count, workdir), workdir)
     return killed

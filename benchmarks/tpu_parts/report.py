@@ -114,8 +114,8 @@ def conclusions(programs: list[Program]) -> list[str]:
     for small, large, numbers in ratios(programs):
         if small.case.coupled_by and small.layout == "data":
             lines.append(
-                f"{small.case.name}: the examples are coupled by {small.case.coupled_by}; beside the "
-                f"gradient a chip gets {_beside(small)} on 4 chips, {_beside(large)} on 256; "
+                f"{small.case.name}: the examples are coupled by {small.case.coupled_by}; beside "
+                f"the gradient a chip gets {_beside(small)} on 4 chips, {_beside(large)} on 256; "
                 f"FLOPs ×{numbers[0]:.2f}, arguments ×{numbers[1]:.2f}, "
                 f"temporaries ×{numbers[2]:.2f}."
             )

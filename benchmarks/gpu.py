@@ -99,7 +99,7 @@ def run_here(name: str, out: pathlib.Path, *, tiny: bool, seconds: float) -> Non
 
 
 def run_each(names: list[str], out: pathlib.Path, programs: str, *, tiny: bool) -> None:
-    """Runs each part in a process of its own, ends those that take too long, and writes the summary."""
+    """Runs each part in a process of its own, ends the slow ones, and writes the summary."""
     from benchmarks.gpu_parts import results
 
     end = time.monotonic() + 60 * MINUTES

@@ -119,7 +119,7 @@ def global_average(features: jax.Array) -> jax.Array:
 
 
 def unit(values: jax.Array) -> jax.Array:
-    """Divides vectors along the last axis by their L2 norm; zeros stay, without gradient."""
+    """Divides vectors along the last axis by their L2 norm; zero vectors pass unchanged."""
     squares = jnp.sum(jnp.square(values), axis=-1, keepdims=True)
     return values / jnp.sqrt(jnp.where(squares > 0, squares, 1))
 

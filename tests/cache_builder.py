@@ -17,7 +17,7 @@ VIEWS = Views((RandomCrop(2), RandomFlip(), Normalize(std=(0.3,)), Mixup(5, alph
 
 
 def reordered(data: Dataset, seed: int) -> Dataset:
-    """The same examples, handed over in another order."""
+    """The same examples in another order."""
     order = np.random.default_rng(seed).permutation(len(data))
     return Dataset.from_arrays(
         data.inputs[order],
@@ -30,7 +30,7 @@ def reordered(data: Dataset, seed: int) -> Dataset:
 
 
 def main() -> None:
-    """Builds, or dies trying."""
+    """Builds the cache, or is killed on the way."""
     parser = argparse.ArgumentParser()
     parser.add_argument("path")
     parser.add_argument("--order", type=int, default=0)

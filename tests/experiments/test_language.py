@@ -179,7 +179,7 @@ def test_bits_per_byte_are_of_the_bytes_that_are_predicted(tmp_path, vocabulary)
     firsts = [int(one.offsets[0, 1]) for one in corpus.tokenizer.encode(held_out.texts)]
     whole = sum(len(text.encode()) for text in held_out.texts)
     assert corpus.test_bytes == whole - sum(firsts)
-    # An even guess among all tokens.
+    # A uniform distribution over all tokens.
     nats = np.log(corpus.tokenizer.vocab_size)
     expected = corpus.test_tokens * np.log2(corpus.tokenizer.vocab_size) / corpus.test_bytes
     assert corpus.bits_per_byte(nats) == pytest.approx(expected)

@@ -11,7 +11,7 @@ import jaxkd
 from jaxkd.generation import from_decoder, generate, sample
 from jaxkd.models import Decoder
 
-# Compiled quickly rather than well.
+# Fast compilation instead of fast programs.
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 VOCABULARY = 12

@@ -128,7 +128,7 @@ def test_sparse_logits_are_no_labels(logits):
 
 
 def test_without_smoothing_the_program_does_what_one_by_hand_does():
-    """A step of a small network, and that of a large vocabulary, would feel more."""
+    """More would slow the steps of small networks and of large vocabularies."""
     logits, labels = jnp.zeros((4, 1000)), jnp.zeros(4, jnp.int32)
 
     def cost(loss):

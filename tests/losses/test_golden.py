@@ -69,7 +69,7 @@ ORDERED = [*(method for method in METHODS if method not in FURTHER), *FURTHER]
 @few("method", ORDERED, keep=len(METHODS) - len(FURTHER), ids=lambda method: method["method"])
 def test_equals_the_reference(method, every_case):
     assert method["method"] in CALLS, f"no call is mapped to {method['method']}"
-    # What is said of a reference that differs, is said of all cases together.
+    # How a reference differs is checked over all cases together.
     all_cases = every_case or isinstance(CALLS[method["method"]], Differs)
     assert_reference(method if all_cases else _one_of_each(method))
 

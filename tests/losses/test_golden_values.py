@@ -110,7 +110,7 @@ def test_distillkit(missing, temperature):
 
 @pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
 def test_dkd_of_mmrazor(reduction):
-    """PyTorch's legacy argument makes a sum of all but "batchmean", over which it has no say."""
+    """PyTorch's legacy argument makes a sum of all but "batchmean", which it does not affect."""
     arrays, given = _case("dkd__mmrazor")
     expected = 2 * len(arrays["label"]) * arrays["value"]
     _check("dkd__mmrazor", arrays, given | {"reduction": reduction, "loss_weight": 2.0}, expected)

@@ -133,7 +133,7 @@ def test_labels_are_constants(entry):
 
 
 def with_rubbish(inputs: Inputs, where: np.ndarray, number: float, index: int) -> Inputs:
-    """Rubbish in all rows but those selected."""
+    """Arbitrary values in all rows but those selected."""
 
     def spoiled(leaf):
         filler = index if np.issubdtype(leaf.dtype, np.integer) else number

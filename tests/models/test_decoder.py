@@ -10,7 +10,7 @@ from tiers import few
 import jaxkd
 from jaxkd.models import Decoder, RopeScaling
 
-# Compiled quickly rather than well.
+# Fast compilation instead of fast programs.
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 GEMMA2 = {

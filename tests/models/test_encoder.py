@@ -9,7 +9,7 @@ from flax import nnx
 import jaxkd
 from jaxkd.models import Encoder, StaticEmbedder
 
-# Compiled quickly rather than well.
+# Fast compilation instead of fast programs.
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(1, 30, (2, 7)))
 

@@ -268,7 +268,7 @@ def test_encoders_learn_from_tokens_without_a_label(pair):
         for each in (batch, prompts, unlabeled, without):
             assert {int(count) for count in counts(each)} == {there.sum()}
         assert {int(count) for count in counts(rows)} == {there[::2].sum()}
-        # Where nothing says what is padding, the batch does.
+        # Where the outputs do not mark padding, the batch does.
         assert {int(count) for count in counts(tokens)} == {batch["where"].sum()}
 
 

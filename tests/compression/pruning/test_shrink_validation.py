@@ -9,7 +9,7 @@ from jaxkd.compression import channel_groups, shrink
 
 
 class OwnWidth(nnx.Module):
-    """Code that knows a width by heart."""
+    """Code with a hard-coded width."""
 
     def __init__(self, rngs):
         self.first = nnx.Linear(4, 8, rngs=rngs)
@@ -30,7 +30,7 @@ class Sorted(nnx.Module):
 
 
 class Halves(nnx.Module):
-    """Adds halves that begin at places known by heart."""
+    """Adds halves that begin at hard-coded positions."""
 
     def __init__(self, rngs):
         self.first = nnx.Linear(4, 8, rngs=rngs)

@@ -204,7 +204,7 @@ def test_static_ranges_cut_off_what_exceeds_them():
     np.testing.assert_allclose(static(inputs), [[0.5], [1.0], [1.0]], atol=0.01)
     np.testing.assert_allclose(quantize(layer)(inputs), inputs, atol=0.03)
     assert sorted(jaxkd.from_nnx(static).params) == ["input_range", "kernel", "kernel_scale"]
-    # A layer that never saw anything but zeros says zero.
+    # A layer whose calibration inputs are all zero returns zero.
     np.testing.assert_array_equal(quantize(layer, ranges={"": 0.0})(0 * inputs), 0 * inputs)
 
 

@@ -21,7 +21,7 @@ Call = Callable[..., Any]
 
 @dataclasses.dataclass(frozen=True)
 class Differs:
-    """A reference whose number is not what its paper, or its own documentation, says.
+    """A reference whose number is not what its paper, or its own documentation, states.
 
     Attributes:
       why: what is wrong with it.

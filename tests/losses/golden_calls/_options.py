@@ -14,7 +14,7 @@ class Missing(LookupError):
 
 
 class Refused(ValueError):
-    """A value that the reference accepts and we have no equal for; says why."""
+    """A value that the reference accepts and we have no equal for; the message states why."""
 
 
 class Inputs(dict):

@@ -77,7 +77,7 @@ def test_zero_at_equality(logits):
 
 
 def test_label_on_a_masked_class_leaves_the_other_classes(logits):
-    """Masked on both sides: with nothing to say about the label, the rest is all there is."""
+    """Masked on both sides: without a probability of the label, only the other classes remain."""
     where = jnp.ones((6, 5), bool).at[jnp.arange(6), LABELS].set(False)
     value = dkd(*logits, LABELS, where=where)
     np.testing.assert_allclose(value, 8 * losses.kd(*logits, where=where), rtol=1e-5)

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -19,6 +20,11 @@ from jaxkd.data import Dataset
 os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""), devices=8)
 # Tracing makes many objects and few cycles: looking for these less often saves a twentieth.
 gc.set_threshold(50_000, 20, 20)
+# Generated examples have no time limit, since a busy machine would exceed it.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 # Compiled programs are cached for the run: the other workers, and the processes that tests start,
 # inherit the folder and load programs from it. The process that made it removes it at its end.

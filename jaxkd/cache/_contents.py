@@ -118,14 +118,16 @@ class CacheContents:
     def _check_labels(self, codec: Any) -> None:
         if self.views.mixes:
             raise ValueError(
-                f"{codec} keeps the label's class, and {self.views.transforms[-1]} gives an "
+                f"{codec} stores the label's class, and {self.views.transforms[-1]} gives an "
                 "example two"
             )
         labels = self.dataset.labels
         # Of tokens, the last one of a text has no next token; there the codec needs none.
         if labels.ndim == 1 and (labels < 0).any():
             count = int((labels < 0).sum())
-            raise ValueError(f"{codec} keeps the label's class, and {count} examples have no label")
+            raise ValueError(
+                f"{codec} stores the label's class, and {count} examples have no label"
+            )
 
 
 def _without_padding(

@@ -78,7 +78,7 @@ def check_invalid_rows(
     for output, rows in invalid.items():
         if (bad := np.flatnonzero(np.asarray(rows)[: len(ids)])).size:
             raise CacheError(
-                f"{record_format.codecs[output]} cannot keep the teacher's {output} of {bad.size} "
+                f"{record_format.codecs[output]} cannot store the teacher's {output} of {bad.size} "
                 f"examples, ids {ids[bad][:5].tolist()} first, in view {view}: they are not finite "
-                "or overflow. Mend the teacher or choose a wider dtype."
+                "or overflow. Correct the teacher or choose a wider dtype."
             )

@@ -47,7 +47,7 @@ def stats(cache: Cache, dataset: Examples | None = None) -> LogitStatistics:
       CacheError: it stores no logits, or samples of classes only; or a damaged file.
     """
     if "logits" not in cache.codecs:
-        raise CacheError(f"the cache {cache.path} keeps {sorted(cache.codecs)}, no logits")
+        raise CacheError(f"the cache {cache.path} stores {sorted(cache.codecs)}, no logits")
     sums, count, hits, labeled = np.zeros(3), 0, 0, 0
     summarize = jax.jit(lambda record, where: _summary(record.decode()["logits"], where))
     for view in range(cache.num_views):

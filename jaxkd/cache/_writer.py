@@ -133,7 +133,7 @@ class Writer(RecordWriter):
     def _checked(self, outputs: Mapping[str, np.ndarray], name: str, count: int) -> np.ndarray:
         """An output as an array, of the shape that the cache was created for."""
         if name not in outputs:
-            raise ValueError(f"the cache keeps {name!r}, the outputs are {sorted(outputs)}")
+            raise ValueError(f"the cache stores {name!r}, the outputs are {sorted(outputs)}")
         value = np.asarray(outputs[name])
         shape = tuple(self.plan.contents.record_format.shapes[name])
         if name == "logits":

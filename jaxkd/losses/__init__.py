@@ -3,12 +3,12 @@
 A loss is called `loss(student, teacher, *, temperature=1.0, axis=-1, where=None)` and returns one
 number an example, float32 at least; `masked_mean` reduces them. Losses that couple the examples of
 a batch return a scalar and say so. No gradient reaches the teacher; `cc`, `crd` and `info_nce`,
-whose recipes train an embedding of it, let one through with `learned_teacher=True`. The divergences
-and `kd` also take `SparseLogits`, a teacher's k largest logits with the mass of all others, as
-`teacher`; `kl_divergence` and `kd` also `SampledClasses`, classes sampled from the teacher. Feature
-maps are `[batch, height, width, channels]`.
+whose recipes train an embedding of it, let one through with `learned_teacher=True`. The
+divergences, `kd`, `hard_kd` and `adaptive_kl` also take `SparseLogits`, a teacher's k largest logits
+with the mass of all others, as `teacher`; `kl_divergence` and `kd` also `SampledClasses`, classes
+sampled from the teacher. Feature maps are `[batch, height, width, channels]`.
 
-All losses are names of this module. Its packages, whose help lists them one by one, hold:
+All losses are names of this module. Its packages, whose help also lists their helpers, hold:
 
 - `divergences`, of class distributions: `kl_divergence`, `reverse_kl_divergence`,
   `symmetric_kl_divergence`, `js_divergence`, `skew_kl_divergence`, `skew_reverse_kl_divergence`,

@@ -187,7 +187,7 @@ class BottleneckResNet(_Residual):
       rngs: random streams for the initial weights.
 
     Raises:
-      ValueError: as many widths as stages are wanted.
+      ValueError: the numbers of widths and of stages differ.
 
     Example:
       >>> import jax.numpy as jnp

@@ -65,7 +65,7 @@ def data_free(
       `evaluate(scorer, state.params["student"]["student"], …)`.
 
     Raises:
-      ValueError: statistics of a teacher that keeps none or gives no gradient to them.
+      ValueError: statistics of a teacher that has none or gives no gradient to them.
 
     Example:
       >>> from flax import nnx

@@ -1,6 +1,6 @@
-"""How far a batch's statistics are from those that a network keeps, whatever its layers.
+"""How far a batch's statistics are from those that a network tracks, whatever its layers.
 
-In training mode a layer that keeps a running statistic goes on from `old` to
+In training mode a layer that tracks a running statistic goes on from `old` to
 `momentum · old + (1 - momentum) · batch`. What the batch has comes out of the new state, and the
 momentum is what a change of `old` by 1 changes, since nothing else depends on it.
 """
@@ -79,7 +79,7 @@ def kept_shares(network: Network, images: jax.Array) -> PyTree:
       A pytree like the network's state: the share of the old value that a step keeps, or None.
 
     Raises:
-      ValueError: the network keeps no statistics, or no gradient comes from them.
+      ValueError: the network tracks no statistics, or no gradient comes from them.
     """
 
     @jax.jit
@@ -98,8 +98,7 @@ def kept_shares(network: Network, images: jax.Array) -> PyTree:
     shares = jax.tree.map(share, network.state, low, high)
     if not jax.tree.leaves(shares):
         raise ValueError(
-            f"the teacher {network.name} keeps no running statistics in its state: leave "
-            "statistics=0"
+            f"the teacher {network.name} has no running statistics in its state: leave statistics=0"
         )
 
     @jax.jit

@@ -47,7 +47,7 @@ def compare(
     The i-th value of both arms must come from the same seed (data order, initial weights), so that
     the effect of the seed on both cancels in the difference. The sentence says "helps" or "hurts"
     only if zero lies outside the 95 % t-interval of the mean difference
-    ([`paired_difference`][jaxkd.metrics.paired_difference]). One comparison in twenty between
+    (`jaxkd.metrics.paired_difference`). One comparison in twenty between
     equal arms ends that way by chance: among twenty comparisons, one is expected.
 
     Args:

@@ -6,7 +6,7 @@ scheduled. `dot` is an optimizer for steps that split gradients, a `BatchTransfo
 batch within the step.
 
 The loop: `fit` runs a step, logs, evaluates, saves and resumes, and returns a `FitResult`;
-`Preempted` is raised when it was asked to stop. `Checkpoints`, `Logs` and `bind_config` are what it
+`Preempted` is raised when SIGTERM stopped it. `Checkpoints`, `Logs` and `bind_config` are what it
 uses for the state, the metrics and the work directory.
 
 Evaluation: `make_eval_step` compiles an `EvalStep`; `evaluate` returns accuracy and cross entropy,

@@ -43,7 +43,7 @@ class DistillationLoss:
     """What a step minimizes: the objective of a student beside its teacher.
 
     The loss has two parts, the task (the terms without a teacher) and the distillation (those with
-    one), whose gradients can be had apart.
+    one), whose gradients can be computed separately.
 
     Attributes:
       student: the network that is trained.
@@ -163,7 +163,7 @@ class DistillationLoss:
         """Refuses statistics of batches, which parts would compute from their own rows."""
         if names := _first_paths(state.model_state["student"]):
             raise ValueError(
-                f"micro_batches={self.micro_batches}, but the student keeps state in training, "
+                f"micro_batches={self.micro_batches}, but the student has state in training, "
                 f"{names}: statistics of a part of a batch are not those of the batch. Use "
                 "GroupNorm or LayerNorm instead of BatchNorm, fake_quantized without ranges, or "
                 "micro_batches=1 with jaxkd.networks.remat"

@@ -105,13 +105,15 @@ def fit(
       tensorboard: whether to write event files (needs `tensorboardX`).
       progress: text before the progress bar, None for no bar.
       profile: number of steps after the first call that are traced into `workdir/profile`, for
-        TensorBoard or Perfetto; None for no trace.
+        TensorBoard or Perfetto; nothing is traced if the run ends with its first call; None for no
+        trace.
 
     Returns:
       The state after the last step, and all rows of metrics, those before a resume included.
 
     Raises:
-      ValueError: intervals that are not multiples of `log_every`, a `workdir` of another
+      ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`, a
+        `workdir` of another
         configuration, of more steps or of another state, a student with fewer classes, or a
         network with fewer embeddings, than the data have, batches of other views than the step
         renders, a trace without a `workdir`; before anything runs.

@@ -91,7 +91,7 @@ def make_train_step(
       updates that were not made, and all others are of the steps that were.
 
     Raises:
-      ValueError: fewer than one part; while tracing, before the first step: no or two sources of
+      ValueError: `micro_batches` below 1; while tracing, before the first step: no or two sources of
         teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
         batch statistics, cached outputs beside a batch_transform.
 

@@ -137,7 +137,7 @@ def test_outputs_that_cannot_be_stored_stop_the_build(tmp_path, images):
 
     teacher = jaxkd.from_function(function, {})
     views = Views((Normalize(scale=1.0),))
-    with pytest.raises(CacheError, match=r"cannot keep the teacher's logits of \d+ examples, ids"):
+    with pytest.raises(CacheError, match=r"cannot store the teacher's logits of \d+ examples, ids"):
         build(tmp_path, teacher, images, views, codec=Dense("float16"))
 
 

@@ -101,8 +101,8 @@ def test_several_outputs_and_padded_logits(tmp_path):
     [
         ([3], np.ones((1, 4)), ValueError, r"shape \(1, 5\), not \(1, 4\)"),
         ([3, 6], np.ones((1, 5)), ValueError, r"shape \(2, 5\), not \(1, 5\)"),
-        ([3], {"features": 1}, ValueError, r"keeps 'logits', the outputs are \['features'\]"),
-        ([3], np.full((1, 5), np.nan), CacheError, r"cannot keep .* ids \[3\] first"),
+        ([3], {"features": 1}, ValueError, r"stores 'logits', the outputs are \['features'\]"),
+        ([3], np.full((1, 5), np.nan), CacheError, r"cannot store .* ids \[3\] first"),
         ([4], np.ones((1, 5)), KeyError, "1 of 1 ids are not in random"),
     ],
 )

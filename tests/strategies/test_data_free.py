@@ -117,7 +117,7 @@ def test_statistics_of_a_linen_teacher_and_of_none():
         data_free(convnet(0), generator(), closed, latent=LATENT, statistics=1.0)
     data_free(convnet(0), generator(), closed, latent=LATENT)
     plain = jaxkd.from_nnx(jaxkd.models.MLP(64, (8,), 4, rngs=nnx.Rngs(0)))
-    with pytest.raises(ValueError, match="MLP keeps no running statistics"):
+    with pytest.raises(ValueError, match="MLP has no running statistics"):
         data_free(convnet(0), generator(), plain, latent=LATENT, statistics=1.0)
 
 

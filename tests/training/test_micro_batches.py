@@ -80,7 +80,7 @@ def test_micro_batches_on_a_mesh_and_with_two_gradients():
 
 
 def test_what_cannot_be_cut_is_refused(small):
-    with pytest.raises(ValueError, match=r"student keeps state in training, \['norm.mean'"):
+    with pytest.raises(ValueError, match=r"student has state in training, \['norm.mean'"):
         trained(recipes.kd(), small(), micro_batches=2)
     with pytest.raises(ValueError, match="BatchNorm, fake_quantized without ranges, or micro_b"):
         trained(recipes.kd(), small(), micro_batches=2)

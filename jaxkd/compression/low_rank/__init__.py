@@ -1,4 +1,4 @@
-"""One layer replaced by two thin ones, by the singular values of its kernel.
+"""One layer replaced by two of low rank, by the singular values of its kernel.
 
 `choose_ranks` chooses the ranks where they save parameters, `describe_factorization` lists what
 becomes of each layer and what is lost, and `factorize` makes the network.

@@ -1,4 +1,4 @@
-"""One layer replaced by two thin ones, by the singular values of its kernel."""
+"""One layer replaced by two of low rank, by the singular values of its kernel."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ from jaxkd.compression.low_rank._kernels import (
 def factorize(
     model: nnx.Module, ranks: Mapping[str, int], *, scheme: str = "channel"
 ) -> nnx.Module:
-    """Replaces layers by two thin ones: the best approximations of the given ranks.
+    """Replaces each layer by two of low rank: the best approximations of the given ranks.
 
     A dense layer becomes two, `[in, rank]` and `[rank, out]`; a convolution k×k becomes, by scheme,
 

@@ -57,8 +57,8 @@ def measure_cost(
       Parameters, bytes, FLOPs an example, and the times at batch 1 and at the whole batch.
 
     Raises:
-      ValueError: As in [`flops`][jaxkd.compression.flops] and
-        [`latency`][jaxkd.compression.latency].
+      ValueError: As in `jaxkd.compression.flops` and
+        `jaxkd.compression.latency`.
     """
     batch_size_of(inputs)
     first = jax.tree.map(lambda x: x[:1], inputs)

@@ -16,7 +16,7 @@ def program_flops(program: jax.stages.Lowered | jax.stages.Compiled) -> float:
 
     XLA counts a multiply-add as two FLOPs and leaves out the taps of a convolution that fall on
     padding. The body of a loop is counted once, however often it runs
-    ([`flops`][jaxkd.compression.flops] corrects that).
+    (`jaxkd.compression.flops` corrects that).
 
     A lowered program is the same on every backend. A compiled one is what runs, but it can call a
     library (cuDNN, cuBLAS), and XLA may not know the cost of such a call.
@@ -53,7 +53,7 @@ def flops(network: Network, inputs: Any) -> float:
     The count comes from XLA's analysis of the *lowered* program, so it does not depend on the
     backend, with the body of every `jax.lax.scan` (layers stacked in a scan, recurrent networks)
     multiplied by the length of the scan. On CPU the compiled program of a dense or convolutional
-    network has the same count. Only what the logits need is counted: features that are tapped for
+    network has the same count. Only what the logits need is counted: features that are returned for
     distillation are not computed in deployment.
 
     Args:

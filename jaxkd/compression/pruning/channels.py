@@ -188,7 +188,7 @@ def _groups(channels: Mapping[str, Axes], reasons: Mapping[int, str]) -> tuple[C
         index = np.full(max(axes_of) + 1, -1)
         index[order] = np.arange(len(order))
         if len(order) == 1:
-            reason = reason or "all of its channels hang together"
+            reason = reason or "all of its channels belong to one group"
         lying = tuple(ChannelAxis(path, axis, index[channels[path][axis]]) for path, axis in where)
         groups.append(ChannelGroup(name, len(order), lying, reason))
     return tuple(groups)

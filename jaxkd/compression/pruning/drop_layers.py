@@ -25,7 +25,7 @@ def drop_layers(
       inputs: a batch as the module takes it; only shapes matter.
       keep: path of a list of layers in the given module, with dots (`"layers"`, `"stages.0"`) → the
         numbers of the layers that stay, or how many stay; these are then spread evenly, first and
-        last among them, by [`evenly_spaced_layers`][jaxkd.strategies.evenly_spaced_layers].
+        last among them, by `jaxkd.strategies.evenly_spaced_layers`.
 
     Returns:
       The shallower module, and path → ascending numbers of the layers that stayed: plain JSON,

@@ -55,7 +55,7 @@ def magnitude_masks(
 
     Of `size` weights exactly `round(sparsity · size)` are masked; among equals the first ones are.
     A mask saves no time on the usual hardware, which multiplies zeros like other numbers
-    ([`shrink`][jaxkd.compression.shrink] does save time); with a structure of 2 in 4 it can on GPUs
+    (`jaxkd.compression.shrink` does save time); with a structure of 2 in 4 it can on GPUs
     that have sparse tensor cores, through a library that uses them.
 
     Args:

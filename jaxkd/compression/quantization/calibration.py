@@ -33,7 +33,7 @@ def calibrate(
       like: a batch that is known to be right, or its `jax.ShapeDtypeStruct`; every batch must have
         its type and its shape after the first axis. By default the first batch.
       percentile: percentile of the absolute values within a batch; the largest over all batches is
-        the range. 100 is the maximum; 99.9 gives up outliers for finer steps.
+        the range. 100 is the maximum; 99.9 clips outliers and has finer steps.
       min_examples: least number of examples; with fewer, new inputs would exceed the range and be
         clipped.
 

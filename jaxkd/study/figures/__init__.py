@@ -1,7 +1,7 @@
 """The figures of a report, one function each.
 
 Accuracies are fractions, as `jaxkd.metrics.accuracy` returns them, and are drawn in percent.
-Every function returns a [`Figure`][jaxkd.study.Figure] that describes itself in words for those
+Every function returns a `jaxkd.study.Figure` that describes itself in words for those
 who cannot see it; `file_format="png"` is for pages that cannot show SVG.
 """
 

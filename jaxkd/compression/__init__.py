@@ -29,7 +29,7 @@
 | `quantize` | weights are stored, and products computed, in few bits |
 | `fake_quantize`, `from_fake_quantized` | it is trained for few bits, with a teacher |
 
-`low_rank`: one layer becomes two of low rank: `choose_ranks`, `factorize`, `describe_factorization`.
+`low_rank`: one layer becomes two: `choose_ranks`, `factorize`, `describe_factorization`.
 """
 
 from jaxkd.compression.low_rank import LayerFactorization as LayerFactorization

@@ -4,9 +4,9 @@ A loss is called `loss(student, teacher, *, temperature=1.0, axis=-1, where=None
 number an example, float32 at least; `masked_mean` reduces them. Losses that couple the examples of
 a batch return a scalar and say so. No gradient reaches the teacher; `cc`, `crd` and `info_nce`,
 whose recipes train an embedding of it, let one through with `learned_teacher=True`. The
-divergences, `kd`, `hard_kd` and `adaptive_kl` also take `SparseLogits`, a teacher's k largest logits
-with the mass of all others, as `teacher`; `kl_divergence` and `kd` also `SampledClasses`, classes
-sampled from the teacher. Feature maps are `[batch, height, width, channels]`.
+divergences, `kd`, `hard_kd` and `adaptive_kl` also take `SparseLogits` as `teacher`, its k largest
+logits with the mass of all others; `kl_divergence` and `kd` also `SampledClasses`, classes sampled
+from the teacher. Feature maps are `[batch, height, width, channels]`.
 
 All losses are names of this module. Its packages, whose help also lists their helpers, hold:
 

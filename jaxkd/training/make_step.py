@@ -91,8 +91,8 @@ def make_train_step(
       updates that were not made, and all others are of the steps that were.
 
     Raises:
-      ValueError: `micro_batches` below 1; while tracing, before the first step: no or two sources of
-        teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
+      ValueError: `micro_batches` below 1; while tracing, before the first step: no or two sources
+        of teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
         batch statistics, cached outputs beside a batch_transform.
 
     Example:

@@ -29,9 +29,9 @@ def shrink(
 
     Unlike with masks the arrays get smaller, and with them FLOPs, memory and latency. The result is
     an ordinary module of the same class; it computes what the given one computes with all
-    parameters of the removed channels set to zero. Before it is returned it is traced once more,
-    and every channel of it must be combined with the same channels as before. Train it further with the
-    teacher's help.
+    parameters of the removed channels set to zero. Before it is returned it is traced once more:
+    every channel of it must be combined with the same channels as before. Train it further with
+    the teacher's help.
 
     Which channels go together is found by tracing, see
     `jaxkd.compression.channel_groups`; groups in which nothing can be removed

@@ -1,12 +1,11 @@
 """The students of the language experiment: what each arm learns from, and by which objective."""
 
 import dataclasses
-from collections.abc import Iterable
 
 import jax.numpy as jnp
 
 from experiments.common.study import Arm
-from experiments.language.config import Config
+from experiments.language.config import CACHED, Config
 from experiments.language.corpus import Corpus
 from experiments.language.networks import generator
 from jaxkd import Network, Objective, Term, losses, recipes, strategies
@@ -14,21 +13,22 @@ from jaxkd.cache import Cache
 from jaxkd.data import Sequences
 from jaxkd.generation import CachedDecoder
 from jaxkd.networks import without_logits
+from jaxkd.training import BatchTransform
 
 
-def make_arms(
-    names: Iterable[str],
+def make_arm(
+    name: str,
     config: Config,
     corpus: Corpus,
     student: CachedDecoder,
     teacher: CachedDecoder,
     cache: Cache | None,
     generated: Sequences | None,
-) -> dict[str, Arm]:
-    """Makes arms of the study.
+) -> Arm:
+    """Makes an arm of the study, which is that of the labels but for what its name says.
 
     Args:
-      names: some of `ARMS`.
+      name: one of `ARMS`.
       config: configuration of the experiment.
       corpus: texts.
       student: how students compute.
@@ -37,47 +37,24 @@ def make_arms(
       generated: rows that it generated, for the arm `sequences`.
 
     Returns:
-      The arms by name.
+      The arm.
     """
-    labels, arms = recipes.labels(), {}
-    for name in names:
-        if name == "labels":
-            arms[name] = Arm(name, corpus.train, labels, config.steps)
-        elif name == "sequences":
-            assert generated is not None
-            arms[name] = Arm(name, generated, labels, config.steps)
-        elif name == "on_policy":
-            arms[name] = _on_policy(config, corpus, student, teacher)
-        else:
-            assert cache is not None
-            arms[name] = _cached(name, config, corpus, student, cache)
-    return arms
-
-
-def _on_policy(
-    config: Config, corpus: Corpus, student: CachedDecoder, teacher: CachedDecoder
-) -> Arm:
-    # Texts of a student are worth scoring only when it has learned something.
-    first = round(config.warm * config.steps)
-    batch_transform = strategies.on_policy(
-        generator(config, corpus.tokenizer, student),
-        prompt_length=config.prompt_length,
-        share=lambda step: jnp.where(step < first, 0.0, config.share),
-    )
-    return Arm(
-        "on_policy",
-        corpus.train,
-        recipes.language.gkd(beta=config.beta, temperature=config.temperature),
-        config.steps,
-        teacher=teacher.network,
-        step_options={"batch_transform": batch_transform},
-    )
-
-
-def _cached(name: str, config: Config, corpus: Corpus, student: CachedDecoder, cache: Cache) -> Arm:
+    arm = Arm(name, corpus.train, recipes.labels(), config.steps)
+    if name == "sequences":
+        assert generated is not None
+        return dataclasses.replace(arm, train=generated)
+    if name == "on_policy":
+        return dataclasses.replace(
+            arm,
+            objective=recipes.language.gkd(beta=config.beta, temperature=config.temperature),
+            teacher=teacher.network,
+            step_options={"batch_transform": _own_texts(config, corpus, student)},
+        )
+    if name not in CACHED:
+        return arm
     output = "samples" if name == "sampled" else "logits"
     objective = distillation(config, output, 1.0 if name == "top_k_alone" else config.alpha)
-    arm = Arm(name, corpus.train, objective, config.steps, cache=cache)
+    arm = dataclasses.replace(arm, objective=objective, cache=cache)
     if not config.fused:
         return arm
 
@@ -90,14 +67,18 @@ def _cached(name: str, config: Config, corpus: Corpus, student: CachedDecoder, c
     )
 
 
-def distillation(config: Config, output: str, alpha: float) -> Objective:
-    """Returns `alpha T² KL + (1 - alpha) CE` on cached outputs, fused with the head or not.
+def _own_texts(config: Config, corpus: Corpus, student: CachedDecoder) -> BatchTransform:
+    # Texts of a student are worth scoring only when it has learned something.
+    first = round(config.warm * config.steps)
+    return strategies.on_policy(
+        generator(config, corpus.tokenizer, student),
+        prompt_length=config.prompt_length,
+        share=lambda step: jnp.where(step < first, 0.0, config.share),
+    )
 
-    Args:
-      config: configuration of the experiment.
-      output: name of the teacher's output in the cache.
-      alpha: weight of the teacher.
-    """
+
+def distillation(config: Config, output: str, alpha: float) -> Objective:
+    """Returns `alpha T² KL + (1 - alpha) CE` on a cached output, fused with the head or not."""
     t = config.temperature
     if config.fused:
         loss = losses.fused_kd(alpha=alpha, temperature=t)

@@ -46,15 +46,7 @@ class Corpus:
 
 
 def load_texts(config: Config) -> tuple[Texts, Texts]:
-    """Loads training and held-out texts, as the configuration names them.
-
-    Returns:
-      The training texts and the held-out texts.
-
-    Raises:
-      FileNotFoundError: texts that are not there; the message says how to get them.
-      ValueError: too little text to hold any out.
-    """
+    """Loads training and held-out texts, as the configuration names them."""
     if config.mock:
         return split_blocks([mock_text(config.mock)], "mock")
     if config.text:
@@ -100,15 +92,7 @@ def split_blocks(texts: Iterable[str], name: str, block: int = _BLOCK) -> tuple[
 
 
 def mock_text(characters: int, seed: int = 0) -> str:
-    """Makes mock prose, the same in every call: a Markov chain of invented words.
-
-    Args:
-      characters: number of characters.
-      seed: seed of the words and their order.
-
-    Returns:
-      A string of `characters` characters.
-    """
+    """Makes mock prose, the same in every call: a Markov chain of invented words."""
     # NumPy keeps the raw stream of a bit generator in all its versions, but not its samplers.
     bits = iter((np.random.PCG64(seed).random_raw(2 * characters + 1000) >> np.uint64(33)).tolist())
     syllables = ["ba", "do", "ki", "lu", "me", "no", "ra", "shi", "to", "vel"]
@@ -131,15 +115,10 @@ def read_corpus(config: Config, workdir: pathlib.Path) -> Corpus:
     A tokenizer that an earlier run saved in the work directory is used again, so that another
     version of the library that trains tokenizers makes no difference.
 
-    Args:
-      config: configuration of the experiment.
-      workdir: work directory, which may have a tokenizer.
-
     Returns:
       The corpus.
 
     Raises:
-      FileNotFoundError: as `load_texts`.
       ValueError: texts that are too short for the configuration.
     """
     train_texts, test_texts = load_texts(config)
@@ -184,11 +163,6 @@ def save_tokenizer(tokenizer: Tokenizer, workdir: pathlib.Path) -> None:
 
 def prompts_of(rows: Sequences, prompt_length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the beginnings of a number of rows, evenly spread, and the ids of these rows.
-
-    Args:
-      rows: rows of tokens.
-      prompt_length: number of tokens of a beginning.
-      count: number of rows.
 
     Returns:
       The beginnings, int32 `[count, prompt_length]`, and the ids `[count]`.

@@ -1,7 +1,5 @@
 """What language models are measured by: held-out text, and the text that they generate."""
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -32,8 +30,9 @@ class LanguageEvaluator(Evaluator):
       runtime: devices.
       config: configuration of the experiment.
       corpus: tokenizer, prompts and bytes of the held-out rows.
-      decoder: how the networks that are measured compute token by token.
-      teacher: trained teacher, which `results` compares with; None before it is trained.
+      decoder: how the networks that are measured compute token by token; they differ from its
+        network in their variables alone.
+      teacher: network that `results` compares with.
     """
 
     metric = "bits_per_byte"
@@ -47,11 +46,13 @@ class LanguageEvaluator(Evaluator):
         config: Config,
         corpus: Corpus,
         decoder: CachedDecoder,
-        teacher: Network | None = None,
+        teacher: Network,
     ):
         super().__init__(examples, views, runtime, batch_size=TEST_BATCH)
         self._corpus, self._decoder, self._teacher = corpus, decoder, teacher
         self._generate = generator(config, corpus.tokenizer, decoder)
+        jit = runtime.partitioning.jit if runtime.partitioning else jax.jit
+        self._compare, self._continue = jit(self._sums), jit(self._generated)
 
     def scores(self, network: Network) -> dict[str, float]:
         """Returns the means over all tokens, and bits per byte."""
@@ -72,12 +73,7 @@ class LanguageEvaluator(Evaluator):
           - `generated_kl`: mean KL(student‖teacher) a token of the text that it generates;
           - `generated`: this text, int `[prompts, length]`, prompts included;
           - `lengths`: number of tokens of each of its rows `[prompts]`.
-
-        Raises:
-          ValueError: there is no teacher to compare with.
         """
-        if self._teacher is None:
-            raise ValueError("an evaluator without a teacher has scores alone")
         teacher = self._teacher
         variables = (network.params, network.state), (teacher.params, teacher.state)
         sums: dict[str, Any] = {}
@@ -96,53 +92,34 @@ class LanguageEvaluator(Evaluator):
         }
 
     def _logits(self, student: Variables, teacher: Variables, inputs: Any) -> tuple[Any, Any]:
-        """Returns the logits of both networks from their variables.
-
-        The networks that are measured differ from the decoder's in their variables alone.
-        """
-        assert self._teacher is not None
-        outputs, _ = self._decoder.network.apply(student[0], student[1], inputs)
-        teacher_outputs, _ = self._teacher.apply(teacher[0], teacher[1], inputs)
+        outputs, _ = self._decoder.network.apply(*student, inputs)
+        teacher_outputs, _ = self._teacher.apply(*teacher, inputs)
         return outputs["logits"], teacher_outputs["logits"]
 
-    @functools.cached_property
-    def _compare(self) -> Callable[..., Any]:
-        """Compiled function to sums and counts over a batch of held-out rows."""
+    def _sums(self, student: Variables, teacher: Variables, batch: Any) -> Any:
+        """Computes sums and counts over a batch of held-out rows."""
+        logits, teacher_logits = self._logits(student, teacher, batch["inputs"])
+        likeliest = jnp.argmax(logits, -1)
+        values = {
+            "cross_entropy": losses.cross_entropy(logits, batch["labels"]),
+            "accuracy": likeliest == batch["labels"],
+            "agreement": likeliest == jnp.argmax(teacher_logits, -1),
+            "kl": losses.kl_divergence(logits, teacher_logits),
+        }
+        where = batch["where"]
+        return {name: losses.masked_sum_and_count(v, where) for name, v in values.items()}
 
-        def compare(student: Variables, teacher: Variables, batch: Any) -> Any:
-            logits, teacher_logits = self._logits(student, teacher, batch["inputs"])
-            likeliest = jnp.argmax(logits, -1)
-            values = {
-                "cross_entropy": losses.cross_entropy(logits, batch["labels"]),
-                "accuracy": likeliest == batch["labels"],
-                "agreement": likeliest == jnp.argmax(teacher_logits, -1),
-                "kl": losses.kl_divergence(logits, teacher_logits),
-            }
-            where = batch["where"]
-            return {name: losses.masked_sum_and_count(v, where) for name, v in values.items()}
-
-        return self._jit(compare)
-
-    @functools.cached_property
-    def _continue(self) -> Callable[..., Any]:
-        """Compiled function to continuations of prompts, and their divergence from the teacher."""
-
-        def continue_prompts(student: Variables, teacher: Variables, batch: Any) -> Any:
-            prompts = batch["tokens"]
-            prompt_lengths = jnp.full(len(prompts), prompts.shape[1])
-            text = self._generate(*student, prompts, prompt_lengths, key=jax.random.key(0))
-            valid = jnp.arange(text.tokens.shape[1]) < text.lengths[:, None]
-            inputs = jnp.stack([text.tokens, valid.astype(jnp.int32)], axis=-1)
-            values = losses.reverse_kl_divergence(*self._logits(student, teacher, inputs))
-            # The logits at a position are those of the next token: it counts if that is generated.
-            where = jnp.pad(text.where[:, 1:], ((0, 0), (0, 1)))
-            return text.tokens, text.lengths, losses.masked_sum_and_count(values, where)
-
-        return self._jit(continue_prompts)
-
-    def _jit(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        partitioning = self.runtime.partitioning
-        return partitioning.jit(function) if partitioning else jax.jit(function)
+    def _generated(self, student: Variables, teacher: Variables, batch: Any) -> Any:
+        """Continues prompts; computes sum and count of the divergence from the teacher."""
+        prompts = batch["tokens"]
+        prompt_lengths = jnp.full(len(prompts), prompts.shape[1])
+        text = self._generate(*student, prompts, prompt_lengths, key=jax.random.key(0))
+        valid = jnp.arange(text.tokens.shape[1]) < text.lengths[:, None]
+        inputs = jnp.stack([text.tokens, valid.astype(jnp.int32)], axis=-1)
+        values = losses.reverse_kl_divergence(*self._logits(student, teacher, inputs))
+        # The logits at a position are those of the next token: it counts if that is generated.
+        where = jnp.pad(text.where[:, 1:], ((0, 0), (0, 1)))
+        return text.tokens, text.lengths, losses.masked_sum_and_count(values, where)
 
     def _put(self, batch: Any) -> Any:
         layout = self.runtime.for_batch(len(jax.tree.leaves(batch)[0]))

@@ -58,16 +58,7 @@ def read_decoder(folder: pathlib.Path, tokenizer: Tokenizer) -> CachedDecoder:
 
 
 def generator(config: Config, tokenizer: Tokenizer, decoder: CachedDecoder) -> Callable[..., Any]:
-    """Returns a function that continues prompts to the length of a row, at temperature 1.
-
-    Args:
-      config: configuration of the experiment.
-      tokenizer: tokenizer whose end of a text ends a continuation.
-      decoder: how the network computes token by token.
-
-    Returns:
-      `jaxkd.generation.generate` without its decoder and its options.
-    """
+    """Returns `generate` that continues prompts to the length of a row, at temperature 1."""
     return functools.partial(
         generate,
         decoder,

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import numpy as np
 import jaxkd
 from experiments.common.report import Row, save
 from experiments.common.study import Result
-from experiments.language.config import ARMS, CACHED
+from experiments.language.config import ARMS, CACHED, Config
+from experiments.language.corpus import Corpus
 from experiments.language.run import LanguageResults
 from jaxkd.compression import count_parameters, flops
 from jaxkd.metrics import Spread
@@ -52,15 +54,15 @@ def findings(out: LanguageResults) -> dict[str, Finding]:
 
 def explanation(out: LanguageResults) -> str:
     """Explains in words why distillation helped or not, as far as the numbers show it."""
-    labels = Spread.of(out.students["labels"].values["bits_per_byte"])
-    teacher = Spread.of(out.teacher.values["bits_per_byte"])
+    labels = _spread(out.students["labels"], "bits_per_byte")
+    teacher = _spread(out.teacher, "bits_per_byte")
     gap = labels.mean - teacher.mean
     cached = {arm: finding for arm, finding in findings(out).items() if arm in CACHED}
     if not cached:
         return ""
 
     def mean(arm: str, name: str) -> float:
-        return Spread.of(out.students[arm].values[name]).mean
+        return _spread(out.students[arm], name).mean
 
     # Of those with a shown gain, if there are any; the best mean alone may be one lucky seed's.
     gains = [arm for arm, finding in cached.items() if finding.kind == "gain"] or list(cached)
@@ -88,6 +90,14 @@ def explanation(out: LanguageResults) -> str:
     )
 
 
+def _spread(result: Result, name: str) -> Spread:
+    return Spread.of(result.values[name])
+
+
+def _titled(out: LanguageResults) -> dict[str, Result]:
+    return {ARMS[arm]: result for arm, result in out.students.items()}
+
+
 def _against_labels(out: LanguageResults, arm: str, name: str, where: str) -> Finding:
     return compare(
         f"{ARMS[arm].capitalize()}, against labels alone, {where}",
@@ -110,10 +120,7 @@ def _students(out: LanguageResults) -> Section:
         KL(student‖teacher) on the text that the student generates from held-out beginnings.
 
         {explanation(out)}"""
-    curves = {ARMS[arm]: (result.curve_steps, result.curve) for arm, result in out.students.items()}
-    accuracies = {
-        ARMS[arm]: Spread.of(result.values["accuracy"]) for arm, result in out.students.items()
-    }
+    students = _titled(out)
     return Section(
         "At equal steps",
         text,
@@ -121,14 +128,14 @@ def _students(out: LanguageResults) -> Section:
         [_students_table(out)],
         [
             learning_curves(
-                curves,
+                {title: (result.curve_steps, result.curve) for title, result in students.items()},
                 y_label="Bits per byte",
                 percent=False,
                 caption=f"Bits per byte of held-out text during training. {out.caption}",
             ),
             accuracy_bars(
-                accuracies,
-                teacher=Spread.of(out.teacher.values["accuracy"]),
+                {title: _spread(result, "accuracy") for title, result in students.items()},
+                teacher=_spread(out.teacher, "accuracy"),
                 caption=f"How often the likeliest token is the next one. {out.caption}",
             ),
         ],
@@ -140,23 +147,27 @@ def _students_table(out: LanguageResults) -> Table:
 
     def row(name: str, result: Result, difference: Spread | str) -> Row:
         names = ("bits_per_byte", "accuracy", "agreement", "kl", "generated_kl")
-        numbers = [Spread.of(result.values[name]) for name in names]
-        return [name, *numbers[:2], difference, *numbers[2:]]
+        bits, accuracy, *against_teacher = (_spread(result, name) for name in names)
+        return [name, bits, accuracy, difference, *against_teacher]
 
     rows = [row("teacher", out.teacher, "")]
     for arm, result in out.students.items():
         difference = Spread.of(result.values["bits_per_byte"] - baseline)
         rows.append(row(ARMS[arm], result, difference if arm != "labels" else ""))
-    columns: list[Column | str] = [
-        "Network",
-        Column("Bits per byte", "decimal"),
-        Column("Next token", "percent"),
-        Column("Against labels", "difference"),
-        Column("Agrees with teacher", "percent"),
-        Column("KL to teacher", "decimal"),
-        Column("KL on generated text", "decimal"),
-    ]
-    return Table("Students", columns, rows, out.caption)
+    return Table(
+        "Students",
+        [
+            "Network",
+            Column("Bits per byte", "decimal"),
+            Column("Next token", "percent"),
+            Column("Against labels", "difference"),
+            Column("Agrees with teacher", "percent"),
+            Column("KL to teacher", "decimal"),
+            Column("KL on generated text", "decimal"),
+        ],
+        rows,
+        out.caption,
+    )
 
 
 def _epochs(out: LanguageResults) -> float:
@@ -169,13 +180,11 @@ def _generated_text(out: LanguageResults) -> Section:
     def text(tokens: np.ndarray) -> str:
         return " ".join(tokenizer.decode(tokens).split())
 
-    results = {"teacher": out.teacher}
-    results |= {ARMS[arm]: result for arm, result in out.students.items()}
-    # Of the first seed, the first prompt and its continuations.
-    generated = {name: result.values["generated"][0, 0] for name, result in results.items()}
-    ends = {name: result.values["lengths"][0, 0] for name, result in results.items()}
-    rows: list[Row] = [["prompt", text(generated["teacher"][:start])]]
-    rows += [[name, text(tokens[start : ends[name]])] for name, tokens in generated.items()]
+    rows: list[Row] = [["prompt", text(out.corpus.prompts[0])]]
+    for name, result in {"teacher": out.teacher, **_titled(out)}.items():
+        # Of the first seed, what continues the first prompt.
+        tokens, end = result.values["generated"][0, 0], result.values["lengths"][0, 0]
+        rows.append([name, text(tokens[start:end])])
     about = f"""Each network continued {len(out.corpus.prompts)} beginnings of held-out rows,
         {start} tokens long, by sampling at temperature 1; this is the first of them, by the first
         seed's students."""
@@ -197,6 +206,8 @@ def _generated_text(out: LanguageResults) -> Section:
 def _cost(out: LanguageResults) -> Section:
     devices = jax.devices()
     tables = [_sizes_table(out), _times_table(out)]
+    if out.cache is not None:
+        tables.append(_cache_table(out.config, out.corpus, out.cache))
     return Section(
         "Cost",
         f"""On {len(devices)} device{"s" * (len(devices) > 1)} ({devices[0].device_kind},
@@ -204,7 +215,7 @@ def _cost(out: LanguageResults) -> Section:
         students make equally many steps on batches of one size with one network; beside that, the
         cached arms read the cache, and every step of on-policy training includes a forward pass of
         the teacher, and generation.""",
-        tables=[*tables, _cache_table(out)] if out.cache is not None else tables,
+        tables=tables,
     )
 
 
@@ -238,8 +249,8 @@ def _times_table(out: LanguageResults) -> Table:
         rows.append(["teacher, generating", seconds, tokens / seconds])
     tokens = config.steps * config.batch_size * config.length
     rows += [
-        [ARMS[arm], Spread.of(result.seconds), Spread.of(tokens / result.seconds)]
-        for arm, result in out.students.items()
+        [title, Spread.of(result.seconds), Spread.of(tokens / result.seconds)]
+        for title, result in _titled(out).items()
     ]
     return Table(
         "Time",
@@ -249,22 +260,21 @@ def _times_table(out: LanguageResults) -> Table:
     )
 
 
-def _cache_table(out: LanguageResults) -> Table:
-    assert out.cache is not None
-    dense = 4 * out.corpus.tokenizer.vocab_size
-    rows: list[Row] = [
-        [title, float(out.cache[output]), dense / float(out.cache[output])]
-        for title, output in (
-            (f"{out.config.k} likeliest tokens", "logits"),
-            (f"{out.config.samples} samples", "samples"),
-        )
-    ]
-    columns: list[Column | str] = [
-        "Encoded output",
-        Column("Bytes a token", "decimal"),
-        Column("Smaller than float32 logits", "times"),
-    ]
-    return Table("Cache", columns, rows)
+def _cache_table(config: Config, corpus: Corpus, costs: Mapping[str, np.ndarray]) -> Table:
+    top_k, samples = float(costs["logits"]), float(costs["samples"])
+    dense = 4 * corpus.tokenizer.vocab_size
+    return Table(
+        "Cache",
+        [
+            "Encoded output",
+            Column("Bytes a token", "decimal"),
+            Column("Smaller than float32 logits", "times"),
+        ],
+        [
+            [f"{config.k} likeliest tokens", top_k, dense / top_k],
+            [f"{config.samples} samples", samples, dense / samples],
+        ],
+    )
 
 
 def _total_time(out: LanguageResults) -> str:
@@ -279,10 +289,9 @@ def _total_time(out: LanguageResults) -> str:
 def _summary(out: LanguageResults) -> str:
     config = out.config
     students = ", ".join(
-        f"{ARMS[arm]} {Spread.of(result.values['bits_per_byte']):.3f}"
-        for arm, result in out.students.items()
+        f"{title} {_spread(result, 'bits_per_byte'):.3f}" for title, result in _titled(out).items()
     )
-    teacher = Spread.of(out.teacher.values["bits_per_byte"])
+    teacher = _spread(out.teacher, "bits_per_byte")
     parts = [
         f"Bits per byte of held-out text at equal steps: {students}; the teacher {teacher:.3f}.",
         explanation(out),

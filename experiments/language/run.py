@@ -9,17 +9,12 @@ import numpy as np
 
 from experiments.common.runtime import Runtime
 from experiments.common.study import Result, Study, run_arm
-from experiments.language.arms import make_arms
+from experiments.language.arms import make_arm
 from experiments.language.config import ARMS, CACHED, Config, check
 from experiments.language.corpus import Corpus, prompts_of, read_corpus, save_tokenizer
 from experiments.language.evaluation import LanguageEvaluator
 from experiments.language.networks import make_decoder
-from experiments.language.teacher import (
-    STEPS_PER_CALL,
-    cache_outputs,
-    generate_rows,
-    load_teacher,
-)
+from experiments.language.teacher import STEPS_PER_CALL, cache_outputs, generate_rows, load_teacher
 from jaxkd import Network
 from jaxkd.generation import CachedDecoder
 from jaxkd.training import bind_config
@@ -92,16 +87,19 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> LanguageResu
         rows, generated = generate_rows(config, workdir, corpus, teacher)
     student = make_decoder(config.student, corpus.tokenizer, 0)
     study = _study(config, workdir, corpus, runtime, student, teacher)
-    arms = make_arms(names, config, corpus, student, teacher, cache, rows)
+    students = {}
+    for name in names:
+        arm = make_arm(name, config, corpus, student, teacher, cache, rows)
+        students[name] = run_arm(study, arm, "students")
     return LanguageResults(
-        config,
-        corpus,
-        teacher.network,
-        student.network,
-        teacher_result,
-        {name: run_arm(study, arm, "students") for name, arm in arms.items()},
-        cache_costs,
-        generated,
+        config=config,
+        corpus=corpus,
+        teacher_network=teacher.network,
+        student_network=student.network,
+        teacher=teacher_result,
+        students=students,
+        cache=cache_costs,
+        generated=generated,
     )
 
 

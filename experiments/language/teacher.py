@@ -30,26 +30,15 @@ _SEED = 1000
 def load_teacher(
     config: Config, workdir: pathlib.Path, corpus: Corpus, runtime: Runtime
 ) -> tuple[CachedDecoder, Result]:
-    """Trains a teacher, or reads a published one, and measures it.
-
-    Args:
-      config: configuration of the experiment.
-      workdir: folder above that of the teacher.
-      corpus: texts.
-      runtime: devices and tracing.
+    """Trains a teacher, or reads a published one, and measures it as an arm of its own.
 
     Returns:
-      The teacher, and what it gave as the result of an arm of its own; its seconds and its curve
-      are nan where it was not trained.
+      The teacher and its result; seconds and curve are nan where it was not trained.
     """
     arm = Arm("teacher", corpus.train, recipes.labels(), config.teacher_steps)
     if config.teacher_weights:
         teacher = read_decoder(pathlib.Path(config.teacher_weights), corpus.tokenizer)
-        training: dict[str, Any] = {
-            "seconds": math.nan,
-            "curve_steps": np.array([0]),
-            "curve": np.array([math.nan]),
-        }
+        training = {"seconds": math.nan, "curve_steps": [0], "curve": [math.nan]}
     else:
         teacher, training = _train(config, workdir, corpus, runtime, arm)
     evaluator = LanguageEvaluator(
@@ -67,8 +56,7 @@ def load_teacher(
     )
     curve_steps = values.pop("curve_steps")
     values = {name: value[None] for name, value in values.items()}  # of one seed
-    curve, seconds = values.pop("curve"), values.pop("seconds")
-    return teacher, Result(arm, values, curve_steps, curve, seconds)
+    return teacher, Result(arm, values, curve_steps, values.pop("curve"), values.pop("seconds"))
 
 
 def _train(
@@ -77,7 +65,13 @@ def _train(
     """Trains a decoder; returns it, its seconds and its learning curve."""
     decoder = make_decoder(config.teacher, corpus.tokenizer, _SEED)
     evaluator = LanguageEvaluator(
-        corpus.test, Views(), runtime, config=config, corpus=corpus, decoder=decoder
+        corpus.test,
+        Views(),
+        runtime,
+        config=config,
+        corpus=corpus,
+        decoder=decoder,
+        teacher=decoder.network,
     )
     optimizer = adamw(config.teacher_learning_rate, arm.steps)
     batch_size = config.batch_size
@@ -104,12 +98,6 @@ def cache_outputs(
     config: Config, workdir: pathlib.Path, corpus: Corpus, teacher: CachedDecoder
 ) -> tuple[Cache, dict[str, np.ndarray]]:
     """Caches the teacher's outputs of all training rows by both codecs, in one pass.
-
-    Args:
-      config: configuration of the experiment.
-      workdir: folder above that of the cache.
-      corpus: texts.
-      teacher: trained teacher.
 
     Returns:
       The cache, with the outputs `logits` (the likeliest tokens) and `samples`; and its `seconds`,
@@ -147,12 +135,6 @@ def generate_rows(
     config: Config, workdir: pathlib.Path, corpus: Corpus, teacher: CachedDecoder
 ) -> tuple[Sequences, dict[str, np.ndarray]]:
     """Lets the teacher continue beginnings of training rows, as rows to learn from.
-
-    Args:
-      config: configuration of the experiment.
-      workdir: folder of the file with the generated tokens.
-      corpus: texts.
-      teacher: trained teacher.
 
     Returns:
       The rows; and their `tokens`, `lengths`, and the `seconds` that it took.

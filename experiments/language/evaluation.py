@@ -32,7 +32,7 @@ class LanguageEvaluator(Evaluator):
       corpus: tokenizer, prompts and bytes of the held-out rows.
       decoder: how the networks that are measured compute token by token; they differ from its
         network in their variables alone.
-      teacher: network that `results` compares with.
+      teacher: network that `results` compares with; None for the decoder's own one.
     """
 
     metric = "bits_per_byte"
@@ -46,10 +46,11 @@ class LanguageEvaluator(Evaluator):
         config: Config,
         corpus: Corpus,
         decoder: CachedDecoder,
-        teacher: Network,
+        teacher: Network | None = None,
     ):
         super().__init__(examples, views, runtime, batch_size=TEST_BATCH)
-        self._corpus, self._decoder, self._teacher = corpus, decoder, teacher
+        self._corpus, self._decoder = corpus, decoder
+        self._teacher = decoder.network if teacher is None else teacher
         self._generate = generator(config, corpus.tokenizer, decoder)
         jit = runtime.partitioning.jit if runtime.partitioning else jax.jit
         self._compare, self._continue = jit(self._sums), jit(self._generated)

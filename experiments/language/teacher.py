@@ -42,13 +42,7 @@ def load_teacher(
     else:
         teacher, training = _train(config, workdir, corpus, runtime, arm)
     evaluator = LanguageEvaluator(
-        corpus.test,
-        Views(),
-        runtime,
-        config=config,
-        corpus=corpus,
-        decoder=teacher,
-        teacher=teacher.network,
+        corpus.test, Views(), runtime, config=config, corpus=corpus, decoder=teacher
     )
     values = saved(
         workdir / arm.name / "result.npz",
@@ -65,13 +59,7 @@ def _train(
     """Trains a decoder; returns it, its seconds and its learning curve."""
     decoder = make_decoder(config.teacher, corpus.tokenizer, _SEED)
     evaluator = LanguageEvaluator(
-        corpus.test,
-        Views(),
-        runtime,
-        config=config,
-        corpus=corpus,
-        decoder=decoder,
-        teacher=decoder.network,
+        corpus.test, Views(), runtime, config=config, corpus=corpus, decoder=decoder
     )
     optimizer = adamw(config.teacher_learning_rate, arm.steps)
     batch_size = config.batch_size

@@ -5,7 +5,7 @@ A caller hands over logits and, for the methods whose layers are to be shown, fe
   views = study, study.test
   pair = [agreement_report.features_of(network, *views) for network in (student, teacher)]
   seen = agreement_report.similarity(*pair)
-  section = agreement_report.section(results, teacher_logits, labels, class_names, {"kd": seen})
+  section = agreement_report.section(logits, teacher_logits, labels, class_names, {"kd": seen})
 """
 
 import re
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.report import Row
-from experiments.common.study import Result, Study
+from experiments.common.study import Study
 from jaxkd import Network, metrics
 from jaxkd.data import Examples, eval_batches
 from jaxkd.metrics import Spread
@@ -35,6 +35,8 @@ from jaxkd.study import (
 from jaxkd.training import EvalStep
 
 Measures = dict[str, np.ndarray]
+Logits = Mapping[str, np.ndarray]
+"""Logits of the students by method, `[seeds, examples, num_classes]`; labels alone come first."""
 Similarity = tuple[np.ndarray, Sequence[str], Sequence[str]]
 
 _LAYER = re.compile(r"(stage|hidden)\d+")
@@ -107,7 +109,7 @@ def _pooled(values: jax.Array, size: int) -> jax.Array:
 
 
 def similarity(student: Mapping[str, np.ndarray], teacher: Mapping[str, np.ndarray]) -> Similarity:
-    """How alike the layers of two networks are, by unbiased linear CKA.
+    """Computes how alike the layers of two networks are, by unbiased linear CKA.
 
     Args:
       student: `features_of` the student.
@@ -119,26 +121,28 @@ def similarity(student: Mapping[str, np.ndarray], teacher: Mapping[str, np.ndarr
     return metrics.cka_matrix(student, teacher), list(student), list(teacher)
 
 
-def best_of(results: Sequence[Result], labels: np.ndarray) -> Result | None:
-    """The result of the highest mean accuracy beside the first, which is labels alone."""
-    if len(results) < 2:
-        return None
-    return max(results[1:], key=lambda result: float(result.accuracies(labels).mean()))
+def best_of(logits: Logits, labels: np.ndarray) -> str | None:
+    """Returns the method of the highest mean accuracy beside the first, which is labels alone."""
+    means = {
+        name: np.mean([metrics.accuracy(x, labels) for x in seeds])
+        for name, seeds in list(logits.items())[1:]
+    }
+    return max(means, key=means.__getitem__, default=None)
 
 
 def section(
-    results: Sequence[Result],
+    logits: Logits,
     teacher_logits: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
     similarity: Mapping[str, Similarity] | None = None,
 ) -> Section:
-    """The part of a report that says what students have learned.
+    """Makes the section of a report that says what students have learned.
 
     Args:
-      results: labels alone first, then the methods; paired seeds.
-      teacher_logits: on the test examples, `[examples, num_classes]`.
-      labels: of the test examples.
+      logits: logits of the students on the test examples, with paired seeds.
+      teacher_logits: those of the teacher, `[examples, num_classes]`.
+      labels: labels of the test examples.
       class_names: one a class, or empty.
       similarity: what `similarity` returns, for the methods whose layers were compared.
 
@@ -148,12 +152,12 @@ def section(
     Raises:
       ValueError: no result, or logits of other shapes.
     """
-    if not results:
+    if not logits:
         raise ValueError("there is nothing to report: no result.")
-    shapes = {r.arm.name: r.logits.shape[1:] for r in results}
+    shapes = {name: seeds.shape[1:] for name, seeds in logits.items()}
     if others := {k: list(v) for k, v in shapes.items() if v != teacher_logits.shape}:
         raise ValueError(f"the teacher's logits are {list(teacher_logits.shape)}, others {others}.")
-    plain, best = results[0], best_of(results, labels)
+    plain, best = next(iter(logits)), best_of(logits, labels)
     wrong = teacher_logits.argmax(-1) != labels
     text = f"""The teacher is wrong on {wrong.sum():,} of {len(labels):,} test examples. A student
         that agrees with it there has taken over the very same mistake; students of labels alone do
@@ -163,28 +167,29 @@ def section(
     if best is not None:
         text += f"""
 
-        Findings and figures are about {best.arm.name}, which has the highest mean accuracy of what
-        is compared with {plain.arm.name}. It was chosen on the examples that it is measured on,
-        which flatters it: the more so, the more methods there are and the closer they lie."""
-    measures = {r.arm.name: _measures(r.logits, teacher_logits, labels) for r in results}
-    names = class_names or [str(i) for i in range(teacher_logits.shape[-1])]
-    figures = [_reliability(plain, best, teacher_logits, labels)]
+        Findings and figures are about {best}, which has the highest mean accuracy of what is
+        compared with {plain}. It was chosen on the examples that it is measured on, which flatters
+        it: the more so, the more methods there are and the closer they lie."""
+    measures = {name: _measures(seeds, teacher_logits, labels) for name, seeds in logits.items()}
+    teacher = teacher_logits[None]
+    shown = {"teacher": teacher, **{name: logits[name] for name in (plain, best) if name}}
+    figures = [_reliability(shown, labels)]
     for name, (matrix, rows, columns) in (similarity or {}).items():
         if not np.isnan(matrix).all():
             figures.append(_layers(name, matrix, rows, columns))
     if best is not None:
-        figures.append(_classes(best, plain, labels, names))
+        figures.append(_classes(logits, best, plain, labels, class_names))
     return Section(
         "What the students learned",
         text,
-        _findings(best.arm.name, plain.arm.name, measures) if best is not None else [],
-        [_table(measures, _measures(teacher_logits[None], teacher_logits, labels))],
+        _findings(best, plain, measures) if best is not None else [],
+        [_table(measures, _measures(teacher, teacher_logits, labels))],
         figures,
     )
 
 
 def _measures(logits: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> Measures:
-    """Every number of every seed, `[seeds]`."""
+    """Returns every number of every seed, `[seeds]`."""
     wrong = teacher.argmax(-1) != labels
     # A teacher that is never wrong has no mistakes to take over.
     copied = [metrics.agreement(x[wrong], teacher[wrong]) for x in logits if wrong.any()]
@@ -241,14 +246,10 @@ def _findings(best: str, plain: str, measures: Mapping[str, Measures]) -> list[F
     ]
 
 
-def _reliability(
-    plain: Result, best: Result | None, teacher: np.ndarray, labels: np.ndarray
-) -> Figure:
-    networks: dict[str, Sequence[metrics.Reliability]] = {
-        "teacher": [metrics.reliability(teacher, labels)]
+def _reliability(logits: Logits, labels: np.ndarray) -> Figure:
+    networks = {
+        name: [metrics.reliability(x, labels) for x in seeds] for name, seeds in logits.items()
     }
-    for result in (plain, best) if best is not None else (plain,):
-        networks[result.arm.name] = [metrics.reliability(x, labels) for x in result.logits]
     caption = "How often networks are right when they are this sure; seeds of a method together."
     return reliability_curves(networks, caption=caption)
 
@@ -272,11 +273,14 @@ def _layers(name: str, matrix: np.ndarray, rows: Sequence[str], columns: Sequenc
     )
 
 
-def _classes(best: Result, plain: Result, labels: np.ndarray, names: Sequence[str]) -> Figure:
-    pairs = zip(best.logits, plain.logits, strict=True)
+def _classes(
+    logits: Logits, best: str, plain: str, labels: np.ndarray, names: Sequence[str]
+) -> Figure:
+    pairs = zip(logits[best], logits[plain], strict=True)
     gains = np.stack([metrics.class_gains(ours, theirs, labels) for ours, theirs in pairs])
     caption = (
-        f"Accuracy of {best.arm.name} less that of {plain.arm.name} on the test examples of each "
-        "class. The extremes are partly chance: they are picked from all classes."
+        f"Accuracy of {best} less that of {plain} on the test examples of each class. The extremes "
+        "are partly chance: they are picked from all classes."
     )
+    names = names or [str(i) for i in range(logits[best].shape[-1])]
     return class_gain_bars(gains, names, caption=caption)

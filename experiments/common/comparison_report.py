@@ -26,7 +26,7 @@ from jaxkd.study import (
 
 
 def write(compared: ComparisonResults, workdir: pathlib.Path, title: str) -> Report:
-    """Writes `report.html` and one CSV file a table; returns the report."""
+    """Writes what distillation gains in each regime, and what it costs."""
     sections = [
         _few_labels(compared),
         _schedules(compared),
@@ -46,15 +46,13 @@ def _table(compared: ComparisonResults, title: str, results: Sequence[Result]) -
     baseline = results[0].accuracies(labels)
     rows: list[Row] = []
     for result in results:
-        each = result.logits
-        accuracy = result.accuracies(labels)
+        arm, each, accuracy = result.arm, result.logits, result.accuracies(labels)
+        count = int((arm.train.labels >= 0).sum()) if "label" in arm.objective.terms else 0
         rows.append(
             [
-                result.arm.name,
-                int((result.arm.train.labels >= 0).sum())
-                if "label" in result.arm.objective.terms
-                else 0,
-                len(result.arm.train),
+                arm.name,
+                count,
+                len(arm.train),
                 Spread.of(accuracy),
                 Spread.of(accuracy - baseline) if result is not results[0] else "",
                 Spread.of([metrics.agreement(x, teacher) for x in each]),
@@ -82,17 +80,14 @@ def _curves(compared: ComparisonResults, results: Sequence[Result], caption: str
 def _few_labels(compared: ComparisonResults) -> Section:
     results = compared.few
     accuracy = _accuracies(compared, results)
-    pool = accuracy["distilled on the pool, cached"]
-    control = accuracy["control: teacher of few labels"]
     count = len(results[0].arm.train)
+    subjects = {
+        "distilled on the pool, cached": "Distilling on the unlabeled pool",
+        "distilled on the same labels": "Distilling on the labeled examples alone",
+        "control: teacher of few labels": "The pool, with a teacher that had no more labels",
+    }
     findings = [
-        compare("Distilling on the unlabeled pool", pool, accuracy["labels"]),
-        compare(
-            "Distilling on the labeled examples alone",
-            accuracy["distilled on the same labels"],
-            accuracy["labels"],
-        ),
-        compare("The pool, with a teacher that had no more labels", control, accuracy["labels"]),
+        compare(subject, accuracy[arm], accuracy["labels"]) for arm, subject in subjects.items()
     ]
     teacher = metrics.accuracy(compared.teacher_logits, compared.labels)
     own = metrics.accuracy(compared.control_logits, compared.labels)
@@ -115,38 +110,22 @@ def _few_labels(compared: ComparisonResults) -> Section:
 
 
 def _schedules(compared: ComparisonResults) -> Section:
-    findings = []
-    for epochs, results in _schedule_regimes(compared):
+    epochs_of = (compared.config.short_epochs, compared.config.long_epochs)
+    findings, tables, figures = [], [], []
+    for epochs, results in zip(epochs_of, (compared.short, compared.long), strict=True):
         accuracy = _accuracies(compared, results)
-        for rival in ("labels", "label smoothing"):
-            findings.append(
-                compare(
-                    f"With all labels and {epochs} epochs, distillation against {rival}",
-                    accuracy["distilled from the cache"],
-                    accuracy[rival],
-                )
-            )
+        ours, start = accuracy["distilled from the cache"], f"With all labels and {epochs} epochs"
+        findings += [
+            compare(f"{start}, distillation against {rival}", ours, accuracy[rival])
+            for rival in ("labels", "label smoothing")
+        ]
+        tables.append(_table(compared, f"All labels, {epochs} epochs", results))
+        caption = f"Test accuracy during {epochs} epochs with all labels."
+        figures.append(_curves(compared, results, caption))
     text = """With all labels the student has the truth for every example, and a teacher has little
         to add; label smoothing, which needs none, is its rival here. All arms use the same
         learning rate and schedule."""
-    return Section(
-        "All labels, short and long",
-        text,
-        findings,
-        [
-            _table(compared, f"All labels, {epochs} epochs", results)
-            for epochs, results in _schedule_regimes(compared)
-        ],
-        [
-            _curves(compared, results, f"Test accuracy during {epochs} epochs with all labels.")
-            for epochs, results in _schedule_regimes(compared)
-        ],
-    )
-
-
-def _schedule_regimes(compared: ComparisonResults) -> list[tuple[int, list[Result]]]:
-    config = compared.config
-    return [(config.short_epochs, compared.short), (config.long_epochs, compared.long)]
+    return Section("All labels, short and long", text, findings, tables, figures)
 
 
 def _summary(compared: ComparisonResults) -> str:
@@ -154,18 +133,18 @@ def _summary(compared: ComparisonResults) -> str:
     plain, pool = Spread.of(few["labels"]), Spread.of(few["distilled on the pool, cached"])
     short = _accuracies(compared, compared.short)
     verdict: Finding = compare("distillation", short["distilled from the cache"], short["labels"])
-    sentence = {
-        "gain": "With all labels and a short schedule distillation still helps",
-        "none": "With all labels and a short schedule distillation makes no difference that these "
-        "seeds can show",
-        "loss": "With all labels and a short schedule distillation hurts",
+    says = {
+        "gain": "still helps",
+        "none": "makes no difference that these seeds can show",
+        "loss": "hurts",
     }[verdict.kind]
     assert verdict.difference is not None
     count = len(compared.few[0].arm.train)
     return f"""With {count:,} labels the student reaches {plain * 100:.1f} % on its own and
         {pool * 100:.1f} % taught on the unlabeled pool.
 
-        {sentence} ({verdict.difference * 100:+.2f} points).
+        With all labels and a short schedule distillation {says}
+        ({verdict.difference * 100:+.2f} points).
 
         jaxkd {jaxkd.__version__}, {len(compared.study.seeds)} seeds, alpha
         {compared.config.alpha}, temperature {compared.config.temperature}."""

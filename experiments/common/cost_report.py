@@ -5,7 +5,7 @@ import numpy as np
 
 from experiments.common.comparison import ComparisonResults
 from experiments.common.report import Row
-from jaxkd import Network, compression, metrics
+from jaxkd import compression, metrics
 from jaxkd.data import raw_batch
 from jaxkd.metrics import Spread
 from jaxkd.study import Column, Format, Section, Table, reliability_diagram, size_accuracy_scatter
@@ -15,50 +15,45 @@ _LATENCY_BATCH = 128
 
 def networks_section(compared: ComparisonResults) -> Section:
     """Reports accuracy, parameters, FLOPs, bytes and latency of teacher and student."""
-    test = compared.study.test
-    inputs = compared.study.test_views.render(
-        raw_batch(
-            test,
-            compared.study.test_views,
-            test.ids[:_LATENCY_BATCH],
-            np.zeros(len(test.ids[:_LATENCY_BATCH]), np.int32),
-        )
-    )["inputs"]
+    test, views = compared.study.test, compared.study.test_views
+    ids = test.ids[:_LATENCY_BATCH]
+    inputs = views.render(raw_batch(test, views, ids, np.zeros(len(ids), np.int32)))["inputs"]
+    networks = {"teacher": compared.teacher, "student": compared.student}
+    costs = {name: compression.measure_cost(each, inputs) for name, each in networks.items()}
     accuracy: dict[str, Spread | float] = {
         "teacher": metrics.accuracy(compared.teacher_logits, compared.labels),
         "student": Spread.of(compared.long[-1].accuracies(compared.labels)),
     }
-    costs = {
-        "teacher": compression.measure_cost(compared.teacher, inputs),
-        "student": compression.measure_cost(compared.student, inputs),
-    }
     rows: list[Row] = [
         [
-            f"{name}: {network.name}",
+            f"{name}: {networks[name].name}",
             accuracy[name],
-            costs[name].parameters,
-            costs[name].flops,
-            costs[name].parameter_bytes,
-            costs[name].latency_s,
-            f"{costs[name].single.p10_s * 1e6:,.0f} to {costs[name].single.p90_s * 1e6:,.0f}",
-            round(costs[name].throughput),
+            cost.parameters,
+            cost.flops,
+            cost.parameter_bytes,
+            cost.latency_s,
+            f"{cost.single.p10_s * 1e6:,.0f} to {cost.single.p90_s * 1e6:,.0f}",
+            round(cost.throughput),
         ]
-        for name, network in _networks(compared).items()
+        for name, cost in costs.items()
     ]
-    columns: list[Column | str] = [
-        "Network",
-        Column("Accuracy", "percent"),
-        Column("Parameters", "count"),
-        Column("Forward pass", Format(",.1f", 1e-3, "kFLOPs")),
-        Column("Weights", "kilobytes"),
-        Column("Latency of one", "microseconds"),
-        "10th to 90th percentile (µs)",
-        Column("Examples a second", "count"),
-    ]
-    caption = (
+    device = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    table = Table(
+        "Networks",
+        [
+            "Network",
+            Column("Accuracy", "percent"),
+            Column("Parameters", "count"),
+            Column("Forward pass", Format(",.1f", 1e-3, "kFLOPs")),
+            Column("Weights", "kilobytes"),
+            Column("Latency of one", "microseconds"),
+            "10th to 90th percentile (µs)",
+            Column("Examples a second", "count"),
+        ],
+        rows,
         f"The student after the long schedule, distilled. Latency: median of single calls; "
-        f"examples a second: batches of {len(inputs)}; both on this machine "
-        f"({_device()}). A multiply-add counts as two FLOPs."
+        f"examples a second: batches of {len(inputs)}; both on this machine ({device}). A "
+        "multiply-add counts as two FLOPs.",
     )
     figure = size_accuracy_scatter(
         {name: (costs[name].parameters, accuracy[name]) for name in costs},
@@ -70,24 +65,17 @@ def networks_section(compared: ComparisonResults) -> Section:
         in batches the student processes
         {costs["student"].throughput / costs["teacher"].throughput:.1f} times as many examples a
         second."""
-    return Section(
-        "What the networks cost", text, [], [Table("Networks", columns, rows, caption)], [figure]
-    )
-
-
-def _networks(compared: ComparisonResults) -> dict[str, Network]:
-    return {"teacher": compared.teacher, "student": compared.student}
-
-
-def _device() -> str:
-    device = jax.devices()[0]
-    return f"{jax.device_count()} × {device.device_kind}"
+    return Section("What the networks cost", text, [], [table], [figure])
 
 
 def teacher_section(compared: ComparisonResults) -> Section:
     """Reports confidence and calibration."""
     labels, logits = compared.labels, compared.teacher_logits
-    student = compared.few[4].logits
+    networks = {
+        "teacher": logits[None],
+        "teacher of few labels (control)": compared.control_logits[None],
+        "student of the pool, cached": compared.few[4].logits,
+    }
     rows: list[Row] = [
         [
             name,
@@ -95,32 +83,25 @@ def teacher_section(compared: ComparisonResults) -> Section:
             Spread.of([metrics.confidence(x) for x in each]),
             Spread.of([metrics.expected_calibration_error(x, labels) for x in each]),
         ]
-        for name, each in [
-            ("teacher", logits[None]),
-            ("teacher of few labels (control)", compared.control_logits[None]),
-            ("student of the pool, cached", student),
-        ]
+        for name, each in networks.items()
     ]
-    columns: list[Column | str] = [
-        "Network",
-        Column("Accuracy", "percent"),
-        Column("Mean confidence", "percent"),
-        Column("ECE", "decimal"),
-    ]
+    table = Table(
+        "Confidence and calibration",
+        [
+            "Network",
+            Column("Accuracy", "percent"),
+            Column("Mean confidence", "percent"),
+            Column("ECE", "decimal"),
+        ],
+        rows,
+        compared.caption,
+    )
     text = """A teacher that is always sure tells no more than labels do; the temperature softens
         it. Confidence is the probability of the predicted class; the expected calibration error
         (ECE) is its mean distance from the accuracy, over 15 bins."""
-    return Section(
-        "How sure the teacher is",
-        text,
-        [],
-        [Table("Confidence and calibration", columns, rows, compared.caption)],
-        [
-            reliability_diagram(
-                metrics.reliability(logits, labels), caption="The teacher on test examples."
-            )
-        ],
-    )
+    reliability = metrics.reliability(logits, labels)
+    figure = reliability_diagram(reliability, caption="The teacher on test examples.")
+    return Section("How sure the teacher is", text, [], [table], [figure])
 
 
 def cache_section(compared: ComparisonResults) -> Section:
@@ -128,12 +109,11 @@ def cache_section(compared: ComparisonResults) -> Section:
     cache, config = compared.cache, compared.config
     online = next(r for r in compared.short if r.arm.teacher is not None)
     cached = next(r for r in compared.short if r.arm.cache is not None)
-    readers = [
-        r
+    read = config.batch_size * sum(
+        r.arm.steps * len(r.seconds)
         for r in [*compared.short, *compared.long, *compared.few]
         if r.arm.cache is not None and r.arm.cache.path == cache.path
-    ]
-    read = sum(r.arm.steps * len(r.seconds) for r in readers) * config.batch_size
+    )
     computed = round(cache.build_cost["records"])
     apart = float(np.abs(online.logits - cached.logits).max())
     difference = np.abs(online.accuracies(compared.labels) - cached.accuracies(compared.labels))

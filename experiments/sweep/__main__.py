@@ -32,16 +32,15 @@ import pathlib
 
 from experiments.common import launch
 from experiments.common.runtime import Runtime
-from experiments.sweep import report as sweep_report
+from experiments.sweep import report
 from experiments.sweep.config import Config, complete
 from experiments.sweep.run import run
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    config = complete(config)
-    sweep = run(config, workdir, runtime)
-    launch.publish(lambda: sweep_report.write(sweep, workdir), workdir)
+    results = run(complete(config), workdir, runtime)
+    launch.publish(lambda: report.write(results, workdir), workdir)
 
 
 if __name__ == "__main__":

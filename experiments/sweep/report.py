@@ -13,14 +13,10 @@ _PLAIN = Format("g")
 
 
 def write(sweep: SweepResults, workdir: pathlib.Path) -> Report:
-    """Writes `report.html`, one CSV file a table and the figures; returns the report."""
+    """Writes the choice, and every setting."""
     name = {"digits": "digits", "fashion_mnist": "Fashion-MNIST"}[sweep.config.dataset]
-    report = Report(
-        title=f"Temperature and weight on {name}",
-        summary=_summary(sweep),
-        sections=[_choice(sweep), _all(sweep)],
-    )
-    return save(report, workdir)
+    title = f"Temperature and weight on {name}"
+    return save(Report(title, _summary(sweep), [_choice(sweep), _all(sweep)]), workdir)
 
 
 def _choice(sweep: SweepResults) -> Section:
@@ -50,9 +46,9 @@ def _choice(sweep: SweepResults) -> Section:
         by {_sampling(sweep):.2f} points besides, which the seeds do not show. Labels alone were
         trained on the labeled examples, with as many steps.
 
-        {_advice(sweep)}"""
-    columns: list[Column | str] = ["Setting", *_columns(sweep)]
-    table = Table("Chosen, default, labels alone", columns, rows, _caption(sweep))
+        {_rivals(sweep)}{_edge(sweep)}"""
+    title = "Chosen, default, labels alone"
+    table = Table(title, ["Setting", *_columns(sweep)], rows, _caption(sweep))
     maps = [
         _map(sweep, rate, "validation", f"at learning rate {rate:g}")
         for rate in sweep.config.learning_rates
@@ -74,13 +70,8 @@ def _all(sweep: SweepResults) -> Section:
         ]
         for rank, setting in enumerate(ordered, 1)
     ]
-    columns: list[Column | str] = [
-        "Rank",
-        Column("T", _PLAIN),
-        Column("alpha", _PLAIN),
-        *_columns(sweep),
-        "Within one deviation of the best",
-    ]
+    columns: list[Column | str] = ["Rank", Column("T", _PLAIN), Column("alpha", _PLAIN)]
+    columns += [*_columns(sweep), "Within one deviation of the best"]
     table = Table("Every setting", columns, rows, _caption(sweep))
     return Section("Every setting, best on validation first", tables=[table])
 
@@ -135,19 +126,11 @@ def _caption(sweep: SweepResults) -> str:
     return f"Mean ± standard deviation of {sweep.config.seeds} students (seeds), one teacher."
 
 
-def _advice(sweep: SweepResults) -> str:
-    """Returns the advice that the heat map supports."""
-    return _rivals(sweep) + _edge(sweep)
-
-
 def _edge(sweep: SweepResults) -> str:
-    """Whether the best may lie outside of the map; a weight can be no more than 1."""
+    """Says whether the best may lie outside of the map; a weight can be no more than 1."""
     edges = []
-    for name, unit in (
-        ("temperature", "T"),
-        ("alpha", "alpha"),
-        ("learning_rate", "learning rate"),
-    ):
+    units = {"temperature": "T", "alpha": "alpha", "learning_rate": "learning rate"}
+    for name, unit in units.items():
         values = sorted({getattr(setting, name) for setting in sweep.results})
         own = getattr(sweep.chosen, name)
         if len(values) > 1 and own == values[0]:
@@ -160,7 +143,7 @@ def _edge(sweep: SweepResults) -> str:
 
 
 def _sampling(sweep: SweepResults) -> float:
-    """Points of accuracy by which other validation examples would change the best one's."""
+    """Returns the points by which other validation examples would change the best accuracy."""
     accuracy = Spread.of(sweep.chosen.validation).mean
     return 100 * math.sqrt(accuracy * (1 - accuracy) / sweep.validation)
 
@@ -181,21 +164,19 @@ def _rivals(sweep: SweepResults) -> str:
 
 
 def _range(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:g}"
-    return f"from {values[0]:g} to {values[-1]:g}"
+    single = len(values) == 1
+    return f"{values[0]:g}" if single else f"from {values[0]:g} to {values[-1]:g}"
 
 
 def _summary(sweep: SweepResults) -> str:
-    chosen, default, labels = sweep.chosen, sweep.default, sweep.chosen_labels
-    tests = {
-        name: Spread.of(setting.test) * 100
-        for name, setting in (("chosen", chosen), ("default", default), ("labels", labels))
-    }
+    chosen, default, labels = (
+        Spread.of(setting.test) * 100
+        for setting in (sweep.chosen, sweep.default, sweep.chosen_labels)
+    )
     took = "" if math.isnan(sweep.seconds) else f" in {sweep.seconds:,.0f} s"
     return (
-        f"Chosen on validation examples: {chosen.name}. On the test set it reaches "
-        f"{tests['chosen']:.1f} %, the default ({default.name}) {tests['default']:.1f} %, labels "
-        f"alone {tests['labels']:.1f} %.\n\n{_advice(sweep)}\n\n"
+        f"Chosen on validation examples: {sweep.chosen.name}. On the test set it reaches "
+        f"{chosen:.1f} %, the default ({sweep.default.name}) {default:.1f} %, labels alone "
+        f"{labels:.1f} %.\n\n{_rivals(sweep)}{_edge(sweep)}\n\n"
         f"{sweep.students} students were trained together{took}. jaxkd {jaxkd.__version__}."
     )

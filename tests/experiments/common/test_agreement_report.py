@@ -9,7 +9,6 @@ from flax import nnx
 import jaxkd
 from experiments.common import agreement_report
 from experiments.common.runtime import Runtime
-from experiments.common.study import Result
 from jaxkd.metrics import agreement, cka
 from jaxkd.models import MLP, ConvNet
 from jaxkd.study import Report
@@ -25,13 +24,6 @@ def convnet(seed=0, widths=(4, 6)):
     return jaxkd.from_nnx(model)
 
 
-def result(name, logits):
-    count = len(logits)
-    return Result(
-        types.SimpleNamespace(name=name), {"logits": logits}, np.ones(1), np.ones(1), np.ones(count)
-    )
-
-
 def predictions(num_classes, seeds=3, examples=60):
     """A teacher, a method that follows it and labels alone, which do not."""
     generator = np.random.default_rng(0)
@@ -43,8 +35,8 @@ def predictions(num_classes, seeds=3, examples=60):
     def students(center, noise):
         return center + noise * generator.normal(size=(seeds, *truth.shape))
 
-    results = [result("labels", students(truth, 1.5)), result("kd", students(teacher, 0.1))]
-    return results, teacher, labels
+    logits = {"labels": students(truth, 1.5), "kd": students(teacher, 0.1)}
+    return logits, teacher, labels
 
 
 def test_features_are_the_layers_of_held_out_examples(images):
@@ -113,11 +105,11 @@ def test_similarity_is_that_of_every_pair_of_layers(images):
 @pytest.mark.parametrize("num_classes", [2, 5, 40])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_section_of_any_number_of_classes_and_seeds(num_classes, seeds, tmp_path):
-    results, teacher, labels = predictions(num_classes, seeds)
+    logits, teacher, labels = predictions(num_classes, seeds)
     layers = np.array([[0.9, -0.001], [np.nan, 0.5]]), ["stage1", "embedding"], ["stage1", "x"]
     names = [f"class {i}" for i in range(num_classes)] if num_classes == 5 else ()
     section = agreement_report.section(
-        results, teacher, labels, names, {"labels": layers, "kd": layers}
+        logits, teacher, labels, names, {"labels": layers, "kd": layers}
     )
     assert len(section.figures) == 4 and len(section.findings) == 6
     assert "-0.00" not in section.figures[1].data.decode()
@@ -128,13 +120,13 @@ def test_a_section_of_any_number_of_classes_and_seeds(num_classes, seeds, tmp_pa
 
 
 def test_the_table_and_the_findings_say_who_follows_the_teacher_into_its_mistakes():
-    results, teacher, labels = predictions(5)
-    section = agreement_report.section(results, teacher, labels, ())
+    logits, teacher, labels = predictions(5)
+    section = agreement_report.section(logits, teacher, labels, ())
     (table,) = section.tables
     first, plain, kd = table.rows
     assert first[0] == "teacher" and first[2] == "" and plain[0] == "labels"
     wrong = teacher.argmax(-1) != labels
-    expected = np.mean([agreement(x[wrong], teacher[wrong]) for x in results[1].logits])
+    expected = np.mean([agreement(x[wrong], teacher[wrong]) for x in logits["kd"]])
     assert kd[-1].mean == pytest.approx(expected) and kd[-1].mean > 0.9 > plain[-1].mean
     assert kd[2].mean > plain[2].mean and kd[3].mean < plain[3].mean
     kinds = {finding.text.split(",")[0]: finding.kind for finding in section.findings}
@@ -145,31 +137,32 @@ def test_the_table_and_the_findings_say_who_follows_the_teacher_into_its_mistake
 
 
 def test_a_teacher_without_mistakes_has_none_to_take_over():
-    results, _, labels = predictions(5)
-    section = agreement_report.section(results, 9.0 * np.eye(5)[labels], labels, ())
+    logits, _, labels = predictions(5)
+    section = agreement_report.section(logits, 9.0 * np.eye(5)[labels], labels, ())
     assert len(section.findings) == 5 and "mistakes" not in section.findings[-1].text
     assert section.tables[0].to_markdown().splitlines()[-1].endswith("| – |")
 
 
 def test_labels_alone_are_reported_without_a_rival():
-    results, teacher, labels = predictions(5)
-    section = agreement_report.section(results[:1], teacher, labels, ())
-    assert agreement_report.best_of(results[:1], labels) is None
+    logits, teacher, labels = predictions(5)
+    alone = {"labels": logits["labels"]}
+    section = agreement_report.section(alone, teacher, labels, ())
+    assert agreement_report.best_of(alone, labels) is None
     assert section.findings == [] and len(section.figures) == 1
 
 
 def test_the_best_is_the_most_accurate_beside_labels():
-    results, teacher, labels = predictions(5)
-    worse = result("worse", -results[1].logits)
-    assert agreement_report.best_of([*results, worse], labels) is results[1]
+    logits, teacher, labels = predictions(5)
+    logits["worse"] = -logits["kd"]
+    assert agreement_report.best_of(logits, labels) == "kd"
     dead = np.full((1, 1), np.nan), ["embedding"], ["embedding"]
-    section = agreement_report.section([*results, worse], teacher, labels, (), {"kd": dead})
+    section = agreement_report.section(logits, teacher, labels, (), {"kd": dead})
     assert len(section.figures) == 2  # A matrix without a number is not drawn.
 
 
 def test_what_does_not_fit_is_refused():
-    results, teacher, labels = predictions(5)
+    logits, teacher, labels = predictions(5)
     with pytest.raises(ValueError, match="no result"):
-        agreement_report.section([], teacher, labels, ())
+        agreement_report.section({}, teacher, labels, ())
     with pytest.raises(ValueError, match=r"logits are \[60, 4\], others .*'kd': \[60, 5\]"):
-        agreement_report.section(results, teacher[:, :4], labels, ())
+        agreement_report.section(logits, teacher[:, :4], labels, ())

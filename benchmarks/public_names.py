@@ -2,6 +2,8 @@
 
   python benchmarks/public_names.py BEFORE [--renamed FILE] [--changelog CHANGELOG.md]
 
+For 0.2.0: BEFORE is the last revision of 0.1 and FILE is benchmarks/public_names_0.2.txt.
+
 BEFORE is a git revision. The packages of both trees are imported, each in a process of its own, and
 every name that is reached by a path without underscores is listed. A name that is gone is *moved*
 where one of the same name is found in another place, *renamed* where FILE says so (a line each:

@@ -1,9 +1,11 @@
-"""The Markdown pages: links lead somewhere, and pictures exist."""
+"""The Markdown pages: links lead somewhere, pictures exist, lists are whole."""
 
 import pathlib
 import re
 
 import pytest
+
+from jaxkd import recipes
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
@@ -22,3 +24,8 @@ def test_the_front_page_links_to_every_page():
     text = (ROOT / "README.md").read_text()
     unlinked = [page.name for page in ROOT.glob("docs/*.md") if f"docs/{page.name}" not in text]
     assert not unlinked
+
+
+def test_every_recipe_is_on_its_page():
+    words = set(re.findall(r"\w+", (ROOT / "docs" / "methods.md").read_text()))
+    assert set(recipes.names(language=False)) - words == set()

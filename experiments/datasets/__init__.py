@@ -38,8 +38,13 @@ def load_images(name: str, split: str, *, data_dir: str = "", mock: int = 0) -> 
 
     Raises:
       FileNotFoundError: data that are not prepared; the message says how to prepare them.
-      ValueError: no such data set.
+      ValueError: no such data set, or mock examples of the digits, which need no download.
     """
+    if mock and name == "digits":
+        raise ValueError(
+            f"mock={mock}, but there are no mock examples of 'digits', which need no download: "
+            "leave mock=0, or take another data set, such as 'mnist'"
+        )
     if mock or name not in IMAGES:
         return images.load(name, split, data_dir=data_dir or None, mock=mock)
     options: dict[str, Any] = {"data_dir": data_dir or None} if name != "digits" else {}

@@ -1,6 +1,7 @@
 """What every loss of the library promises, whatever it computes."""
 
 import inspect
+import pathlib
 
 import chex
 import jax
@@ -45,6 +46,14 @@ def test_every_public_loss_is_held_to_the_contract():
     assert named <= public_functions()
     assert not named & exempt
     assert exempt <= public_functions()
+    assert {name for name in named if f"`{name}`" not in losses.__doc__} == set()
+
+
+def test_every_module_of_losses_has_a_public_loss():
+    folder = pathlib.Path(losses.__file__).parent
+    modules = {path.stem for path in folder.glob("*/[a-z]*.py")}
+    homes = {getattr(losses, name).__module__.rpartition(".")[2] for name in public_functions()}
+    assert modules - homes == set(), "add its names to __all__ of its package"
 
 
 @pytest.mark.parametrize("name", HELPERS)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from codec_calls import decode, encode
 
+from jaxkd import targets
 from jaxkd.targets import (
     Dense,
     Pooled,
     Sampled,
     TopK,
     TopP,
+    _specification,
     bytes_per_record,
     from_specification,
 )
@@ -46,6 +48,12 @@ def given(codec, shape):
     wants["labels"] = jnp.asarray(generator.integers(0, 9, (BATCH, *shape[:-1])))
     values = jnp.asarray(generator.normal(size=(BATCH, *shape)), jnp.float32)
     return values, {name: wants[name] for name in codec.needs}
+
+
+def test_every_codec_is_public_and_held_to_these_promises():
+    known = {codec.__name__ for codec in _specification._CODECS}
+    assert {type(codec).__name__ for codec, _ in CODECS} == known, "add it to CODECS"
+    assert known <= set(targets.__all__)
 
 
 @each_codec

@@ -67,8 +67,6 @@ DIGITS: dict[str, Any] = {
     "width": 32,
     "labels_per_class": (1, 3, 10, 30, 100),
 }
-
-
 IMAGES: dict[str, Any] = {
     "batch_size": 128,
     "learning_rate": 3e-3,
@@ -82,17 +80,7 @@ IMAGES: dict[str, Any] = {
 
 
 def complete(config: Config) -> Config:
-    """Returns the configuration with the data set's defaults for what it leaves open.
-
-    Args:
-      config: configuration as the flags give it.
-
-    Returns:
-      The complete configuration.
-
-    Raises:
-      ValueError: what cannot run on any data; names the field.
-    """
+    """Checks the configuration and fills in the data set's defaults for what it leaves open."""
     validate(config)
     if config.mock and config.dataset == "digits":
         raise ValueError(

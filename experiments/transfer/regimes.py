@@ -10,7 +10,7 @@ import jaxkd
 from experiments.common import teachers
 from experiments.common.study import Arm, Result, Study, adamw, run_arm
 from experiments.transfer.config import Config
-from jaxkd import Network, Objective, strategies
+from jaxkd import Network, Objective, metrics, strategies
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader
 from jaxkd.models import CNN
@@ -61,75 +61,6 @@ class TeacherResults:
     students: Result
 
 
-@dataclasses.dataclass
-class TransferResults:
-    """Everything that the report shows; regimes that were not chosen are empty.
-
-    Attributes:
-      config: complete configuration.
-      study: what all students share.
-      train: training examples with all labels.
-      steps: number of updates of every student.
-      teacher_steps: number of updates of every teacher.
-      teacher: the teacher of all labels.
-      all_labels: arms with all labels: `labels`, `smoothed`, `distilled`.
-      few_labels: arms by number of labels a class: `labels`, `same`, `pool`, `control`.
-      controls: teachers of no more labels than the student, by number of labels a class.
-      left_out: one entry for each transfer set that lacks classes.
-      noise: arms by share of wrong labels: `labels`, `smoothed`, and distilled from the teacher of
-        `clean` and of `noisy` labels.
-      noisy_teachers: teachers of the same wrong labels, by share.
-      capacity: teachers and their students by name of the teacher, the smallest first.
-      assistant: the assistant and its students.
-    """
-
-    config: Config
-    study: Study
-    train: Dataset
-    steps: int
-    teacher_steps: int
-    teacher: CachedTeacher
-    all_labels: dict[str, Result] = dataclasses.field(default_factory=dict)
-    few_labels: dict[int, dict[str, Result]] = dataclasses.field(default_factory=dict)
-    controls: dict[int, CachedTeacher] = dataclasses.field(default_factory=dict)
-    left_out: list[LeftOutResults] = dataclasses.field(default_factory=list)
-    noise: dict[float, dict[str, Result]] = dataclasses.field(default_factory=dict)
-    noisy_teachers: dict[float, CachedTeacher] = dataclasses.field(default_factory=dict)
-    capacity: dict[str, TeacherResults] = dataclasses.field(default_factory=dict)
-    assistant: TeacherResults | None = None
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Labels of the test examples."""
-        return self.study.test.labels
-
-
-def noisy(data: Dataset, share: float, seed: int = 0) -> Dataset:
-    """Replaces a share of the labels by wrong ones, all of which are equally likely.
-
-    A larger share adds wrong labels to those of a smaller one and changes none of them.
-
-    Args:
-      data: examples with all labels, of at least two classes.
-      share: share of the examples, from 0 to 1.
-      seed: seed of the choice.
-
-    Returns:
-      The same examples with other labels.
-
-    Reference:
-      Symmetric noise without the true class, as in Patrini et al., Making Deep Neural Networks
-      Robust to Label Noise: a Loss Correction Approach, CVPR 2017.
-    """
-    # NumPy promises the raw stream of a bit generator for good, not what its samplers make of it.
-    keys, shifts = np.random.PCG64(seed).random_raw((2, len(data)))
-    rows = np.argsort(keys, kind="stable")[: round(share * len(data))]
-    labels = data.labels.copy()
-    wrong = 1 + (shifts[rows] % np.uint64(data.num_classes - 1)).astype(np.int32)
-    labels[rows] = (labels[rows] + wrong) % data.num_classes
-    return dataclasses.replace(data, labels=labels)
-
-
 @dataclasses.dataclass(frozen=True)
 class TransferTrainer:
     """Trains teachers and students by one protocol.
@@ -152,14 +83,12 @@ class TransferTrainer:
 
     def make_teacher(self, width: int) -> Network:
         """Makes an untrained teacher; teachers of one width start from the same weights."""
-        shape, classes = self.train.shape, self.train.num_classes
-        dropout_rate = 0.3 if self.config.dataset == "digits" else 0.0
         model = CNN(
-            (shape[0], shape[1], shape[2]),
+            self.train.inputs.shape[1:],
             (width, 2 * width),
             4 * width,
-            classes,
-            dropout_rate=dropout_rate,
+            self.train.num_classes,
+            dropout_rate=0.3 if self.config.dataset == "digits" else 0.0,
             rngs=nnx.Rngs(100),
         )
         return jaxkd.from_nnx(model)
@@ -212,36 +141,103 @@ class TransferTrainer:
         return run_arm(self.study, arm, regime)
 
 
-def all_labels(trainer: TransferTrainer, results: TransferResults) -> None:
+@dataclasses.dataclass
+class TransferResults:
+    """Everything that the report shows; regimes that were not chosen are empty.
+
+    Attributes:
+      trainer: what all students and teachers share.
+      teacher: the teacher of all labels.
+      all_labels: arms with all labels: `labels`, `smoothed`, `distilled`.
+      few_labels: arms by number of labels a class: `labels`, `same`, `pool`, `control`.
+      controls: teachers of no more labels than the student, by number of labels a class.
+      left_out: one entry for each transfer set that lacks classes.
+      noise: arms by share of wrong labels: `labels`, `smoothed`, and distilled from the teacher of
+        `clean` and of `noisy` labels.
+      noisy_teachers: teachers of the same wrong labels, by share.
+      capacity: teachers and their students by name of the teacher, the smallest first.
+      assistant: the assistant and its students.
+    """
+
+    trainer: TransferTrainer
+    teacher: CachedTeacher
+    all_labels: dict[str, Result] = dataclasses.field(default_factory=dict)
+    few_labels: dict[int, dict[str, Result]] = dataclasses.field(default_factory=dict)
+    controls: dict[int, CachedTeacher] = dataclasses.field(default_factory=dict)
+    left_out: list[LeftOutResults] = dataclasses.field(default_factory=list)
+    noise: dict[float, dict[str, Result]] = dataclasses.field(default_factory=dict)
+    noisy_teachers: dict[float, CachedTeacher] = dataclasses.field(default_factory=dict)
+    capacity: dict[str, TeacherResults] = dataclasses.field(default_factory=dict)
+    assistant: TeacherResults | None = None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the test examples."""
+        return self.trainer.study.test.labels
+
+    def accuracies(self, result: Result) -> np.ndarray:
+        """Returns the test accuracies of an arm, `[seeds]`."""
+        return result.accuracies(self.labels)
+
+    def teacher_accuracy(self, teacher: CachedTeacher) -> float:
+        """Returns the test accuracy of a teacher."""
+        return metrics.accuracy(teacher.logits, self.labels)
+
+
+def noisy(data: Dataset, share: float, seed: int = 0) -> Dataset:
+    """Replaces a share of the labels by wrong ones, all of which are equally likely.
+
+    A larger share adds wrong labels to those of a smaller one and changes none of them.
+
+    Args:
+      data: examples with all labels, of at least two classes.
+      share: share of the examples, from 0 to 1.
+      seed: seed of the choice.
+
+    Returns:
+      The same examples with other labels.
+
+    Reference:
+      Symmetric noise without the true class, as in Patrini et al., Making Deep Neural Networks
+      Robust to Label Noise: a Loss Correction Approach, CVPR 2017.
+    """
+    # NumPy promises the raw stream of a bit generator for good, not what its samplers make of it.
+    keys, shifts = np.random.PCG64(seed).random_raw((2, len(data)))
+    rows = np.argsort(keys, kind="stable")[: round(share * len(data))]
+    labels = data.labels.copy()
+    wrong = 1 + (shifts[rows] % np.uint64(data.num_classes - 1)).astype(np.int32)
+    labels[rows] = (labels[rows] + wrong) % data.num_classes
+    return dataclasses.replace(data, labels=labels)
+
+
+def all_labels(results: TransferResults) -> None:
     """Adds students of all labels, which several regimes share."""
-    regime, train, cache = "all labels", trainer.train, results.teacher.cache
+    train, cache = results.trainer.train, results.teacher.cache
+    run = functools.partial(results.trainer.train_students, "all labels")
     results.all_labels = {
-        "labels": trainer.train_students(regime, "labels", train, "labels"),
-        "smoothed": trainer.train_students(regime, "label smoothing", train, "smoothed"),
-        "distilled": trainer.train_students(regime, "distilled", train, "kd", cache),
+        "labels": run("labels", train, "labels"),
+        "smoothed": run("label smoothing", train, "smoothed"),
+        "distilled": run("distilled", train, "kd", cache),
     }
 
 
-def few_labels(
-    trainer: TransferTrainer, results: TransferResults, count: int, ids: np.ndarray
-) -> None:
+def few_labels(results: TransferResults, count: int, ids: np.ndarray) -> None:
     """Adds a point of the curve over labels; `ids` are the labeled examples."""
+    trainer, cache = results.trainer, results.teacher.cache
     few, pool = trainer.train.select(ids), trainer.train.with_labels(ids)
-    control = trainer.train_teacher(f"labels_{count}", few)
-    cache = results.teacher.cache
-    regime = f"few labels {count}"
-    results.controls[count] = control
+    control = results.controls[count] = trainer.train_teacher(f"labels_{count}", few)
+    run = functools.partial(trainer.train_students, f"few labels {count}")
     results.few_labels[count] = {
-        "labels": trainer.train_students(regime, "labels", few, "labels"),
-        "same": trainer.train_students(regime, "distilled on the same labels", few, "kd", cache),
-        "pool": trainer.train_students(regime, "distilled on the pool", pool, "kd", cache),
-        "control": trainer.train_students(regime, "control", pool, "kd", control.cache),
+        "labels": run("labels", few, "labels"),
+        "same": run("distilled on the same labels", few, "kd", cache),
+        "pool": run("distilled on the pool", pool, "kd", cache),
+        "control": run("control", pool, "kd", control.cache),
     }
 
 
-def left_out(trainer: TransferTrainer, results: TransferResults) -> None:
+def left_out(results: TransferResults) -> None:
     """Adds the transfer sets that lack classes."""
-    train, config = trainer.train, trainer.config
+    trainer, train, config = results.trainer, results.trainer.train, results.trainer.config
     names = train.class_names or tuple(map(str, range(train.num_classes)))
     classes, only = range(train.num_classes), config.only_classes
     # Each with the classes of the transfer set, and those whose bias is corrected: that of the one
@@ -254,60 +250,51 @@ def left_out(trainer: TransferTrainer, results: TransferResults) -> None:
     for name, present, corrected in sets:
         part = train.select(train.ids[np.isin(train.labels, present)])
         unseen = tuple(k for k in classes if k not in present)
-        results.left_out.append(
-            LeftOutResults(
-                name,
-                unseen,
-                corrected,
-                trainer.train_students(f"left out {name}", "labels", part, "labels"),
-                trainer.train_students(
-                    f"left out {name}", "distilled", part, "pure_kd", results.teacher.cache
-                ),
-            )
-        )
+        run = functools.partial(trainer.train_students, f"left out {name}")
+        labels = run("labels", part, "labels")
+        distilled = run("distilled", part, "pure_kd", results.teacher.cache)
+        results.left_out.append(LeftOutResults(name, unseen, corrected, labels, distilled))
 
 
-def noise(trainer: TransferTrainer, results: TransferResults, share: float) -> None:
+def noise(results: TransferResults, share: float) -> None:
     """Adds a share of wrong labels."""
+    trainer, clean = results.trainer, results.teacher.cache
     if share == 0:
         # Both teachers are the one of all labels.
         labels, smoothed, distilled = results.all_labels.values()
-        results.noise[share] = {
-            "labels": labels,
-            "smoothed": smoothed,
-            "clean": distilled,
-            "noisy": distilled,
-        }
-        results.noisy_teachers[share] = results.teacher
-        return
-    data = noisy(trainer.train, share)
-    regime = f"noise {share:g}"
-    teacher = results.noisy_teachers[share] = trainer.train_teacher(f"noise_{share:g}", data)
-    clean = results.teacher.cache
-    results.noise[share] = {
-        "labels": trainer.train_students(regime, "labels", data, "labels"),
-        "smoothed": trainer.train_students(regime, "label smoothing", data, "smoothed"),
-        "clean": trainer.train_students(regime, "teacher of clean labels", data, "kd", clean),
-        "noisy": trainer.train_students(
-            regime, "teacher of noisy labels", data, "kd", teacher.cache
-        ),
-    }
+        arms = (labels, smoothed, distilled, distilled)
+        teacher = results.teacher
+    else:
+        data = noisy(trainer.train, share)
+        teacher = trainer.train_teacher(f"noise_{share:g}", data)
+        run = functools.partial(trainer.train_students, f"noise {share:g}")
+        arms = (
+            run("labels", data, "labels"),
+            run("label smoothing", data, "smoothed"),
+            run("teacher of clean labels", data, "kd", clean),
+            run("teacher of noisy labels", data, "kd", teacher.cache),
+        )
+    results.noise[share] = dict(zip(("labels", "smoothed", "clean", "noisy"), arms, strict=True))
+    results.noisy_teachers[share] = teacher
 
 
-def capacity(trainer: TransferTrainer, results: TransferResults) -> None:
+def capacity(results: TransferResults) -> None:
     """Adds teachers of every size, and the assistant."""
-    config, train = trainer.config, trainer.train
+    trainer, config = results.trainer, results.trainer.config
+
+    def taught(name: str, teacher: CachedTeacher) -> TeacherResults:
+        cache = teacher.cache
+        students = trainer.train_students("capacity", name, trainer.train, "kd", cache)
+        return TeacherResults(teacher, students)
+
     for width in sorted(config.teacher_widths):
         name = f"CNN-{width}"
         if width == config.teacher_width:
-            results.capacity[name] = TeacherResults(
-                results.teacher, results.all_labels["distilled"]
-            )
-            continue
-        teacher = trainer.train_teacher(f"width_{width}", train, width)
-        students = trainer.train_students("capacity", name, train, "kd", teacher.cache)
-        results.capacity[name] = TeacherResults(teacher, students)
-    largest = results.capacity[f"CNN-{max(config.teacher_widths)}"].teacher
+            distilled = results.all_labels["distilled"]
+            results.capacity[name] = TeacherResults(results.teacher, distilled)
+        else:
+            teacher = trainer.train_teacher(f"width_{width}", trainer.train, width)
+            results.capacity[name] = taught(name, teacher)
+    largest = list(results.capacity.values())[-1].teacher
     assistant = trainer.train_assistant("assistant", largest, config.assistant_width)
-    students = trainer.train_students("capacity", "assistant", train, "kd", assistant.cache)
-    results.assistant = TeacherResults(assistant, students)
+    results.assistant = taught("assistant", assistant)

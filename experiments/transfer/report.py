@@ -4,46 +4,50 @@ import pathlib
 
 import jaxkd
 from experiments.common.report import save
+from experiments.common.study import Result
 from experiments.transfer import sections
 from experiments.transfer.regimes import TransferResults
+from jaxkd.metrics import Spread
 from jaxkd.study import Report
 
 
 def write(results: TransferResults, workdir: pathlib.Path) -> Report:
-    """Writes `report.html`, one CSV file a table and the figures; returns the report."""
+    """Writes a section for each of the regimes that were chosen."""
     regimes = [
         (results.few_labels, sections.few_labels),
         (results.left_out, sections.left_out),
         (results.noise, sections.noise),
         (results.capacity, sections.capacity),
     ]
-    title = f"What a teacher's knowledge is worth on {results.train.name}"
+    title = f"What a teacher's knowledge is worth on {results.trainer.train.name}"
     made = [make(results) for regime, make in regimes if regime]
-    report = Report(title=title, summary=_summary(results), sections=made)
-    return save(report, workdir)
+    return save(Report(title, _summary(results), made), workdir)
 
 
 def _summary(results: TransferResults) -> str:
-    accuracy = sections.teacher_accuracy(results, results.teacher)
+    accuracy = results.teacher_accuracy(results.teacher)
     parts = [f"The teacher reaches {accuracy:.1%} on the test set."]
     if results.all_labels:
         plain, distilled = (
-            sections.spread(results, results.all_labels[arm]) * 100
-            for arm in ("labels", "distilled")
+            _percent(results, results.all_labels[arm]) for arm in ("labels", "distilled")
         )
         parts.append(
             f"With all labels the student reaches {plain:.1f} %, distilled {distilled:.1f} %."
         )
     if results.few_labels:
         count, arms = min(results.few_labels.items())
-        each = {name: sections.spread(results, result) * 100 for name, result in arms.items()}
+        each = {name: _percent(results, result) for name, result in arms.items()}
         parts.append(
             f"With {count:,} labels a class it reaches {each['labels']:.1f} % alone, "
             f"{each['pool']:.1f} % distilled on the unlabeled pool, and {each['control']:.1f} % "
             "there from a teacher of no more labels."
         )
-    config = results.config
+    config = results.trainer.config
     return " ".join(parts) + (
         f"\n\njaxkd {jaxkd.__version__}, {config.seeds} seeds, alpha {config.alpha}, "
         f"temperature {config.temperature}."
     )
+
+
+def _percent(results: TransferResults, result: Result) -> Spread:
+    return Spread.of(results.accuracies(result)) * 100

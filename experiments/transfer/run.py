@@ -20,17 +20,7 @@ from jaxkd.training import bind_config
 
 
 def load(config: Config) -> tuple[Dataset, Dataset]:
-    """Loads training and test examples, with all labels.
-
-    Args:
-      config: complete configuration.
-
-    Returns:
-      The training examples and the test examples.
-
-    Raises:
-      ValueError: classes that the data do not have, a batch larger than the data.
-    """
+    """Loads training and test examples, with all labels; refuses what does not fit them."""
     train, test = (
         datasets.load_images(config.dataset, split, data_dir=config.data_dir, mock=config.mock)
         for split in ("train", "test")
@@ -48,21 +38,34 @@ def load(config: Config) -> tuple[Dataset, Dataset]:
 
 
 def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> TransferResults:
-    """Trains all teachers and students of the chosen regimes.
-
-    Args:
-      config: complete configuration.
-      workdir: folder of all runs; finished ones are read, and a work directory of another
-        configuration (regimes aside) is refused.
-      runtime: devices, tracing and consent.
-
-    Returns:
-      The results of all regimes.
-
-    Raises:
-      ValueError: a configuration that cannot run, before anything is trained.
-    """
+    """Trains all teachers and students of the chosen regimes; refuses what cannot run before."""
     train, test = load(config)
+    trainer = _trainer(config, workdir, train, test, runtime)
+    # Raises for counts that a class does not have, and for teachers whose poolings leave nothing.
+    few = {count: split_labels(train, count, seed=0) for count in sorted(config.labels_per_class)}
+    trainer.make_teacher(config.teacher_width)
+    # Bound to the configuration only now that it is known to be a good one.
+    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "regimes"})
+    results = TransferResults(trainer, trainer.train_teacher("all_labels", train))
+    chosen = config.regimes.split(",")
+    if set(chosen) != {"left_out"}:
+        regimes.all_labels(results)
+    if "few_labels" in chosen:
+        for count, ids in few.items():
+            regimes.few_labels(results, count, ids)
+    if "left_out" in chosen:
+        regimes.left_out(results)
+    if "noise" in chosen:
+        for share in sorted(config.noise):
+            regimes.noise(results, share)
+    if "capacity" in chosen:
+        regimes.capacity(results)
+    return results
+
+
+def _trainer(
+    config: Config, workdir: pathlib.Path, train: Dataset, test: Dataset, runtime: Runtime
+) -> TransferTrainer:
     study = Study(
         workdir=workdir,
         make_student=lambda seed: jaxkd.from_nnx(
@@ -71,19 +74,12 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> TransferResu
         test=test,
         views=VIEWS,
         test_views=VIEWS,
-        num_views=1,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         seeds=tuple(range(config.seeds)),
         steps_per_call=100,
         runtime=runtime,
     )
-    trainer = _trainer(config, study, train)
-    return _run_regimes(trainer, workdir)
-
-
-def _trainer(config: Config, study: Study, train: Dataset) -> TransferTrainer:
-    alpha, temperature = config.alpha, config.temperature
     per_epoch = len(train) // config.batch_size
     return TransferTrainer(
         config=config,
@@ -94,34 +90,7 @@ def _trainer(config: Config, study: Study, train: Dataset) -> TransferTrainer:
         objectives={
             "labels": recipes.labels(),
             "smoothed": recipes.labels(label_smoothing=config.label_smoothing),
-            "kd": recipes.kd(alpha=alpha, temperature=temperature),
-            "pure_kd": recipes.kd(alpha=1.0, temperature=temperature),
+            "kd": recipes.kd(alpha=config.alpha, temperature=config.temperature),
+            "pure_kd": recipes.kd(alpha=1.0, temperature=config.temperature),
         },
     )
-
-
-def _run_regimes(trainer: TransferTrainer, workdir: pathlib.Path) -> TransferResults:
-    config, train = trainer.config, trainer.train
-    chosen = config.regimes.split(",")
-    # Raises for counts that a class does not have, and for teachers whose poolings leave nothing.
-    few = {count: split_labels(train, count, seed=0) for count in sorted(config.labels_per_class)}
-    trainer.make_teacher(config.teacher_width)
-    # Bound to the configuration only now that it is known to be a good one.
-    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "regimes"})
-    teacher = trainer.train_teacher("all_labels", train)
-    results = TransferResults(
-        config, trainer.study, train, trainer.steps, trainer.teacher_steps, teacher
-    )
-    if set(chosen) != {"left_out"}:
-        regimes.all_labels(trainer, results)
-    if "few_labels" in chosen:
-        for count, ids in few.items():
-            regimes.few_labels(trainer, results, count, ids)
-    if "left_out" in chosen:
-        regimes.left_out(trainer, results)
-    if "noise" in chosen:
-        for share in sorted(config.noise):
-            regimes.noise(trainer, results, share)
-    if "capacity" in chosen:
-        regimes.capacity(trainer, results)
-    return results

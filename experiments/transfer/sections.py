@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import numpy as np
 
 from experiments.common.report import Row
@@ -13,7 +12,8 @@ from experiments.transfer.regimes import (
     TeacherResults,
     TransferResults,
 )
-from jaxkd import Network, metrics
+from jaxkd import metrics
+from jaxkd.compression import count_parameters
 from jaxkd.metrics import Spread
 from jaxkd.study import (
     Column,
@@ -27,24 +27,11 @@ from jaxkd.study import (
 )
 
 
-def _accuracies(results: TransferResults, result: Result) -> np.ndarray:
-    return result.accuracies(results.labels)
-
-
-def spread(results: TransferResults, result: Result) -> Spread:
-    """Returns the mean and standard deviation of an arm's accuracies."""
-    return Spread.of(_accuracies(results, result))
-
-
-def teacher_accuracy(results: TransferResults, teacher: CachedTeacher) -> float:
-    """Returns the accuracy of a teacher on the test examples."""
-    return metrics.accuracy(teacher.logits, results.labels)
-
-
 def _caption(results: TransferResults) -> str:
+    trainer = results.trainer
     return (
-        f"Mean ± standard deviation of {results.config.seeds} students (seeds), {results.steps:,} "
-        f"steps each, last step; one teacher of {results.teacher_steps:,} steps."
+        f"Mean ± standard deviation of {trainer.config.seeds} students (seeds), {trainer.steps:,} "
+        f"steps each, last step; one teacher of {trainer.teacher_steps:,} steps."
     )
 
 
@@ -56,43 +43,38 @@ def few_labels(results: TransferResults) -> Section:
         "pool": "distilled, pool",
         "control": "control",
     }
-    accuracy = {
-        count: {arm: _accuracies(results, result) for arm, result in arms.items()}
-        for count, arms in results.few_labels.items()
-    }
-    rows: list[Row] = [
-        [
-            f"{count:,}",
-            *(Spread.of(arms[arm]) for arm in names),
-            teacher_accuracy(results, results.controls[count]),
-        ]
-        for count, arms in accuracy.items()
-    ]
-    plain, distilled = (spread(results, results.all_labels[arm]) for arm in ("labels", "distilled"))
-    rows.append(
-        ["all", plain, distilled, distilled, distilled, teacher_accuracy(results, results.teacher)]
+    train = results.trainer.train
+    of_teacher = results.teacher_accuracy(results.teacher)
+    plain, distilled = (
+        Spread.of(results.accuracies(results.all_labels[arm])) for arm in ("labels", "distilled")
     )
+    rows: list[Row] = []
     parts: list[Row] = []
-    findings = []
-    for count, arms in accuracy.items():
-        gain, control = arms["pool"] - arms["labels"], arms["control"] - arms["labels"]
-        parts.append(
-            [
-                f"{count:,}",
-                *map(Spread.of, (gain, control, gain - control, arms["same"] - arms["labels"])),
-            ]
+    findings: list[Finding] = []
+    lines: dict[str, dict[float, Spread | float]] = {name: {} for name in names.values()}
+    for count, arms in results.few_labels.items():
+        accuracy = {arm: results.accuracies(arms[arm]) for arm in names}
+        for arm, name in names.items():
+            lines[name][count] = Spread.of(accuracy[arm])
+        of_control = results.teacher_accuracy(results.controls[count])
+        rows.append([f"{count:,}", *(line[count] for line in lines.values()), of_control])
+        pool, control, same = (
+            accuracy[arm] - accuracy["labels"] for arm in ("pool", "control", "same")
         )
+        parts.append([f"{count:,}", *map(Spread.of, (pool, control, pool - control, same))])
         start = f"With {count:,} labels a class,"
         findings += [
-            compare(f"{start} distilling on the pool", arms["pool"], arms["labels"]),
-            compare(
-                f"{start} the pool with a teacher of no more labels",
-                arms["control"],
-                arms["labels"],
-            ),
+            compare(f"{start} {subject}", accuracy[arm], accuracy["labels"])
+            for arm, subject in (
+                ("pool", "distilling on the pool"),
+                ("control", "the pool with a teacher of no more labels"),
+            )
         ]
-    text = f"""The teacher ({teacher_accuracy(results, results.teacher):.1%}) was trained on all
-        {len(results.train):,} labels. The student may use a few, and learns either from the
+    rows.append(["all", plain, distilled, distilled, distilled, of_teacher])
+    for arm, name in names.items():
+        lines[name][len(train) / train.num_classes] = plain if arm == "labels" else distilled
+    text = f"""The teacher ({of_teacher:.1%}) was trained on all
+        {len(train):,} labels. The student may use a few, and learns either from the
         teacher's outputs on the same examples, or from those on all training examples, most of
         which have no label. The control's teacher was trained on the student's labels alone: its
         gain comes from the unlabeled examples and from the soft targets, the rest of the gain from
@@ -101,59 +83,50 @@ def few_labels(results: TransferResults) -> Section:
 
         Each line below is a test of its own: among twenty of arms that are equal, one would differ
         by chance."""
-    all_per_class = len(results.train) / results.train.num_classes
-    lines: dict[str, dict[float, Spread | float]] = {
-        name: {
-            **{count: Spread.of(arms[arm]) for count, arms in accuracy.items()},
-            all_per_class: plain if arm == "labels" else distilled,
-        }
-        for arm, name in names.items()
-    }
     figure = spread_lines(
         lines,
         x_label="Labels a class",
         logarithmic=True,
         caption=f"Test accuracy over the number of labels. {_caption(results)}",
     )
-    tables = [
-        Table(
-            "Accuracy over labels",
-            [
-                "Labels a class",
-                *(Column(name.capitalize(), "percent") for name in names.values()),
-                Column("Control's teacher", "percent"),
-            ],
-            rows,
-            f"{_caption(results)} With all labels the four are two: with and without the teacher.",
-        ),
-        Table(
-            "Where the gain comes from",
-            [
-                "Labels a class",
-                Column("Pool", "points"),
-                Column("of which control", "points"),
-                Column("of which teacher's labels", "points"),
-                Column("Same examples", "points"),
-            ],
-            parts,
-            f"Differences from labels alone, paired by seed. {_caption(results)}",
-        ),
-    ]
-    return Section("Few labels", text, findings, tables, [figure])
+    accuracies = Table(
+        "Accuracy over labels",
+        [
+            "Labels a class",
+            *(Column(name.capitalize(), "percent") for name in names.values()),
+            Column("Control's teacher", "percent"),
+        ],
+        rows,
+        f"{_caption(results)} With all labels the four are two: with and without the teacher.",
+    )
+    gains = Table(
+        "Where the gain comes from",
+        [
+            "Labels a class",
+            Column("Pool", "points"),
+            Column("of which control", "points"),
+            Column("of which teacher's labels", "points"),
+            Column("Same examples", "points"),
+        ],
+        parts,
+        f"Differences from labels alone, paired by seed. {_caption(results)}",
+    )
+    return Section("Few labels", text, findings, [accuracies, gains], [figure])
 
 
 def left_out(results: TransferResults) -> Section:
     """Makes the section on classes that students never see."""
-    names = results.train.class_names or tuple(map(str, range(results.train.num_classes)))
+    train, labels = results.trainer.train, results.labels
+    names = train.class_names or tuple(map(str, range(train.num_classes)))
     rows: list[Row] = []
     findings: list[Finding] = []
     figures: list[Figure] = []
     for part in results.left_out:
         arms = _corrected(results, part)
-        unseen = np.isin(results.labels, part.unseen)
+        unseen = np.isin(labels, part.unseen)
         on_unseen, on_all = (
             {
-                name: np.array([metrics.accuracy(x[where], results.labels[where]) for x in logits])
+                name: np.array([metrics.accuracy(x[where], labels[where]) for x in logits])
                 for name, logits in arms.items()
             }
             for where in (unseen, np.ones_like(unseen))
@@ -176,36 +149,34 @@ def left_out(results: TransferResults) -> Section:
             ),
         ]
         by_class = {
-            name: np.stack([metrics.class_accuracy(x, results.labels) for x in logits])
+            name: np.stack([metrics.class_accuracy(x, labels) for x in logits])
             for name, logits in arms.items()
         }
         single = names[part.unseen[0]] if len(part.unseen) == 1 else None
-        figures.append(
-            class_accuracy_bars(
-                by_class,
-                names,
-                left_out=single,
-                caption=f"Test accuracy by class, transfer set {part.name}.",
-            )
-        )
+        caption = f"Test accuracy by class, transfer set {part.name}."
+        figures.append(class_accuracy_bars(by_class, names, left_out=single, caption=caption))
     text = """The teacher knows all classes. The transfer set lacks some, and the distilled student
         sees no label: what it knows of them comes from the small probabilities that the teacher
         gives them on other examples (Hinton, Vinyals, Dean, 2015). Its bias for a class that is
         never the most probable is too low. The correction adds one number to the logit of the
         missing class, or to those of the few present classes, so that they are predicted as often
         as in the training labels. It uses the test images for that, not their labels."""
-    columns: list[Column | str] = [
-        "Transfer set and student",
-        Column("Accuracy on unseen classes", "percent"),
-        Column("Accuracy on all classes", "percent"),
-    ]
-    table = Table("Classes left out", columns, rows, _caption(results))
+    table = Table(
+        "Classes left out",
+        [
+            "Transfer set and student",
+            Column("Accuracy on unseen classes", "percent"),
+            Column("Accuracy on all classes", "percent"),
+        ],
+        rows,
+        _caption(results),
+    )
     return Section("Classes that the student never saw", text, findings, [table], figures)
 
 
 def _corrected(results: TransferResults, part: LeftOutResults) -> dict[str, np.ndarray]:
-    """Logits of the students of a transfer set, with and without the bias corrected."""
-    share = float(np.isin(results.train.labels, part.corrected).mean())
+    """Returns the logits of the students, with and without the bias corrected."""
+    share = float(np.isin(results.trainer.train.labels, part.corrected).mean())
     logits = [metrics.correct_class_bias(x, part.corrected, share) for x in part.distilled.logits]
     return {
         "labels": part.labels.logits,
@@ -227,10 +198,10 @@ def noise(results: TransferResults) -> Section:
     lines: dict[str, dict[float, Spread | float]] = {name: {} for name in names.values()}
     of_teacher = lines["that teacher itself"] = {}
     for share, arms in results.noise.items():
-        accuracy = {arm: _accuracies(results, arms[arm]) for arm in names}
+        accuracy = {arm: results.accuracies(arms[arm]) for arm in names}
         for arm, name in names.items():
             lines[name][100 * share] = Spread.of(accuracy[arm])
-        of_teacher[100 * share] = teacher_accuracy(results, results.noisy_teachers[share])
+        of_teacher[100 * share] = results.teacher_accuracy(results.noisy_teachers[share])
         rows.append([f"{share:.0%}", *(line[100 * share] for line in lines.values())])
         # With no label wrong the two teachers are one.
         for arm in ("smoothed", "clean", "noisy") if share else ("smoothed", "clean"):
@@ -241,74 +212,57 @@ def noise(results: TransferResults) -> Section:
         as well, which was trained on the clean labels or on the same wrong ones. The second teacher
         knows no more than the student; it helps because it learned the pattern before the
         exceptions. With no label wrong both are the same teacher."""
-    columns: list[Column | str] = [
-        "Wrong labels",
-        *(Column(name.capitalize(), "percent") for name in lines),
-    ]
     figure = spread_lines(
         lines,
         x_label="Wrong training labels (%)",
         caption=f"Test accuracy over the share of wrong labels. {_caption(results)}",
     )
-    table = Table("Noisy labels", columns, rows, _caption(results))
+    table = Table(
+        "Noisy labels",
+        ["Wrong labels", *(Column(name.capitalize(), "percent") for name in lines)],
+        rows,
+        _caption(results),
+    )
     return Section("Noisy labels", text, findings, [table], [figure])
 
 
 def capacity(results: TransferResults) -> Section:
     """Makes the section on the size of the teacher."""
-    plain = _accuracies(results, results.all_labels["labels"])
-    largest_name = list(results.capacity)[-1]
-    largest, smallest = results.capacity[largest_name], next(iter(results.capacity.values()))
+    plain = results.accuracies(results.all_labels["labels"])
+    taught = {name: results.accuracies(each.students) for name, each in results.capacity.items()}
+    smallest, largest = list(taught)[0], list(taught)[-1]
     rows: list[Row] = [["none: labels alone", "", "", Spread.of(plain), "", math.nan, math.nan]]
     rows += [_row(results, name, each, plain) for name, each in results.capacity.items()]
     findings = [
-        compare(
-            f"With {name} as the teacher, distillation", _accuracies(results, each.students), plain
-        )
-        for name, each in results.capacity.items()
+        compare(f"With {name} as the teacher, distillation", accuracy, plain)
+        for name, accuracy in taught.items()
     ]
-    if largest is not smallest:
-        findings.append(
-            compare(
-                "Taking the largest teacher instead of the smallest",
-                _accuracies(results, largest.students),
-                _accuracies(results, smallest.students),
-            )
-        )
-    teachers: dict[float, Spread | float] = {}
-    students: dict[float, Spread | float] = {}
-    agreement: dict[float, Spread | float] = {}
-    for each in results.capacity.values():
-        size = _num_parameters(each.teacher.network)
-        teachers[size] = teacher_accuracy(results, each.teacher)
-        students[size] = spread(results, each.students)
-        agreement[size] = _agreement(each.students, each.teacher)
-    lines = {"teacher": teachers, "student": students, "student agrees with teacher": agreement}
+    if largest != smallest:
+        start = "Taking the largest teacher instead of the smallest"
+        findings.append(compare(start, taught[largest], taught[smallest]))
+    lines: dict[str, dict[float, Spread | float]] = {
+        "teacher": {},
+        "student": {},
+        "student agrees with teacher": {},
+    }
+    for name, each in results.capacity.items():
+        size = count_parameters(each.teacher.network.params)
+        lines["teacher"][size] = results.teacher_accuracy(each.teacher)
+        lines["student"][size] = Spread.of(taught[name])
+        lines["student agrees with teacher"][size] = _agreement(each.students, each.teacher)
     if results.assistant:
-        name = f"assistant CNN-{results.config.assistant_width}, taught by {largest_name}"
+        width = results.trainer.config.assistant_width
+        name = f"assistant CNN-{width}, taught by {largest}"
         rows.append(_row(results, name, results.assistant, plain))
-        findings.append(
-            compare(
-                f"An assistant between {largest_name} and the student",
-                _accuracies(results, results.assistant.students),
-                _accuracies(results, largest.students),
-            )
-        )
-    student_size = _num_parameters(results.study.make_student(0))
+        accuracy = results.accuracies(results.assistant.students)
+        start = f"An assistant between {largest} and the student"
+        findings.append(compare(start, accuracy, taught[largest]))
+    student_size = count_parameters(results.trainer.study.make_student(0).params)
     text = f"""Teachers of growing width, trained alike on all labels, teach one student of
         {student_size:,} parameters. A teacher may be too large for its student (Mirzadeh et al.,
         2020): a larger one is more accurate, but the student imitates it less well. The assistant
         learns from the largest teacher's outputs and then teaches in its place. Agreement is the
         share of test examples for which two networks predict the same class."""
-    columns: list[Column | str] = [
-        "Teacher",
-        Column("Parameters", "count"),
-        Column("Teacher's accuracy", "percent"),
-        Column("Student's accuracy", "percent"),
-        Column("Against labels", "points"),
-        Column("Agrees with its teacher", "percent"),
-        Column("Agrees with the largest", "percent"),
-    ]
     figure = spread_lines(
         lines,
         x_label="Parameters of the teacher",
@@ -317,12 +271,21 @@ def capacity(results: TransferResults) -> Section:
         caption="Accuracy and agreement on test examples by the teacher's size. "
         f"{_caption(results)}",
     )
-    table = Table("Teachers of growing size", columns, rows, _caption(results))
+    table = Table(
+        "Teachers of growing size",
+        [
+            "Teacher",
+            Column("Parameters", "count"),
+            Column("Teacher's accuracy", "percent"),
+            Column("Student's accuracy", "percent"),
+            Column("Against labels", "points"),
+            Column("Agrees with its teacher", "percent"),
+            Column("Agrees with the largest", "percent"),
+        ],
+        rows,
+        _caption(results),
+    )
     return Section("A teacher too large", text, findings, [table], [figure])
-
-
-def _num_parameters(network: Network) -> int:
-    return sum(np.size(leaf) for leaf in jax.tree.leaves(network.params))
 
 
 def _agreement(students: Result, teacher: CachedTeacher) -> Spread:
@@ -330,12 +293,12 @@ def _agreement(students: Result, teacher: CachedTeacher) -> Spread:
 
 
 def _row(results: TransferResults, name: str, each: TeacherResults, plain: np.ndarray) -> Row:
-    accuracy = _accuracies(results, each.students)
+    accuracy = results.accuracies(each.students)
     largest = list(results.capacity.values())[-1].teacher
     return [
         name,
-        _num_parameters(each.teacher.network),
-        teacher_accuracy(results, each.teacher),
+        count_parameters(each.teacher.network.params),
+        results.teacher_accuracy(each.teacher),
         Spread.of(accuracy),
         Spread.of(accuracy - plain),
         _agreement(each.students, each.teacher),

@@ -1,6 +1,7 @@
 """The report of experiments.text_classification: accuracy by arm, F1, size and speed."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def _student_section(out: ClassificationResults, name: str) -> Section:
     text = f"""The {student} has {len(out.few):,} labels; the other
         {len(out.train) - len(out.few):,} training texts have none. The teacher ({teacher:.1%}) was
         trained on all labels, the control's ({control:.1%}) on the same {len(out.few):,}. All arms
-        make {out.steps:,} steps."""
+        make {results[0].arm.steps:,} steps."""
     bars = {arm: Spread.of(values) for arm, values in accuracy.items()}
     curves = {result.arm.name: (result.curve_steps, result.curve) for result in results}
     return Section(
@@ -71,36 +72,31 @@ def _findings(accuracy: dict[str, np.ndarray]) -> list[Finding]:
 
 
 def _table(out: ClassificationResults, name: str, results: list[Result]) -> Table:
-    labels, teacher = out.test.labels, out.teacher.logits
+    labels, teacher, few = out.test.labels, out.teacher.logits, len(out.few)
     baseline = results[0].accuracies(labels)
-    rows: list[Row] = [
-        [
-            network,
-            count,
-            count,
-            metrics.accuracy(logits, labels),
-            "",
-            metrics.f1(logits, labels),
-            metrics.agreement(logits, teacher),
+
+    def row(
+        name: str, labeled: int, texts: int, logits: Sequence[np.ndarray], gain: Spread | str = ""
+    ) -> Row:
+        return [
+            name,
+            labeled,
+            texts,
+            Spread.of([metrics.accuracy(each, labels) for each in logits]),
+            gain,
+            Spread.of([metrics.f1(each, labels) for each in logits]),
+            Spread.of([metrics.agreement(each, teacher) for each in logits]),
         ]
-        for network, count, logits in (
-            ("teacher", len(out.train), teacher),
-            ("teacher of few labels", len(out.few), out.control.logits),
-        )
+
+    rows = [
+        row("teacher", len(out.train), len(out.train), [teacher]),
+        row("teacher of few labels", few, few, [out.control.logits]),
     ]
     for result in results:
-        accuracies = result.accuracies(labels)
-        rows.append(
-            [
-                result.arm.name,
-                int(np.sum(result.arm.train.labels >= 0)),
-                len(result.arm.train),
-                Spread.of(accuracies),
-                Spread.of(accuracies - baseline) if result is not results[0] else "",
-                Spread.of([metrics.f1(logits, labels) for logits in result.logits]),
-                Spread.of([metrics.agreement(logits, teacher) for logits in result.logits]),
-            ]
-        )
+        texts = result.arm.train
+        labeled = int(np.sum(texts.labels >= 0))
+        gain = "" if result is results[0] else Spread.of(result.accuracies(labels) - baseline)
+        rows.append(row(result.arm.name, labeled, len(texts), list(result.logits), gain))
     classes = out.test.class_names
     columns: list[Column | str] = [
         "Network",

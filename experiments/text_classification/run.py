@@ -31,7 +31,6 @@ class ClassificationResults:
       train: training texts, with all labels.
       test: test texts.
       few: ids of the texts whose labels students with few labels have.
-      steps: number of updates of each student.
       teacher: teacher of all labels.
       control: teacher of few labels.
       results: by student, the results of its arms.
@@ -43,7 +42,6 @@ class ClassificationResults:
     train: Sequences
     test: Sequences
     few: np.ndarray
-    steps: int
     teacher: TrainedTeacher
     control: TrainedTeacher
     results: dict[str, list[Result]]
@@ -69,7 +67,6 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Classificati
       CacheError: the cache there is of another encoder, of other texts or another tokenizer.
     """
     check(config)
-    recipes.kd(alpha=config.alpha, temperature=config.temperature)
     encoder, train, test = load(config)
     few = split_labels(train, config.labels_per_class, seed=0)
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "students"})
@@ -92,7 +89,6 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Classificati
         train=train,
         test=test,
         few=few,
-        steps=arms[0].steps,
         teacher=teacher,
         control=control,
         results=results,
@@ -136,7 +132,7 @@ def _study(
 ) -> Study:
     return Study(
         workdir=workdir,
-        make_student=functools.partial(make_student, config, train, student),
+        make_student=functools.partial(_make_student, config, train, student),
         test=test,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
@@ -166,38 +162,20 @@ def _arms(
     ]
 
 
-def make_student(config: Config, train: Sequences, name: str, seed: int) -> Network:
-    """Makes a student with random weights.
-
-    Args:
-      config: configuration of the experiment.
-      train: texts, for the vocabulary and the classes.
-      name: one of `STUDENTS`.
-      seed: seed of the weights.
-
-    Returns:
-      The student, whose `"logits"` are those of the classes.
-    """
-    rngs = nnx.Rngs(seed)
+def _make_student(config: Config, train: Sequences, name: str, seed: int) -> Network:
+    rngs, tokens, classes = nnx.Rngs(seed), train.vocab_size, train.num_classes
     if name == "static":
         # The dense layer behind the mean leads to the classes.
-        return jaxkd.from_nnx(
-            StaticEmbedder(
-                train.vocab_size,
-                train.num_classes,
-                table_width=config.static_width,
-                normalize=False,
-                rngs=rngs,
-            )
-        )
-    return jaxkd.from_nnx(
-        Encoder(
-            train.vocab_size,
-            config.student_width,
-            config.student_layers,
-            config.student_heads,
-            max_length=config.length,
-            num_classes=train.num_classes,
-            rngs=rngs,
-        )
+        width = config.static_width
+        embedder = StaticEmbedder(tokens, classes, table_width=width, normalize=False, rngs=rngs)
+        return jaxkd.from_nnx(embedder)
+    encoder = Encoder(
+        tokens,
+        config.student_width,
+        config.student_layers,
+        config.student_heads,
+        max_length=config.length,
+        num_classes=classes,
+        rngs=rngs,
     )
+    return jaxkd.from_nnx(encoder)

@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
 import jaxkd
 from experiments.common.costs import Speed, interleaved_speeds
+from experiments.common.evaluation import Evaluator
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
 from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import (
@@ -29,8 +30,6 @@ from jaxkd.data import Sequences
 from jaxkd.targets import Dense
 from jaxkd.training import bind_config
 
-MakeStudent = Callable[[int], Network]
-
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingResults:
@@ -44,7 +43,8 @@ class EmbeddingResults:
       cache: cached embeddings of the training sentences.
       results: by arm what its students gave: the values of `embedding_agreement`, and a curve of
         Spearman correlations.
-      untrained: values of the static student before training, empty where no arm trains it.
+      untrained: values of the static student before training, with an axis of one seed in front;
+        empty where no arm trains it.
       networks: networks whose size and speed are reported, by name, the teacher first.
       speeds: their speeds, by name.
     """
@@ -80,23 +80,38 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> EmbeddingRes
     check(config)
     teacher, train, test = load(config)
     arms = config.arms.split(",")
-    makers = _makers(config, teacher, train)
+    make_student = functools.partial(_make_student, config, teacher, train)
     # Sizes that do not fit each other are refused before the first forward pass of the teacher.
     for student in {student_of(arm) for arm in arms}:
-        makers[student](0)
+        make_student(student, 0)
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
     cache = cache_embeddings(workdir, teacher, train)
-    studies = _studies(config, workdir, runtime, teacher, test, makers)
+    study = Study(
+        workdir=workdir,
+        make_student=functools.partial(make_student, "encoder"),
+        test=test,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seeds=tuple(range(config.seeds)),
+        make_evaluator=_evaluator(config, workdir, teacher, test),
+        runtime=runtime,
+    )
+    static = dataclasses.replace(
+        study,
+        make_student=functools.partial(make_student, "static"),
+        learning_rate=config.static_learning_rate,
+    )
     results, networks = {}, {teacher.name: teacher.network}
     for arm in arms:
-        study, epochs = studies[student_of(arm)]
+        is_static = student_of(arm) == "static"
+        epochs = config.static_epochs if is_static else config.epochs
         steps = epochs * (len(train) // config.batch_size)
         training = Arm(arm, train, objective(config, arm), steps, cache=cache)
-        results[arm] = run_arm(study, training, "students")
-        networks[ARMS[arm]] = study.make_student(0)
+        results[arm] = run_arm(static if is_static else study, training, "students")
+        networks[ARMS[arm]] = make_student(student_of(arm), 0)
     untrained = {}
     if "static" in map(student_of, arms):
-        values = studies["static"][0].evaluator.results(makers["static"](0))
+        values = static.evaluator.results(static.make_student(0))
         untrained = {name: value[None] for name, value in values.items()}
     return EmbeddingResults(
         config=config,
@@ -146,20 +161,7 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
 
 
 def cache_embeddings(workdir: pathlib.Path, teacher: Teacher, sentences: Sequences) -> Cache:
-    """Caches the teacher's embeddings of sentences; computes those that are missing.
-
-    Args:
-      workdir: folder above that of the cache.
-      teacher: teacher whose embeddings are cached.
-      sentences: sentences in its tokens.
-
-    Returns:
-      The cache.
-
-    Raises:
-      CacheError: the cache there is of another teacher, other sentences, or another tokenizer; the
-        message names it.
-    """
+    """Caches the teacher's embeddings of sentences; computes those that are missing."""
     return jaxkd.cache.build(
         workdir / f"embeddings_{sentences.split}",
         teacher.network,
@@ -179,56 +181,28 @@ def objective(config: Config, arm: str) -> Objective:
     return Objective(**terms)
 
 
-def _makers(config: Config, teacher: Teacher, train: Sequences) -> dict[str, MakeStudent]:
-    """Returns a function for each student, from a seed to an untrained network."""
-
-    def encoder(seed: int) -> Network:
-        return encoder_student(
-            teacher,
-            width=config.student_width,
-            layers=config.student_layers,
-            heads=config.student_heads,
-            length=config.length,
-            seed=seed,
-        )
-
-    def static(seed: int) -> Network:
+def _make_student(
+    config: Config, teacher: Teacher, train: Sequences, student: str, seed: int
+) -> Network:
+    if student == "static":
         return static_student(teacher, train, width=config.static_width, seed=seed)
-
-    return {"encoder": encoder, "static": static}
-
-
-def _studies(
-    config: Config,
-    workdir: pathlib.Path,
-    runtime: Runtime,
-    teacher: Teacher,
-    test: Sequences,
-    makers: Mapping[str, MakeStudent],
-) -> dict[str, tuple[Study, int]]:
-    """Returns what the arms of each student share, and their number of epochs."""
-    cached = cache_embeddings(workdir, teacher, test).read(test.ids, 0).decode()["logits"]
-    embeddings = normalized(np.asarray(cached))
-    evaluator = functools.partial(
-        EmbeddingEvaluator, teacher=embeddings, pairs=SentencePairs.of(embeddings, config.pairs)
+    return encoder_student(
+        teacher,
+        width=config.student_width,
+        layers=config.student_layers,
+        heads=config.student_heads,
+        length=config.length,
+        seed=seed,
     )
 
-    def study(student: str, learning_rate: float) -> Study:
-        return Study(
-            workdir=workdir,
-            make_student=makers[student],
-            test=test,
-            batch_size=config.batch_size,
-            learning_rate=learning_rate,
-            seeds=tuple(range(config.seeds)),
-            make_evaluator=evaluator,
-            runtime=runtime,
-        )
 
-    return {
-        "encoder": (study("encoder", config.learning_rate), config.epochs),
-        "static": (study("static", config.static_learning_rate), config.static_epochs),
-    }
+def _evaluator(
+    config: Config, workdir: pathlib.Path, teacher: Teacher, test: Sequences
+) -> Callable[..., Evaluator]:
+    cached = cache_embeddings(workdir, teacher, test).read(test.ids, 0).decode()["logits"]
+    embeddings = normalized(np.asarray(cached))
+    pairs = SentencePairs.of(embeddings, config.pairs)
+    return functools.partial(EmbeddingEvaluator, teacher=embeddings, pairs=pairs)
 
 
 def _speeds(config: Config, networks: dict[str, Network], test: Sequences) -> dict[str, Speed]:

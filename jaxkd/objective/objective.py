@@ -12,6 +12,9 @@ from jaxkd.networks import Connector, PyTree
 from jaxkd.objective._counting import SumAndCount, sum_and_count
 from jaxkd.objective.term import Term, at_step, values_of
 
+# What a train step reports besides the terms, and the columns of a metrics history.
+_RESERVED = frozenset({"loss", "accuracy", "skipped", "step", "member"})
+
 
 class ObjectiveValue(NamedTuple):
     """What an objective is on one batch.
@@ -56,12 +59,15 @@ class Objective:
           **terms: name → `Term`.
 
         Raises:
-          ValueError: no term, or a name that a metric already has.
+          ValueError: no term, or a name that a metric or a column of the history already has.
         """
         if not terms:
             raise ValueError("an objective needs at least one term")
-        if reserved := {"loss", "accuracy", "step"} & set(terms):
-            raise ValueError(f"{sorted(reserved)} are names of metrics; name the term otherwise")
+        if reserved := _RESERVED & set(terms):
+            raise ValueError(
+                f"{sorted(reserved)} are names of metrics, or of columns of their history; name "
+                "the term otherwise"
+            )
         self.terms = dict(terms)
 
     @property
@@ -72,10 +78,13 @@ class Objective:
     @property
     def student_outputs(self) -> frozenset[str]:
         """Names of the student's outputs that the terms compare."""
-        names: set[str] = set()
-        for term in self.terms.values():
-            names |= {term.student} if isinstance(term.student, str) else set(term.student)
-        return frozenset(names)
+        return frozenset(name for term in self.terms.values() for name in _names(term.student))
+
+    @property
+    def teacher_outputs(self) -> frozenset[str]:
+        """Names of the teacher's outputs that the terms compare."""
+        terms = [term for term in self.terms.values() if term.needs_teacher]
+        return frozenset(name for term in terms for name in _names(term.teacher))
 
     def connectors(self) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         """Returns parameters and state of the connectors by name of their term."""
@@ -96,9 +105,10 @@ class Objective:
         for name, term in self.terms.items():
             if teacher is None or term.temperature is None or not term.needs_teacher:
                 continue
-            targets = teacher.get(term.teacher) if isinstance(term.teacher, str) else None
-            if isinstance(targets, SparseLogits | SampledClasses):
-                _check_declared(term.temperature, targets.temperatures, name)
+            for output in _names(term.teacher):
+                targets = teacher.get(output)
+                if isinstance(targets, SparseLogits | SampledClasses):
+                    _check_declared(term.temperature, targets.temperatures, name)
 
     def __call__(
         self,
@@ -212,6 +222,10 @@ def _arguments(
     if term.temperature is not None:
         arguments["temperature"] = at_step(term.temperature, step)
     return arguments
+
+
+def _names(output: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (output,) if isinstance(output, str) else output
 
 
 def _lookup(outputs: Mapping[str, Any], output: str | tuple[str, ...], term: str, side: str) -> Any:

@@ -307,6 +307,8 @@ def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
     """Refuses networks without the outputs that are compared, beyond the logits of all."""
     for output in sorted({*objective.student_outputs, *recipe.student_outputs} - {"logits"}):
         pair.shape("student", output)
+    for output in sorted(objective.teacher_outputs - {"logits"}):
+        pair.shape("teacher", output)
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:

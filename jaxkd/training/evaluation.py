@@ -58,11 +58,16 @@ class EvalStep:
         if self.partitioning is None:
             return params, state
         leaves = jax.tree.leaves((params, state))
-        if all(getattr(leaf.sharding, "mesh", None) == self.partitioning.mesh for leaf in leaves):
+        if all(_mesh(leaf) == self.partitioning.mesh for leaf in leaves):
             return params, state
         tree = {"params": {"student": params}, "model_state": {"student": state}}
         placed = self.partitioning.place(tree)
         return placed["params"]["student"], placed["model_state"]["student"]
+
+
+def _mesh(leaf: Any) -> Any:
+    """The mesh that an array lies on; None on one device, and for NumPy arrays."""
+    return getattr(getattr(leaf, "sharding", None), "mesh", None)
 
 
 def make_eval_step(
@@ -79,7 +84,8 @@ def make_eval_step(
     Returns:
       A compiled `step(params, state, batch)` that returns `"logits"` and, where the batch has
       integer labels, `"accuracy"` and `"cross_entropy"`, each as (sum, count) over the examples
-      that are labeled and not padding: add them up over batches and hosts, then divide.
+      that are labeled and not padding: add them up over batches and hosts, then divide. The step
+      raises ValueError at its first call if the network has no logits.
 
     Example:
       >>> import jax.numpy as jnp
@@ -95,7 +101,13 @@ def make_eval_step(
     def step(variables, batch):
         params, state = variables
         batch = views.render(batch) if views else batch
-        logits = network.apply(params, state, batch["inputs"], train=False)[0]["logits"]
+        outputs = network.apply(params, state, batch["inputs"], train=False)[0]
+        if "logits" not in outputs:
+            raise ValueError(
+                f"the network has no logits (jaxkd.networks.without_logits), but "
+                f"{sorted(outputs)}: evaluate the network itself"
+            )
+        logits = outputs["logits"]
         results: dict[str, Any] = {"logits": logits}
         if "labels" in batch and jnp.issubdtype(batch["labels"].dtype, jnp.integer):
             labels, where = batch["labels"], counted(batch)
@@ -123,7 +135,7 @@ def evaluate(
       `{"accuracy": …, "cross_entropy": …}`, means over the labeled examples.
 
     Raises:
-      ValueError: no labeled example.
+      ValueError: no batch, or no labeled example.
     """
     sums = []
     params, state = step.place(params, state)
@@ -151,10 +163,15 @@ def predict(step: EvalStep, network: Network, batches: Iterable[Mapping[str, Any
 
     Returns:
       float32 `[examples, num_classes]` in the order of the batches, without the padding.
+
+    Raises:
+      ValueError: no batch.
     """
     logits = []
     params, state = step.place(network.params, network.state)
     for batch in batches:
         result = np.asarray(step(params, state, batch)["logits"], np.float32)
         logits.append(result[np.asarray(batch["where"])] if "where" in batch else result)
+    if not logits:
+        raise ValueError("no batch to evaluate on")
     return np.concatenate(logits)

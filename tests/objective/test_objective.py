@@ -9,6 +9,7 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import Objective, Term, losses, recipes
+from jaxkd.strategies import multi_teacher
 from jaxkd.targets import TopK
 
 STUDENT = {"logits": jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)}
@@ -176,6 +177,16 @@ def test_a_mask_of_examples_covers_all_their_tokens():
     assert metrics["label"][1] == (labels[0] >= 0).sum()
 
 
+def test_the_outputs_that_are_compared_are_known_by_name():
+    objective = Objective(
+        label=Term(losses.cross_entropy),
+        kd=Term(losses.kd, teacher="a.logits"),
+        hint=Term(lambda student, teacher: student, student=("s1", "s2"), teacher=("t1", "t2")),
+    )
+    assert objective.student_outputs == {"logits", "s1", "s2"}
+    assert objective.teacher_outputs == {"a.logits", "t1", "t2"}
+
+
 def test_a_connector_fits_features_of_another_width():
     connector = jaxkd.from_nnx(jaxkd.connectors.Linear(6, 4, rngs=nnx.Rngs(0)))
     objective = Objective(
@@ -202,6 +213,16 @@ def test_sparse_targets_are_refused_at_temperatures_that_were_not_declared():
     drifting = Objective(kd=Term(losses.kd, temperature=optax.linear_schedule(4.0, 1.0, 1000)))
     with pytest.raises(ValueError, match="are known only at"):
         jax.jit(lambda s: drifting(STUDENT, sparse, {}, step=s)[0])(0)
+    several = multi_teacher(("a", "b"), temperature=lambda step: 4.0 + 0 * step, alpha=1.0)
+    declared = {
+        name: TopK(2, temperatures=temperatures)
+        for name, temperatures in (("a.logits", (4.0,)), ("b.logits", (1.0,)))
+    }
+    teachers = {n: c.decode(c.encode(TEACHER["logits"]), (3,)) for n, c in declared.items()}
+    with pytest.raises(ValueError, match=r"'kd' uses the temperatures \[4.0\].*at \(1.0,\)"):
+        jax.jit(lambda s: several(STUDENT, teachers, {}, step=s)[0])(0)
+    both = dict.fromkeys(teachers, teachers["a.logits"])
+    assert np.isfinite(jax.jit(lambda s: several(STUDENT, both, {}, step=s)[0])(0))
 
 
 @pytest.mark.parametrize(
@@ -220,6 +241,8 @@ def test_sparse_targets_are_refused_at_temperatures_that_were_not_declared():
         (lambda: Term(lambda student, banana: student), r"requires \['banana'\]"),
         (lambda: Objective(), "at least one term"),
         (lambda: Objective(loss=Term(losses.kd)), "names of metrics"),
+        (lambda: Objective(member=Term(losses.kd)), r"\['member'\] are names of metrics"),
+        (lambda: Objective(skipped=Term(losses.kd)), r"\['skipped'\] are names of metrics"),
         (lambda: recipes.kd(alpha=1.5), "not 1.5"),
         (lambda: recipes.kd(temperature=0.0), "not 0.0"),
     ],

@@ -133,6 +133,15 @@ def test_a_student_without_the_second_head_is_refused(pair):
     recipes.create("deit")
 
 
+@pytest.mark.parametrize("name", ["cka", "pkt", "rkd"])
+def test_a_teacher_without_the_outputs_that_are_compared_is_refused(pair, name):
+    bare = jaxkd.from_function(lambda params, x: x.reshape(4, -1) @ params, jnp.ones((64, 10)))
+    with pytest.raises(ValueError, match=r"needs the teacher's output 'embedding'; it has \['log"):
+        recipes.create(name, Pair(pair.student, bare, IMAGES))
+    recipes.create(name, pair)
+    recipes.create("kd", Pair(pair.student, bare, IMAGES))
+
+
 def test_a_recipe_of_ones_own(pair):
     def objective(pair, *, weight=1.0):
         return Objective(mse=Term(losses.feature_mse, weight, None, "nowhere", "embedding"))

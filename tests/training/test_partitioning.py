@@ -199,6 +199,8 @@ def test_evaluation_on_a_mesh_is_that_of_one_device():
     np.testing.assert_allclose(
         predict(here, student, batches), predict(there, student, batches), atol=1e-5
     )
+    on_host = jax.tree.map(np.asarray, (student.params, student.state))
+    assert a == pytest.approx(evaluate(there, *on_host, batches), rel=1e-5)
 
 
 def test_several_steps_in_one_call_keep_the_layout(caches):

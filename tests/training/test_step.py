@@ -240,6 +240,18 @@ def test_evaluation_counts_labeled_examples_once(images, small):
         )
 
 
+def test_an_evaluation_without_batches_or_logits_is_refused(images, small):
+    network = small(0)
+    step = make_eval_step(network, views=PLAIN)
+    with pytest.raises(ValueError, match="no batch to evaluate on"):
+        evaluate(step, network.params, network.state, [])
+    with pytest.raises(ValueError, match="no batch to evaluate on"):
+        predict(step, network, [])
+    blind = make_eval_step(jaxkd.networks.without_logits(network), views=PLAIN)
+    with pytest.raises(ValueError, match="no logits .*without_logits.*the network itself"):
+        predict(blind, network, jaxkd.data.eval_batches(images, 64))
+
+
 class LinenStudent(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool = False):

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -117,6 +117,7 @@ def extend(
     batch_sharding: jax.sharding.Sharding | None = None,
     process: tuple[int, int] | None = None,
     allow: Collection[str] = (),
+    codecs: Sequence[type] = (),
     progress: bool = True,
 ) -> Cache:
     """Adds views, examples or both to a cache; what is there is not touched.
@@ -130,11 +131,12 @@ def extend(
         more views, those that are there).
       views: those that it was built with.
       num_views: how many views each example has afterwards; by default as many as before.
-      batch_size: as in `build`, like all that follow.
+      batch_size: as in `build`, like what follows.
       block_size: examples in a file of the addition, as in `build`.
       batch_sharding: where batches are put.
       process: `(index, count)` of this process.
       allow: names of contract fields that may differ.
+      codecs: classes of one's own codecs, if it was built with any.
       progress: whether to show a progress bar.
 
     Returns:
@@ -144,13 +146,13 @@ def extend(
       CacheError: there is no cache, or one of another teacher, data set or views.
       ValueError: as `build`.
     """
-    existing = Cache(path)
+    existing = Cache(path, codecs=codecs)
     num_classes = existing.contract.get("num_classes")
     contents = CacheContents.of_network(teacher, dataset, views, existing.codecs, num_classes)
     return _Build(
         str(path),
         contents,
-        num_views=num_views or existing.num_views,
+        num_views=existing.num_views if num_views is None else num_views,
         batch_size=batch_size,
         block_size=block_size,
         batch_sharding=batch_sharding,

@@ -219,10 +219,13 @@ class Cache:
 
         Raises:
           CacheError: a view that is not there, or a damaged file.
+          ValueError: a batch_size below 1.
         """
         self._check_view(view)
         if batch_size is None:
             batch_size = max(1, min(8192, _STREAM_BYTES // self.bytes_per_record))
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         pending: collections.deque[Any] = collections.deque()
         for start in range(0, len(self.ids), batch_size):
             ids = self.ids[start : start + batch_size]
@@ -264,7 +267,8 @@ class Cache:
         ]
         if len(parts) == 1 and len(parts[0][0]) == count:
             return parts[0][1]  # all of one segment: nothing to copy
-        arrays = {n: np.empty((count, *a.shape[1:]), a.dtype) for n, a in parts[0][1].items()}
+        layout = self._format.layout
+        arrays = {n: np.empty((count, *shape), dtype) for n, (shape, dtype) in layout.items()}
         for positions, part in parts:
             for name, array in part.items():
                 arrays[name][positions] = array

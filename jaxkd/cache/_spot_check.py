@@ -37,7 +37,7 @@ def spot_check(
     cache: Cache,
     teacher: Network,
     dataset: Examples,
-    views: Views,
+    views: Views | None = None,
     *,
     records: int = 256,
     seed: int = 0,
@@ -48,14 +48,20 @@ def spot_check(
       cache: opened and checked.
       teacher: the network.
       dataset: the examples.
-      views: how they are rendered.
-      records: number of records, over all views.
+      views: how they are rendered, by default unchanged.
+      records: number of records, over all views, at least 1.
       seed: seed of the choice.
 
     Returns:
       The differences. Another batch size or machine rounds otherwise; more than rounding means
       that the cache is of another teacher, or of other views.
+
+    Raises:
+      ValueError: fewer than one record.
     """
+    if records < 1:
+        raise ValueError(f"records must be at least 1, not {records}")
+    views = views or Views()
     rng = np.random.default_rng(seed)
     ids = rng.choice(dataset.ids, records).astype(np.int32)
     record_format = RecordFormat(cache.codecs, cache.shapes)

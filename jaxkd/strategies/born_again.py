@@ -43,5 +43,7 @@ def born_again(
     Reference:
       Furlanello et al., Born-Again Neural Networks, ICML 2018.
     """
+    if generations < 1:
+        raise ValueError(f"generations must be at least 1, not {generations}")
     students = {f"generation{n}": make_student(n) for n in range(1, generations + 1)}
     return teacher_assistants(teacher, students, objective, steps=steps, optimizer=optimizer)

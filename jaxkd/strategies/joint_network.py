@@ -36,7 +36,7 @@ def joint_network(
 
     Raises:
       ValueError: no network, weights that are not positive or of other names, an unknown `combine`;
-        when called, logits of different classes that are to be combined.
+        when called, logits that are to be combined and are missing or of different classes.
 
     Example:
       >>> import jax.numpy as jnp
@@ -67,7 +67,13 @@ def joint_network(
                 params[name], state[name], inputs, train=train, key=own
             )
             outputs |= {f"{name}.{output}": value for output, value in given.items()}
-            logits[name] = given["logits"]
+            if combine is not None:
+                if "logits" not in given:
+                    raise ValueError(
+                        f"the network {name!r} has no logits to combine, but {sorted(given)}: "
+                        "use combine=None"
+                    )
+                logits[name] = given["logits"]
         if combine is not None:
             outputs["logits"] = _combined(logits, shares, combine)
         return outputs, new_state

@@ -31,9 +31,14 @@ def progressive(
     Returns:
       Phases `anchor1`, `anchor2`, … for `run_phases(…, student=…)`.
 
+    Raises:
+      ValueError: no teacher.
+
     Reference:
       Jin et al., Knowledge Distillation via Route Constrained Optimization, ICCV 2019.
     """
+    if not teachers:
+        raise ValueError("progressive needs at least one teacher")
     return [
         Phase(f"anchor{number}", objective, steps, optimizer, teacher)
         for number, teacher in enumerate(teachers, 1)

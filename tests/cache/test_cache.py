@@ -58,3 +58,7 @@ def test_reading_from_disk_equals_reading_from_memory(tmp_path, images, small):
     np.testing.assert_array_equal(
         streamed.read(ids, 1).decode()["logits"], cache.read(ids, 1).decode()["logits"]
     )
+    for opened in (cache, streamed):
+        assert opened.read(np.array([], np.int32), 0).decode()["logits"].shape == (0, 5)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
+        next(cache.stream(0, batch_size=0))

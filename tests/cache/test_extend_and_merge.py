@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from conftest import random_images, small_network
@@ -49,6 +51,23 @@ def test_views_and_examples_are_added_and_nothing_is_rewritten(tmp_path, whole):
     # Once more: there is nothing left to do.
     caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS)
     assert caches.Cache(tmp_path).build_cost["records"] == 600
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnCodec(Dense):
+    """A codec that is not part of the package."""
+
+    def specification(self):
+        return super().specification() | {"name": "OwnCodec"}
+
+
+def test_a_cache_of_ones_own_codec_is_extended(tmp_path):
+    part(tmp_path, IMAGES.ids[:20], num_views=1, codec=OwnCodec())
+    few = IMAGES.select(IMAGES.ids[:30])
+    with pytest.raises(ValueError, match="num_views must be .*0"):
+        caches.extend(tmp_path, TEACHER, few, VIEWS, num_views=0, codecs=(OwnCodec,), **OPTIONS)
+    grown = caches.extend(tmp_path, TEACHER, few, VIEWS, codecs=(OwnCodec,), **OPTIONS)
+    assert len(grown.ids) == 30 and grown.num_views == 1
 
 
 def test_an_addition_that_is_not_complete_leaves_the_cache_as_it_was(tmp_path, whole):

@@ -100,6 +100,14 @@ def test_the_teacher_computes_the_same_again(built):
     )
     other = caches.spot_check(built, small_network(2), IMAGES, VIEWS, records=50)
     assert other.changed_predictions > 5 and other.max_difference["logits"] > 0.1
+    with pytest.raises(ValueError, match="records must be at least 1, not 0"):
+        caches.spot_check(built, TEACHER, IMAGES, VIEWS, records=0)
+
+
+def test_a_spot_check_is_by_default_of_examples_as_they_are(tmp_path):
+    data = IMAGES.with_inputs if False else IMAGES
+    built = caches.build(tmp_path, TEACHER, data, num_views=1, **OPTIONS)
+    assert caches.spot_check(built, TEACHER, data, records=8).changed_predictions == 0
 
 
 def test_statistics_are_those_of_the_logits(tmp_path, built):

@@ -12,7 +12,7 @@ import jaxkd
 from jaxkd import losses, make_train_step, recipes
 from jaxkd.cache import EnsembleCache, build
 from jaxkd.data import Loader
-from jaxkd.networks import add_outputs
+from jaxkd.networks import add_outputs, without_logits
 from jaxkd.strategies import joint_network, member_networks
 from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Normalize, RandomCrop, Views
@@ -41,6 +41,15 @@ def test_answers_are_those_of_the_members(images, pair):
     expected = np.mean([net(inputs)["logits"] for net in pair.values()], axis=0)
     np.testing.assert_allclose(mean, expected, atol=1e-6)
     assert "logits" not in joint_network(pair, combine=None)(inputs)
+
+
+def test_logits_are_read_only_where_they_are_combined(images, pair):
+    inputs = images.inputs[:2] / np.float32(255)
+    members = {"a": pair["a"], "b": without_logits(pair["b"])}
+    outputs = joint_network(members, combine=None)(inputs)
+    assert "a.logits" in outputs and "b.logits" not in outputs
+    with pytest.raises(ValueError, match="network 'b' has no logits to combine"):
+        joint_network(members)(inputs)
 
 
 @few("combine", ["probabilities", "logits", None], keep=2)

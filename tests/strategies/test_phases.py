@@ -77,8 +77,15 @@ def test_generations_start_afresh_and_are_taught_by_the_one_before(mlp):
     assert [phase.teacher for phase in phases[1:]] == ["previous", "previous"]
     for number, phase in enumerate(phases, 1):
         assert equal(phase.student, mlp(number))
-    with pytest.raises(ValueError, match="at least one student"):
+    with pytest.raises(ValueError, match="generations must be at least 1, not 0"):
         born_again(mlp(0), mlp, 0, KD, steps=5, optimizer=ADAM)
+
+
+def test_phases_need_a_teacher_and_a_student(mlp):
+    with pytest.raises(ValueError, match="progressive needs at least one teacher"):
+        progressive([], KD, steps=5, optimizer=ADAM)
+    with pytest.raises(ValueError, match="at least one student"):
+        teacher_assistants(mlp(0), {}, KD, steps=5, optimizer=ADAM)
 
 
 class Killed(BaseException):

@@ -75,20 +75,16 @@ OWN: dict[str, dict[str, int | float]] = {
 
 
 def complete(config: Config) -> Config:
-    """Fills in the data set's own numbers where the configuration leaves them open.
-
-    Returns:
-      The configuration with these numbers filled in.
-
-    Raises:
-      ValueError: a value outside its range.
-    """
+    """Checks the configuration and fills in the data set's defaults for what it leaves open."""
     validate(config)
     own = OWN[config.dataset]
     values: dict[str, Any] = {
         name: getattr(config, name) or own[name] for name in own if hasattr(config, name)
     }
-    values["learning_rates"] = config.learning_rates or (own["learning_rate"],)
-    for name in ("temperatures", "alphas", "learning_rates"):
-        values[name] = tuple(map(float, values.get(name, getattr(config, name))))
-    return dataclasses.replace(config, **values)
+    return dataclasses.replace(
+        config,
+        **values,
+        temperatures=tuple(map(float, config.temperatures)),
+        alphas=tuple(map(float, config.alphas)),
+        learning_rates=tuple(map(float, config.learning_rates or (own["learning_rate"],))),
+    )

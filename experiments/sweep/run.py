@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -24,27 +24,15 @@ from jaxkd.training import Population, bind_config, grid, make_mesh
 
 
 def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> SweepResults:
-    """Trains the teacher and all students, and measures them.
-
-    Args:
-      config: complete configuration.
-      workdir: folder of all runs; an interrupted run is resumed, one of another configuration is
-        refused.
-      runtime: devices, tracing and consent.
-
-    Returns:
-      The results of all settings.
-
-    Raises:
-      ValueError: a configuration that cannot run, before anything is trained.
-    """
+    """Trains the teacher and all students, and measures them; refuses what cannot run before."""
     data = _load(config)
     batch_size = min(config.batch_size, len(data.train))
     steps = config.epochs * (len(data.train) // batch_size)
+    # In ascending order, with the default among them.
     numbers = grid(
         learning_rate=config.learning_rates,
-        temperature=_with(config.temperatures, config.default_temperature),
-        alpha=_with(config.alphas, config.default_alpha),
+        temperature=sorted({*config.temperatures, config.default_temperature}),
+        alpha=sorted({*config.alphas, config.default_alpha}),
         seed=range(config.seeds),
     )
     labels_numbers = grid(learning_rate=config.learning_rates, seed=range(config.seeds))
@@ -64,10 +52,11 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> SweepResults
     def scaled(learning_rate: float) -> optax.GradientTransformation:
         return optax.chain(adamw(1.0, steps), optax.scale(learning_rate))
 
-    size = config.chunk or len(numbers["seed"])
+    labels_count, count = len(labels_numbers["seed"]), len(numbers["seed"])
+    size = config.chunk or count
     chunks = [
         {name: values[start : start + size] for name, values in numbers.items()}
-        for start in range(0, len(numbers["seed"]), size)
+        for start in range(0, count, size)
     ]
     # Every temperature and weight is checked here, before anything is trained.
     populations = [population(recipes.kd, chunk) for chunk in chunks]
@@ -79,7 +68,6 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> SweepResults
         test=data.test,
         views=VIEWS,
         test_views=VIEWS,
-        num_views=1,
         batch_size=batch_size,
         learning_rate=OWN[config.dataset]["learning_rate"],
         seeds=tuple(range(config.seeds)),
@@ -95,7 +83,7 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> SweepResults
         steps,
         workdir / "labels",
         labels_numbers,
-        f"labels alone, {len(labels_numbers['seed'])} students",
+        f"labels alone, {labels_count} students",
         runtime,
     )
     results: list[Setting] = []
@@ -118,7 +106,7 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> SweepResults
         teacher_accuracy=jaxkd.metrics.accuracy(study.evaluator.logits(teacher), data.test.labels),
         labels=group_seeds(labels_only),
         results=group_seeds(results),
-        students=len(numbers["seed"]),
+        students=count,
         labeled=len(data.labeled),
         examples=len(data.train),
         validation=len(data.validation),
@@ -134,22 +122,19 @@ def _load(config: Config) -> SweepData:
     )
     held_out = split_labels(train, config.validation_per_class, seed=1)
     known = train.select(np.setdiff1d(train.ids, held_out))
-    ids = known.ids
-    if config.regime == "few":
-        ids = split_labels(known, config.labels_per_class, seed=0)
+    few = config.regime == "few"
+    ids = split_labels(known, config.labels_per_class, seed=0) if few else known.ids
     return SweepData(known, known.with_labels(ids), known.select(ids), train.select(held_out), test)
 
 
-def _with(values: Sequence[float], default: float) -> list[float]:
-    """Returns the values in ascending order, with the default among them."""
-    return sorted({*values, default})
-
-
 def _teacher(config: Config, study: Study, data: SweepData) -> tuple[jaxkd.Network, Cache]:
-    dropout_rate = OWN[config.dataset]["dropout_rate"]
-    shape = data.known.inputs.shape[1:]
     model = CNN(
-        shape, (16, 32), 64, data.known.num_classes, dropout_rate=dropout_rate, rngs=nnx.Rngs(100)
+        data.known.inputs.shape[1:],
+        (16, 32),
+        64,
+        data.known.num_classes,
+        dropout_rate=OWN[config.dataset]["dropout_rate"],
+        rngs=nnx.Rngs(100),
     )
     steps = config.teacher_epochs * (len(data.known) // study.batch_size)
     teacher = train_teacher(study, jaxkd.from_nnx(model), data.known, steps)

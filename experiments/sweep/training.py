@@ -6,16 +6,17 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jaxkd
 from experiments.common import runner
 from experiments.common.runner import Training
 from experiments.common.runtime import Runtime
+from jaxkd import metrics
 from jaxkd.data import Dataset, Loader
 from jaxkd.metrics import Spread
 from jaxkd.training import Population
 from jaxkd.views import Normalize, Views
 
 VIEWS = Views((Normalize(),))
+_MEASURES = ("validation", "test", "nll", "ece")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,13 +126,7 @@ def group_seeds(students: Iterable[Setting]) -> list[Setting]:
     for one in students:
         groups.setdefault((one.learning_rate, one.temperature, one.alpha), []).append(one)
     return [
-        Setting(
-            *key,
-            *(
-                tuple(value for one in group for value in getattr(one, name))
-                for name in ("validation", "test", "nll", "ece")
-            ),
-        )
+        Setting(*key, *(tuple(v for one in group for v in getattr(one, m)) for m in _MEASURES))
         for key, group in groups.items()
     ]
 
@@ -147,6 +142,7 @@ def train(
     runtime: Runtime,
 ) -> tuple[list[Setting], float]:
     """Trains students together; returns the result of each, and the seconds that training took."""
+    evaluate = population.evaluator(data.validation, views=VIEWS)
     trained = runner.train(
         Training(
             workdir=workdir,
@@ -154,7 +150,7 @@ def train(
             state=population.init(),
             loader=loader,
             steps=steps,
-            evaluate=population.evaluator(data.validation, views=VIEWS),
+            evaluate=evaluate,
             logs_per_evaluation=4,
             logs_per_checkpoint=4,
             steps_per_call=100,
@@ -163,7 +159,7 @@ def train(
         ),
         runtime,
     )
-    validation = population.evaluator(data.validation, views=VIEWS)(trained.state)
+    validation = evaluate(trained.state)["accuracy"]
     logits = population.predict(trained.state, data.test, views=VIEWS)
     labels = data.test.labels
     results = [
@@ -171,12 +167,12 @@ def train(
             learning_rate=numbers["learning_rate"][index],
             temperature=numbers["temperature"][index] if "temperature" in numbers else None,
             alpha=numbers["alpha"][index] if "alpha" in numbers else 0.0,
-            validation=(float(validation["accuracy"][index]),),
-            test=(jaxkd.metrics.accuracy(logits[index], labels),),
-            nll=(jaxkd.metrics.negative_log_likelihood(logits[index], labels),),
-            ece=(jaxkd.metrics.expected_calibration_error(logits[index], labels),),
+            validation=(float(validation[index]),),
+            test=(metrics.accuracy(own, labels),),
+            nll=(metrics.negative_log_likelihood(own, labels),),
+            ece=(metrics.expected_calibration_error(own, labels),),
         )
-        for index in range(len(numbers["seed"]))
+        for index, own in enumerate(logits)
     ]
     return results, trained.seconds
 

@@ -14,6 +14,7 @@ from jaxkd.cache._plan import check_format, common_ids_and_views
 from jaxkd.cache._record_format import RecordFormat
 from jaxkd.cache._segment import Arrays, Segment, segments
 from jaxkd.data import Examples
+from jaxkd.data._examples import integer, integers
 from jaxkd.networks import Network
 from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
@@ -194,9 +195,10 @@ class Cache:
 
         Raises:
           CacheError: an id or view that is not there, or a damaged file.
+          TypeError: ids or a view that are not integers.
         """
         self._check_view(view)
-        ids = np.asarray(ids)
+        ids = integers(ids, "ids")
         rows = self.rows(ids)
         if self.in_memory:
             # np.take copies whole rows, which is half as fast again as indexing.
@@ -275,7 +277,7 @@ class Cache:
         return arrays
 
     def _check_view(self, view: int) -> None:
-        if not 0 <= view < self.num_views:
+        if not 0 <= integer(view, "view") < self.num_views:
             raise CacheError(
                 f"missing records: view {view} is wanted, the cache {self.path} has views 0 to "
                 f"{self.num_views - 1}"
@@ -292,14 +294,16 @@ class Cache:
 
         Raises:
           CacheError: an id that is not there.
+          TypeError: ids that are not integers.
         """
+        ids = integers(ids, "ids")
         if self._ids_are_rows:
             rows, found = ids, (ids >= 0) & (ids < len(self.ids))
         else:
             rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
             found = self.ids[rows] == ids
         if not found.all():
-            missing = np.asarray(ids)[~found]
+            missing = ids[~found]
             raise CacheError(
                 f"missing records: {len(missing)} of {len(found)} example ids are not in the cache "
                 f"{self.path}, {missing[:5].tolist()} first. Build a cache over these examples, or "

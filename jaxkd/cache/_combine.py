@@ -1,7 +1,7 @@
 """Caches from caches: merging parts that were built separately, and copying a part of one."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -9,8 +9,9 @@ from jaxkd.cache import _contract, _store
 from jaxkd.cache._blocks import Blocks
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
-from jaxkd.cache._plan import common_ids_and_views
+from jaxkd.cache._plan import check_sizes, common_ids_and_views
 from jaxkd.cache._segment import FOLDER, Segment
+from jaxkd.data._examples import integers
 
 
 def merge(
@@ -34,24 +35,30 @@ def merge(
     Raises:
       CacheError: contracts that differ, by field; records that two of them have, or that none has;
         something else at `target`.
-      ValueError: no source.
+      TypeError: one path instead of several.
+      ValueError: no source, or one that is named twice.
     """
+    if isinstance(sources, str | pathlib.PurePath):
+        raise TypeError(f"sources must be several caches: write merge(target, [{str(sources)!r}])")
     if not sources:
         raise ValueError("nothing to merge: name at least one cache")
+    places = [_place(source) for source in sources]
+    if twice := {place for place in places if places.count(place) > 1}:
+        raise ValueError(f"the sources {sorted(twice)} are named more than once: name each once")
     caches = [Cache(source, codecs=codecs) for source in sources]
     for cache in caches[1:]:
         _contract.check(caches[0].path, caches[0].contract, cache.contract)
-    found = {s.name: s for cache in caches for s in cache.segments}
-    ids, views = common_ids_and_views(list(found.values()))
-    last = max(s.first_view + s.num_views for s in found.values())
-    if views < last or sum(len(s.ids) * s.num_views for s in found.values()) != len(ids) * views:
+    found = [segment for cache in caches for segment in cache.segments]
+    ids, views = common_ids_and_views(found)
+    last = max(s.first_view + s.num_views for s in found)
+    if views < last or sum(len(s.ids) * s.num_views for s in found) != len(ids) * views:
         raise CacheError(
             f"together the caches {[c.path for c in caches]} do not have as many views of each "
             f"example: {len(ids)} examples in view 0, the same ones in {views} of {last} views"
         )
-    _begin(target, caches[0])
+    _begin(target, caches, found)
     there = set(_store.names(target, FOLDER))
-    for segment in found.values():
+    for segment in found:
         names = _store.names(segment.path, segment.folder)
         # The seal last: a copy that is cut short must not pass for a complete segment.
         for name in sorted(names, key=lambda n: n.endswith("/seal.json")):
@@ -84,18 +91,20 @@ def subset(
 
     Raises:
       CacheError: ids or views that the cache does not have; something else at `target`.
-      ValueError: no ids.
+      TypeError: ids or sizes that are not integers.
+      ValueError: no ids, or sizes below 1.
     """
     source = Cache(path, codecs=codecs, memory_limit=0)
-    ids = source.ids if ids is None else np.unique(np.asarray(ids)).astype(np.int32)
+    ids = source.ids if ids is None else np.unique(integers(ids, "ids"))
     views = source.num_views if num_views is None else num_views
     if not ids.size or views < 1:
         raise ValueError(f"a cache of {ids.size} examples and {views} views would be empty")
+    check_sizes(views, block_size, len(ids))
     source.check(num_views=views)
-    source.rows(ids)
-    _begin(target, source)
+    ids = source.ids[source.rows(ids)]
     model = source.segments[0]
     segment = Segment(str(target), model.layout, model.compression, ids, 0, views, block_size)
+    _begin(target, [source], [segment])
     segment.create(written_by={"subset of": str(path)})
     blocks = Blocks([segment], "subset")
     for view in range(views):
@@ -112,10 +121,37 @@ def subset(
     return Cache(target, codecs=codecs)
 
 
-def _begin(target: str | pathlib.Path, like: Cache) -> None:
-    """Writes the contract of a new cache, or refuses what is there."""
+def _begin(
+    target: str | pathlib.Path, sources: Sequence[Cache], segments: Collection[Segment]
+) -> None:
+    """Writes the contract of a new cache, or refuses what is there before anything is written.
+
+    Args:
+      target: where the new cache goes.
+      sources: caches of one contract whose records it gets.
+      segments: all segments that it will have.
+
+    Raises:
+      CacheError: the target is a source, or holds a cache of something else.
+    """
+    if _place(target) in [_place(cache.path) for cache in sources]:
+        raise CacheError(f"the target {target} is a source too: choose another path for the target")
     document = _store.read_document(target, "contract.json")
+    if document is not None:
+        _contract.check(str(target), document["fields"], sources[0].contract)
+    wanted = {segment.name for segment in segments}
+    # The names of a copy that was cut short are among those of its segments, and it goes on.
+    there = {name.split("/")[1] for name in _store.names(target, FOLDER)}
+    if others := sorted(there - wanted):
+        raise CacheError(
+            f"the target {target} already holds other records: it has the segments {others}, this "
+            f"call writes {sorted(wanted)}. Choose another path for the target, or delete that one"
+        )
     if document is None:
-        _store.write_document(target, "contract.json", dict(like.document))
-    else:
-        _contract.check(str(target), document["fields"], like.contract)
+        _store.write_document(target, "contract.json", dict(sources[0].document))
+
+
+def _place(path: str | pathlib.Path) -> str:
+    """Returns the one name of a directory or URL."""
+    text = str(path)
+    return text.rstrip("/") if "://" in text else str(pathlib.Path(text).resolve())

@@ -96,9 +96,10 @@ class CacheContents:
 
         Raises:
           ValueError: no codec, an output without a shape or with a name that cannot become that of
-            a folder, a codec that needs labels which there are not.
+            a folder, a codec that needs labels which there are not, fewer logits than classes.
         """
         codecs, shapes = self.record_format.codecs, self.record_format.shapes
+        width = self.record_format.num_logits
         if not codecs:
             raise ValueError("no output of the teacher is stored: name one with its codec")
         for name, codec in codecs.items():
@@ -114,6 +115,11 @@ class CacheContents:
             from_specification(codec.specification(), (type(codec),))
             if "labels" in codec.needs:
                 self._check_labels(codec)
+        if width is not None and width < (classes := shapes.get("logits", (width,))[-1]):
+            raise ValueError(
+                f"num_logits={width} are fewer than the {classes} classes of the shape of the "
+                "logits: it is the width of padded logits; leave it out where there is no padding"
+            )
 
     def _check_labels(self, codec: Any) -> None:
         if self.views.mixes:

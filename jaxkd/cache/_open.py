@@ -90,9 +90,28 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
     Raises:
       CacheError: no cache there, an incomplete one, or one that belongs to something else: each
         differing field is named with both values.
-      ValueError: another mode, or to be filled without the network itself.
+      ValueError: another mode, an argument of the other mode, or to be filled without the network
+        itself.
     """
     views = views or Views()
+    of_mode = {
+        "read": {"num_classes": num_classes is not None, "codecs": len(codecs) > 0},
+        "fill": {
+            "codec": codec is not None,
+            "num_views": num_views != 1,
+            "valid_classes": valid_classes is not None,
+            "block_size": block_size is not None,
+            "process": process != (0, 1),
+        },
+    }
+    if mode not in of_mode:
+        raise ValueError(f"mode must be 'read' or 'fill', not {mode!r}")
+    other = "fill" if mode == "read" else "read"
+    if ignored := [name for name, given in of_mode[other].items() if given]:
+        raise ValueError(
+            f"{' and '.join(ignored)} would be ignored, mode is {mode!r}: write mode={other!r}, or "
+            "leave it out"
+        )
     if mode == "fill":
         if not isinstance(teacher, Network):
             raise ValueError("mode='fill' runs the teacher, so it needs the network itself")
@@ -109,8 +128,6 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
             allow=allow,
             memory_limit=memory_limit,
         )
-    if mode != "read":
-        raise ValueError(f"mode must be 'read' or 'fill', not {mode!r}")
     cache = Cache(path, memory_limit=memory_limit, codecs=codecs).bind(dataset, views, allow)
     cache.check(teacher=teacher, dataset=dataset, views=views, num_classes=num_classes)
     return cache

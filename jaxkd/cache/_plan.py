@@ -12,6 +12,7 @@ from jaxkd.cache import _contract, _store
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._segment import Segment, segments
+from jaxkd.data._examples import integer
 
 FORMAT = 2
 # Examples in a file, unless they are larger than this: a block is held in memory while it fills.
@@ -67,7 +68,7 @@ def plan_build(
       ValueError: sizes that are not positive, codecs that do not fit the teacher or the views.
     """
     dataset, views = contents.dataset, contents.views
-    _check_sizes(num_views, block_size, len(dataset))
+    check_sizes(num_views, block_size, len(dataset))
     contents.check()
     fields = contents.fields()
     document = document or _store.read_document(path, "contract.json")
@@ -210,12 +211,23 @@ def _check_same_extent(plan: BuildPlan, num_views: int) -> None:
     _contract.check(plan.path, stored, wanted, remedy="jaxkd.cache.extend adds views and examples.")
 
 
-def _check_sizes(num_views: int, block_size: int | None, num_examples: int) -> None:
+def check_sizes(num_views: int, block_size: int | None, num_examples: int) -> None:
+    """Refuses sizes of a cache that are no positive integers.
+
+    Args:
+      num_views: number of views of each example.
+      block_size: examples in a file; None: by their size.
+      num_examples: number of examples.
+
+    Raises:
+      TypeError: no integer.
+      ValueError: a size below 1.
+    """
     sizes = {
         "num_views": num_views,
         "block_size": 1 if block_size is None else block_size,
         "the number of examples": num_examples,
     }
     for name, size in sizes.items():
-        if size < 1:
+        if integer(size, name) < 1:
             raise ValueError(f"{name} must be at least 1, not {size}")

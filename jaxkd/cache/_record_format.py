@@ -76,9 +76,19 @@ class RecordFormat:
 
 
 def by_output(codec: Codecs) -> dict[str, Codec]:
-    """Codecs by the name of the output that they encode; by default the logits as `Dense()`."""
+    """Returns codecs by the name of the output that they encode.
+
+    Args:
+      codec: one for each output, or one for the logits; None: the logits as `Dense()`.
+
+    Raises:
+      TypeError: what is no codec, such as the name of a dtype, or the class of a codec.
+    """
     if codec is None:
-        return {"logits": Dense()}
-    if isinstance(codec, Mapping):
-        return dict(codec)
-    return {"logits": codec}
+        codec = Dense()
+    codecs = dict(codec) if isinstance(codec, Mapping) else {"logits": codec}
+    for name, one in codecs.items():
+        if isinstance(one, type) or not callable(getattr(one, "encode", None)):
+            right = f"{one.__name__}(…)" if isinstance(one, type) else f"Dense({str(one)!r})"
+            raise TypeError(f"{one!r} is no codec, for the output {name!r}: write {right} instead")
+    return codecs

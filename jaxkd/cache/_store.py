@@ -35,8 +35,13 @@ def location(path: Path) -> dict[str, Any] | str:
 
     Args:
       path: a directory or URL.
+
+    Raises:
+      CacheError: the path of a file.
     """
     text = str(path)
+    if "://" not in text and pathlib.Path(path).is_file():
+        raise CacheError(f"a cache is a directory, {path} is a file: choose another path")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if text.startswith("s3://") and endpoint:
         bucket, _, prefix = text.removeprefix("s3://").partition("/")

@@ -18,6 +18,7 @@ from jaxkd.cache._record_format import Codecs
 from jaxkd.cache._record_writer import RecordWriter
 from jaxkd.cache._teacher import make_teacher_fn
 from jaxkd.data import Examples, raw_batch
+from jaxkd.data._examples import integer
 from jaxkd.networks import Network
 from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
@@ -131,8 +132,9 @@ class WriteThroughCache:
         Raises:
           CacheError: a view that is not there, or an output that cannot be stored.
           KeyError: an id that is not in the data set.
+          TypeError: ids or a view that are not integers.
         """
-        if not 0 <= view < self.num_views:
+        if not 0 <= integer(view, "view") < self.num_views:
             raise CacheError(
                 f"view {view} is wanted, the cache has views 0 to {self.num_views - 1}"
             )

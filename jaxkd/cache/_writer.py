@@ -14,6 +14,7 @@ from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
 from jaxkd.cache._record_writer import RecordWriter
 from jaxkd.data import Examples
+from jaxkd.data._examples import check_unique, integer, integers
 from jaxkd.networks import Network
 from jaxkd.views import Views
 
@@ -95,22 +96,29 @@ class Writer(RecordWriter):
         """Encodes the outputs for some examples in one view, and takes them in.
 
         Args:
-          ids: example ids `[n]`, in any order.
+          ids: unique example ids `[n]`, in any order.
           view: number of the view.
           outputs: logits `[n, num_classes]`, or name → array `[n, ...]`; outputs without a codec
             are left out.
 
         Raises:
-          CacheError: values that a codec cannot store, or examples that are not in the data set.
-          ValueError: arrays of another shape, or an output that is missing.
+          CacheError: values that a codec cannot store, or a view that is not in the cache.
+          KeyError: examples that are not in the data set.
+          TypeError: ids or a view that are not integers.
+          ValueError: arrays of another shape, an output that is missing, or an id given twice.
         """
-        ids = np.asarray(ids, np.int32)
+        ids, view = integers(ids, "ids"), integer(view, "view")
+        if ids.ndim != 1:
+            raise ValueError(f"ids must have the shape [n], not {list(ids.shape)}")
         named = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
         contents = self.plan.contents
         dataset, record_format = contents.dataset, contents.record_format
         values = {name: self._checked(named, name, len(ids)) for name in record_format.codecs}
         if not len(ids):
             return
+        check_unique(ids)
+        rows = dataset.rows(ids)
+        ids = dataset.ids[rows]
         # Sizes that are powers of two, so that few programs are compiled.
         size = 1 << max(0, len(ids) - 1).bit_length()
         pad = np.minimum(np.arange(size), len(ids) - 1)
@@ -118,7 +126,7 @@ class Writer(RecordWriter):
             {name: value[pad] for name, value in values.items()},
             ids=ids[pad],
             view=np.full(size, view, np.int32),
-            labels=dataset.labels[dataset.rows(ids[pad])],
+            labels=dataset.labels[rows[pad]],
             token_mask=dataset.token_mask(ids[pad]),
         )
         check_invalid_rows(jax.device_get(invalid), record_format, ids, view)

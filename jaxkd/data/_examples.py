@@ -149,12 +149,7 @@ class Examples(abc.ABC):
           ([1.0, 3.0], True)
         """
         positions = np.sort(self.rows(ids), axis=None)
-        refuse(
-            np.append(False, positions[1:] == positions[:-1]),
-            "id",
-            self.ids[positions],
-            "must be unique",
-        )
+        check_unique(self.ids[positions])
         return self._of_same_source(
             **{
                 name: getattr(self, name)[positions]
@@ -274,8 +269,24 @@ def integers(values: npt.ArrayLike, what: str) -> np.ndarray:
     if array.size == 0:  # NumPy makes float64 of an empty list
         return array.astype(np.int64)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{what} must be integers, got dtype {array.dtype}.")
+        mask = array.dtype == bool and what == "ids"
+        hint = " To select by a mask, write dataset.ids[mask]." if mask else ""
+        raise TypeError(f"{what} must be integers, got dtype {array.dtype}.{hint}")
     return array
+
+
+def integer(value: Any, what: str) -> int:
+    """Returns one integer, or raises a TypeError that names what is none."""
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "iu":
+        raise TypeError(f"{what} must be an integer, not {value!r}")
+    return int(array)
+
+
+def check_unique(ids: np.ndarray) -> None:
+    """Raises a ValueError if an id is given twice."""
+    ordered = np.sort(ids, axis=None)
+    refuse(np.append(False, ordered[1:] == ordered[:-1]), "id", ordered, "must be unique")
 
 
 def hash_arrays(header: str, *arrays: np.ndarray) -> str:

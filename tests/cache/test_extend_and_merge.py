@@ -130,6 +130,61 @@ def test_parts_that_do_not_fit_are_not_merged(tmp_path):
         caches.merge(tmp_path / "m", [])
 
 
+def test_a_merge_writes_nothing_where_its_target_has_other_records(tmp_path):
+    a, b, m = (tmp_path / name for name in "abm")
+    part(a, IMAGES.ids[1::2], num_views=1)
+    part(b, IMAGES.ids[::2], num_views=1)
+    caches.merge(m, [a, b])
+    before = contents(tmp_path)
+    with pytest.raises(CacheError, match="is a source too: choose another path"):
+        caches.merge(a, [a, b])
+    with pytest.raises(CacheError, match="already holds other records"):
+        caches.merge(m, [a])
+    with pytest.raises(ValueError, match="named more than once"):
+        caches.merge(tmp_path / "n", [a, a.parent / "b" / ".." / "a"])
+    with pytest.raises(TypeError, match=r"write merge\(target, \['"):
+        caches.merge(tmp_path / "n", str(a))
+    caches.subset(a, tmp_path / "copy")
+    with pytest.raises(CacheError, match="100 examples of view 0 twice"):
+        caches.merge(tmp_path / "n", [a, tmp_path / "copy"])
+    assert {f: c for f, c in contents(tmp_path).items() if f in before} == before
+    assert not (tmp_path / "n").exists()
+
+
+def test_a_subset_writes_nothing_where_its_target_has_other_records(tmp_path, whole):
+    source, target = tmp_path / "s", tmp_path / "t"
+    caches.subset(whole.path, source, num_views=1, block_size=64)
+    caches.subset(source, target, ids=IMAGES.ids[:50])
+    before = contents(tmp_path)
+    for ids in (None, IMAGES.ids[:3]):
+        with pytest.raises(CacheError, match="is a source too: choose another path"):
+            caches.subset(source, tmp_path / "t" / ".." / "s", ids=ids)
+    for ids in (IMAGES.ids[:60], IMAGES.ids[:3], IMAGES.ids[100:]):
+        with pytest.raises(CacheError, match="already holds other records.*another path"):
+            caches.subset(source, target, ids=ids)
+    assert contents(tmp_path) == before
+    # The identical call finishes what a kill has left of it, and repeats what is complete.
+    next(target.rglob("seal.json")).unlink()
+    for _ in range(2):
+        assert_same(caches.subset(source, target, ids=IMAGES.ids[:50]), whole, IMAGES.ids[:50], 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"ids": [3.5]}, TypeError, "ids must be integers, got dtype float64"),
+        ({"ids": IMAGES.ids > 500}, TypeError, r"write dataset.ids\[mask\]"),
+        ({"ids": IMAGES.ids[:2].astype(int) + 2**32}, CacheError, "2 of 2 example ids are not in"),
+        ({"num_views": 1.5}, TypeError, "num_views must be an integer, not 1.5"),
+        ({"block_size": 0}, ValueError, "block_size must be at least 1, not 0"),
+    ],
+)
+def test_a_subset_that_there_is_not(tmp_path, whole, options, error, message):
+    with pytest.raises(error, match=message):
+        caches.subset(whole.path, tmp_path / "t", **options)
+    assert not (tmp_path / "t").exists()
+
+
 def test_a_part_is_taken(tmp_path, whole):
     ids = IMAGES.ids[[3, 100, 7]]
     taken = caches.subset(whole.path, tmp_path, ids=ids, num_views=2)

@@ -8,6 +8,7 @@ from conftest import random_images, small_network
 from jaxkd import cache as caches
 from jaxkd.cache import CacheError, EnsembleCache, _store
 from jaxkd.data import GrainSource, Loader
+from jaxkd.targets import Dense
 from jaxkd.views import Normalize, RandomCrop, Views
 
 VIEWS = Views((RandomCrop(2), Normalize()))
@@ -53,6 +54,33 @@ def test_what_the_cache_does_not_belong_to_is_refused(built):
         Loader(None, Views(VIEWS.transforms, seed=1), 32, cache=built)
     with pytest.raises(CacheError, match="dataset.split"):
         Loader(IMAGES.with_split("test"), batch_size=32, cache=built)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_views": 5}, "num_views would be ignored, mode is 'read': write mode='fill'"),
+        ({"codec": Dense(), "block_size": 8}, "codec and block_size would be ignored"),
+        ({"num_classes": 5, "mode": "fill"}, "num_classes would be ignored.*write mode='read'"),
+        ({"codecs": [Dense], "mode": "fill"}, "codecs would be ignored"),
+    ],
+)
+def test_arguments_of_the_other_mode_are_refused(built, options, message):
+    with pytest.raises(ValueError, match=message):
+        caches.open(built.path, **OWN, **options)
+
+
+@pytest.mark.parametrize("memory_limit", [1 << 20, 0])
+def test_ids_and_views_that_are_no_integers_are_refused(built, memory_limit):
+    cache = caches.Cache(built.path, memory_limit=memory_limit)
+    for ids in (IMAGES.ids + 0.5, IMAGES.ids > 500):
+        for call in (cache.rows, lambda ids: cache.read(ids, 0)):
+            with pytest.raises(TypeError, match="ids must be integers, got dtype"):
+                call(ids)
+    with pytest.raises(TypeError, match="view must be an integer, not 0.5"):
+        cache.read(IMAGES.ids, 0.5)
+    with pytest.raises(CacheError, match="1 of 1 example ids are not in"):
+        cache.read(IMAGES.ids[:1].astype(int) + 2**32, 0)
 
 
 def test_what_is_missing_is_named(built):

@@ -104,6 +104,11 @@ def test_several_outputs_and_padded_logits(tmp_path):
         ([3], {"features": 1}, ValueError, r"stores 'logits', the outputs are \['features'\]"),
         ([3], np.full((1, 5), np.nan), CacheError, r"cannot store .* ids \[3\] first"),
         ([4], np.ones((1, 5)), KeyError, "1 of 1 ids are not in random"),
+        ([3 + 2**32], np.ones((1, 5)), KeyError, "1 of 1 ids are not in random.*4294967299"),
+        ([3.5], np.ones((1, 5)), TypeError, "ids must be integers, got dtype float64"),
+        ([True], np.ones((1, 5)), TypeError, r"dtype bool.*write dataset.ids\[mask\]"),
+        ([3, 6, 3], np.ones((3, 5)), ValueError, "id must be unique; 1 of 3 do not fit: 3"),
+        ([[3]], np.ones((1, 5)), ValueError, r"ids must have the shape \[n\], not \[1, 1\]"),
     ],
 )
 def test_bad_outputs_are_refused(tmp_path, ids, outputs, error, message):
@@ -120,12 +125,26 @@ def test_bad_outputs_are_refused(tmp_path, ids, outputs, error, message):
         ({"codec": {}}, "no output of the teacher is stored"),
         ({"process": (2, 2)}, r"index < count, not \(2, 2\)"),
         ({"codec": TopK(6)}, "k=6 classes, the teacher has 5"),
+        ({"codec": "float16"}, r"'float16' is no codec.*'logits': write Dense\('float16'\)"),
+        ({"codec": {"logits": TopK}}, r"TopK'> is no codec.*write TopK\(…\)"),
+        ({"num_logits": 4}, "num_logits=4 are fewer than the 5 classes"),
+        ({"num_views": 1.5}, "num_views must be an integer, not 1.5"),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         writer(tmp_path, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_view_that_is_no_integer_and_a_path_that_is_a_file_are_refused(tmp_path):
+    one = writer(tmp_path / "c")
+    with pytest.raises(TypeError, match="view must be an integer, not 0.5"):
+        one.write(IMAGES.ids, 0.5, LOGITS[0])
+    assert one.remaining() == 400
+    (tmp_path / "f").touch()
+    with pytest.raises(CacheError, match="a cache is a directory, .* is a file"):
+        writer(tmp_path / "f")
 
 
 def test_filling_trains_on_what_reading_gives_later(tmp_path):

@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import os
 import pathlib
+import socket
 from collections.abc import Callable, Mapping
 
 import jax
@@ -44,9 +46,12 @@ def fingerprint_of(framework: str, file: pathlib.Path) -> dict[str, str]:
 
 
 def train_once(file: pathlib.Path, train: Callable[[pathlib.Path], None]) -> None:
-    """Has the first process of a job train a teacher, unless its file is there."""
+    """Has the first process of a job train a teacher, unless its whole file is there."""
     if is_first() and not file.exists():
-        train(file)
+        # Of this process alone, so that two runs at the same time do not write one file.
+        temporary = file.with_name(f".{socket.gethostname()}.{os.getpid()}.{file.name}")
+        train(temporary)
+        temporary.replace(file)
     wait_for_all(str(file))
 
 

@@ -163,7 +163,8 @@ def run(
     for name in chosen:
         check(name)
     validate(config, "protocol.")
-    recipe_options("protocol.options", config.options)
+    recipes_chosen = [name for name in chosen if name not in strategy_arms.NAMES]
+    recipe_options("protocol.options", config.options, recipes_chosen)
     test = _first(data.test, config.test_examples)
     study = Study(
         workdir=workdir,

@@ -39,6 +39,8 @@ import io
 import math
 import pathlib
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -48,6 +50,7 @@ from experiments.common.runtime import Runtime
 from jaxkd import Network, Objective, TrainState
 from jaxkd.data import Loader
 from jaxkd.training import TrainStep, fit, is_first, wait_for_all
+from jaxkd.training.workdir import write_atomically
 
 T = TypeVar("T")
 
@@ -183,13 +186,21 @@ def saved(file: pathlib.Path, make: Callable[[], Mapping[str, Any]]) -> dict[str
 
     Returns:
       The arrays, as every process of the job reads them.
+
+    Raises:
+      ValueError: the file is damaged.
     """
     if not file.exists():
         _write(file, make())
     # Also where the file exists: one process may see it that another has just written.
     wait_for_all(str(file))
-    with np.load(file) as stored:
-        return dict(stored)
+    try:
+        with np.load(file) as stored:
+            return dict(stored)
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{file} is damaged ({error}): delete it, and the same command makes it again"
+        ) from error
 
 
 def save(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
@@ -205,6 +216,4 @@ def _write(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    temporary = file.with_suffix(".tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(file)
+    write_atomically(file, buffer.getvalue())

@@ -17,6 +17,7 @@ relates several fields is a short function beside the configuration.
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import operator
@@ -24,6 +25,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_NOUNS = {int: "an integer", float: "a number", str: "a text", bool: "True or False"}
 _TESTS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 
 
@@ -71,12 +73,15 @@ def validate(config: Any, prefix: str = "") -> None:
       prefix: text before the names of its fields, `"views."` for instance.
 
     Raises:
-      ValueError: a value outside its range; the message names the field as its flag does, the
-        value, the range, and of choices the one that was probably meant.
+      ValueError: a value of another type or outside its range; the message names the field as its
+        flag does, the value, the range, and of choices the one that was probably meant.
     """
     types = typing.get_type_hints(type(config))
     for declared in dataclasses.fields(config):
         name, value = prefix + declared.name, getattr(config, declared.name)
+        kind = types[declared.name]
+        if kind in _NOUNS and not _is_a(kind, value):
+            raise ValueError(f"{name} must be {_NOUNS[kind]}, not {value!r}")
         if dataclasses.is_dataclass(value):
             validate(value, f"{name}.")
         elif "unset" in declared.metadata and value == declared.metadata["unset"]:
@@ -84,7 +89,7 @@ def validate(config: Any, prefix: str = "") -> None:
         elif declared.metadata.get("several"):
             _check_list(name, value, declared.metadata["choices"])
         elif isinstance(value, tuple):
-            _check_numbers(name, value, typing.get_args(types[declared.name])[0])
+            _check_numbers(name, value, typing.get_args(kind)[0])
             for element in value:
                 _check(name, element, declared.metadata)
         else:
@@ -103,26 +108,47 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ValueError(f"{name} must be one of {known}, not {value!r}{_hint(value, choices)}")
 
 
-def recipe_options(name: str, text: str) -> dict[str, dict[str, Any]]:
+def recipe_options(
+    name: str, text: str, chosen: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
     """Parses options of recipes by name, such as `{"crd": {"num_negatives": 1024}}`.
 
     Args:
       name: name of the field, for messages.
       text: JSON.
+      chosen: names of the recipes that are used; None: they are not checked.
 
     Returns:
       The options of each recipe.
 
     Raises:
-      ValueError: no JSON, or no dictionary of dictionaries.
+      ValueError: no JSON, no dictionary of dictionaries, a name given twice, or options of a recipe
+        that is not among the chosen ones.
     """
     try:
-        options = json.loads(text)
+        options = json.loads(text, object_pairs_hook=functools.partial(_once, name))
     except json.JSONDecodeError as error:
         raise ValueError(f"{name} must be JSON, not {text!r}: {error}") from error
     if not isinstance(options, dict) or not all(isinstance(o, dict) for o in options.values()):
         raise ValueError(f"{name} must map recipes to their options, not {text!r}")
+    for method in options:
+        if chosen is not None and method not in chosen:
+            known = ", ".join(chosen) or "recipes (there are none)"
+            raise ValueError(
+                f"{name} are for the chosen {known}, not {method!r}{_hint(method, chosen)}"
+            )
     return options
+
+
+def _once(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"{name} must give {twice[0]!r} once, not twice")
+    return dict(pairs)
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    return type(value) in ((int, float) if kind is float else (kind,))
 
 
 def _check(name: str, value: Any, declared: Mapping[str, Any]) -> None:
@@ -165,8 +191,7 @@ def _hint(value: str, choices: Sequence[str]) -> str:
 
 def _check_numbers(name: str, values: tuple[Any, ...], kind: type) -> None:
     """Refuses no numbers, equal ones, and what else flags may hold: `1,x` is a tuple too."""
-    kinds = (int, float) if kind is float else (kind,)
-    numbers = all(type(value) in kinds for value in values)
+    numbers = all(_is_a(kind, value) for value in values)
     if not values or not numbers or len(set(values)) < len(values):
         raise ValueError(
             f"{name} must be numbers separated by commas, at least one and none twice, not {values}"

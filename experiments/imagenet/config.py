@@ -95,7 +95,7 @@ def complete(config: Config) -> Config:
     _check_method(config)
     if config.cache and not config.num_views:
         raise ValueError("cache=True needs num_views, the number of views that are cached")
-    recipe_options("options", config.options)
+    recipe_options("options", config.options, [config.method])
     return config
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from experiments.common.validation import field
+
 
 @dataclasses.dataclass
 class Config:
@@ -11,4 +13,4 @@ class Config:
       epochs: of the teacher.
     """
 
-    epochs: int = 24
+    epochs: int = field(24, ge=1)

@@ -88,7 +88,7 @@ def by_output(codec: Codecs) -> dict[str, Codec]:
         codec = Dense()
     codecs = dict(codec) if isinstance(codec, Mapping) else {"logits": codec}
     for name, one in codecs.items():
-        if isinstance(one, type) or not callable(getattr(one, "encode", None)):
+        if isinstance(one, type) or not callable(getattr(one, "layout", None)):
             right = f"{one.__name__}(…)" if isinstance(one, type) else f"Dense({str(one)!r})"
             raise TypeError(f"{one!r} is no codec, for the output {name!r}: write {right} instead")
     return codecs

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxkd.metrics._validation import check_logits
+
 
 def correct_class_bias(
     logits: np.ndarray, classes: int | Sequence[int], share: float
@@ -24,7 +26,8 @@ def correct_class_bias(
       The corrected logits. The number is negative where the classes were predicted too often.
 
     Raises:
-      ValueError: The share is outside [0, 1], a class does not exist, or these are all classes.
+      ValueError: The share is outside [0, 1], a class does not exist, there is no class or these
+        are all of them, or the logits have nan or +inf, or a row of −inf alone.
 
     Example:
       >>> logits = np.array([[2.0, 0.0], [2.0, 1.0], [2.0, 1.5], [2.0, 1.6]])
@@ -34,7 +37,10 @@ def correct_class_bias(
     Reference:
       Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015.
     """
+    check_logits("logits", logits)
     chosen = np.atleast_1d(classes)
+    if not chosen.size:
+        raise ValueError("classes is empty: name at least one class, such as classes=0")
     if not 0 <= share <= 1:
         raise ValueError(f"share must lie in [0, 1], not {share}")
     if len(outside := chosen[(chosen < 0) | (chosen >= logits.shape[-1])]):

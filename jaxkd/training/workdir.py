@@ -24,8 +24,8 @@ def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathl
 
     Raises:
       OSError: the directory cannot be written to.
-      ValueError: the directory is bound to another configuration; names each field with both
-        values.
+      ValueError: the directory is bound to another configuration, each field of which is named with
+        both values, or its file is damaged.
 
     Example:
       >>> import tempfile
@@ -42,7 +42,14 @@ def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathl
     if not file.exists():
         write_atomically(file, text + "\n")
     # Read even if it was created just now: the processes of a job may do so at the same time.
-    there, now = _flatten(json.loads(file.read_text())), _flatten(json.loads(text))
+    try:
+        bound = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{file} is damaged, it is no JSON ({error}): restore it from a copy, choose another "
+            "workdir, or delete this one"
+        ) from error
+    there, now = _flatten(bound), _flatten(json.loads(text))
     if differing := differences(there, now, "there", "now", limit=None):
         raise ValueError(
             f"the work directory {workdir} belongs to another configuration ({differing}): choose "
@@ -78,11 +85,11 @@ def writeable(workdir: str | pathlib.Path) -> pathlib.Path:
     return workdir
 
 
-def write_atomically(file: pathlib.Path, text: str) -> None:
+def write_atomically(file: pathlib.Path, content: str | bytes) -> None:
     """Replaces a file's content, so that after a crash it is the old one or the new one."""
     temporary = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
-    with open(temporary, "w") as stream:
-        stream.write(text)
+    with open(temporary, "w" if isinstance(content, str) else "wb") as stream:
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, file)

@@ -293,3 +293,7 @@ def test_a_work_directory_belongs_to_one_configuration(tmp_path):
         bind_config(tmp_path / "w", {"seed": 1, "student": {"width": 64, "kind": "mlp"}})
     with pytest.raises(ValueError, match="views: nothing there, 3 now"):
         bind_config(tmp_path / "w", config | {"views": 3})
+    for damaged in ("", "{"):
+        (tmp_path / "w" / "config.json").write_text(damaged)
+        with pytest.raises(ValueError, match="config.json is damaged, it is no JSON"):
+            bind_config(tmp_path / "w", config)

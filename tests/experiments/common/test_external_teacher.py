@@ -33,6 +33,21 @@ def check(tmp_path, framework, file, teacher):
         )
 
 
+def test_a_teacher_whose_training_was_cut_short_is_trained_again(tmp_path):
+    def cut(file):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    def whole(file):
+        file.write_bytes(b"whole")
+
+    file = tmp_path / "teacher.pt"
+    with pytest.raises(KeyboardInterrupt):
+        external_teacher.train_once(file, cut)
+    external_teacher.train_once(file, whole)
+    assert file.read_bytes() == b"whole"
+
+
 def test_onnx_runtime(tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

@@ -56,6 +56,12 @@ def test_defaults_and_values_on_the_bounds_pass():
         ({"noise": (0.5, 0.5)}, "none twice, not (0.5, 0.5)"),
         ({"widths": (2, 2.5)}, "widths must be numbers"),
         ({"views": Views(crop=-1)}, "views.crop must be at least 0, not -1"),
+        ({"seeds": 1.5}, "seeds must be an integer, not 1.5"),
+        ({"seeds": "7"}, "seeds must be an integer, not '7'"),
+        ({"epochs": False}, "epochs must be an integer, not False"),
+        ({"alpha": None}, "alpha must be a number, not None"),
+        ({"dataset": 3}, "dataset must be a text, not 3"),
+        ({"views": Views(flip="no")}, "views.flip must be True or False, not 'no'"),
     ],
 )
 def test_a_value_outside_its_range_is_named(options, message):
@@ -76,3 +82,15 @@ def test_options_of_recipes_are_json():
         recipe_options("options", "{kd}")
     with pytest.raises(ValueError, match="options must map recipes to their options"):
         recipe_options("options", '{"kd": 1}')
+    with pytest.raises(ValueError, match="options must give 'alpha' once, not twice"):
+        recipe_options("options", '{"kd": {"alpha": 0.5, "alpha": 0.6}}')
+
+
+def test_options_of_recipes_are_those_of_the_chosen_ones():
+    text = '{"dkdd": {"beta": 2.0}}'
+    message = "options are for the chosen kd, dkd, not 'dkdd'; did you mean 'dkd'?"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        recipe_options("options", text, ["kd", "dkd"])
+    with pytest.raises(ValueError, match=r"the chosen recipes \(there are none\), not 'dkdd'"):
+        recipe_options("options", text, [])
+    assert recipe_options("options", text, ["dkdd"]) == {"dkdd": {"beta": 2.0}}

@@ -88,7 +88,7 @@ def validate(config: Any, prefix: str = "") -> None:
             continue
         elif declared.metadata.get("several"):
             _check_list(name, value, declared.metadata["choices"])
-        elif isinstance(value, tuple):
+        elif typing.get_origin(kind) is tuple:
             _check_numbers(name, value, typing.get_args(kind)[0])
             for element in value:
                 _check(name, element, declared.metadata)
@@ -191,8 +191,9 @@ def _hint(value: str, choices: Sequence[str]) -> str:
 
 def _check_numbers(name: str, values: tuple[Any, ...], kind: type) -> None:
     """Refuses no numbers, equal ones, and what else flags may hold: `1,x` is a tuple too."""
-    numbers = all(_is_a(kind, value) for value in values)
-    if not values or not numbers or len(set(values)) < len(values):
+    numbers = isinstance(values, tuple) and all(_is_a(kind, value) for value in values)
+    if not numbers or not values or len(set(values)) < len(values):
         raise ValueError(
-            f"{name} must be numbers separated by commas, at least one and none twice, not {values}"
+            f"{name} must be numbers separated by commas, at least one and none twice, "
+            f"not {values!r}"
         )

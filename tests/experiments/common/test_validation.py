@@ -55,6 +55,8 @@ def test_defaults_and_values_on_the_bounds_pass():
         ({"noise": ()}, "at least one and none twice, not ()"),
         ({"noise": (0.5, 0.5)}, "none twice, not (0.5, 0.5)"),
         ({"widths": (2, 2.5)}, "widths must be numbers"),
+        ({"widths": "x"}, "widths must be numbers separated by commas, at least one and none"),
+        ({"noise": 0.5}, "none twice, not 0.5"),
         ({"views": Views(crop=-1)}, "views.crop must be at least 0, not -1"),
         ({"seeds": 1.5}, "seeds must be an integer, not 1.5"),
         ({"seeds": "7"}, "seeds must be an integer, not '7'"),

@@ -56,38 +56,19 @@ class Config:
 
 def reduced_config(config: Config) -> Config:
     """Returns the short protocol, except for what the configuration sets itself."""
-    default = Config()
-    short: dict[str, Any] = {
-        "examples": 2_000,
-        "epochs": 8,
-        "schedule": "cosine",
-        "evaluations": 2,
-    }
-    unset = {
-        k: v
-        for k, v in short.items()
-        if getattr(config.protocol, k) == getattr(default.protocol, k)
-    }
+    default, given = Config(), config.protocol
+    short: dict[str, Any] = {"examples": 2_000, "epochs": 8, "schedule": "cosine", "evaluations": 2}
+    unset = {k: v for k, v in short.items() if getattr(given, k) == getattr(default.protocol, k)}
     return dataclasses.replace(
         config,
-        protocol=dataclasses.replace(config.protocol, **unset),
+        protocol=dataclasses.replace(given, **unset),
         teacher_epochs=config.teacher_epochs or 2,
         pair="resnet20x0.5/resnet8x0.5" if config.pair == default.pair else config.pair,
     )
 
 
 def network_names(config: Config) -> tuple[str, str, str]:
-    """Returns the names of the networks.
-
-    Args:
-      config: configuration as the flags give it.
-
-    Returns:
-      The names of teacher, student and assistant; the last is empty where there is none.
-
-    Raises:
-      ValueError: an unknown network, or none that fits as the assistant; before data are read.
-    """
+    """Returns the names of teacher, student and assistant; the last is empty where none fits."""
     parts = config.pair.split("/")
     if len(parts) != 2:
         raise ValueError(f"pair must be teacher/student, such as vgg13/vgg8, not {config.pair!r}")
@@ -110,17 +91,15 @@ def default_learning_rate(name: str) -> float:
 
 def assistant_between(teacher: str, student: str) -> str:
     """Returns the network of the student's family whose size is nearest to the geometric mean."""
-    of_student = models.entry(student)
-    sizes = {name: models.entry(name).parameters for name in models.names(of_student.family)}
     if (teacher, student) == ("resnet20x0.5", "resnet8x0.5"):  # whose sizes nobody published
         return "resnet14x0.5"
-    low, high = of_student.parameters, models.entry(teacher).parameters
+    smallest = models.entry(student)
+    low, high = smallest.parameters, models.entry(teacher).parameters
     if not low or not high:
         return ""
-    middle = np.sqrt(low * high)
-    fitting = {
-        name: abs(np.log(size / middle))
-        for name, size in sizes.items()
-        if size and low < size < high and models.entry(name).image_size == of_student.image_size
-    }
-    return min(fitting, key=lambda name: fitting[name]) if fitting else ""
+    distances = {}
+    for name in models.names(smallest.family):
+        size, image_size = models.entry(name).parameters, models.entry(name).image_size
+        if size and low < size < high and image_size == smallest.image_size:
+            distances[name] = abs(np.log(size / np.sqrt(low * high)))
+    return min(distances, key=distances.__getitem__, default="")

@@ -57,19 +57,7 @@ def load(config: Config) -> tuple[Dataset, Dataset]:
 
 
 def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CifarResults:
-    """Trains the teacher and the students of all methods.
-
-    Args:
-      config: configuration as the flags give it.
-      workdir: folder of all runs; an interrupted run is resumed, a finished one is read.
-      runtime: devices, tracing and consent.
-
-    Returns:
-      The results of all methods.
-
-    Raises:
-      ValueError: a configuration that cannot run, before anything is trained.
-    """
+    """Trains the teacher and the students of all methods; refuses what cannot run before that."""
     validate(config)
     config = reduced_config(config) if config.reduced else config
     chosen = [name for name in config.method.split(",") if name]
@@ -93,8 +81,7 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CifarResults
         identity={k: v for k, v in dataclasses.asdict(config).items() if k != "method"},
         probe=_features,
     )
-    features = _features(results.study, results.teacher)
-    return CifarResults(config, train, results, features)
+    return CifarResults(config, train, results, _features(results.study, results.teacher))
 
 
 def _networks(

@@ -130,28 +130,25 @@ def run(
     test: Dataset,
     make_teacher: Callable[[int], Network],
     make_student: Callable[[int], Network],
-    *,
-    steps_per_call: int | None,
     runtime: Runtime,
 ) -> ComparisonResults:
     """Trains the teachers, builds the caches, runs all arms.
 
     Args:
-      config: what to compare.
+      config: what to compare; one that cannot run is refused before anything is trained.
       workdir: folder of all runs; an interrupted run is resumed, one of another configuration is
         refused.
       train: training examples, with all labels.
       test: held-out examples.
       make_teacher: function from a seed to an untrained teacher.
       make_student: function from a seed to an untrained student.
-      steps_per_call: for arms without an online teacher, see `jaxkd.training.fit`.
       runtime: devices, tracing and consent.
 
     Returns:
       The results of all arms.
 
     Raises:
-      ValueError: a configuration that cannot run, before anything is trained.
+      ValueError: a batch larger than the data.
     """
     validate(config)
     if config.batch_size > len(train):
@@ -166,7 +163,7 @@ def run(
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         seeds=tuple(range(config.seeds)),
-        steps_per_call=steps_per_call,
+        steps_per_call=100,
         runtime=runtime,
     )
     codec = _codec(config)
@@ -255,14 +252,14 @@ def views_of(config: ViewsConfig, num_classes: int) -> Views:
             f"views.mixup={config.mixup} and views.cutmix={config.cutmix}: choose one, set the "
             "other to 0"
         )
-    transforms = [
-        *([RandomCrop(config.crop)] if config.crop else []),
-        *([RandomFlip()] if config.flip else []),
+    transforms = (
+        RandomCrop(config.crop) if config.crop else None,
+        RandomFlip() if config.flip else None,
         Normalize(),
-        *([Mixup(num_classes, config.mixup)] if config.mixup else []),
-        *([Cutmix(num_classes, config.cutmix)] if config.cutmix else []),
-    ]
-    return Views(tuple(transforms), seed=config.seed)
+        Mixup(num_classes, config.mixup) if config.mixup else None,
+        Cutmix(num_classes, config.cutmix) if config.cutmix else None,
+    )
+    return Views(tuple(filter(None, transforms)), seed=config.seed)
 
 
 def _codec(config: ComparisonConfig) -> Codec:

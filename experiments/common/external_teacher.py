@@ -23,15 +23,14 @@ from jaxkd.metrics import accuracy
 from jaxkd.models import MLP
 from jaxkd.study import Table
 from jaxkd.targets import Dense
-from jaxkd.training import (
-    is_first,
-    wait_for_all,
-)
+from jaxkd.training import is_first, wait_for_all
 from jaxkd.views import Normalize, RandomCrop
 
 VIEWS = Views((RandomCrop(1), Normalize()))
 PLAIN_VIEWS = Views((Normalize(),))
 _BATCH = 64
+_VIEWS = 8  # different views of each example
+_EPOCHS = 60
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -56,7 +55,7 @@ def train_once(file: pathlib.Path, train: Callable[[pathlib.Path], None]) -> Non
 
 
 def rendered(data: Dataset, views: Views, ids: np.ndarray, view: int) -> np.ndarray:
-    """The very views that students see, as NumPy arrays, for whatever framework."""
+    """Returns the very views that students see, as NumPy arrays, for whatever framework."""
     batch = raw_batch(data, views, ids, np.full(len(ids), view, np.int32))
     return np.asarray(_renderer(views)(batch)["inputs"])
 
@@ -88,14 +87,8 @@ def fill(
 
 
 def distil(
-    workdir: pathlib.Path,
-    fingerprint: Mapping[str, str],
-    predict: Predict,
-    runtime: Runtime,
-    *,
-    views: int = 8,
-    epochs: int = 60,
-) -> dict[str, float]:
+    workdir: pathlib.Path, fingerprint: Mapping[str, str], predict: Predict, runtime: Runtime
+) -> None:
     """Fills a cache from the teacher, trains a student without labels, and prints a table.
 
     Args:
@@ -103,17 +96,12 @@ def distil(
       fingerprint: fingerprint of the teacher.
       predict: function from inputs `[batch, 8, 8, 1]` to the teacher's logits `[batch, 10]`.
       runtime: devices and tracing.
-      views: number of different views of each example.
-      epochs: passes of the student over the training examples.
-
-    Returns:
-      The accuracies of teacher and student, and the number of outputs that were computed.
 
     Raises:
       AssertionError: the cache was opened under the fingerprint of another teacher.
     """
     data, test = digits.load("train"), digits.load("test")
-    computed = fill(workdir / "cache", fingerprint, predict, data, views)
+    computed = fill(workdir / "cache", fingerprint, predict, data, _VIEWS)
     cache = jaxkd.cache.open(workdir / "cache", teacher=fingerprint, dataset=data, views=VIEWS)
     other = {**fingerprint, "sha256": "0" * 64}
     try:
@@ -136,19 +124,17 @@ def distil(
         workdir=workdir / "student",
         step=step,
         loader=loader,
-        steps=epochs * loader.steps_per_epoch,
+        steps=_EPOCHS * loader.steps_per_epoch,
         log_every=50,
         steps_per_call=50,
     )
-    student = train(training, runtime).network
-    scores = Evaluator(test, PLAIN_VIEWS, runtime).scores(student)
-    teacher_accuracy = accuracy(predict(rendered(test, PLAIN_VIEWS, test.ids, 0)), test.labels)
+    student = Evaluator(test, PLAIN_VIEWS, runtime).logits(train(training, runtime).network)
+    teacher = predict(rendered(test, PLAIN_VIEWS, test.ids, 0))
     rows = [
-        ["teacher", f"{100 * teacher_accuracy:.2f} %"],
-        ["student, no labels", f"{100 * scores['accuracy']:.2f} %"],
+        [name, f"{100 * accuracy(logits, test.labels):.2f} %"]
+        for name, logits in {"teacher": teacher, "student, no labels": student}.items()
     ]
     caption = f"{computed:,} outputs computed, {cache.bytes:,} bytes in the cache."
     if is_first():
         title = f"Taught by {fingerprint['framework']}"
         Table(title, ["", "Test accuracy"], rows, caption).print()
-    return {"teacher": teacher_accuracy, "student": scores["accuracy"], "computed": computed}

@@ -20,7 +20,6 @@ from experiments.common.protocol import (
 )
 from experiments.common.runtime import Runtime
 from experiments.common.study import Arm, Result, Study, run_arm
-from experiments.common.teachers import train_teacher
 from experiments.common.validation import check_choice, recipe_options, validate
 from jaxkd import Network, recipes
 from jaxkd.data import Dataset
@@ -66,12 +65,8 @@ class MethodResults:
             f"Mean ± standard deviation of {len(baseline)} students (seeds), last step, of a "
             f"teacher ({100 * self.teacher_accuracy:.2f} %). {note}"
         )
-        columns: list[Column | str] = [
-            "Method",
-            Column("Steps", "count"),
-            Column("Accuracy", "percent"),
-            Column("Gain on labels", "points"),
-        ]
+        columns: list[Column | str] = ["Method", Column("Steps", "count")]
+        columns += [Column("Accuracy", "percent"), Column("Gain on labels", "points")]
         return Table(title, columns, rows, caption.strip())
 
 
@@ -104,8 +99,8 @@ def arm(name: str, context: MethodContext) -> Arm:
 
     def applied(fresh: Network, seed: int) -> AppliedRecipe:
         pair = Pair(fresh, context.teacher, context.inputs)
-        known: dict[str, Any] = {"steps": context.steps, "seed": seed, "dataset": context.train}
-        return recipes.create(name, pair, **known, **options)
+        steps, dataset = context.steps, context.train
+        return recipes.create(name, pair, seed=seed, steps=steps, dataset=dataset, **options)
 
     first = applied(context.networks.make_student(0), 0)
     if first.make_optimizer is None:
@@ -193,7 +188,8 @@ def run(
     _check_fit(chosen, context)
     bind_config(workdir, identity)
     if networks.trained_teacher is None:
-        context = dataclasses.replace(context, teacher=_train_teacher(context))
+        trained = context.train_teacher(context.teacher, anchors=True)
+        context = dataclasses.replace(context, teacher=trained)
     arms = [arm(name, context) for name in dict.fromkeys([BASELINE, *chosen])]
     results = [run_arm(study, each, "methods") for each in arms]
     logits = study.evaluator.logits(context.teacher)
@@ -212,14 +208,3 @@ def _check_fit(chosen: Sequence[str], context: MethodContext) -> None:
             strategy_arms.check(name, context)
         else:
             arm(name, context)
-
-
-def _train_teacher(context: MethodContext) -> Network:
-    return train_teacher(
-        context.study,
-        context.teacher,
-        context.teacher_train,
-        context.teacher_steps,
-        optimizer=context.teacher_optimizer(),
-        anchors=True,
-    )

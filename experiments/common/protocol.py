@@ -150,14 +150,10 @@ class MethodContext:
             return self.optimizer(self.teacher_steps, self.networks.teacher_rate)
         return adamw(self.study.learning_rate, self.teacher_steps)
 
-    def train_another(self, fresh: Network, name: str) -> Network:
-        """Trains a further teacher like the first."""
-        optimizer = self.teacher_optimizer()
-        return train_teacher(
-            self.study,
-            fresh,
-            self.teacher_train,
-            self.teacher_steps,
-            name=name,
-            optimizer=optimizer,
-        )
+    def train_teacher(
+        self, fresh: Network, name: str = "teacher", *, anchors: bool = False
+    ) -> Network:
+        """Trains a teacher, the first or a further one; saves its `anchors` for `anchors_of`."""
+        options = {"optimizer": self.teacher_optimizer(), "anchors": anchors}
+        data, steps = self.teacher_train, self.teacher_steps
+        return train_teacher(self.study, fresh, data, steps, name=name, **options)

@@ -21,15 +21,7 @@ _TEACHERS = ("one", "two", "three")
 
 
 def check(name: str, context: MethodContext) -> None:
-    """Refuses a strategy that does not fit the networks, before anything is trained.
-
-    Args:
-      name: name of the strategy.
-      context: what it is made from; its teacher need not be trained yet.
-
-    Raises:
-      ValueError: names the strategy and what it needs.
-    """
+    """Refuses a strategy that does not fit the networks; the teacher need not be trained yet."""
     if name == "progressive" and context.networks.trained_teacher is not None:
         raise ValueError(
             "progressive needs the teacher's earlier checkpoints, which are kept where it is "
@@ -56,7 +48,7 @@ def _single(context: MethodContext, objective: Any, **changes: Any) -> Arm:
 
 def _several_teachers(how: str, context: MethodContext) -> Arm:
     others = {
-        name: context.train_another(context.networks.make_teacher(100 + number), f"teacher_{name}")
+        name: context.train_teacher(context.networks.make_teacher(100 + number), f"teacher_{name}")
         for number, name in enumerate(_TEACHERS[1:], 1)
     }
     teacher = strategies.joint_network({_TEACHERS[0]: context.teacher, **others})
@@ -166,10 +158,6 @@ def _teacher_layers(context: MethodContext) -> Arm:
 
 def matching_layers(student: Network, teacher: Network) -> dict[str, str]:
     """Finds layers of equal path and shapes in both: first blocks and ends of residual networks.
-
-    Args:
-      student: untrained student.
-      teacher: teacher, trained or not.
 
     Returns:
       Paths of layers of the student, each with the path of its counterpart in the teacher.

@@ -1,7 +1,6 @@
 """Teachers of a study: trained on labels, with their earlier selves, and their cached outputs."""
 
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,15 +54,22 @@ def train_teacher(
         batch_size=batch_size,
         views=study.views,
     )
-    evaluate = _score(study, network)
+    folder = study.workdir / name
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        present = state.network(network)
+        if anchors:
+            _save_anchors(folder, present, int(state.step), steps)
+        return dict(study.evaluator.scores(present))
+
     training = Training(
-        workdir=study.workdir / name,
+        workdir=folder,
         step=step,
         loader=study.runtime.loader(
             train_examples, study.views, batch_size, num_views=None, **study.loader_options
         ),
         steps=steps,
-        evaluate=_saving_anchors(study, network, name, steps, evaluate) if anchors else evaluate,
+        evaluate=evaluate,
         logs_per_evaluation=4,
         logs_per_checkpoint=4,
         progress=name,
@@ -72,7 +78,7 @@ def train_teacher(
 
 
 def anchors_of(study: Study, teacher: Network, *, name: str = "teacher") -> list[Network]:
-    """Returns the teacher as it was during its training, early to late.
+    """Returns the teacher as it was during its training, at a fifth and at three fifths of it.
 
     Args:
       study: the study that trained it.
@@ -80,7 +86,7 @@ def anchors_of(study: Study, teacher: Network, *, name: str = "teacher") -> list
       name: name of its folder below that of the study.
 
     Returns:
-      The teacher at a fifth and at three fifths of its training.
+      The earlier teachers, early to late.
 
     Raises:
       FileNotFoundError: it was trained elsewhere, or without `anchors`.
@@ -135,28 +141,11 @@ def cache_outputs(
     return jaxkd.cache.build(path, *arguments, **options)
 
 
-def _score(study: Study, network: Network) -> Callable[[TrainState], dict[str, float]]:
-    return lambda state: dict(study.evaluator.scores(state.network(network)))
-
-
-def _saving_anchors(
-    study: Study,
-    network: Network,
-    name: str,
-    steps: int,
-    evaluate: Callable[[TrainState], dict[str, float]],
-) -> Callable[[TrainState], dict[str, float]]:
-    """Returns a function that evaluates, and saves the network at the shares of its training."""
+def _save_anchors(folder: pathlib.Path, network: Network, step: int, steps: int) -> None:
+    """Saves a network at the first evaluation that comes after a share of its training."""
     every = 4 * max(1, steps // 20)
-
-    def evaluate_and_save(state: TrainState) -> dict[str, float]:
-        for index, share in enumerate(_ANCHORS):
-            # The first evaluation that comes after the share.
-            if 0 <= int(state.step) - share * steps < every:
-                present = state.network(network)
-                leaves = jax.tree.leaves((present.params, present.state))
-                arrays = {str(number): np.asarray(leaf) for number, leaf in enumerate(leaves)}
-                save(study.workdir / name / f"anchor{index}.npz", arrays)
-        return evaluate(state)
-
-    return evaluate_and_save
+    for index, share in enumerate(_ANCHORS):
+        if 0 <= step - share * steps < every:
+            leaves = jax.tree.leaves((network.params, network.state))
+            arrays = {str(number): np.asarray(leaf) for number, leaf in enumerate(leaves)}
+            save(folder / f"anchor{index}.npz", arrays)

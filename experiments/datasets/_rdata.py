@@ -25,7 +25,7 @@ _NAMES = {3: "a closure", 4: "an environment", 238: "an alternative representati
 
 
 def read_strings(path: str | os.PathLike[str], name: str) -> list[str]:
-    """One character vector of a lazy-load database.
+    """Reads one character vector of a lazy-load database.
 
     Args:
       path: of the database, without `.rdx` and `.rdb`.
@@ -108,7 +108,7 @@ class _Reader:
         return found
 
     def _pairs(self, flags: int) -> dict[str, Any]:
-        """A linked list with tags, such as attributes."""
+        """Reads a linked list with tags, such as attributes."""
         found = {}
         while flags & 0xFF == _PAIRS:
             if flags & _HAS_ATTRIBUTES:

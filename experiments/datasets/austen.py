@@ -66,7 +66,7 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     novels: tuple[str, ...] = NOVELS,
 ) -> Texts:
-    """Load the chapters of one split.
+    """Loads the chapters of one split.
 
     Args:
       split: `"train"`, or `"test"`: every tenth chapter of each novel.
@@ -101,7 +101,7 @@ def sentences(
     novels: tuple[str, ...] = NOVELS,
     min_characters: int = 20,
 ) -> Texts:
-    """Load the sentences of the chapters of one split.
+    """Loads the sentences of the chapters of one split.
 
     Args:
       split: as of `load`.
@@ -131,7 +131,7 @@ def prepare(
     source_dir: str | os.PathLike[str] = DEBIAN_SOURCE_DIR,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Write each novel as a plain text, checked against what was published.
+    """Writes each novel as a plain text, checked against what was published.
 
     Args:
       source_dir: folder of `Rdata.rdb` and `Rdata.rdx`.
@@ -187,7 +187,7 @@ def _check(novel: str, text: str, where: Path) -> None:
 
 
 def _chapters(text: str) -> list[str]:
-    """The text between headings; what stands before the first one is left out."""
+    """Returns the text between headings; what stands before the first one is left out."""
     parts = _CHAPTER.split(_VOLUME.sub("", text))[1:]
     return [re.sub(r"\n{3,}", "\n\n", part).strip() for part in parts]
 

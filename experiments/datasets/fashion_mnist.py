@@ -52,7 +52,7 @@ _SHA256 = {
 def load(
     split: Literal["train", "test"], *, data_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load one split into memory, with published row numbers as example ids.
+    """Loads one split into memory, with published row numbers as example ids.
 
     If nothing is prepared and TensorFlow is installed, tensorflow-datasets downloads and prepares
     the data set first.
@@ -111,7 +111,7 @@ def prepare(
     source_dir: str | os.PathLike[str] = DEBIAN_SOURCE_DIR,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Write the data set `fashion_mnist` of tensorflow-datasets from the published IDX files.
+    """Writes the data set `fashion_mnist` of tensorflow-datasets from the published IDX files.
 
     A data set that is already prepared is left as it is.
 
@@ -187,7 +187,7 @@ def _data_source(builder: Any, split: str) -> Any:
 
 
 def _read(source: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decode a whole data source into images and labels in the order of the published file."""
+    """Decodes a whole data source into images and labels in the order of the published file."""
     from rich.console import Console
     from rich.progress import track
 
@@ -232,14 +232,14 @@ def _read_published(source_dir: Path, file: str) -> np.ndarray:
 
 
 def _from_idx(content: bytes) -> np.ndarray:
-    """Read an IDX file of bytes: 0, 0, 8 (uint8), rank; big-endian sizes; values."""
+    """Reads an IDX file of bytes: 0, 0, 8 (uint8), rank; big-endian sizes; values."""
     rank = content[3]
     shape = np.frombuffer(content, ">i4", count=rank, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
 def _to_idx(array: np.ndarray) -> bytes:
-    """Write uint8 images `[n, h, w, 1]` or labels `[n]` as the IDX file they came from."""
+    """Writes uint8 images `[n, h, w, 1]` or labels `[n]` as the IDX file they came from."""
     shape = array.shape[:3]
     header = bytes([0, 0, 8, len(shape)]) + np.asarray(shape, ">i4").tobytes()
     return header + array.tobytes()

@@ -45,7 +45,7 @@ def load(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Texts:
-    """Load one split of some topics.
+    """Loads one split of some topics.
 
     Args:
       split: `"train"` or `"test"`.

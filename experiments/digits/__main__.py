@@ -21,10 +21,8 @@ from experiments.digits.run import run
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     """Runs the experiment."""
-    compared = run(config, workdir, runtime)
-    launch.publish(
-        lambda: comparison_report.write(compared, workdir, "Distilling on digits"), workdir
-    )
+    compared, title = run(config, workdir, runtime), "Distilling on digits"
+    launch.publish(lambda: comparison_report.write(compared, workdir, title), workdir)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,5 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.C
         datasets.load_images("digits", "test"),
         make_teacher,
         make_student,
-        steps_per_call=100,
-        runtime=runtime,
+        runtime,
     )

@@ -14,7 +14,7 @@ from jaxkd.models import CNN, MLP, ConvNet, ResNet
 
 
 def make_teacher(config: TeacherConfig, seed: int) -> jaxkd.Network:
-    """A fresh teacher."""
+    """Makes an untrained teacher."""
     rngs = nnx.Rngs(seed)
     if config.name == "cnn":
         width = config.width
@@ -25,7 +25,7 @@ def make_teacher(config: TeacherConfig, seed: int) -> jaxkd.Network:
 
 
 def make_student(config: StudentConfig, seed: int) -> jaxkd.Network:
-    """A fresh student."""
+    """Makes an untrained student."""
     rngs = nnx.Rngs(seed)
     if config.name == "mlp":
         return jaxkd.from_nnx(MLP(784, (config.width,), 10, rngs=rngs))
@@ -54,6 +54,5 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.C
         test,
         lambda seed: make_teacher(config.teacher, seed),
         lambda seed: make_student(config.student, seed),
-        steps_per_call=100,
-        runtime=runtime,
+        runtime,
     )

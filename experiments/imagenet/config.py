@@ -39,7 +39,7 @@ class Config:
         for methods that compare logits alone.
       num_views: number of different views of an example; 0 for new ones in every epoch.
       bfloat16: whether to compute in bfloat16, with float32 parameters.
-      ahead: number of batches that are made ahead of the step.
+      prefetch: number of batches that are made ahead of the step.
       workers: number of processes that make them, 0 for threads of this one.
       checkpoint_every: approximate number of steps between two checkpoints.
     """
@@ -65,23 +65,13 @@ class Config:
     cache: bool = False
     num_views: int = field(0, ge=0)
     bfloat16: bool = False
-    ahead: int = field(4, ge=0)
+    prefetch: int = field(4, ge=0)
     workers: int = field(0, ge=0)
     checkpoint_every: int = field(2_000, ge=1)
 
 
 def complete(config: Config) -> Config:
-    """Returns the configuration with the protocol's defaults for what it leaves open.
-
-    Args:
-      config: configuration as the flags give it.
-
-    Returns:
-      The complete configuration.
-
-    Raises:
-      ValueError: what cannot run on any data; names the field.
-    """
+    """Checks the configuration and fills in the protocol's defaults for what it leaves open."""
     validate(config)
     protocol = PROTOCOLS[config.protocol]
     config = dataclasses.replace(

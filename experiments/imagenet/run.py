@@ -26,7 +26,7 @@ from jaxkd.targets import Dense
 from jaxkd.training import TrainStep, bind_config
 
 # Fields that change no run, or add runs to those that are there.
-_UNBOUND = ("data_dir", "method", "seeds", "baseline", "ahead", "workers", "checkpoint_every")
+_UNBOUND = ("data_dir", "method", "seeds", "baseline", "prefetch", "workers", "checkpoint_every")
 _TEST_BATCH = 256
 # Test examples whose logits are kept for what the report shows beyond accuracy.
 _SAMPLED = 10_000
@@ -70,15 +70,7 @@ class TopKEvaluator(Evaluator):
 
 
 def top_k_accuracies(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Computes the shares of labeled examples whose label is the first, and among the first five.
-
-    Args:
-      logits: `[examples, num_classes]`.
-      labels: `[examples]`; -1 for an example without a label, which is left out.
-
-    Returns:
-      The top-1 and the top-5 accuracy.
-    """
+    """Returns the top-1 and the top-5 accuracy on the examples whose label is not -1."""
     labeled = labels >= 0
     logits, labels = logits[labeled], labels[labeled]
     of_label = np.take_along_axis(logits, labels[:, None], axis=-1)
@@ -93,20 +85,7 @@ def sampled_rows(examples: int) -> np.ndarray:
 
 
 def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> ImageNetResults:
-    """Trains what is not trained yet: a teacher without weights, and the students of every arm.
-
-    Args:
-      config: complete configuration.
-      workdir: folder of all runs; an interrupted run is resumed, a finished one is read.
-      runtime: devices, tracing and consent.
-
-    Returns:
-      The scores of all networks.
-
-    Raises:
-      ValueError: networks, weights or a method that do not fit each other or the images, before any
-        data are read; a batch larger than the data; a work directory of another configuration.
-    """
+    """Trains what is not trained yet: a teacher without weights, and the students of every arm."""
     setup = prepare(config)
     train_examples = load(config, "train", config.mock)
     test = load(config, config.test_split, math.ceil(config.mock / 4))
@@ -114,24 +93,21 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> ImageNetResu
         raise ValueError(
             f"batch_size={config.batch_size} is more than the {len(train_examples)} examples"
         )
-    bound = {k: v for k, v in dataclasses.asdict(config).items() if k not in _UNBOUND}
-    bind_config(workdir, bound)
-    size = min(_TEST_BATCH, config.batch_size)
-    evaluator = TopKEvaluator(
-        test, setup.test_views, runtime, batch_size=size, prefetch=config.ahead
-    )
+    bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k not in _UNBOUND})
+    size, prefetch = min(_TEST_BATCH, config.batch_size), config.prefetch
+    evaluator = TopKEvaluator(test, setup.test_views, runtime, batch_size=size, prefetch=prefetch)
     runs = _Runs(setup, workdir, runtime, train_examples, evaluator)
     if not config.teacher_weights:
-        runs = runs.with_teacher(runs.train_teacher())
-    scores = {"teacher": [runs.score("teacher", lambda: runs.setup.teacher)]}
+        setup = dataclasses.replace(setup, teacher=runs.train_teacher())
+        runs = dataclasses.replace(runs, setup=setup)
+    scores = {"teacher": [runs.score("teacher", lambda: setup.teacher)]}
     cache = runs.cache_teacher() if config.cache else None
     for arm in dict.fromkeys([*([BASELINE] if config.baseline else []), config.method]):
         scores[arm] = [
             runs.score(f"{arm}/seed{seed}", functools.partial(runs.train_student, arm, seed, cache))
             for seed in range(config.seeds)
         ]
-    steps = runs.steps(config.epochs)
-    return ImageNetResults(config, train_examples, test, steps, scores)
+    return ImageNetResults(config, train_examples, test, runs.steps(config.epochs), scores)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,12 +120,7 @@ class _Runs:
     examples: EncodedImages
     evaluator: TopKEvaluator
 
-    def with_teacher(self, teacher: Network) -> "_Runs":
-        """Returns the same with a trained teacher."""
-        return dataclasses.replace(self, setup=dataclasses.replace(self.setup, teacher=teacher))
-
     def steps(self, epochs: int) -> int:
-        """Returns the number of updates of a training."""
         config = self.setup.config
         return config.steps or epochs * (len(self.examples) // config.batch_size)
 
@@ -169,7 +140,7 @@ class _Runs:
             batch_size=setup.config.batch_size,
             views=setup.teacher_views,
         )
-        return self._train("teacher", step, steps, setup.teacher_views)
+        return self._train("teacher", step, steps, setup.teacher_views, num_views=None)
 
     def train_student(self, arm: str, seed: int, cache: Cache | None) -> Network:
         """Trains one student of labels alone or of the method."""
@@ -189,14 +160,8 @@ class _Runs:
                 options["split_gradients"] = applied.split_gradients
             if objective.needs_teacher and cache is None:
                 options["teacher"] = applied.teacher
-        step = self.runtime.train_step(
-            student,
-            objective,
-            optimizer,
-            batch_size=config.batch_size,
-            views=setup.views,
-            **options,
-        )
+        options |= {"batch_size": config.batch_size, "views": setup.views}
+        step = self.runtime.train_step(student, objective, optimizer, **options)
         return self._train(
             f"{arm}/seed{seed}",
             step,
@@ -210,11 +175,7 @@ class _Runs:
     def cache_teacher(self) -> Cache:
         """Caches the teacher's logits of all views, after a forecast."""
         setup = self.setup
-        options: dict[str, Any] = {
-            "codec": Dense("bfloat16"),
-            "num_views": setup.config.num_views,
-            "batch_size": _TEST_BATCH,
-        }
+        options: dict[str, Any] = {}
         # Each of several processes computes its own share, on one device.
         if jax.process_count() == 1 and (layout := self.runtime.for_batch(_TEST_BATCH)):
             options["batch_sharding"] = NamedSharding(layout.mesh, layout.batch)
@@ -225,32 +186,19 @@ class _Runs:
             setup.views,
             self.runtime,
             student=setup.make_student(0),
+            codec=Dense("bfloat16"),
+            num_views=setup.config.num_views,
+            batch_size=_TEST_BATCH,
             **options,
         )
 
     def _train(
-        self,
-        name: str,
-        step: TrainStep,
-        steps: int,
-        views: Views,
-        *,
-        seed: int = 0,
-        cache: Cache | None = None,
-        num_views: int | None = None,
+        self, name: str, step: TrainStep, steps: int, views: Views, *, seed: int = 0, **options: Any
     ) -> Network:
-        """Trains one network, from its newest checkpoint where there is one."""
+        """Trains one network; `options` are those of its loader."""
         config = self.setup.config
-        loader = self.runtime.loader(
-            self.examples,
-            views,
-            config.batch_size,
-            seed=seed,
-            cache=cache,
-            num_views=num_views,
-            prefetch=config.ahead,
-            workers=config.workers,
-        )
+        options |= {"seed": seed, "prefetch": config.prefetch, "workers": config.workers}
+        loader = self.runtime.loader(self.examples, views, config.batch_size, **options)
         log_every = min(100, max(1, steps // 20))
         training = Training(
             workdir=self.workdir / name,

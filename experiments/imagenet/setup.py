@@ -74,19 +74,7 @@ class ImageNetSetup:
         return make_network(self.config, self.config.pair.split("/")[1], self.num_classes, seed)
 
     def apply_method(self, seed: int, steps: int, dataset: Any) -> AppliedRecipe:
-        """Applies the method to an untrained student and the teacher.
-
-        Args:
-          seed: seed of the student and of the connectors.
-          steps: number of updates of the training.
-          dataset: training examples, of which recipes may read ids and labels.
-
-        Returns:
-          The networks, objective and optimizer of the method.
-
-        Raises:
-          ValueError: networks that the method does not fit, or options that it does not have.
-        """
+        """Applies the method to an untrained student and the teacher; recipes read the dataset."""
         config = self.config
         options = {**self.protocol.options.get(config.method, {})}
         options |= recipe_options("options", config.options).get(config.method, {})
@@ -107,17 +95,7 @@ def make_network(config: Config, name: str, num_classes: int, seed: int) -> Netw
 
 
 def prepare(config: Config) -> ImageNetSetup:
-    """Makes what all runs are made from, and checks it before any data are read.
-
-    Args:
-      config: complete configuration.
-
-    Returns:
-      The setup; its teacher has the weights of `config.teacher_weights`, if there are any.
-
-    Raises:
-      ValueError: networks, weights or a method that do not fit each other or the images.
-    """
+    """Makes what all runs are made from, and checks that it fits before any data are read."""
     # A mock image has the classes of its data set, and no file is opened.
     num_classes = load(config, "train", mock=1).num_classes
     teacher = make_network(config, config.pair.split("/")[0], num_classes, 100)

@@ -29,12 +29,8 @@ def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
         raise SystemExit(f"there is no file {file}")
     bind_config(workdir, dataclasses.asdict(config))
     external_teacher.train_once(file, train_teacher)
-    external_teacher.distil(
-        workdir,
-        external_teacher.fingerprint_of("onnx", file),
-        teacher(file),
-        runtime,
-    )
+    fingerprint = external_teacher.fingerprint_of("onnx", file)
+    external_teacher.distil(workdir, fingerprint, teacher(file), runtime)
 
 
 if __name__ == "__main__":

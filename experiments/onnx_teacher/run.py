@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from experiments.common import external_teacher
+from experiments.common.external_teacher import VIEWS, Predict, rendered
 from jaxkd.data import digits
 
 
@@ -17,12 +17,7 @@ def train_teacher(file: pathlib.Path, width: int = 256, epochs: int = 60, views:
     from sklearn.neural_network import MLPClassifier
 
     data = digits.load("train")
-    images = np.concatenate(
-        [
-            external_teacher.rendered(data, external_teacher.VIEWS, data.ids, view)
-            for view in range(views)
-        ]
-    )
+    images = np.concatenate([rendered(data, VIEWS, data.ids, view) for view in range(views)])
     model = MLPClassifier((width,), max_iter=epochs, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # these epochs are enough
@@ -48,8 +43,8 @@ def train_teacher(file: pathlib.Path, width: int = 256, epochs: int = 60, views:
     onnx.save(model_proto, str(file))
 
 
-def teacher(file: pathlib.Path) -> external_teacher.Predict:
-    """The network in a file, run by ONNX Runtime."""
+def teacher(file: pathlib.Path) -> Predict:
+    """Reads the network in a file, which ONNX Runtime runs."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])

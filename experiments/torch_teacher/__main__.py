@@ -27,12 +27,8 @@ def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     bind_config(workdir, dataclasses.asdict(config))
     file = workdir / "teacher.pt"
     external_teacher.train_once(file, lambda file: train_teacher(file, config.epochs))
-    external_teacher.distil(
-        workdir,
-        external_teacher.fingerprint_of("torch", file),
-        teacher(file),
-        runtime,
-    )
+    fingerprint = external_teacher.fingerprint_of("torch", file)
+    external_teacher.distil(workdir, fingerprint, teacher(file), runtime)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import external_teacher
+from experiments.common.external_teacher import VIEWS, Predict, rendered
 from jaxkd.data import digits
 
 
 def network() -> Any:
-    """An untrained teacher, channels first as PyTorch has them."""
+    """Makes an untrained teacher, channels first as PyTorch has them."""
     from torch import nn
 
     return nn.Sequential(
@@ -34,9 +34,7 @@ def train_teacher(file: pathlib.Path, epochs: int) -> None:
     adam = torch.optim.AdamW(model.parameters(), lr=3e-3)
     labels = torch.from_numpy(data.labels.astype(np.int64))
     for epoch in range(epochs):
-        images = _channels_first(
-            external_teacher.rendered(data, external_teacher.VIEWS, data.ids, epoch)
-        )
+        images = _channels_first(rendered(data, VIEWS, data.ids, epoch))
         for rows in torch.randperm(len(data)).split(64):
             loss = torch.nn.functional.cross_entropy(model(images[rows]), labels[rows])
             adam.zero_grad()
@@ -46,8 +44,8 @@ def train_teacher(file: pathlib.Path, epochs: int) -> None:
     torch.save(model.state_dict(), file)
 
 
-def teacher(file: pathlib.Path) -> external_teacher.Predict:
-    """The teacher with the parameters of a file."""
+def teacher(file: pathlib.Path) -> Predict:
+    """Reads the teacher whose parameters are in a file."""
     import torch
 
     model = network()

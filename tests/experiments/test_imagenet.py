@@ -75,7 +75,7 @@ def test_finished_runs_are_read_and_a_cut_one_ends_in_the_same_student(finished,
     assert (workdir / "kd/seed0/checkpoints/2").is_dir()
     results = {f: f.stat().st_mtime_ns for f in workdir.glob("*/**/result.npz")}
     assert len(results) == 2
-    main(dataclasses.replace(TINY, baseline=True, ahead=0), workdir, runtime())
+    main(dataclasses.replace(TINY, baseline=True, prefetch=0), workdir, runtime())
     assert {f: f.stat().st_mtime_ns for f in results} == results
     with np.load(workdir / "kd/seed0/result.npz") as stored:
         np.testing.assert_array_equal(stored["logits"], before["logits"])

@@ -76,7 +76,7 @@ def export_all(out: CompressionResults) -> dict[Steps, ExportedNetwork]:
     interleaved, so that other load slows all of them alike.
 
     Returns:
-      Size, cost, times and agreement of each exported network by its steps, the teacher's included.
+      What each exported network costs, by its steps.
     """
     networks = {TEACHER: out.teacher}
     networks |= {steps: stage.network for steps, stage in out.stages.items()}
@@ -111,14 +111,15 @@ def _durations(
     out: CompressionResults, runners: Mapping[Steps, edge.Runner]
 ) -> dict[Steps, np.ndarray]:
     """Returns the durations of all calls of each file with one image, in seconds."""
-    image = out.test.inputs[:1]
-    durations: dict[Steps, list[np.ndarray]] = {steps: [] for steps in runners}
-    for _ in range(_ROUNDS):
-        for steps, runner in runners.items():
-            durations[steps].append(
-                edge.latency(runner, image, repeats=timed_calls(out) // _ROUNDS, warmup=5)
-            )
-    return {steps: np.concatenate(parts) for steps, parts in durations.items()}
+    image, repeats = out.test.inputs[:1], timed_calls(out) // _ROUNDS
+    rounds = [
+        {
+            steps: edge.latency(file, image, repeats=repeats, warmup=5)
+            for steps, file in runners.items()
+        }
+        for _ in range(_ROUNDS)
+    ]
+    return {steps: np.concatenate([each[steps] for each in rounds]) for steps in runners}
 
 
 def timed_calls(out: CompressionResults) -> int:

@@ -1,10 +1,8 @@
 """Resources of the networks of experiments.compress: memory, memory traffic and throughput."""
 
-import dataclasses
-
-from experiments.common.costs import Speed, interleaved_speeds, speed_columns, timing_caption
+from experiments.common.costs import interleaved_speeds, speed_columns, timing_caption
 from experiments.compress.exports import TEACHER, normalized
-from experiments.compress.pipelines import Steps, title
+from experiments.compress.pipelines import title
 from experiments.compress.run import CompressionResults
 from jaxkd import Network, compression
 from jaxkd.study import Column, Format, Section, Table
@@ -13,55 +11,21 @@ _BATCH = 64
 _ROUNDS = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Resources:
-    """Resources of one network.
-
-    Attributes:
-      peak: bytes in memory while it runs on one image, parameters included.
-      intensity: FLOPs and bytes of that run; None where XLA does not know them.
-      speed: throughput on batches, relative to the teacher.
-    """
-
-    peak: int
-    intensity: compression.ArithmeticIntensity | None
-    speed: Speed
-
-
-def measure(out: CompressionResults) -> dict[Steps, Resources]:
-    """Measures the teacher and the first seed's networks with floating weights, in JAX."""
-    networks: dict[Steps, Network] = {TEACHER: out.teacher}
-    networks |= {steps: s.network for steps, s in out.stages.items() if s.floating is None}
-    one = normalized(out.test.inputs[:1])
-    batch = normalized(out.test.inputs[:_BATCH])
-    speeds = interleaved_speeds({title(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
-    return {
-        steps: Resources(
-            compression.memory_use(network, one).peak,
-            _intensity(network, one),
-            speeds[title(steps)],
-        )
-        for steps, network in networks.items()
-    }
-
-
-def _intensity(network: Network, inputs: object) -> compression.ArithmeticIntensity | None:
-    try:
-        return compression.arithmetic_intensity(network, inputs)
-    except ValueError:  # the program calls a library
-        return None
-
-
 def section(out: CompressionResults) -> Section:
-    """Returns the section of the report about resources."""
+    """Measures the teacher and the first seed's networks with floating weights, in JAX."""
+    networks = {TEACHER: out.teacher}
+    networks |= {steps: s.network for steps, s in out.stages.items() if s.floating is None}
+    one, batch = normalized(out.test.inputs[:1]), normalized(out.test.inputs[:_BATCH])
+    speeds = interleaved_speeds({title(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
     limits = compression.measure_device_peak()
     rows: list[list[str | int | float]] = []
-    for steps, resources in measure(out).items():
+    for steps, network in networks.items():
         cells: list[str | int | float] = ["", "", ""]
-        if (intensity := resources.intensity) is not None:
+        if (intensity := _intensity(network, one)) is not None:
             bound = intensity.bound(limits)
             cells = [intensity.flops_per_byte, bound, intensity.roofline_seconds(limits)]
-        rows.append([title(steps), resources.peak, *cells, *resources.speed.cells()])
+        peak = compression.memory_use(network, one).peak
+        rows.append([title(steps), peak, *cells, *speeds[title(steps)].cells()])
     columns: list[Column | str] = [
         "Steps",
         Column("Peak memory of one", "kilobytes"),
@@ -79,4 +43,11 @@ def section(out: CompressionResults) -> Section:
         FLOPs and bytes are XLA's counts for one image. A network with few FLOPs a byte is bound by
         memory. Computed or fetched in: the slower of the two, were all bytes fetched from memory. A
         network that fits into a cache can be faster; the overhead of a call comes on top."""
-    return Section("Resources", text, [], [Table("Resources", columns, rows, caption)])
+    return Section("Resources", text, tables=[Table("Resources", columns, rows, caption)])
+
+
+def _intensity(network: Network, inputs: object) -> compression.ArithmeticIntensity | None:
+    try:
+        return compression.arithmetic_intensity(network, inputs)
+    except ValueError:  # the program calls a library
+        return None

@@ -1,6 +1,7 @@
 """Training of experiments.compress: a teacher, its cache, and all pipelines for every seed."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -77,8 +78,8 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CompressionR
     """
     check(config)
     pipelines = parse(config.pipelines)
-    train, test = load(config)
-    make_student = _maker(config.student, train)
+    train, test = _load(config)
+    make_student = functools.partial(_untrained, config.student, train)
     if any("low_rank" in steps for steps in pipelines):
         layer_ranks(make_student(0), config.rank)
     if any(steps[-1] in FINAL_STEPS for steps in pipelines):
@@ -86,7 +87,7 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CompressionR
     ignored = ("pipelines", "repeats")
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k not in ignored})
     study = _study(config, workdir, runtime, train, test, make_student)
-    teacher = jaxkd.from_nnx(_maker(config.teacher, train)(100))
+    teacher = jaxkd.from_nnx(_untrained(config.teacher, train, 100))
     teacher_steps = config.teacher_epochs * max(1, len(train) // config.batch_size)
     teacher = train_teacher(study, teacher, train, teacher_steps)
     cache = jaxkd.cache.build(
@@ -108,16 +109,8 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CompressionR
     )
 
 
-def load(config: Config) -> tuple[Dataset, Dataset]:
-    """Loads training and test examples.
-
-    Returns:
-      The training examples and the test examples.
-
-    Raises:
-      FileNotFoundError: the data are missing.
-      ValueError: too few examples for the ranges of activations.
-    """
+def _load(config: Config) -> tuple[Dataset, Dataset]:
+    """Loads training and test examples."""
     train, test = (
         datasets.load_images(config.dataset, split, data_dir=config.data_dir)
         for split in ("train", "test")
@@ -131,15 +124,9 @@ def load(config: Config) -> tuple[Dataset, Dataset]:
     return train, test
 
 
-def _maker(width: Width, train: Dataset) -> Callable[[int], nnx.Module]:
-    """Returns a function from a seed to an untrained network of a size."""
-    channels = (width.channels, 2 * width.channels)
-
-    def make(seed: int) -> nnx.Module:
-        shape = train.inputs.shape[1:]
-        return CNN(shape, channels, width.hidden, train.num_classes, rngs=nnx.Rngs(seed))
-
-    return make
+def _untrained(width: Width, train: Dataset, seed: int) -> nnx.Module:
+    channels, shape = (width.channels, 2 * width.channels), train.inputs.shape[1:]
+    return CNN(shape, channels, width.hidden, train.num_classes, rngs=nnx.Rngs(seed))
 
 
 def _study(

@@ -82,13 +82,14 @@ class NetworkTree:
         return self._study.workdir / f"seed{seed}" / "-".join(steps)
 
     def _trained(self, stage: Stage, steps: Steps, seed: int) -> Stage:
+        learning_rate, updates = self._schedule(steps)
         if steps not in self._train_steps:
-            self._train_steps[steps] = self._train_step(stage, steps)
+            self._train_steps[steps] = self._train_step(stage, steps[-1], learning_rate, updates)
         training = Training(
             workdir=self._folder(steps, seed),
             step=self._train_steps[steps],
             loader=self._loader(seed, cache=self._cache if stage.distilled else None),
-            steps=self._updates(steps),
+            steps=updates,
             seed=seed,
             student=stage.network,
             progress=f"{'-'.join(steps)}, seed {seed}",
@@ -99,16 +100,25 @@ class NetworkTree:
         network = network.replace(params=params, state=state)
         return dataclasses.replace(stage, model=to_nnx(network, stage.model))
 
-    def _train_step(self, stage: Stage, steps: Steps) -> TrainStep:
-        config, count = self._config, self._updates(steps)
+    def _schedule(self, steps: Steps) -> tuple[float, int]:
+        """Returns the peak of the learning rate and the number of updates of the last step."""
+        config = self._config
+        learning_rate, epochs = config.learning_rate, config.epochs
+        if steps[1:]:
+            learning_rate, epochs = config.tuning_rate, config.tuning_epochs
+        if steps[-1] == "qat":
+            learning_rate, epochs = config.qat_rate, config.qat_epochs
+        return learning_rate, epochs * max(1, len(self._examples) // config.batch_size)
+
+    def _train_step(self, stage: Stage, last: str, learning_rate: float, count: int) -> TrainStep:
+        config = self._config
         objective = jaxkd.recipes.labels()
         if stage.distilled:
             objective = jaxkd.recipes.kd(alpha=config.alpha, temperature=config.temperature)
-        later_rate = config.qat_rate if steps[-1] == "qat" else config.tuning_rate
-        optimizer = adamw(later_rate if steps[1:] else config.learning_rate, count)
+        optimizer = adamw(learning_rate, count)
         if stage.sparsity:
             sparsity: Any = stage.sparsity
-            if steps[-1] == "sparse":
+            if last == "sparse":
                 # In the last third of the steps the network recovers from its masks.
                 sparsity = compression.cubic_sparsity(0.0, sparsity, count // 20, 2 * count // 3)
             pruning = compression.magnitude_pruning(sparsity, every=max(1, count // 100))
@@ -120,12 +130,6 @@ class NetworkTree:
             batch_size=config.batch_size,
             views=self._study.views,
         )
-
-    def _updates(self, steps: Steps) -> int:
-        config = self._config
-        later_epochs = config.qat_epochs if steps[-1] == "qat" else config.tuning_epochs
-        epochs = later_epochs if steps[1:] else config.epochs
-        return epochs * max(1, len(self._examples) // config.batch_size)
 
     def _loader(self, seed: int, cache: Cache | None = None) -> Loader:
         study = self._study

@@ -296,9 +296,9 @@ def work(
     state = fitted.state.replace(key=jax.random.key_data(fitted.state.key))
     leaves = jax.tree_util.tree_leaves_with_path(state)
     arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-    if training.is_first():
+    if training.is_main_process():
         np.savez(workdir / "state.npz", **arrays)
-    training.wait_for_all("the end")
+    training.sync_processes("the end")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from jaxkd.metrics import accuracy
 from jaxkd.models import MLP
 from jaxkd.study import Table
 from jaxkd.targets import Dense
-from jaxkd.training import is_first, wait_for_all
+from jaxkd.training import is_main_process, sync_processes
 from jaxkd.views import Normalize, RandomCrop
 
 VIEWS = Views((RandomCrop(1), Normalize()))
@@ -46,12 +46,12 @@ def fingerprint_of(framework: str, file: pathlib.Path) -> dict[str, str]:
 
 def train_once(file: pathlib.Path, train: Callable[[pathlib.Path], None]) -> None:
     """Has the first process of a job train a teacher, unless its whole file is there."""
-    if is_first() and not file.exists():
+    if is_main_process() and not file.exists():
         # Of this process alone, so that two runs at the same time do not write one file.
         temporary = file.with_name(f".{socket.gethostname()}.{os.getpid()}.{file.name}")
         train(temporary)
         temporary.replace(file)
-    wait_for_all(str(file))
+    sync_processes(str(file))
 
 
 def rendered(data: Dataset, views: Views, ids: np.ndarray, view: int) -> np.ndarray:
@@ -107,7 +107,7 @@ def distil(
     try:
         jaxkd.cache.open(workdir / "cache", teacher=other, dataset=data, views=VIEWS)
     except CacheError as error:
-        if is_first():
+        if is_main_process():
             print(f"Another teacher is refused: {error}\n")
     else:
         raise AssertionError("the cache was opened for another teacher")
@@ -135,6 +135,6 @@ def distil(
         for name, logits in {"teacher": teacher, "student, no labels": student}.items()
     ]
     caption = f"{computed:,} outputs computed, {cache.bytes:,} bytes in the cache."
-    if is_first():
+    if is_main_process():
         title = f"Taught by {fingerprint['framework']}"
         Table(title, ["", "Test accuracy"], rows, caption).print()

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from experiments.common.runtime import Runtime
 from jaxkd.study import Report
-from jaxkd.training import Partitioning, Preempted, initialize, is_first, make_mesh
+from jaxkd.training import Partitioning, Preempted, initialize, is_main_process, make_mesh
 
 ConfigT = TypeVar("ConfigT")
 
@@ -67,7 +67,7 @@ def publish(write: Callable[[], Report], workdir: pathlib.Path) -> None:
       write: function that writes the report below the work directory and returns it.
       workdir: work directory.
     """
-    if not is_first():
+    if not is_main_process():
         return
     write().print()
     print(f"\nThe report: {workdir / 'report.html'}")

@@ -49,7 +49,7 @@ import numpy as np
 from experiments.common.runtime import Runtime
 from jaxkd import Network, Objective, TrainState
 from jaxkd.data import Loader
-from jaxkd.training import TrainStep, fit, is_first, wait_for_all
+from jaxkd.training import TrainStep, fit, is_main_process, sync_processes
 from jaxkd.training.workdir import write_atomically
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ def saved(file: pathlib.Path, make: Callable[[], Mapping[str, Any]]) -> dict[str
     if not file.exists():
         _write(file, make())
     # Also where the file exists: one process may see it that another has just written.
-    wait_for_all(str(file))
+    sync_processes(str(file))
     try:
         with np.load(file) as stored:
             return dict(stored)
@@ -206,12 +206,12 @@ def saved(file: pathlib.Path, make: Callable[[], Mapping[str, Any]]) -> dict[str
 def save(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays to a file that all processes can read afterwards."""
     _write(file, arrays)
-    wait_for_all(str(file))
+    sync_processes(str(file))
 
 
 def _write(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
     """Writes in the first process alone, and never half a file."""
-    if not is_first():
+    if not is_main_process():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()

@@ -15,7 +15,7 @@ from experiments.common.study import Study, adamw
 from jaxkd import Network, TrainState
 from jaxkd.cache import Cache
 from jaxkd.data import Examples
-from jaxkd.training import is_first
+from jaxkd.training import is_main_process
 from jaxkd.views import Views
 
 # Shares of a teacher's training at which it is saved for progressive distillation.
@@ -135,7 +135,7 @@ def cache_outputs(
     arguments = (teacher, train_examples, views)
     known = {name: options[name] for name in ("codec", "num_views") if name in options}
     predicted = jaxkd.cache.forecast(*arguments, **known, student=student)
-    if is_first():
+    if is_main_process():
         print(f"{path.name}: {predicted}")
     jaxkd.cache.confirm_build(predicted, yes=runtime.yes)
     return jaxkd.cache.build(path, *arguments, **options)

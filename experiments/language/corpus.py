@@ -9,7 +9,7 @@ import numpy as np
 from experiments import datasets
 from experiments.language.config import Config
 from jaxkd.data import Sequences, Texts, Tokenizer, plain
-from jaxkd.training import is_first, wait_for_all
+from jaxkd.training import is_main_process, sync_processes
 
 # Texts of the user are cut into blocks of this number of characters; every tenth is held out.
 _BLOCK = 10_000
@@ -154,11 +154,11 @@ def read_corpus(config: Config, workdir: pathlib.Path) -> Corpus:
 def save_tokenizer(tokenizer: Tokenizer, workdir: pathlib.Path) -> None:
     """Writes the tokenizer into the work directory unless there is one."""
     file = workdir / "tokenizer.json"
-    if is_first() and not file.exists():
+    if is_main_process() and not file.exists():
         temporary = file.with_suffix(".tmp")
         tokenizer.save(temporary)
         temporary.replace(file)
-    wait_for_all(str(file))
+    sync_processes(str(file))
 
 
 def prompts_of(rows: Sequences, prompt_length: int, count: int) -> tuple[np.ndarray, np.ndarray]:

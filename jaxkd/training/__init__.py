@@ -13,7 +13,7 @@ Evaluation: `make_eval_step` compiles an `EvalStep`; `evaluate` returns accuracy
 `predict` logits.
 
 Many devices: `make_mesh` arranges them, `Partitioning` places arrays on them; `initialize`,
-`is_first` and `wait_for_all` are for jobs of several processes.
+`is_main_process` and `sync_processes` are for jobs of several processes.
 
 Many students: a `Population` trains students that differ in numbers or seeds at once; `grid`
 makes all combinations of numbers.
@@ -21,8 +21,8 @@ makes all combinations of numbers.
 
 from jaxkd.training.checkpoints import Checkpoints as Checkpoints
 from jaxkd.training.distributed import initialize as initialize
-from jaxkd.training.distributed import is_first as is_first
-from jaxkd.training.distributed import wait_for_all as wait_for_all
+from jaxkd.training.distributed import is_main_process as is_main_process
+from jaxkd.training.distributed import sync_processes as sync_processes
 from jaxkd.training.dot import dot as dot
 from jaxkd.training.evaluation import EvalStep as EvalStep
 from jaxkd.training.evaluation import evaluate as evaluate
@@ -59,10 +59,10 @@ __all__ = [
     "fit",
     "grid",
     "initialize",
-    "is_first",
+    "is_main_process",
     "make_eval_step",
     "make_mesh",
     "make_train_step",
     "predict",
-    "wait_for_all",
+    "sync_processes",
 ]

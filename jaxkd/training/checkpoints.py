@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 
 from jaxkd.training._arrays import differences
 from jaxkd.training._digests import digests
-from jaxkd.training.distributed import is_first, wait_for_all
+from jaxkd.training.distributed import is_main_process, sync_processes
 from jaxkd.training.state import TrainState
 
 
@@ -196,13 +196,13 @@ class Checkpoints:
                 f"moved to {self._damaged}, and the one before is restored",
                 stacklevel=3,
             )
-        wait_for_all("damaged checkpoints")
-        if is_first():
+        sync_processes("damaged checkpoints")
+        if is_main_process():
             self._damaged.mkdir(exist_ok=True)
             for step in damaged:
                 target = self._damaged / f"{step}.{time.time_ns()}"
                 (self._directory / str(step)).rename(target)
-        wait_for_all("damaged checkpoints are moved")
+        sync_processes("damaged checkpoints are moved")
         self._manager.reload()
 
     @property

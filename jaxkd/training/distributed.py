@@ -68,12 +68,12 @@ def initialize(
         raise
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Returns whether this is the first process, which writes logs and results for all."""
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
+def sync_processes(name: str) -> None:
     """Waits until every process has called this; returns at once where there is one.
 
     Args:

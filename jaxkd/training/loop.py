@@ -23,7 +23,7 @@ from jaxkd.training._validation import (
     check_views,
 )
 from jaxkd.training.checkpoints import Checkpoints
-from jaxkd.training.distributed import is_first, wait_for_all
+from jaxkd.training.distributed import is_main_process, sync_processes
 from jaxkd.training.logs import Logs
 from jaxkd.training.preemption import Preempted, StopSignal
 from jaxkd.training.state import TrainState
@@ -150,11 +150,13 @@ def fit(
         if done < steps:
             check_data(step, state, batches, done)
         if workdir is not None:
-            logs = Logs(workdir, resume_step=done, tensorboard=tensorboard, write=is_first())
+            logs = Logs(workdir, resume_step=done, tensorboard=tensorboard, write=is_main_process())
             stack.callback(logs.close)
         history = MetricsHistory(logs, step.members)
         history.restore(metadata, step)
-        show = stack.enter_context(progress_bar(progress if is_first() else None, steps, done))
+        show = stack.enter_context(
+            progress_bar(progress if is_main_process() else None, steps, done)
+        )
         trace = stack.enter_context(ProfilerTrace(profile, workdir))
         run = _Run(step, state, intervals, history, evaluate, workdir, checkpoints, logs, stop)
         while run.done < steps:
@@ -262,9 +264,9 @@ class _Run:
         if self._workdir is None:
             return advice
         directory = self._workdir / "nonfinite"
-        if is_first():
+        if is_main_process():
             shutil.rmtree(directory, ignore_errors=True)  # of an earlier attempt
-        wait_for_all("nonfinite")
+        sync_processes("nonfinite")
         with Checkpoints(directory, max_to_keep=1) as checkpoints:
             checkpoints.save(self.state)
         return (

@@ -75,10 +75,10 @@ def main() -> None:
     if count > 1:
         check_that_all_agree(workdir / "run" / "checkpoints", index, fitted.state)
     logits = training.predict(scorer, taught, eval_batches(data, 64))
-    if training.is_first():
+    if training.is_main_process():
         outputs = cache.read(data.ids, 1).decode()["logits"]
         np.savez(workdir / "result.npz", logits=logits, outputs=outputs, **taught.params)
-    training.wait_for_all("the end")
+    training.sync_processes("the end")
 
 
 def check_that_all_agree(directory, index, state) -> None:

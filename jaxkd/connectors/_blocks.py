@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.ops import conv_general_dilated
+from jaxkd.ops.pooling import global_average
 
 
 def detached(maps: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -111,11 +112,6 @@ class FrozenHead(nnx.Module):
         """Maps features `[batch, ..., width]`, averaged over positions, to logits."""
         logits = global_average(features) @ jax.lax.stop_gradient(self.kernel[...])
         return logits if self.bias is None else logits + jax.lax.stop_gradient(self.bias[...])
-
-
-def global_average(features: jax.Array) -> jax.Array:
-    """Averages features `[batch, ..., width]` over positions, to `[batch, width]`."""
-    return jnp.mean(features, axis=tuple(range(1, features.ndim - 1)))
 
 
 def unit(values: jax.Array) -> jax.Array:

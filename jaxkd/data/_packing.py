@@ -30,7 +30,12 @@ class PackedRows(NamedTuple):
     @property
     def padding(self) -> float:
         """The share of the positions that hold no token."""
-        return float(np.mean(self.documents == 0)) if self.documents.size else 0.0
+        return padding_share(self.documents)
+
+
+def padding_share(documents: np.ndarray) -> float:
+    """Returns the share of the positions that hold no token, which no document has a number for."""
+    return float(np.mean(documents == 0)) if documents.size else 0.0
 
 
 def pack(

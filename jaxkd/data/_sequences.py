@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxkd.data._examples import Examples, check_fields, hash_arrays, integers, refuse
-from jaxkd.data._packing import PackedRows
+from jaxkd.data._packing import PackedRows, padding_share
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -239,7 +239,7 @@ class Sequences(Examples):
     @property
     def padding(self) -> float:
         """The share of the positions that hold no token."""
-        return float(np.mean(self.documents == 0)) if self.documents.size else 0.0
+        return padding_share(self.documents)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -78,6 +78,11 @@ def _slices_max(images: jax.Array, window: int, stride: int, padding: int) -> ja
     return images
 
 
+def global_average(features: jax.Array) -> jax.Array:
+    """Averages features `[batch, ..., channels]` over positions, to `[batch, channels]`."""
+    return jnp.mean(features, axis=tuple(range(1, features.ndim - 1)))
+
+
 def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
     """Averages maps over bins to any size.
 

@@ -2,7 +2,8 @@
 
 `create` applies a method to a student and its teacher by name and returns all that a training
 needs; `names` lists the methods, and `get` returns what is declared of one: its options, its
-reference, and what it needs. Every method is also a function of its own that returns the objective:
+reference, and what it needs. Every method but `dot`, which is `kd` under `jaxkd.training.dot`, is
+also a function (those for text in `language`) that returns the objective:
 
   >>> import jaxkd
   >>> objective = jaxkd.recipes.dkd(beta=2.0)

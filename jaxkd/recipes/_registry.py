@@ -11,6 +11,7 @@ import optax
 
 from jaxkd.networks import Network
 from jaxkd.objective import Objective
+from jaxkd.recipes._dot import DOT
 from jaxkd.recipes._pair import Pair
 from jaxkd.recipes._recipe import Recipe, supplied
 from jaxkd.recipes.ab import AB
@@ -25,7 +26,6 @@ from jaxkd.recipes.cwd import CWD
 from jaxkd.recipes.deit import DEIT
 from jaxkd.recipes.dist import DIST
 from jaxkd.recipes.dkd import DKD
-from jaxkd.recipes.dot import DOT
 from jaxkd.recipes.fitnet import FITNET
 from jaxkd.recipes.fsp import FSP
 from jaxkd.recipes.ft import FT

@@ -1,5 +1,7 @@
 """CWD: channel-wise distillation."""
 
+import functools
+
 from flax import nnx
 
 from jaxkd import losses
@@ -33,11 +35,7 @@ def cwd(
     Reference:
       Shu et al., Channel-Wise Knowledge Distillation for Dense Prediction, ICCV 2021.
     """
-    rngs = nnx.Rngs(seed)
-
-    def connect(student, teacher):
-        return conv1x1(pair, student, teacher, rngs)
-
+    connect = functools.partial(conv1x1, pair, rngs=nnx.Rngs(seed))
     return with_labels(
         label_weight,
         **stage_terms("cwd", pair, losses.cwd, weight, connect, temperature=temperature),

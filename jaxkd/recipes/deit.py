@@ -3,7 +3,8 @@
 import functools
 
 from jaxkd import losses
-from jaxkd.objective import Objective, Schedule, Term, is_traced
+from jaxkd.objective import Objective, Schedule, Term
+from jaxkd.recipes._common import check_share, shared_with_labels
 from jaxkd.recipes._recipe import Recipe
 
 
@@ -45,18 +46,14 @@ def deit(
       Touvron et al., Training data-efficient image transformers & distillation through attention,
       ICML 2021. Their code divides the soft term by the number of classes as well.
     """
-    for name, value in {"alpha": alpha, "label_smoothing": label_smoothing}.items():
-        if not callable(value) and not is_traced(value) and not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], not {value}")
+    check_share("alpha", alpha)
+    check_share("label_smoothing", label_smoothing)
     if soft:
         distil = Term(losses.kd, alpha, temperature, "distillation_logits")
     else:
         distil = Term(losses.hard_kd, alpha, student="distillation_logits")
-    if not callable(alpha) and not is_traced(alpha) and alpha == 1:
-        return Objective(deit=distil)
-    weight = (lambda step: 1 - alpha(step)) if callable(alpha) else 1 - alpha
     loss = functools.partial(losses.cross_entropy, label_smoothing=label_smoothing)
-    return Objective(label=Term(loss, weight, student="class_logits"), deit=distil)
+    return shared_with_labels(alpha, loss, "class_logits", deit=distil)
 
 
 DEIT = Recipe(

@@ -4,7 +4,7 @@ import functools
 
 from jaxkd import losses
 from jaxkd.objective import Objective, Schedule, Term
-from jaxkd.recipes._common import warmed_up, with_labels
+from jaxkd.recipes._common import check_share, warmed_up, with_labels
 from jaxkd.recipes._recipe import Recipe
 
 
@@ -31,6 +31,9 @@ def dkd(
     Returns:
       An objective with the terms `label` and `dkd`.
 
+    Raises:
+      ValueError: warmup_share outside of [0, 1], fewer than one step.
+
     Example:
       >>> list(dkd(beta=6.0).terms)
       ['label', 'dkd']
@@ -38,6 +41,7 @@ def dkd(
     Reference:
       Zhao et al., Decoupled Knowledge Distillation, CVPR 2022.
     """
+    check_share("warmup_share", warmup_share)
     loss = functools.partial(losses.dkd, alpha=alpha, beta=beta)
     term = Term(loss, weight=warmed_up(1.0, steps, warmup_share), temperature=temperature)
     return with_labels(label_weight, dkd=term)

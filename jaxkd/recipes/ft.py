@@ -6,6 +6,7 @@ from flax import nnx
 
 from jaxkd import connectors, losses
 from jaxkd.objective import Objective, Term
+from jaxkd.objective.term import at_step
 from jaxkd.recipes._common import afterwards, at_first, with_labels
 from jaxkd.recipes._pair import Pair
 from jaxkd.recipes._recipe import Recipe
@@ -44,9 +45,6 @@ def ft(
     connector = connectors.FactorTransfer(*widths, rate=rate, rngs=nnx.Rngs(seed))
     reconstruct = at_first(1.0, steps, 1 / 8)
     transfer = afterwards(weight, steps, 1 / 8)
-
-    def at_step(value, step):
-        return value(step) if callable(value) else value
 
     def factor_transfer(student, teacher, reconstruction, target, *, step):
         error = jnp.mean(jnp.square(reconstruction - jax.lax.stop_gradient(target)), axis=(1, 2, 3))

@@ -1,7 +1,8 @@
 """KD: Hinton's distillation of softened probabilities."""
 
 from jaxkd import losses
-from jaxkd.objective import Objective, Schedule, Term, is_traced
+from jaxkd.objective import Objective, Schedule, Term
+from jaxkd.recipes._common import shared_with_labels
 from jaxkd.recipes._recipe import Recipe
 
 
@@ -26,15 +27,7 @@ def kd(*, alpha: float | Schedule = 0.9, temperature: float | Schedule = 4.0) ->
     Reference:
       Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.
     """
-    distil = Term(losses.kd, weight=alpha, temperature=temperature)
-    if callable(alpha):
-        return Objective(label=Term(losses.cross_entropy, weight=lambda t: 1 - alpha(t)), kd=distil)
-    if not is_traced(alpha):
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
-        if alpha == 1:
-            return Objective(kd=distil)
-    return Objective(label=Term(losses.cross_entropy, weight=1 - alpha), kd=distil)
+    return shared_with_labels(alpha, kd=Term(losses.kd, weight=alpha, temperature=temperature))
 
 
 KD = Recipe(

@@ -1,5 +1,7 @@
 """PKD: Pearson correlation of feature maps."""
 
+import functools
+
 from flax import nnx
 
 from jaxkd import losses
@@ -28,11 +30,7 @@ def pkd(
       Cao et al., PKD: General Distillation Framework for Object Detectors via Pearson Correlation
       Coefficient, NeurIPS 2022.
     """
-    rngs = nnx.Rngs(seed)
-
-    def connect(student, teacher):
-        return conv1x1(pair, student, teacher, rngs)
-
+    connect = functools.partial(conv1x1, pair, rngs=nnx.Rngs(seed))
     return with_labels(label_weight, **stage_terms("pkd", pair, losses.pkd, weight, connect))
 
 

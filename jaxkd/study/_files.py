@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+from jaxkd.training.workdir import write_atomically
+
 
 def write_file(path: str | os.PathLike[str], contents: str | bytes) -> None:
     """Writes a file atomically; an older one is replaced.
@@ -13,9 +15,4 @@ def write_file(path: str | os.PathLike[str], contents: str | bytes) -> None:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, contents)

@@ -85,14 +85,22 @@ def writeable(workdir: str | pathlib.Path) -> pathlib.Path:
     return workdir
 
 
-def write_atomically(file: pathlib.Path, content: str | bytes) -> None:
-    """Replaces a file's content, so that after a crash it is the old one or the new one."""
+def write_atomically(file: pathlib.Path, contents: str | bytes) -> None:
+    """Replaces a file's content, so that after a crash it is the old one or the new one.
+
+    Args:
+      file: path of the file, in a directory that is there.
+      contents: bytes, or text to write as UTF-8.
+    """
     temporary = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
-    with open(temporary, "w" if isinstance(content, str) else "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, file)
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(contents if isinstance(contents, bytes) else contents.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ import jaxkd
 from experiments.common import methods
 from jaxkd import connectors, losses, make_train_step, recipes
 from jaxkd.recipes import Pair, language
+from jaxkd.recipes.language._common import uniform_layers
 from jaxkd.strategies import on_policy
 
 VOCABULARY, LENGTH, BATCH = 11, 6, 8
@@ -190,8 +191,8 @@ def test_token_kd_is_kd_for_the_forward_divergence(pair):
 
 
 def test_layers_are_spread_evenly_the_last_for_the_last(pair):
-    assert language.uniform_layers(3, 3) == [(1, 1), (2, 2), (3, 3)]
-    assert language.uniform_layers(3, 7) == [(1, 3), (2, 5), (3, 7)]
+    assert uniform_layers(3, 3) == [(1, 1), (2, 2), (3, 3)]
+    assert uniform_layers(3, 7) == [(1, 3), (2, 5), (3, 7)]
     terms = language.tinybert(pair).terms
     assert {name: (term.student, term.teacher) for name, term in terms.items()} == {
         "embeddings": ("embeddings", "embeddings"),
@@ -200,7 +201,7 @@ def test_layers_are_spread_evenly_the_last_for_the_last(pair):
     }
     assert language.minilm(pair).terms["attention"].teacher == "attention2"
     with pytest.raises(ValueError, match="student of 4 layers .* teacher of 2"):
-        language.uniform_layers(4, 2)
+        uniform_layers(4, 2)
 
 
 def test_widths_that_agree_need_no_projection(pair):

@@ -81,6 +81,26 @@ def test_wrong_names_and_options_name_the_right_ones():
         recipes.create("fitnet")
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: recipes.ctkd(steps=0), "steps must be .* at least 1, not 0"),
+        (lambda: recipes.ctkd(steps=-5), "steps must be .* at least 1, not -5"),
+        (lambda: recipes.ctkd(alpha=2.0), r"alpha must lie in \[0, 1\], not 2.0"),
+        (lambda: recipes.dkd(warmup_share=-0.1), r"warmup_share must lie in \[0, 1\], not -0.1"),
+        (lambda: recipes.dkd(warmup_share=2, steps=9), r"warmup_share must lie in \[0, 1\], not 2"),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_dot_is_a_method_by_name_alone():
+    assert not hasattr(recipes, "dot") and "dot" in recipes.names()
+    assert recipes.get("dot").objective is recipes.kd
+
+
 def test_options_are_checked_before_anything_is_built():
     def objective(*, weight=1.0):
         raise AssertionError("built")

@@ -22,11 +22,6 @@ def check_same_channels(pair: Paired) -> None:
         )
 
 
-def global_average(features: jax.Array) -> jax.Array:
-    """Averages features `[batch, ..., channels]` over positions, to `[batch, channels]`."""
-    return jnp.mean(features, axis=tuple(range(1, features.ndim - 1)))
-
-
 def paired_maps(
     student: ArrayLike,
     teacher: ArrayLike,

@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._feature_pairs import paired_features
 from jaxkd.losses.features._layers import check_tuple
-from jaxkd.losses.features._positions import check_same_channels, global_average
+from jaxkd.losses.features._positions import check_same_channels
 from jaxkd.losses.logits.logit_mse import logit_mse
+from jaxkd.ops.pooling import global_average
 
 
 def srrl(

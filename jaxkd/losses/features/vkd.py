@@ -8,7 +8,8 @@ from jax.typing import ArrayLike
 
 from jaxkd.losses._feature_pairs import paired_features
 from jaxkd.losses._numerics import huber
-from jaxkd.losses.features._positions import check_same_channels, global_average
+from jaxkd.losses.features._positions import check_same_channels
+from jaxkd.ops.pooling import global_average
 
 
 def vkd(

@@ -20,7 +20,6 @@ a teacher generated, is `recipes.labels` on `strategies.generate_targets(…).se
 """
 
 from jaxkd.recipes.language._common import present as present
-from jaxkd.recipes.language._common import uniform_layers as uniform_layers
 from jaxkd.recipes.language.distilbert import distilbert as distilbert
 from jaxkd.recipes.language.distillm2 import distillm2 as distillm2
 from jaxkd.recipes.language.gkd import gkd as gkd
@@ -40,5 +39,4 @@ __all__ = [
     "present",
     "tinybert",
     "token_kd",
-    "uniform_layers",
 ]

@@ -86,11 +86,6 @@ def logits_mask(pair: Pair) -> Callable[[Mapping[str, Any]], jax.Array | None] |
     return present if len(pair.shape("student", "logits")) == 3 else None
 
 
-def token_pairs(causal: bool) -> connectors.TokenPairMask:
-    """Returns the connector that masks pairs of tokens of different documents."""
-    return connectors.TokenPairMask(causal=causal)
-
-
 def check_heads(pair: Pair, student: str, teacher: str) -> None:
     """Refuses outputs of different numbers of heads."""
     heads = pair.shape("student", student)[1], pair.shape("teacher", teacher)[1]

@@ -3,10 +3,11 @@
 import functools
 
 from jaxkd import losses
+from jaxkd.connectors import TokenPairMask
 from jaxkd.objective import Objective, Schedule, Term
 from jaxkd.recipes._pair import Pair
 from jaxkd.recipes._recipe import Recipe
-from jaxkd.recipes.language._common import check_heads, present, token_pairs
+from jaxkd.recipes.language._common import check_heads, present
 
 
 def minilm(
@@ -38,17 +39,14 @@ def minilm(
     Reference:
       Wang et al., MiniLM, NeurIPS 2020; Wang et al., MiniLMv2, Findings of ACL 2021.
     """
+    mask = functools.partial(TokenPairMask, causal=causal)
     if relation_heads is None:
         student = f"attention{pair.depth('student', 'attention')}"
         teacher = f"attention{pair.depth('teacher', 'attention')}"
         check_heads(pair, student, teacher)
         check_heads(pair, "values", "values")
-        values = Term(
-            losses.relation_kl, weight, None, "values", "values", token_pairs(causal), present
-        )
-        attention = Term(
-            losses.attention_kl, weight, None, student, teacher, token_pairs(causal), present
-        )
+        values = Term(losses.relation_kl, weight, None, "values", "values", mask(), present)
+        attention = Term(losses.attention_kl, weight, None, student, teacher, mask(), present)
         return Objective(attention=attention, values=values)
     terms = {}
     for name in ("queries", "keys", "values"):
@@ -60,7 +58,7 @@ def minilm(
                     f"{relation_heads} does not divide: choose a divisor of both widths"
                 )
         loss = functools.partial(losses.relation_kl, relation_heads=relation_heads)
-        terms[name] = Term(loss, weight, None, name, name, token_pairs(causal), present)
+        terms[name] = Term(loss, weight, None, name, name, mask(), present)
     return Objective(**terms)
 
 

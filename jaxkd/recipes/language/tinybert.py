@@ -3,6 +3,7 @@
 from flax import nnx
 
 from jaxkd import losses
+from jaxkd.connectors import TokenPairMask
 from jaxkd.objective import Objective, Schedule, Term
 from jaxkd.recipes._pair import Pair
 from jaxkd.recipes._recipe import Recipe
@@ -11,7 +12,6 @@ from jaxkd.recipes.language._common import (
     hidden_term,
     logits_mask,
     present,
-    token_pairs,
     uniform_layers,
 )
 
@@ -67,7 +67,12 @@ def tinybert(
         names = f"attention{s}", f"attention{t}"
         check_heads(pair, *names)
         terms[f"attention{s}"] = Term(
-            losses.attention_mse, attention_weight, None, *names, token_pairs(causal), present
+            losses.attention_mse,
+            attention_weight,
+            None,
+            *names,
+            TokenPairMask(causal=causal),
+            present,
         )
     if callable(prediction_weight) or prediction_weight:
         terms["kd"] = Term(losses.kd, prediction_weight, temperature, where=logits_mask(pair))

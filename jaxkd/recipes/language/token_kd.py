@@ -6,7 +6,9 @@ from typing import Any
 import jax
 
 from jaxkd import losses
-from jaxkd.objective import Objective, Schedule, Term, is_traced
+from jaxkd.objective import Objective, Schedule, Term
+from jaxkd.objective.term import at_step
+from jaxkd.recipes._common import shared_with_labels
 from jaxkd.recipes._recipe import Recipe
 
 
@@ -45,19 +47,10 @@ def token_kd(
     scheduled = callable(alpha) or callable(temperature)
 
     def weight(step: Any) -> Any:
-        share, degree = (x(step) if callable(x) else x for x in (alpha, temperature))
-        return share * degree**2
+        return at_step(alpha, step) * at_step(temperature, step) ** 2
 
     distil = Term(divergence, weight if scheduled else weight(0), temperature)
-    if callable(alpha):
-        label = Term(losses.cross_entropy, weight=lambda step: 1 - alpha(step))
-        return Objective(label=label, token_kd=distil)
-    if not is_traced(alpha):
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
-        if alpha == 1:
-            return Objective(token_kd=distil)
-    return Objective(label=Term(losses.cross_entropy, weight=1 - alpha), token_kd=distil)
+    return shared_with_labels(alpha, token_kd=distil)
 
 
 TOKEN_KD = Recipe(

@@ -79,9 +79,9 @@ def test_dampening_is_that_of_the_authors(momenta, dampening):
             params, state = step(params, state, *gradients)
             for name in HAS:
                 np.testing.assert_allclose(params[name], expected[name], rtol=1e-12, atol=1e-12)
-        buffers = {"task": state.task, "kd": state.distillation}
+        in_state = {"task": state.task, "kd": state.distillation}
         for (kind, name), buffer in buffers.items():
-            np.testing.assert_allclose(buffers[kind][name], buffer, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(in_state[kind][name], buffer, rtol=1e-12, atol=1e-12)
 
 
 def test_without_a_difference_it_is_dampened_sgd_of_the_sum():

@@ -83,7 +83,7 @@ def check_rules(rules: Iterable[str], paths: Iterable[str], what: str) -> None:
       what: kind of the names, for the message.
 
     Raises:
-      ValueError: A rule matches no name.
+      ValueError: a rule matches no name.
     """
     paths = list(paths)
     unused = [

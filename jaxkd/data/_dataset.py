@@ -64,7 +64,7 @@ class Dataset(Examples):
         ):
             raise ValueError(
                 "The arrays of a Dataset must be of one length, with int32 ids in ascending order "
-                "and int32 labels: build it with Dataset.from_arrays, which sorts and checks them."
+                "and int32 labels: build it with Dataset.from_arrays, which sorts and checks them"
             )
         # A view is marked, not the array itself, which stays as writeable for its owner as it was.
         for field in ("ids", "inputs", "labels"):
@@ -110,10 +110,10 @@ class Dataset(Examples):
         inputs = np.asarray(inputs)
         if inputs.dtype.hasobject:
             raise TypeError(
-                f"inputs must be an array of numbers, got dtype {inputs.dtype} (ragged rows?)."
+                f"inputs must be an array of numbers, got dtype {inputs.dtype} (ragged rows?)"
             )
         if inputs.ndim < 1:
-            raise ValueError("inputs must have a leading axis of examples, got a scalar.")
+            raise ValueError("inputs must have a leading axis of examples, got a scalar")
         ids, labels = check_fields(len(inputs), ids, labels, num_classes, class_names)
         if np.any(ids[1:] <= ids[:-1]):
             order = np.argsort(ids, kind="stable")
@@ -203,9 +203,9 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
       [0, 0, 1, 1]
     """
     if per_class < 1:
-        raise ValueError(f"per_class must be at least 1, got {per_class}.")
+        raise ValueError(f"per_class must be at least 1, got {per_class}")
     if dataset.labels.ndim != 1:
-        raise ValueError(f"{dataset.name} has a label for each token, and no classes to pick from.")
+        raise ValueError(f"{dataset.name} has a label for each token, and no classes to pick from")
     # NumPy guarantees the raw stream of a bit generator, not the results of its samplers.
     keys = np.random.PCG64(seed).random_raw(len(dataset))
     chosen = []
@@ -214,7 +214,7 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
         if len(rows) < per_class:
             raise ValueError(
                 f"Class {label} of {dataset.name} {dataset.split} has {len(rows)} labeled "
-                f"examples, fewer than per_class={per_class}."
+                f"examples, fewer than per_class={per_class}"
             )
         chosen.append(rows[np.argsort(keys[rows], kind="stable")[:per_class]])
     return dataset.ids[np.sort(np.concatenate(chosen))]

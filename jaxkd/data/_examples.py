@@ -242,15 +242,15 @@ def check_fields(
       ValueError: numbers that do not fit each other, or that are out of range.
     """
     if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     if class_names and len(class_names) != num_classes:
-        raise ValueError(f"Got {len(class_names)} class_names for {num_classes} classes.")
+        raise ValueError(f"Got {len(class_names)} class_names for {num_classes} classes")
     ids = np.arange(n) if ids is None else integers(ids, "ids")
     labels = np.full(n, -1) if labels is None else integers(labels, "labels")
     for what, values in (("ids", ids), ("labels", labels)):
         if values.shape != (n,):
             raise ValueError(
-                f"{what} must have shape ({n},), as there are {n} inputs, got {values.shape}."
+                f"{what} must have shape ({n},), as there are {n} inputs, got {values.shape}"
             )
     refuse((ids < 0) | (ids > _MAX_ID), "id", ids, f"must be in [0, {_MAX_ID}]")
     bad = (labels < -1) | (labels >= num_classes)
@@ -258,7 +258,7 @@ def check_fields(
         row = int(np.argmax(bad))
         raise ValueError(
             f"{bad.sum()} of {n} labels are out of range: label {labels[row]} of example id "
-            f"{ids[row]}; labels must be in [0, {num_classes}), or -1 for unlabeled."
+            f"{ids[row]}; labels must be in [0, {num_classes}), or -1 for unlabeled"
         )
     return ids, labels
 

@@ -147,7 +147,7 @@ class Texts:
           ValueError: a fraction outside (0, 1).
         """
         if not 0 < test_fraction < 1:
-            raise ValueError(f"test_fraction must be in (0, 1), got {test_fraction}.")
+            raise ValueError(f"test_fraction must be in (0, 1), got {test_fraction}")
         hashes = np.array(
             [hashlib.sha256(f"{seed} {text}".encode()).digest()[:8] for text in self.texts], "S8"
         )

@@ -38,9 +38,9 @@ def load(split: Literal["train", "test"], *, test_fraction: float = 0.2, seed: i
       ValueError: if the split is unknown, or the fraction is not in (0, 1).
     """
     if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must be in (0, 1), got {test_fraction}.")
+        raise ValueError(f"test_fraction must be in (0, 1), got {test_fraction}")
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split

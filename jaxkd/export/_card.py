@@ -47,7 +47,7 @@ class ModelCard:
       notes: what the network is intended for, and what not.
 
     Raises:
-      ValueError: An accuracy is outside of [0, 1], or is not a mapping from the data.
+      ValueError: an accuracy is outside of [0, 1], or is not a mapping from the data.
     """
 
     name: str | None = None
@@ -86,7 +86,7 @@ class ModelCard:
           The card.
 
         Raises:
-          ValueError: The file is no JSON object, or has an unknown field; the message names it.
+          ValueError: the file is no JSON object, or has an unknown field; the message names it.
         """
         stated = json.loads(pathlib.Path(path).read_text())
         known = [field.name for field in dataclasses.fields(cls)]

@@ -113,10 +113,10 @@ def export(
       The files, and how they compare.
 
     Raises:
-      FileExistsError: There is a file or directory at `directory`.
-      ValueError: A format is unknown, examples or labels have a wrong shape, or a batch is below 1.
-      ImportError: A package is missing; the message names the extra.
-      ExportError: A format does not have an operation, or a file differs from the network by more
+      FileExistsError: there is a file or directory at `directory`.
+      ValueError: a format is unknown, examples or labels have a wrong shape, or a batch is below 1.
+      ImportError: a package is missing; the message names the extra.
+      ExportError: a format does not have an operation, or a file differs from the network by more
         than allowed; the message has both numbers.
 
     Example:

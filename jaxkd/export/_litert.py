@@ -24,7 +24,7 @@ def require(*, int8: bool) -> None:
       int8: whether weights are quantized, for which a further package is needed.
 
     Raises:
-      ImportError: One is missing; the message names the extra.
+      ImportError: one is missing; the message names the extra.
     """
     for package in ("litert_converter", "ai_edge_litert", *(["litert_quantizer"] * int8)):
         if importlib.util.find_spec(package) is None:

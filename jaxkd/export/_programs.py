@@ -25,7 +25,7 @@ def require() -> None:
     """Checks for a package that `jax.export` needs but does not depend on.
 
     Raises:
-      ImportError: It is missing; the message names the extra.
+      ImportError: it is missing; the message names the extra.
     """
     if importlib.util.find_spec("flatbuffers") is None:
         raise ImportError(

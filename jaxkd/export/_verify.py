@@ -58,7 +58,7 @@ def reference(function: Forward, examples: np.ndarray) -> np.ndarray:
       The logits.
 
     Raises:
-      ExportError: Logits are NaN, or JAX has no CPU.
+      ExportError: logits are NaN, or JAX has no CPU.
     """
     try:
         (cpu, *_) = jax.local_devices(backend="cpu")
@@ -93,7 +93,7 @@ def run_in_fresh_process(
       The logits.
 
     Raises:
-      ExportError: The program fails; the message has its error output.
+      ExportError: the program fails; the message has its error output.
     """
     with tempfile.TemporaryDirectory() as folder:
         given, outputs = pathlib.Path(folder, "inputs.npy"), pathlib.Path(folder, "logits.npy")
@@ -134,7 +134,7 @@ def compare(
       How they compare.
 
     Raises:
-      ExportError: They differ by more than the tolerance.
+      ExportError: they differ by more than the tolerance.
     """
     if found.shape != wanted.shape:
         raise ExportError(f"{file} gives logits {found.shape}, the network {wanted.shape}")

@@ -7,9 +7,9 @@ from numpy.typing import ArrayLike
 def check_logits(name: str, logits: ArrayLike) -> np.ndarray:
     array = np.asarray(logits, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{name} must have shape [n, num_classes], got {list(array.shape)}.")
+        raise ValueError(f"{name} must have shape [n, num_classes], got {list(array.shape)}")
     if np.isnan(array).any() or (array.max(-1) == -np.inf).any() or (array == np.inf).any():
-        raise ValueError(f"{name} have nan or +inf, or a row of −inf alone.")
+        raise ValueError(f"{name} have nan or +inf, or a row of −inf alone")
     return array
 
 
@@ -18,14 +18,14 @@ def check_labeled_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[np.ndarr
     if labels.shape != logits.shape[:1]:
         raise ValueError(
             f"labels must have shape [n] with the n of the logits: "
-            f"got labels {list(labels.shape)} and logits {list(logits.shape)}."
+            f"got labels {list(labels.shape)} and logits {list(logits.shape)}"
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers, got {labels.dtype}.")
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
     if labels.min() < 0 or labels.max() >= logits.shape[-1]:
         raise ValueError(
             f"labels must be classes 0 to {logits.shape[-1] - 1}, "
-            f"got {labels.min()} to {labels.max()}."
+            f"got {labels.min()} to {labels.max()}"
         )
     return logits, labels
 
@@ -37,7 +37,7 @@ def check_pair(
     if first.shape != second.shape:
         raise ValueError(
             f"{names[0]} and {names[1]} must have the same shape, "
-            f"got {list(first.shape)} and {list(second.shape)}."
+            f"got {list(first.shape)} and {list(second.shape)}"
         )
     return first, second
 

@@ -13,13 +13,13 @@ def accuracy(logits: ArrayLike, labels: ArrayLike) -> float:
 
     Args:
       logits: `[n, num_classes]`; probabilities or log-probabilities do as well.
-      labels: Integer classes, `[n]`.
+      labels: integer classes, `[n]`.
 
     Returns:
       A fraction, 0 to 1.
 
     Raises:
-      ValueError: The shapes do not fit, or a label is not a class.
+      ValueError: the shapes do not fit, or a label is not a class.
 
     Example:
       >>> accuracy([[2.0, 1.0], [0.0, 3.0], [4.0, 0.0]], [0, 1, 1])
@@ -34,13 +34,13 @@ def class_accuracy(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
 
     Args:
       logits: `[n, num_classes]`.
-      labels: Integer classes, `[n]`.
+      labels: integer classes, `[n]`.
 
     Returns:
       Fractions, `[num_classes]`; nan for a class without examples.
 
     Raises:
-      ValueError: The shapes do not fit, or a label is not a class.
+      ValueError: the shapes do not fit, or a label is not a class.
 
     Example:
       >>> class_accuracy([[2.0, 1.0], [0.0, 3.0], [4.0, 0.0]], [0, 1, 1])
@@ -56,15 +56,15 @@ def class_gains(logits: ArrayLike, baseline: ArrayLike, labels: ArrayLike) -> np
     """Computes the gain in accuracy of one network over another, on the examples of each class.
 
     Args:
-      logits: Logits of the network, `[n, num_classes]`.
-      baseline: Logits of the network that it is compared with, `[n, num_classes]`.
-      labels: Integer classes, `[n]`.
+      logits: logits of the network, `[n, num_classes]`.
+      baseline: logits of the network that it is compared with, `[n, num_classes]`.
+      labels: integer classes, `[n]`.
 
     Returns:
       Differences of `class_accuracy`, `[num_classes]`, −1 to 1; nan for a class without examples.
 
     Raises:
-      ValueError: The shapes do not fit, or a label is not a class.
+      ValueError: the shapes do not fit, or a label is not a class.
 
     Example:
       >>> class_gains([[2.0, 1.0], [0.0, 3.0]], [[2.0, 1.0], [4.0, 0.0]], [0, 1])

@@ -10,14 +10,14 @@ def agreement(student: ArrayLike, teacher: ArrayLike) -> float:
     """Computes the fraction of examples for which two networks predict the same class.
 
     Args:
-      student: Logits of the student, `[n, num_classes]`.
-      teacher: Logits of the teacher, `[n, num_classes]`.
+      student: logits of the student, `[n, num_classes]`.
+      teacher: logits of the teacher, `[n, num_classes]`.
 
     Returns:
       A fraction, 0 to 1.
 
     Raises:
-      ValueError: The shapes differ.
+      ValueError: the shapes differ.
 
     Example:
       >>> agreement([[2.0, 1.0], [0.0, 3.0]], [[5.0, 0.0], [1.0, 0.0]])
@@ -33,16 +33,16 @@ def mean_kl_divergence(
     """Computes the mean of KL(teacher ‖ student) over the examples, in nats.
 
     Args:
-      student: Logits of the student, `[n, num_classes]`.
-      teacher: Logits of the teacher, `[n, num_classes]`.
-      temperature: Divisor of both logits.
+      student: logits of the student, `[n, num_classes]`.
+      teacher: logits of the teacher, `[n, num_classes]`.
+      temperature: divisor of both logits.
 
     Returns:
       The mean, not multiplied by the squared temperature; infinite if the student gives probability
       zero to a class to which the teacher does not.
 
     Raises:
-      ValueError: The shapes differ, or the temperature is not positive.
+      ValueError: the shapes differ, or the temperature is not positive.
 
     Example:
       >>> mean_kl_divergence([[0.0, 0.0]], [[100.0, 0.0]])
@@ -50,7 +50,7 @@ def mean_kl_divergence(
     """
     student, teacher = check_pair(student, teacher)
     if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}.")
+        raise ValueError(f"temperature must be positive, got {temperature}")
     log_q, log_p = log_softmax(student / temperature), log_softmax(teacher / temperature)
     # Where the teacher gives no probability the limit of p log p is 0, not 0 * inf.
     gap = np.subtract(log_p, log_q, out=np.zeros_like(log_p), where=log_p > -np.inf)

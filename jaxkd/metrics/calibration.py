@@ -18,10 +18,10 @@ class Reliability:
     """The accuracy of predictions by their confidence.
 
     Attributes:
-      edges: Borders of the confidence bins, `[num_bins + 1]`, from 0 to 1.
-      confidence: Mean confidence of the predictions in each bin, `[num_bins]`; nan in an empty bin.
-      accuracy: Fraction of them that are right, `[num_bins]`; nan in an empty bin.
-      count: Number of predictions in each bin, `[num_bins]`.
+      edges: borders of the confidence bins, `[num_bins + 1]`, from 0 to 1.
+      confidence: mean confidence of the predictions in each bin, `[num_bins]`; nan in an empty bin.
+      accuracy: fraction of them that are right, `[num_bins]`; nan in an empty bin.
+      count: number of predictions in each bin, `[num_bins]`.
     """
 
     edges: np.ndarray
@@ -41,13 +41,13 @@ def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
 
     Args:
       logits: `[n, num_classes]`.
-      labels: Integer classes, `[n]`.
+      labels: integer classes, `[n]`.
 
     Returns:
       The mean over the examples; infinite if a label has no probability at all.
 
     Raises:
-      ValueError: The shapes do not fit, or a label is not a class.
+      ValueError: the shapes do not fit, or a label is not a class.
 
     Example:
       >>> negative_log_likelihood([[0.0, 0.0]], [1])
@@ -67,7 +67,7 @@ def confidence(logits: ArrayLike) -> float:
       A fraction, 1 / num_classes to 1.
 
     Raises:
-      ValueError: The logits are not `[n, num_classes]` with n of at least one, or hold a nan.
+      ValueError: the logits are not `[n, num_classes]` with n of at least one, or hold a nan.
 
     Example:
       >>> confidence([[0.0, 0.0], [100.0, 0.0]])
@@ -83,14 +83,14 @@ def reliability(logits: ArrayLike, labels: ArrayLike, *, num_bins: int = 15) -> 
 
     Args:
       logits: `[n, num_classes]`.
-      labels: Integer classes, `[n]`.
-      num_bins: Number of bins from 0 to 1.
+      labels: integer classes, `[n]`.
+      num_bins: number of bins from 0 to 1.
 
     Returns:
       Confidence, accuracy and count of each bin.
 
     Raises:
-      ValueError: The shapes do not fit, a label is not a class, or `num_bins` is below one.
+      ValueError: the shapes do not fit, a label is not a class, or `num_bins` is below one.
 
     Example:
       >>> reliability([[0.0, 0.0], [100.0, 0.0]], [1, 0], num_bins=2).count
@@ -102,7 +102,7 @@ def reliability(logits: ArrayLike, labels: ArrayLike, *, num_bins: int = 15) -> 
     """
     logits, labels = check_labeled_logits(logits, labels)
     if num_bins < 1:
-        raise ValueError(f"num_bins must be at least 1, got {num_bins}.")
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     top = top_probability(logits)
     right = logits.argmax(-1) == labels
     edges = np.linspace(0.0, 1.0, num_bins + 1)
@@ -124,14 +124,14 @@ def expected_calibration_error(
 
     Args:
       logits: `[n, num_classes]`.
-      labels: Integer classes, `[n]`.
-      num_bins: Number of bins from 0 to 1.
+      labels: integer classes, `[n]`.
+      num_bins: number of bins from 0 to 1.
 
     Returns:
       A fraction, 0 (calibrated) to 1.
 
     Raises:
-      ValueError: The shapes do not fit, a label is not a class, or `num_bins` is below one.
+      ValueError: the shapes do not fit, a label is not a class, or `num_bins` is below one.
 
     Example:
       >>> expected_calibration_error([[0.0, 0.0], [0.0, 0.0]], [0, 0])  # confidence 0.5, accuracy 1

@@ -16,10 +16,10 @@ def cka(student: ArrayLike, teacher: ArrayLike, *, unbiased: bool = True) -> flo
     in common; the unbiased one is then near 0, and may be slightly negative.
 
     Args:
-      student: Features `[n, ...]`; axes after the first are flattened. Maps are best averaged over
+      student: features `[n, ...]`; axes after the first are flattened. Maps are best averaged over
         regions first.
-      teacher: Features of the same examples in the same order, `[n, ...]`.
-      unbiased: Whether to use the unbiased estimate of the Hilbert-Schmidt independence criterion,
+      teacher: features of the same examples in the same order, `[n, ...]`.
+      unbiased: whether to use the unbiased estimate of the Hilbert-Schmidt independence criterion,
         which needs four examples, or the plain one, which needs two.
 
     Returns:
@@ -27,7 +27,7 @@ def cka(student: ArrayLike, teacher: ArrayLike, *, unbiased: bool = True) -> flo
       features of either hardly vary over the examples (a dead layer).
 
     Raises:
-      ValueError: The numbers of examples differ or are too small, or a feature is not finite.
+      ValueError: the numbers of examples differ or are too small, or a feature is not finite.
 
     Example:
       >>> features, unrelated = np.random.default_rng(0).normal(size=(2, 200, 3))
@@ -54,15 +54,15 @@ def cka_matrix(
     """Computes the alignment of every feature of one network with every feature of another.
 
     Args:
-      students: Features by name, each `[n, ...]`, all of the same examples.
-      teachers: Features of the other network by name, of the same examples.
-      unbiased: See `jaxkd.metrics.cka`.
+      students: features by name, each `[n, ...]`, all of the same examples.
+      teachers: features of the other network by name, of the same examples.
+      unbiased: see `jaxkd.metrics.cka`.
 
     Returns:
       float64 `[students, teachers]`, in the order of the mappings.
 
     Raises:
-      ValueError: There is no feature, the numbers of examples differ or are too small, or a feature
+      ValueError: there is no feature, the numbers of examples differ or are too small, or a feature
         is not finite.
 
     Example:
@@ -73,14 +73,14 @@ def cka_matrix(
     sides = []
     for what, named in (("student", students), ("teacher", teachers)):
         if not named:
-            raise ValueError(f"there is no feature of the {what}: the mapping is empty.")
+            raise ValueError(f"there is no feature of the {what}: the mapping is empty")
         sides.append([_Centered(f"{what} {n}".strip(), f, unbiased) for n, f in named.items()])
     first, *others = sides[0] + sides[1]
     for other in others:
         if len(other.rows) != len(first.rows):
             raise ValueError(
                 f"all features must be of the same examples: {first.name} has "
-                f"{len(first.rows)}, {other.name} has {len(other.rows)}."
+                f"{len(first.rows)}, {other.name} has {len(other.rows)}"
             )
     return np.array(
         [
@@ -100,10 +100,10 @@ class _Centered:
         if array.ndim == 0 or array.size == 0 or len(array) < least:
             raise ValueError(
                 f"{name} must have shape [n, ...] with n of at least {least} for the "
-                f"{'unbiased' if unbiased else 'biased'} estimate, got {list(array.shape)}."
+                f"{'unbiased' if unbiased else 'biased'} estimate, got {list(array.shape)}"
             )
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} has features that are not finite.")
+            raise ValueError(f"{name} has features that are not finite")
         array = array.reshape(len(array), -1)
         # The mean of equal numbers is not exact: constant features would leave rounding errors.
         centered = (array - array.mean(0)) * (np.ptp(array, axis=0) > 0)

@@ -18,15 +18,15 @@ def correct_class_bias(
 
     Args:
       logits: `[examples, num_classes]`.
-      classes: A class, or several that get the same number.
-      share: Share of the examples whose prediction shall be the class, or one of the classes: the
+      classes: a class, or several that get the same number.
+      share: share of the examples whose prediction shall be the class, or one of the classes: the
         prior, such as `1 / num_classes`.
 
     Returns:
       The corrected logits. The number is negative where the classes were predicted too often.
 
     Raises:
-      ValueError: The share is outside [0, 1], a class does not exist, there is no class or these
+      ValueError: the share is outside [0, 1], a class does not exist, there is no class or these
         are all of them, or the logits have nan or +inf, or a row of −inf alone.
 
     Example:

@@ -14,13 +14,13 @@ def f1(logits: ArrayLike, labels: ArrayLike) -> float:
 
     Args:
       logits: `[n, num_classes]`; probabilities or log-probabilities do as well.
-      labels: Integer classes, `[n]`.
+      labels: integer classes, `[n]`.
 
     Returns:
       A score, 0 to 1.
 
     Raises:
-      ValueError: The shapes do not fit, or a label is not a class.
+      ValueError: the shapes do not fit, or a label is not a class.
 
     Example:
       >>> f1([[2.0, 1.0], [0.0, 3.0], [4.0, 0.0]], [0, 1, 1])

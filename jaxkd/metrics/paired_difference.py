@@ -14,7 +14,7 @@ class PairedDifference:
     """The mean difference between two arms whose runs are paired by seed.
 
     Attributes:
-      difference: Values minus baseline, as mean and sample standard deviation over the seeds.
+      difference: values minus baseline, as mean and sample standard deviation over the seeds.
       interval: 95 % t-interval of the mean difference; None for a single seed.
     """
 
@@ -37,14 +37,14 @@ def paired_difference(
     arms is significant by chance.
 
     Args:
-      values: One number a seed of the arm, `[seeds]`.
-      baseline: One number a seed of the arm that it is compared with, `[seeds]`.
+      values: one number a seed of the arm, `[seeds]`.
+      baseline: one number a seed of the arm that it is compared with, `[seeds]`.
 
     Returns:
       The difference and its interval. One seed gives no interval.
 
     Raises:
-      ValueError: The arms have different numbers of seeds, none at all, or a value is not finite.
+      ValueError: the arms have different numbers of seeds, none at all, or a value is not finite.
 
     Example:
       >>> result = paired_difference([0.854, 0.857, 0.853], [0.806, 0.803, 0.808])
@@ -58,10 +58,10 @@ def paired_difference(
     if ours.ndim != 1 or ours.shape != theirs.shape or ours.size == 0:
         raise ValueError(
             "values and baseline must both have shape [seeds], paired by seed: "
-            f"got {list(ours.shape)} and {list(theirs.shape)}."
+            f"got {list(ours.shape)} and {list(theirs.shape)}"
         )
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        raise ValueError(f"a value is not finite: {ours.tolist()}, {theirs.tolist()}.")
+        raise ValueError(f"a value is not finite: {ours.tolist()}, {theirs.tolist()}")
     difference = Spread.of(ours - theirs)
     if difference.n == 1:
         return PairedDifference(difference, None)

@@ -12,9 +12,9 @@ class Spread:
     """The mean and the standard deviation over repeated runs.
 
     Attributes:
-      mean: The mean.
-      std: The sample standard deviation; nan if there was a single run.
-      n: Number of runs.
+      mean: the mean.
+      std: the sample standard deviation; nan if there was a single run.
+      n: number of runs.
     """
 
     mean: float
@@ -26,13 +26,13 @@ class Spread:
         """Computes mean and sample standard deviation (divisor n − 1) of one value a run.
 
         Args:
-          values: One number for each seed, `[n]`.
+          values: one number for each seed, `[n]`.
 
         Returns:
           The spread; its `std` is nan for a single value.
 
         Raises:
-          ValueError: There is no value, or more than one axis.
+          ValueError: there is no value, or more than one axis.
 
         Example:
           >>> print(Spread.of([87.8, 87.9, 88.0]))
@@ -42,7 +42,7 @@ class Spread:
         """
         array = np.asarray(values, dtype=np.float64)
         if array.ndim != 1 or array.size == 0:
-            raise ValueError(f"values must have shape [n], n at least 1, got {list(array.shape)}.")
+            raise ValueError(f"values must have shape [n], n at least 1, got {list(array.shape)}")
         std = float(array.std(ddof=1)) if array.size > 1 else math.nan
         return cls(mean=float(array.mean()), std=std, n=array.size)
 

@@ -69,7 +69,7 @@ def create(
       An NNX module that returns `(logits, features)`, for `jaxkd.from_nnx`.
 
     Raises:
-      ValueError: The name is unknown (the message lists all, and similar ones first), the network
+      ValueError: the name is unknown (the message lists all, and similar ones first), the network
         does not have this norm, or a size is below 1 or not possible.
 
     Example:
@@ -115,7 +115,7 @@ def entry(name: str) -> Entry:
       Its `Entry`: family, published sizes, number of parameters, reference.
 
     Raises:
-      ValueError: The name is unknown.
+      ValueError: the name is unknown.
 
     Example:
       >>> entry("mobilenet_v2").parameters

@@ -61,7 +61,7 @@ def make_norm(name: str) -> MakeNorm:
     """Returns the function that makes normalizations of a name.
 
     Raises:
-      ValueError: There is no such name.
+      ValueError: there is no such name.
     """
     if name not in NORMS:
         raise ValueError(f"norm must be one of {sorted(NORMS)}, not {name!r}")
@@ -141,7 +141,7 @@ def check_images(
       exactly: height and width, for networks that are made for one size.
 
     Raises:
-      ValueError: The shape is another one; the message has it and the one wanted.
+      ValueError: the shape is another one; the message has it and the one wanted.
     """
     sides = inputs.shape[1:3]
     fits = inputs.ndim == 4 and inputs.shape[-1] == channels and min(sides) >= smallest

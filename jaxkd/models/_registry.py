@@ -76,7 +76,7 @@ class Registry:
         """Returns the entry of a network.
 
         Raises:
-          ValueError: There is no such name; the message lists those there are.
+          ValueError: there is no such name; the message lists those there are.
         """
         if name not in self._entries:
             near = difflib.get_close_matches(name, self._entries, n=3)

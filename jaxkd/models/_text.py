@@ -20,7 +20,7 @@ def tokens_and_documents(
       of one document.
 
     Raises:
-      ValueError: The inputs have another shape, or are not integers.
+      ValueError: the inputs have another shape, or are not integers.
     """
     shape = jnp.shape(inputs)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] != 2):

@@ -108,7 +108,7 @@ class Decoder(nnx.Module):
       rngs: random streams for the initial weights.
 
     Raises:
-      ValueError: Sizes do not divide each other, the activation is unknown, or there are windows
+      ValueError: sizes do not divide each other, the activation is unknown, or there are windows
         for another number of layers.
 
     Example:

@@ -140,7 +140,7 @@ class Encoder(nnx.Module):
       rngs: random streams for the initial weights and for dropout.
 
     Raises:
-      ValueError: The width is no multiple of the heads, there are no layers, or the pooling is
+      ValueError: the width is no multiple of the heads, there are no layers, or the pooling is
         unknown.
 
     Example:
@@ -223,7 +223,7 @@ class Encoder(nnx.Module):
           - `embedding`, of each text: the input of the classifier, if there is one.
 
         Raises:
-          ValueError: The inputs have another shape, or are longer than `max_length` where documents
+          ValueError: the inputs have another shape, or are longer than `max_length` where documents
             are not numbered.
         """
         tokens, documents = tokens_and_documents(inputs, "Encoder", self.pad_id)

@@ -66,7 +66,7 @@ class MobileNetV3(nnx.Module):
       rngs: random streams for the initial weights and for dropout.
 
     Raises:
-      ValueError: The size is unknown.
+      ValueError: the size is unknown.
 
     Example:
       >>> import jax.numpy as jnp

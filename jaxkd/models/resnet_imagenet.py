@@ -40,7 +40,7 @@ class ImageNetResNet(nnx.Module):
       rngs: random streams for the initial weights.
 
     Raises:
-      ValueError: The depth is another one.
+      ValueError: the depth is another one.
 
     Example:
       >>> import jax.numpy as jnp

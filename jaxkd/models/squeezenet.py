@@ -57,7 +57,7 @@ class SqueezeNet(nnx.Module):
       rngs: random streams for the initial weights and for dropout.
 
     Raises:
-      ValueError: The version is unknown.
+      ValueError: the version is unknown.
 
     Example:
       >>> def run(images):

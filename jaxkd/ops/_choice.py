@@ -24,7 +24,7 @@ def form_of(problem: Problem, kind: str) -> str:
     its gradient to the kernel is not, and depthwise and grouped ones never are.
 
     Args:
-      problem: The convolution.
+      problem: the convolution.
       kind: `"forward"`, or `"input"` and `"kernel"` for the gradients.
 
     Returns:

@@ -76,12 +76,12 @@ def _one_product(
     """A convolution as a product of its unfolded image with its kernel.
 
     Args:
-      problem: The convolution.
+      problem: the convolution.
       kind: `"forward"`, `"input"` or `"kernel"`.
-      a: The first array.
-      b: The second array.
-      unfold: Makes of an image a matrix with one row a window.
-      fold: The transpose of it, from such a matrix to an image.
+      a: the first array.
+      b: the second array.
+      unfold: makes of an image a matrix with one row a window.
+      fold: the transpose of it, from such a matrix to an image.
 
     Returns:
       The result.
@@ -315,9 +315,9 @@ def _map_examples(
     """Applies a function to a few examples at a time, so that its numbers stay in the cache.
 
     Args:
-      function: The function, of a batch.
-      array: All examples.
-      numbers: How many numbers the function computes for an example.
+      function: the function, of a batch.
+      array: all examples.
+      numbers: how many numbers the function computes for an example.
 
     Returns:
       The results of all examples.

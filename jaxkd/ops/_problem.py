@@ -13,16 +13,16 @@ class Problem:
     """A two-dimensional convolution of `[batch, height, width, channels]`, without its arrays.
 
     Attributes:
-      image: Height and width of the input.
-      kernel: Height and width of the kernel.
-      channels: Number of channels of the input and of the output.
-      strides: Strides down and across.
-      padding: Zeros before and after, down and across; none is negative.
-      dilation: Distance of neighboring kernel positions, down and across.
-      groups: Number of groups into which both kinds of channels fall.
-      dtype: Type of the input and the kernel.
-      out_dtype: Type of the output.
-      precision: Precision of the products, as in `jax.lax`.
+      image: height and width of the input.
+      kernel: height and width of the kernel.
+      channels: number of channels of the input and of the output.
+      strides: strides down and across.
+      padding: zeros before and after, down and across; none is negative.
+      dilation: distance of neighboring kernel positions, down and across.
+      groups: number of groups into which both kinds of channels fall.
+      dtype: type of the input and the kernel.
+      out_dtype: type of the output.
+      precision: precision of the products, as in `jax.lax`.
     """
 
     image: Pair

@@ -68,8 +68,8 @@ def unit(values: jax.Array, axis: int | tuple[int, ...] = -1) -> tuple[jax.Array
     """Divides values by their L2 norm along `axis`; zeros stay, without gradient.
 
     Args:
-      values: Any array.
-      axis: Axis or axes of the norm.
+      values: any array.
+      axis: axis or axes of the norm.
 
     Returns:
       The unit vectors, and which of them are not zero, with `axis` removed.
@@ -86,7 +86,7 @@ def selection(where: ArrayLike | None, ids: jax.Array) -> jax.Array:
     """Returns the mask `[batch]` as booleans; all true without one.
 
     Raises:
-      ValueError: The mask is no boolean `[batch]`.
+      ValueError: the mask is no boolean `[batch]`.
     """
     if where is None:
         return jnp.ones_like(ids, bool)

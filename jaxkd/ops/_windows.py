@@ -39,7 +39,7 @@ def image_windows(problem: Problem, image: jax.Array) -> jax.Array:
     """Gathers for each output pixel the pixels under the kernel.
 
     Args:
-      problem: The convolution.
+      problem: the convolution.
       image: `[batch, height, width, in]`.
 
     Returns:
@@ -56,7 +56,7 @@ def gradient_windows(problem: Problem, gradient: jax.Array) -> jax.Array:
     """Gathers for each input pixel the gradients of the output pixels that depend on it.
 
     Args:
-      problem: The convolution, with strides of one.
+      problem: the convolution, with strides of one.
       gradient: `[batch, out height, out width, out]`.
 
     Returns:
@@ -92,12 +92,12 @@ def by_phases(
     multiplied by the zeros between the rows of a dilated gradient.
 
     Args:
-      problem: The convolution.
+      problem: the convolution.
       correlate: `correlate(gradient, kernel, padding)` computes a correlation of stride one.
-      gradient: Gradient to the output, `[batch, out height, out width, out]`.
-      kernel: The kernel.
-      channels: Number of channels of the result.
-      dtype: Type of the result.
+      gradient: gradient to the output, `[batch, out height, out width, out]`.
+      kernel: the kernel.
+      channels: number of channels of the result.
+      dtype: type of the result.
 
     Returns:
       The gradient to the image, `[batch, height, width, channels]`.

@@ -72,25 +72,25 @@ def conv_general_dilated(
     jax 0.10.2; this one is right.
 
     Args:
-      lhs: Images, `[batch, (height,) width, channels]` if `dimension_numbers` say so.
-      rhs: Kernel, `[(height,) width, channels // groups, out channels]`.
-      window_strides: Strides; this and all the following as in `jax.lax.conv_general_dilated`.
+      lhs: images, `[batch, (height,) width, channels]` if `dimension_numbers` say so.
+      rhs: kernel, `[(height,) width, channels // groups, out channels]`.
+      window_strides: strides; this and all the following as in `jax.lax.conv_general_dilated`.
       padding: `"SAME"`, `"VALID"`, or zeros before and after for every dimension.
-      lhs_dilation: Distance of neighboring pixels.
-      rhs_dilation: Distance of neighboring positions of the kernel.
-      dimension_numbers: Meaning of the axes.
-      feature_group_count: Number of groups of channels.
-      batch_group_count: Number of groups of examples.
-      precision: Precision of the products.
-      preferred_element_type: Type of the output.
-      **options: Further arguments of newer versions of JAX.
+      lhs_dilation: distance of neighboring pixels.
+      rhs_dilation: distance of neighboring positions of the kernel.
+      dimension_numbers: meaning of the axes.
+      feature_group_count: number of groups of channels.
+      batch_group_count: number of groups of examples.
+      precision: precision of the products.
+      preferred_element_type: type of the output.
+      **options: further arguments of newer versions of JAX.
 
     Returns:
       The convolved images, `[batch, (height,) width, out channels]`.
 
     Raises:
-      TypeError: As `jax.lax.conv_general_dilated`.
-      ValueError: As `jax.lax.conv_general_dilated`.
+      TypeError: as `jax.lax.conv_general_dilated`.
+      ValueError: as `jax.lax.conv_general_dilated`.
 
     Example:
       >>> from flax import nnx

@@ -26,7 +26,7 @@ def max_pool(images: jax.Array, window: int = 2, stride: int = 2, *, padding: in
       `[batch, (height + 2 padding - window) // stride + 1, …, channels]`.
 
     Raises:
-      ValueError: The window does not fit.
+      ValueError: the window does not fit.
 
     Example:
       >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel()
@@ -98,7 +98,7 @@ def adaptive_average_pool(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
       `[batch, *size, channels]`.
 
     Raises:
-      ValueError: The maps have another rank, or a size is not positive.
+      ValueError: the maps have another rank, or a size is not positive.
 
     Example:
       >>> maps = jnp.arange(4.0).reshape(1, 2, 2, 1)
@@ -154,7 +154,7 @@ def pyramid(maps: jax.Array, levels: tuple[int, ...] = (1, 2, 4), *, base: int =
       which are in reading order within a grid.
 
     Raises:
-      ValueError: The maps have another rank, there is no level, or a level or base is not positive.
+      ValueError: the maps have another rank, there is no level, or a level or base is not positive.
 
     Example:
       >>> pyramid(jnp.arange(16.0).reshape(1, 4, 4, 1), (1, 2)).ravel()

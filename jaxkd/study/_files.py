@@ -10,8 +10,8 @@ def write_file(path: str | os.PathLike[str], contents: str | bytes) -> None:
     """Writes a file atomically; an older one is replaced.
 
     Args:
-      path: Path of the file. Its folder is made if there is none.
-      contents: Bytes, or text to write as UTF-8.
+      path: path of the file. Its folder is made if there is none.
+      contents: bytes, or text to write as UTF-8.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

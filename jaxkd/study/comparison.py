@@ -19,9 +19,9 @@ class Finding:
 
     Attributes:
       kind: `"gain"` (it helps), `"none"` (no difference was shown) or `"loss"` (it hurts).
-      text: The sentence, with its numbers.
-      difference: Mean difference that the sentence states, if there is one.
-      interval: Its 95 % confidence interval, if there is one.
+      text: the sentence, with its numbers.
+      difference: mean difference that the sentence states, if there is one.
+      interval: its 95 % confidence interval, if there is one.
     """
 
     kind: Kind
@@ -31,7 +31,7 @@ class Finding:
 
     def __post_init__(self) -> None:
         if self.kind not in ("gain", "none", "loss"):
-            raise ValueError(f"kind must be 'gain', 'none' or 'loss', got {self.kind!r}.")
+            raise ValueError(f"kind must be 'gain', 'none' or 'loss', got {self.kind!r}")
 
 
 def compare(
@@ -51,19 +51,19 @@ def compare(
     equal arms ends that way by chance: among twenty comparisons, one is expected.
 
     Args:
-      name: Subject of the sentence: `"Distillation"`.
-      values: One number a seed with it, `[seeds]`.
-      baseline: One number a seed without it, `[seeds]`.
-      format: Format of the difference, a name in `FORMATS`: `"points"` where the values are
+      name: subject of the sentence: `"Distillation"`.
+      values: one number a seed with it, `[seeds]`.
+      baseline: one number a seed without it, `[seeds]`.
+      format: format of the difference, a name in `FORMATS`: `"points"` where the values are
         fractions, `"difference"` where they are losses or the like.
-      higher_is_better: Whether larger values are better; false for a loss or an error.
+      higher_is_better: whether larger values are better; false for a loss or an error.
 
     Returns:
       The finding: values minus baseline as mean ± sample standard deviation, with its interval. One
       seed gives no interval and shows nothing.
 
     Raises:
-      ValueError: The arms have different numbers of seeds, none at all, a value is not finite,
+      ValueError: the arms have different numbers of seeds, none at all, a value is not finite,
         or there is no such format.
 
     Example:
@@ -76,7 +76,7 @@ def compare(
       Student, The Probable Error of a Mean, 1908.
     """
     if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}; there are {', '.join(FORMATS)}.")
+        raise ValueError(f"unknown format {format!r}; there are {', '.join(FORMATS)}")
     show = FORMATS[format]
     unit = f" {show.unit}" if show.unit else ""
     try:

@@ -21,11 +21,11 @@ class Section:
     """A section of a report; its contents appear in the order of the attributes.
 
     Attributes:
-      title: Heading of the section.
-      text: Plain text; an empty line starts a new paragraph.
-      findings: Results of this section.
-      tables: Tables.
-      figures: Figures, each with its own caption.
+      title: heading of the section.
+      text: plain text; an empty line starts a new paragraph.
+      findings: results of this section.
+      tables: tables.
+      figures: figures, each with its own caption.
     """
 
     title: str
@@ -45,10 +45,10 @@ class Report:
     """The report of a study.
 
     Attributes:
-      title: Title of the page.
-      summary: Summary of the experiment and its results. Plain text; an empty line starts a new
+      title: title of the page.
+      summary: summary of the experiment and its results. Plain text; an empty line starts a new
         paragraph.
-      sections: Sections of the page.
+      sections: sections of the page.
 
     Example:
       >>> report = Report(
@@ -85,7 +85,7 @@ class Report:
         """Writes the page to a file atomically.
 
         Args:
-          path: Path of the file; an older one is replaced.
+          path: path of the file; an older one is replaced.
         """
         write_file(path, self.to_html())
 

@@ -21,8 +21,8 @@ class Format:
 
     Attributes:
       spec: Python format specification, `".2f"`.
-      scale: Factor of the numbers before they are shown.
-      unit: Unit in brackets after the column's name; empty for none.
+      scale: factor of the numbers before they are shown.
+      unit: unit in brackets after the column's name; empty for none.
     """
 
     spec: str
@@ -61,8 +61,8 @@ class Column:
     """A column of a table.
 
     Attributes:
-      name: Heading of the column.
-      format: A name in `FORMATS`, or any function from a number (or `Spread`) to text. Without one,
+      name: heading of the column.
+      format: a name in `FORMATS`, or any function from a number (or `Spread`) to text. Without one,
         integers have all their digits and other numbers two decimals.
     """
 
@@ -73,7 +73,7 @@ class Column:
         if isinstance(self.format, str) and self.format not in FORMATS:
             raise ValueError(
                 f"column {self.name!r} has the unknown format {self.format!r}; "
-                f"there are {', '.join(FORMATS)}."
+                f"there are {', '.join(FORMATS)}"
             )
 
     @property
@@ -103,10 +103,10 @@ class Table:
     """A table with one row for each subject and one column for each number.
 
     Attributes:
-      title: Title above the table.
+      title: title above the table.
       columns: `Column`s, or plain names. The first column has the names of the rows.
-      rows: Rows of cells: text, numbers and `Spread`s, as many as there are columns.
-      caption: Caption with what a reader needs: data, seeds, units.
+      rows: rows of cells: text, numbers and `Spread`s, as many as there are columns.
+      caption: caption with what a reader needs: data, seeds, units.
 
     Example:
       >>> table = Table(
@@ -128,18 +128,18 @@ class Table:
 
     def __post_init__(self) -> None:
         if not self.columns:
-            raise ValueError(f"table {self.title!r} has no columns.")
+            raise ValueError(f"table {self.title!r} has no columns")
         for i, row in enumerate(self._cells):
             if len(row) != len(self.columns):
                 raise ValueError(
                     f"row {i} of table {self.title!r} has {len(row)} cells for "
-                    f"{len(self.columns)} columns: {list(row)}."
+                    f"{len(self.columns)} columns: {list(row)}"
                 )
             for column, cell in zip(self._columns, row, strict=True):
                 if not isinstance(cell, str | int | float | Spread):
                     raise TypeError(
                         f"row {i} of table {self.title!r} has a {type(cell).__name__} under "
-                        f"{column.name!r}: a cell is text, a number or a Spread."
+                        f"{column.name!r}: a cell is text, a number or a Spread"
                     )
 
     def print(self) -> None:
@@ -184,7 +184,7 @@ class Table:
         was a single run. The file is written atomically.
 
         Args:
-          path: Path of the file; an older one is replaced.
+          path: path of the file; an older one is replaced.
         """
         names = [column.name for column in self._columns]
         columns: list[tuple[object, ...]] = []

@@ -35,7 +35,7 @@ def decoder_config(source: Source) -> dict[str, Any]:
       Keywords of `Decoder`, without `rngs`.
 
     Raises:
-      FileNotFoundError: There is no configuration.
+      FileNotFoundError: there is no configuration.
       ValueError: `Decoder` does not have this kind of model or an option; the message names the
         field.
 
@@ -106,7 +106,7 @@ def encoder_config(source: Source) -> dict[str, Any]:
       `pooler=True` and `pooling="cls"`. Dropout stays 0.
 
     Raises:
-      FileNotFoundError: There is no configuration.
+      FileNotFoundError: there is no configuration.
       ValueError: `Encoder` does not have this kind of model, an option, or a module after the
         transformer (such as a dense layer); the message names the field or the module.
 

@@ -70,7 +70,7 @@ def to_layout(
       An array of this shape.
 
     Raises:
-      ValueError: The array has another shape, whatever the order of its axes.
+      ValueError: the array has another shape, whatever the order of its axes.
     """
     ordered = array
     if name.endswith("weight") and path.endswith("kernel") and array.ndim >= 2:

@@ -98,7 +98,7 @@ def load(
       The network with the new values, and a `LoadReport`.
 
     Raises:
-      ValueError: In strict mode, arrays do not fit; in any mode, the naming is unknown, there is no
+      ValueError: in strict mode, arrays do not fit; in any mode, the naming is unknown, there is no
         such layer in `flatten`, or two names belong to one variable.
 
     Example:
@@ -176,7 +176,7 @@ def from_linen_variables(
       The network with the new values, and a `LoadReport`.
 
     Raises:
-      ValueError: There are no `"params"`; in strict mode, arrays do not fit.
+      ValueError: there are no `"params"`; in strict mode, arrays do not fit.
 
     Example:
       >>> import flax.linen as nn, jax

@@ -26,7 +26,7 @@ def flat_variables(tree: Mapping[str, Any]) -> dict[str, Any]:
       Name → array.
 
     Raises:
-      ValueError: Two arrays have one name.
+      ValueError: two arrays have one name.
     """
     tree = dict(tree)
     if "params" in tree:
@@ -88,7 +88,7 @@ class NetworkVariables:
         """Names the variables.
 
         Raises:
-          ValueError: Two variables have one name.
+          ValueError: two variables have one name.
         """
         self._network = network
         self._params, self._state = ([n for n, _ in _named(t)] for t in _both(network))

@@ -53,9 +53,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       Name → array, names with dots. Nested variables are named without their collection.
 
     Raises:
-      FileNotFoundError: The file does not exist.
-      ValueError: The suffix is unknown, a directory is no checkpoint, or a file has other contents.
-      ImportError: The package that a format needs is not installed.
+      FileNotFoundError: the file does not exist.
+      ValueError: the suffix is unknown, a directory is no checkpoint, or a file has other contents.
+      ImportError: the package that a format needs is not installed.
 
     Example:
       >>> import tempfile

@@ -28,8 +28,8 @@ def save(
       metadata: name → text, stored in the header of a `.safetensors`.
 
     Raises:
-      ValueError: The suffix is another one, or there is metadata for a `.npz`.
-      ImportError: The package safetensors is missing, for a `.safetensors`.
+      ValueError: the suffix is another one, or there is metadata for a `.npz`.
+      ImportError: the package safetensors is missing, for a `.safetensors`.
 
     Example:
       >>> import tempfile

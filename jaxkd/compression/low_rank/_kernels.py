@@ -20,7 +20,7 @@ def check_ranks(model: nnx.Module, ranks: Mapping[str, int], scheme: str) -> dic
       Path → layer, in the order of `ranks`.
 
     Raises:
-      ValueError: As `factorize`.
+      ValueError: as `factorize`.
     """
     check_scheme(scheme)
     layers = factorable_layers(model, scheme)

@@ -38,7 +38,7 @@ def choose_ranks(
       Path → rank. Plain numbers, for JSON.
 
     Raises:
-      ValueError: Neither or both of rank and energy are given, one is out of its range, the scheme
+      ValueError: neither or both of rank and energy are given, one is out of its range, the scheme
         is unknown, or no layer gets smaller.
 
     Example:

@@ -47,7 +47,7 @@ def factorize(
       A copy, an ordinary module.
 
     Raises:
-      ValueError: A path has no such layer or a grouped or masked convolution, a rank is below 1 or
+      ValueError: a path has no such layer or a grouped or masked convolution, a rank is below 1 or
         above the full rank, the scheme is unknown, or there are no ranks.
 
     Example:
@@ -104,7 +104,7 @@ def describe_factorization(
       Path → `LayerFactorization`, in the order of the ranks.
 
     Raises:
-      ValueError: As `factorize`.
+      ValueError: as `factorize`.
 
     Example:
       >>> import jaxkd

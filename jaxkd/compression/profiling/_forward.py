@@ -25,14 +25,14 @@ def batch_size_of(inputs: Any) -> int:
     """Returns the number of examples of a batch.
 
     Raises:
-      ValueError: The batch is empty, or its arrays differ in their first axis.
+      ValueError: the batch is empty, or its arrays differ in their first axis.
     """
     leaves = jax.tree.leaves(inputs)
     sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
     if len(sizes) != 1 or not (size := sizes.pop()):
         shapes = [leaf.shape for leaf in leaves]
         raise ValueError(
-            f"inputs must be arrays with one leading batch axis of at least 1, got shapes {shapes}."
+            f"inputs must be arrays with one leading batch axis of at least 1, got shapes {shapes}"
         )
     return size
 

@@ -17,11 +17,11 @@ class NetworkCost:
     """The cost of a network.
 
     Attributes:
-      parameters: Number of parameters.
-      parameter_bytes: Bytes of the parameter arrays.
+      parameters: number of parameters.
+      parameter_bytes: bytes of the parameter arrays.
       flops: FLOPs of the evaluation forward pass for one example.
-      single: Time of a call with one example.
-      batched: Time of a call with the given batch.
+      single: time of a call with one example.
+      batched: time of a call with the given batch.
     """
 
     parameters: int
@@ -47,17 +47,17 @@ def measure_cost(
     """Measures the cost of a network.
 
     Args:
-      network: The network, with its parameters.
-      inputs: A batch as the network takes it, `[batch, ...]`. The throughput is that of this batch,
+      network: the network, with its parameters.
+      inputs: a batch as the network takes it, `[batch, ...]`. The throughput is that of this batch,
         the latency that of its first example.
-      repeats: Number of timed calls, for each of the two.
-      warmup: Number of calls before those.
+      repeats: number of timed calls, for each of the two.
+      warmup: number of calls before those.
 
     Returns:
       Parameters, bytes, FLOPs an example, and the times at batch 1 and at the whole batch.
 
     Raises:
-      ValueError: As in `jaxkd.compression.flops` and
+      ValueError: as in `jaxkd.compression.flops` and
         `jaxkd.compression.latency`.
     """
     batch_size_of(inputs)

@@ -22,7 +22,7 @@ def program_flops(program: jax.stages.Lowered | jax.stages.Compiled) -> float:
     library (cuDNN, cuBLAS), and XLA may not know the cost of such a call.
 
     Args:
-      program: What `jax.jit(function).lower(...)` returns, or that `.compile()`d.
+      program: what `jax.jit(function).lower(...)` returns, or that `.compile()`d.
 
     Returns:
       The number of floating-point operations; zero for a program that only moves data.
@@ -57,14 +57,14 @@ def flops(network: Network, inputs: Any) -> float:
     distillation are not computed in deployment.
 
     Args:
-      network: The network, with its parameters.
-      inputs: A batch as the network takes it, `[batch, ...]`: arrays or `jax.ShapeDtypeStruct`s.
+      network: the network, with its parameters.
+      inputs: a batch as the network takes it, `[batch, ...]`: arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
       FLOPs of the batch divided by the batch size; a multiply-add counts as two.
 
     Raises:
-      ValueError: The inputs are empty or differ in their leading axis, or the network has a loop
+      ValueError: the inputs are empty or differ in their leading axis, or the network has a loop
         whose number of iterations is only known when it runs.
     """
     batch_size = batch_size_of(inputs)

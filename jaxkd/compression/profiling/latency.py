@@ -16,10 +16,10 @@ class Latency:
     """The time of one call of a compiled forward pass, over many calls.
 
     Attributes:
-      median_s: Median time of a call, in seconds.
+      median_s: median time of a call, in seconds.
       p10_s: 10th percentile, in seconds: the time on an idle machine.
       p90_s: 90th percentile, in seconds.
-      batch_size: Number of examples in a call.
+      batch_size: number of examples in a call.
     """
 
     median_s: float
@@ -40,10 +40,10 @@ def latency(network: Network, inputs: Any, *, repeats: int = 50, warmup: int = 5
     are on the device before the clock starts, so their transfer is not part of the time.
 
     Args:
-      network: The network, with its parameters.
-      inputs: A batch as the network takes it, `[batch, ...]`.
-      repeats: Number of timed calls.
-      warmup: Number of calls before those; the first of them compiles.
+      network: the network, with its parameters.
+      inputs: a batch as the network takes it, `[batch, ...]`.
+      repeats: number of timed calls.
+      warmup: number of calls before those; the first of them compiles.
 
     Returns:
       Median, 10th and 90th percentile of the times, in seconds.
@@ -55,7 +55,7 @@ def latency(network: Network, inputs: Any, *, repeats: int = 50, warmup: int = 5
     if repeats < 1 or warmup < 1:
         raise ValueError(
             f"repeats and warmup must be at least 1, got repeats={repeats} and warmup={warmup}: "
-            "the first call compiles and must not be timed."
+            "the first call compiles and must not be timed"
         )
     batch_size = batch_size_of(inputs)
     arguments = jax.device_put((network.params, network.state, inputs))

@@ -43,7 +43,7 @@ def memory_use(network: Network, inputs: Any) -> MemoryUse:
       Bytes by kind. Types narrower than a byte count as the backend stores them.
 
     Raises:
-      ValueError: The inputs are empty or differ in their leading axis, or the backend has no memory
+      ValueError: the inputs are empty or differ in their leading axis, or the backend has no memory
         analysis.
 
     Example:

@@ -11,13 +11,13 @@ def count_parameters(params: Any) -> int:
     """Counts the numbers in a tree of parameters.
 
     Args:
-      params: A pytree of arrays.
+      params: a pytree of arrays.
 
     Returns:
       The sum of the sizes of all arrays, including the scales of a quantized tree.
 
     Raises:
-      TypeError: A leaf is not an array.
+      TypeError: a leaf is not an array.
 
     Example:
       >>> import numpy as np
@@ -34,13 +34,13 @@ def parameter_bytes(params: Any) -> int:
     or an accelerator needs for them; the CPU backend spends a whole byte on each.
 
     Args:
-      params: A pytree of arrays.
+      params: a pytree of arrays.
 
     Returns:
       The sum of the bytes of all arrays, each rounded up to a whole byte.
 
     Raises:
-      TypeError: A leaf is not an array.
+      TypeError: a leaf is not an array.
 
     Example:
       >>> import numpy as np
@@ -60,13 +60,13 @@ def sparse_bytes(params: Any) -> int:
     less. Below about a thirtieth of zeros in float32, or an eighth in int8, that is densely.
 
     Args:
-      params: A pytree of arrays.
+      params: a pytree of arrays.
 
     Returns:
       The sum over all arrays, each rounded up to a whole byte.
 
     Raises:
-      TypeError: A leaf is not an array.
+      TypeError: a leaf is not an array.
 
     Example:
       >>> import numpy as np
@@ -88,6 +88,6 @@ def _arrays(params: Any) -> Iterator[Any]:
         if not hasattr(leaf, "dtype") or not hasattr(leaf, "size"):
             raise TypeError(
                 f"params{jax.tree_util.keystr(path)} is a {type(leaf).__name__}, not an array: "
-                "pass the tree of parameters, `network.params`."
+                "pass the tree of parameters, `network.params`"
             )
         yield leaf

@@ -81,7 +81,7 @@ def arithmetic_intensity(network: Network, inputs: Any) -> ArithmeticIntensity:
       between fused operations.
 
     Raises:
-      ValueError: The inputs are empty or differ in their leading axis, or XLA does not know a cost.
+      ValueError: the inputs are empty or differ in their leading axis, or XLA does not know a cost.
     """
     batch_size_of(inputs)
     with xla_convolutions():  # the count is that of XLA's convolutions, in whatever form they run
@@ -104,7 +104,7 @@ def measure_device_peak(*, size: int = 1536, repeats: int = 5) -> DevicePeak:
       The peaks, for `ArithmeticIntensity.bound` and `ArithmeticIntensity.roofline_seconds`.
 
     Raises:
-      ValueError: The size or the repeats are below 1.
+      ValueError: the size or the repeats are below 1.
     """
     if size < 1 or repeats < 1:
         raise ValueError(f"size and repeats must be at least 1, not {size} and {repeats}")

@@ -32,7 +32,7 @@ def drop_layers(
       which makes the same of a freshly made module.
 
     Raises:
-      ValueError: A path is no list of layers, layers do not exist, the network does not run without
+      ValueError: a path is no list of layers, layers do not exist, the network does not run without
         the others or has logits of another shape, or a list is inside of a layer that is left out.
 
     Example:

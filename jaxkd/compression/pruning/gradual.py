@@ -46,7 +46,7 @@ def cubic_sparsity(init_value: float, final_value: float, begin: int, end: int) 
       An optax schedule.
 
     Raises:
-      ValueError: A sparsity is outside of [0, 1], or the end is not after the beginning.
+      ValueError: a sparsity is outside of [0, 1], or the end is not after the beginning.
 
     Example:
       >>> schedule = cubic_sparsity(0.0, 0.8, begin=0, end=100)
@@ -100,7 +100,7 @@ def magnitude_pruning(
       An optax transformation.
 
     Raises:
-      ValueError: Options are wrong as in `magnitude_masks`, or `every` is below one; in `init`,
+      ValueError: options are wrong as in `magnitude_masks`, or `every` is below one; in `init`,
         there is nothing to prune or an input axis does not fall into groups; in `update`, there are
         no parameters.
 

@@ -71,7 +71,7 @@ def magnitude_masks(
       nothing is pruned.
 
     Raises:
-      ValueError: Both or none of sparsity and structure are given, the sparsity is outside of
+      ValueError: both or none of sparsity and structure are given, the sparsity is outside of
         [0, 1], the scope is unknown, there is nothing to prune, or an input axis does not fall into
         groups of m.
 
@@ -141,7 +141,7 @@ def sparsity(params: PyTree, *, where: Where = prunable) -> Sparsity:
       The shares of zeros.
 
     Raises:
-      ValueError: No leaf counts.
+      ValueError: no leaf counts.
 
     Example:
       >>> print(sparsity({"head": {"kernel": jnp.array([[0.0, 1.0, 2.0, 0.0]])}}))
@@ -183,7 +183,7 @@ def pruned_leaves(params: PyTree, where: Where, structure: Structure | None) -> 
       Path → leaf.
 
     Raises:
-      ValueError: There is no leaf to prune, or m does not divide an input axis.
+      ValueError: there is no leaf to prune, or m does not divide an input axis.
     """
     leaves = [(dotted(path), x) for path, x in jax.tree_util.tree_leaves_with_path(params)]
     found = {path: leaf for path, leaf in leaves if where(path, leaf) and leaf.size}

@@ -61,7 +61,7 @@ def shrink(
       module it makes one that `jaxkd.weights.load` can fill.
 
     Raises:
-      ValueError: A share is outside of (0, 1], channels or groups do not exist or cannot be
+      ValueError: a share is outside of (0, 1], channels or groups do not exist or cannot be
         removed, gradients are missing, an importance does not apply, or the network's code does not
         follow its arrays' shapes (the message says where).
 

@@ -35,7 +35,7 @@ class LayerPrecision:
         kernel widened to their type just before the product.
 
     Raises:
-      ValueError: A type is unknown, or integers are combined with a float8.
+      ValueError: a type is unknown, or integers are combined with a float8.
 
     Example:
       >>> LayerPrecision("int4", "int8")
@@ -81,7 +81,7 @@ def layer_precisions(
       Path → precision, of the layers to quantize.
 
     Raises:
-      ValueError: As `quantize`.
+      ValueError: as `quantize`.
     """
     quantized_layers.qwix()
     check_rules(rules, layers, "layer that can be quantized (nnx.Linear, nnx.Conv)")

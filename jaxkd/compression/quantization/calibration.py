@@ -42,7 +42,7 @@ def calibrate(
       `quantize(ranges=…)`, `fake_quantize(ranges=…)` and JSON.
 
     Raises:
-      ValueError: There are too few examples, a batch has another shape or type, values are not
+      ValueError: there are too few examples, a batch has another shape or type, values are not
         finite, or the percentile is above 100 or not above 0.
 
     Example:

@@ -47,8 +47,8 @@ def fake_quantize(
       A copy, which `from_fake_quantized` turns into the quantized module.
 
     Raises:
-      ImportError: The package qwix is missing.
-      ValueError: As `quantize`; or the percentile is above 100 or not above 0, or without ranges.
+      ImportError: the package qwix is missing.
+      ValueError: as `quantize`; or the percentile is above 100 or not above 0, or without ranges.
 
     Example:
       A float network teaches its int4 version; any objective and any cache of the teacher would do.
@@ -106,7 +106,7 @@ def from_fake_quantized(model: nnx.Module) -> nnx.Module:
       A copy, as `quantize` makes it.
 
     Raises:
-      ValueError: No layer of it is fake-quantized.
+      ValueError: no layer of it is fake-quantized.
     """
     fake = find_layers(model, tuple(FAKE_QUANTIZED.values()))
     if not fake:

@@ -40,7 +40,7 @@ def fold_batch_norm(model: nnx.Module, inputs: Any) -> nnx.Module:
       the statistics as they are.
 
     Raises:
-      ValueError: Outputs of a layer are normalized and used elsewhere as well; the message names
+      ValueError: outputs of a layer are normalized and used elsewhere as well; the message names
         the layers.
 
     Example:

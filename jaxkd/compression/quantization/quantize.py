@@ -55,8 +55,8 @@ def quantize(
       A copy. It can be called and exported, not trained.
 
     Raises:
-      ImportError: The package qwix is missing.
-      ValueError: Types cannot be combined, a rule matches no layer, ranges are missing, additional
+      ImportError: the package qwix is missing.
+      ValueError: types cannot be combined, a rule matches no layer, ranges are missing, additional
         or given where no activations are quantized, a convolution has a mask, or there is nothing
         to quantize.
 

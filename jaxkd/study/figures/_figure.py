@@ -72,10 +72,10 @@ class Figure:
     """A figure as a file.
 
     Attributes:
-      data: Contents of the file.
+      data: contents of the file.
       file_format: `"svg"` or `"png"`.
-      alt: Description of the figure in words, for those who cannot see it.
-      caption: Caption below the figure.
+      alt: description of the figure in words, for those who cannot see it.
+      caption: caption below the figure.
     """
 
     data: bytes
@@ -95,13 +95,13 @@ class Figure:
         """Writes the file atomically.
 
         Args:
-          path: Path of the file, with the suffix of the format; an older file is replaced.
+          path: path of the file, with the suffix of the format; an older file is replaced.
 
         Raises:
-          ValueError: The suffix is another one.
+          ValueError: the suffix is another one.
         """
         if not os.fspath(path).endswith(f".{self.file_format}"):
-            raise ValueError(f"the figure is a .{self.file_format} file, got the path {path}.")
+            raise ValueError(f"the figure is a .{self.file_format} file, got the path {path}")
         write_file(path, self.data)
 
 
@@ -116,20 +116,20 @@ def draw(
     """Calls a function that draws on an empty figure in the common style, and saves the result.
 
     Args:
-      paint: Function that draws on the figure that it is given.
-      size: Width and height in inches.
-      alt: See `Figure`.
-      caption: See `Figure`.
+      paint: function that draws on the figure that it is given.
+      size: width and height in inches.
+      alt: see `Figure`.
+      caption: see `Figure`.
       file_format: `"svg"` (transparent, in the text color of the page) or `"png"` (on white).
 
     Returns:
       The figure; the same drawing gives the same bytes.
 
     Raises:
-      ValueError: The format is another one.
+      ValueError: the format is another one.
     """
     if file_format not in ("svg", "png"):
-        raise ValueError(f"file_format must be 'svg' or 'png', got {file_format!r}.")
+        raise ValueError(f"file_format must be 'svg' or 'png', got {file_format!r}")
     import matplotlib
     import matplotlib.figure
 
@@ -150,9 +150,9 @@ def draw(
 def check_arms(arms: Mapping[str, object], most: int | None = None) -> None:
     """Refuses to draw nothing, or more arms than can be distinguished."""
     if not arms:
-        raise ValueError("there is nothing to draw: the mapping is empty.")
+        raise ValueError("there is nothing to draw: the mapping is empty")
     if most is not None and len(arms) > most:
-        raise ValueError(f"{len(arms)} arms are too many to distinguish; draw at most {most}.")
+        raise ValueError(f"{len(arms)} arms are too many to distinguish; draw at most {most}")
 
 
 def as_percent(value: Spread | float) -> Spread:

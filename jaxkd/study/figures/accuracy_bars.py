@@ -34,18 +34,18 @@ def accuracy_bars(
     """Draws one bar an arm, with its standard deviation, beside a line for the teacher.
 
     Args:
-      arms: Accuracy of each arm, a fraction, or its spread over seeds.
-      teacher: Accuracy of the teacher.
-      start: The fraction at which the bars start. Bars that do not start at zero look more
+      arms: accuracy of each arm, a fraction, or its spread over seeds.
+      teacher: accuracy of the teacher.
+      start: the fraction at which the bars start. Bars that do not start at zero look more
         different than they are; the axis then says where it starts.
-      caption: Caption below the figure.
+      caption: caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: There is no arm, or `start` is not below every accuracy.
+      ValueError: there is no arm, or `start` is not below every accuracy.
 
     Example:
       >>> accuracy_bars({"labels": 0.806, "distilled": Spread(0.854, 0.002, 5)}, teacher=0.924).alt
@@ -56,7 +56,7 @@ def accuracy_bars(
     line = {} if teacher is None else {"teacher": as_percent(teacher)}
     lowest = min(spread.mean for spread in spreads.values())
     if start and not 0.0 <= 100 * start < lowest:
-        raise ValueError(f"start must be below every accuracy, got {start} and {lowest / 100}.")
+        raise ValueError(f"start must be below every accuracy, got {start} and {lowest / 100}")
 
     def paint(figure: "matplotlib.figure.Figure") -> None:
         from matplotlib.ticker import MaxNLocator

@@ -34,18 +34,18 @@ def class_accuracy_bars(
     """Draws the accuracy of each arm on each class, and marks the class that was left out.
 
     Args:
-      arms: For each arm the fractions that `jaxkd.metrics.class_accuracy` returns,
+      arms: for each arm the fractions that `jaxkd.metrics.class_accuracy` returns,
         `[num_classes]` of one run or `[seeds, num_classes]` of several. At most six arms.
-      class_names: One name a class.
-      left_out: Class that was missing from the transfer set.
-      caption: Caption below the figure.
+      class_names: one name a class.
+      left_out: class that was missing from the transfer set.
+      caption: caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: There is no arm or more than six, an arm has another number of classes, or
+      ValueError: there is no arm or more than six, an arm has another number of classes, or
         `left_out` is not among the names.
 
     Example:
@@ -61,10 +61,10 @@ def class_accuracy_bars(
         if array.ndim != 2 or array.shape[1] != len(class_names):
             raise ValueError(
                 f"arm {name!r} has shape {list(np.shape(arms[name]))}, but there are "
-                f"{len(class_names)} class names."
+                f"{len(class_names)} class names"
             )
     if left_out is not None and left_out not in class_names:
-        raise ValueError(f"left_out {left_out!r} is not a class name: {', '.join(class_names)}.")
+        raise ValueError(f"left_out {left_out!r} is not a class name: {', '.join(class_names)}")
     spreads = {
         name: [Spread.of(100.0 * column) for column in array.T] for name, array in values.items()
     }
@@ -123,18 +123,18 @@ def class_gain_bars(
     that another set of examples would show smaller ones, of other classes too.
 
     Args:
-      gains: Differences that `jaxkd.metrics.class_gains` returns, `[num_classes]` of one run or
+      gains: differences that `jaxkd.metrics.class_gains` returns, `[num_classes]` of one run or
         `[seeds, num_classes]` of several. A class that is nan is left out.
-      class_names: One name a class.
-      most: Number of classes to draw from each end; all if there are no more than twice as many.
-      caption: Caption below the figure, such as who gains on whom.
+      class_names: one name a class.
+      most: number of classes to draw from each end; all if there are no more than twice as many.
+      caption: caption below the figure, such as who gains on whom.
       file_format: `"svg"` or `"png"`.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: The numbers of classes differ, `most` is below one, or every class is nan.
+      ValueError: the numbers of classes differ, `most` is below one, or every class is nan.
 
     Example:
       >>> class_gain_bars([-0.02, 0.07, 0.0], ["boot", "bag", "coat"]).alt
@@ -145,13 +145,13 @@ def class_gain_bars(
     if values.ndim != 2 or values.shape[1] != len(class_names) or 0 in values.shape:
         raise ValueError(
             f"gains must be [num_classes] or [seeds, num_classes] with one name a class, got shape "
-            f"{list(np.shape(gains))} and {len(class_names)} class names."
+            f"{list(np.shape(gains))} and {len(class_names)} class names"
         )
     if most < 1:
-        raise ValueError(f"most must be at least 1, got {most}.")
+        raise ValueError(f"most must be at least 1, got {most}")
     known = [i for i, column in enumerate(values.T) if not np.isnan(column).any()]
     if not known:
-        raise ValueError("there is nothing to draw: every class is nan.")
+        raise ValueError("there is nothing to draw: every class is nan")
     spreads = {i: Spread.of(100.0 * values[:, i]) for i in known}
     ordered = sorted(known, key=lambda i: -spreads[i].mean)
     up, down = (sum(sign * s.mean > 0 for s in spreads.values()) for sign in (1, -1))

@@ -42,28 +42,28 @@ def heat_map(
     as good.
 
     Args:
-      values: A number or a spread over seeds for each cell, `[rows, columns]`; nan where there is
+      values: a number or a spread over seeds for each cell, `[rows, columns]`; nan where there is
         none.
-      rows: Names of the rows, from the top.
-      columns: Names of the columns, from the left.
-      row_label: Name of the quantity of the rows, with its unit if it has one.
-      column_label: Name of the quantity of the columns, likewise.
-      value_label: Name of the numbers, with their unit unless `percent`.
-      percent: Whether the numbers are fractions to be drawn in percent.
-      higher_is_better: Whether the largest number is the best. None where no number is better than
+      rows: names of the rows, from the top.
+      columns: names of the columns, from the left.
+      row_label: name of the quantity of the rows, with its unit if it has one.
+      column_label: name of the quantity of the columns, likewise.
+      value_label: name of the numbers, with their unit unless `percent`.
+      percent: whether the numbers are fractions to be drawn in percent.
+      higher_is_better: whether the largest number is the best. None where no number is better than
         another, as with similarities: the colors then follow the numbers and no cell is marked.
-      start: The number at which the colors start; cells beyond it share the first color. By
+      start: the number at which the colors start; cells beyond it share the first color. By
         default the worst one.
-      stop: The number at which the colors end, likewise; by default the best one. Maps that are to
+      stop: the number at which the colors end, likewise; by default the best one. Maps that are to
         be compared need the same start and stop.
-      caption: Caption below the figure.
+      caption: caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: There is no cell or no number, rows or columns of another count, or `start` is not
+      ValueError: there is no cell or no number, rows or columns of another count, or `start` is not
         worse than the best or than `stop`.
 
     Example:
@@ -107,14 +107,14 @@ class _Grid:
     """The cells of a heat map, and which of them are the best and the worst.
 
     Attributes:
-      cells: A spread for each cell, `[rows][columns]`.
-      means: Their means, `[rows, columns]`.
-      goodness: The means with the sign that makes larger numbers better.
-      sign: That sign.
-      has_best: Whether any number is better than another.
-      best: Row and column of the best cell; of the largest number, if none is better.
-      worst: Row and column of the worst cell.
-      close: Other cells no further from the best than its standard deviation.
+      cells: a spread for each cell, `[rows][columns]`.
+      means: their means, `[rows, columns]`.
+      goodness: the means with the sign that makes larger numbers better.
+      sign: that sign.
+      has_best: whether any number is better than another.
+      best: row and column of the best cell; of the largest number, if none is better.
+      worst: row and column of the worst cell.
+      close: other cells no further from the best than its standard deviation.
     """
 
     def __init__(self, cells: list[list[Spread]], higher_is_better: bool | None):
@@ -123,7 +123,7 @@ class _Grid:
         self.sign = -1.0 if higher_is_better is False else 1.0
         self.goodness = self.sign * self.means
         if np.isnan(self.goodness).all():
-            raise ValueError("there is nothing to draw: every cell is nan.")
+            raise ValueError("there is nothing to draw: every cell is nan")
         shape = self.means.shape
         self.best = tuple(map(int, np.unravel_index(np.nanargmax(self.goodness), shape)))
         self.worst = tuple(map(int, np.unravel_index(np.nanargmin(self.goodness), shape)))
@@ -150,7 +150,7 @@ def _color_range(
             ends[0] = f"the worst number, {grid[grid.worst]},"
         if stop is None:
             ends[1] = f"the best number, {grid[grid.best]}"
-        raise ValueError(f"{ends[0]} must be worse than {ends[1]}.")
+        raise ValueError(f"{ends[0]} must be worse than {ends[1]}")
     return first, last
 
 
@@ -231,7 +231,7 @@ def _cells(values: Any, rows: int, columns: int, scale: float) -> list[list[Spre
     if not rows or not columns or shape != [rows, [columns]]:
         raise ValueError(
             f"values must be [rows, columns], one cell for each of {rows} rows and {columns} "
-            f"columns, got {len(cells)} rows of lengths {shape[1]}."
+            f"columns, got {len(cells)} rows of lengths {shape[1]}"
         )
     return cells
 

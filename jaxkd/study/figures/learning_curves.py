@@ -35,19 +35,19 @@ def learning_curves(
     """Draws one line an arm: the mean over its seeds, in a band of one standard deviation.
 
     Args:
-      curves: For each arm the steps or epochs, `[points]`, and the values, `[points]` of one run or
+      curves: for each arm the steps or epochs, `[points]`, and the values, `[points]` of one run or
         `[seeds, points]` of several. At most six arms.
-      x_label: Name of the steps, with their unit if they have one.
-      y_label: Name of the values, with their unit unless `percent`.
-      percent: Whether the values are fractions to be drawn in percent.
-      caption: Caption below the figure.
+      x_label: name of the steps, with their unit if they have one.
+      y_label: name of the values, with their unit unless `percent`.
+      percent: whether the values are fractions to be drawn in percent.
+      caption: caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: There is no arm or more than six, or steps and values of an arm do not fit.
+      ValueError: there is no arm or more than six, or steps and values of an arm do not fit.
 
     Example:
       >>> figure = learning_curves({"labels": ([1, 2, 3], [[0.7, 0.8, 0.81], [0.6, 0.78, 0.8]])})
@@ -63,7 +63,7 @@ def learning_curves(
         if xs.ndim != 1 or ys.ndim != 2 or ys.shape[1] != xs.size or 0 in ys.shape:
             raise ValueError(
                 f"arm {name!r} needs steps [points] and values [points] or [seeds, points], "
-                f"got {list(np.shape(x))} and {list(np.shape(y))}."
+                f"got {list(np.shape(x))} and {list(np.shape(y))}"
             )
         lines[name] = xs, ys
     last = {name: Spread.of(ys[:, -1]) for name, (_, ys) in lines.items()}

@@ -29,8 +29,8 @@ def reliability_diagram(
     """Draws accuracy by confidence, above a histogram of the confidence.
 
     Args:
-      bins: Bins that `jaxkd.metrics.reliability` returns.
-      caption: Caption below the figure, such as which network it is.
+      bins: bins that `jaxkd.metrics.reliability` returns.
+      caption: caption below the figure, such as which network it is.
       file_format: `"svg"` or `"png"`.
 
     Returns:
@@ -99,17 +99,17 @@ def reliability_curves(
     few examples mean little.
 
     Args:
-      networks: For each network the bins that `jaxkd.metrics.reliability` returns, or a sequence of
+      networks: for each network the bins that `jaxkd.metrics.reliability` returns, or a sequence of
         such, one for each seed, with equal bins; the line is then that of the seeds' predictions
         together. At most six networks.
-      caption: Caption below the figure.
+      caption: caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
       The figure. The calibration errors in it are means over the seeds.
 
     Raises:
-      ValueError: There is no network or more than six, or the seeds of one differ in their bins.
+      ValueError: there is no network or more than six, or the seeds of one differ in their bins.
 
     Example:
       >>> from jaxkd.metrics import reliability
@@ -164,7 +164,7 @@ def _pool(name: str, seeds: list[Reliability]) -> Reliability:
         numbers = sorted({len(seed.count) for seed in seeds})
         raise ValueError(
             f"network {name!r} needs one seed or more with equal bins, got {len(seeds)} seeds "
-            f"with numbers of bins {numbers}."
+            f"with numbers of bins {numbers}"
         )
     counts = np.stack([seed.count for seed in seeds])
     count = counts.sum(0)

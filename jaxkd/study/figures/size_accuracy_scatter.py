@@ -33,19 +33,19 @@ def size_accuracy_scatter(
     """Draws accuracy against size, on a logarithmic axis.
 
     Args:
-      networks: For each network its size (parameters, bytes, FLOPs) and its accuracy, a fraction or
+      networks: for each network its size (parameters, bytes, FLOPs) and its accuracy, a fraction or
         its spread over seeds.
-      x_label: Name of the sizes, with their unit.
-      y_label: Name of the values, with their unit unless `percent`.
-      percent: Whether the values are fractions to be drawn in percent.
-      caption: Caption below the figure.
+      x_label: name of the sizes, with their unit.
+      y_label: name of the values, with their unit unless `percent`.
+      percent: whether the values are fractions to be drawn in percent.
+      caption: caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: There is no network, or a size is not positive.
+      ValueError: there is no network, or a size is not positive.
 
     Example:
       >>> size_accuracy_scatter({"teacher": (824_458, 0.924), "student": (101_770, 0.854)}).alt
@@ -56,7 +56,7 @@ def size_accuracy_scatter(
     check_arms(networks)
     for name, (size, _) in networks.items():
         if not size > 0:
-            raise ValueError(f"network {name!r} needs a positive size, got {size}.")
+            raise ValueError(f"network {name!r} needs a positive size, got {size}")
     sizes = np.array([size for size, _ in networks.values()], float)
     scale = 100.0 if percent else 1.0
     y_label = f"{y_label} (%)" if percent else y_label

@@ -37,20 +37,20 @@ def spread_lines(
     """Draws one line an arm over a quantity that was varied, with the spread at every point.
 
     Args:
-      lines: For each arm its values by the quantity: a number, or its spread over seeds. Arms need
+      lines: for each arm its values by the quantity: a number, or its spread over seeds. Arms need
         not have the same points. At most six arms.
-      x_label: Name of the quantity that was varied, with its unit if it has one.
-      y_label: Name of the values, with their unit unless `percent`.
-      percent: Whether the values are fractions to be drawn in percent.
-      logarithmic: Whether the quantity is drawn on a logarithmic axis.
-      caption: Caption below the figure.
+      x_label: name of the quantity that was varied, with its unit if it has one.
+      y_label: name of the values, with their unit unless `percent`.
+      percent: whether the values are fractions to be drawn in percent.
+      logarithmic: whether the quantity is drawn on a logarithmic axis.
+      caption: caption below the figure.
       file_format: `"svg"` or `"png"`.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: There is no arm or more than six, an arm has no point, or a quantity is not finite
+      ValueError: there is no arm or more than six, an arm has no point, or a quantity is not finite
         or, on a logarithmic axis, not positive.
 
     Example:
@@ -65,11 +65,11 @@ def spread_lines(
     points: dict[str, dict[float, Spread]] = {}
     for name, values in lines.items():
         if not values:
-            raise ValueError(f"arm {name!r} has no point to draw.")
+            raise ValueError(f"arm {name!r} has no point to draw")
         bad = [x for x in values if not np.isfinite(x) or (logarithmic and x <= 0)]
         if bad:
             wanted = "positive and finite" if logarithmic else "finite"
-            raise ValueError(f"arm {name!r} needs {wanted} values of {x_label!r}, got {bad}.")
+            raise ValueError(f"arm {name!r} needs {wanted} values of {x_label!r}, got {bad}")
         points[name] = {
             x: (v if isinstance(v, Spread) else Spread.of([v])) * scale
             for x, v in sorted(values.items())

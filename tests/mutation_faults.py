@@ -76,7 +76,7 @@ FAULTS = (
     Fault(
         "padding in the terms of the teacher",
         "jaxkd/objective/_counting.py",
-        'mask = counted(batch) if "labels" in term.requires else batch.get("where")',
+        'mask = counted(batch) if "labels" in term.requires else _mask(batch, "where")',
         'mask = counted(batch) if "labels" in term.requires else None',
         (
             "tests/objective/test_objective.py::test_padding_and_unlabeled_examples_count_for_nothing",

@@ -58,11 +58,7 @@ def as_mask(where: ArrayLike, shape: tuple[int, ...], what: str) -> jax.Array:
       ValueError: a mask of floating point, or one that does not broadcast to `shape`.
     """
     mask = jnp.asarray(where)
-    if jnp.issubdtype(mask.dtype, jnp.inexact):
-        raise ValueError(
-            f"where selects and must be boolean, got {mask.dtype}: pass `where > 0` to select, "
-            "or multiply the losses by your weights"
-        )
+    check_selects("where", mask)
     try:
         fits = np.broadcast_shapes(mask.shape, shape) == shape
     except ValueError:
@@ -70,6 +66,24 @@ def as_mask(where: ArrayLike, shape: tuple[int, ...], what: str) -> jax.Array:
     if not fits:
         raise ValueError(f"where of shape {mask.shape} does not broadcast to {what} {shape}")
     return mask.astype(bool)
+
+
+def check_selects(name: str, mask: ArrayLike) -> None:
+    """Refuses weights in place of a mask, which would be taken for a selection.
+
+    Args:
+      name: name of the mask.
+      mask: boolean or integer mask.
+
+    Raises:
+      ValueError: a mask of floating point.
+    """
+    dtype = jnp.result_type(mask)
+    if jnp.issubdtype(dtype, jnp.inexact):
+        raise ValueError(
+            f"{name} selects and must be boolean, got {dtype}: pass `{name} > 0` to select, "
+            "or multiply the losses by your weights"
+        )
 
 
 def to_rank(values: jax.Array, rank: int) -> jax.Array:

@@ -6,12 +6,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxkd.losses import masked_sum_and_count
-from jaxkd.losses._arguments import to_rank
+from jaxkd.losses._arguments import check_selects, to_rank
+from jaxkd.networks._arguments import shown
 from jaxkd.objective.term import Term
 
 SumAndCount = tuple[jax.Array, jax.Array]
+
+# Kind that a loss declares → decorator, and what such a loss returns.
+_DECLARATIONS = {
+    "batch": ("@couples_examples", "a scalar"),
+    "sum_and_count": ("@returns_sum_and_count", "a tuple (sum, count)"),
+}
 
 
 def counted(batch: Mapping[str, Any]) -> jax.Array | None:
@@ -20,15 +28,25 @@ def counted(batch: Mapping[str, Any]) -> jax.Array | None:
     Args:
       batch: `"labels"` (integers, -1 = unlabeled, or distributions), optionally `"labeled"` and
         `"where"`; a mask may have fewer axes than the labels, counted from the first.
+
+    Raises:
+      ValueError: a mask of floating point.
     """
     labels = batch["labels"]
-    masks = [batch[name] for name in ("where", "labeled") if batch.get(name) is not None]
+    masks = [mask for name in ("where", "labeled") if (mask := _mask(batch, name)) is not None]
     if "labeled" not in batch and jnp.issubdtype(labels.dtype, jnp.integer):
         masks.append(labels >= 0)
     if not masks:
         return None
     rank = max(mask.ndim for mask in masks)
     return functools.reduce(jnp.logical_and, (to_rank(mask, rank) for mask in masks))
+
+
+def _mask(batch: Mapping[str, Any], name: str) -> jax.Array | None:
+    mask = batch.get(name)
+    if mask is not None:
+        check_selects(name, mask)
+    return mask
 
 
 def sum_and_count(
@@ -51,25 +69,60 @@ def sum_and_count(
       Two scalars.
 
     Raises:
-      ValueError: a loss that cannot leave out what does not count, or that returns another tuple.
+      TypeError: a loss that returns neither an array nor a tuple.
+      ValueError: a loss that cannot leave out what does not count, or that returns another tuple or
+        something else than it declares; a mask of floating point.
     """
-    mask = counted(batch) if "labels" in term.requires else batch.get("where")
+    mask = counted(batch) if "labels" in term.requires else _mask(batch, "where")
     if mask is None:
         value = term.loss(**arguments)
     elif term.kind is not None:
         value = term.loss(**_masked(term.kind, term, arguments, batch, mask, name))
     else:
         value = _of_unknown_kind(term, arguments, batch, mask, name)
-    if isinstance(value, tuple):
-        if len(value) != 2 or any(jnp.ndim(part) for part in value):
-            raise ValueError(
-                f"the loss of term {name!r} returns a tuple of shapes "
-                f"{tuple(map(jnp.shape, value))}: a tuple is (sum, count), two scalars"
-            )
+    kind = _kind_of(value, term.kind, name)
+    if kind == "sum_and_count":
         return value
-    if value.ndim:
+    if kind == "examples":
         return masked_sum_and_count(value, None if mask is None else to_rank(mask, value.ndim))
     return value, jnp.ones((), value.dtype)
+
+
+def _kind_of(value: Any, declared: str | None, name: str) -> str:
+    """Returns the kind of a loss by what it returns, or by the shape of that.
+
+    Args:
+      value: what the loss returns.
+      declared: the kind that it declares, None if it declares none.
+      name: name of the term.
+
+    Raises:
+      TypeError: neither an array nor a tuple.
+      ValueError: another tuple, or another kind than the declared one.
+    """
+    if isinstance(value, tuple):
+        parts = jax.tree.leaves(value)
+        if not len(value) == len(parts) == 2 or any(map(np.ndim, parts)):
+            raise ValueError(
+                f"the loss of term {name!r} returns a tuple of shapes "
+                f"{jax.tree.map(np.shape, value)}: a tuple is (sum, count), two scalars"
+            )
+        kind, returned = "sum_and_count", "a tuple of two scalars"
+    elif hasattr(value, "ndim"):
+        kind = "examples" if value.ndim else "batch"
+        returned = f"an array of shape {value.shape}" if value.ndim else "a scalar"
+    else:
+        raise TypeError(
+            f"the loss of term {name!r} returns {shown(value)}: it must return an array, one "
+            "number an example, or a scalar array, or a tuple (sum, count) of two"
+        )
+    if declared not in (None, kind):
+        decorator, expected = _DECLARATIONS[declared]
+        raise ValueError(
+            f"the loss of term {name!r} is declared by {decorator} and must return {expected}, "
+            f"not {returned}: return that, or leave the decorator out"
+        )
+    return kind
 
 
 def _of_unknown_kind(
@@ -84,8 +137,7 @@ def _of_unknown_kind(
       What the loss returns.
     """
     program, shape = jax.make_jaxpr(functools.partial(term.loss, **arguments), return_shape=True)()
-    kind = "sum_and_count" if isinstance(shape, tuple) else "examples" if shape.ndim else "batch"
-    masked = _masked(kind, term, arguments, batch, mask, name)
+    masked = _masked(_kind_of(shape, None, name), term, arguments, batch, mask, name)
     if masked is not arguments:
         return term.loss(**masked)
     leaves = jax.core.eval_jaxpr(program.jaxpr, program.consts)

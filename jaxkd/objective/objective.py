@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxkd.losses import SampledClasses, SparseLogits
 from jaxkd.networks import Connector, PyTree
+from jaxkd.networks._arguments import shown
 from jaxkd.objective._counting import SumAndCount, sum_and_count
 from jaxkd.objective.term import Term, at_step, values_of
 
@@ -59,6 +60,7 @@ class Objective:
           **terms: name → `Term`.
 
         Raises:
+          TypeError: a loss or an objective in place of a `Term`.
           ValueError: no term, or a name that a metric or a column of the history already has.
         """
         if not terms:
@@ -68,6 +70,11 @@ class Objective:
                 f"{sorted(reserved)} are names of metrics, or of columns of their history; name "
                 "the term otherwise"
             )
+        for name, term in terms.items():
+            if not isinstance(term, Term):
+                inner = isinstance(term, Objective)
+                remedy = f"Objective(**{name}.terms, …)" if inner else f"{name}=Term(loss)"
+                raise TypeError(f"term {name!r} must be a Term, not {shown(term)}: write {remedy}")
         self.terms = dict(terms)
 
     @property

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jaxkd.networks import Connector, Network, as_connector
+from jaxkd.networks._arguments import shown
 
 
 class Schedule(Protocol):
@@ -22,6 +24,7 @@ class Schedule(Protocol):
 
 # Steps at which a schedule is tried before training, far enough to see where it is heading.
 _PROBED_STEPS = (0, *(int(10 ** (exponent / 10)) for exponent in range(61)))
+_NO_DEFAULT = frozenset({"teacher", "labels"})
 _SUPPLIED = frozenset({"student", "teacher", "labels", "where", "step"})
 
 
@@ -55,7 +58,8 @@ class Term:
         batch's own.
 
     Raises:
-      TypeError: a connector that is neither a module nor a network.
+      TypeError: a loss that is no function, a weight or temperature that is no number, a connector
+        that is neither a module nor a network.
       ValueError: a weight or temperature that is not finite, a temperature that is not positive
         (unless they are traced), a loss whose parameters cannot be supplied.
     """
@@ -69,7 +73,19 @@ class Term:
     where: Callable[[Mapping[str, Any]], jax.Array | None] | None = None
 
     def __post_init__(self):
+        if not callable(self.loss):
+            raise TypeError(
+                f"the loss of a term must be a function, not {shown(self.loss)}: write losses.kd, "
+                "not called; fix its parameters with functools.partial"
+            )
         name = _name(self.loss)
+        for what, number in (("weight", self.weight), ("temperature", self.temperature)):
+            if callable(number) or (number is None and what == "temperature"):
+                continue
+            if number is None or isinstance(number, str) or np.ndim(number):
+                raise TypeError(
+                    f"the {what} of {name} must be a number or a schedule, not {shown(number)}"
+                )
         for value in values_of(self.weight):
             if not math.isfinite(value):
                 raise ValueError(f"the weight of {name} must be finite, not {value}")
@@ -81,8 +97,14 @@ class Term:
                     raise ValueError(
                         f"the temperature of {name} must be a positive number, not {value}"
                     )
+        parameters = inspect.signature(self.loss).parameters
         if self.connector is not None:
             object.__setattr__(self, "connector", as_connector(self.connector))
+        elif unset := [n for n, p in parameters.items() if n in _NO_DEFAULT and p.default is None]:
+            raise ValueError(
+                f"{name} has the defaults {unset} = None and would never be given others: write "
+                "these parameters without a default"
+            )
         elif unknown := sorted(self.requires - _SUPPLIED):
             raise ValueError(
                 f"{name} requires {unknown}: a loss takes `student`, `teacher`, `labels` and "
@@ -119,7 +141,7 @@ class Term:
         See `jaxkd.losses.couples_examples` and `jaxkd.losses.returns_sum_and_count`.
         """
         loss = self.loss
-        while isinstance(loss, functools.partial):
+        while isinstance(loss, functools.partial) and not hasattr(loss, "loss_kind"):
             loss = loss.func
         return getattr(loss, "loss_kind", None)
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxkd.networks import Network, class_maps, head_weights, region_logits
+from jaxkd.networks._arguments import check_kind, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Pair:
       inputs: example batch, arrays or `jax.ShapeDtypeStruct`; only its shape is used.
       head: path of the dense layer that makes the logits, in both networks.
 
+    Raises:
+      TypeError: a student or a teacher that is no `Network`, or inputs without a shape.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
@@ -39,6 +43,16 @@ class Pair:
     teacher: Network
     inputs: Any
     head: str = "head"
+
+    def __post_init__(self):
+        for role, network in (("student", self.student), ("teacher", self.teacher)):
+            remedy = "write jaxkd.from_nnx(module), from_linen or from_function"
+            check_kind(role, network, Network, remedy)
+        if not any(hasattr(leaf, "shape") for leaf in jax.tree.leaves(self.inputs)):
+            raise TypeError(
+                f"inputs must be an example batch, not {shown(self.inputs)}: write "
+                "jnp.ones((1, 28, 28, 1)), or jax.ShapeDtypeStruct of shape and type"
+            )
 
     def shape(self, side: str, output: str) -> tuple[int, ...]:
         """Returns the shape of an output.

@@ -1,15 +1,15 @@
 """Methods by name: one call makes all that a training needs."""
 
 import dataclasses
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import optax
 
 from jaxkd.networks import Network
+from jaxkd.networks._arguments import check_integer, check_kind, shown, suggestion
 from jaxkd.objective import Objective
 from jaxkd.recipes._dot import DOT
 from jaxkd.recipes._pair import Pair
@@ -206,15 +206,24 @@ def get(name: str) -> Recipe:
       Its objective, what it needs, its options and its reference.
 
     Raises:
+      TypeError: a name that is no string.
       ValueError: an unknown name; the message has the closest ones.
 
     Example:
       >>> get("dkd").options["beta"], get("dkd").reference
       (8.0, 'Zhao et al., Decoupled Knowledge Distillation, CVPR 2022.')
     """
+    if not isinstance(name, str):
+        makers = {
+            recipe.objective: recipe.name for recipe in _RECIPES.values() if not recipe.optimizer
+        }
+        found = next((n for maker, n in makers.items() if maker is name), "kd")
+        raise TypeError(
+            f"the name of a recipe must be a string, not {shown(name)}: write {found!r}"
+        )
     if name not in _RECIPES:
         raise ValueError(
-            f"unknown recipe {name!r}{_suggestion(name, _RECIPES)} The recipes are: "
+            f"unknown recipe {name!r}{suggestion(name, _RECIPES)} The recipes are: "
             f"{', '.join(names())}"
         )
     return _RECIPES[name]
@@ -247,6 +256,7 @@ def create(
       its own.
 
     Raises:
+      TypeError: an argument of another kind, such as a tuple of networks in place of a `Pair`.
       ValueError: an unknown name or option, an option that is missing, a pair that is missing or
         that lacks outputs which the method compares, fewer than one step. Names and options are
         checked before anything is built.
@@ -266,6 +276,12 @@ def create(
       ValueError: unknown option 'temprature' of recipe 'dkd'; did you mean 'temperature'? ...
     """
     recipe = name if isinstance(name, Recipe) else get(name)
+    if pair is not None:
+        check_kind("pair", pair, Pair, "write jaxkd.recipes.Pair(student, teacher, inputs)")
+    if steps is not None:
+        check_integer("steps", steps)
+    if not hasattr(seed, "dtype"):  # a PRNG key is a seed, too
+        check_integer("seed", seed)
     if dataset is not None and recipe.dataset_options is not None:
         options = {**recipe.dataset_options(dataset), **options}
     _check(recipe, pair, options)
@@ -289,7 +305,7 @@ def _check(recipe: Recipe, pair: Pair | None, options: dict[str, Any]) -> None:
     for option in options:
         if option not in known:
             raise ValueError(
-                f"unknown option {option!r} of recipe {recipe.name!r}{_suggestion(option, known)} "
+                f"unknown option {option!r} of recipe {recipe.name!r}{suggestion(option, known)} "
                 f"It takes: {', '.join(sorted(known)) or 'no options'}"
             )
     empty = inspect.Parameter.empty
@@ -309,9 +325,3 @@ def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
         pair.shape("student", output)
     for output in sorted(objective.teacher_outputs - {"logits"}):
         pair.shape("teacher", output)
-
-
-def _suggestion(word: str, known: Iterable[str]) -> str:
-    by_lower = {name.lower(): name for name in known}
-    close = [by_lower[name] for name in difflib.get_close_matches(word.lower(), by_lower, n=3)]
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."

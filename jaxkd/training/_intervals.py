@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxkd.networks._arguments import check_integer
+
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
@@ -21,6 +23,7 @@ class Intervals:
       steps_per_call: number of steps in one call of the compiled program.
 
     Raises:
+      TypeError: a number that is no integer.
       ValueError: a number below 1, or an interval that is no multiple of `log_every`.
     """
 
@@ -33,7 +36,10 @@ class Intervals:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and value < 1:
+            if value is None:
+                continue
+            check_integer(field.name, value)
+            if value < 1:
                 raise ValueError(f"{field.name} must be at least 1, not {value}")
         for name in ("eval_every", "checkpoint_every"):
             value = getattr(self, name)

@@ -70,18 +70,22 @@ def check_views(step: TrainStep, batches: Any) -> None:
 
     Args:
       step: the step that is to train.
-      batches: batches by step number; checked if they have `views`, as a `Loader`.
+      batches: batches by step number; checked if they have `views` that are `Views`, as a
+        `Loader`. Those that something else renders, a batch_transform for one, have none.
 
     Raises:
       ValueError: other views; names both.
     """
     given = getattr(batches, "views", None)
     expected = step.views or Views()
-    if given is None or given == expected or not (given.transforms or expected.transforms):
+    if not isinstance(given, Views) or given == expected:
+        return
+    if given.transforms == expected.transforms and not given.random:
         return
     raise ValueError(
         f"the batches are of the views {given}, the step renders {expected}: give both the same "
-        "views, Loader(dataset, views, …) and make_train_step(…, views=views)"
+        "views, Loader(dataset, views, …) and make_train_step(…, views=views). Batches that are "
+        "rendered already, or by a batch_transform, are given without an attribute `views`"
     )
 
 

@@ -85,7 +85,9 @@ def fit(
     Args:
       step: from `jaxkd.make_train_step`.
       state: the state at step 0, from `step.init`; its memory is reused.
-      batches: `batches[step]` is the batch of a step, a function of nothing else.
+      batches: `batches[step]` is the batch of a step, a function of nothing else. An
+        attribute `views`, as of a `Loader`, must be the views that the step renders; batches that
+        are rendered already, or by a `batch_transform`, have none.
       steps: number of updates in all, those before a resume included.
       log_every: number of steps between two rows of `train.csv`.
       eval_every: number of steps between two evaluations, a multiple of `log_every`; None

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxkd.networks import Network, PyTree
+from jaxkd.networks._arguments import check_integer, check_kind
 from jaxkd.objective import Objective
 from jaxkd.training._gradients import (
     Batch,
@@ -24,6 +25,11 @@ from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
+
+_NETWORK_REMEDY = (
+    "write jaxkd.from_nnx(module), from_linen or from_function; the cached outputs of a teacher "
+    "come with the batches, Loader(dataset, views, batch_size, cache=cache)"
+)
 
 
 class BatchTransform(Protocol):
@@ -91,6 +97,7 @@ def make_train_step(
       updates that were not made, and all others are of the steps that were.
 
     Raises:
+      TypeError: an argument of another kind, such as a recipe in place of its objective.
       ValueError: `micro_batches` below 1; while tracing, before the first step: no or two sources
         of teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
         batch statistics, cached outputs beside a batch_transform.
@@ -107,6 +114,8 @@ def make_train_step(
       >>> sorted(metrics), int(state.step)
       (['kd', 'loss'], 1)
     """
+    check_kinds(student, objective, optimizer, teacher, views)
+    check_integer("micro_batches", micro_batches)
     if micro_batches < 1:
         raise ValueError(f"micro_batches must be at least 1, not {micro_batches}")
     loss = DistillationLoss(student, objective, teacher, teacher_train, micro_batches)
@@ -161,6 +170,28 @@ def make_train_step(
         vocab_sizes=vocab_sizes(student, teacher),
         views=views,
     )
+
+
+def check_kinds(student: Any, objective: Any, optimizer: Any, teacher: Any, views: Any) -> None:
+    """Refuses arguments of `make_train_step` that are of another kind.
+
+    Args:
+      student: must be a `Network`.
+      objective: must be an `Objective`.
+      optimizer: must be an optax transformation.
+      teacher: must be a `Network`, or None.
+      views: must be `Views`, or None.
+
+    Raises:
+      TypeError: another kind; names the argument and what to write instead.
+    """
+    check_kind("student", student, Network, _NETWORK_REMEDY)
+    check_kind("objective", objective, Objective, "write recipes.kd(), or Objective(kd=Term(…))")
+    check_kind("optimizer", optimizer, optax.GradientTransformation, "write optax.sgd(0.1)")
+    if teacher is not None:
+        check_kind("teacher", teacher, Network, _NETWORK_REMEDY)
+    if views is not None:
+        check_kind("views", views, Views, "write Views((Normalize(),))")
 
 
 def vocab_sizes(student: Network, teacher: Network | None) -> dict[str, int | None]:

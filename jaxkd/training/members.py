@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 
+from jaxkd.networks._arguments import shown
+
 T = TypeVar("T")
 SEED = "seed"
 
@@ -54,9 +56,15 @@ def check_members(members: Mapping[str, Sequence[float]]) -> dict[str, list[Any]
       The same as Python's numbers, with `seed` if it was missing.
 
     Raises:
-      TypeError: a value that is not a number.
+      TypeError: a value that is not a number, or a number in place of one a member.
       ValueError: no member, lengths that differ, a number that is not finite.
     """
+    for name, values in members.items():
+        if not isinstance(values, Iterable) or isinstance(values, str):
+            raise TypeError(
+                f"{name} must be one number a member, not {shown(values)}: write "
+                f"{{{name!r}: [{values!r}]}}, or jaxkd.training.grid, which takes single numbers"
+            )
     # NumPy's and JAX's scalars become Python's.
     plain = {
         name: [value.item() if hasattr(value, "item") else value for value in values]
@@ -101,14 +109,16 @@ class MemberFactory(Generic[T]):
     Attributes:
       role: `"objective"` or `"optimizer"`, for messages.
       create: function that creates one.
-      names: names of the numbers that the function takes.
+      names: names of the members' numbers that the function takes.
       kind: class of what it returns.
+      accepts: names of all numbers that it could take.
     """
 
     role: str
     create: Callable[..., T]
     names: tuple[str, ...]
     kind: type[T]
+    accepts: tuple[str, ...] = ()
 
     @classmethod
     def from_source(
@@ -138,7 +148,7 @@ class MemberFactory(Generic[T]):
             )
         parameters = inspect.signature(source).parameters.values()
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return cls(role, source, tuple(members), kind)
+            return cls(role, source, tuple(members), kind, tuple(members))
         required = {
             p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
         }
@@ -147,7 +157,8 @@ class MemberFactory(Generic[T]):
                 f"the function for the {role} needs {missing}, and the members have "
                 f"{sorted(members)}: add the numbers to members, or give the parameter a default"
             )
-        return cls(role, source, tuple(p.name for p in parameters if p.name in members), kind)
+        accepts = tuple(p.name for p in parameters if p.kind is not p.VAR_POSITIONAL)
+        return cls(role, source, tuple(n for n in accepts if n in members), kind, accepts)
 
     def __call__(self, numbers: Mapping[str, Any]) -> T:
         """Creates one from a member's numbers, traced or not.

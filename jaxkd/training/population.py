@@ -14,10 +14,11 @@ from jax.sharding import Mesh
 
 from jaxkd.data import Dataset, eval_batches
 from jaxkd.networks import Network, PyTree
+from jaxkd.networks._arguments import suggestion
 from jaxkd.objective import Objective
 from jaxkd.training._stacked import AXES, member_of, on_host, partition_members, stack
 from jaxkd.training.evaluation import make_eval_step
-from jaxkd.training.make_step import as_outputs, make_train_step, vocab_sizes
+from jaxkd.training.make_step import as_outputs, check_kinds, make_train_step, vocab_sizes
 from jaxkd.training.members import SEED, MemberFactory, as_arrays, check_members
 from jaxkd.training.state import TrainState, create_state
 from jaxkd.training.step import TrainStep
@@ -107,11 +108,12 @@ class Population:
         self._optimizer: MemberFactory[optax.GradientTransformation] = MemberFactory.from_source(
             "optimizer", optimizer, optax.GradientTransformation, self.members
         )
-        taken = {SEED, *self._objective.names, *self._optimizer.names}
-        if unknown := [name for name in self.members if name not in taken]:
+        accepted = {*self._objective.accepts, *self._optimizer.accepts} - {SEED}
+        if unknown := [name for name in self.members if name not in {SEED, *accepted}]:
             raise ValueError(
-                f"neither function takes the members' {unknown}: objective and optimizer take "
-                f"{sorted(taken - {SEED})}. Make one of them a function with such a parameter"
+                f"neither function takes the members' {unknown}"
+                f"{suggestion(unknown[0], accepted)} Objective and optimizer take "
+                f"{sorted(accepted)}. Make one of them a function with such a parameter"
             )
         self.partitioning = partition_members(mesh, len(self)) if mesh is not None else None
         # With their concrete numbers, so that a bad one is refused here; a step traces them.
@@ -119,6 +121,7 @@ class Population:
         self._optimizers = self._optimizer.for_members(self.members)
         self._make_student = make_student
         self.student = make_student(self.members[SEED][0])
+        check_kinds(self.student, self._objectives[0], self._optimizers[0], teacher, views)
         self._views, self._teacher = views, teacher
         self._options: dict[str, Any] = {
             "teacher": teacher,

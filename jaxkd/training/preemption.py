@@ -32,7 +32,10 @@ class Preempted(Exception):
         super().__init__(
             f"stopped by SIGTERM after step {step}, {saved}: start the same command again to go on"
         )
-        self.step = step
+        self.step, self._workdir = step, workdir
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step, self._workdir)
 
 
 class StopSignal:

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxkd.networks import Network, PyTree
-from jaxkd.objective import Objective
+from jaxkd.networks._architecture import describe
+from jaxkd.networks._arguments import check_kind
+from jaxkd.objective import Objective, is_traced
 from jaxkd.training._arrays import describe_arrays, differences
 from jaxkd.training._gradients import Batch
 from jaxkd.training._metric_sums import MetricSums, SumsAndCounts
@@ -72,17 +74,19 @@ class TrainStep:
           student: another student of the same architecture to start from, one of another seed for
             instance; None for the step's own.
           objective: the same objective with other initial variables of its connectors; None for
-            the step's own.
+            the step's own. Losses, names of outputs, and constant weights and temperatures are
+            those of the step; schedules are not compared.
 
         Returns:
           The state at step 0. The networks' arrays are copied, since a step reuses the memory of
           its state.
 
         Raises:
+          TypeError: a student that is no `Network`, or an objective that is no `Objective`.
           ValueError: the variables of the student or of the connectors differ from the step's in
-            more than values, or the objective has other terms, which the step does not minimize;
-            the message names both sides. Or the step is that of a `Population`, whose `init`
-            creates the state of all members.
+            more than values, the student has another architecture, or the objective has other
+            terms, which the step does not minimize; the message names both sides. Or the step is
+            that of a `Population`, whose `init` creates the state of all members.
 
         Example:
           >>> import jax.numpy as jnp, jaxkd, optax
@@ -104,6 +108,8 @@ class TrainStep:
             )
         student = self.student if student is None else student
         objective = self.objective if objective is None else objective
+        check_kind("student", student, Network, "write jaxkd.from_nnx(module)")
+        check_kind("objective", objective, Objective, "write recipes.kd()")
         if list(objective.terms) != list(self.objective.terms):
             raise ValueError(
                 f"the objective has the terms {list(objective.terms)}, the step minimizes "
@@ -113,6 +119,14 @@ class TrainStep:
             initial_variables(student, objective),
             initial_variables(self.student, self.objective),
         )
+        if objective is not self.objective:
+            _check_terms(objective, self.objective)
+        if student.architecture != self.student.architecture:
+            raise ValueError(
+                "the student has another architecture than the step was made for: only the "
+                "variables' values may differ; make another step for it with make_train_step.\n"
+                f"in the step: {self.student.architecture}\ngiven: {student.architecture}"
+            )
         return self.place(create_state(student, objective, self.optimizer, seed=seed))
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -283,6 +297,28 @@ def _check_variables(given: Variables, expected: Variables) -> None:
             "the student, or the connectors of the objective, have other variables than the step "
             f"was made for ({differing}): make another step for them with make_train_step"
         )
+
+
+def _check_terms(given: Objective, expected: Objective) -> None:
+    """Refuses terms of the same names that the step does not minimize."""
+    one, two = _describe_terms(given), _describe_terms(expected)
+    if differing := differences(one, two, "given", "in the step"):
+        raise ValueError(
+            f"the objective differs from the one that the step minimizes ({differing}): make "
+            "another step for it with make_train_step"
+        )
+
+
+def _describe_terms(objective: Objective) -> dict[str, str]:
+    described = {}
+    for name, term in objective.terms.items():
+        described[f"loss of {name}"] = describe(term.loss)
+        described[f"outputs of {name}"] = f"{term.student} and {term.teacher}"
+        for what, value in (("weight", term.weight), ("temperature", term.temperature)):
+            constant = not callable(value) and not is_traced(value)
+            # Schedules have no description that two equal ones share.
+            described[f"{what} of {name}"] = str(value) if constant else "a schedule"
+    return described
 
 
 def _arrays(state: TrainState) -> dict[str, PyTree]:

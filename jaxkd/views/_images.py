@@ -1,6 +1,7 @@
 """Transforms of one image: normalizing, cropping, flipping."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ class Normalize:
       ValueError: a scale or standard deviation that is not positive.
     """
 
+    random: ClassVar[bool] = False
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     scale: float = 255.0

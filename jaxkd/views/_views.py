@@ -25,7 +25,8 @@ class Views:
 
     Attributes:
       transforms: frozen dataclasses called as `transform(key, image)`, or, where the class says
-        `mixes = True`, as `transform(key, image, partner) -> (image, weight)`. Their fields are
+        `mixes = True`, as `transform(key, image, partner) -> (image, weight)`. A class that says
+        `random = False` does not use its key. Their fields are
         the specification that a cache keeps, so one's own transform is a dataclass too.
       seed: seed of the root key.
 
@@ -66,6 +67,11 @@ class Views:
     def mixes(self) -> bool:
         """Whether a view needs a second example."""
         return bool(self.transforms) and _mixes(self.transforms[-1])
+
+    @property
+    def random(self) -> bool:
+        """Whether a view may depend on the seed, of a transform that does not deny it."""
+        return any(getattr(transform, "random", True) for transform in self.transforms)
 
     def partners(self, ids: jax.Array, views: jax.Array, pool: int) -> jax.Array:
         """Samples the example that each one is mixed with, as a position among the sorted ids.

@@ -239,6 +239,7 @@ def test_sparse_targets_are_refused_at_temperatures_that_were_not_declared():
         ),
         (lambda: Term(losses.cross_entropy, temperature=2.0), "takes no temperature"),
         (lambda: Term(lambda student, banana: student), r"requires \['banana'\]"),
+        (lambda: Term(lambda student, labels=None: student), r"defaults \['labels'\] = None"),
         (lambda: Objective(), "at least one term"),
         (lambda: Objective(loss=Term(losses.kd)), "names of metrics"),
         (lambda: Objective(member=Term(losses.kd)), r"\['member'\] are names of metrics"),
@@ -250,6 +251,59 @@ def test_sparse_targets_are_refused_at_temperatures_that_were_not_declared():
 def test_bad_terms_are_refused_when_made(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Term("kd"), "loss of a term must be a function, not 'kd'"),
+        (lambda: Term(losses.kd, weight="1"), "weight of kd must be a number .*, not '1'"),
+        (lambda: Term(losses.kd, temperature="1"), "temperature of kd must be .*, not '1'"),
+        (lambda: Objective(kd=losses.kd), r"'kd' must be a Term, not the function kd: .*Term\("),
+        (lambda: Objective(kd=recipes.kd()), r"not an object of the class Objective: .*\.terms"),
+    ],
+)
+def test_terms_of_another_kind_are_refused_when_made(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def _by_example(student, teacher, where=None):
+    del where
+    return jnp.square(student - teacher).sum(-1)
+
+
+def _coupled(student, teacher, where=None):
+    return jnp.mean(_by_example(student, teacher), where=where)
+
+
+@pytest.mark.parametrize("mask", [{}, {"where": jnp.array([True, True, False, False])}])
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (losses.couples_examples(functools.partial(_by_example)), ValueError,
+         r"'x' is declared by @couples_examples .* a scalar, not an array of shape \(4,\)"),
+        (losses.couples_examples(functools.partial(lambda student, where=None: (
+            student.sum(), jnp.ones(())))), ValueError, "not a tuple of two scalars"),
+        (losses.returns_sum_and_count(functools.partial(_coupled)), ValueError,
+         r"@returns_sum_and_count .* \(sum, count\), not a scalar"),
+        (lambda student, where=None: 1.0, TypeError, "'x' returns 1.0"),
+        (lambda student: None, TypeError, "'x' returns None"),
+        (lambda student: {"a": student}, TypeError, "'x' returns an object of the class dict"),
+        (lambda student: [student], TypeError, "'x' returns an object of the class list"),
+    ],
+)  # fmt: skip
+def test_a_loss_returns_what_it_declares(loss, error, message, mask):
+    with pytest.raises(error, match=message):
+        Objective(x=Term(loss))(STUDENT, TEACHER, mask)
+
+
+@pytest.mark.parametrize("objective", [recipes.labels, recipes.kd])
+@pytest.mark.parametrize("name", ["where", "labeled"])
+def test_weights_in_place_of_a_mask_are_refused(objective, name):
+    weights = {name: jnp.array([0.1, 1.0, 0.0, 0.0])}
+    with pytest.raises(ValueError, match=f"{name} selects and must be boolean, got float32"):
+        objective()(STUDENT, TEACHER, {**BATCH, **weights})
 
 
 @pytest.mark.parametrize(

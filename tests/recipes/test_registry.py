@@ -101,6 +101,38 @@ def test_dot_is_a_method_by_name_alone():
     assert recipes.get("dot").objective is recipes.kd
 
 
+def test_names_of_packages_are_suggested_by_their_last_part():
+    with pytest.raises(ValueError, match="unknown recipe 'gkd'; did you mean 'language.gkd'"):
+        recipes.create("gkd")
+    with pytest.raises(ValueError, match="unknown recipe 'minilm'; did you mean 'language.minilm'"):
+        recipes.create("minilm")
+
+
+def test_arguments_of_another_kind_are_refused(pair):
+    def refused(message, function, *arguments, **options):
+        with pytest.raises(TypeError, match=message):
+            function(*arguments, **options)
+
+    for function in (recipes.create, recipes.get):
+        refused("must be a string, not the function dkd: write 'dkd'", function, recipes.dkd)
+        refused("must be a string, not None", function, None)
+        refused("must be a string, not 3", function, 3)
+    for steps in (float("nan"), float("inf"), "100", 100.5):
+        refused(f"steps must be an integer, not {steps!r}", recipes.create, "dkd", steps=steps)
+    assert recipes.create("dkd", steps=1e2).objective
+    for seed in (None, "a", 1.5):
+        refused(f"seed must be an integer, not {seed!r}", recipes.create, "fitnet", pair, seed=seed)
+    student, teacher = pair.student, pair.teacher
+    for wrong in (student, (student, teacher)):
+        message = r"pair must be a Pair, not an object .*: write jaxkd\.recipes\.Pair\("
+        refused(message, recipes.create, "kd", wrong)
+    module = models.ConvNet(1, 10, rngs=nnx.Rngs(0))
+    refused("student must be a Network, not .* ConvNet: write .*from_nnx", Pair, module, teacher, 0)
+    refused("teacher must be a Network, not None", Pair, student, None, pair.inputs)
+    refused("inputs must be an example batch, not None", Pair, student, teacher, None)
+    refused("inputs must be an example batch", Pair, student, teacher, (4, 8, 8, 1))
+
+
 def test_options_are_checked_before_anything_is_built():
     def objective(*, weight=1.0):
         raise AssertionError("built")

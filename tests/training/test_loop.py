@@ -2,6 +2,7 @@ import collections
 import csv
 import json
 import pathlib
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tiers import few
 import jaxkd
 from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader
-from jaxkd.training import Checkpoints, Logs, bind_config, fit
+from jaxkd.training import Checkpoints, Logs, Preempted, bind_config, fit
 from jaxkd.views import Normalize, RandomCrop, Views
 
 VIEWS = Views((RandomCrop(1), Normalize()))
@@ -235,9 +236,30 @@ def test_batches_of_other_views_than_the_step_renders_are_refused(images, mlp, t
         )
         with pytest.raises(ValueError, match=message.replace("=()", r"=\(\)")):
             fit(step, step.init(), loader, steps=2, progress=None)
+    # Without random transforms the seed is of no effect.
+    loader, views = (Loader(images, Views((Normalize(),), seed=s), 32) for s in (0, 1))
+    step = make_train_step(mlp(), recipes.labels(), ADAM, views=views.views)
+    fit(step, step.init(), loader, steps=1, progress=None)
     # No views at all are the same by either name, whatever their seeds.
     plain = make_train_step(mlp(), recipes.labels(), ADAM)
     fit(plain, plain.init(), Loader(images, Views(seed=3), 32), steps=1, progress=None)
+
+
+def test_batches_without_views_are_not_checked(images, mlp):
+    """Those whose `views` are something else, and those that something else renders."""
+
+    class Batches(list):
+        views = 4
+
+    def transform(params, state, batch, *, step, key):
+        del params, state, step, key
+        return VIEWS.render(batch)
+
+    step = make_train_step(mlp(), recipes.labels(), ADAM, batch_transform=transform)
+    loader = Loader(images, VIEWS, 32)
+    with pytest.raises(ValueError, match="batch_transform, are given without an attribute `views`"):
+        fit(step, step.init(), loader, steps=1, progress=None)
+    fit(step, step.init(), Batches([loader[0]]), steps=1, progress=None)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +305,19 @@ def test_bad_intervals_are_refused_before_anything_runs(images, mlp, tmp_path, o
     with pytest.raises(ValueError, match=message):
         run(mlp(), images, workdir=tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["steps", "log_every", "checkpoint_every", "steps_per_call"])
+def test_numbers_of_steps_are_integers(images, mlp, tmp_path, name):
+    with pytest.raises(TypeError, match=f"{name} must be an integer, not 1.5"):
+        run(mlp(), images, workdir=tmp_path / "new", **{name: 1.5})
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_preemption_passes_between_processes(tmp_path):
+    error = Preempted(7, tmp_path)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.step, copy.exit_code) == (str(error), 7, 75)
 
 
 def test_a_work_directory_belongs_to_one_configuration(tmp_path):

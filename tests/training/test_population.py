@@ -347,6 +347,12 @@ def test_numbers_and_lengths_that_do_not_fit_are_refused():
     refused(TypeError, "seed of member 0 must be an integer, not 0.5", {
         **MEMBERS, "seed": [0.5] * 5,
     })  # fmt: skip
+    refused(ValueError, r"'temprature'\]; did you mean 'temperature'\? Objective", {
+        "seed": [0] * 5, "temprature": [1.0] * 5,
+    }, objective=recipes.kd, optimizer=optax.sgd(0.1))  # fmt: skip
+    refused(TypeError, r"alpha must be one number a member, not 0.5: write {'alpha': \[0.5\]}",
+            {**MEMBERS, "alpha": 0.5})  # fmt: skip
+    refused(TypeError, "teacher must be a Network, not 3", MEMBERS, teacher=3)
     refused(TypeError, "objective must be an Objective or a function", MEMBERS, objective=3)
     refused(TypeError, "must return an Objective, not dict", MEMBERS,
             objective=lambda alpha, temperature: {})  # fmt: skip

@@ -207,6 +207,52 @@ def test_a_step_refuses_to_init_what_it_was_not_made_for(mlp):
         step.init(objective=recipes.kd())
 
 
+def test_a_step_refuses_to_init_another_loss_or_student(mlp):
+    step = make_train_step(mlp(0), recipes.kd(), SGD)
+    assert step.init(objective=recipes.kd(), student=mlp(1))
+    with pytest.raises(ValueError, match=r"weight of label: 0\.5 given, 0\.\d+ in the step"):
+        step.init(objective=recipes.kd(alpha=0.5))
+    with pytest.raises(ValueError, match=r"temperature of kd: 1\.0 given, 4\.0 in the step"):
+        step.init(objective=recipes.kd(temperature=1.0))
+    terms = {**recipes.kd().terms, "kd": Term(losses.dkd, weight=0.9, temperature=4.0)}
+    with pytest.raises(ValueError, match=r"loss of kd: dkd.* given, kd.* in the step"):
+        step.init(objective=Objective(**terms))
+    terms["kd"] = Term(losses.kd, weight=0.9, temperature=4.0, teacher="auxiliary")
+    with pytest.raises(ValueError, match="outputs of kd: logits and auxiliary given"):
+        step.init(objective=Objective(**terms))
+
+    def linear(params, inputs):
+        return inputs @ params
+
+    def negative(params, inputs):
+        return -inputs @ params
+
+    first, second = (jaxkd.from_function(f, jnp.ones((4, 3))) for f in (linear, negative))
+    step = make_train_step(first, recipes.labels(), SGD)
+    with pytest.raises(ValueError, match=r"another architecture[^$]*linear[^$]*negative"):
+        step.init(student=second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": recipes.create("kd")}, r"an Objective, not .*AppliedRecipe: give its \.obj"),
+        ({"objective": recipes.kd}, r"objective must be an Objective, not the function kd: write"),
+        ({"objective": Term(losses.kd)}, r"of the class Term: write .*Objective\(kd=Term"),
+        ({"optimizer": optax.sgd}, r"not the function sgd: write optax.sgd\(0\.1\)"),
+        ({"optimizer": 0.1}, "optimizer must be a GradientTransformation, not 0.1"),
+        ({"views": Normalize()}, r"of the class Normalize: write Views\(\(Normalize\(\),\)\)"),
+        ({"student": nn.Dense}, "student must be a Network, not the class Dense: write .*from_lin"),
+        ({"teacher": jnp.ones((4, 3))}, "teacher must be a Network, not .*: write .*cache=cache"),
+        ({"micro_batches": 1.5}, "micro_batches must be an integer, not 1.5"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(mlp, changes, message):
+    arguments = {"student": mlp(), "objective": recipes.kd(), "optimizer": SGD, **changes}
+    with pytest.raises(TypeError, match=message):
+        make_train_step(**arguments)
+
+
 def test_a_student_of_other_classes_is_refused_before_the_first_step(tmp_path, images, small, mlp):
     student, objective = mlp(0, num_classes=7), recipes.kd(alpha=1.0)
     cache = jaxkd.cache.build(tmp_path, small(1), images, PLAIN, progress=False)

@@ -178,7 +178,7 @@ def check_kinds(student: Any, objective: Any, optimizer: Any, teacher: Any, view
     Args:
       student: must be a `Network`.
       objective: must be an `Objective`.
-      optimizer: must be an optax transformation.
+      optimizer: must be an optax transformation, or another object with `init` and `update`.
       teacher: must be a `Network`, or None.
       views: must be `Views`, or None.
 
@@ -187,7 +187,9 @@ def check_kinds(student: Any, objective: Any, optimizer: Any, teacher: Any, view
     """
     check_kind("student", student, Network, _NETWORK_REMEDY)
     check_kind("objective", objective, Objective, "write recipes.kd(), or Objective(kd=Term(…))")
-    check_kind("optimizer", optimizer, optax.GradientTransformation, "write optax.sgd(0.1)")
+    # optax.MultiSteps has both functions and is no GradientTransformation.
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        check_kind("optimizer", optimizer, optax.GradientTransformation, "write optax.sgd(0.1)")
     if teacher is not None:
         check_kind("teacher", teacher, Network, _NETWORK_REMEDY)
     if views is not None:

@@ -253,6 +253,18 @@ def test_arguments_of_another_kind_are_refused(mlp, changes, message):
         make_train_step(**arguments)
 
 
+def test_an_optimizer_of_two_functions_will_do(mlp):
+    optimizer = optax.MultiSteps(optax.sgd(0.1), 2)
+    step = make_train_step(mlp(), recipes.labels(), optimizer)
+    batch = {"inputs": jnp.ones((4, 8, 8, 1)), "labels": jnp.arange(4)}
+    states = [step.init()]
+    for _ in range(2):
+        states.append(step(jax.tree.map(jnp.copy, states[-1]), batch)[0])
+    first, second, third = (jax.tree.leaves(state.params)[0] for state in states)
+    np.testing.assert_array_equal(first, second)
+    assert (np.asarray(second) != third).any()
+
+
 def test_a_student_of_other_classes_is_refused_before_the_first_step(tmp_path, images, small, mlp):
     student, objective = mlp(0, num_classes=7), recipes.kd(alpha=1.0)
     cache = jaxkd.cache.build(tmp_path, small(1), images, PLAIN, progress=False)

@@ -25,7 +25,7 @@ PYTEST := GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m pytest -n 2 --d
 demo: install
 	$(BIN)/python -m experiments.digits --workdir=runs/digits
 
-# Every behavior once, within ten minutes on two cores; all tests (see tests/README.md).
+# Every behavior once, in about ten minutes on two cores; all tests (see tests/README.md).
 test: install lint
 	$(PYTEST) -m "not slow and not exhaustive"
 

@@ -27,14 +27,14 @@ def check_kind(role: str, value: Any, kind: type, remedy: str) -> None:
 
 
 def check_integer(name: str, value: Any) -> None:
-    """Refuses what is no whole number.
+    """Refuses what is not an integer.
 
     Args:
       name: name of the argument.
       value: what was given.
 
     Raises:
-      TypeError: no whole number.
+      TypeError: a value that is not an integer; names it.
     """
     try:
         is_integer = not isinstance(value, str) and float(value).is_integer()
@@ -61,7 +61,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
       known: known names; one of a package, as `language.gkd`, is found by its last part, too.
 
     Returns:
-      A question, or a full stop.
+      A question, or a period.
     """
     names = list(known)
     found = {name.lower().rpartition(".")[2]: name for name in names}

@@ -66,7 +66,7 @@ class EvalStep:
 
 
 def _mesh(leaf: Any) -> Any:
-    """The mesh that an array lies on; None on one device, and for NumPy arrays."""
+    """Returns the mesh of an array, None on one device and for NumPy arrays."""
     return getattr(getattr(leaf, "sharding", None), "mesh", None)
 
 

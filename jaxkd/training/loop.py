@@ -114,11 +114,10 @@ def fit(
       The state after the last step, and all rows of metrics, those before a resume included.
 
     Raises:
-      ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`, a
-        `workdir` of another
-        configuration, of more steps or of another state, a student with fewer classes, or a
-        network with fewer embeddings, than the data have, batches of other views than the step
-        renders, a trace without a `workdir`; before anything runs.
+      ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`,
+        a `workdir` of another configuration, of more steps or of another state, a student with
+        fewer classes, or a network with fewer embeddings, than the data have, batches of other
+        views than the step renders, a trace without a `workdir`; before anything runs.
       OSError: `workdir` cannot be written to, before anything runs or when the disk is full; what
         was saved stays whole.
       FloatingPointError: the loss is not finite at a log step, or a parameter at a checkpoint

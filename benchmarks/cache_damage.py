@@ -126,7 +126,9 @@ def main() -> int:
         "`python benchmarks/cache_damage.py`.",
     )
     table.print()
-    (HERE / "cache_damage.md").write_text(f"# {table.title}\n\n{table.to_markdown()}\n")
+    (HERE / "cache_damage.md").write_text(
+        f"# {table.title}\n\n{table.to_markdown()}\n", encoding="utf-8"
+    )
     return int(not clean or any(n != ok for n, ok in counts.values()))
 
 

@@ -106,7 +106,9 @@ def main() -> None:
         f"{jax.device_count()} × {jax.devices()[0].device_kind}, jax {jax.__version__}.",
     )
     table.print()
-    (HERE / "cache_gain.md").write_text(f"# {table.title}\n\n{table.to_markdown()}\n")
+    (HERE / "cache_gain.md").write_text(
+        f"# {table.title}\n\n{table.to_markdown()}\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

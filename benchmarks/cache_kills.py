@@ -156,7 +156,7 @@ def main() -> int:
     )
     table.print()
     (HERE / "cache_kills.md").write_text(
-        f"# {table.title}\n\n{table.to_markdown()}\n\n{table.caption}\n"
+        f"# {table.title}\n\n{table.to_markdown()}\n\n{table.caption}\n", encoding="utf-8"
     )
     return int(any(t.lost or t.wrong for t in totals.values()))
 

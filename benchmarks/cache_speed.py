@@ -54,7 +54,9 @@ def main() -> int:
         "`python benchmarks/cache_speed.py`.",
     )
     table.print()
-    (HERE / "cache_speed.md").write_text(f"# {table.title}\n\n{table.to_markdown()}\n")
+    (HERE / "cache_speed.md").write_text(
+        f"# {table.title}\n\n{table.to_markdown()}\n", encoding="utf-8"
+    )
     return int(not all(holds for *_, holds in rows))
 
 

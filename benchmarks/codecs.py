@@ -106,7 +106,7 @@ def main() -> None:
     for table in tables:
         table.print()
     text = "\n".join(f"# {t.title}\n\n{t.to_markdown()}\n\n{t.caption}\n" for t in tables)
-    pathlib.Path(__file__).with_name("codecs.md").write_text(text)
+    pathlib.Path(__file__).with_name("codecs.md").write_text(text, encoding="utf-8")
 
 
 def outputs(rows: int, classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:

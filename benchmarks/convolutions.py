@@ -55,7 +55,9 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.output:
         parts = [f"## {t.title}\n\n{t.to_markdown()}\n\n{t.caption}\n" for t in tables]
         verdict = "\n".join(f"- {line}" for line in conclusions)
-        arguments.output.write_text("\n".join(["# Convolutions on CPU\n", verdict + "\n", *parts]))
+        arguments.output.write_text(
+            "\n".join(["# Convolutions on CPU\n", verdict + "\n", *parts]), encoding="utf-8"
+        )
 
 
 def _machine() -> str:

@@ -139,7 +139,9 @@ def main() -> None:
     table = Table("Exported networks against the networks", columns, rows, note)
     table.print()
     if not given.only:
-        (HERE / "export.md").write_text(f"# {table.title}\n\n{table.to_markdown()}\n\n{note}\n")
+        (HERE / "export.md").write_text(
+            f"# {table.title}\n\n{table.to_markdown()}\n\n{note}\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -248,7 +248,8 @@ def main() -> None:
     table.print()
     if arguments.output:
         arguments.output.write_text(
-            f"# Fused losses\n\n## {table.title}\n\n{table.to_markdown()}\n\n{table.caption}\n"
+            f"# Fused losses\n\n## {table.title}\n\n{table.to_markdown()}\n\n{table.caption}\n",
+            encoding="utf-8",
         )
 
 

@@ -80,7 +80,7 @@ def main() -> None:
         print(lines[-1], flush=True)
     table = "\n".join(lines) + "\n"
     print(table)
-    pathlib.Path(__file__).with_name("generation.md").write_text(table)
+    pathlib.Path(__file__).with_name("generation.md").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

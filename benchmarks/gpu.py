@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             run_each(given.only, given.out, programs, tiny=given.tiny)
     fine = results.summarize(given.out, list(PARTS))
     if given.here is None:
-        print((given.out / "summary.md").read_text())
+        print((given.out / "summary.md").read_text(encoding="utf-8"))
     return int(not fine)
 
 

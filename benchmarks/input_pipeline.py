@@ -210,7 +210,7 @@ def main() -> None:
     )
     print(verdict)
     (HERE / "input_pipeline.md").write_text(
-        f"# {table.title}\n\n{table.to_markdown()}\n\n{note}\n\n{verdict}\n"
+        f"# {table.title}\n\n{table.to_markdown()}\n\n{note}\n\n{verdict}\n", encoding="utf-8"
     )
 
 

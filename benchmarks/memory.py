@@ -137,7 +137,7 @@ def main() -> None:
         )
     table = "\n".join(lines) + "\n"
     print(table)
-    pathlib.Path(__file__).with_name("memory.md").write_text(table)
+    pathlib.Path(__file__).with_name("memory.md").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

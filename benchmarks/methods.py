@@ -101,7 +101,9 @@ def main() -> None:
     table = Table(table.title, [*table.columns, *ratio], rows, table.caption)
     table.print()
     table.write_csv(arguments.out / "methods.csv")
-    (arguments.out / "methods.md").write_text(f"# {table.title}\n\n{table.to_markdown()}\n")
+    (arguments.out / "methods.md").write_text(
+        f"# {table.title}\n\n{table.to_markdown()}\n", encoding="utf-8"
+    )
     spreads = {
         result.arm.name: Spread.of(result.accuracies(compared.labels))
         for result in compared.results

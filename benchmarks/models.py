@@ -46,7 +46,7 @@ def main() -> None:
     lines += map(row, models.names())
     table = "\n".join(lines) + "\n"
     print(table)
-    pathlib.Path(__file__).with_name("models.md").write_text(table)
+    pathlib.Path(__file__).with_name("models.md").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def main() -> None:
         lines += rows(name, model, shape)
     table = "\n".join(lines) + "\n"
     print(table)
-    pathlib.Path(__file__).with_name("pruned.md").write_text(table)
+    pathlib.Path(__file__).with_name("pruned.md").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

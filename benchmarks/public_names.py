@@ -66,16 +66,16 @@ def main() -> None:
         subprocess.run(["tar", "-x", "-C", directory], input=archive.stdout, check=True)
         before = names_in(pathlib.Path(directory))
     after = names_in(ROOT)
-    lines = given.renamed.read_text().splitlines() if given.renamed else []
+    lines = given.renamed.read_text(encoding="utf-8").splitlines() if given.renamed else []
     text = table(before, after, chosen(lines))
     if given.changelog is None:
         print(text)
         return
-    page = given.changelog.read_text()
+    page = given.changelog.read_text(encoding="utf-8")
     start = page.index(MARK) + len(MARK)
     end = page.find("\n## ", start)
     end = len(page) if end < 0 else end
-    given.changelog.write_text(f"{page[:start]}\n\n{text}\n{page[end:]}")
+    given.changelog.write_text(f"{page[:start]}\n\n{text}\n{page[end:]}", encoding="utf-8")
 
 
 def names_in(tree: pathlib.Path) -> dict[str, str]:
@@ -85,7 +85,7 @@ def names_in(tree: pathlib.Path) -> dict[str, str]:
         cwd=tree,
         env={"PYTHONPATH": str(tree), "JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return json.loads(run.stdout)

@@ -22,9 +22,9 @@ def main() -> None:
     parser.add_argument("workdir", type=pathlib.Path, help="of a run of experiments.fashion_mnist")
     parser.add_argument("picture", type=pathlib.Path, help="the SVG file to write")
     arguments = parser.parse_args()
-    with open(arguments.workdir / "few_labels.csv") as stream:
+    with open(arguments.workdir / "few_labels.csv", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    with open(arguments.workdir / "networks.csv") as stream:
+    with open(arguments.workdir / "networks.csv", encoding="utf-8") as stream:
         teacher = float(next(csv.DictReader(stream))["Accuracy mean"])
     arms = {
         row["Student"]: Spread(float(row["Accuracy mean"]), float(row["Accuracy std"]), 5)

@@ -41,7 +41,7 @@ def main() -> None:
     if arguments.output:
         parts = [f"## {table.title}\n\n{table.to_markdown()}\n" for table in tables]
         title = "# Train steps on TPU pods, compiled without one\n"
-        arguments.output.write_text("\n".join([title, verdict + "\n", *parts]))
+        arguments.output.write_text("\n".join([title, verdict + "\n", *parts]), encoding="utf-8")
     sys.exit(1 if wrong else 0)
 
 

@@ -76,7 +76,7 @@ def main() -> None:
     table.print()
     if arguments.output:
         text = f"# Jobs killed while training\n\n{table.to_markdown()}\n\n{table.caption}\n"
-        arguments.output.write_text(text)
+        arguments.output.write_text(text, encoding="utf-8")
     if any(row[2] != row[4] for row in rows):
         sys.exit("a job did not end in the state of the undisturbed one")
 
@@ -188,7 +188,7 @@ def launch(
         options = ["--worker", str(count), str(index), str(port), str(workdir)]
         if victims and chance and index in victims:
             options += ["--die", str(victims[index]), f"{chance.uniform(0, 0.4):.3f}"]
-        with open(workdir / f"log{index}.txt", "a") as log:
+        with open(workdir / f"log{index}.txt", "a", encoding="utf-8") as log:
             processes.append(
                 subprocess.Popen(
                     [sys.executable, __file__, *options], env=environment, stdout=log, stderr=log
@@ -201,7 +201,7 @@ def finish(processes: list[subprocess.Popen], workdir: pathlib.Path) -> None:
     for process in processes:
         process.wait(timeout=600)
     if codes := [p.returncode for p in processes if p.returncode]:
-        text = (workdir / "log0.txt").read_text()[-3000:]
+        text = (workdir / "log0.txt").read_text(encoding="utf-8")[-3000:]
         raise SystemExit(f"a job that nobody disturbed ended with {codes}:\n{text}")
 
 
@@ -209,7 +209,10 @@ def same_bits(one: pathlib.Path, other: pathlib.Path) -> bool:
     with np.load(one / "state.npz") as a, np.load(other / "state.npz") as b:
         arrays = sorted(a) == sorted(b) and all(np.array_equal(a[name], b[name]) for name in a)
     names = ("train.csv", "eval.csv")
-    return arrays and all((one / n).read_text() == (other / n).read_text() for n in names)
+    return arrays and all(
+        (one / n).read_text(encoding="utf-8") == (other / n).read_text(encoding="utf-8")
+        for n in names
+    )
 
 
 def difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:

@@ -25,7 +25,9 @@ def pytest_runtest_protocol(item):
     result = yield
     if path := item.config.getoption("cpu_seconds"):
         cpu, wall = _cpu_seconds() - cpu, time.perf_counter() - wall
-        with open(path, "a") as file:  # A short line is appended whole, by every worker.
+        with open(
+            path, "a", encoding="utf-8"
+        ) as file:  # A short line is appended whole, by every worker.
             file.write(f"{cpu:.3f},{wall:.3f},{item.nodeid}\n")
     return result
 
@@ -37,7 +39,7 @@ def _cpu_seconds() -> float:
 
 def main(path: str, least: float = 1.0, largest: int = 30) -> None:
     """Prints the sum of each file that takes `least` seconds or more, and the largest tests."""
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         lines = [line.rstrip("\n").split(",", 2) for line in file]
     tests = {test: float(seconds) for seconds, _, test in lines}
     files = collections.defaultdict(list)

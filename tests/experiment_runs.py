@@ -43,7 +43,7 @@ def run(name, workdir, *options, devices=1):
         cwd=ROOT,
         env=_environment(devices),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 
@@ -73,7 +73,7 @@ def kill_in(folder, step, name, workdir, *options, devices=1):
         cwd=ROOT,
         env=_environment(devices),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr

@@ -61,7 +61,7 @@ def mutated(fault: Fault, text: str) -> str:
 def copy_tracked(target: pathlib.Path) -> None:
     """Copies the files that git tracks, as they are in the working tree."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, encoding="utf-8"
     )
     for name in listed.stdout.split("\0"):
         source = ROOT / name
@@ -89,7 +89,7 @@ def run_tests(tree: pathlib.Path, tests: Sequence[str], workers: int) -> str | N
     if workers > 1:
         command += ["-n", str(workers), "--dist", "worksteal"]
     ran = subprocess.run(
-        [*command, *tests], cwd=tree, env=_environment(tree), capture_output=True, text=True
+        [*command, *tests], cwd=tree, env=_environment(tree), capture_output=True, encoding="utf-8"
     )
     if ran.returncode == 0:
         return None
@@ -115,7 +115,7 @@ def check_tree(tree: pathlib.Path, faults: Sequence[Fault]) -> None:
         cwd=tree,
         env=_environment(tree),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     if not ran.stdout.startswith(str(tree)):
         raise CheckError(f"not the copy's jaxkd is imported: {ran.stdout}{ran.stderr}")
@@ -131,15 +131,15 @@ def caught_by(tree: pathlib.Path, fault: Fault, whole: bool, workers: int) -> st
       CheckError: a text that has changed, a fault that prevents the tests from running.
     """
     file = tree / fault.file
-    text = file.read_text()
-    file.write_text(mutated(fault, text))
+    text = file.read_text(encoding="utf-8")
+    file.write_text(mutated(fault, text), encoding="utf-8")
     try:
         found = run_tests(tree, fault.tests, 1)
         return run_tests(tree, (), workers) if found is None and whole else found
     except CheckError as error:
         raise CheckError(f"{fault.name!r}: {error}") from error
     finally:
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             copy_tracked(tree)
             for fault in faults:
-                mutated(fault, (tree / fault.file).read_text())
+                mutated(fault, (tree / fault.file).read_text(encoding="utf-8"))
             check_tree(tree, faults)
             for fault in faults:
                 start = time.monotonic()

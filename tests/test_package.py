@@ -13,6 +13,7 @@ import pytest
 import jaxkd
 
 ROOT = pathlib.Path(__file__).parents[1]
+FOLDERS = ("jaxkd", "experiments", "benchmarks", "tests")
 HEAVY = [
     "orbax.checkpoint",
     "tensorstore",
@@ -29,7 +30,7 @@ def python(code: str, **options) -> str:
     # This checkout wherever the code runs, not another one that is installed.
     options["env"] = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, **options
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, **options
     )
     assert run.returncode == 0, run.stderr
     return run.stdout
@@ -45,7 +46,7 @@ def test_importing_starts_no_backend_and_loads_nothing_heavy():
 
 def test_the_page_of_the_package_lists_all_of_them_and_all_are_reached_by_name():
     packages = [name for name in jaxkd.__all__ if isinstance(getattr(jaxkd, name), ModuleType)]
-    assert set(packages) == _modules_of(ROOT / "jaxkd") - {"__init__", "__main__"}
+    assert set(packages) == _modules_of(ROOT / "jaxkd") - {"__init__", "__main__", "_files"}
     listed = dict(re.findall(r"^  (\w+): (\S.*)$", jaxkd.__doc__, re.M))
     assert set(listed) == set(packages)
     for name in packages:
@@ -57,6 +58,38 @@ def test_the_page_of_the_package_lists_all_of_them_and_all_are_reached_by_name()
     assert {*jaxkd.__all__, "__version__"} <= set(dir(jaxkd))
     with pytest.raises(AttributeError, match="no attribute 'teachers'"):
         jaxkd.teachers  # noqa: B018
+
+
+def test_text_is_utf8_whatever_the_locale():
+    """Every text file and every text of a child process names its encoding."""
+    sources = [path for name in FOLDERS for path in (ROOT / name).rglob("*.py")]
+    silent = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and _is_text(node) and not _names(node, "encoding")
+    ]
+    assert not silent
+
+
+def _is_text(call: ast.Call) -> bool:
+    """Whether a call opens a text file, or takes the output of a program as text."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    if name in ("read_text", "write_text"):
+        return isinstance(call.func, ast.Attribute)
+    if any(_names(call, word) == "True" for word in ("text", "universal_newlines")):
+        return True
+    if name in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile"):
+        first = 1 if ast.unparse(call.func) in ("open", "os.fdopen") else 0
+        mode = _names(call, "mode") or "".join(map(ast.unparse, call.args[first : first + 1]))
+        text = re.fullmatch(r"'[rwax+t]+'", mode)
+        return bool(text) or (ast.unparse(call.func) == "open" and not mode and bool(call.args))
+    return False
+
+
+def _names(call: ast.Call, keyword: str) -> str:
+    """The source of a keyword's value, empty if a call does not have it."""
+    return "".join(ast.unparse(given.value) for given in call.keywords if given.arg == keyword)
 
 
 def _modules_of(folder: pathlib.Path) -> set[str]:
@@ -73,7 +106,7 @@ def _sources(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
 
 def _imported(file: pathlib.Path) -> set[str]:
     """Dotted names that a file imports when it runs, with what it imports from them."""
-    tree, names = ast.parse(file.read_text()), set()
+    tree, names = ast.parse(file.read_text(encoding="utf-8")), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body.clear()  # for the type checker alone
@@ -91,7 +124,7 @@ def test_packages_import_downhill():
     order = ["study", "export", "compression", "strategies", "generation"]
     order += ["recipes", "training", "cache", "data"]
     order += ["weights", "objective", "targets", "networks", "views", "losses"]
-    order += ["models", "connectors", "ops", "metrics"]
+    order += ["models", "connectors", "ops", "metrics", "_files"]
     assert set(order) == _modules_of(ROOT / "jaxkd") - {"__init__", "__main__"}
     for level, package in enumerate(order):
         imported = set()
@@ -145,7 +178,7 @@ def test_losses_import_little():
 
 
 def test_the_example_of_the_readme_runs(tmp_path):
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.count("\n") <= 150
     (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
     lines = [line.split(": ") for line in python(example, cwd=tmp_path).splitlines()]

@@ -13,7 +13,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.m
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file(page):
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     links = re.findall(r"\]\(([^)\s]+)\)", text)
     local = [link.split("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
     missing = [link for link in local if not (page.parent / link).exists()]
@@ -21,11 +21,11 @@ def test_every_relative_link_leads_to_a_file(page):
 
 
 def test_the_front_page_links_to_every_page():
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     unlinked = [page.name for page in ROOT.glob("docs/*.md") if f"docs/{page.name}" not in text]
     assert not unlinked
 
 
 def test_every_recipe_is_on_its_page():
-    words = set(re.findall(r"\w+", (ROOT / "docs" / "methods.md").read_text()))
+    words = set(re.findall(r"\w+", (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")))
     assert set(recipes.names(language=False)) - words == set()

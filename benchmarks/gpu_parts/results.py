@@ -131,7 +131,7 @@ def record(
 def interrupted(out: pathlib.Path, name: str, title: str, why: str) -> None:
     """Writes into a part's files why its process ended before it was done; the rows stay."""
     path = out / f"{name}.json"
-    part = json.loads(path.read_text()) if path.exists() else {}
+    part = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if not part.get("done"):
         new = {"part": name, "title": title, "rows": [], "about": {}, "done": False}
         write(out, {**new, **part, "error": why})
@@ -155,7 +155,7 @@ def summarize(out: pathlib.Path, names: list[str]) -> bool:
       Whether all parts that have files ran without an error, whether or not goals are met.
     """
     paths = [path for path in (out / f"{name}.json" for name in names) if path.exists()]
-    parts = [json.loads(path.read_text()) for path in paths]
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     goals = [
         {"part": part["part"], "case": row["case"], **goal}
         for part in parts
@@ -237,7 +237,7 @@ def _line(error: BaseException) -> str:
 def _driver() -> str:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+        run = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return "none"
     return run.stdout.strip().splitlines()[0]
@@ -246,5 +246,5 @@ def _driver() -> str:
 def _replace(path: pathlib.Path, text: str) -> None:
     """Writes a file under another name first, so that a kill leaves the old one or the new one."""
     beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
+    beside.write_text(text, encoding="utf-8")
     beside.replace(path)

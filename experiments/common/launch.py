@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.common.runtime import Runtime
+from jaxkd._files import print_any_text
 from jaxkd.study import Report
 from jaxkd.training import Partitioning, Preempted, initialize, is_main_process, make_mesh
 
@@ -50,6 +51,7 @@ def run(
         # Orbax and tensorflow-datasets log each of their steps; --verbosity=0 shows them.
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
+        print_any_text()
         initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         try:
             main(chosen.value, pathlib.Path(directory.value), runtime())

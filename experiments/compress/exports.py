@@ -87,7 +87,7 @@ def export_all(out: CompressionResults) -> dict[Steps, ExportedNetwork]:
     image = normalized(out.test.inputs[:1])
     exported = {}
     for steps, network in networks.items():
-        card = json.loads((folders[steps] / "card.json").read_text())
+        card = json.loads((folders[steps] / "card.json").read_text(encoding="utf-8"))
         check = card["checks"][files[steps].name]
         p10, median, p90 = map(float, np.percentile(durations[steps], (10, 50, 90)))
         nonzero = [np.count_nonzero(np.asarray(x, np.float32)) for x in network.params.values()]

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from jaxkd._files import print_any_text
+
 
 def command_line(
     module: str,
@@ -34,6 +36,7 @@ def command_line(
       SystemExit: 1, behind a message on stderr, if the files are not there or not what they should
         be, or a package is missing; 2 if the arguments are wrong.
     """
+    print_any_text()
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.datasets.{module}", description=f"{title} for jaxkd."
     )

@@ -52,7 +52,9 @@ def read_decoder(folder: pathlib.Path, tokenizer: Tokenizer) -> CachedDecoder:
     decoder = from_decoder(
         Decoder(**options, rngs=nnx.Rngs(0)), valid_classes=tokens if tokens < logits else None
     )
-    naming = "gemma2" if '"gemma2"' in (folder / "config.json").read_text() else "llama"
+    naming = (
+        "gemma2" if '"gemma2"' in (folder / "config.json").read_text(encoding="utf-8") else "llama"
+    )
     network, _ = weights.load(decoder.network, folder / "model.safetensors", naming=naming)
     return dataclasses.replace(decoder, network=network)
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from jaxkd import cache as caches
+from jaxkd._files import print_any_text
 from jaxkd.cache import Cache, CacheError
 from jaxkd.views import Views
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.cache") -> int:
     """Runs a command; returns the exit status: 1 if a cache is damaged or refused."""
+    print_any_text()
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxkd._files import print_any_text
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._encode import check_invalid_rows
@@ -301,6 +302,7 @@ def _with_progress(
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
+    print_any_text()
     with Progress(*columns) as bar:
         task = bar.add_task("", total=total, rate="")
         for ids, view in batches:

@@ -31,7 +31,7 @@ def load(
     Example:
       >>> import pathlib, tempfile
       >>> folder = pathlib.Path(tempfile.mkdtemp())
-      >>> _ = (folder / "a.txt").write_text("one"), (folder / "b.txt").write_text("two")
+      >>> _ = (folder / "a.txt").write_bytes(b"one"), (folder / "b.txt").write_bytes(b"two")
       >>> load(folder, split="train", name="own")
       Texts('own' 1, split 'train': 2 texts of 6 characters)
     """

@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxkd import models, weights
+from jaxkd._files import print_any_text
 from jaxkd.export import ModelCard, export
 from jaxkd.export._export import FORMATS
 from jaxkd.export._programs import Preprocess
@@ -20,6 +21,7 @@ from jaxkd.views import Normalize
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.export") -> int:
     """Exports a network; returns the exit status, 1 after an error."""
+    print_any_text()
     parser = argparse.ArgumentParser(
         prog=prog,
         description=__doc__,

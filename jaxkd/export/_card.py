@@ -88,7 +88,7 @@ class ModelCard:
         Raises:
           ValueError: the file is no JSON object, or has an unknown field; the message names it.
         """
-        stated = json.loads(pathlib.Path(path).read_text())
+        stated = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         known = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(stated, dict) or set(stated) - set(known):
             wrong = sorted(set(stated) - set(known)) if isinstance(stated, dict) else stated

@@ -185,8 +185,8 @@ def export(
             {files[name].name: check for name, check in checks.items()},
             preprocessed=preprocess is not None,
         )
-        (partial / "card.json").write_text(json.dumps(contents, indent=2) + "\n")
-        (partial / "README.md").write_text(_card.markdown(contents))
+        (partial / "card.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(_card.markdown(contents), encoding="utf-8")
     final = {name: directory / file.name for name, file in files.items()}
     return ExportResult(directory, final, checks, contents)
 

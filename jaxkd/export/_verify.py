@@ -102,7 +102,7 @@ def run_in_fresh_process(
         run = subprocess.run(
             list(map(str, command)),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             env={**os.environ, "JAX_PLATFORMS": "cpu"},
         )

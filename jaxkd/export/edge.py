@@ -15,6 +15,7 @@ JAX_PLATFORMS=cpu chooses for it.
 """
 
 import argparse
+import io
 import os
 import pathlib
 import platform
@@ -141,7 +142,7 @@ def describe_machine() -> str:
     """Returns the operating system, the processor and the number of cores."""
     processor = platform.processor() or platform.machine()
     try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         processor = names[0] if names else processor
     except OSError:
@@ -164,6 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--warmup", type=int, default=10, help="calls before them, at least 1")
     parser.add_argument("--threads", type=int, default=1, help="number of threads of a .tflite")
     given = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal's encoding may lack a character of a path or of the processor's name.
+        sys.stdout.reconfigure(errors="replace")
     try:
         _run(given)
     except ImportError as error:

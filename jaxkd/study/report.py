@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 
+from jaxkd._files import print_any_text
 from jaxkd.study._files import write_file
 from jaxkd.study.comparison import Finding
 from jaxkd.study.figures._figure import Figure
@@ -78,7 +79,7 @@ class Report:
             keep_trailing_newline=True,
         )
         folder = importlib.resources.files("jaxkd.study")
-        template = environment.from_string((folder / "report.html.j2").read_text("utf-8"))
+        template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
         return template.render(report=self, summary=_paragraphs(self.summary), labels=_LABELS)
 
     def write_html(self, path: str | os.PathLike[str]) -> None:
@@ -94,6 +95,7 @@ class Report:
         from rich.console import Console
         from rich.text import Text
 
+        print_any_text()
         console = Console()
         console.rule(Text(self.title, style="bold"))
         console.print(Text(self.summary.strip()))

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 
+from jaxkd._files import print_any_text
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._files import write_file
 
@@ -171,6 +172,7 @@ class Table:
             columns.append(texts)
         for row in zip(*columns, strict=True):
             table.add_row(*(Text(text) for text in row))
+        print_any_text()
         console = Console()
         # A terminal too narrow for the numbers wraps the lines; a number is never cut.
         unlimited = console.options.update(width=10_000)

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from jaxkd._files import print_any_text
+
 
 class ProfilerTrace:
     """Traces some steps, from the second call on, since the first one compiles.
@@ -74,6 +76,7 @@ def progress_bar(text: str | None, steps: int, done: int) -> Iterator[Callable[[
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
         TimeRemainingColumn(),
     )
+    print_any_text()
     with Progress(*columns, refresh_per_second=4) as progress:
         task = progress.add_task(text, total=steps, completed=done)
         yield lambda done: progress.update(task, completed=done)

@@ -82,7 +82,7 @@ class Logs:
 
     def _append(self, file: pathlib.Path, row: dict[str, Any], *, header: bool) -> None:
         try:
-            with open(file, "a", newline="") as stream:
+            with open(file, "a", encoding="utf-8", newline="") as stream:
                 writer = csv.DictWriter(stream, list(row))
                 if header:
                     writer.writeheader()
@@ -127,7 +127,7 @@ class Logs:
 def _read_until(file: pathlib.Path, step: int, *, rewrite: bool) -> list[dict[str, Any]]:
     """Reads the complete rows of a CSV file up to a step; `rewrite` drops the others from it."""
     try:
-        header, *lines = file.read_text().splitlines(keepends=True) or [""]
+        header, *lines = file.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
     except FileNotFoundError:  # maybe since a moment ago: another process may drop it
         return []
     complete = [line for line in lines if line.endswith("\n")]

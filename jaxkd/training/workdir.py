@@ -43,7 +43,7 @@ def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathl
         write_atomically(file, text + "\n")
     # Read even if it was created just now: the processes of a job may do so at the same time.
     try:
-        bound = json.loads(file.read_text())
+        bound = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
             f"{file} is damaged, it is no JSON ({error}): restore it from a copy, choose another "

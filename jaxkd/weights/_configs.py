@@ -143,7 +143,7 @@ def _pooling_options(folder: pathlib.Path) -> dict[str, Any]:
     pooling = folder / "1_Pooling"
     options: dict[str, Any] = {}
     if (file := folder / "modules.json").exists():
-        modules = json.loads(file.read_text())
+        modules = json.loads(file.read_text(encoding="utf-8"))
         names = [module["type"].rpartition(".")[2] for module in modules]
         if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
             raise ValueError(
@@ -166,7 +166,7 @@ def _mapping(source: Source) -> Mapping[str, Any]:
     file = place / "config.json" if place.is_dir() else place
     if not file.exists():
         raise FileNotFoundError(f"no configuration at {file}")
-    return json.loads(file.read_text())
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _kind(config: Mapping[str, Any], known: tuple[str, ...], network: str) -> str:

@@ -23,7 +23,7 @@ def cells(text, row):
 def test_a_network_and_a_population(tmp_path, capsys):
     path = tmp_path / "table.md"
     convolutions.main(["--only", "cnn", "population", f"--output={path}", *TINY])
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert min(cells(text, "cnn |")) > 0
     over_one, bound, with_xla = cells(text, "cnn, 8 steps in a loop")
     assert min(over_one, with_xla) > 0 and bound == 8.5
@@ -35,7 +35,7 @@ def test_a_network_and_a_population(tmp_path, capsys):
 def test_a_layer(tmp_path):
     path = tmp_path / "table.md"
     convolutions.main(["--layers", "--only", "1×1, 3 → 24", f"--output={path}", *TINY])
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for what in layers.KINDS.values():
         assert min(cells(text, f"1×1, 3 → 24, 32×32 | {what}")) > 0
     assert "in 3 of 3 cases" in text or "Farthest" in text

@@ -12,7 +12,7 @@ from benchmarks.gpu_parts import results
 
 
 def load(path):
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ def test_a_part_writes_finite_numbers(part, tmp_path):
         assert all(goal["met"] for row in found["rows"] for goal in row["goals"])
     if part not in ("generation", "pytorch"):
         assert any(row["goals"] for row in found["rows"])
-    table = (tmp_path / f"{part}.md").read_text()
+    table = (tmp_path / f"{part}.md").read_text(encoding="utf-8")
     assert all(row["case"] in table for row in found["rows"])
     summary = load(tmp_path / "summary.json")
     assert len(summary["goals"]) == sum(len(row["goals"]) for row in found["rows"])
@@ -44,7 +44,7 @@ def test_a_part_writes_finite_numbers(part, tmp_path):
 def test_each_part_has_a_process_and_all_fit_into_nine_minutes(tmp_path):
     assert sum(seconds for *_, seconds in gpu.PARTS.values()) < 60 * gpu.MINUTES
     command = [sys.executable, gpu.__file__, "--out", tmp_path, "--tiny", "--only", "cache"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
     assert load(tmp_path / "cache.json")["done"]
     assert "cache: at most 540 s" in run.stdout and "# One GPU" in run.stdout
@@ -68,7 +68,7 @@ def test_a_part_that_fails_stops_no_other(tmp_path):
     summary = load(tmp_path / "summary.json")
     assert [goal["met"] for goal in summary["goals"]] == [False]
     assert "ZeroDivisionError" in summary["notes"][0]["what"]
-    assert "Two" in (tmp_path / "summary.md").read_text()
+    assert "Two" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
 def test_numbers_that_are_not_finite_are_an_error(tmp_path):

@@ -193,7 +193,7 @@ def test_the_module_runs():
     done = subprocess.run(
         [sys.executable, "-m", "jaxkd.cache", "info", "/nowhere"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, "PYTHONPATH": str(root)},
     )

@@ -240,7 +240,7 @@ def test_labels_are_read_once_and_cached(album, tmp_path, monkeypatch):
     again = imagenet.load("album", "train", **arguments)
     np.testing.assert_array_equal(again.labels, first.labels)
     assert set(first.labels) == {0, 1, 2}
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match="cannot be written to .*name a labels_dir that can"):
         imagenet.load("album", "train", **(arguments | {"labels_dir": tmp_path / "file"}))
 

@@ -183,7 +183,9 @@ def test_tensorflow_if_there_prepares(tmp_path, monkeypatch):
 def test_files_that_need_tensorflow_say_how_to_convert_them(load, tmp_path):
     builder = prepare(tmp_path, "pictures", {"train": of_pil(3)}, shape=(32, 32, 3))
     info = builder.data_path / "dataset_info.json"
-    info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
+    info.write_text(
+        info.read_text(encoding="utf-8").replace('"array_record"', '"tfrecord"'), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="only TensorFlow reads.*\n.*tfds convert_format"):
         load("pictures", "train", data_dir=tmp_path)
 
@@ -214,6 +216,6 @@ def test_import_leaves_heavy_libraries_alone():
         "print(*{'tensorflow_datasets', 'PIL', 'grain'} & set(sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.strip() == ""

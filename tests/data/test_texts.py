@@ -67,9 +67,9 @@ def test_rows_of_texts_name_their_tokenizer():
 
 def test_plain_files_are_texts(tmp_path):
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "x.txt").write_text("first\r\nline", newline="")
+    (tmp_path / "b" / "x.txt").write_text("first\r\nline", newline="", encoding="utf-8")
     (tmp_path / "a.txt").write_text("é", encoding="utf-8")
-    (tmp_path / "a.md").write_text("not this")
+    (tmp_path / "a.md").write_text("not this", encoding="utf-8")
     made = plain.load(tmp_path, split="train", name="own")
     assert made.texts == ("é", "first\r\nline") and made.ids.tolist() == [0, 1]
     assert plain.load(tmp_path, split="train", pattern="*.md").texts == ("not this",)

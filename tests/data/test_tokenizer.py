@@ -98,7 +98,7 @@ def test_the_fingerprint_does_not_depend_on_how_a_release_writes(bpe, tmp_path):
     """Merges as text or as pairs, options that are off or left out, another decoder."""
     path = tmp_path / "tokenizer.json"
     bpe.save(path)
-    document = json.loads(path.read_text())
+    document = json.loads(path.read_text(encoding="utf-8"))
     merges = document["model"]["merges"]
     assert isinstance(merges[0], list)
     document["model"]["merges"] = [" ".join(pair) for pair in merges]
@@ -113,15 +113,15 @@ def test_the_fingerprint_does_not_depend_on_how_a_release_writes(bpe, tmp_path):
     }
     document["jaxkd"] = {}
     older = tmp_path / "older.json"
-    older.write_text(json.dumps(document | {"padding": None}))
+    older.write_text(json.dumps(document | {"padding": None}), encoding="utf-8")
     assert Tokenizer.load(older).fingerprint == bpe.fingerprint
     # Padding that a file prescribes is never done: rows are laid out by pack and pad.
-    older.write_text(json.dumps(document))
+    older.write_text(json.dumps(document), encoding="utf-8")
     padding = Tokenizer.load(older, eos="<|end|>")
     assert padding.fingerprint == bpe.fingerprint and padding.eos == bpe.eos
     assert len(padding.encode(["the"])[0].ids) == len(bpe.encode(["the"])[0].ids)
     document["model"]["merges"] = document["model"]["merges"][::-1]
-    older.write_text(json.dumps(document))
+    older.write_text(json.dumps(document), encoding="utf-8")
     assert Tokenizer.load(older).fingerprint != bpe.fingerprint
 
 
@@ -167,7 +167,7 @@ def test_files_that_are_none_are_refused(tmp_path):
     pytest.importorskip("tokenizers")
     path = tmp_path / "x.json"
     for content in ("{}", "no json", '{"model": {"type": "Unheard"}}'):
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=r"x.json is no tokenizer.json"):
             Tokenizer.load(path)
 
@@ -184,7 +184,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch, tmp_path):
     path = tmp_path / "tokenizer.json"
     with pytest.raises(ImportError, match=r'pip install "jaxkd-distill\[text\]"'):
         Tokenizer.train(TEXTS, 300)
-    path.write_text("{}")
+    path.write_text("{}", encoding="utf-8")
     with pytest.raises(ImportError, match=r"jaxkd-distill\[text\]"):
         Tokenizer.load(path)
     Tokenizer.bytes().save(path)

@@ -32,7 +32,7 @@ TINY = [
 def test_methods_and_strategies_from_end_to_end_on_eight_devices_then_read(tmp_path):
     first = run("cifar", tmp_path, *TINY, "--config.method=dkd,data_free", devices=8)
     assert first.returncode == 0, first.stderr
-    report = (tmp_path / "report.html").read_text()
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "What the students learned" in report
     (file,) = tmp_path.glob("convnet_convnet_on_*.csv")
     rows = table(file)

@@ -101,7 +101,7 @@ def read(folder):
 @pytest.mark.slow
 def test_exported_networks_run_alone_and_have_cards(workdir, tmp_path):
     folder = next((workdir / "exported").glob("*/labels-prune"))
-    card = json.loads((folder / "card.json").read_text())
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     assert card["stated"]["method"] == "labels · prune" and card["missing"] != []
     (program,) = (f for f in folder.iterdir() if f.suffix in (".tflite", ".stablehlo"))
     assert card["checks"][program.name]["agreement"] == 1.0
@@ -109,7 +109,7 @@ def test_exported_networks_run_alone_and_have_cards(workdir, tmp_path):
     done = subprocess.run(
         [sys.executable, folder / "run.py", program, tmp_path / "x.npy", "--repeats", "3"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0 and "latency" in done.stdout, done.stderr
 

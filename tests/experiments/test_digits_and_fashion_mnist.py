@@ -27,7 +27,7 @@ def test_digits_from_end_to_end_killed_on_the_way(tmp_path):
     resumed = run("digits", tmp_path, *TINY, *views, devices=8)
     assert resumed.returncode == 0, resumed.stderr
     assert {f: f.stat().st_mtime_ns for f in before} == before
-    report = (tmp_path / "report.html").read_text()
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Few labels and a large unlabeled pool" in report
     arms = [row["Student"] for row in table(tmp_path / "few_labels.csv")]
     assert len(arms) == 6 and "control: teacher of few labels" in arms
@@ -64,7 +64,7 @@ def test_an_unknown_flag_is_refused(tmp_path):
 
 
 def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"alpha": 0.5}\n')
+    (tmp_path / "config.json").write_text('{"alpha": 0.5}\n', encoding="utf-8")
     with pytest.raises(ValueError, match=r"alpha: 0.5 there, 0.9 now"):
         digits.main(chosen(digits.Config(), TINY), tmp_path, runtime())
 

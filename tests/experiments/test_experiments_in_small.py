@@ -70,4 +70,4 @@ def test_an_experiment_goes_through(name, tmp_path):
     (file,) = tmp_path.glob(file)
     rows = table(file)
     assert set(names) <= {next(iter(row.values())) for row in rows}, rows
-    assert "</html>" in (tmp_path / "report.html").read_text()
+    assert "</html>" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -59,7 +59,7 @@ def test_a_teacher_labels_alone_and_a_student_on_eight_devices(finished):
     assert all(float(row["Top-5 mean"]) >= float(row["Top-1 mean"]) >= 0 for row in accuracy)
     assert [row["step"] for row in rows(finished / "kd/seed0/train.csv")] == ["1", "2", "3"]
     assert set(rows(finished / "kd/seed0/train.csv")[0]) >= {"loss", "label", "kd", "accuracy"}
-    page = (finished / "report.html").read_text()
+    page = (finished / "report.html").read_text(encoding="utf-8")
     assert "convnet teaches convnet by the protocol torchvision: 3 steps of 16 among 64" in page
     assert "What the students learned</h2>" in page
 

@@ -17,7 +17,7 @@ ORDER = ["config", "run", "report", "__main__"]
 def imported(file):
     """The modules of experiments that a file imports, wherever in it and for whatever reason."""
     names = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("experiments"):
             inside = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
             names |= inside or {node.module}

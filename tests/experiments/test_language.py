@@ -67,7 +67,7 @@ def test_from_end_to_end_killed_on_the_way(tmp_path):
     )}  # fmt: skip
     # A vocabulary of 257 takes two bytes an id; a logit takes two, a tail or an entropy four.
     assert sizes == {"16 likeliest tokens": 16 * 4 + 4, "12 samples": 12 * 2 + 4}
-    page = " ".join((workdir / "report.html").read_text().split())
+    page = " ".join((workdir / "report.html").read_text(encoding="utf-8").split())
     assert "At equal steps</h2>" in page and "Line chart of Bits per byte by Step" in page
     assert "beats labels only" in page or "does not beat labels only" in page
 
@@ -134,7 +134,7 @@ def test_texts_that_are_too_short_or_missing_are_refused_before_training(
 
 
 def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"alpha": 0.5}\n')
+    (tmp_path / "config.json").write_text('{"alpha": 0.5}\n', encoding="utf-8")
     config = Config(mock=110_000, vocabulary=0, length=32, prompt_length=4)
     with pytest.raises(ValueError, match=r"alpha: 0.5 there, 0.7 now"):
         language.main(config, tmp_path, Runtime())
@@ -170,7 +170,9 @@ def test_every_tenth_block_is_held_out_and_no_character_is_lost():
 def test_bits_per_byte_are_of_the_bytes_that_are_predicted(tmp_path, vocabulary):
     if vocabulary:
         pytest.importorskip("tokenizers")
-    (tmp_path / "a.txt").write_text("naïve café\nnaïve cafés, né à Nîmes\n" * 4000)
+    (tmp_path / "a.txt").write_text(
+        "naïve café\nnaïve cafés, né à Nîmes\n" * 4000, encoding="utf-8"
+    )
     config = Config(text=str(tmp_path), vocabulary=vocabulary, length=20, prompt_length=4, k=4)
     corpus = language_corpus.read_corpus(
         dataclasses.replace(config, test_rows=10**6), tmp_path / "w"
@@ -292,7 +294,8 @@ def test_a_published_teacher_is_read_and_its_padding_left_out(tmp_path):
     safetensors.save_file(as_published(network.params), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(
         '{"model_type": "llama", "vocab_size": 264, "hidden_size": 8, "num_hidden_layers": 2, '
-        '"num_attention_heads": 2, "intermediate_size": 32, "tie_word_embeddings": true}'
+        '"num_attention_heads": 2, "intermediate_size": 32, "tie_word_embeddings": true}',
+        encoding="utf-8",
     )
     Tokenizer.bytes().save(tmp_path / "tokenizer.json")
     config = Config(mock=110_000, teacher_weights=str(tmp_path), length=16, prompt_length=4)

@@ -43,7 +43,9 @@ def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
     assert three[2]["Setting"] == f"chosen: T {float(best['T']):g}, alpha {best['alpha']}"
     assert three[2]["Test mean"] == best["Test mean"]
     assert len(list(tmp_path.glob("the_choice_*.svg"))) == 2
-    assert "Heat map of Validation accuracy (%)" in (tmp_path / "report.html").read_text()
+    assert "Heat map of Validation accuracy (%)" in (tmp_path / "report.html").read_text(
+        encoding="utf-8"
+    )
     assert "Chosen on validation examples: T" in resumed.stdout
 
 

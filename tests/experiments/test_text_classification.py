@@ -69,7 +69,7 @@ def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     cost = by_network(workdir / "size_and_speed.csv")
     assert list(cost) == ["mock encoder", "encoder"]
     assert int(cost["encoder"]["Parameters"]) < int(cost["mock encoder"]["Parameters"])
-    page = (workdir / "report.html").read_text()
+    page = (workdir / "report.html").read_text(encoding="utf-8")
     assert "Encoder student</h2>" in page and "Static student</h2>" not in page
 
 

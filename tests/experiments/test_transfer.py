@@ -33,10 +33,9 @@ def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
     assert first.returncode == 0, first.stderr
     before = {f: f.stat().st_mtime_ns for f in workdir.glob("*/*/*/result.npz")}
     assert len(before) == 2 * (3 + 4 + 2 * 2)
-    assert (
-        "Line chart of Accuracy (%) by Labels a class, from 1 to"
-        in (workdir / "report.html").read_text()
-    )
+    assert "Line chart of Accuracy (%) by Labels a class, from 1 to" in (
+        workdir / "report.html"
+    ).read_text(encoding="utf-8")
     assert not (workdir / "noisy_labels.csv").exists()
 
     # The teacher and the students of all labels are shared.
@@ -83,7 +82,7 @@ def test_regimes_from_end_to_end_two_after_the_others(tmp_path):
     largest = numbers(followed[2])
     assert largest["Agrees with its teacher"] == largest["Agrees with the largest"] > 0.5
 
-    page = (workdir / "report.html").read_text()
+    page = (workdir / "report.html").read_text(encoding="utf-8")
     for heading in ("Noisy labels", "A teacher too large"):
         assert f"{heading}</h2>" in page
     assert "Few labels</h2>" not in page
@@ -123,7 +122,7 @@ def test_a_bad_configuration_is_refused_before_anything_is_trained(tmp_path, opt
 
 def test_a_work_directory_of_another_configuration_is_refused(tmp_path):
     flags.FLAGS.mark_as_parsed()
-    (tmp_path / "config.json").write_text('{"alpha": 0.5}\n')
+    (tmp_path / "config.json").write_text('{"alpha": 0.5}\n', encoding="utf-8")
     with pytest.raises(ValueError, match=r"alpha: 0.5 there, 0.9 now"):
         transfer.run(complete(Config(dataset="digits")), tmp_path, runtime())
     assert not (tmp_path / "teachers").exists()

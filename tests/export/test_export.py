@@ -57,7 +57,11 @@ print(exported.platforms, {{"flax", "jaxkd"}} & set(sys.modules))
 """
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        env=environment,
     )
     assert run.stdout.strip() == "('cpu', 'cuda', 'tpu') set()"
     for size in (1, 3, 64):
@@ -67,7 +71,7 @@ print(exported.platforms, {{"flax", "jaxkd"}} & set(sys.modules))
 
 def test_what_runs_on_a_device_imports_no_library_of_training():
     imported = set()
-    for node in ast.walk(ast.parse(pathlib.Path(edge.__file__).read_text())):
+    for node in ast.walk(ast.parse(pathlib.Path(edge.__file__).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -84,7 +88,7 @@ def test_the_check_says_how_it_compares(done):
 
 
 def test_the_card_says_what_is_known_and_what_is_missing(done):
-    card = json.loads((done.directory / "card.json").read_text())
+    card = json.loads((done.directory / "card.json").read_text(encoding="utf-8"))
     assert card == json.loads(json.dumps(done.card))
     assert card["stated"]["teacher"] == "a larger one" and card["stated"]["name"] == "Small"
     assert card["missing"] == ["data_license", "license", "method", "notes"]
@@ -100,7 +104,7 @@ def test_the_card_says_what_is_known_and_what_is_missing(done):
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
         }
-    text = (done.directory / "README.md").read_text()
+    text = (done.directory / "README.md").read_text(encoding="utf-8")
     assert "- Teacher: a larger one" in text and "- Method: not stated" in text
     assert "- Accuracy, test: 25.00%" in text and card["files"]["run.py"]["sha256"] in text
 
@@ -250,9 +254,11 @@ def test_comparisons():
 
 
 def test_cards_of_wrong_fields_are_refused(tmp_path):
-    (tmp_path / "good.json").write_text('{"teacher": "t", "accuracy": {"test": 0.5}}')
+    (tmp_path / "good.json").write_text(
+        '{"teacher": "t", "accuracy": {"test": 0.5}}', encoding="utf-8"
+    )
     assert ModelCard.read(tmp_path / "good.json") == ModelCard(teacher="t", accuracy={"test": 0.5})
-    (tmp_path / "bad.json").write_text('{"theacher": "t"}')
+    (tmp_path / "bad.json").write_text('{"theacher": "t"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"some of \['name', 'teacher'.*it has \['theacher'\]"):
         ModelCard.read(tmp_path / "bad.json")
     with pytest.raises(ValueError, match="accuracy maps data to a share"):
@@ -271,5 +277,7 @@ def test_a_loop_of_unknown_length_costs_no_known_number(tmp_path):
     inputs = np.random.default_rng(0).uniform(size=(5, 4)).astype(np.float32)
     done = export(tmp_path / "x", network, inputs, formats=["safetensors"])
     assert done.card["cost"]["flops_an_example"] is None
-    assert "| FLOPs an example | not known |" in (done.directory / "README.md").read_text()
+    assert "| FLOPs an example | not known |" in (done.directory / "README.md").read_text(
+        encoding="utf-8"
+    )
     assert _export.FORMATS["safetensors"] in done.card["files"]

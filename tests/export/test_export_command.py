@@ -45,13 +45,13 @@ SEEN = ("--mean=0.5", "--std=0.25")  # the scale is that of the type
 
 
 def test_images_as_they_are_go_into_what_is_exported(given, tmp_path, capsys):
-    (tmp_path / "card.json").write_text(json.dumps({"method": "KD, T 2"}))
+    (tmp_path / "card.json").write_text(json.dumps({"method": "KD, T 2"}), encoding="utf-8")
     more = [f"--labels={given[0] / 'labels.npy'}", f"--card={tmp_path / 'card.json'}"]
     assert main(arguments(given, tmp_path / "mlp", "images.npy", *SEEN, *more)) == 0
     printed = capsys.readouterr().out
     assert "model.stablehlo: 20 examples" in printed and "accuracy 100.00%" in printed
     assert "not stated: accuracy, data, data_license, license, notes, teacher" in printed
-    card = json.loads((tmp_path / "mlp" / "card.json").read_text())
+    card = json.loads((tmp_path / "mlp" / "card.json").read_text(encoding="utf-8"))
     assert card["stated"]["name"] == "mlp" and card["stated"]["method"] == "KD, T 2"
     runner = edge.load(tmp_path / "mlp" / "model.stablehlo")
     assert runner.dtype == np.uint8
@@ -62,7 +62,10 @@ def test_images_as_they_are_go_into_what_is_exported(given, tmp_path, capsys):
 def test_the_program_of_the_package_and_the_rooms_are_one(given, tmp_path):
     command = arguments(given, tmp_path / "mlp", "inputs.npy", "--formats", "safetensors")
     run = subprocess.run(
-        [sys.executable, "-m", "jaxkd", *command], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "jaxkd", *command],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     assert sorted(file.name for file in (tmp_path / "mlp").iterdir()) == [

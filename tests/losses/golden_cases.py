@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).parents[1] / "golden"
 
 def methods(directory=HERE):
     """The entries of the index of a set of reference numbers."""
-    return json.loads((directory / "index.json").read_text())["methods"]
+    return json.loads((directory / "index.json").read_text(encoding="utf-8"))["methods"]
 
 
 def arrays_of(method, directory=HERE):

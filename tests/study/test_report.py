@@ -188,6 +188,6 @@ def test_importing_loads_no_drawing_library():
         " & {'matplotlib', 'jinja2', 'rich', 'scipy', 'PIL', 'sklearn'}))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
     )
     assert result.stdout.strip() == "[]"

@@ -66,7 +66,9 @@ def test_sigterm_saves_and_resumes_to_the_last_bit(small, tmp_path, steps_per_ca
     resumed = run(small(), tmp_path / "cut", **options)
     chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
     chex.assert_trees_all_equal(resumed.state.opt_state, whole.state.opt_state)
-    texts = [(tmp_path / name / "train.csv").read_text() for name in ("whole", "cut")]
+    texts = [
+        (tmp_path / name / "train.csv").read_text(encoding="utf-8") for name in ("whole", "cut")
+    ]
     assert texts[0] == texts[1] and texts[0].count("\n") == 4
 
 
@@ -238,14 +240,16 @@ def test_a_full_disk_is_named_and_damages_nothing(mlp, tmp_path):
     here = pathlib.Path(__file__).parent
     run(mlp(width=2000), tmp_path / "w", steps=20)
     code = FULL.format(here=str(here), tests=str(here.parent), workdir=str(tmp_path / "w"))
-    full = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    full = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert full.returncode != 0
     assert "the checkpoint of step 40 could not be written" in full.stderr
     assert "the newest whole one is of step 20" in full.stderr
     whole = run(mlp(width=2000), tmp_path / "other")
     resumed = run(mlp(width=2000), tmp_path / "w")
     chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
-    texts = [(tmp_path / name / "train.csv").read_text() for name in ("w", "other")]
+    texts = [(tmp_path / name / "train.csv").read_text(encoding="utf-8") for name in ("w", "other")]
     assert texts[0] == texts[1]
 
 

@@ -37,7 +37,7 @@ def run_job(count: int, workdir: pathlib.Path, terminate_at: int = -1) -> list[s
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )  # fmt: skip
         for index in range(count)
     ]
@@ -66,7 +66,10 @@ def test_processes_change_nothing_but_who_computes_what(tmp_path):
     for name, value in alone.items():
         np.testing.assert_allclose(two[name], value, atol=1e-5, rtol=1e-4, err_msg=name)
     for name in ("train.csv", "eval.csv"):
-        rows = [(tmp_path / c / "run" / name).read_text().splitlines() for c in ("1", "2")]
+        rows = [
+            (tmp_path / c / "run" / name).read_text(encoding="utf-8").splitlines()
+            for c in ("1", "2")
+        ]
         assert len(rows[0]) == len(rows[1]) and rows[0][0] == rows[1][0]
         table = [[[float(x) for x in line.split(",")] for line in r[1:]] for r in rows]
         np.testing.assert_allclose(*table, rtol=1e-4, atol=1e-5)
@@ -78,7 +81,11 @@ def test_a_killed_process_ends_the_others_and_loses_nothing():
     """A tiny run of the benchmark: it fails unless survivors end and states agree to the bit."""
     command = [sys.executable, ROOT / "benchmarks" / "train_kills.py", "--kills=1", "--seed=1"]
     run = subprocess.run(
-        [*command, "--processes", "2"], capture_output=True, text=True, check=False, timeout=600
+        [*command, "--processes", "2"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=600,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"2 processes, 1 kills, equal: True", run.stdout)

@@ -103,7 +103,7 @@ def test_an_uninterrupted_run_and_a_killed_one_end_bit_identical(tmp_path, kills
             [sys.executable, str(HERE / "killed_run.py"), str(tmp_path / name), str(kill_at)],
             check=False,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
 
     whole = launch("whole", 0)
@@ -118,8 +118,10 @@ def test_an_uninterrupted_run_and_a_killed_one_end_bit_identical(tmp_path, kills
         for name in a:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
     for name in ("train.csv", "eval.csv"):
-        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "cut" / name).read_text()
-    assert (tmp_path / "whole" / "train.csv").read_text().count("\n") == 11
+        assert (tmp_path / "whole" / name).read_text(encoding="utf-8") == (
+            tmp_path / "cut" / name
+        ).read_text(encoding="utf-8")
+    assert (tmp_path / "whole" / "train.csv").read_text(encoding="utf-8").count("\n") == 11
 
 
 def test_a_finished_run_is_not_run_again(images, mlp, tmp_path):
@@ -152,12 +154,12 @@ def test_torn_and_later_rows_are_dropped_on_resume(tmp_path):
     logs = Logs(tmp_path, tensorboard=False)
     for step in (10, 20, 30):
         logs.write("train", step, {"loss": step / 10})
-    with open(tmp_path / "train.csv", "a") as stream:
+    with open(tmp_path / "train.csv", "a", encoding="utf-8") as stream:
         stream.write("40,3.")
     logs = Logs(tmp_path, resume_step=20, tensorboard=False)
     assert logs.rows("train") == [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 2.0}]
     logs.write("train", 30, {"loss": 3.5})
-    text = (tmp_path / "train.csv").read_text()
+    text = (tmp_path / "train.csv").read_text(encoding="utf-8")
     assert text.split() == ["step,loss", "10,1.0", "20,2.0", "30,3.5"]
     with pytest.raises(ValueError, match=r"\['step', 'loss'\], not \['step', 'other'\]"):
         logs.write("train", 40, {"other": 1.0})
@@ -329,6 +331,6 @@ def test_a_work_directory_belongs_to_one_configuration(tmp_path):
     with pytest.raises(ValueError, match="views: nothing there, 3 now"):
         bind_config(tmp_path / "w", config | {"views": 3})
     for damaged in ("", "{"):
-        (tmp_path / "w" / "config.json").write_text(damaged)
+        (tmp_path / "w" / "config.json").write_text(damaged, encoding="utf-8")
         with pytest.raises(ValueError, match="config.json is damaged, it is no JSON"):
             bind_config(tmp_path / "w", config)

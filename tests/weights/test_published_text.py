@@ -98,7 +98,7 @@ def test_prefixes_and_old_names_of_bert_are_known():
 def test_folders_of_several_files_are_read_as_one(tmp_path):
     save_file = pytest.importorskip("safetensors.numpy").save_file
     config, arrays, tokens, expected = golden("llama_tied")
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     names = sorted(arrays)
     for part in range(2):
         contents = {name: arrays[name] for name in names[part::2]}
@@ -131,29 +131,33 @@ def test_configurations_say_what_the_network_is(tmp_path):
     slides = weights.decoder_config(LLAMA | qwen | {"use_sliding_window": True})
     assert slides["windows"] == (None, 7)
     bert = LLAMA | {"model_type": "bert", "layer_norm_eps": 1e-5}
-    (tmp_path / "config.json").write_text(json.dumps(bert))
+    (tmp_path / "config.json").write_text(json.dumps(bert), encoding="utf-8")
     assert weights.encoder_config(tmp_path)["norm_eps"] == 1e-5
     (tmp_path / "1_Pooling").mkdir()
     modes = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
-    (tmp_path / "1_Pooling/config.json").write_text(json.dumps(modes))
+    (tmp_path / "1_Pooling/config.json").write_text(json.dumps(modes), encoding="utf-8")
     assert weights.encoder_config(tmp_path / "config.json")["pooling"] == "cls"
     modes = {"pooling_mode_max_tokens": True}
-    (tmp_path / "1_Pooling/config.json").write_text(json.dumps(modes))
+    (tmp_path / "1_Pooling/config.json").write_text(json.dumps(modes), encoding="utf-8")
     with pytest.raises(ValueError, match="only the pooling 'mean' or 'cls', not .*max"):
         weights.encoder_config(tmp_path)
 
 
 def sentence_encoder(folder, *names):
     """A checkpoint's folder with these modules, the pooling in a folder of its own name."""
-    (folder / "config.json").write_text(json.dumps(LLAMA | {"model_type": "bert"}))
+    (folder / "config.json").write_text(
+        json.dumps(LLAMA | {"model_type": "bert"}), encoding="utf-8"
+    )
     (folder / "pooled").mkdir()
-    (folder / "pooled/config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    (folder / "pooled/config.json").write_text(
+        json.dumps({"pooling_mode_cls_token": True}), encoding="utf-8"
+    )
     places = {"Transformer": "", "Pooling": "pooled"}
     modules = [
         {"idx": i, "path": places.get(name, name), "type": f"sentence_transformers.models.{name}"}
         for i, name in enumerate(names)
     ]
-    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
     return folder
 
 

@@ -44,7 +44,7 @@ def test_novels_that_are_missing_or_others_are_refused(novels, tmp_path, monkeyp
     with pytest.raises(FileNotFoundError, match="r-cran-janeaustenr"):
         austen.prepare(tmp_path / "nowhere", tmp_path / "data")
     folder = austen.prepare(novels, tmp_path / "data")
-    (folder / "emma.txt").write_text("Emma Woodhouse")
+    (folder / "emma.txt").write_text("Emma Woodhouse", encoding="utf-8")
     with pytest.raises(ValueError, match="emma in .* is not the text of janeaustenr 1.0.0"):
         austen.load("train", data_dir=tmp_path / "data")
     monkeypatch.setitem(austen._SHA256, "emma", "0")

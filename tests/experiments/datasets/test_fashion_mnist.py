@@ -129,7 +129,9 @@ def test_load_refuses_a_format_that_needs_tensorflow(tiny, tmp_path):
     source, _ = tiny
     path = fashion_mnist.prepare(source, tmp_path)
     info = path / "dataset_info.json"
-    info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
+    info.write_text(
+        info.read_text(encoding="utf-8").replace('"array_record"', '"tfrecord"'), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="in the format tfrecord, which only TensorFlow reads"):
         fashion_mnist.load("train", data_dir=tmp_path)
     with pytest.raises(ValueError, match="in the format tfrecord, which only TensorFlow reads"):
@@ -218,7 +220,7 @@ def test_import_leaves_heavy_libraries_alone():
         "print(*{'tensorflow_datasets', 'sklearn', 'PIL', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.strip() == ""
 

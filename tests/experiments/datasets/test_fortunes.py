@@ -5,8 +5,12 @@ from experiments.datasets import fortunes
 
 
 def test_fortunes_are_parted_by_percent_signs(tmp_path):
-    (tmp_path / "law").write_text("".join(f"Law {i}:\n\t100% so.\n%\n" for i in range(10)))
-    (tmp_path / "art").write_text("".join(f"Art {i}\n%\n" for i in range(20)) + "\n%\n")
+    (tmp_path / "law").write_text(
+        "".join(f"Law {i}:\n\t100% so.\n%\n" for i in range(10)), encoding="utf-8"
+    )
+    (tmp_path / "art").write_text(
+        "".join(f"Art {i}\n%\n" for i in range(20)) + "\n%\n", encoding="utf-8"
+    )
     made = {
         split: fortunes.load(split, topics=("law", "art"), source_dir=tmp_path)
         for split in ("train", "test")

@@ -1,0 +1,51 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Names that no encoding of one byte a letter has all of.
+WRITES = """
+import pathlib, sys
+from jaxkd.export import ModelCard
+from jaxkd.export._card import markdown
+from jaxkd.study import Report, Section, Table
+from jaxkd.training import Logs, bind_config
+
+folder = pathlib.Path(sys.argv[1])
+bind_config(folder, {"teacher": "Lehrer ± Ω 学"})
+bind_config(folder, {"teacher": "Lehrer ± Ω 学"})
+logs = Logs(folder, tensorboard=False)
+logs.write("train", 1, {"naïve Ω 学": 0.5})
+assert Logs(folder, resume_step=1, tensorboard=False).rows("train")[0]["naïve Ω 学"] == 0.5
+(folder / "stated.json").write_text('{"teacher": "学 Ω"}', encoding="utf-8")
+assert ModelCard.read(folder / "stated.json").teacher == "学 Ω"
+table = Table("± Ω 学", ["Arm", "n"], [["naïve", 1]])
+report = Report("Ω 学", "naïve ±", [Section("学", tables=[table])])
+report.write_html(folder / "report.html")
+report.print()
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_is_written_and_printed_depends_on_no_locale(tmp_path, encoding):
+    folder = tmp_path / "Ω 学"
+    folder.mkdir()
+    environment = os.environ | {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONIOENCODING": encoding,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+    }
+    program = tmp_path / "program.py"
+    program.write_text(WRITES, encoding="utf-8")
+    command = [sys.executable, str(program), str(folder)]
+    run = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr.decode(errors="replace")
+    assert "Ω" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "学" in (folder / "train.csv").read_text(encoding="utf-8")

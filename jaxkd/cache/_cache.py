@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxkd.cache import _contract, _store
 from jaxkd.cache._contract import CacheError
-from jaxkd.cache._plan import check_format, common_ids_and_views
+from jaxkd.cache._contract_document import read_contract, warn_of_format_2
+from jaxkd.cache._plan import common_ids_and_views
 from jaxkd.cache._record_format import RecordFormat
 from jaxkd.cache._segment import Arrays, Segment, segments
 from jaxkd.data import Examples
@@ -62,10 +63,10 @@ class Cache:
     ):
         """Opens a cache without checking whom it belongs to; `jaxkd.cache.open` checks."""
         self.path = str(path)
-        document = document or _store.read_document(path, "contract.json")
+        document = document or read_contract(self.path)
         if document is None:
             raise CacheError(f"there is no cache at {path}: build one with jaxkd.cache.build")
-        check_format(self.path, document)
+        warn_of_format_2(self.path, document)
         self.document = document
         self._fields = document["fields"]
         self._allowed: frozenset[str] = frozenset()

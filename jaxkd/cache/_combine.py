@@ -9,6 +9,8 @@ from jaxkd.cache import _contract, _store
 from jaxkd.cache._blocks import Blocks
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
+from jaxkd.cache._contract_document import create_contract, read_contract
+from jaxkd.cache._identity import read_identity
 from jaxkd.cache._plan import check_sizes, common_ids_and_views
 from jaxkd.cache._segment import FOLDER, Segment
 from jaxkd.data._examples import integers
@@ -136,7 +138,7 @@ def _begin(
     """
     if _place(target) in [_place(cache.path) for cache in sources]:
         raise CacheError(f"the target {target} is a source too: choose another path for the target")
-    document = _store.read_document(target, "contract.json")
+    document = read_contract(str(target))
     if document is not None:
         _contract.check(str(target), document["fields"], sources[0].contract)
     wanted = {segment.name for segment in segments}
@@ -148,7 +150,15 @@ def _begin(
             f"call writes {sorted(wanted)}. Choose another path for the target, or delete that one"
         )
     if document is None:
-        _store.write_document(target, "contract.json", dict(sources[0].document))
+        model = sources[0].document
+        # Of the examples there may be others than any one source has.
+        identity = {
+            kind: kept
+            for kind in ("teacher", "views")
+            if (kept := read_identity(sources[0].path, model, kind)) is not None
+        }
+        document = create_contract(str(target), model["fields"], model["probe"], identity)
+        _contract.check(str(target), document["fields"], sources[0].contract)
 
 
 def _place(path: str | pathlib.Path) -> str:

@@ -1,7 +1,7 @@
 """What a cache holds: outputs of a teacher, on views of a data set, in a format."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -90,6 +90,28 @@ class CacheContents:
             **self.record_format.fields(),
             **_contract.of_versions(),
         }
+
+    def identity_documents(self) -> dict[str, dict[str, Any]]:
+        """Documents of identity that a new cache of these contents keeps beside its contract.
+
+        Returns:
+          Kind (`"teacher"`, `"views"`, `"examples"`) → document; see `jaxkd.cache._identity`.
+        """
+        return {}
+
+    def check_identity(
+        self, path: str, document: Mapping[str, Any], allow: Collection[str] = ()
+    ) -> None:
+        """Compares these contents with the documents of identity of a cache that is there.
+
+        Args:
+          path: path of the cache.
+          document: its contract.
+          allow: names of fields that may differ.
+
+        Raises:
+          CacheError: names what differs.
+        """
 
     def check(self) -> None:
         """Refuses codecs that fit neither the teacher's outputs nor the examples.

@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxkd.cache import _contract, _store
+from jaxkd.cache import _contract
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
+from jaxkd.cache._contract_document import create_contract, read_contract
 from jaxkd.cache._segment import Segment, segments
 from jaxkd.data._examples import integer
 
-FORMAT = 2
 # Examples in a file, unless they are larger than this: a block is held in memory while it fills.
 _BLOCK, _BLOCK_BYTES = 8192, 256 << 20
 
@@ -71,22 +71,24 @@ def plan_build(
     check_sizes(num_views, block_size, len(dataset))
     contents.check()
     fields = contents.fields()
-    document = document or _store.read_document(path, "contract.json")
+    document = document or read_contract(path)
     if document is None:
         if extend:
             raise CacheError(f"there is no cache at {path} to extend: build one first")
-        document = {
-            "format": FORMAT,
-            "fields": fields,
-            "probe": _contract.probe(dataset, views),
-        }
-        _store.write_document(path, "contract.json", document)
-    check_format(path, document)
+        document = create_contract(
+            path, fields, _contract.probe(dataset, views), contents.identity_documents()
+        )
     _contract.check(path, document["fields"], fields, allow)
     _contract.check_probe(path, document["probe"], dataset, views, allow)
+    contents.check_identity(path, document, allow)
     record_format = contents.record_format
     known = segments(path, record_format.layout, record_format.compression)
     plan = BuildPlan(path, contents, known, document, frozenset(allow))
+    if document["format"] == 2 and (extend or not all(s.sealed for s in known)):
+        raise CacheError(
+            f"the cache {path} has format 2, to which this release adds nothing: convert it by "
+            f"python -m jaxkd.cache convert {path}"
+        )
     if not known:
         return dataclasses.replace(
             plan, segments=[_new(plan, dataset.ids, 0, num_views, block_size)]
@@ -102,23 +104,6 @@ def check_process(process: tuple[int, int]) -> None:
     """Refuses an index that is not below the count of the processes."""
     if not 0 <= process[0] < process[1]:
         raise ValueError(f"process must be (index, count) with index < count, not {process}")
-
-
-def check_format(path: str, document: Mapping[str, Any]) -> None:
-    """Refuses a cache of another format.
-
-    Args:
-      path: path of the cache, for the message.
-      document: its contract.
-
-    Raises:
-      CacheError: names both formats.
-    """
-    if document.get("format") != FORMAT:
-        raise CacheError(
-            f"the cache {path} has the format {document.get('format')}, this release reads format "
-            f"{FORMAT}: use the release of jaxkd-distill that wrote it, or build it anew"
-        )
 
 
 def common_ids_and_views(found: Sequence[Segment]) -> tuple[np.ndarray, int]:

@@ -83,6 +83,34 @@ def write_bytes(path: Path, name: str, value: bytes | None) -> None:
     files(path).write(name, value).result()
 
 
+def read_versioned(path: Path, name: str) -> tuple[bytes | None, bytes]:
+    """Reads a file together with its version, for `replace_bytes`; None if it is not there."""
+    found = files(path).read(name).result()
+    return (bytes(found.value) if found.state == "value" else None), found.stamp.generation
+
+
+def replace_bytes(path: Path, name: str, value: bytes, version: bytes) -> bool:
+    """Writes a file if it still has a version, which may be that of a missing file.
+
+    Args:
+      path: path of the cache.
+      name: name of the file.
+      value: the new content.
+      version: as of `read_versioned`.
+
+    Returns:
+      Whether it was written; False if somebody else wrote it in the meantime.
+    """
+    # TensorStore answers with an empty generation where the condition does not hold.
+    return bool(files(path).write(name, value, if_equal=version).result().generation)
+
+
+def create_document(path: Path, name: str, document: dict[str, Any]) -> bool:
+    """Writes a JSON document with its digest if the file is not there; returns whether it did."""
+    there, version = read_versioned(path, name)
+    return there is None and replace_bytes(path, name, _text(document), version)
+
+
 def read_document(path: Path, name: str) -> dict[str, Any] | None:
     """Reads a JSON document; None if it is not there.
 

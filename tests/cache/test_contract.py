@@ -130,8 +130,8 @@ def test_there_is_no_cache(tmp_path, images):
 def test_a_newer_format_is_refused(tmp_path, images, small):
     build(tmp_path, small(1), images)
     document = _store.read_document(tmp_path, "contract.json")
-    _store.write_document(tmp_path, "contract.json", document | {"format": 3})
-    with pytest.raises(CacheError, match="format 3, this release reads format 2"):
+    _store.write_document(tmp_path, "contract.json", document | {"format": 4})
+    with pytest.raises(CacheError, match="format 4, this release reads format 3"):
         caches.Cache(tmp_path)
 
 

@@ -108,13 +108,14 @@ def test_the_contract_is_read_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_store, "read_document", counted)
     part = IMAGES.select(IMAGES.ids[:100])
-    for call in (
-        lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS),
-        lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS),
-        lambda: caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, **OPTIONS),
-        lambda: caches.open(tmp_path, **OWN),
-        lambda: caches.open(tmp_path, **OWN, mode="fill").close(),
+    for call, times in (
+        # Again after it was created: another builder may have been faster.
+        (lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS), 2),
+        (lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS), 1),
+        (lambda: caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, **OPTIONS), 1),
+        (lambda: caches.open(tmp_path, **OWN), 1),
+        (lambda: caches.open(tmp_path, **OWN, mode="fill").close(), 1),
     ):
         reads.clear()
         call()
-        assert reads.count("contract.json") == 1
+        assert reads.count("contract.json") == times

@@ -1,0 +1,72 @@
+"""Side documents of identity: what the teacher, the views and the examples of a cache do and are.
+
+The fields of the contract are compared at a glance; these documents hold the evidence, which may be
+large. They lie in `identity/<id of the cache>/<kind>.json` and are written before the contract, so
+that a contract is never without them; each carries the id of its cache and its kind, so that one of
+another cache, or of another kind, does not pass for it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxkd.cache import _store
+from jaxkd.cache._contract import CacheError
+
+FOLDER = "identity/"
+
+
+def write_identity(path: str, cache_id: str, kind: str, document: Mapping[str, Any]) -> None:
+    """Writes a document of identity, or replaces it.
+
+    Args:
+      path: path of the cache.
+      cache_id: the `id` of its contract.
+      kind: `"teacher"`, `"views"` or `"examples"`.
+      document: what JSON can hold.
+    """
+    bound = {**document, "cache": cache_id, "kind": kind}
+    _store.write_document(path, _name(cache_id, kind), bound)
+
+
+def read_identity(path: str, document: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    """Reads a document of identity.
+
+    Args:
+      path: path of the cache.
+      document: its contract.
+      kind: `"teacher"`, `"views"` or `"examples"`.
+
+    Returns:
+      The document as it was given; None if the cache was written without one of this kind, as all
+      of format 2 were.
+
+    Raises:
+      CacheError: the document is gone, damaged, or one of another cache or kind.
+    """
+    if kind not in document.get("identity", ()):
+        return None
+    name = _name(document["id"], kind)
+    found = _store.read_document(path, name)
+    if found is None:
+        raise CacheError(
+            f"the cache {path} is damaged: {name} is missing. Restore that file from a copy, or "
+            "build the cache anew."
+        )
+    bound = {"cache": document["id"], "kind": kind}
+    belongs = {key: found.pop(key, None) for key in bound}
+    if belongs != bound:
+        raise CacheError(
+            f"the cache {path} is damaged: {name} belongs to {belongs}, it should belong to "
+            f"{bound}. Restore that file from a copy, or build the cache anew."
+        )
+    return found
+
+
+def delete_identity(path: str, cache_id: str) -> None:
+    """Deletes all documents of identity that were written for an id."""
+    for name in _store.names(path, f"{FOLDER}{cache_id}/"):
+        _store.write_bytes(path, name, None)
+
+
+def _name(cache_id: str, kind: str) -> str:
+    return f"{FOLDER}{cache_id}/{kind}.json"

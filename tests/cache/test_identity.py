@@ -1,0 +1,102 @@
+"""The contract is created once; documents of identity belong to it alone."""
+
+import concurrent.futures
+import shutil
+
+import numpy as np
+import pytest
+from conftest import random_images
+
+from jaxkd.cache import Cache, CacheError, Writer, _store
+from jaxkd.cache._contents import CacheContents
+from jaxkd.cache._contract_document import create_contract, read_contract
+from jaxkd.cache._identity import read_identity, write_identity
+
+IMAGES = random_images()
+LOGITS = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
+
+
+def write(path, teacher="one", **options):
+    options = {"shapes": {"logits": (5,)}, "block_size": 64} | options
+    with Writer(path, {"name": teacher}, IMAGES, **options) as writer:
+        for ids, view in writer.missing(64):
+            writer.write(ids, view, LOGITS[IMAGES.rows(ids)])
+    return writer.cache()
+
+
+def test_of_many_creators_one_wins_and_all_see_its_contract(tmp_path):
+    def create(number):
+        identity = {"teacher": {"number": number}}
+        return create_contract(str(tmp_path), {"teacher": number}, {}, identity)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(create, range(24)))
+    assert len({document["id"] for document in found}) == 1
+    (winner,) = {document["fields"]["teacher"] for document in found}
+    assert read_contract(str(tmp_path)) == found[0]
+    assert read_identity(str(tmp_path), found[0], "teacher") == {"number": winner}
+    assert [f.name for f in (tmp_path / "identity").iterdir() if list(f.iterdir())] == [
+        found[0]["id"]
+    ]
+
+
+def test_whoever_comes_second_with_another_teacher_is_refused(tmp_path, monkeypatch):
+    """Both have seen that there is no contract before either has written one."""
+    first = write(tmp_path / "there")
+    real, seen = read_contract, []
+
+    def blind(path):
+        seen.append(path)
+        return None if len(seen) == 1 else real(path)
+
+    monkeypatch.setattr("jaxkd.cache._plan.read_contract", blind)
+    with pytest.raises(CacheError, match='teacher.name: the cache has "one", this run has "two"'):
+        write(tmp_path / "there", "two")
+    assert Cache(tmp_path / "there").document == first.document
+
+
+def test_documents_of_identity_are_bound_to_their_cache_and_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        CacheContents,
+        "identity_documents",
+        lambda self: {"teacher": {"outputs": [1.5]}, "views": {"pixels": [2]}},
+    )
+    one, two = write(tmp_path / "one"), write(tmp_path / "two")
+    assert one.document["id"] != two.document["id"] and one.document["format"] == 3
+    assert read_identity(one.path, one.document, "views") == {"pixels": [2]}
+    assert read_identity(one.path, one.document, "examples") is None
+    places = {
+        c: tmp_path / c / "identity" / Cache(tmp_path / c).document["id"] for c in ("one", "two")
+    }
+    teacher, views = places["one"] / "teacher.json", places["one"] / "views.json"
+    whole = teacher.read_bytes()
+    for other in (views, places["two"] / "teacher.json"):
+        shutil.copy(other, teacher)
+        with pytest.raises(CacheError, match="damaged: .*teacher.json belongs to"):
+            read_identity(one.path, one.document, "teacher")
+    teacher.write_bytes(whole.replace(b"1.5", b"1.6"))
+    with pytest.raises(CacheError, match="damaged: .*teacher.json does not have the digest"):
+        read_identity(one.path, one.document, "teacher")
+    teacher.unlink()
+    with pytest.raises(CacheError, match="damaged: .*teacher.json is missing"):
+        read_identity(one.path, one.document, "teacher")
+    write_identity(one.path, one.document["id"], "teacher", {"outputs": [1.5]})
+    assert teacher.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": None}, "'id' of contract.json should be a str, it is None"),
+        ({"id": "7"}, "32 hexadecimal digits, it is '7'"),
+        ({"fields": []}, "'fields' of contract.json should be a dict"),
+        ({"probe": None}, "'probe'"),
+        ({"identity": {}}, "'identity' .* should be a list"),
+    ],
+)
+def test_a_contract_with_other_entries_is_refused_by_name(tmp_path, change, message):
+    write(tmp_path)
+    document = read_contract(str(tmp_path)) | change
+    _store.write_document(tmp_path, "contract.json", document)
+    with pytest.raises(CacheError, match=message):
+        Cache(tmp_path)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxkd.data._decoding import convert
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -33,10 +35,10 @@ class Crop(Protocol):
         """Height and width of the arrays."""
 
     def __call__(self, image: "Image.Image", example_id: int, view: int) -> np.ndarray:
-        """Returns uint8 `[size, size, 3]` of an opened, not yet decoded image.
+        """Returns uint8 `[size, size, 3]` of an opened image, decoded only if it had to be turned.
 
         Args:
-          image: opened image.
+          image: opened image: upright, 8 bits a channel, of any mode.
           example_id: id of the example.
           view: number of the view.
         """
@@ -137,7 +139,7 @@ class RandomResizedCrop:
         box = left * x, upper * y, right * x, lower * y
         # Cut first, at whole pixels, so that nothing outside of the part colors its border.
         corner = math.floor(box[0]), math.floor(box[1])
-        part = _rgb(image).crop((*corner, math.ceil(box[2]), math.ceil(box[3])))
+        part = convert(image, "RGB").crop((*corner, math.ceil(box[2]), math.ceil(box[3])))
         inside = tuple(side - corner[axis % 2] for axis, side in enumerate(box))
         return _resized(part, self.size, self.size, self.interpolation, inside)
 
@@ -196,7 +198,7 @@ class CenterCrop:
         if self.draft:
             x, y = _drafted(image, wide / width, high / height)
         box = 0.0, 0.0, width * x, height * y
-        resized = _resized(_rgb(image), wide, high, self.interpolation, box)
+        resized = _resized(convert(image, "RGB"), wide, high, self.interpolation, box)
         upper, left = round((high - self.size) / 2.0), round((wide - self.size) / 2.0)
         return resized[upper : upper + self.size, left : left + self.size]
 
@@ -224,10 +226,6 @@ def _drafted(image: "Image.Image", x: float, y: float) -> tuple[float, float]:
     if drafted is None:  # another format
         return 1.0, 1.0
     return drafted[1][2] / width, drafted[1][3] / height
-
-
-def _rgb(image: "Image.Image") -> "Image.Image":
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _resized(

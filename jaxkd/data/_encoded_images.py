@@ -4,7 +4,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
-import io
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -12,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from jaxkd.data import _decoding
 from jaxkd.data._crops import Crop
 from jaxkd.data._examples import Examples, check_fields, refuse
 
@@ -24,7 +24,8 @@ class EncodedImages(Examples):
 
     Everything that takes a `Dataset` takes `EncodedImages` as well: loaders, evaluation, caches. An
     image is decoded and cropped when it is read, as a function of its id and its view alone, in all
-    threads of the processor. Build them with `EncodedImages.from_source`, or
+    threads of the processor: upright, as its EXIF says; 16 bits become 8; of an animation the first
+    picture; transparency is left out. Build them with `EncodedImages.from_source`, or
     `jaxkd.data.imagenet.load`.
 
     A JPEG decoder may round otherwise than another: where a cache is opened, a few rendered images
@@ -157,6 +158,10 @@ class EncodedImages(Examples):
         """Returns the crop's name and fields, for a cache's contract."""
         return {"name": type(self.crop).__name__, **_fields(self.crop)}
 
+    def contract_fields(self) -> dict[str, Any]:
+        """Returns the version of the decoding of files, for a cache's contract."""
+        return {"decoding": _decoding.VERSION}
+
     def with_crop(self, crop: Crop) -> Self:
         """Returns the same images with another crop.
 
@@ -200,12 +205,10 @@ class EncodedImages(Examples):
         return images
 
     def _image(self, row: int, view: int) -> np.ndarray:
-        from PIL import Image
-
         example_id = int(self.ids[row])
         try:
             content = self.source[int(self.positions[row])]
-            with Image.open(io.BytesIO(content)) as image:
+            with _decoding.open_image(content) as image:
                 array = self.crop(image, example_id, view)
         except Exception as error:
             raise ValueError(

@@ -19,7 +19,7 @@ import os
 
 import numpy as np
 
-from jaxkd.data import _mock, _tfds
+from jaxkd.data import _decoding, _mock, _tfds
 from jaxkd.data._dataset import Dataset
 
 _SIDE = 32
@@ -140,18 +140,14 @@ def _decoded(
     source: _tfds.Split, features: _tfds.ImageFeatures, split: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decodes all images and labels of a split."""
-    import io
-
-    from PIL import Image
-
     shape = tuple(side or 0 for side in features.shape)
     inputs = np.empty((len(source), *shape), np.uint8)
     labels = np.empty(len(source), np.int32)
     mode = "L" if shape[2] == 1 else "RGB"
     for start, block in source.blocks(f"Reading {features.name} {split}"):
         for row, (content, label) in enumerate(block, start):
-            with Image.open(io.BytesIO(content)) as image:
-                pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+            with _decoding.open_image(content) as image:
+                pixels = np.asarray(_decoding.convert(image, mode))
             if pixels.size != inputs[row].size or pixels.shape[:2] != shape[:2]:
                 raise ValueError(
                     f"example {row} of {features.name} {split} is an image of "

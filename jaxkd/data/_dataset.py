@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd.data._examples import Examples, check_fields, hash_arrays, refuse
+from jaxkd.data._digests import dtype_name, hash_arrays, row_digests
+from jaxkd.data._examples import Examples, check_fields, refuse
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -147,8 +148,24 @@ class Dataset(Examples):
         """
         if self._source_fingerprint is not None:
             return self._source_fingerprint
-        header = f"jaxkd.Dataset 1 {self.inputs.dtype.name} {self.inputs.shape}"
+        header = f"jaxkd.Dataset 1 {dtype_name(self.inputs.dtype)} {self.inputs.shape}"
         return hash_arrays(header, self.ids, self.inputs)
+
+    def example_digests(self, ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+        """Returns a digest of each of some rows: its dtype, shape and bytes.
+
+        Args:
+          ids: example ids `[n]`.
+
+        Returns:
+          uint64 `[n]`.
+
+        Raises:
+          KeyError: if an id is not in the dataset.
+        """
+        rows = self.rows(ids)
+        everything = len(rows) == len(self) and bool((rows == np.arange(len(self))).all())
+        return row_digests("jaxkd.Dataset 1", self.inputs if everything else self.inputs[rows])
 
     @property
     def shape(self) -> tuple[int, ...]:

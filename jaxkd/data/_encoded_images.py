@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,8 +13,11 @@ import numpy.typing as npt
 
 from jaxkd.data import _decoding
 from jaxkd.data._crops import Crop
+from jaxkd.data._digests import content_digests
 from jaxkd.data._examples import Examples, check_fields, refuse
 
+_READ = 256  # files that are read at once to be hashed
+_HEADER = "jaxkd.EncodedImages 1 "
 _serial = False  # of this process: whether it is one of several that decode
 
 
@@ -72,6 +75,9 @@ class EncodedImages(Examples):
     digest: str
     class_names: tuple[str, ...] = ()
     _by_example: ClassVar[tuple[str, ...]] = ("ids", "positions", "labels")
+    # Digest of each content by its position, where all have been read; not an argument, so that
+    # dataclasses.replace(images, source=...) does not inherit it.
+    _content_digests: npt.NDArray[np.uint64] | None = dataclasses.field(default=None, init=False)
 
     @classmethod
     def from_source(
@@ -117,13 +123,10 @@ class EncodedImages(Examples):
         positions = np.argsort(ids, kind="stable")
         ids, labels = ids[positions], labels[positions]
         refuse(np.append(False, ids[1:] == ids[:-1]), "id", ids, "must be unique")
+        digests = None
         if fingerprint is None:
-            digest = hashlib.sha256(b"jaxkd.Records 1")
-            for example_id, position in zip(ids, positions, strict=True):
-                content = source[int(position)]
-                digest.update(f" {example_id} {len(content)} ".encode() + content)
-            fingerprint = f"sha256:{digest.hexdigest()}"
-        return cls(
+            fingerprint, digests = _read_all(source, ids, positions)
+        images = cls(
             name=name,
             version=version,
             split=split,
@@ -136,6 +139,8 @@ class EncodedImages(Examples):
             digest=fingerprint,
             class_names=tuple(class_names),
         )
+        object.__setattr__(images, "_content_digests", digests)
+        return images
 
     def __repr__(self) -> str:
         return (
@@ -148,6 +153,31 @@ class EncodedImages(Examples):
     def fingerprint(self) -> str:
         """Name of the encoded content, whatever the crop; a selection has that of its source."""
         return self.digest
+
+    def example_digests(self, ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+        """Returns a digest of the content of each of some files.
+
+        Files whose fingerprint was given to `from_source` are read for it, in all threads.
+
+        Args:
+          ids: example ids `[n]`.
+
+        Returns:
+          uint64 `[n]`.
+
+        Raises:
+          KeyError: if an id is not among the examples.
+        """
+        positions = self.positions[self.rows(ids)]
+        if self._content_digests is not None:
+            return self._content_digests[positions]
+        read = map if _serial else _threads().map
+        # A few at a time: all contents together may be larger than memory.
+        parts = [
+            content_digests(_HEADER, read(self.source.__getitem__, some.tolist()))
+            for some in np.split(positions, range(_READ, len(positions), _READ))
+        ]
+        return np.concatenate(parts)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -204,6 +234,11 @@ class EncodedImages(Examples):
             pass
         return images
 
+    def _of_same_source(self, **changes: Any) -> Self:
+        images = dataclasses.replace(self, **changes)
+        object.__setattr__(images, "_content_digests", self._content_digests)
+        return images
+
     def _image(self, row: int, view: int) -> np.ndarray:
         example_id = int(self.ids[row])
         try:
@@ -232,6 +267,23 @@ def decode_serially() -> None:
 @functools.lru_cache(maxsize=1)
 def _threads() -> concurrent.futures.ThreadPoolExecutor:
     return concurrent.futures.ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+
+def _read_all(
+    source: Sequence[bytes], ids: np.ndarray, positions: np.ndarray
+) -> tuple[str, npt.NDArray[np.uint64]]:
+    """The fingerprint of all contents with their ids, and the digest of each by its position."""
+    digest = hashlib.sha256(b"jaxkd.Records 1")
+
+    def contents() -> Iterator[bytes]:
+        for example_id, position in zip(ids, positions, strict=True):
+            content = source[int(position)]
+            digest.update(f" {example_id} {len(content)} ".encode() + content)
+            yield content
+
+    digests = np.empty(len(positions), np.uint64)
+    digests[positions] = content_digests(_HEADER, contents())
+    return f"sha256:{digest.hexdigest()}", digests
 
 
 def _check_crop(crop: Any) -> None:

@@ -38,6 +38,22 @@ def padding_share(documents: np.ndarray) -> float:
     return float(np.mean(documents == 0)) if documents.size else 0.0
 
 
+def next_tokens(tokens: np.ndarray, documents: np.ndarray) -> npt.NDArray[np.int32]:
+    """Returns the next token of the same document and row.
+
+    Args:
+      tokens: integers `[n, length]`.
+      documents: integers `[n, length]`, 0 for padding.
+
+    Returns:
+      int32 `[n, length]`, -1 where there is none.
+    """
+    labels = np.full(tokens.shape, -1, np.int32)
+    same = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] > 0)
+    labels[:, :-1] = np.where(same, tokens[:, 1:], -1)
+    return labels
+
+
 def pack(
     documents: Sequence[npt.ArrayLike],
     length: int,

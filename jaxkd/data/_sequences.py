@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd.data._examples import Examples, check_fields, hash_arrays, integers, refuse
-from jaxkd.data._packing import PackedRows, padding_share
+from jaxkd.data._digests import hash_arrays, row_digests
+from jaxkd.data._examples import Examples, check_fields, integers, refuse
+from jaxkd.data._packing import PackedRows, next_tokens, padding_share
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -254,6 +255,23 @@ class Sequences(Examples):
         arrays += [] if self.offsets is None else [self.offsets]
         return hash_arrays(f"jaxkd.Sequences 1 {self.tokens.shape} {len(arrays)}", *arrays)
 
+    def example_digests(self, ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+        """Returns a digest of each of some rows: its tokens, documents and offsets.
+
+        Args:
+          ids: example ids `[n]`.
+
+        Returns:
+          uint64 `[n]`.
+
+        Raises:
+          KeyError: if an id is not among the rows.
+        """
+        rows = self.rows(ids)
+        arrays = [self.tokens[rows], self.documents[rows]]
+        arrays += [] if self.offsets is None else [self.offsets[rows]]
+        return row_digests("jaxkd.Sequences 1", *arrays)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one example, `(length, 2)`."""
@@ -316,22 +334,6 @@ class Sequences(Examples):
         part = dataclasses.replace(self, **changes)
         object.__setattr__(part, "_source_fingerprint", self.fingerprint)
         return part
-
-
-def next_tokens(tokens: np.ndarray, documents: np.ndarray) -> npt.NDArray[np.int32]:
-    """Returns the next token of the same document and row.
-
-    Args:
-      tokens: integers `[n, length]`.
-      documents: integers `[n, length]`, 0 for padding.
-
-    Returns:
-      int32 `[n, length]`, -1 where there is none.
-    """
-    labels = np.full(tokens.shape, -1, np.int32)
-    same = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] > 0)
-    labels[:, :-1] = np.where(same, tokens[:, 1:], -1)
-    return labels
 
 
 def _check_shape(what: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 # Parts of a tokenizer.json that change no token of a text.
 _BESIDE = frozenset({"version", "truncation", "padding", "decoder"})
+# Settings with three states: null leaves the choice to another setting, false is "never".
+_THREE_STATES = frozenset({"strip_accents"})
 
 
 def canonical(document: Mapping[str, Any]) -> Any:
@@ -36,8 +38,11 @@ def canonical(document: Mapping[str, Any]) -> Any:
 
 def _without_defaults(value: Any) -> Any:
     if isinstance(value, Mapping):
-        kept = {name: x for name, x in value.items() if x is not None and x is not False}
-        return {name: _without_defaults(x) for name, x in kept.items()}
+        return {
+            name: _without_defaults(x)
+            for name, x in value.items()
+            if x is not None and (x is not False or name in _THREE_STATES)
+        }
     return [_without_defaults(item) for item in value] if isinstance(value, list) else value
 
 

@@ -189,3 +189,28 @@ def test_without_the_package_the_extra_is_named(monkeypatch, tmp_path):
         Tokenizer.load(path)
     Tokenizer.bytes().save(path)
     assert Tokenizer.load(path).vocab_size == 257
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_accents_that_follow_the_case_and_accents_that_stay_are_two_tokenizers(lowercase, tmp_path):
+    pytest.importorskip("tokenizers")
+    made = {}
+    for accents in (None, False, True):
+        document = {
+            "added_tokens": [],
+            "normalizer": {
+                "type": "BertNormalizer",
+                "clean_text": True,
+                "handle_chinese_chars": True,
+                "strip_accents": accents,
+                "lowercase": lowercase,
+            },
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "cafe": 1}, "unk_token": "[UNK]"},
+        }
+        path = tmp_path / "tokenizer.json"
+        path.write_text(json.dumps(document), encoding="utf-8")
+        made[accents] = Tokenizer.load(path)
+    assert len({tokenizer.fingerprint for tokenizer in made.values()}) == 3
+    found = {accents: t.encode(["café"])[0].ids.tolist() for accents, t in made.items()}
+    assert found == {None: [int(lowercase)], False: [0], True: [1]}

@@ -2,15 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxkd.data._examples import check_vocabulary
+from jaxkd.networks._arguments import check_kind, shown, suggestion
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
+
+# What a run is made of; the fields of each are named `"teacher.parameters"` and the like.
+PARTS = (
+    "batches",
+    "dataset",
+    "objective",
+    "optimizer",
+    "seed",
+    "step",
+    "student",
+    "teacher",
+    "views",
+)
+
+
+def check_allow(allow: Collection[str]) -> frozenset[str]:
+    """Refuses names of what may differ that no field of a run has.
+
+    Args:
+      allow: names of parts of a run, as `"optimizer"`, or of their fields, as
+        `"teacher.parameters"`.
+
+    Returns:
+      The names.
+
+    Raises:
+      TypeError: one text in place of a collection, or a name that is no text.
+      ValueError: an unknown name; lists the known ones.
+    """
+    if isinstance(allow, str):
+        raise TypeError(f"allow must be a set of names, not the text {allow!r}: {{{allow!r}}}")
+    for name in allow:
+        if not isinstance(name, str):
+            raise TypeError(f"allow must be a set of names, not of {shown(name)}")
+        if name.partition(".")[0] not in PARTS:
+            raise ValueError(
+                f"allow has the unknown name {name!r}{suggestion(name, PARTS)} It takes the names "
+                f"{', '.join(PARTS)}, and those of their fields, as 'teacher.parameters'"
+            )
+    return frozenset(allow)
+
+
+def is_allowed(field: str, allow: Collection[str]) -> bool:
+    """Returns whether a field may differ: by its own name or that of its part."""
+    return field in allow or field.partition(".")[0] in allow
+
+
+def check_kinds_of_run(step: Any, state: Any) -> None:
+    """Refuses a step or a state of another kind.
+
+    Args:
+      step: must be a `TrainStep`.
+      state: must be a `TrainState`.
+
+    Raises:
+      TypeError: another kind; says what to write instead.
+    """
+    check_kind("step", step, TrainStep, "write jaxkd.make_train_step(student, objective, …)")
+    check_kind("state", state, TrainState, "write step.init(), or population.init()")
 
 
 def check_data(step: TrainStep, state: TrainState, batches: Any, index: int) -> None:
@@ -62,7 +123,7 @@ def check_process(step: TrainStep, batches: Any) -> None:
         )
 
 
-def check_views(step: TrainStep, batches: Any) -> None:
+def check_views(step: TrainStep, batches: Any, allow: Collection[str] = ()) -> None:
     """Refuses batches that were made for other views than those that the step renders.
 
     The student would see another crop, flip or normalization than the one that the cached outputs
@@ -72,10 +133,13 @@ def check_views(step: TrainStep, batches: Any) -> None:
       step: the step that is to train.
       batches: batches by step number; checked if they have `views` that are `Views`, as a
         `Loader`. Those that something else renders, a batch_transform for one, have none.
+      allow: names of what may differ; `"views"` among them accepts all.
 
     Raises:
       ValueError: other views; names both.
     """
+    if is_allowed("views", allow):
+        return
     given = getattr(batches, "views", None)
     expected = step.views or Views()
     if not isinstance(given, Views) or given == expected:

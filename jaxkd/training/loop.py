@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -16,8 +16,10 @@ from jaxkd.training._history import MetricsHistory, Rows
 from jaxkd.training._intervals import Intervals
 from jaxkd.training._monitors import ProfilerTrace, progress_bar
 from jaxkd.training._validation import (
+    check_allow,
     check_data,
     check_finite,
+    check_kinds_of_run,
     check_process,
     check_profile,
     check_views,
@@ -73,6 +75,7 @@ def fit(
     tensorboard: bool = True,
     progress: str | None = "training",
     profile: int | None = None,
+    allow: Collection[str] = (),
 ) -> FitResult:
     """Trains for a number of steps, from the newest checkpoint in `workdir` if there is one.
 
@@ -109,11 +112,14 @@ def fit(
       profile: number of steps after the first call that are traced into `workdir/profile`, for
         TensorBoard or Perfetto; nothing is traced if the run ends with its first call; None for no
         trace.
+      allow: names of what may differ where it would be refused: a part of the run, as
+        `"optimizer"`, or one of its fields, as `"teacher.parameters"`; error messages name them.
 
     Returns:
       The state after the last step, and all rows of metrics, those before a resume included.
 
     Raises:
+      TypeError: a step, a state or names to allow of another kind.
       ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`,
         a `workdir` of another configuration, of more steps or of another state, a student with
         fewer classes, or a network with fewer embeddings, than the data have, batches of other
@@ -130,9 +136,11 @@ def fit(
     if steps_per_call is None:
         steps_per_call = 1 if jax.default_backend() == "cpu" else min(max(log_every, 1), 32)
     intervals = Intervals(steps, log_every, eval_every, checkpoint_every, steps_per_call)
+    check_kinds_of_run(step, state)
+    allow = check_allow(allow)
     check_profile(profile, workdir)
     check_process(step, batches)
-    check_views(step, batches)
+    check_views(step, batches, allow)
     with contextlib.ExitStack() as stack:
         # A process of its own without a workdir has nothing to save: the signal ends it as usual.
         handles = workdir is not None or jax.process_count() > 1

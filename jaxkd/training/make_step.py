@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxkd.networks import Network, PyTree
+from jaxkd.networks._architecture import describe
 from jaxkd.networks._arguments import check_integer, check_kind
 from jaxkd.objective import Objective
 from jaxkd.training._gradients import (
@@ -169,6 +170,12 @@ def make_train_step(
         partitioning,
         vocab_sizes=vocab_sizes(student, teacher),
         views=views,
+        teacher=teacher,
+        options={
+            "teacher_train": teacher_train,
+            "split_gradients": split_gradients,
+            "batch_transform": None if batch_transform is None else describe(batch_transform),
+        },
     )
 
 

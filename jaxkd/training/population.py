@@ -186,6 +186,8 @@ class Population:
             len(self),
             sizes,
             self._views,
+            self._teacher,
+            {"members": self.members},
         )
 
     def init(self) -> TrainState:

@@ -47,6 +47,9 @@ class TrainStep:
         known; checked against the data before training.
       views: how the step renders a batch, None where it does not; checked against those of the
         batches before training.
+      teacher: the online teacher, None where batches bring its outputs or no term needs one.
+      options: what else decides what a step computes, as plain data: options of `make_train_step`
+        and the numbers of a population's members.
     """
 
     function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, SumsAndCounts]]
@@ -59,6 +62,8 @@ class TrainStep:
     members: int | None = None
     vocab_sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
     views: Views | None = None
+    teacher: Network | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def init(
         self,

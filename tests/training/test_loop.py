@@ -264,6 +264,36 @@ def test_batches_without_views_are_not_checked(images, mlp):
     fit(step, step.init(), Batches([loader[0]]), steps=1, progress=None)
 
 
+def test_views_may_differ_by_name_alone(images, mlp):
+    step = make_train_step(mlp(), recipes.labels(), ADAM, views=Views((Normalize(),)))
+    loader = Loader(images, VIEWS, 32)
+    with pytest.raises(ValueError, match="the batches are of the views"):
+        fit(step, step.init(), loader, steps=1, progress=None, allow={"optimizer"})
+    fit(step, step.init(), loader, steps=1, progress=None, allow={"views"})
+
+
+@pytest.mark.parametrize(
+    ("allow", "error", "message"),
+    [
+        ("optimizer", TypeError, r"not the text 'optimizer': \{'optimizer'\}"),
+        ({3}, TypeError, "a set of names, not of 3"),
+        ({"optimiser"}, ValueError, "unknown name 'optimiser'; did you mean 'optimizer'.* views"),
+    ],
+)
+def test_what_may_differ_is_named_by_known_names(images, mlp, allow, error, message):
+    with pytest.raises(error, match=message):
+        run(mlp(), images, steps=1, allow=allow)
+
+
+def test_a_step_and_a_state_of_another_kind_are_refused(images, mlp):
+    step, state = start(mlp())
+    loader = Loader(images, VIEWS, 32)
+    with pytest.raises(TypeError, match="state must be a TrainState, not None: write step.init()"):
+        fit(step, None, loader, steps=1, progress=None)
+    with pytest.raises(TypeError, match="must be a TrainStep, not an object of the class Network"):
+        fit(mlp(), state, loader, steps=1, progress=None)
+
+
 @pytest.mark.parametrize(
     "optimizer", [optax.contrib.prodigy(), optax.chain(ADAM, optax.contrib.reduce_on_plateau())]
 )

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxkd import networks
 from jaxkd.networks import Network, PyTree, from_nnx
 from jaxkd.networks._compose import first_classes
-from jaxkd.networks._nnx import PureModule
+from jaxkd.networks._pure_module import PureModule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

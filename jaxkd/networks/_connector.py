@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxkd.networks._architecture import MODE_ARGUMENTS
 from jaxkd.networks._network import Network, PyTree
-from jaxkd.networks._nnx import PureModule
+from jaxkd.networks._pure_module import PureModule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

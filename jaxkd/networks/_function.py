@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxkd.networks._architecture import describe
+from jaxkd.networks._mode import Mode, TrainMode, bind_axes, explained_axes, names_of
 from jaxkd.networks._network import Network, PyTree, named
+from jaxkd.networks._streams import keys_of
 
 
 def from_function(
@@ -14,20 +16,32 @@ def from_function(
     *,
     state: PyTree | None = None,
     architecture: str = "",
+    train_mode: TrainMode = None,
+    rngs: str | tuple[str, ...] | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Network:
     """Adapts a bare apply function.
 
     Args:
       function: `function(params, inputs)`, or `function(params, state, inputs) -> (outputs, state)`
         if `state` is given. The outputs are logits, or a mapping with `"logits"` and features, or
-        `(logits, mapping)`. The keywords `train` and `key` are passed if the function takes them.
+        `(logits, mapping)`. The keywords `train` and `key` are passed if the function takes them;
+        in evaluation `key` is None.
       params: a pytree of arrays.
       state: a pytree of arrays that the function returns updated, batch statistics for instance.
       architecture: text that distinguishes this function from others of the same name (sizes,
         activations); part of the fingerprint that caches check.
+      train_mode: which keyword sets training mode, as in `jaxkd.from_nnx`; by default `train`,
+        `deterministic` and the like.
+      rngs: names of random streams: `rngs={name: key, …}` is passed in training, None in
+        evaluation.
+      axis_name: names of axes that it reduces over, as in `jaxkd.from_nnx`.
 
     Returns:
       A `Network`.
+
+    Raises:
+      ValueError: `train_mode` or `rngs` for a function without such a parameter.
 
     Example:
       >>> import jax.numpy as jnp
@@ -35,17 +49,35 @@ def from_function(
       >>> network(jnp.ones((2, 4)))["logits"].shape
       (2, 3)
     """
-    accepted = inspect.signature(function).parameters
+    mode = Mode.of_call(function, train_mode)
+    name = getattr(function, "__name__", type(function).__name__)
+    parameters = inspect.signature(function).parameters
+    streams = names_of(rngs)
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if streams is not None and not (anything or "rngs" in parameters):
+        raise ValueError(f"rngs={streams}, but {name} takes {list(parameters)} and no 'rngs'")
+    if mode.attributes:
+        raise ValueError(
+            f"train_mode names the attributes {sorted(mode.attributes)}; a function has none: name "
+            "one of its arguments"
+        )
     stateful = state is not None
 
     def apply(params, state, inputs, *, train=False, key=None):
-        options = {k: v for k, v in {"train": train, "key": key}.items() if k in accepted}
-        if not stateful:
-            return named(function(params, inputs, **options)), state
-        result, new_state = function(params, state, inputs, **options)
-        return named(result), new_state if train else state
+        def call(params, state, inputs, key):
+            options: dict[str, Any] = mode.keywords(train)
+            if "key" in parameters:
+                options["key"] = key
+            if streams is not None:
+                options["rngs"] = None if key is None else keys_of(streams, key)
+            if not stateful:
+                return named(function(params, inputs, **options)), state
+            result, new_state = function(params, state, inputs, **options)
+            return named(result), new_state if train else state
 
-    name = getattr(function, "__name__", type(function).__name__)
+        with explained_axes(name):
+            return bind_axes(call, axis_name)(params, state, inputs, key if train else None)
+
     return Network(
         apply, params, state if stateful else {}, name, f"{describe(function)} {architecture}"
     )

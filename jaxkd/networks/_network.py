@@ -2,15 +2,12 @@
 
 import dataclasses
 import hashlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-
-from jaxkd.networks._architecture import MODE_ARGUMENTS
 
 PyTree = Any
 Outputs = dict[str, jax.Array]
@@ -39,7 +36,8 @@ class Network:
       apply: `apply(params, state, inputs, *, train=False, key=None) -> (outputs, state)`. `outputs`
         is a dictionary with `"logits"` (`[batch, ..., num_classes]`; only `without_logits` leaves
         them out) and one entry for each feature. In evaluation the state comes back unchanged.
-        `key` is the PRNG key of dropout, which only networks with random numbers in training need.
+        `key` is the PRNG key of dropout, which only networks with random numbers in training need;
+        in evaluation outputs must not depend on it.
       params: trained parameters, a pytree of arrays.
       state: other variables, batch statistics for instance, a pytree of arrays.
       name: name of the class or function, for messages.
@@ -47,6 +45,10 @@ class Network:
         activations, strides); part of the fingerprint.
       vocab_size: number of tokens that it has embeddings for, a module's own `vocab_size`; None if
         unknown. Data of more tokens are refused before work starts.
+      random_layers: paths of the layers that are random in training, dropout of a rate above zero,
+        as far as they are known; a training call that needs no key is refused before training.
+      statistics: paths of the statistics that training moves, as far as they are known; a training
+        call that moves none is refused likewise.
     """
 
     apply: Apply
@@ -55,6 +57,8 @@ class Network:
     name: str
     architecture: str
     vocab_size: int | None = dataclasses.field(default=None, kw_only=True)
+    random_layers: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+    statistics: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
     def __call__(self, inputs: Any) -> Outputs:
         """Returns named outputs in evaluation mode, with the network's own variables."""
@@ -115,12 +119,6 @@ def vocabulary_of(module: Any) -> int | None:
     """Returns a module's attribute `vocab_size`, None if it has none."""
     found = getattr(module, "vocab_size", None)
     return found if isinstance(found, int) else None
-
-
-def mode_arguments(call: Callable[..., Any]) -> Callable[[bool], dict[str, bool]]:
-    """Returns a function from `train` to the mode's keywords of a module's `__call__`."""
-    accepted = [name for name in inspect.signature(call).parameters if name in MODE_ARGUMENTS]
-    return lambda train: {name: MODE_ARGUMENTS[name] == train for name in accepted}
 
 
 def captured_output(tree: Mapping[Any, Any], name: str, path: list[str]) -> jax.Array:

@@ -1,33 +1,41 @@
 """The adapter for Flax NNX modules."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.networks._architecture import describe_modules
+from jaxkd.networks._mode import TrainMode, bind_axes, explained_axes
 from jaxkd.networks._network import (
     Network,
-    PyTree,
     captured_output,
     dotted,
-    mode_arguments,
     named,
     vocabulary_of,
 )
+from jaxkd.networks._pure_module import PureModule
+from jaxkd.networks._streams import explained_evaluation
 
 
 def from_nnx(
-    model: nnx.Module, *, features: Mapping[str, str] | None = None, dtype: Any = None
+    model: nnx.Module,
+    *,
+    features: Mapping[str, str] | None = None,
+    dtype: Any = None,
+    train_mode: TrainMode = None,
+    rngs: str | tuple[str, ...] | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Network:
     """Adapts a Flax NNX module.
 
     The module is called with the inputs alone; train and evaluation mode are set as by
     `module.train()` and `module.eval()`, and passed by argument where its `__call__` takes `train`,
     `deterministic` and the like. Every random stream inside is seeded anew from `key` at each
-    call, so that dropout depends on the training step and on nothing else.
+    call, so that dropout depends on the training step and on nothing else. A Linen module inside
+    `nnx.bridge.ToNNX` gets the mode's arguments of its own `__call__`.
 
     Args:
       model: the module. Its arrays are read, never changed. It returns logits, or a mapping with
@@ -39,13 +47,21 @@ def from_nnx(
         optimizer updates, and statistics in float32. Losses compute in float32 whatever the outputs
         are. bfloat16 has the range of float32, so no loss scaling is needed. (Micikevicius et al.,
         Mixed Precision Training, ICLR 2018.)
+      train_mode: what sets training mode where the words above do not: the name of an argument,
+        `"is_train"`; or names with their values in training and in evaluation,
+        `{"mode": ("train", "eval")}`, `{"frozen": (False, True)}`. `"self.training"` is an
+        attribute, of the module and of each submodule that has it.
+      rngs: names of the random streams that are seeded anew; by default all. The others stay as
+        they are in the module.
+      axis_name: names of axes that the module reduces over in training, such as that of a
+        BatchNorm with `axis_name`; its statistics become those of the global batch.
 
     Returns:
       A `Network`. `params` and `state` are flat dictionaries from path to array.
 
     Raises:
       ValueError: a feature path is not a submodule (the message lists those there are); a dtype
-        that is not floating.
+        that is not floating; a `train_mode` or a stream that the module does not have.
 
     Example:
       >>> from flax import nnx
@@ -69,12 +85,16 @@ def from_nnx(
                 f"feature {name!r}: {type(model).__name__} has no submodule {path!r} to call; it "
                 f"has {known}"
             )
-    pure = PureModule(model)
+    pure = PureModule(model, train_mode, rngs)
 
     def apply(params, state, inputs, *, train=False, key=None):
-        result, captured, state = pure(
-            params, state, (inputs,), {}, train=train, key=key, capture=bool(features)
-        )
+        def call(params, state, inputs, key):
+            options = {"train": train, "key": key, "capture": bool(features)}
+            with contextlib.nullcontext() if train else explained_evaluation(type(model).__name__):
+                return pure(params, state, (inputs,), {}, **options)
+
+        with explained_axes(type(model).__name__):
+            result, captured, state = bind_axes(call, axis_name)(params, state, inputs, key)
         outputs = named(result)
         for name, path in features.items():
             outputs[name] = captured_output(captured, name, path.split("."))
@@ -85,8 +105,10 @@ def from_nnx(
         pure.params,
         pure.state,
         type(model).__name__,
-        describe_modules(modules),
+        describe_modules({dotted(path): m for path, m in nnx.iter_modules(pure.evaluated(model))}),
         vocab_size=vocabulary_of(model),
+        random_layers=tuple(sorted(path for path, m in modules.items() if _is_random(m))),
+        statistics=pure.statistics,
     )
 
 
@@ -131,116 +153,12 @@ def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:
     return pure.module(network.params, network.state)
 
 
-class PureModule:
-    """An NNX module as a pure function of its variables, which are flat dictionaries by path.
-
-    Attributes:
-      params: the initial parameters.
-      state: the initial values of all other variables but the random streams.
-    """
-
-    def __init__(self, model: nnx.Module):
-        """Splits a copy of the module."""
-        model = nnx.clone(model)
-        nnx.pop(model, nnx.Intermediate)  # of an earlier call
-        self._graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
-        params, self._streams, state = states
-        self._mode = mode_arguments(type(model).__call__)
-        self._paths = {
-            dotted(path): path for tree in (params, state) for path, _ in nnx.to_flat_state(tree)
-        }
-        self.params, self.state = _flatten(params), _flatten(state)
-
-    def __call__(
-        self,
-        params: PyTree,
-        state: PyTree,
-        inputs: tuple[Any, ...],
-        keywords: Mapping[str, Any],
-        *,
-        train: bool,
-        key: jax.Array | None,
-        capture: bool = False,
-    ) -> tuple[Any, dict[Any, Any], PyTree]:
-        """Returns the module's result, that of its submodules if `capture`, and the new state."""
-        module = self._module(
-            params, state, _reseed(self._streams, key) if train else _copied(self._streams)
-        )
-        if train:
-            module.train()
-        else:
-            module.eval()
-        keywords = {**self._mode(train), **keywords}
-        if capture:
-            recorded = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)
-            result, inner = recorded(*inputs, **keywords)
-            captured = nnx.to_pure_dict(inner)
-        else:
-            result, captured = module(*inputs, **keywords), {}
-        if train:
-            learned = (nnx.Param, nnx.RngState, nnx.Intermediate)
-            state = _flatten(nnx.state(module, nnx.Not(nnx.Any(*learned))))
-        return result, captured, state
-
-    def call_method(self, name: str, params: PyTree, state: PyTree, *inputs: Any) -> Any:
-        """Returns the result of another method of the module, in evaluation mode."""
-        return getattr(self.module(params, state), name)(*inputs)
-
-    def module(self, params: PyTree, state: PyTree) -> Any:
-        """Returns the module with these variables, in evaluation mode."""
-        module = self._module(params, state, _copied(self._streams))
-        module.eval()
-        return module
-
-    def _module(self, params: PyTree, state: PyTree, streams: nnx.State) -> Any:
-        return nnx.merge(
-            self._graphdef, _nest(params, self._paths), streams, _nest(state, self._paths)
-        )
+def _is_random(module: nnx.Module) -> bool:
+    """Returns whether a layer is random in training: dropout of a rate above zero."""
+    rate = {nnx.Dropout: "rate", nnx.MultiHeadAttention: "dropout_rate"}.get(type(module))
+    value = getattr(module, rate, 0) if rate else 0
+    return isinstance(value, int | float) and value > 0
 
 
 def _shape_of(leaf: Any) -> str:
     return "nothing" if leaf is None else f"shape {tuple(leaf.shape)}"
-
-
-def _flatten(state: nnx.State) -> dict[str, jax.Array]:
-    return {
-        dotted(path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
-        for path, leaf in nnx.to_flat_state(state)
-    }
-
-
-def _nest(flat: Mapping[str, jax.Array], paths: Mapping[str, tuple[Any, ...]]) -> dict[Any, Any]:
-    tree: dict[Any, Any] = {}
-    for name, value in flat.items():
-        *parents, last = paths[name]
-        node = tree
-        for part in parents:
-            node = node.setdefault(part, {})
-        node[last] = value
-    return tree
-
-
-def _copied(streams: nnx.State) -> nnx.State:
-    """Returns the streams as variables of the current trace, for random numbers in evaluation."""
-    flat = nnx.to_flat_state(streams)
-    if not len(flat):
-        return streams
-    return nnx.from_flat_state([(path, v.replace(v.get_value())) for path, v in flat])
-
-
-def _reseed(streams: nnx.State, key: jax.Array | None) -> nnx.State:
-    flat = nnx.to_flat_state(streams)
-    if not len(flat):
-        return streams
-    if key is None:
-        raise ValueError("this network needs random numbers in training: pass key=")
-    reseeded = []
-    for index, (path, variable) in enumerate(flat):
-        if isinstance(variable, nnx.RngKey):
-            fresh = jax.random.fold_in(key, index)
-            shape = variable.get_value().shape
-            value = jax.random.split(fresh, shape) if shape else fresh
-        else:
-            value = jax.numpy.zeros_like(variable.get_value())
-        reseeded.append((path, variable.replace(value)))
-    return nnx.from_flat_state(reseeded)

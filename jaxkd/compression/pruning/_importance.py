@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 
 from jaxkd.compression.pruning.channels import ChannelGroup
-from jaxkd.networks._nnx import PureModule
+from jaxkd.networks._pure_module import PureModule
 
 Importance = Callable[[ChannelGroup], Any]
 """A function from a group to one number a channel; the largest stay."""

@@ -17,7 +17,7 @@ from jaxkd.compression.pruning._program_constants import program_constants
 from jaxkd.compression.pruning._tracer import ChannelTracer
 from jaxkd.compression.pruning._tracer_state import Decision
 from jaxkd.networks._network import dotted, named
-from jaxkd.networks._nnx import PureModule
+from jaxkd.networks._pure_module import PureModule
 from jaxkd.ops import xla_convolutions
 
 Ids = Mapping[str, Axes]

@@ -1,0 +1,195 @@
+"""An NNX module as a pure function of its variables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+from flax.core import DenyList
+
+from jaxkd.networks._mode import Mode, TrainMode, names_of
+from jaxkd.networks._network import PyTree, dotted
+from jaxkd.networks._streams import USUAL_STREAMS, keys_of
+
+
+class PureModule:
+    """An NNX module as a pure function of its variables, which are flat dictionaries by path.
+
+    Args:
+      model: the module, which is not changed.
+      train_mode: what sets training mode; this and what follows as in `from_nnx`.
+      rngs: names of the random streams that are seeded anew.
+
+    Attributes:
+      params: the initial parameters.
+      state: the initial values of all other variables but the random streams and sown values.
+      statistics: paths of the state that are statistics of batches.
+
+    Raises:
+      ValueError: a `train_mode` or a stream that the module does not have.
+    """
+
+    def __init__(
+        self,
+        model: nnx.Module,
+        train_mode: TrainMode = None,
+        rngs: str | tuple[str, ...] | None = None,
+    ):
+        """Splits a copy of the module."""
+        self._mode, self._rngs = Mode.of_call(_call_of(model), train_mode), names_of(rngs)
+        self._from_linen = isinstance(model, nnx.bridge.ToNNX)
+        _check_attributes(model, self._mode)
+        model = nnx.clone(model)
+        nnx.pop(model, _is_sown)  # by an earlier call
+        self._graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
+        params, self._streams, state = states
+        _check_streams(self._streams, () if self._from_linen else self._rngs or ())
+        self._paths = {
+            dotted(path): path for tree in (params, state) for path, _ in nnx.to_flat_state(tree)
+        }
+        self.params, self.state = _flatten(params), _flatten(state)
+        self.statistics = tuple(_flatten(nnx.state(model, nnx.BatchStat)))
+
+    def __call__(
+        self,
+        params: PyTree,
+        state: PyTree,
+        inputs: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        *,
+        train: bool,
+        key: jax.Array | None,
+        capture: bool = False,
+    ) -> tuple[Any, dict[Any, Any], PyTree]:
+        """Returns the module's result, that of its submodules if `capture`, and the new state.
+
+        In evaluation streams are seeded from a key, too, if there is one: outputs must not depend
+        on it, which is how a network that is random in evaluation is found.
+        """
+        seeded = train or key is not None
+        streams = _reseed(self._streams, key, self._rngs) if seeded else _copied(self._streams)
+        module = self._set_mode(self._module(params, state, streams), train)
+        keywords = {**self._mode.keywords(train), **self._linen_keywords(train, key), **keywords}
+        if capture:
+            recorded = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)
+            result, inner = recorded(*inputs, **keywords)
+            captured = nnx.to_pure_dict(inner)
+        else:
+            result, captured = module(*inputs, **keywords), {}
+        if train:
+            after = _flatten(nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState))))
+            # Without what the call has sown.
+            state = {path: after[path] for path in state}
+        return result, captured, state
+
+    def call_method(self, name: str, params: PyTree, state: PyTree, *inputs: Any) -> Any:
+        """Returns the result of another method of the module, in evaluation mode."""
+        return getattr(self.module(params, state), name)(*inputs)
+
+    def module(self, params: PyTree, state: PyTree) -> Any:
+        """Returns the module with these variables, in evaluation mode."""
+        return self._set_mode(self._module(params, state, _copied(self._streams)), train=False)
+
+    def evaluated(self, model: nnx.Module) -> nnx.Module:
+        """Returns a copy of a module in the declared evaluation mode, to be described."""
+        values = self._mode.attribute_values(train=False)
+        if not values:
+            return model
+        model = nnx.clone(model)
+        model.set_attributes(**values, raise_if_not_found=False)
+        return model
+
+    def _set_mode(self, module: Any, train: bool) -> Any:
+        known = {"deterministic": not train, "use_running_average": not train}
+        values = {**known, **self._mode.attribute_values(train)}
+        module.set_attributes(**values, raise_if_not_found=False)
+        return module
+
+    def _linen_keywords(self, train: bool, key: jax.Array | None) -> dict[str, Any]:
+        """Returns what a Linen module in a bridge gets: its streams, and what it may change."""
+        if not self._from_linen:
+            return {}
+        if not train:
+            return {"rngs": nnx.Rngs()}  # its own streams would let dropout pass in evaluation
+        keys = {} if key is None else keys_of(self._rngs or USUAL_STREAMS, key)
+        return {"rngs": nnx.Rngs(**keys), "mutable": DenyList(("params", "intermediates"))}
+
+    def _module(self, params: PyTree, state: PyTree, streams: nnx.State) -> Any:
+        return nnx.merge(
+            self._graphdef, _nest(params, self._paths), streams, _nest(state, self._paths)
+        )
+
+
+def _call_of(model: nnx.Module) -> Any:
+    """Returns the call that takes the mode's arguments, of a bridge that of its Linen module."""
+    inner = model.to_nnx__module if isinstance(model, nnx.bridge.ToNNX) else model
+    return type(inner).__call__
+
+
+def _is_sown(path: Any, variable: Any) -> bool:
+    """Returns whether a variable is of `sow`, which gathers a tuple that grows at every call."""
+    if not isinstance(variable, nnx.Variable):
+        return False
+    return isinstance(variable, nnx.Intermediate) or isinstance(variable.get_value(), tuple)
+
+
+def _check_attributes(model: nnx.Module, mode: Mode) -> None:
+    modules = [module for _, module in nnx.iter_modules(model)]
+    for name in mode.attributes:
+        if not any(name in vars(module) for module in modules):
+            raise ValueError(
+                f"train_mode names the attribute {name!r}, which neither {type(model).__name__} "
+                "nor one of its submodules has"
+            )
+
+
+def _check_streams(streams: nnx.State, names: tuple[str, ...]) -> None:
+    found = sorted({variable.tag for _, variable in nnx.to_flat_state(streams)})
+    if unknown := sorted(set(names) - set(found)):
+        raise ValueError(f"rngs names the streams {unknown}, the module has {found}")
+
+
+def _flatten(state: nnx.State) -> dict[str, jax.Array]:
+    return {
+        dotted(path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+        for path, leaf in nnx.to_flat_state(state)
+    }
+
+
+def _nest(flat: Mapping[str, jax.Array], paths: Mapping[str, tuple[Any, ...]]) -> dict[Any, Any]:
+    tree: dict[Any, Any] = {}
+    for name, value in flat.items():
+        *parents, last = paths[name]
+        node = tree
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree
+
+
+def _copied(streams: nnx.State) -> nnx.State:
+    """Returns the streams as variables of the current trace, for random numbers in evaluation."""
+    flat = nnx.to_flat_state(streams)
+    if not len(flat):
+        return streams
+    return nnx.from_flat_state([(path, v.replace(v.get_value())) for path, v in flat])
+
+
+def _reseed(streams: nnx.State, key: jax.Array | None, names: tuple[str, ...] | None) -> nnx.State:
+    flat = nnx.to_flat_state(streams)
+    if not len(flat):
+        return streams
+    if key is None:
+        raise ValueError("this network needs random numbers in training: pass key=")
+    reseeded = []
+    for index, (path, variable) in enumerate(flat):
+        value = variable.get_value()
+        if names is not None and variable.tag not in names:
+            pass
+        elif isinstance(variable, nnx.RngKey):
+            fresh = jax.random.fold_in(key, index)
+            value = jax.random.split(fresh, value.shape) if value.shape else fresh
+        else:
+            value = jax.numpy.zeros_like(value)
+        reseeded.append((path, variable.replace(value)))
+    return nnx.from_flat_state(reseeded)

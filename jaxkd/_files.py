@@ -1,7 +1,16 @@
 """Text at the edges of a process, whatever its locale: the terminal, JSON of others, paths."""
 
 import io
+import json
+import os
+import pathlib
 import sys
+from collections.abc import Callable
+from typing import Any
+
+# Nobody nests documents deeper, and Python's own stack ends at 1,000.
+_DEEPEST = 100
+_TOO_DEEP = f"it is nested deeper than {_DEEPEST} levels"
 
 
 def print_any_text() -> None:
@@ -14,3 +23,63 @@ def print_any_text() -> None:
         # Streams that a notebook or a test puts there take any text already.
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a JSON file that others may have written.
+
+    Args:
+      path: path of the file.
+
+    Returns:
+      Its content.
+
+    Raises:
+      ValueError: it is no JSON, is nested too deeply, or gives a name twice; names the file.
+    """
+    try:
+        return parse_json(pathlib.Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} cannot be read as JSON: {error}") from error
+
+
+def parse_json(
+    text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """Parses JSON that others may have written.
+
+    Args:
+      text: the text, bytes in UTF-8.
+      pairs: makes an object of its names and values. None: a dictionary, of names given once.
+
+    Returns:
+      Its content.
+
+    Raises:
+      JSONDecodeError: a ValueError: the text is no JSON, is nested too deeply, or gives a name
+        twice.
+    """
+    try:
+        found = json.loads(text, object_pairs_hook=pairs or _unique)
+    except RecursionError:
+        raise json.JSONDecodeError(_TOO_DEEP, "", 0) from None
+    containers, depth = [found], 0
+    while containers := [inner for one in containers for inner in _containers(one)]:
+        depth += 1
+        if depth >= _DEEPEST:
+            raise json.JSONDecodeError(_TOO_DEEP, "", 0)
+    return found
+
+
+def _containers(value: Any) -> list[Any]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [one for one in inner if isinstance(one, dict | list)]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise json.JSONDecodeError(f"it gives {twice!r} twice", "", 0)
+    return found

@@ -5,6 +5,14 @@ import sys
 
 import pytest
 
+from jaxkd import weights
+from jaxkd._files import parse_json
+from jaxkd.cache import CacheError
+from jaxkd.cache._store import read_document
+from jaxkd.data import Tokenizer
+from jaxkd.export import ModelCard
+from jaxkd.training import bind_config
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 # Names that no encoding of one byte a letter has all of.
@@ -49,3 +57,33 @@ def test_what_is_written_and_printed_depends_on_no_locale(tmp_path, encoding):
     assert run.returncode == 0, run.stderr.decode(errors="replace")
     assert "Ω" in (folder / "report.html").read_text(encoding="utf-8")
     assert "学" in (folder / "train.csv").read_text(encoding="utf-8")
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize("text", [DEEP, "[" * 150 + "]" * 150, '{"a":' * 101 + "[]" + "}" * 101])
+def test_json_that_is_nested_deeply_is_an_error_that_names_it(tmp_path, text):
+    with pytest.raises(ValueError, match="it is nested deeper than 100 levels"):
+        parse_json(text)
+    path = tmp_path / "card.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"card.json cannot be read as JSON: it is nested deeper"):
+        ModelCard.read(path)
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config.json cannot be read as JSON: it is nested"):
+        weights.decoder_config(tmp_path)
+    with pytest.raises(ValueError, match=r"config.json is damaged.*nested deeper than 100 levels"):
+        bind_config(tmp_path, {"a": 1})
+    with pytest.raises(ValueError, match=r"card.json is no tokenizer.json: it is nested deeper"):
+        Tokenizer.load(path)
+    (tmp_path / "contract.json").write_text(text, encoding="utf-8")
+    with pytest.raises(CacheError, match=r"contract.json cannot be read.*nested deeper"):
+        read_document(tmp_path, "contract.json")
+
+
+def test_json_as_it_should_be_is_read():
+    assert parse_json("[" * 100 + "]" * 100)
+    assert parse_json('{"a": [1, {"b": "é"}]}'.encode()) == {"a": [1, {"b": "é"}]}
+    with pytest.raises(ValueError, match="it gives 'a' twice"):
+        parse_json('[{"b": 1}, {"a": 1, "a": 2}]')

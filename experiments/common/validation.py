@@ -25,6 +25,8 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jaxkd._files import parse_json
+
 _NOUNS = {int: "an integer", float: "a number", str: "a text", bool: "True or False"}
 _TESTS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 
@@ -126,7 +128,7 @@ def recipe_options(
         that is not among the chosen ones.
     """
     try:
-        options = json.loads(text, object_pairs_hook=functools.partial(_once, name))
+        options = parse_json(text, functools.partial(_once, name))
     except json.JSONDecodeError as error:
         raise ValueError(f"{name} must be JSON, not {text!r}: {error}") from error
     if not isinstance(options, dict) or not all(isinstance(o, dict) for o in options.values()):

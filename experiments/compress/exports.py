@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ import jaxkd
 from experiments.compress.pipelines import FINAL_STEPS, Steps, title
 from experiments.compress.run import CompressionResults
 from jaxkd import Network, compression
+from jaxkd._files import read_json
 from jaxkd.export import ModelCard, edge, export
 from jaxkd.views import Normalize
 
@@ -87,7 +87,7 @@ def export_all(out: CompressionResults) -> dict[Steps, ExportedNetwork]:
     image = normalized(out.test.inputs[:1])
     exported = {}
     for steps, network in networks.items():
-        card = json.loads((folders[steps] / "card.json").read_text(encoding="utf-8"))
+        card = read_json(folders[steps] / "card.json")
         check = card["checks"][files[steps].name]
         p10, median, p90 = map(float, np.percentile(durations[steps], (10, 50, 90)))
         nonzero = [np.count_nonzero(np.asarray(x, np.float32)) for x in network.params.values()]

@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.common.external_teacher import VIEWS, Predict, rendered
 from jaxkd.data import digits
+from jaxkd.weights._read import load_torch
 
 
 def network() -> Any:
@@ -49,7 +50,7 @@ def teacher(file: pathlib.Path) -> Predict:
     import torch
 
     model = network()
-    model.load_state_dict(torch.load(file, weights_only=True))
+    model.load_state_dict(load_torch(file))
     model.eval()
 
     @torch.inference_mode()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxkd._files import parse_json
 from jaxkd.cache._contract import CacheError
 from jaxkd.targets import Layout
 
@@ -128,7 +129,7 @@ def read_document(path: Path, name: str) -> dict[str, Any] | None:
     if value is None:
         return None
     try:
-        document = json.loads(value)
+        document = parse_json(value)
         digest = document.pop("digest")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CacheError(_damaged(path, name, f"cannot be read ({error})")) from error

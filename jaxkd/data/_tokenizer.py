@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd.data import _subwords
+from jaxkd._files import parse_json
+from jaxkd.data import _subwords, _vocabulary
 from jaxkd.data._examples import integers
 
 EOS = "<|end|>"
@@ -39,7 +40,8 @@ class Tokenizer(abc.ABC):
     vocabularies need: a fingerprint, and offsets in bytes. The tokenizer of bytes needs no package.
 
     Attributes:
-      vocab_size: number of tokens, special ones included.
+      vocab_size: number of tokens, special ones included; where a vocabulary leaves ids out, one
+        more than the largest, which embeddings must have a row for.
       eos: the token that ends a document; None if there is none.
 
     Example:
@@ -120,12 +122,14 @@ class Tokenizer(abc.ABC):
           ImportError: the package `tokenizers` is not installed, and the file is not one of bytes.
           ValueError: the file is no tokenizer, or has no such token.
         """
-        content = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
         try:
-            document = json.loads(content)
+            document = parse_json(content)
             saved = document.pop(_SAVED, {})
-            own = "specials" in saved
-            inner = None if own else _subwords.library().Tokenizer.from_str(json.dumps(document))
+            if own := "specials" in saved:
+                _vocabulary.check_names(saved["specials"])
+            else:
+                inner = _vocabulary.load(document)
         except ImportError:
             raise
         except Exception as error:  # the package raises plain exceptions
@@ -270,7 +274,7 @@ class _Library(Tokenizer):
         inner.no_truncation()
         inner.no_padding()
         self._inner = inner
-        self.vocab_size = inner.get_vocab_size()
+        self.vocab_size = _vocabulary.size(inner)
         self._eos = eos
         self.eos = None if eos is None else self.token(eos)
 

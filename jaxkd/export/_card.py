@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -13,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxkd._files import read_json
 from jaxkd.compression import profiling
 from jaxkd.export._verify import FileCheck
 from jaxkd.networks import Network
@@ -88,7 +88,7 @@ class ModelCard:
         Raises:
           ValueError: the file is no JSON object, or has an unknown field; the message names it.
         """
-        stated = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        stated = read_json(path)
         known = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(stated, dict) or set(stated) - set(known):
             wrong = sorted(set(stated) - set(known)) if isinstance(stated, dict) else stated

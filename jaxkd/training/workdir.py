@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from jaxkd._files import parse_json
 from jaxkd.training._arrays import differences
 
 
@@ -43,7 +44,7 @@ def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathl
         write_atomically(file, text + "\n")
     # Read even if it was created just now: the processes of a job may do so at the same time.
     try:
-        bound = json.loads(file.read_text(encoding="utf-8"))
+        bound = parse_json(file.read_bytes())
     except ValueError as error:
         raise ValueError(
             f"{file} is damaged, it is no JSON ({error}): restore it from a copy, choose another "

@@ -1,11 +1,11 @@
 """The arguments of networks of text from published configurations."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from jaxkd._files import read_json
 from jaxkd.models import RopeScaling
 
 Source = Mapping[str, Any] | str | os.PathLike[str]
@@ -143,8 +143,11 @@ def _pooling_options(folder: pathlib.Path) -> dict[str, Any]:
     pooling = folder / "1_Pooling"
     options: dict[str, Any] = {}
     if (file := folder / "modules.json").exists():
-        modules = json.loads(file.read_text(encoding="utf-8"))
-        names = [module["type"].rpartition(".")[2] for module in modules]
+        modules = read_json(file)
+        try:
+            names = [module["type"].rpartition(".")[2] for module in modules]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} is no list of modules, each with its type") from error
         if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
             raise ValueError(
                 f"Encoder is a Transformer, a Pooling and, if wanted, a Normalize; {file} has "
@@ -166,7 +169,9 @@ def _mapping(source: Source) -> Mapping[str, Any]:
     file = place / "config.json" if place.is_dir() else place
     if not file.exists():
         raise FileNotFoundError(f"no configuration at {file}")
-    return json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(found := read_json(file), Mapping):
+        raise ValueError(f"{file} is no configuration, an object of fields: it is {found!r:.80}")
+    return found
 
 
 def _kind(config: Mapping[str, Any], known: tuple[str, ...], network: str) -> str:

@@ -14,6 +14,8 @@ from jaxkd.weights._names import flat_variables
 # The keys under which training scripts save the state dict.
 _WRAPPERS = ("model", "state_dict", "model_state", "net")
 _TORCH = (".pt", ".pth", ".bin")
+# From here on torch.load(weights_only=True) runs no code of a file.
+_SAFE_TORCH = (2, 6)
 # The item's name in a directory of numbered checkpoints: ours, and Orbax's own.
 _ITEMS = ("state", "default")
 
@@ -127,7 +129,19 @@ def _several(parts: list[pathlib.Path]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+def load_torch(path: pathlib.Path) -> Any:
+    """Reads a file of PyTorch that runs no code.
+
+    Args:
+      path: path of the file.
+
+    Returns:
+      What was saved, made of tensors and plain data.
+
+    Raises:
+      ImportError: PyTorch is not installed, or a version that a file can make run code.
+      ValueError: the file holds more than tensors.
+    """
     try:
         import torch
     except ImportError as error:
@@ -135,14 +149,24 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             f"reading {path.suffix} needs PyTorch: pip install 'jaxkd-distill[torch]', or save the "
             "state dict elsewhere with safetensors.torch.save_file"
         ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
+        raise ImportError(
+            f"PyTorch {torch.__version__} can be made to run code by a file of weights, even with "
+            "weights_only=True (CVE-2025-32434): pip install 'torch>=2.6', or save the state dict "
+            "elsewhere with safetensors.torch.save_file"
+        )
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle's, zip's and PyTorch's own
         raise ValueError(
             f"{path} is no file of tensors alone ({_first_line(error)}). If it is a checkpoint "
             "that you trust, save its state dict by itself: "
             "torch.save(torch.load(path, weights_only=False)['model'], other)"
         ) from error
+
+
+def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    found = load_torch(path)
     while isinstance(found, Mapping):
         inner = [found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)]
         if not inner:
@@ -150,7 +174,7 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         found = inner[0]
     tensors = {}
     if isinstance(found, Mapping):
-        tensors = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
+        tensors = {str(k): v for k, v in found.items() if hasattr(v, "detach")}
     if not tensors:
         kind = f"a mapping of {list(found)[:10]}" if isinstance(found, Mapping) else type(found)
         raise ValueError(f"{path} holds {kind}, and no state dict, bare or under {list(_WRAPPERS)}")
@@ -171,10 +195,19 @@ def _orbax(directory: pathlib.Path) -> dict[str, np.ndarray]:
             f"{directory} is no checkpoint of Orbax: it has {sorted(os.listdir(directory))[:10]}"
         )
     checkpointer = ocp.PyTreeCheckpointer()
-    tree = checkpointer.metadata(item).item_metadata.tree
-    # As NumPy arrays, on whichever devices they were when they were saved.
-    how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-    return flat_variables(checkpointer.restore(item, restore_args=how))
+    try:
+        tree = checkpointer.metadata(item).item_metadata.tree
+        # As NumPy arrays, on whichever devices they were when they were saved.
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        restored = checkpointer.restore(item, restore_args=how)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a damaged file leads Orbax to
+        raise ValueError(
+            f"the checkpoint {item} cannot be read ({_first_line(error)}): it is damaged, or not "
+            "one of arrays. Restore it from a copy, or name another step's directory"
+        ) from error
+    return flat_variables(restored)
 
 
 def _first_line(error: Exception) -> str:

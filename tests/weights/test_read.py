@@ -1,5 +1,6 @@
 import argparse
 import sys
+import types
 
 import flax.linen as nn
 import jax
@@ -212,3 +213,28 @@ def test_safetensors_have_no_four_bits(tmp_path):
         weights.save(narrow, tmp_path / "w.safetensors")
     assert not list(tmp_path.iterdir())
     weights.save(narrow, tmp_path / "w.npz")
+
+
+def test_pytorch_that_a_file_can_make_run_code_is_refused_before_the_file_is_read(
+    tmp_path, monkeypatch
+):
+    def load(*arguments, **options):
+        raise AssertionError("read")
+
+    (tmp_path / "w.pt").write_bytes(b"")
+    for version in ("2.4.1", "2.5.1+cpu", "1.13.0"):
+        old = types.SimpleNamespace(__version__=version, load=load)
+        monkeypatch.setitem(sys.modules, "torch", old)
+        with pytest.raises(ImportError, match=r"pip install 'torch>=2.6'"):
+            weights.read(tmp_path / "w.pt")
+    array = types.SimpleNamespace(load=lambda *a, **k: {}, __version__="2.10.0a0")
+    monkeypatch.setitem(sys.modules, "torch", array)
+    with pytest.raises(ValueError, match="and no state dict"):
+        weights.read(tmp_path / "w.pt")
+
+
+def test_a_damaged_checkpoint_of_orbax_is_named(tmp_path):
+    ocp.PyTreeCheckpointer().save(tmp_path / "saved", {"w": np.ones(2)})
+    (tmp_path / "saved/_METADATA").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"the checkpoint .*saved cannot be read .*damaged"):
+        weights.read(tmp_path / "saved")

@@ -12,7 +12,14 @@ from ml_collections import config_flags
 from experiments.common.runtime import Runtime
 from jaxkd._files import print_any_text
 from jaxkd.study import Report
-from jaxkd.training import Partitioning, Preempted, initialize, is_main_process, make_mesh
+from jaxkd.training import (
+    Partitioning,
+    Preempted,
+    initialize,
+    is_main_process,
+    make_mesh,
+    own_workdir,
+)
 
 ConfigT = TypeVar("ConfigT")
 
@@ -35,7 +42,8 @@ def run(
     """Parses the flags, joins the job and runs an experiment.
 
     Each field of the configuration is a flag `--config.field=value`. When SIGTERM asks it to stop,
-    an experiment saves its state and ends with the exit code 75: the same command resumes it.
+    an experiment saves its state and ends with the exit code 75: the same command resumes it. A
+    second one in the same work directory is refused.
 
     Args:
       main: called with the configuration, the work directory and the runtime.
@@ -53,8 +61,10 @@ def run(
             logging.set_verbosity(logging.ERROR)
         print_any_text()
         initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        place = pathlib.Path(directory.value)
         try:
-            main(chosen.value, pathlib.Path(directory.value), runtime())
+            with own_workdir(place):
+                main(chosen.value, place, runtime())
         except Preempted as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(stopped.exit_code)

@@ -7,7 +7,8 @@ batch within the step.
 
 The loop: `fit` runs a step, logs, evaluates, saves and resumes, and returns a `FitResult`;
 `Preempted` is raised when SIGTERM stopped it. `Checkpoints`, `Logs` and `bind_config` are what it
-uses for the state, the metrics and the work directory.
+uses for the state, the metrics and the work directory, which one run at a time owns
+(`own_workdir`).
 
 Evaluation: `make_eval_step` compiles an `EvalStep`; `evaluate` returns accuracy and cross entropy,
 `predict` logits.
@@ -35,6 +36,7 @@ from jaxkd.training.make_step import BatchTransform as BatchTransform
 from jaxkd.training.make_step import make_train_step as make_train_step
 from jaxkd.training.members import grid as grid
 from jaxkd.training.mesh import make_mesh as make_mesh
+from jaxkd.training.ownership import own_workdir as own_workdir
 from jaxkd.training.partitioning import Partitioning as Partitioning
 from jaxkd.training.population import Population as Population
 from jaxkd.training.preemption import Preempted as Preempted
@@ -63,6 +65,7 @@ __all__ = [
     "make_eval_step",
     "make_mesh",
     "make_train_step",
+    "own_workdir",
     "predict",
     "sync_processes",
 ]

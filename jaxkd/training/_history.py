@@ -66,6 +66,11 @@ class MetricsHistory:
         """
         self._pending, self.sums = (step, self.sums), None
 
+    @property
+    def pending(self) -> bool:
+        """Whether the row of an interval that is over has yet to be written."""
+        return self._pending is not None
+
     def flush(self) -> None:
         """Writes the row of the interval that is over, if it is not written yet.
 

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from jaxkd.training._arrays import differences
 from jaxkd.training._digests import digests
-from jaxkd.training.distributed import is_main_process, sync_processes
+from jaxkd.training.distributed import all_processes, is_main_process, sync_processes
 from jaxkd.training.state import TrainState
 
 
@@ -145,10 +143,8 @@ class Checkpoints:
         except Exception as other:  # whatever a damaged file leads a reader to
             error = str(other) or type(other).__name__
         # Before anything that all processes compute together.
-        if jax.process_count() > 1:
-            everyone = multihost_utils.process_allgather(np.asarray(read is not None))
-            if read is not None and not everyone.all():
-                return None, "another process cannot read it"
+        if not all_processes(read is not None) and read is not None:
+            return None, "another process cannot read it"
         if read is None:
             return None, error
         saved, document = read

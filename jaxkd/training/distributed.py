@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 _NOTHING_FOUND = "coordinator_address should be defined"
@@ -81,3 +82,14 @@ def sync_processes(name: str) -> None:
     """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def all_processes(value: bool) -> bool:
+    """Returns whether every process has called this with True.
+
+    Args:
+      value: this process's own.
+    """
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.process_allgather(np.asarray(value)).all())

@@ -27,6 +27,7 @@ from jaxkd.training._validation import (
 from jaxkd.training.checkpoints import Checkpoints
 from jaxkd.training.distributed import is_main_process, sync_processes
 from jaxkd.training.logs import Logs
+from jaxkd.training.ownership import WorkdirOwner, own_workdir
 from jaxkd.training.preemption import Preempted, StopSignal
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
@@ -124,6 +125,9 @@ def fit(
         a `workdir` of another configuration, of more steps or of another state, a student with
         fewer classes, or a network with fewer embeddings, than the data have, batches of other
         views than the step renders, a trace without a `workdir`; before anything runs.
+      RuntimeError: another process or thread writes to `workdir`
+        (`jaxkd.training.own_workdir`), before anything runs; or it has taken over a directory whose
+        owner it took for dead.
       OSError: `workdir` cannot be written to, before anything runs or when the disk is full; what
         was saved stays whole.
       FloatingPointError: the loss is not finite at a log step, or a parameter at a checkpoint
@@ -145,8 +149,9 @@ def fit(
         # A process of its own without a workdir has nothing to save: the signal ends it as usual.
         handles = workdir is not None or jax.process_count() > 1
         stop = stack.enter_context(StopSignal()) if handles else None
-        checkpoints = logs = None
+        checkpoints = logs = owner = None
         if workdir is not None:
+            owner = stack.enter_context(own_workdir(workdir))
             workdir = writeable(workdir) if config is None else bind_config(workdir, config)
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
         state, metadata = _resume(checkpoints, state)
@@ -167,7 +172,9 @@ def fit(
             progress_bar(progress if is_main_process() else None, steps, done)
         )
         trace = stack.enter_context(ProfilerTrace(profile, workdir))
-        run = _Run(step, state, intervals, history, evaluate, workdir, checkpoints, logs, stop)
+        run = _Run(
+            step, state, intervals, history, evaluate, workdir, checkpoints, logs, stop, owner
+        )
         while run.done < steps:
             count = run.call(batches)
             trace.after_call(count, run.state)
@@ -203,11 +210,12 @@ class _Run:
         checkpoints: Checkpoints | None,
         logs: Logs | None,
         stop: StopSignal | None,
+        owner: WorkdirOwner | None,
     ):
         self.state, self.done = state, int(state.step)
         self._step, self._intervals, self._history = step, intervals, history
         self._evaluate, self._workdir, self._stop = evaluate, workdir, stop
-        self._checkpoints, self._logs = checkpoints, logs
+        self._checkpoints, self._logs, self._owner = checkpoints, logs, owner
 
     def call(self, batches: Batches) -> int:
         """Makes the next steps in one call of the compiled program, and returns their number."""
@@ -247,6 +255,8 @@ class _Run:
         done, intervals, history = self.done, self._intervals, self._history
         evaluates = self._evaluate is not None and intervals.evaluates_after(done)
         saves = self._checkpoints is not None and intervals.saves_after(done)
+        if history.pending or evaluates or saves or stopped:
+            self._check_owner()
         # The row of an interval that ended before this call, whose steps the device now computes.
         history.flush()
         if intervals.logs_after(done):
@@ -255,13 +265,21 @@ class _Run:
         if evaluates or saves or stopped or done == intervals.steps:
             history.flush()
         if evaluates and self._evaluate is not None:
-            history.add_evaluation(done, self._evaluate(self.state))
+            metrics = self._evaluate(self.state)
+            self._check_owner()
+            history.add_evaluation(done, metrics)
 
     def _save(self, checkpoints: Checkpoints) -> None:
         check_finite(self._step, self.state)
+        self._check_owner()
         if self._logs is not None:
             self._logs.flush()
         checkpoints.save(self.state, self._history.metadata())
+
+    def _check_owner(self) -> None:
+        """Stops before anything is written where another process has taken the work directory."""
+        if self._owner is not None:
+            self._owner.check()
 
     def _save_nonfinite(self) -> str:
         """Saves a state with numbers that are not finite; returns advice for the message."""

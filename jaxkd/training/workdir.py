@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import socket
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,8 +41,8 @@ def bind_config(workdir: str | pathlib.Path, config: Mapping[str, Any]) -> pathl
     file = workdir / "config.json"
     text = json.dumps(config, indent=2, sort_keys=True)
     if not file.exists():
-        write_atomically(file, text + "\n")
-    # Read even if it was created just now: the processes of a job may do so at the same time.
+        create(file, text + "\n")
+    # Read even if it was created just now: another process may have been first.
     try:
         bound = parse_json(file.read_bytes())
     except ValueError as error:
@@ -74,7 +74,7 @@ def writeable(workdir: str | pathlib.Path) -> pathlib.Path:
     workdir = pathlib.Path(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / f".probe.{socket.gethostname()}.{os.getpid()}"
+        probe = workdir / f".probe.{uuid.uuid4().hex}"
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
     except OSError as error:
@@ -93,15 +93,53 @@ def write_atomically(file: pathlib.Path, contents: str | bytes) -> None:
       file: path of the file, in a directory that is there.
       contents: bytes, or text to write as UTF-8.
     """
-    temporary = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
+    temporary = _beside(file)
     try:
-        with open(temporary, "wb") as stream:
-            stream.write(contents if isinstance(contents, bytes) else contents.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_through(temporary, contents)
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def create(file: pathlib.Path, contents: str | bytes) -> bool:
+    """Creates a file with its whole content, unless there is one of its name already.
+
+    Args:
+      file: path of the file, in a directory that is there.
+      contents: bytes, or text to write as UTF-8.
+
+    Returns:
+      Whether it was created; of several processes that try at once, one succeeds.
+    """
+    temporary = _beside(file)
+    try:
+        _write_through(temporary, contents)
+        try:
+            os.link(temporary, file)
+        except FileExistsError:
+            # A file system of the network may report this of its own repeated request.
+            return temporary.stat().st_nlink > 1
+        except OSError:  # a file system without links
+            try:
+                with open(file, "xb") as stream:
+                    stream.write(temporary.read_bytes())
+            except FileExistsError:
+                return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _beside(file: pathlib.Path) -> pathlib.Path:
+    """Returns a temporary name that no other thread, process or host has."""
+    return file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+
+
+def _write_through(file: pathlib.Path, contents: str | bytes) -> None:
+    with open(file, "wb") as stream:
+        stream.write(contents if isinstance(contents, bytes) else contents.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

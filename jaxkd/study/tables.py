@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 
-from jaxkd._files import print_any_text
+from jaxkd._files import escape_markdown, print_any_text
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._files import write_file
 
@@ -222,14 +222,11 @@ class Table:
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
-        """Returns the table in GitHub's Markdown, without title and caption."""
+        """Returns the table in GitHub's Markdown, its text escaped, without title and caption."""
         heads = [column.heading for column in self._columns]
         rule = ["--:" if numeric else ":--" for numeric in self._numeric]
         lines = [heads, rule, *self._texts()]
-        return "\n".join(
-            "| " + " | ".join(t.replace("|", r"\|").replace("\n", " ") for t in line) + " |"
-            for line in lines
-        )
+        return "\n".join("| " + " | ".join(map(escape_markdown, line)) + " |" for line in lines)
 
     @property
     def _columns(self) -> list[Column]:

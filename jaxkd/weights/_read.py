@@ -73,8 +73,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         parts = sorted(place.glob("*.safetensors"))
         return _several(parts) if parts else _orbax(place)
     if place.suffix == ".npz":
-        with np.load(place, allow_pickle=False) as file:
-            return dict(file)
+        return _npz(place)
     if place.suffix == ".safetensors":
         return _safetensors(place)
     if place.suffix in _TORCH:
@@ -93,6 +92,16 @@ def to_numpy(value: Any) -> np.ndarray:
             return value.float().numpy().astype(jnp.bfloat16)
         return value.numpy()
     return np.asarray(value)
+
+
+def _npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a wrong byte leads zipfile and NumPy to
+        raise ValueError(f"{path} is no whole .npz of arrays: {error}") from error
 
 
 def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:

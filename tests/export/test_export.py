@@ -16,6 +16,7 @@ from flax import linen, nnx
 import jaxkd
 from jaxkd import weights
 from jaxkd.export import ExportError, ModelCard, _export, _programs, edge, export
+from jaxkd.export._card import markdown
 from jaxkd.export._verify import Tolerance, compare
 from jaxkd.views import Normalize
 
@@ -85,6 +86,15 @@ def test_the_check_says_how_it_compares(done):
     assert check.examples == len(IMAGES) and check.largest <= 1e-4 and check.agreement == 1
     assert check.accuracy == pytest.approx(np.mean(wanted.argmax(-1) == IMAGES.labels))
     assert set(done.checks) == {"stablehlo"}
+
+
+def test_text_of_the_author_is_no_markup_of_the_card(done):
+    text = "a|b `c` <img src=x> [d](http://e)\n# f"
+    stated = done.card["stated"] | {"name": text, "notes": text, "accuracy": {text: 0.5}}
+    shown = r"a\|b \`c\` \<img src=x> \[d](http://e) # f"
+    page = markdown(done.card | {"stated": stated}).splitlines()
+    assert page[0] == f"# {shown}" and f"- Notes: {shown}" in page
+    assert f"- Accuracy, {shown}: 50.00%" in page
 
 
 def test_the_card_says_what_is_known_and_what_is_missing(done):

@@ -164,6 +164,16 @@ def test_markdown(table):
     ]
 
 
+def test_text_in_markdown_is_shown_as_it_is():
+    name = "a|b\nc `d` <script>x</script> [e](http://f) **g** &lt; h\\"
+    lines = Table(name, [name, "n"], [[name, 1]]).to_markdown().splitlines()
+    wanted = r"| a\|b c \`d\` \<script>x\</script> \[e](http://f) \*\*g\*\* \&lt; h\\ | "
+    assert lines[0] == wanted + "n |" and lines[2] == wanted + "1 |" and len(lines) == 3
+    # What is no markup stays readable.
+    plain = ["logit_mse", "float32[8]", "p < 0.01", "R & D", "wide!", "x-y", "#1"]
+    assert Table("t", plain, []).to_markdown().splitlines()[0] == f"| {' | '.join(plain)} |"
+
+
 def test_csv_keeps_every_digit_and_splits_spreads(table, tmp_path):
     path = tmp_path / "folder" / "table.csv"
     table.write_csv(path)

@@ -238,3 +238,19 @@ def test_a_damaged_checkpoint_of_orbax_is_named(tmp_path):
     (tmp_path / "saved/_METADATA").write_text("[" * 100_000, encoding="utf-8")
     with pytest.raises(ValueError, match=r"the checkpoint .*saved cannot be read .*damaged"):
         weights.read(tmp_path / "saved")
+
+
+def test_a_damaged_npz_is_named(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, w=np.arange(1000.0))
+    whole = path.read_bytes()
+    header = whole.index(b"(1000,)")
+    huge = whole[:header] + b"(" + b"9" * 15 + b",)" + whole[header + 18 :]
+    for content in (whole[:-30], whole[:200] + b"\1" + whole[201:], b"no archive", b"", huge):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"w.npz is no whole .npz of arrays"):
+            weights.read(path)
+    with open(path, "wb") as file:
+        np.save(file, np.ones(2))
+    with pytest.raises(ValueError, match=r"w.npz is no whole .npz of arrays"):
+        weights.read(path)

@@ -73,7 +73,7 @@ def test_mails_that_are_missing_or_others_are_refused(mails, tmp_path, monkeypat
     with pytest.raises(ValueError, match="empty holds no messages"):
         spam.prepare(tmp_path / "empty")
     (tmp_path / "x.tgz").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="x.tgz is no archive of npm"):
+    with pytest.raises(ValueError, match="x.tgz is no whole .tgz"):
         spam.prepare(tmp_path / "x.tgz")
     path = spam.prepare(mails, tmp_path / "data")
     path.write_bytes(path.read_bytes()[:-5])

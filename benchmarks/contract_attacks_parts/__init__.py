@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/contract_attacks.py`: attacks, placements, races, work directories."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxkd.cache import _contract, _store
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import read_contract, warn_of_format_2
+from jaxkd.cache._examples import FINGERPRINT, check_examples
 from jaxkd.cache._plan import common_ids_and_views
 from jaxkd.cache._record_format import RecordFormat
 from jaxkd.cache._segment import Arrays, Segment, segments
@@ -167,6 +168,7 @@ class Cache:
             wanted |= _contract.of_teacher(teacher)
         if dataset is not None:
             wanted |= _contract.of_dataset(dataset)
+            del wanted[FINGERPRINT]  # compared with that of each segment
         if num_classes is not None:
             wanted["num_classes"] = num_classes
         if views is not None:
@@ -174,9 +176,14 @@ class Cache:
                 raise ValueError("views can only be checked together with their dataset")
             wanted |= _contract.of_views(dataset, views) | _contract.of_versions()
         _contract.check(self.path, self._fields, wanted, allow)
-        if views is not None and dataset is not None:
-            _contract.check_probe(self.path, self.document["probe"], dataset, views, allow)
         if dataset is not None:
+            changed = check_examples(
+                self.path, self._fields, self.segments, dataset, self.codecs, allow
+            )
+            if views is not None:
+                _contract.check_probe(
+                    self.path, self.document["probe"], dataset, views, allow, changed
+                )
             self.rows(dataset.ids)
         if num_views is not None and num_views > self.num_views:
             raise CacheError(

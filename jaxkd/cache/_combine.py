@@ -10,9 +10,12 @@ from jaxkd.cache._blocks import Blocks
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import create_contract, read_contract
+from jaxkd.cache._example_digests import ExampleDigests, join
+from jaxkd.cache._examples import FINGERPRINT, check_parts, unchanged_ids
 from jaxkd.cache._identity import read_identity
 from jaxkd.cache._plan import check_sizes, common_ids_and_views
 from jaxkd.cache._segment import FOLDER, Segment
+from jaxkd.data import Examples
 from jaxkd.data._examples import integers
 
 
@@ -48,9 +51,13 @@ def merge(
     if twice := {place for place in places if places.count(place) > 1}:
         raise ValueError(f"the sources {sorted(twice)} are named more than once: name each once")
     caches = [Cache(source, codecs=codecs) for source in sources]
-    for cache in caches[1:]:
-        _contract.check(caches[0].path, caches[0].contract, cache.contract)
     found = [segment for cache in caches for segment in cache.segments]
+    # Known by example, data sets of several sizes make one.
+    by_example = {FINGERPRINT} if all(s.content is not None for s in found) else set()
+    for cache in caches[1:]:
+        _contract.check(caches[0].path, caches[0].contract, cache.contract, by_example)
+    if by_example:
+        check_parts(found)
     ids, views = common_ids_and_views(found)
     last = max(s.first_view + s.num_views for s in found)
     if views < last or sum(len(s.ids) * s.num_views for s in found) != len(ids) * views:
@@ -74,16 +81,22 @@ def subset(
     target: str | pathlib.Path,
     *,
     ids: np.ndarray | None = None,
+    dataset: Examples | None = None,
     num_views: int | None = None,
     block_size: int = 8192,
     codecs: Sequence[type] = (),
 ) -> Cache:
     """Copies some examples and the first views of a cache into a new one.
 
+    Where examples have changed, `subset(path, target, dataset=dataset)` copies the records that are
+    still right, and `extend(target, teacher, dataset, …)` computes the others.
+
     Args:
       path: path of the cache.
       target: where the new one goes.
       ids: example ids, by default all.
+      dataset: a data set; examples that are not in it, or have another content in it (or another
+        label, where a codec keeps the class of the label), are left out.
       num_views: number of views, from view 0 on, by default all.
       block_size: examples in a file.
       codecs: classes of one's own codecs, if it was built with any.
@@ -98,6 +111,8 @@ def subset(
     """
     source = Cache(path, codecs=codecs, memory_limit=0)
     ids = source.ids if ids is None else np.unique(integers(ids, "ids"))
+    if dataset is not None:
+        ids = np.intersect1d(ids, _unchanged(source, dataset))
     views = source.num_views if num_views is None else num_views
     if not ids.size or views < 1:
         raise ValueError(f"a cache of {ids.size} examples and {views} views would be empty")
@@ -105,9 +120,19 @@ def subset(
     source.check(num_views=views)
     ids = source.ids[source.rows(ids)]
     model = source.segments[0]
-    segment = Segment(str(target), model.layout, model.compression, ids, 0, views, block_size)
-    _begin(target, [source], [segment])
-    segment.create(written_by={"subset of": str(path)})
+    digests = _digests_of(source, ids)
+    segment = Segment(
+        str(target),
+        model.layout,
+        model.compression,
+        ids,
+        0,
+        views,
+        block_size,
+        content=None if digests is None else digests.description,
+    )
+    _begin(target, [source], [segment], None if dataset is None else ids)
+    segment.create(digests, written_by={"subset of": str(path)})
     blocks = Blocks([segment], "subset")
     for view in range(views):
         for start in range(0, len(ids), block_size):
@@ -123,8 +148,34 @@ def subset(
     return Cache(target, codecs=codecs)
 
 
+def _unchanged(source: Cache, dataset: Examples) -> np.ndarray:
+    """The examples whose records are still right; none where every view depends on all examples."""
+    ids = unchanged_ids(source.segments, dataset, source.codecs)
+    if "views.partners" in source.contract and not np.array_equal(ids, source.ids):
+        raise CacheError(
+            f"the cache {source.path} is of views that mix examples, and of its {len(source.ids)} "
+            f"examples {len(source.ids) - len(ids)} are others in this data set: each may be mixed "
+            "into any other, so no record is certain. Build another cache"
+        )
+    return ids
+
+
+def _digests_of(source: Cache, ids: np.ndarray) -> ExampleDigests | None:
+    """The digests of some examples of a cache; None if it does not have those of all."""
+    holding = [segment for segment in source.segments if segment.has_view(0)]
+    if any(segment.content is None for segment in holding):
+        return None
+    held = np.concatenate([segment.ids for segment in holding])
+    order = np.argsort(held)
+    rows = order[np.searchsorted(held, ids, sorter=order)]
+    return join([segment.digests() for segment in holding]).rows(rows)
+
+
 def _begin(
-    target: str | pathlib.Path, sources: Sequence[Cache], segments: Collection[Segment]
+    target: str | pathlib.Path,
+    sources: Sequence[Cache],
+    segments: Collection[Segment],
+    unchanged: np.ndarray | None = None,
 ) -> None:
     """Writes the contract of a new cache, or refuses what is there before anything is written.
 
@@ -132,6 +183,7 @@ def _begin(
       target: where the new cache goes.
       sources: caches of one contract whose records it gets.
       segments: all segments that it will have.
+      unchanged: the only examples of which the views' probe still holds; None: of all.
 
     Raises:
       CacheError: the target is a source, or holds a cache of something else.
@@ -157,7 +209,10 @@ def _begin(
             for kind in ("teacher", "views")
             if (kept := read_identity(sources[0].path, model, kind)) is not None
         }
-        document = create_contract(str(target), model["fields"], model["probe"], identity)
+        probe = model["probe"]
+        if unchanged is not None and not np.isin(probe["ids"], unchanged).all():
+            probe = {"ids": [], "values": []}
+        document = create_contract(str(target), model["fields"], probe, identity)
         _contract.check(str(target), document["fields"], sources[0].contract)
 
 

@@ -83,9 +83,12 @@ class CacheContents:
 
     def fields(self) -> dict[str, Any]:
         """All fields of the contract of a cache with these contents."""
+        dataset = _contract.of_dataset(self.dataset)
+        if "logits" not in self.record_format.shapes:
+            dataset.pop("dataset.num_classes", None)  # embeddings serve any classes
         return {
             **_contract.of_teacher(self.teacher),
-            **_contract.of_dataset(self.dataset),
+            **dataset,
             **_contract.of_views(self.dataset, self.views),
             **self.record_format.fields(),
             **_contract.of_versions(),

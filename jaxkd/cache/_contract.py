@@ -19,6 +19,16 @@ _PROBED_EXAMPLES = 4
 _PROBE_TOLERANCE = 1e-4
 
 
+# Characters up to which the names of classes are listed.
+_LISTED = 2000
+# Fields that not every cache has: compared where it has them.
+_OPTIONAL = frozenset({"dataset.class_names", "dataset.num_classes"})
+_REASONS = {
+    "views.partners": " (partners to mix with are sampled from all examples: where a data set grew "
+    "or shrank, every view is another one)",
+}
+
+
 class CacheError(ValueError):
     """A cache that does not fit, is not complete, or is damaged."""
 
@@ -39,14 +49,29 @@ def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
 
 
 def of_dataset(dataset: Examples) -> dict[str, Any]:
-    """Fields that name a data set."""
+    """Fields that name a data set, and its classes in their order where these have names."""
+    classes: dict[str, Any] = {}
+    if dataset.class_names:
+        classes["dataset.class_names"] = _class_names(dataset)
+    if dataset.labels.ndim == 1:  # of tokens, the vocabulary says it
+        classes["dataset.num_classes"] = dataset.num_classes
     return {
+        **classes,
         "dataset.name": dataset.name,
         "dataset.version": dataset.version,
         "dataset.split": dataset.split,
         "dataset.fingerprint": dataset.fingerprint,
         **{f"dataset.{name}": value for name, value in dataset.contract_fields().items()},
     }
+
+
+def _class_names(dataset: Examples) -> list[str] | str:
+    """The names, or if they are long, their number and a digest."""
+    names = list(dataset.class_names)
+    text = json.dumps(names)
+    if len(text) <= _LISTED:
+        return names
+    return f"{len(names)} names, sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def of_views(dataset: Examples, views: Views) -> dict[str, Any]:
@@ -90,6 +115,7 @@ def check_probe(
     dataset: Examples,
     views: Views,
     allow: Collection[str] = (),
+    changed: np.ndarray | None = None,
 ) -> None:
     """Refuses a cache if this process renders the probed examples otherwise than its builder did.
 
@@ -99,11 +125,14 @@ def check_probe(
       dataset: the examples.
       views: how they are rendered.
       allow: names of fields that may differ.
+      changed: ids of examples with another content, which are rendered otherwise of course.
 
     Raises:
       CacheError: names both results.
     """
     examples = np.asarray(stored["ids"], np.int32)
+    if not examples.size or (changed is not None and np.isin(examples, changed).any()):
+        return
     try:
         dataset.rows(examples)
     except KeyError:
@@ -140,11 +169,14 @@ def check(
     differing = [
         name
         for name, value in wanted.items()
-        if name not in allow and _plain(stored.get(name)) != _plain(value)
+        if name not in allow
+        and not (name in _OPTIONAL and name not in stored)
+        and _plain(stored.get(name)) != _plain(value)
     ]
     if differing:
         lines = [
             f"  {name}: the cache has {_show(stored.get(name))}, this run has {_show(wanted[name])}"
+            + _REASONS.get(name, "")
             for name in differing
         ]
         names = ", ".join(json.dumps(name) for name in differing)

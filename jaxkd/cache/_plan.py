@@ -12,6 +12,8 @@ from jaxkd.cache import _contract
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import create_contract, read_contract
+from jaxkd.cache._example_digests import ExampleDigests
+from jaxkd.cache._examples import FINGERPRINT, check_examples, mend_digests
 from jaxkd.cache._segment import Segment, segments
 from jaxkd.data._examples import integer
 
@@ -78,11 +80,15 @@ def plan_build(
         document = create_contract(
             path, fields, _contract.probe(dataset, views), contents.identity_documents()
         )
+    del fields[FINGERPRINT]  # compared with that of each segment
     _contract.check(path, document["fields"], fields, allow)
-    _contract.check_probe(path, document["probe"], dataset, views, allow)
-    contents.check_identity(path, document, allow)
     record_format = contents.record_format
     known = segments(path, record_format.layout, record_format.compression)
+    mend_digests(known, dataset)
+    codecs = record_format.codecs
+    changed = check_examples(path, document["fields"], known, dataset, codecs, allow)
+    _contract.check_probe(path, document["probe"], dataset, views, allow, changed)
+    contents.check_identity(path, document, allow)
     plan = BuildPlan(path, contents, known, document, frozenset(allow))
     if document["format"] == 2 and (extend or not all(s.sealed for s in known)):
         raise CacheError(
@@ -164,6 +170,7 @@ def _new(
     import tensorstore
 
     record_format = plan.contents.record_format
+    digests = ExampleDigests.of(plan.contents.dataset, ids)
     if block_size is None:
         fitting = _BLOCK_BYTES // record_format.bytes_per_record
         block_size = max(1, min(_BLOCK, 2 ** int(math.log2(max(1, fitting)))))
@@ -177,13 +184,15 @@ def _new(
         first_view,
         count,
         block,
+        content=digests.description,
     )
     segment.create(
+        digests,
         written_by={
             "jax": jax.__version__,
             "numpy": np.__version__,
             "tensorstore": getattr(tensorstore, "__version__", "unknown"),
-        }
+        },
     )
     return segment
 

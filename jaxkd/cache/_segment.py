@@ -4,12 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxkd.cache import _store
 from jaxkd.cache._contract import CacheError, of_ids
+from jaxkd.cache._example_digests import ExampleDigests
 from jaxkd.targets import Layout
 
 FOLDER = "segments/"
@@ -47,6 +49,8 @@ class Segment:
       first_view: number of the first view.
       num_views: number of views.
       block_size: examples in a block.
+      content: description of the digests of its examples, see `ExampleDigests.description`; None
+        if it has none, as in format 2.
     """
 
     path: str
@@ -56,11 +60,13 @@ class Segment:
     first_view: int
     num_views: int
     block_size: int
+    content: Mapping[str, Any] | None = None
 
     @functools.cached_property
     def name(self) -> str:
-        """`views0-2_<digest of ids and block size>`."""
-        content = f"{of_ids(self.ids)} {self.block_size}".encode()
+        """`views0-2_<digest of ids, block size and what the examples are>`."""
+        held = "" if self.content is None else f" {self.content['digests']}"
+        content = f"{of_ids(self.ids)} {self.block_size}{held}".encode()
         last = self.first_view + self.num_views - 1
         return f"views{self.first_view}-{last}_{hashlib.sha256(content).hexdigest()[:16]}"
 
@@ -83,13 +89,17 @@ class Segment:
         """Whether the segment holds this view."""
         return self.first_view <= view < self.first_view + self.num_views
 
-    def create(self, **notes: Any) -> None:
+    def create(self, digests: ExampleDigests | None = None, **notes: Any) -> None:
         """Writes what describes the segment; harmless where another process does the same.
 
         Args:
+          digests: what its examples are, as `content` describes it.
           **notes: further entries of the description.
         """
         _store.write_bytes(self.path, f"{self.folder}ids", self.ids.astype("<i4").tobytes())
+        if digests is not None:
+            self.write_digests(digests)
+            notes["content"] = dict(digests.description)
         document = {
             "examples": of_ids(self.ids),
             "first_view": self.first_view,
@@ -98,6 +108,27 @@ class Segment:
             **notes,
         }
         _store.write_document(self.path, f"{self.folder}segment.json", document)
+
+    def digests(self) -> ExampleDigests:
+        """Reads the digests of its examples.
+
+        Returns:
+          The digests, in the order of `ids`.
+
+        Raises:
+          CacheError: the file is gone or damaged.
+        """
+        assert self.content is not None
+        content = _store.read_bytes(self.path, self._digests_name)
+        return ExampleDigests.from_bytes(self.path, self._digests_name, content, self.content)
+
+    def write_digests(self, digests: ExampleDigests) -> None:
+        """Writes the digests of its examples."""
+        _store.write_bytes(self.path, self._digests_name, digests.to_bytes())
+
+    @property
+    def _digests_name(self) -> str:
+        return f"{self.folder}examples"
 
     @functools.cached_property
     def arrays(self) -> dict[str, Any]:
@@ -221,7 +252,8 @@ def segments(path: str, layout: Layout, compression: str | None) -> list[Segment
                 f"{document['examples']}, it names {of_ids(ids)}. Restore that file from a copy."
             )
         extent = {key: document[key] for key in ("first_view", "num_views", "block_size")}
-        found.append(Segment(path, layout, compression, ids, **extent))
+        content = document.get("content")
+        found.append(Segment(path, layout, compression, ids, **extent, content=content))
     return sorted(found, key=lambda segment: (segment.first_view, segment.name))
 
 

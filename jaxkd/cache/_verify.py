@@ -45,6 +45,8 @@ def verify(path: str | pathlib.Path, *, codecs: Sequence[type] = ()) -> list[Dam
 
 
 def _damaged_blocks(segment: Segment) -> Iterator[DamagedBlock]:
+    if segment.content is not None:
+        segment.digests()  # raises where the file is damaged
     for row in range(segment.num_views):
         view = segment.first_view + row
         for index in range(segment.blocks):

@@ -13,6 +13,7 @@ from jaxkd.cache._cache import MEMORY_LIMIT
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._encode import check_invalid_rows
+from jaxkd.cache._examples import FINGERPRINT, check_examples
 from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs
 from jaxkd.cache._record_writer import RecordWriter
@@ -107,7 +108,10 @@ class WriteThroughCache:
             _contract.of_dataset(d) | _contract.of_views(d, v)
             for d, v in ((self.dataset, self.views), (dataset, views))
         )
+        del wanted[FINGERPRINT]  # compared with that of each segment
         _contract.check(plan.path, own, wanted, plan.allow)
+        fields, codecs = plan.document["fields"], plan.contents.record_format.codecs
+        check_examples(plan.path, fields, plan.segments, dataset, codecs, plan.allow)
         if (absent := np.setdiff1d(dataset.ids, self.dataset.ids)).size:
             raise CacheError(
                 f"{absent.size} examples have no place in the cache {plan.path}, ids "

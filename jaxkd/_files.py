@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import sys
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -104,3 +105,39 @@ def escape_markdown(text: object) -> str:
       a\|b \<img> \`c\` \*d\* e_f
     """
     return _MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()))
+
+
+def local_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the absolute path of a file or directory of this machine.
+
+    Args:
+      path: a path, with `~` for the home directory and `..` wherever it stands, or a `file://` URL.
+
+    Raises:
+      ValueError: an empty path, another URL, or the home directory of a user that is not known.
+
+    Example:
+      >>> local_path("file:///data/a%20b/").as_posix(), local_path("/data/x/../y").as_posix()
+      ('/data/a b', '/data/y')
+    """
+    text = os.fspath(path)
+    kind, separator, _ = text.partition("://")
+    if separator and kind == "file":
+        url = urllib.parse.urlsplit(text)
+        if url.netloc not in ("", "localhost") or url.query or url.fragment:
+            raise ValueError(f"{text!r} is no file of this machine: write file:///folder/name")
+        text = urllib.parse.unquote(url.path)
+    elif separator and kind.isalnum():
+        raise ValueError(f"{text!r} is a URL, and a path of this machine is wanted")
+    elif re.match(r"[a-z][a-z0-9]+:/", text):
+        raise ValueError(
+            f"{text!r} is a URL that lost a slash: give it as a text, not as a pathlib.Path"
+        )
+    if not text.strip():
+        raise ValueError("the path is empty: name a file or folder, or write '.' for this one")
+    try:
+        place = pathlib.Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{text!r} begins with ~, and {error}: write the whole path") from error
+    # Beyond a symbolic link, ".." is the folder of what the link names.
+    return place.resolve() if ".." in place.parts else place

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxkd.cache import _store
+from jaxkd.cache import _location, _store
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._segment import Arrays, Block, Segment
 
@@ -45,11 +45,13 @@ class _PendingWrite:
       futures: one for each array.
       partial_files: name prefix of the files that the block makes superfluous.
       segment: where the block belongs.
+      size: number of bytes of its records.
     """
 
     futures: list[Any]
     partial_files: str
     segment: Segment
+    size: int
 
 
 class Blocks:
@@ -229,14 +231,15 @@ class Blocks:
         self.missing.discard((number, block))
         self._wait(_MAX_PENDING)
         futures = segment.write(block, partial.arrays)
-        self._pending.append(_PendingWrite(futures, _partial_files(segment, block), segment))
+        size = sum(array.nbytes for array in partial.arrays.values())
+        self._pending.append(_PendingWrite(futures, _partial_files(segment, block), segment, size))
 
     def _wait(self, limit: int) -> None:
         """Waits until at most so many writes are in flight; deletes what they make superfluous."""
         while len(self._pending) > limit:
             write = self._pending.pop(0)
             for future in write.futures:
-                future.result()
+                _location.result(future, write.segment.path, write.size)
             # Only now: until the block is in its file, the partial files are all there is of it.
             if write.partial_files in self._saved_partially:
                 self._saved_partially.discard(write.partial_files)

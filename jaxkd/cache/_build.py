@@ -16,6 +16,7 @@ from jaxkd._files import print_any_text
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._encode import check_invalid_rows
+from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs
 from jaxkd.cache._record_writer import RecordWriter
@@ -94,7 +95,7 @@ def build(
     """
     contents = CacheContents.of_network(teacher, dataset, views, codec, valid_classes)
     return _Build(
-        str(path),
+        normalized(path),
         contents,
         num_views=num_views,
         batch_size=batch_size,
@@ -151,7 +152,7 @@ def extend(
     num_classes = existing.contract.get("num_classes")
     contents = CacheContents.of_network(teacher, dataset, views, existing.codecs, num_classes)
     return _Build(
-        str(path),
+        normalized(path),
         contents,
         num_views=existing.num_views if num_views is None else num_views,
         batch_size=batch_size,

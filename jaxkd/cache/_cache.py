@@ -12,6 +12,7 @@ from jaxkd.cache import _contract, _store
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import read_contract, warn_of_format_2
 from jaxkd.cache._examples import FINGERPRINT, check_examples
+from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import common_ids_and_views
 from jaxkd.cache._record_format import RecordFormat
 from jaxkd.cache._segment import Arrays, Segment, segments
@@ -63,7 +64,7 @@ class Cache:
         document: Mapping[str, Any] | None = None,
     ):
         """Opens a cache without checking whom it belongs to; `jaxkd.cache.open` checks."""
-        self.path = str(path)
+        self.path = normalized(path)
         document = document or read_contract(self.path)
         if document is None:
             raise CacheError(f"there is no cache at {path}: build one with jaxkd.cache.build")

@@ -13,6 +13,7 @@ from jaxkd.cache._contract_document import create_contract, read_contract
 from jaxkd.cache._example_digests import ExampleDigests, join
 from jaxkd.cache._examples import FINGERPRINT, check_parts, unchanged_ids
 from jaxkd.cache._identity import read_identity
+from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_sizes, common_ids_and_views
 from jaxkd.cache._segment import FOLDER, Segment
 from jaxkd.data import Examples
@@ -122,7 +123,7 @@ def subset(
     model = source.segments[0]
     digests = _digests_of(source, ids)
     segment = Segment(
-        str(target),
+        normalized(target),
         model.layout,
         model.compression,
         ids,
@@ -132,7 +133,7 @@ def subset(
         content=None if digests is None else digests.description,
     )
     _begin(target, [source], [segment], None if dataset is None else ids)
-    segment.create(digests, written_by={"subset of": str(path)})
+    segment.create(digests, written_by={"subset of": normalized(path)})
     blocks = Blocks([segment], "subset")
     for view in range(views):
         for start in range(0, len(ids), block_size):
@@ -190,9 +191,9 @@ def _begin(
     """
     if _place(target) in [_place(cache.path) for cache in sources]:
         raise CacheError(f"the target {target} is a source too: choose another path for the target")
-    document = read_contract(str(target))
+    document = read_contract(normalized(target))
     if document is not None:
-        _contract.check(str(target), document["fields"], sources[0].contract)
+        _contract.check(normalized(target), document["fields"], sources[0].contract)
     wanted = {segment.name for segment in segments}
     # The names of a copy that was cut short are among those of its segments, and it goes on.
     there = {name.split("/")[1] for name in _store.names(target, FOLDER)}
@@ -212,11 +213,11 @@ def _begin(
         probe = model["probe"]
         if unchanged is not None and not np.isin(probe["ids"], unchanged).all():
             probe = {"ids": [], "values": []}
-        document = create_contract(str(target), model["fields"], probe, identity)
-        _contract.check(str(target), document["fields"], sources[0].contract)
+        document = create_contract(normalized(target), model["fields"], probe, identity)
+        _contract.check(normalized(target), document["fields"], sources[0].contract)
 
 
 def _place(path: str | pathlib.Path) -> str:
-    """Returns the one name of a directory or URL."""
-    text = str(path)
-    return text.rstrip("/") if "://" in text else str(pathlib.Path(text).resolve())
+    """Returns the one name of a directory or URL, beyond symbolic links."""
+    text = normalized(path)
+    return text if "://" in text else str(pathlib.Path(text).resolve())

@@ -14,6 +14,7 @@ from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import create_contract, read_contract
 from jaxkd.cache._example_digests import ExampleDigests
 from jaxkd.cache._examples import FINGERPRINT, check_examples, mend_digests
+from jaxkd.cache._location import check_writable
 from jaxkd.cache._segment import Segment, segments
 from jaxkd.data._examples import integer
 
@@ -77,6 +78,7 @@ def plan_build(
     if document is None:
         if extend:
             raise CacheError(f"there is no cache at {path} to extend: build one first")
+        check_writable(path)
         document = create_contract(
             path, fields, _contract.probe(dataset, views), contents.identity_documents()
         )
@@ -90,11 +92,14 @@ def plan_build(
     _contract.check_probe(path, document["probe"], dataset, views, allow, changed)
     contents.check_identity(path, document, allow)
     plan = BuildPlan(path, contents, known, document, frozenset(allow))
-    if document["format"] == 2 and (extend or not all(s.sealed for s in known)):
+    unfinished = extend or not all(s.sealed for s in known)
+    if document["format"] == 2 and unfinished:
         raise CacheError(
             f"the cache {path} has format 2, to which this release adds nothing: convert it by "
             f"python -m jaxkd.cache convert {path}"
         )
+    if unfinished:
+        check_writable(path)
     if not known:
         return dataclasses.replace(
             plan, segments=[_new(plan, dataset.ids, 0, num_views, block_size)]

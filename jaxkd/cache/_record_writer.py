@@ -36,6 +36,7 @@ class RecordWriter:
         self._cost_name = f"effort/{process[0]}.json"
         self._cost = {"seconds": 0.0, "answers": 0}
         self._cost |= _store.read_document(plan.path, self._cost_name) or {}
+        self._cost_before = dict(self._cost)
         self._since = time.monotonic()
 
     def remaining(self) -> int:
@@ -112,7 +113,8 @@ class RecordWriter:
           Whether the cache is complete.
         """
         complete = self._blocks.finish()
-        _store.write_document(self.plan.path, self._cost_name, self._cost)
+        if self._cost != self._cost_before:  # a complete cache may be one that is only read
+            _store.write_document(self.plan.path, self._cost_name, self._cost)
         return complete
 
     def cache(self) -> Cache:

@@ -8,13 +8,13 @@ array a checksum.
 import hashlib
 import json
 import math
-import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
 from jaxkd._files import parse_json
+from jaxkd.cache import _location
 from jaxkd.cache._contract import CacheError
 from jaxkd.targets import Layout
 
@@ -28,41 +28,9 @@ _CHECKSUM = {"name": "crc32c"}
 Path = str | pathlib.Path
 
 
-def location(path: Path) -> dict[str, Any] | str:
-    """Returns TensorStore's name of a directory: a URL (`gs://`, `s3://`) as it is, or a path.
-
-    Stores that speak S3 elsewhere than at Amazon are found by the variables that Amazon's own tools
-    read: `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, and `AWS_REGION`.
-
-    Args:
-      path: a directory or URL.
-
-    Raises:
-      CacheError: the path of a file.
-    """
-    text = str(path)
-    if "://" not in text and pathlib.Path(path).is_file():
-        raise CacheError(f"a cache is a directory, {path} is a file: choose another path")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if text.startswith("s3://") and endpoint:
-        bucket, _, prefix = text.removeprefix("s3://").partition("/")
-        return {
-            "driver": "s3",
-            "bucket": bucket,
-            "path": prefix.rstrip("/") + "/" if prefix.strip("/") else "",
-            "endpoint": endpoint,
-            "aws_region": os.environ.get("AWS_REGION", "us-east-1"),
-        }
-    if "://" in text:
-        return text.rstrip("/") + "/"
-    return {"driver": "file", "path": str(pathlib.Path(path).absolute()) + "/"}
-
-
 def files(path: Path) -> Any:
     """Opens the files of a directory as a TensorStore key-value store."""
-    import tensorstore as ts
-
-    return ts.KvStore.open(location(path)).result()
+    return _location.open_files(path)
 
 
 def names(path: Path, prefix: str) -> list[str]:
@@ -70,23 +38,23 @@ def names(path: Path, prefix: str) -> list[str]:
     import tensorstore as ts
 
     keys = ts.KvStore.KeyRange(prefix, prefix[:-1] + "0")  # "0" follows "/"
-    return sorted(key.decode() for key in files(path).list(keys).result())
+    return sorted(key.decode() for key in _location.result(files(path).list(keys), path))
 
 
 def read_bytes(path: Path, name: str) -> bytes | None:
     """Reads a file; None if it is not there."""
-    found = files(path).read(name).result()
+    found = _location.result(files(path).read(name), path)
     return bytes(found.value) if found.state == "value" else None
 
 
 def write_bytes(path: Path, name: str, value: bytes | None) -> None:
     """Writes a file, whole or not at all; None deletes it."""
-    files(path).write(name, value).result()
+    _location.result(files(path).write(name, value), path, len(value or b""))
 
 
 def read_versioned(path: Path, name: str) -> tuple[bytes | None, bytes]:
     """Reads a file together with its version, for `replace_bytes`; None if it is not there."""
-    found = files(path).read(name).result()
+    found = _location.result(files(path).read(name), path)
     return (bytes(found.value) if found.state == "value" else None), found.stamp.generation
 
 
@@ -103,7 +71,8 @@ def replace_bytes(path: Path, name: str, value: bytes, version: bytes) -> bool:
       Whether it was written; False if somebody else wrote it in the meantime.
     """
     # TensorStore answers with an empty generation where the condition does not hold.
-    return bool(files(path).write(name, value, if_equal=version).result().generation)
+    written = files(path).write(name, value, if_equal=version)
+    return bool(_location.result(written, path, len(value)).generation)
 
 
 def create_document(path: Path, name: str, document: dict[str, Any]) -> bool:
@@ -198,6 +167,8 @@ def open_arrays(
     try:
         return _opened(*arguments, create=create, largest=_CHUNK_BYTES)
     except ValueError as error:
+        if system := _location.os_error(error, path):
+            raise system from error
         try:
             # As they were written before chunks of large records held fewer of them.
             return _opened(*arguments, create=False, largest=None)
@@ -239,7 +210,7 @@ def _opened(
         arrays[name] = ts.open(
             {
                 "driver": "zarr3",
-                "kvstore": ts.KvStore.Spec(location(path)) / f"{prefix}{name}/",
+                "kvstore": ts.KvStore.Spec(_location.location(path)) / f"{prefix}{name}/",
                 # A block of zeros must leave a file too: files say what has been computed.
                 "store_data_equal_to_fill_value": True,
                 # A file that is gone is an error, not a block of zeros.
@@ -280,7 +251,7 @@ def read_rows(path: Path, name: str, future: Any) -> np.ndarray:
       CacheError: a checksum does not match, or a file is gone; names array and file.
     """
     try:
-        return np.asarray(future.result())
+        return np.asarray(_location.result(future, path))
     except ValueError as error:
         raise CacheError(
             f"the cache {path} is damaged in the array {name!r}: {error}. Delete the file named "

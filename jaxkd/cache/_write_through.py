@@ -14,6 +14,7 @@ from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._encode import check_invalid_rows
 from jaxkd.cache._examples import FINGERPRINT, check_examples
+from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs
 from jaxkd.cache._record_writer import RecordWriter
@@ -83,7 +84,7 @@ class WriteThroughCache:
             )
         check_process(process)
         plan = plan_build(
-            str(path), contents, num_views=num_views, block_size=block_size, allow=allow
+            normalized(path), contents, num_views=num_views, block_size=block_size, allow=allow
         )
         self._writer = RecordWriter(plan, process)
         self._teacher_fn = make_teacher_fn(contents)

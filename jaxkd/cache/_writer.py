@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._encode import check_invalid_rows, encode
+from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
 from jaxkd.cache._record_writer import RecordWriter
@@ -81,7 +82,7 @@ class Writer(RecordWriter):
         record_format = RecordFormat(by_output(codec), shapes, num_logits)
         contents = CacheContents(teacher, dataset, views or Views(), record_format)
         plan = plan_build(
-            str(path),
+            normalized(path),
             contents,
             num_views=num_views,
             block_size=block_size,

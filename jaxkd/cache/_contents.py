@@ -10,7 +10,7 @@ import numpy as np
 from jaxkd.cache import _contract
 from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
 from jaxkd.data import Examples, raw_batch
-from jaxkd.data._examples import check_vocabulary
+from jaxkd.data._examples import check_vocabulary, integer
 from jaxkd.networks import Network
 from jaxkd.targets import from_specification
 from jaxkd.views import Views
@@ -170,6 +170,6 @@ def _without_padding(
     width = shape[-1]
     if valid_classes is None:
         return shape, width
-    if not 1 <= valid_classes <= width:
+    if not 1 <= integer(valid_classes, "valid_classes") <= width:
         raise ValueError(f"valid_classes must lie between 1 and {width}, not {valid_classes}")
     return (*shape[:-1], valid_classes), width

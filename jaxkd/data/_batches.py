@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxkd.data._examples import Examples
+from jaxkd.data._examples import Examples, integers
 from jaxkd.data._prefetch import Prefetcher
 from jaxkd.views import Views
 
@@ -30,13 +30,19 @@ def raw_batch(
       where every token has a label, `"where"`, bool `[batch, length]`: False where it has none.
 
     Raises:
-      ValueError: views that mix rows of tokens.
+      KeyError: ids that are not in the data set.
+      TypeError: ids or views that are not integers.
+      ValueError: view numbers outside of [0, 2**31), views that mix rows of tokens.
     """
+    view = integers(view, "view")
+    if view.size and not 0 <= view.min() <= view.max() < 2**31:
+        raise ValueError(f"view must be in [0, 2**31), got {view.min()} to {view.max()}")
+    rows = dataset.rows(ids)
     batch = {
-        "id": np.asarray(ids, np.int32),
-        "view": np.asarray(view, np.int32),
+        "id": dataset.ids[rows],
+        "view": view.astype(np.int32),
         "inputs": dataset.read(ids, view),
-        "labels": dataset.labels[dataset.rows(ids)],
+        "labels": dataset.labels[rows],
     }
     if batch["labels"].ndim > 1:
         batch["where"] = batch["labels"] >= 0

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxkd.data._digests import dtype_name, hash_arrays, row_digests
-from jaxkd.data._examples import Examples, check_fields, refuse
+from jaxkd.data._examples import Examples, check_fields, integer, refuse
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -219,7 +219,7 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
       >>> sorted(dataset.labels[dataset.rows(ids)].tolist())
       [0, 0, 1, 1]
     """
-    if per_class < 1:
+    if integer(per_class, "per_class") < 1:
         raise ValueError(f"per_class must be at least 1, got {per_class}")
     if dataset.labels.ndim != 1:
         raise ValueError(f"{dataset.name} has a label for each token, and no classes to pick from")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from jaxkd.data import _decoding
 from jaxkd.data._crops import Crop
 from jaxkd.data._digests import content_digests
-from jaxkd.data._examples import Examples, check_fields, refuse
+from jaxkd.data._examples import Examples, check_fields, integers, refuse
 
 _READ = 256  # files that are read at once to be hashed
 _HEADER = "jaxkd.EncodedImages 1 "
@@ -219,10 +219,11 @@ class EncodedImages(Examples):
 
         Raises:
           KeyError: if an id is not among the examples.
+          TypeError: if ids or views are not integers.
           ValueError: if an image cannot be decoded; names its id.
         """
         rows = self.rows(ids)
-        views = np.broadcast_to(np.asarray(view), rows.shape)
+        views = np.broadcast_to(integers(view, "view"), rows.shape)
         images = np.empty((len(rows), *self.shape), np.uint8)
 
         def decode(position: int) -> None:

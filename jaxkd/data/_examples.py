@@ -275,8 +275,10 @@ def check_fields(
       TypeError: ids or labels that are not integers.
       ValueError: numbers that do not fit each other, or that are out of range.
     """
-    if num_classes < 1:
+    if integer(num_classes, "num_classes") < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise TypeError(f"class_names must be one text for each class, got {class_names!r}")
     if class_names and len(class_names) != num_classes:
         raise ValueError(f"Got {len(class_names)} class_names for {num_classes} classes")
     ids = np.arange(n) if ids is None else integers(ids, "ids")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxkd.data._batches import raw_batch
-from jaxkd.data._examples import Examples
+from jaxkd.data._examples import Examples, integers
 from jaxkd.data._loader import CacheReader, checked_inputs
 from jaxkd.views import Views
 
@@ -69,8 +69,9 @@ class GrainSource:
 
         Raises:
           IndexError: an index beyond the last element.
+          TypeError: indices that are not integers.
         """
-        index = np.asarray(indices, np.int64)
+        index = integers(indices, "indices").astype(np.int64)
         if index.size and not (index.min() >= 0 and index.max() < len(self)):
             raise IndexError(f"indices must lie in [0, {len(self)}), not {indices}")
         view, row = np.divmod(index, max(1, len(self._dataset)))

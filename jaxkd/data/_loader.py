@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxkd.data._batches import raw_batch
-from jaxkd.data._examples import Examples
+from jaxkd.data._examples import Examples, integer
 from jaxkd.data._prefetch import ENDLESS, Prefetcher
 from jaxkd.views import Views
 
@@ -124,7 +124,18 @@ class Loader:
         self._next: tuple[int, concurrent.futures.Future[dict[str, Any]]] | None = None
 
     def __getitem__(self, step: int) -> dict[str, Any]:
-        """Returns this process's part of the batch of a step, NumPy arrays on the host."""
+        """Returns this process's part of the batch of a step, NumPy arrays on the host.
+
+        Args:
+          step: number of the step, from 0 on.
+
+        Raises:
+          TypeError: a step that is not an integer.
+          ValueError: a negative one.
+        """
+        step = integer(step, "step")
+        if step < 0:
+            raise ValueError(f"step must be at least 0, not {step}: there is no last batch")
         if self._reader is None:
             return self._batch(step)
         following, self._next = self._next, None
@@ -217,7 +228,7 @@ def checked_inputs(
     Raises:
       ValueError: no data set, no views to show, or a cache that does not fit (`CacheError`).
     """
-    if num_views is not None and num_views < 1:
+    if num_views is not None and integer(num_views, "num_views") < 1:
         raise ValueError(f"num_views must be at least 1, not {num_views}")
     dataset = getattr(cache, "dataset", None) if dataset is None else dataset
     if dataset is None:
@@ -236,7 +247,7 @@ def checked_inputs(
 def _check_batch(batch_size: int, num_examples: int, process: tuple[int, int]) -> None:
     if not 0 <= process[0] < process[1]:
         raise ValueError(f"process must be (index, count) with index < count, not {process}")
-    if not 1 <= batch_size <= num_examples:
+    if not 1 <= integer(batch_size, "batch_size") <= num_examples:
         raise ValueError(
             f"a batch of {batch_size} cannot be made of {num_examples} examples; choose a "
             "batch_size between 1 and that"

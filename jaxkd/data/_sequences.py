@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxkd.data._digests import hash_arrays, row_digests
-from jaxkd.data._examples import Examples, check_fields, integers, refuse
+from jaxkd.data._examples import Examples, check_fields, integer, integers, refuse
 from jaxkd.data._packing import PackedRows, next_tokens, padding_share
 
 
@@ -134,6 +134,7 @@ class Sequences(Examples):
         tokens = integers(tokens, "tokens")
         if tokens.ndim != 2 or not tokens.shape[1]:
             raise ValueError(f"tokens must be [n, length], got the shape {tokens.shape}")
+        integer(vocab_size, "vocab_size")
         if not tokenizer:
             raise ValueError(
                 "tokenizer is empty: give the fingerprint of what made the tokens, by which a "

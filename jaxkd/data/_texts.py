@@ -120,8 +120,17 @@ class Texts:
 
         Returns:
           These texts, with their ids.
+
+        Raises:
+          TypeError: numbers, such as ids, instead of a mask.
         """
-        rows = np.flatnonzero(np.broadcast_to(np.asarray(chosen, bool), self.ids.shape))
+        mask = np.asarray(chosen)
+        if mask.dtype != bool:
+            raise TypeError(
+                f"chosen must be a mask, bool[{len(self)}], got {mask.dtype}{list(mask.shape)}: of "
+                "ids, it is np.isin(texts.ids, ids)"
+            )
+        rows = np.flatnonzero(np.broadcast_to(mask, self.ids.shape))
         return dataclasses.replace(
             self,
             texts=tuple(self.texts[row] for row in rows),

@@ -10,7 +10,9 @@ import numpy as np
 
 from jaxkd.cache import _location, _store
 from jaxkd.cache._contract import CacheError
-from jaxkd.cache._segment import Arrays, Block, Segment
+from jaxkd.cache._placement import Arrays, Block
+from jaxkd.cache._segment import Segment
+from jaxkd.cache._shard import ShardTag, tag_in
 
 # Writes that may be in flight: each of them holds a block in memory.
 _MAX_PENDING = 2
@@ -153,8 +155,7 @@ class Blocks:
                     continue
                 else:
                     present = np.ones(rows.stop - rows.start, bool)
-                    futures = segment.read(view, rows)
-                    values = {n: _store.read_rows(segment.path, n, f) for n, f in futures.items()}
+                    values = segment.read(view, rows).arrays()
                 positions = np.searchsorted(ids, segment.ids[rows][present])
                 received[positions] = True
                 for name, value in values.items():
@@ -167,8 +168,9 @@ class Blocks:
             if partial.changed:
                 buffer = io.BytesIO()
                 raw = {name: _raw(array) for name, array in partial.arrays.items()}
-                np.savez(buffer, have=partial.received, **raw)  # type: ignore[arg-type]
                 segment = self._segments[number]
+                tag = np.frombuffer(_partial_tag(segment, block), np.uint8)
+                np.savez(buffer, have=partial.received, tag=tag, **raw)  # type: ignore[arg-type]
                 files = _partial_files(segment, block)
                 _store.write_bytes(segment.path, f"{files}{self._writer}.npz", buffer.getvalue())
                 partial.changed = False
@@ -194,8 +196,10 @@ class Blocks:
         for number, segment in enumerate(self._segments):
             if any(key[0] == number for key in self.missing):
                 complete = False
-            elif not segment.sealed:
-                segment.seal()
+            else:
+                if not segment.sealed:
+                    segment.seal()
+                # Also of a writer that was killed, or came with the rest of a block too late.
                 for name in _store.names(segment.path, f"{segment.folder}partial/"):
                     _store.write_bytes(segment.path, name, None)
         return complete
@@ -259,7 +263,7 @@ class Blocks:
                 if (number, block) not in self.missing or content is None:
                     continue
                 self._saved_partially.add(_partial_files(segment, block))
-                arrays, received = _parsed(segment, name, content)
+                arrays, received = _parsed(segment, block, name, content)
                 rows = np.flatnonzero(received)
                 partial = self._partial_block(number, block)
                 partial.put(rows, arrays, rows)
@@ -267,19 +271,34 @@ class Blocks:
                     self._write(number, block)
 
 
-def _parsed(segment: Segment, name: str, content: bytes) -> tuple[Arrays, np.ndarray]:
+def _partial_tag(segment: Segment, block: Block) -> bytes:
+    """What a file of some records of a block carries of its place."""
+    assert segment.cache_id is not None  # nothing is written to format 2
+    return ShardTag(
+        segment.cache_id, segment.name, "partial", *dataclasses.astuple(block)
+    ).to_bytes()
+
+
+def _parsed(segment: Segment, block: Block, name: str, content: bytes) -> tuple[Arrays, np.ndarray]:
     """The arrays of a partial file, and which of its rows were received."""
     try:
         with np.load(io.BytesIO(content)) as stored:
             arrays = {
                 n: stored[n].view(jnp.dtype(dtype)) for n, (_, dtype) in segment.layout.items()
             }
-            return arrays, stored["have"]
+            received, tag = stored["have"], stored["tag"].tobytes()
     except Exception as error:  # zipfile has many ways of saying that a byte is wrong
         raise CacheError(
             f"the cache {segment.path} is damaged: {name} cannot be read ({error}). "
             "Delete it and build again: what it held is computed anew."
         ) from error
+    if tag != _partial_tag(segment, block):
+        raise CacheError(
+            f"the cache {segment.path} is damaged: {name} is {tag_in(tag) or 'of no known place'}, "
+            f"where {tag_in(_partial_tag(segment, block))} belongs. Delete it and build again: "
+            "what it held is computed anew."
+        )
+    return arrays, received
 
 
 def _partial_files(segment: Segment, block: Block) -> str:

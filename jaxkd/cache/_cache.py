@@ -13,9 +13,11 @@ from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import read_contract, warn_of_format_2
 from jaxkd.cache._examples import FINGERPRINT, check_examples
 from jaxkd.cache._location import normalized
+from jaxkd.cache._placement import Arrays, PendingRead
 from jaxkd.cache._plan import common_ids_and_views
 from jaxkd.cache._record_format import RecordFormat
-from jaxkd.cache._segment import Arrays, Segment, segments
+from jaxkd.cache._segment import Segment
+from jaxkd.cache._segment_list import read_segment_list
 from jaxkd.data import Examples
 from jaxkd.data._examples import integer, integers
 from jaxkd.networks import Network
@@ -76,11 +78,12 @@ class Cache:
         self.views: Views | None = None
         self._format = RecordFormat.from_fields(self._fields, codecs)
         self.codecs, self.shapes = self._format.codecs, self._format.shapes
-        found = segments(self.path, self._format.layout, self._format.compression)
+        listed = read_segment_list(self.path, document)
+        found = listed.open(self._format.layout, self._format.compression)
         self.segments = [segment for segment in found if segment.check_seal()]
         if not self.segments:
             raise CacheError(_incomplete(self.path, found))
-        if len(self.segments) < len(found):
+        if len(self.segments) < len(listed.entries):
             warnings.warn(
                 f"{_incomplete(self.path, [s for s in found if s not in self.segments])} Until "
                 "then the cache is read as it was before it was extended.",
@@ -258,8 +261,8 @@ class Cache:
     def _read(self, ids: np.ndarray, view: int) -> Arrays:
         return self._finish_read(len(ids), self._start_read(ids, view))
 
-    def _start_read(self, ids: np.ndarray, view: int) -> list[tuple[np.ndarray, dict[str, Any]]]:
-        """Begins to read: for each segment the positions in `ids`, and name → future."""
+    def _start_read(self, ids: np.ndarray, view: int) -> list[tuple[np.ndarray, PendingRead]]:
+        """Begins to read: for each segment the positions in `ids`, and the rows there."""
         started = []
         for segment in self.segments:
             if not segment.has_view(view):
@@ -270,12 +273,9 @@ class Cache:
                 started.append((positions, segment.read(view, _contiguous(rows[positions]))))
         return started
 
-    def _finish_read(self, count: int, started: list[tuple[np.ndarray, dict[str, Any]]]) -> Arrays:
+    def _finish_read(self, count: int, started: list[tuple[np.ndarray, PendingRead]]) -> Arrays:
         """Waits for what was begun, and puts the parts of several segments together."""
-        parts = [
-            (positions, {n: _store.read_rows(self.path, n, f) for n, f in futures.items()})
-            for positions, futures in started
-        ]
+        parts = [(positions, pending.arrays()) for positions, pending in started]
         if len(parts) == 1 and len(parts[0][0]) == count:
             return parts[0][1]  # all of one segment: nothing to copy
         layout = self._format.layout

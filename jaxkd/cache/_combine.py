@@ -1,7 +1,9 @@
 """Caches from caches: merging parts that were built separately, and copying a part of one."""
 
+import dataclasses
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from jaxkd.cache._examples import FINGERPRINT, check_parts, unchanged_ids
 from jaxkd.cache._identity import read_identity
 from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_sizes, common_ids_and_views
-from jaxkd.cache._segment import FOLDER, Segment
+from jaxkd.cache._segment import FOLDER, Segment, copy_shard
+from jaxkd.cache._segment_list import read_segment_list
 from jaxkd.data import Examples
 from jaxkd.data._examples import integers
 
@@ -28,7 +31,7 @@ def merge(
 ) -> Cache:
     """Joins caches of different examples or views of one data set and teacher into a new one.
 
-    Files are copied as they are, nothing is encoded anew. Called again after a kill, it goes on.
+    Records are copied as they are, nothing is encoded anew. Called again after a kill, it goes on.
 
     Args:
       target: where the new cache goes.
@@ -66,14 +69,13 @@ def merge(
             f"together the caches {[c.path for c in caches]} do not have as many views of each "
             f"example: {len(ids)} examples in view 0, the same ones in {views} of {last} views"
         )
-    _begin(target, caches, found)
-    there = set(_store.names(target, FOLDER))
+    document = _begin(target, caches, found)
     for segment in found:
-        names = _store.names(segment.path, segment.folder)
-        # The seal last: a copy that is cut short must not pass for a complete segment.
-        for name in sorted(names, key=lambda n: n.endswith("/seal.json")):
-            if name not in there:
-                _store.write_bytes(target, name, _store.read_bytes(segment.path, name))
+        copy = dataclasses.replace(segment, path=normalized(target), cache_id=document["id"])
+        copy.create(None if segment.content is None else segment.digests())
+        _copy_records(segment, copy)
+        # Last: a copy that is cut short must not pass for a complete segment.
+        copy.seal()
     return Cache(target, codecs=codecs)
 
 
@@ -132,8 +134,9 @@ def subset(
         block_size,
         content=None if digests is None else digests.description,
     )
-    _begin(target, [source], [segment], None if dataset is None else ids)
-    segment.create(digests, written_by={"subset of": normalized(path)})
+    document = _begin(target, [source], [segment], None if dataset is None else ids)
+    segment = dataclasses.replace(segment, cache_id=document["id"])
+    segment.create(digests)
     blocks = Blocks([segment], "subset")
     for view in range(views):
         for start in range(0, len(ids), block_size):
@@ -172,13 +175,34 @@ def _digests_of(source: Cache, ids: np.ndarray) -> ExampleDigests | None:
     return join([segment.digests() for segment in holding]).rows(rows)
 
 
+def _copy_records(source: Segment, target: Segment) -> None:
+    """Copies the files of a segment, each bound to its new place; chunks are copied as they are."""
+    if misplaced := source.placement.misplaced(source.all_blocks):
+        raise CacheError(str(misplaced[0]))
+    for name in source.layout:
+        description = f"records/{name}/zarr.json"
+        content = _store.read_bytes(source.path, f"{source.folder}{description}")
+        _store.write_bytes(target.path, f"{target.folder}{description}", content)
+    present = target.present()
+    there = [
+        block for block, is_there in zip(target.all_blocks, present.flat, strict=True) if is_there
+    ]
+    # Whatever else lies there is written over, since what belongs there is at hand.
+    right = set(there) - {bad.block for bad in target.placement.misplaced(there)}
+    for block in target.all_blocks:
+        if block in right:
+            continue
+        for name in source.layout:
+            copy_shard(source, target, name, block)
+
+
 def _begin(
     target: str | pathlib.Path,
     sources: Sequence[Cache],
-    segments: Collection[Segment],
+    segments: Sequence[Segment],
     unchanged: np.ndarray | None = None,
-) -> None:
-    """Writes the contract of a new cache, or refuses what is there before anything is written.
+) -> Mapping[str, Any]:
+    """Writes contract and list of a new cache, or refuses what is there before anything is written.
 
     Args:
       target: where the new cache goes.
@@ -186,24 +210,20 @@ def _begin(
       segments: all segments that it will have.
       unchanged: the only examples of which the views' probe still holds; None: of all.
 
+    Returns:
+      The contract of the target.
+
     Raises:
       CacheError: the target is a source, or holds a cache of something else.
     """
     if _place(target) in [_place(cache.path) for cache in sources]:
         raise CacheError(f"the target {target} is a source too: choose another path for the target")
-    document = read_contract(normalized(target))
+    path, model = normalized(target), sources[0].document
+    document = read_contract(path)
     if document is not None:
-        _contract.check(normalized(target), document["fields"], sources[0].contract)
-    wanted = {segment.name for segment in segments}
-    # The names of a copy that was cut short are among those of its segments, and it goes on.
-    there = {name.split("/")[1] for name in _store.names(target, FOLDER)}
-    if others := sorted(there - wanted):
-        raise CacheError(
-            f"the target {target} already holds other records: it has the segments {others}, this "
-            f"call writes {sorted(wanted)}. Choose another path for the target, or delete that one"
-        )
+        _contract.check(path, document["fields"], sources[0].contract)
+    _refuse_others({name.split("/")[1] for name in _store.names(path, FOLDER)}, path, segments)
     if document is None:
-        model = sources[0].document
         # Of the examples there may be others than any one source has.
         identity = {
             kind: kept
@@ -213,8 +233,24 @@ def _begin(
         probe = model["probe"]
         if unchanged is not None and not np.isin(probe["ids"], unchanged).all():
             probe = {"ids": [], "values": []}
-        document = create_contract(normalized(target), model["fields"], probe, identity)
-        _contract.check(normalized(target), document["fields"], sources[0].contract)
+        document = create_contract(path, model["fields"], probe, identity)
+        _contract.check(path, document["fields"], sources[0].contract)
+    while True:
+        listed = read_segment_list(path, document)
+        _refuse_others(listed.names, path, segments)
+        new = [segment for segment in segments if segment.name not in listed.names]
+        if not new or listed.add(new):
+            return document
+
+
+def _refuse_others(names: Collection[str], target: str, segments: Sequence[Segment]) -> None:
+    """Refuses segments that are not written now; a copy that was cut short goes on."""
+    wanted = {segment.name for segment in segments}
+    if others := sorted(set(names) - wanted):
+        raise CacheError(
+            f"the target {target} already holds other records: it has the segments {others}, this "
+            f"call writes {sorted(wanted)}. Choose another path for the target, or delete that one"
+        )
 
 
 def _place(path: str | pathlib.Path) -> str:

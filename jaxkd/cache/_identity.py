@@ -68,5 +68,17 @@ def delete_identity(path: str, cache_id: str) -> None:
         _store.write_bytes(path, name, None)
 
 
+def delete_other_identities(path: str, cache_id: str) -> None:
+    """Deletes documents of those who were about to create a cache where there is one now.
+
+    Args:
+      path: path of the cache.
+      cache_id: the `id` of its contract.
+    """
+    for name in _store.names(path, FOLDER):
+        if not name.startswith(f"{FOLDER}{cache_id}/"):
+            _store.write_bytes(path, name, None)
+
+
 def _name(cache_id: str, kind: str) -> str:
     return f"{FOLDER}{cache_id}/{kind}.json"

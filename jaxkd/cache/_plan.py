@@ -1,11 +1,11 @@
 """Which segments a cache has and needs: creating one, resuming one, extending one."""
 
 import dataclasses
+import importlib.metadata
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxkd.cache import _contract
@@ -15,7 +15,8 @@ from jaxkd.cache._contract_document import create_contract, read_contract
 from jaxkd.cache._example_digests import ExampleDigests
 from jaxkd.cache._examples import FINGERPRINT, check_examples, mend_digests
 from jaxkd.cache._location import check_writable
-from jaxkd.cache._segment import Segment, segments
+from jaxkd.cache._segment import Segment
+from jaxkd.cache._segment_list import SegmentList, read_segment_list
 from jaxkd.data._examples import integer
 
 # Examples in a file, unless they are larger than this: a block is held in memory while it fills.
@@ -66,8 +67,8 @@ def plan_build(
       The plan.
 
     Raises:
-      CacheError: a cache of something else at `path`, or of fewer views or other examples where it
-        is not to be extended.
+      CacheError: a cache of something else at `path`, or of other views, examples or blocks where
+        it is not to be extended.
       ValueError: sizes that are not positive, codecs that do not fit the teacher or the views.
     """
     dataset, views = contents.dataset, contents.views
@@ -85,30 +86,59 @@ def plan_build(
     del fields[FINGERPRINT]  # compared with that of each segment
     _contract.check(path, document["fields"], fields, allow)
     record_format = contents.record_format
-    known = segments(path, record_format.layout, record_format.compression)
-    mend_digests(known, dataset)
-    codecs = record_format.codecs
-    changed = check_examples(path, document["fields"], known, dataset, codecs, allow)
-    _contract.check_probe(path, document["probe"], dataset, views, allow, changed)
-    contents.check_identity(path, document, allow)
-    plan = BuildPlan(path, contents, known, document, frozenset(allow))
-    unfinished = extend or not all(s.sealed for s in known)
-    if document["format"] == 2 and unfinished:
+    while True:
+        listed = read_segment_list(path, document)
+        known = listed.open(record_format.layout, record_format.compression, dataset.ids)
+        if len(known) < len(listed.entries):
+            raise CacheError(_of_other_examples(path, listed, known))
+        mend_digests(known, dataset)
+        codecs = record_format.codecs
+        changed = check_examples(path, document["fields"], known, dataset, codecs, allow)
+        _contract.check_probe(path, document["probe"], dataset, views, allow, changed)
+        contents.check_identity(path, document, allow)
+        plan = BuildPlan(path, contents, known, document, frozenset(allow))
+        if extend or not all(segment.sealed for segment in known):
+            check_writable(path)
+        if not known:
+            added = [_new(plan, dataset.ids, 0, num_views, block_size)]
+        elif extend:
+            added = _additions(plan, num_views, block_size)
+        else:
+            _check_same_extent(plan, num_views, block_size)
+            added = []
+        if document["format"] == 2:
+            _check_complete(plan, extend)
+        new = [segment for segment, _ in added]
+        # Somebody else may have added segments since: then all of this is to be decided anew.
+        if not new or listed.add(new, written_by=_versions()):
+            break
+    for segment, digests in added:
+        segment.create(digests)
+    return dataclasses.replace(plan, segments=known + new)
+
+
+def check_in_place(plan: BuildPlan) -> None:
+    """Refuses to declare a cache complete if another one has taken its place in the meantime.
+
+    Args:
+      plan: where records were written.
+
+    Raises:
+      CacheError: the contract or the segments are not those that were planned with.
+    """
+    document = read_contract(plan.path)
+    if document is None or document.get("id") != plan.document.get("id"):
+        now = "there is none" if document is None else f"there is {document.get('id')}"
         raise CacheError(
-            f"the cache {path} has format 2, to which this release adds nothing: convert it by "
-            f"python -m jaxkd.cache convert {path}"
+            f"the cache {plan.document.get('id')} was to be written to {plan.path}, {now} now: "
+            "another one has taken its place, or it was deleted. Build it again, at another path"
         )
-    if unfinished:
-        check_writable(path)
-    if not known:
-        return dataclasses.replace(
-            plan, segments=[_new(plan, dataset.ids, 0, num_views, block_size)]
+    listed = read_segment_list(plan.path, document).names
+    if lost := [segment.name for segment in plan.segments if segment.name not in listed]:
+        raise CacheError(
+            f"the segments {lost} were written to the cache {plan.path}, which lists {listed} now: "
+            "somebody has put back an older segments.json. Build it again"
         )
-    if extend:
-        additions = _additions(plan, num_views, block_size)
-        return dataclasses.replace(plan, segments=known + additions)
-    _check_same_extent(plan, num_views)
-    return plan
 
 
 def check_process(process: tuple[int, int]) -> None:
@@ -146,7 +176,9 @@ def _ids_of(found: Sequence[Segment], view: int) -> np.ndarray:
     return ids
 
 
-def _additions(plan: BuildPlan, num_views: int, block_size: int | None) -> list[Segment]:
+def _additions(
+    plan: BuildPlan, num_views: int, block_size: int | None
+) -> list[tuple[Segment, ExampleDigests]]:
     """New segments: further views of the examples that are there, and new examples in all views."""
     ids, views = common_ids_and_views(plan.segments)
     wanted = plan.contents.dataset.ids
@@ -171,16 +203,13 @@ def _additions(plan: BuildPlan, num_views: int, block_size: int | None) -> list[
 
 def _new(
     plan: BuildPlan, ids: np.ndarray, first_view: int, count: int, block_size: int | None
-) -> Segment:
-    import tensorstore
-
+) -> tuple[Segment, ExampleDigests]:
     record_format = plan.contents.record_format
     digests = ExampleDigests.of(plan.contents.dataset, ids)
     if block_size is None:
         fitting = _BLOCK_BYTES // record_format.bytes_per_record
         block_size = max(1, min(_BLOCK, 2 ** int(math.log2(max(1, fitting)))))
-    # Not larger than the segment needs, in whole chunks of 256 rows.
-    block = min(block_size, math.ceil(len(ids) / 256) * 256)
+    block = _block_size(block_size, len(ids))
     segment = Segment(
         plan.path,
         record_format.layout,
@@ -189,21 +218,53 @@ def _new(
         first_view,
         count,
         block,
-        content=digests.description,
+        digests.description,
+        plan.document.get("id"),
     )
-    segment.create(
-        digests,
-        written_by={
-            "jax": jax.__version__,
-            "numpy": np.__version__,
-            "tensorstore": getattr(tensorstore, "__version__", "unknown"),
-        },
-    )
-    return segment
+    return segment, digests
 
 
-def _check_same_extent(plan: BuildPlan, num_views: int) -> None:
-    """Refuses other examples or another number of views than the cache has."""
+def _block_size(wanted: int, num_examples: int) -> int:
+    """Not larger than the segment needs, in whole chunks of 256 rows."""
+    return min(wanted, math.ceil(num_examples / 256) * 256)
+
+
+def _versions() -> dict[str, str]:
+    """Which libraries write a segment."""
+    packages = ("jax", "numpy", "tensorstore")
+    return {name: importlib.metadata.version(name) for name in packages}
+
+
+def _of_other_examples(path: str, listed: SegmentList, known: Sequence[Segment]) -> str:
+    names = {segment.name for segment in known}
+    others = [entry for entry in listed.entries if entry["name"] not in names]
+    return (
+        f"the cache {path} is being built over {others[0]['examples']}, and these are not the "
+        "examples of this data set: build it with the data set that it was begun with, or choose "
+        "another path"
+    )
+
+
+def _check_complete(plan: BuildPlan, extend: bool) -> None:
+    """Refuses to add to a cache of format 2, whose records are not bound to their places."""
+    if extend or any(not segment.sealed or segment.missing() for segment in plan.segments):
+        raise CacheError(
+            f"the cache {plan.path} has format 2, to which this release adds nothing. If it is "
+            f"complete, convert it by python -m jaxkd.cache convert {plan.path}; otherwise finish "
+            "it with the release that wrote it, or build it anew"
+        )
+
+
+def _check_same_extent(plan: BuildPlan, num_views: int, block_size: int | None) -> None:
+    """Refuses other examples, another number of views or another block size than the cache has."""
+    sizes = [segment.block_size for segment in plan.segments]
+    if block_size is not None and not any(
+        _block_size(block_size, len(segment.ids)) == segment.block_size for segment in plan.segments
+    ):
+        raise CacheError(
+            f"the cache {plan.path} has blocks of {sizes[0]} examples, block_size={block_size} is "
+            f"wanted: write block_size={sizes[0]}, or leave it out"
+        )
     ids, views = common_ids_and_views(plan.segments)
     stored = {"examples": _contract.of_ids(ids), "num_views": views}
     wanted = {"examples": _contract.of_ids(plan.contents.dataset.ids), "num_views": num_views}

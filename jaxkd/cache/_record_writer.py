@@ -10,8 +10,9 @@ import numpy as np
 from jaxkd.cache import _store
 from jaxkd.cache._blocks import Blocks
 from jaxkd.cache._cache import Cache
-from jaxkd.cache._plan import BuildPlan
-from jaxkd.cache._segment import Arrays
+from jaxkd.cache._identity import delete_other_identities
+from jaxkd.cache._placement import Arrays
+from jaxkd.cache._plan import BuildPlan, check_in_place
 
 # A kill costs what was computed in this time at most.
 _FLUSH_SECONDS = 30.0
@@ -111,8 +112,14 @@ class RecordWriter:
 
         Returns:
           Whether the cache is complete.
+
+        Raises:
+          CacheError: another cache has taken the place of this one in the meantime.
         """
+        check_in_place(self.plan)
         complete = self._blocks.finish()
+        if complete and (cache_id := self.plan.document.get("id")) is not None:
+            delete_other_identities(self.plan.path, cache_id)
         if self._cost != self._cost_before:  # a complete cache may be one that is only read
             _store.write_document(self.plan.path, self._cost_name, self._cost)
         return complete

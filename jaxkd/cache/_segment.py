@@ -1,9 +1,11 @@
 """A segment: the records of some examples in consecutive views, in blocks of one file each."""
 
+import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,25 +14,11 @@ import numpy as np
 from jaxkd.cache import _store
 from jaxkd.cache._contract import CacheError, of_ids
 from jaxkd.cache._example_digests import ExampleDigests
+from jaxkd.cache._placement import Arrays, Block, PendingRead, PlacementCheck
+from jaxkd.cache._shard import ShardTag, index_bytes, with_tag
 from jaxkd.targets import Layout
 
 FOLDER = "segments/"
-
-Arrays = dict[str, np.ndarray]
-"""`<output>.<array>` → array, records first."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """Consecutive examples of one view: what is written at once, and computed again if it is lost.
-
-    Attributes:
-      view: number of the view within the cache.
-      index: which block of examples.
-    """
-
-    view: int
-    index: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,6 +39,7 @@ class Segment:
       block_size: examples in a block.
       content: description of the digests of its examples, see `ExampleDigests.description`; None
         if it has none, as in format 2.
+      cache_id: the `id` of the contract; None in format 2, where files are not bound to it.
     """
 
     path: str
@@ -61,6 +50,7 @@ class Segment:
     num_views: int
     block_size: int
     content: Mapping[str, Any] | None = None
+    cache_id: str | None = None
 
     @functools.cached_property
     def name(self) -> str:
@@ -85,29 +75,24 @@ class Segment:
         start = index * self.block_size
         return slice(start, min(start + self.block_size, len(self.ids)))
 
+    @property
+    def views(self) -> range:
+        """Numbers of its views."""
+        return range(self.first_view, self.first_view + self.num_views)
+
     def has_view(self, view: int) -> bool:
         """Whether the segment holds this view."""
-        return self.first_view <= view < self.first_view + self.num_views
+        return view in self.views
 
-    def create(self, digests: ExampleDigests | None = None, **notes: Any) -> None:
-        """Writes what describes the segment; harmless where another process does the same.
+    def create(self, digests: ExampleDigests | None = None) -> None:
+        """Writes which examples it holds; harmless where another process does the same.
 
         Args:
           digests: what its examples are, as `content` describes it.
-          **notes: further entries of the description.
         """
         _store.write_bytes(self.path, f"{self.folder}ids", self.ids.astype("<i4").tobytes())
         if digests is not None:
             self.write_digests(digests)
-            notes["content"] = dict(digests.description)
-        document = {
-            "examples": of_ids(self.ids),
-            "first_view": self.first_view,
-            "num_views": self.num_views,
-            "block_size": self.block_size,
-            **notes,
-        }
-        _store.write_document(self.path, f"{self.folder}segment.json", document)
 
     def digests(self) -> ExampleDigests:
         """Reads the digests of its examples.
@@ -154,35 +139,107 @@ class Segment:
         """
         present = np.ones((self.num_views, self.blocks), bool)
         for name in self.layout:
-            found = np.zeros_like(present)
-            prefix = f"{self.folder}records/{name}/c/"
-            for key in _store.names(self.path, prefix):
-                parts = key.removeprefix(prefix).split("/")
-                # What is not the name of a shard was left behind by a write that was cut short.
-                if all(part.isdigit() for part in parts):
-                    found[int(parts[0]), int(parts[1])] = True
-            present &= found
+            there = set(_store.names(self.path, f"{self.folder}records/{name}/c/"))
+            present &= np.array(
+                [
+                    [self.shard(name, Block(view, index)) in there for index in range(self.blocks)]
+                    for view in self.views
+                ]
+            )
         return present
 
     def missing(self) -> list[Block]:
-        """Blocks that are not there, in order of the views."""
-        return [
-            Block(self.first_view + int(view), int(index))
-            for view, index in np.argwhere(~self.present())
-        ]
+        """Blocks of which there is no file, or that of another place, in order of the views.
+
+        Returns:
+          What has to be computed.
+
+        Raises:
+          CacheError: a file that may belong there, but does not say so in whole.
+        """
+        present = self.present()
+        missing = {block for block in self.all_blocks if not present[self._at(block)]}
+        if present.any():
+            self.create_arrays()
+            for bad in self.placement.misplaced([b for b in self.all_blocks if b not in missing]):
+                if not bad.is_foreign:
+                    raise CacheError(str(bad))
+                warnings.warn(f"{bad} This is done now.", stacklevel=2)
+                missing.add(bad.block)
+        return [block for block in self.all_blocks if block in missing]
+
+    @property
+    def all_blocks(self) -> list[Block]:
+        """All blocks, in order of the views."""
+        return [Block(view, index) for view in self.views for index in range(self.blocks)]
+
+    def _at(self, block: Block) -> tuple[int, int]:
+        return block.view - self.first_view, block.index
+
+    def shard(self, name: str, block: Block) -> str:
+        """Name of the file that holds a block of an array, within the cache."""
+        place = f"{self.folder}records/{name}/c/{block.view - self.first_view}/{block.index}"
+        return place + "/0" * len(self.layout[name][0])
+
+    def tag(self, name: str, block: Block) -> ShardTag | None:
+        """What the file of a block carries of its place; None in format 2, where none does."""
+        if self.cache_id is None:
+            return None
+        return ShardTag(self.cache_id, self.name, name, block.view, block.index)
+
+    def index_bytes(self, name: str) -> int:
+        """Length of the index at the end of each file of an array."""
+        return index_bytes(self.arrays[name], self.block_size)
+
+    def create_arrays(self) -> None:
+        """Writes the descriptions of the arrays, unless they are there."""
+        self.__dict__["arrays"] = self._open(create=True)
 
     def write(self, block: Block, arrays: Arrays) -> list[Any]:
         """Begins to write a block; returns futures. An array's file appears whole or not at all."""
-        opened = self.__dict__.get("arrays") or self._open(create=True)
-        self.__dict__["arrays"] = opened
-        where = (block.view - self.first_view, self.rows(block.index))
+        if "arrays" not in self.__dict__:
+            self.create_arrays()
+        encoders = self._encoders  # opened here, not by several threads at once
         # All arrays at once: a block counts as written when the last of its files is there.
-        return [opened[name][where].write(value) for name, value in arrays.items()]
+        return [
+            _threads().submit(self._write, encoders[name], name, block, value)
+            for name, value in arrays.items()
+        ]
 
-    def read(self, view: int, rows: Any) -> dict[str, Any]:
-        """Begins to read rows of a view: name → future."""
+    def _write(self, encoder: Any, name: str, block: Block, value: np.ndarray) -> None:
+        """Encodes a shard in memory, puts its tag in and writes it."""
+        key = self.shard(name, block)
+        inside = key.removeprefix(f"{self.folder}records/{name}/")
+        encoder[block.view - self.first_view, self.rows(block.index)].write(value).result()
+        shard = bytes(encoder.kvstore.read(inside).result().value)
+        encoder.kvstore.write(inside, None).result()
+        if (tag := self.tag(name, block)) is not None:
+            shard = with_tag(shard, tag, self.index_bytes(name))
+        _store.write_bytes(self.path, key, shard)
+
+    @functools.cached_property
+    def _encoders(self) -> dict[str, Any]:
+        """The same arrays in memory."""
+        return {name: _store.in_memory(array) for name, array in self.arrays.items()}
+
+    @functools.cached_property
+    def placement(self) -> PlacementCheck:
+        """Whether its files are those that belong there."""
+        return PlacementCheck(self)
+
+    def read(self, view: int, rows: Any) -> PendingRead:
+        """Begins to read rows of a view, and the tags of files that were not read before.
+
+        Args:
+          view: number of the view.
+          rows: a slice, or integers in any order.
+
+        Returns:
+          What can be waited for.
+        """
         where = (view - self.first_view, rows)
-        return {name: array[where].read() for name, array in self.arrays.items()}
+        futures = {name: array[where].read() for name, array in self.arrays.items()}
+        return PendingRead(self.placement, self.path, futures, self.placement.begin(view, rows))
 
     @property
     def sealed(self) -> bool:
@@ -196,7 +253,12 @@ class Segment:
         same file.
         """
         digests = {name: _digest(self.path, self._metadata(name)) for name in self.layout}
-        document = {"blocks": self.num_views * self.blocks, "arrays": digests}
+        document = {
+            "blocks": self.num_views * self.blocks,
+            "arrays": digests,
+            "cache": self.cache_id,
+            "segment": self.name,
+        }
         _store.write_document(self.path, f"{self.folder}seal.json", document)
 
     def check_seal(self) -> bool:
@@ -211,6 +273,7 @@ class Segment:
         seal = _store.read_document(self.path, f"{self.folder}seal.json")
         if seal is None:
             return False
+        self._check_place_of(seal)
         for name, digest in seal["arrays"].items():
             if _digest(self.path, self._metadata(name)) != digest:
                 raise CacheError(
@@ -219,42 +282,55 @@ class Segment:
                 )
         return True
 
+    def _check_place_of(self, seal: Mapping[str, Any]) -> None:
+        """Refuses the seal of another segment or cache, or of other arrays."""
+        belongs = seal.get("cache"), seal.get("segment")
+        if self.cache_id is not None and belongs != (self.cache_id, self.name):
+            raise CacheError(
+                f"the cache {self.path} is damaged: {self.folder}seal.json belongs to the segment "
+                f"{belongs[1]} of the cache {belongs[0]}, this is {self.name} of {self.cache_id}. "
+                "Restore that file from a copy."
+            )
+        if not isinstance(seal.get("arrays"), dict) or set(seal["arrays"]) != set(self.layout):
+            raise CacheError(
+                f"the cache {self.path} is damaged: {self.folder}seal.json should name the arrays "
+                f"{sorted(self.layout)}, its entry 'arrays' is {seal.get('arrays')!r}. Restore "
+                "that file from a copy."
+            )
+
     def _metadata(self, name: str) -> str:
         return f"{self.folder}records/{name}/zarr.json"
 
 
-def segments(path: str, layout: Layout, compression: str | None) -> list[Segment]:
-    """Reads all segments of a cache, sealed or not.
+def copy_shard(source: Segment, target: Segment, name: str, block: Block) -> None:
+    """Copies the file of a block, bound to its new place.
 
     Args:
-      path: path of the cache.
-      layout: array name → (shape of a record, dtype name).
-      compression: of the chunks, None or a codec of Zarr 3.
-
-    Returns:
-      The segments, sorted by their first view and their name.
+      source: the segment that has the block.
+      target: one of the same name, in another cache or of another format.
+      name: name of the array.
+      block: which block.
 
     Raises:
-      CacheError: the description or the ids of one are damaged.
+      CacheError: the file is gone.
     """
-    found = []
-    for key in _store.names(path, FOLDER):
-        if not key.endswith("/segment.json"):
-            continue
-        document = _store.read_document(path, key)
-        assert document is not None
-        name = key.removeprefix(FOLDER).removesuffix("/segment.json")
-        raw = _store.read_bytes(path, f"{FOLDER}{name}/ids") or b""
-        ids = np.frombuffer(raw[: len(raw) // 4 * 4], "<i4").astype(np.int32)
-        if of_ids(ids) != document["examples"] or len(raw) % 4:
-            raise CacheError(
-                f"the cache {path} is damaged: {FOLDER}{name}/ids should name "
-                f"{document['examples']}, it names {of_ids(ids)}. Restore that file from a copy."
-            )
-        extent = {key: document[key] for key in ("first_view", "num_views", "block_size")}
-        content = document.get("content")
-        found.append(Segment(path, layout, compression, ids, **extent, content=content))
-    return sorted(found, key=lambda segment: (segment.first_view, segment.name))
+    shard = _store.read_bytes(source.path, source.shard(name, block))
+    tag = target.tag(name, block)
+    assert tag is not None  # nothing is written in format 2
+    if shard is None:
+        raise CacheError(
+            f"the cache {source.path} is damaged in the array {name!r}: "
+            f"{source.shard(name, block)} is missing. Build again with the same arguments: only "
+            "that block is computed anew."
+        )
+    shard = with_tag(shard, tag, source.index_bytes(name))
+    _store.write_bytes(target.path, target.shard(name, block), shard)
+
+
+@functools.cache
+def _threads() -> concurrent.futures.Executor:
+    """Threads that wait for files to be written."""
+    return concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="jaxkd-cache")
 
 
 def _digest(path: str, name: str) -> str:

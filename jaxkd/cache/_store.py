@@ -75,10 +75,15 @@ def replace_bytes(path: Path, name: str, value: bytes, version: bytes) -> bool:
     return bool(_location.result(written, path, len(value)).generation)
 
 
+def replace_document(path: Path, name: str, document: dict[str, Any], version: bytes) -> bool:
+    """Writes a JSON document with its digest if the file still has a version; see above."""
+    return replace_bytes(path, name, _text(document), version)
+
+
 def create_document(path: Path, name: str, document: dict[str, Any]) -> bool:
     """Writes a JSON document with its digest if the file is not there; returns whether it did."""
     there, version = read_versioned(path, name)
-    return there is None and replace_bytes(path, name, _text(document), version)
+    return there is None and replace_document(path, name, document, version)
 
 
 def read_document(path: Path, name: str) -> dict[str, Any] | None:
@@ -95,8 +100,17 @@ def read_document(path: Path, name: str) -> dict[str, Any] | None:
       CacheError: a document that does not have its digest.
     """
     value = read_bytes(path, name)
-    if value is None:
-        return None
+    return None if value is None else _parsed(path, name, value)
+
+
+def read_versioned_document(path: Path, name: str) -> tuple[dict[str, Any] | None, bytes]:
+    """Reads a JSON document together with its version, for `replace_document`."""
+    value, version = read_versioned(path, name)
+    return (None if value is None else _parsed(path, name, value)), version
+
+
+def _parsed(path: Path, name: str, value: bytes) -> dict[str, Any]:
+    """The content of a document, whose digest it must have."""
     try:
         document = parse_json(value)
         digest = document.pop("digest")
@@ -105,7 +119,7 @@ def read_document(path: Path, name: str) -> dict[str, Any] | None:
     # The text too, so that a byte that leaves the meaning as it is does not go unnoticed.
     if digest != digest_of(document) or value != _text(document):
         raise CacheError(_damaged(path, name, "does not have the digest that it was written with"))
-    return document
+    return dict(document)
 
 
 def write_document(path: Path, name: str, document: dict[str, Any]) -> None:
@@ -234,6 +248,16 @@ def _opened(
             ),
         )
     return {name: array.result() for name, array in arrays.items()}
+
+
+def in_memory(array: Any) -> Any:
+    """Returns an empty array in memory of the same description as one of `open_arrays`."""
+    import tensorstore as ts
+
+    return ts.open(
+        {**array.spec().to_json(), "kvstore": {"driver": "memory"}, "open": True, "create": True},
+        context=ts.Context({"cache_pool": {"total_bytes_limit": 0}}),
+    ).result()
 
 
 def read_rows(path: Path, name: str, future: Any) -> np.ndarray:

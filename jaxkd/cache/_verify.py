@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from jaxkd.cache import _store
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._segment import Segment
@@ -50,8 +49,9 @@ def _damaged_blocks(segment: Segment) -> Iterator[DamagedBlock]:
     for row in range(segment.num_views):
         view = segment.first_view + row
         for index in range(segment.blocks):
-            for name, future in segment.read(view, segment.rows(index)).items():
+            pending = segment.read(view, segment.rows(index))
+            for name in segment.layout:
                 try:
-                    _store.read_rows(segment.path, name, future)
+                    pending.array(name)
                 except CacheError as error:
                     yield DamagedBlock(name, view, index, str(error))

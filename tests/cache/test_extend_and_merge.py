@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -46,6 +47,9 @@ def test_views_and_examples_are_added_and_nothing_is_rewritten(tmp_path, whole):
     grown = caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, num_views=3, **OPTIONS)
     assert_same(grown, whole, IMAGES.ids, 3)
     after = contents(tmp_path)
+    # The list of segments alone is another one: it has grown at its end.
+    (listed, then) = (json.loads(c.pop(tmp_path / "segments.json")) for c in (after, before))
+    assert listed["segments"][:1] == then["segments"] and len(listed["segments"]) == 3
     assert {f: after[f] for f in before} == before
     assert grown.build_cost["records"] == 600
     # Once more: there is nothing left to do.

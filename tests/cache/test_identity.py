@@ -3,25 +3,13 @@
 import concurrent.futures
 import shutil
 
-import numpy as np
 import pytest
-from conftest import random_images
+from written_caches import write
 
-from jaxkd.cache import Cache, CacheError, Writer, _store
+from jaxkd.cache import Cache, CacheError, _store
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract_document import create_contract, read_contract
 from jaxkd.cache._identity import read_identity, write_identity
-
-IMAGES = random_images()
-LOGITS = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
-
-
-def write(path, teacher="one", **options):
-    options = {"shapes": {"logits": (5,)}, "block_size": 64} | options
-    with Writer(path, {"name": teacher}, IMAGES, **options) as writer:
-        for ids, view in writer.missing(64):
-            writer.write(ids, view, LOGITS[IMAGES.rows(ids)])
-    return writer.cache()
 
 
 def test_of_many_creators_one_wins_and_all_see_its_contract(tmp_path):

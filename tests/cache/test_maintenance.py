@@ -44,7 +44,7 @@ def test_every_damage_is_found(tmp_path):
     caches.build(tmp_path, TEACHER, IMAGES, VIEWS, num_views=2, codec=TopK(3), **OPTIONS)
     assert caches.verify(tmp_path) == []
     files = sorted(f for f in tmp_path.rglob("*") if f.is_file() and "effort" not in f.parts)
-    assert {f.name for f in files} > {"contract.json", "ids", "segment.json", "seal.json"}
+    assert {f.name for f in files} > {"contract.json", "ids", "segments.json", "seal.json"}
     chance = random.Random(0)
     for turn in range(120):
         file = chance.choice(files)

@@ -109,12 +109,13 @@ def test_the_contract_is_read_once(tmp_path, monkeypatch):
     monkeypatch.setattr(_store, "read_document", counted)
     part = IMAGES.select(IMAGES.ids[:100])
     for call, times in (
-        # Again after it was created: another builder may have been faster.
+        # Again after it was created, since another builder may have been faster, and at the end
+        # of whatever writes, since another cache may have taken the place of this one.
+        (lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS), 3),
         (lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS), 2),
-        (lambda: caches.build(tmp_path, TEACHER, part, VIEWS, **OPTIONS), 1),
-        (lambda: caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, **OPTIONS), 1),
+        (lambda: caches.extend(tmp_path, TEACHER, IMAGES, VIEWS, **OPTIONS), 2),
         (lambda: caches.open(tmp_path, **OWN), 1),
-        (lambda: caches.open(tmp_path, **OWN, mode="fill").close(), 1),
+        (lambda: caches.open(tmp_path, **OWN, mode="fill").close(), 2),
     ):
         reads.clear()
         call()

@@ -211,7 +211,7 @@ def test_a_merge_takes_nothing_from_elsewhere(tmp_path, two):
 
 def test_what_describes_a_segment_lies_in_the_list(tmp_path):
     write(tmp_path, num_views=2)
-    listed = json.loads((tmp_path / "segments.json").read_text())
+    listed = json.loads((tmp_path / "segments.json").read_text(encoding="utf-8"))
     (entry,) = listed["segments"]
     assert (entry["first_view"], entry["num_views"], entry["block_size"]) == (0, 2, 64)
     assert entry["examples"].startswith("200 examples, sha256:")

@@ -123,7 +123,7 @@ def test_what_is_left_of_dead_writers_goes_when_the_cache_is_sealed(tmp_path):
     fill(quick)
     late.flush()  # and is killed: its blocks are complete without it
     (tmp_path / "identity" / "0").mkdir(parents=True)
-    (tmp_path / "identity" / "0" / "teacher.json").write_text("{}")
+    (tmp_path / "identity" / "0" / "teacher.json").write_text("{}", encoding="utf-8")
     fill(writer(tmp_path))
     assert not list(itertools.chain(tmp_path.rglob("*.npz"), tmp_path.rglob("teacher.json")))
     assert caches.verify(tmp_path) == []

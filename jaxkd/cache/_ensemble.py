@@ -92,6 +92,7 @@ class EnsembleCache:
             classes = {name: cache.num_classes for name, cache in caches.items()}
             if len(set(classes.values())) > 1:
                 raise ValueError(f"logits of different classes cannot be combined: {classes}")
+            _check_class_names(caches)
         total = sum(weights.values())
         self._caches, self._combine = dict(caches), combine
         self._weights = tuple((name, float(weights[name]) / total) for name in caches)
@@ -129,6 +130,14 @@ class EnsembleCache:
         """
         members = {name: cache.read(ids, view) for name, cache in self._caches.items()}
         return EnsembleOutputs(members, self._weights, self._combine)
+
+
+def _check_class_names(caches: Mapping[str, Cache]) -> None:
+    """Refuses caches whose classes have names in another order; one without names fits all."""
+    names = {name: cache.contract.get("dataset.class_names") for name, cache in caches.items()}
+    named = {name: order for name, order in names.items() if order}
+    if any(order != next(iter(named.values())) for order in named.values()):
+        raise ValueError(f"logits of classes in another order cannot be combined: {named}")
 
 
 def _check_dense(caches: Mapping[str, Cache], combine: str) -> None:

@@ -83,6 +83,22 @@ def changed_ids(found: Sequence[Segment], dataset: Examples) -> np.ndarray:
     return np.unique(np.concatenate(changed))
 
 
+def same_examples(one: Examples, other: Examples, ids: np.ndarray) -> bool:
+    """Compares the content of some examples in two data sets.
+
+    Args:
+      one: a data set that has them.
+      other: another one that has them.
+      ids: example ids `[n]`.
+
+    Returns:
+      Whether it is the same.
+    """
+    return one.fingerprint == other.fingerprint or np.array_equal(
+        one.example_digests(ids), other.example_digests(ids)
+    )
+
+
 def unchanged_ids(
     found: Sequence[Segment], dataset: Examples, codecs: Mapping[str, Codec]
 ) -> np.ndarray:

@@ -44,10 +44,14 @@ def stats(cache: Cache, dataset: Examples | None = None) -> LogitStatistics:
       The averages.
 
     Raises:
-      CacheError: it stores no logits, or samples of classes only; or a damaged file.
+      CacheError: it stores no logits, or samples of classes only; a data set that it does not
+        belong to, other labels aside; or a damaged file.
+      KeyError: examples of the cache that are not in the data set.
     """
     if "logits" not in cache.codecs:
         raise CacheError(f"the cache {cache.path} stores {sorted(cache.codecs)}, no logits")
+    if dataset is not None:
+        cache.check(dataset=dataset.select(cache.ids), allow={"dataset.labels"})
     sums, count, hits, labeled = np.zeros(3), 0, 0, 0
     summarize = jax.jit(lambda record, where: _summary(record.decode()["logits"], where))
     for view in range(cache.num_views):

@@ -6,8 +6,8 @@ import pytest
 
 import jaxkd
 from jaxkd import cache as caches
-from jaxkd.cache import CacheError
-from jaxkd.data import Dataset, GrainSource, Loader, Sequences
+from jaxkd.cache import AlignedCache, CacheError, EnsembleCache
+from jaxkd.data import Dataset, GrainSource, Loader, Sequences, Texts, Tokenizer
 from jaxkd.targets import TopK
 from jaxkd.views import Mixup, Views
 
@@ -309,3 +309,31 @@ def test_a_cache_without_digests_knows_its_data_set_as_a_whole(tmp_path):
     with pytest.raises(CacheError, match="dataset.fingerprint: the cache has"):
         cache.check(dataset=data(ROWS[:9]))
     cache.check(dataset=data(ROWS[:9]), allow={"dataset.fingerprint"})
+
+
+def test_teachers_of_classes_in_another_order_are_not_combined(cached, tmp_path):
+    turned = build(tmp_path / "turned", data(class_names=NAMES[::-1]))
+    nameless = build(tmp_path / "nameless", data(class_names=()))
+    one = caches.Cache(cached)
+    EnsembleCache({"a": one, "b": nameless})
+    with pytest.raises(ValueError, match=r"classes in another order .*\['owl', 'dog', 'cat'\]"):
+        EnsembleCache({"a": one, "b": turned, "c": nameless})
+
+
+def test_statistics_are_of_the_cache_s_own_examples(cached):
+    cache = caches.Cache(cached)
+    noisy = data(labels=(LABELS[:16] + 1) % 3)
+    assert caches.stats(cache, noisy).accuracy != caches.stats(cache, data(ROWS)).accuracy
+    with pytest.raises(CacheError, match="dataset.examples"):
+        caches.stats(cache, data(changed(16)))
+
+
+def test_rows_that_were_aligned_may_be_fewer_and_not_others(tmp_path):
+    texts = [Texts.from_texts(some, name="t", split="train") for some in (["ab", "cd"], ["ab"])]
+    rows, fewer = (some.padded(Tokenizer.bytes(), 4) for some in texts)
+    table = jaxkd.from_function(lambda params, x: params[x[..., 0]], jnp.eye(257))
+    aligned = AlignedCache(caches.build(tmp_path, table, rows, **OPTIONS), rows, rows)
+    aligned.check(dataset=fewer, views=Views())
+    other = Texts.from_texts(["ax"], name="t", split="train").padded(Tokenizer.bytes(), 4)
+    with pytest.raises(CacheError, match="dataset.fingerprint: .*\n.*"):
+        aligned.check(dataset=other, views=Views())

@@ -56,10 +56,10 @@ def found(path: pathlib.Path, file: pathlib.Path) -> bool:
     """Whether verifying and reading both refuse the damage, and name the remedy."""
     if kind_of(file) != RECORDS:
         try:
-            caches.verify(path)
+            messages = [damage.message for damage in caches.verify(path)]
         except CacheError as error:
-            return file.name in str(error) and "damaged" in str(error)
-        return False
+            messages = [str(error)]
+        return len(messages) == 1 and file.name in messages[0] and "damaged" in messages[0]
     array, view, block = file.parts[-5], int(file.parts[-3]), int(file.parts[-2])
     damages = [(d.array, d.view, d.block) for d in caches.verify(path) if "again" in d.message]
     if damages != [(array, view, block)]:

@@ -1,4 +1,4 @@
-"""Maintains caches: info, verify, stats, merge, subset, build."""
+"""Maintains caches: info, verify, stats, merge, subset, convert, build."""
 
 import argparse
 import importlib
@@ -13,6 +13,8 @@ import numpy as np
 from jaxkd import cache as caches
 from jaxkd._files import print_any_text
 from jaxkd.cache import Cache, CacheError
+from jaxkd.cache._convert import convert
+from jaxkd.losses import SparseLogits
 from jaxkd.views import Views
 
 
@@ -47,6 +49,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ca
     subset.add_argument("target")
     subset.add_argument("--ids", type=pathlib.Path, help="a .npy file of example ids")
     subset.add_argument("--views", type=int, help="number of views, from view 0 on")
+
+    to_format_3 = _command(commands, _convert, "turn a cache of format 2 into one of format 3")
+    to_format_3.add_argument("path")
+    to_format_3.add_argument(
+        "--to", metavar="TARGET", help="copy it there instead; by default in place"
+    )
 
     build = _command(commands, _build, "run the teacher; resumes what was cut short")
     build.add_argument("path")
@@ -96,9 +104,14 @@ def _info(parsed: argparse.Namespace) -> None:
 def _verify(parsed: argparse.Namespace) -> int:
     damages = caches.verify(parsed.path)
     for damage in damages:
-        print(f"array {damage.array}, view {damage.view}, block {damage.block}: {damage.message}")
+        place = f"array {damage.array}, view {damage.view}, block {damage.block}"
+        print(f"{damage.file or place}: {damage.message}")
     cache = Cache(parsed.path)
-    print(f"{len(cache.ids) * cache.num_views:,} records read, {len(damages)} blocks damaged")
+    files = sum(bool(damage.file) for damage in damages)
+    print(
+        f"{len(cache.ids) * cache.num_views:,} records read, {len(damages) - files} blocks damaged"
+        + f", {files} other files not in order" * (files > 0)
+    )
     if parsed.teacher and not damages:
         given = _call(parsed.teacher)
         own = {name: given[name] for name in ("teacher", "dataset", "views") if name in given}
@@ -114,7 +127,33 @@ def _verify(parsed: argparse.Namespace) -> int:
             f"{agreement.records} records computed again: largest difference {largest}; "
             f"{agreement.changed_predictions} most probable classes differ"
         )
+        return _disagreement(cache, agreement)
     return 1 if damages else 0
+
+
+def _disagreement(cache: Cache, agreement: caches.SpotCheckResult) -> int:
+    """Exit status 1, and says why, where predictions differ by more than rounding explains."""
+    changed = agreement.changed_predictions
+    if not changed:
+        return 0
+    logits = cache.read(cache.ids[:256], 0).decode()["logits"]
+    values = np.abs(np.asarray(logits.logits if isinstance(logits, SparseLogits) else logits))
+    allowed = _ROUNDING * float(np.max(values, where=np.isfinite(values), initial=0))
+    largest = agreement.max_difference["logits"]
+    if changed <= _TIES * agreement.records and largest <= allowed:
+        return 0
+    print(
+        f"error: this teacher is not the one that is stored. Rounding changes at most {_TIES:.0%} "
+        f"of the most probable classes, here {changed} of {agreement.records}, and logits by at "
+        f"most {_ROUNDING:.0%} of the largest one, {allowed:.3g}, here {largest:.3g}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+# What another batch size, machine or processor may change: a step of the coarsest codec in a logit,
+# and the predictions of examples with two equally probable classes.
+_ROUNDING, _TIES = 0.02, 0.01
 
 
 def _stats(parsed: argparse.Namespace) -> None:
@@ -137,6 +176,14 @@ def _subset(parsed: argparse.Namespace) -> None:
     ids = np.load(parsed.ids) if parsed.ids else None
     cache = caches.subset(parsed.path, parsed.target, ids=ids, num_views=parsed.views)
     print(f"{len(cache.ids):,} examples × {cache.num_views} views at {cache.path}")
+
+
+def _convert(parsed: argparse.Namespace) -> None:
+    cache = caches.merge(parsed.to, [parsed.path]) if parsed.to else convert(parsed.path)
+    print(
+        f"{len(cache.ids):,} examples × {cache.num_views} views at {cache.path}, format "
+        f"{cache.document['format']}, id {cache.document['id']}"
+    )
 
 
 def _build(parsed: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxkd.cache._contract import CacheError
 from jaxkd.targets import Codec, Dense, Layout, bytes_per_record, from_specification
 
 Codecs = Codec | Mapping[str, Codec] | None
@@ -37,10 +38,23 @@ class RecordFormat:
           known: classes of codecs that are not part of `jaxkd.targets`.
 
         Raises:
+          CacheError: fields that are missing, or describe no codecs or shapes.
           ValueError: a codec of an unknown name.
         """
-        codecs = {name: from_specification(spec, known) for name, spec in fields["codec"].items()}
-        shapes = {name: tuple(fields["shapes"][name]) for name in codecs}
+        specifications, sizes = (_checked(fields, name) for name in ("codec", "shapes"))
+        try:
+            codecs = {name: from_specification(s, known) for name, s in specifications.items()}
+        except (AttributeError, TypeError) as error:
+            raise CacheError(
+                f"the contract is damaged: its field 'codec' describes no codec ({error}), it is "
+                f"{specifications!r}. Restore contract.json from a copy"
+            ) from error
+        if set(sizes) != set(codecs) or not all(map(_is_shape, sizes.values())):
+            raise CacheError(
+                "the contract is damaged: its field 'shapes' should give the shape of each of "
+                f"{sorted(codecs)}, it is {sizes!r}. Restore contract.json from a copy"
+            )
+        shapes = {name: tuple(sizes[name]) for name in codecs}
         return cls(codecs, shapes, fields.get("num_logits"))
 
     def fields(self) -> dict[str, Any]:
@@ -73,6 +87,21 @@ class RecordFormat:
         """Name of the Zarr codec that compresses the chunks; None if nothing is compressible."""
         names = {getattr(codec, "compression", None) for codec in self.codecs.values()} - {None}
         return names.pop() if names else None
+
+
+def _checked(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A field that must have an entry for each output."""
+    value = fields.get(name)
+    if not isinstance(value, dict) or not value:
+        raise CacheError(
+            f"the contract is damaged: its field {name!r} should have an entry for each output, it "
+            f"is {value!r}. Restore contract.json from a copy"
+        )
+    return value
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) is int and size > 0 for size in value)
 
 
 def by_output(codec: Codecs) -> dict[str, Codec]:

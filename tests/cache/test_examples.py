@@ -182,8 +182,8 @@ def test_digests_that_are_damaged_are_reported_and_written_anew(tmp_path):
         file.unlink(missing_ok=True)
         if damaged is not None:
             file.write_bytes(damaged)
-        with pytest.raises(CacheError, match=r"/examples should have the digest sha256:"):
-            caches.verify(tmp_path)
+        (damage,) = caches.verify(tmp_path)
+        assert "/examples should have the digest sha256:" in damage.message
         with pytest.raises(CacheError, match=r"/examples should have the digest sha256:"):
             caches.open(tmp_path, teacher=TEACHER, dataset=data(ROWS[:9]))
         with pytest.raises(CacheError, match=r"/examples should have the digest sha256:"):

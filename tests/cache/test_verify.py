@@ -1,0 +1,98 @@
+"""`verify` looks at every file: what is missing, foreign, unlisted or left behind is named."""
+
+import pathlib
+import shutil
+
+import pytest
+from written_caches import IMAGES, fill, write, writer
+
+from jaxkd import cache as caches
+from jaxkd.cache import Cache, CacheError, _store
+from jaxkd.cache.__main__ import main
+from jaxkd.cache._contents import CacheContents
+
+
+@pytest.fixture
+def grown(tmp_path, monkeypatch):
+    """A cache of two segments and a document of identity, and another one of the same."""
+    identity = {"teacher": {"outputs": [1.5]}}
+    monkeypatch.setattr(CacheContents, "identity_documents", lambda self: identity)
+    monkeypatch.setattr(CacheContents, "check_identity", lambda *_: None)
+    for name in ("a", "b"):
+        write(tmp_path / name, data=IMAGES.select(IMAGES.ids[:128]))
+        fill(writer(tmp_path / name, extend=True))
+    return tmp_path / "a"
+
+
+def damages():
+    """What is done to a cache, and the file or folder that is named."""
+    other = "../b"
+
+    def delete(name):
+        return lambda path, file: shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+    def copy(name):
+        def do(path, file):
+            own, theirs = (next((p / "identity").iterdir()).name for p in (path, path / other))
+            source = pathlib.Path(
+                str(file).replace(str(path), str(path / other)).replace(own, theirs)
+            )
+            shutil.copy(source, file)
+
+        return do
+
+    def add(name):
+        def do(path, file):
+            new = file.with_name(name)
+            shutil.copytree(file, new) if file.is_dir() else new.write_bytes(b"{}")
+
+        return do
+
+    second, identity = "segments/views0-0_*", "identity/*/teacher.json"
+    yield "an extension deleted", second, -1, delete, "", "is listed and not complete"
+    yield "a seal deleted", f"{second}/seal.json", -1, delete, "", "is listed and not complete"
+    yield "an identity deleted", identity, 0, delete, "", "teacher.json is missing"
+    yield "an identity of another cache", identity, 0, copy, "", "teacher.json belongs to"
+    yield "one more identity", identity, 0, add, "views.json", "belongs to no cache that is here"
+    yield "digests deleted", f"{second}/examples", 0, delete, "", "examples should have the digest"
+    yield "a segment copied", second, 0, add, "views0-0_x", "is not in the list of segments"
+    yield "a file left behind", f"{second}/ids", 0, add, "ids.tmp", "is no part of the segment"
+    yield "damaged cost", "effort/0.json", 0, add, "0.json", "effort/0.json cannot be read"
+
+
+@pytest.mark.filterwarnings("ignore:the cache .* is not complete")
+@pytest.mark.parametrize("damage", list(damages()), ids=lambda damage: damage[0])
+def test_it_is_named_and_the_command_fails(grown, capsys, damage):
+    _, pattern, which, kind, name, message = damage
+    assert main(["verify", str(grown)]) == 0
+    file = sorted(grown.glob(pattern))[which]
+    kind(name)(grown, file)
+    (found,) = caches.verify(grown)
+    assert message in found.message and found.file
+    assert (found.array, found.view, found.block) == ("", -1, -1)
+    assert main(["verify", str(grown)]) == 1
+    printed = capsys.readouterr().out
+    assert message in printed and "0 blocks damaged, 1 other files not in order" in printed
+
+
+def test_fields_of_a_contract_are_checked_by_name(tmp_path):
+    write(tmp_path)
+    document = _store.read_document(tmp_path, "contract.json")
+    for field in ("codec", "shapes"):
+        for value in (
+            None,
+            7,
+            [],
+            {},
+            {"logits": 3},
+            {"other": [5]},
+            {"logits": {"name": "Dense", "dtyp": 1}},
+        ):
+            fields = {**document["fields"], field: value}
+            _store.write_document(tmp_path, "contract.json", document | {"fields": fields})
+            with pytest.raises(CacheError, match=f"contract.*{field}|codec"):
+                Cache(tmp_path)
+        del fields[field]
+        _store.write_document(tmp_path, "contract.json", document | {"fields": fields})
+        with pytest.raises(CacheError, match=f"its field '{field}' should .*it is None"):
+            Cache(tmp_path)

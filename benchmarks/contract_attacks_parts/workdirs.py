@@ -23,6 +23,8 @@ from jaxkd.data import Loader
 STEPS, KILLS = 60, 20
 # A slow loader, so that a second run and a kill find the first one at work.
 SECONDS_PER_STEP = 0.05
+# Well beyond a whole run; a process that is alive then hangs.
+LONGEST = 90
 SECOND: dict[str, dict[str, Any]] = {
     "the same run": {},
     "another learning rate": {"rate": 0.02},
@@ -37,8 +39,7 @@ def run(folder: pathlib.Path, *, seed: int = 0, first: int | None = None) -> dic
     """Disturbs a run in every way, then kills its owner again and again."""
     setting.build(folder / "cache", setting.teacher())
     kills = KILLS if first is None else first
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jaxkd.training", "jaxkd.cache", "jaxkd.data", "orbax"])
+    context = multiprocessing.get_context("spawn")
     lone, seconds = _lone(context, folder)
     cases = {
         f"{name}, in {where}": (where, changes)
@@ -129,7 +130,10 @@ def _started(context: Any, folder: pathlib.Path, workdir: pathlib.Path, **option
 
 
 def _ended(process: Any, result: pathlib.Path) -> str:
-    process.join()
+    process.join(LONGEST)
+    if process.exitcode is None:
+        process.kill()
+        return f"a run did not end within {LONGEST} s"
     return result.read_text(encoding="utf-8") if result.exists() else f"exit {process.exitcode}"
 
 

@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         if str(path) in sys.path:
             sys.path.remove(str(path))
         sys.path.insert(0, str(path))
+    if given.before is not None:
+        os.environ.setdefault("CONTRACT_ATTACKS_BEFORE", str(given.before.resolve()))
     reports = {name: _run(name, given) for name in given.only}
     if given.json is not None:
         given.json.write_text(json.dumps(reports), encoding="utf-8")

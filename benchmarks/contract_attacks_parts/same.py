@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,13 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 import jaxkd
-from benchmarks.contract_attacks_parts import foreign, setting
+from benchmarks.contract_attacks_parts import foreign, same_data, same_teachers, setting
 from benchmarks.contract_attacks_parts.attempts import Attack, Attempt, Folder
-from benchmarks.contract_attacks_parts.setting import EXAMPLES, VIEWS, WEIGHTS, WIDTH, flat
+from benchmarks.contract_attacks_parts.setting import VIEWS, WIDTH
 from jaxkd import cache as caches
 from jaxkd.data import Loader
 from jaxkd.networks import Network
@@ -34,194 +32,26 @@ TEACHER, PLACE, DATA, PROCESS, OTHER = (
 )
 # Names an interpreter with another version of JAX; without it that case is left out.
 INTERPRETER = "CONTRACT_ATTACKS_PYTHON"
+# Names a checkout that writes caches of format 2; without it that case is left out.
+EARLIER = "CONTRACT_ATTACKS_BEFORE"
 
 
 def attacks() -> Iterator[Attack]:
-    for name, make in TEACHERS.items():
-        yield Attack(TEACHER, name, functools.partial(_network, make))
+    for name, make in same_teachers.TEACHERS.items():
+        yield Attack(TEACHER, name, functools.partial(same_teachers.attempts, make))
     for name, call in PLACES.items():
         yield Attack(PLACE, name, functools.partial(_place, call))
-    for name, call in SETS.items():
-        yield Attack(DATA, name, functools.partial(_data, call))
+    for name, call in same_data.SETS.items():
+        yield Attack(DATA, name, functools.partial(same_data.attempts, call))
     for name, environment in PROCESSES.items():
         yield Attack(PROCESS, name, functools.partial(_process, environment, sys.executable))
     if os.environ.get(INTERPRETER):
         attempts = functools.partial(_process, {}, os.environ[INTERPRETER])
         yield Attack(PROCESS, "another version of JAX", attempts)
+    if os.environ.get(EARLIER):
+        yield Attack(OTHER, "a cache of format 2", _earlier_format)
     for name, call in CALLS.items():
         yield Attack(OTHER, name, functools.partial(_call, name, call))
-
-
-def model() -> nnx.Module:
-    """A perceptron with normalization."""
-
-    class Cell(nnx.Module):
-        def __init__(self):
-            rngs = nnx.Rngs(5)
-            self.hidden = nnx.Linear(WIDTH, 8, rngs=rngs)
-            self.norm = nnx.BatchNorm(8, rngs=rngs)
-            self.drop = nnx.Dropout(0.5, rngs=rngs)
-            self.head = nnx.Linear(8, setting.CLASSES, rngs=rngs)
-
-        def __call__(self, x):
-            return self.head(self.drop(nnx.relu(self.norm(self.hidden(flat(x))))))
-
-    return Cell()
-
-
-def _same_everywhere(
-    folder: Folder, path: pathlib.Path, network: Network, data: Any = None, **options: Any
-) -> Iterator[Attempt]:
-    for name, call in setting.everywhere(folder, path, network, data, **options):
-        if name != "extend":
-            yield name, call
-
-
-def _network(make: Callable[[pathlib.Path], Network], folder: Folder) -> Iterator[Attempt]:
-    first = getattr(make, "first", None)
-    if first is None:
-        first, name = (lambda: jaxkd.from_nnx(model())), "perceptron"
-    else:
-        name = make.__name__
-    path = folder.built(name, lambda path: setting.build(path, first()))
-    scratch = folder.empty()
-    scratch.mkdir()
-    yield from setting.everywhere(folder, path, make(scratch))
-
-
-def _reloaded(scratch: pathlib.Path) -> Network:
-    network = jaxkd.from_nnx(model())
-    np.savez(scratch / "weights.npz", **network.params)
-    with np.load(scratch / "weights.npz") as stored:
-        return network.replace(params=dict(stored), state=network.state)
-
-
-def _orbax(scratch: pathlib.Path) -> Network:
-    import orbax.checkpoint as ocp
-
-    network = jaxkd.from_nnx(model())
-    tree = {"params": dict(network.params), "state": dict(network.state)}
-    with ocp.StandardCheckpointer() as saver:
-        saver.save(scratch.absolute() / "orbax", tree)
-        saver.wait_until_finished()
-        return network.replace(**saver.restore(scratch.absolute() / "orbax", tree))
-
-
-def _in_training(scratch: pathlib.Path) -> Network:
-    module = model()
-    module.train()
-    return jaxkd.from_nnx(module)
-
-
-def _evaluated(scratch: pathlib.Path) -> Network:
-    module = model()
-    module.eval()
-    module(np.ones((3, WIDTH), np.float32))
-    return jaxkd.from_nnx(module)
-
-
-def _of_function(first: Callable[[], Network]) -> Any:
-    """Marks a maker whose cache was built with another form of the same function."""
-
-    def mark(make: Callable[[pathlib.Path], Network]) -> Any:
-        make.first = first
-        return make
-
-    return mark
-
-
-def _linear(params: Any, inputs: Any) -> Any:
-    return flat(inputs) @ params
-
-
-@_of_function(lambda: jaxkd.from_function(lambda p, x: flat(x) @ p, jnp.asarray(WEIGHTS)))
-def _lambda_again(scratch):
-    return jaxkd.from_function(lambda p, x: flat(x) @ p, jnp.asarray(WEIGHTS))
-
-
-@_of_function(setting.teacher)
-def _NumPy_parameters(scratch):
-    network = setting.teacher()
-    return network.replace(params=np.asarray(network.params), state=network.state)
-
-
-@_of_function(lambda: jaxkd.from_function(_linear, jnp.asarray(WEIGHTS)))
-def _jitted(scratch):
-    return jaxkd.from_function(jax.jit(_linear), jnp.asarray(WEIGHTS))
-
-
-@_of_function(lambda: jaxkd.from_function(jax.jit(_linear), jnp.asarray(WEIGHTS)))
-def _not_jitted(scratch):
-    return jaxkd.from_function(_linear, jnp.asarray(WEIGHTS))
-
-
-def _with_closure() -> Network:
-    bias = {"first": jnp.arange(4.0), "second": np.float32(2)}
-    return jaxkd.from_function(
-        lambda p, x: flat(x) @ p + bias["first"] * bias["second"], jnp.asarray(WEIGHTS)
-    )
-
-
-@_of_function(_with_closure)
-def _closure_again(scratch):
-    return _with_closure()
-
-
-def _named_parameters(order: tuple[str, ...]) -> Network:
-    table = {"weight": WEIGHTS, "bias": np.arange(4, dtype=np.float32)}
-    params = {name: jnp.asarray(table[name]) for name in order}
-    return jaxkd.from_function(lambda p, x: flat(x) @ p["weight"] + p["bias"], params)
-
-
-@_of_function(lambda: _named_parameters(("weight", "bias")))
-def _other_order(scratch):
-    return _named_parameters(("bias", "weight"))
-
-
-@_of_function(lambda: jaxkd.from_function(foreign_method().scores, jnp.asarray(WEIGHTS)))
-def _method_again(scratch):
-    return jaxkd.from_function(foreign_method().scores, jnp.asarray(WEIGHTS))
-
-
-def foreign_method() -> Any:
-    class Scorer:
-        def __init__(self):
-            self.options = {"scale": np.float32(2)}
-
-        def scores(self, params, inputs):
-            return flat(inputs) @ params * self.options["scale"]
-
-    return Scorer()
-
-
-@_of_function(setting.teacher)
-def _on_another_device_layout(scratch):
-    network = setting.teacher()
-    mesh = jax.make_mesh((1,), ("data",))
-    spread = jax.NamedSharding(mesh, jax.P())
-    return network.replace(params=jax.device_put(network.params, spread), state=network.state)
-
-
-def _to_nnx(scratch: pathlib.Path) -> Network:
-    return jaxkd.from_nnx(jaxkd.networks.to_nnx(jaxkd.from_nnx(model()), model()))
-
-
-TEACHERS: dict[str, Callable[[pathlib.Path], Network]] = {
-    "the class and its module made again": lambda scratch: jaxkd.from_nnx(model()),
-    "through to_nnx": _to_nnx,
-    "weights from an .npz": _reloaded,
-    "weights from orbax": _orbax,
-    "a module in training mode": _in_training,
-    "a module that was called before": _evaluated,
-    "a lambda written again": _lambda_again,
-    "parameters in NumPy": _NumPy_parameters,
-    "a jitted wrapper": _jitted,
-    "without its jitted wrapper": _not_jitted,
-    "a closure made again": _closure_again,
-    "a dictionary of parameters in another order": _other_order,
-    "a bound method of an object made again": _method_again,
-    "parameters on a mesh": _on_another_device_layout,
-}
 
 
 def _read(cache: Any) -> None:
@@ -293,63 +123,6 @@ PLACES: dict[str, Callable[[Folder, pathlib.Path], pathlib.Path | str]] = {
 }
 
 
-def _data(make: Callable[[], tuple[Any, bool]], folder: Folder) -> Iterator[Attempt]:
-    path, (data, whole) = setting.home(folder), make()
-    known = np.intersect1d(data.ids, setting.dataset().ids)
-    part = data.select(known)
-    network = setting.teacher()
-    yield "open", lambda: setting.opened(path, data=part)
-    yield "Loader", lambda: Loader(part, VIEWS, 16, cache=setting.opened(path))
-    yield "check", lambda: caches.Cache(path).check(teacher=network, dataset=part, views=VIEWS)
-    yield "fit", lambda: setting.train(Loader(part, VIEWS, 16, cache=setting.opened(path)))
-    if whole:
-        yield "build", lambda: setting.build(folder.copy(path), network, data)
-    else:
-        yield (
-            "extend",
-            lambda: caches.extend(
-                folder.copy(path), network, data, VIEWS, progress=False, block_size=24
-            ),
-        )
-
-
-def _sorted_otherwise() -> tuple[Any, bool]:
-    images, labels = setting.arrays()
-    order = np.random.default_rng(1).permutation(EXAMPLES)
-    return setting.dataset(images[order], labels[order], ids=order), True
-
-
-def _grown() -> tuple[Any, bool]:
-    images, labels = setting.arrays()
-    more = np.concatenate([images, images[:10] ^ 255])
-    return setting.dataset(more, np.concatenate([labels, labels[:10]])), False
-
-
-def _unlabeled() -> tuple[Any, bool]:
-    return setting.dataset(labels=np.full(EXAMPLES, -1)), True
-
-
-SETS: dict[str, Callable[[], tuple[Any, bool]]] = {
-    "made again": lambda: (setting.dataset(), True),
-    "in another order": _sorted_otherwise,
-    "grown": _grown,
-    "shrunk": lambda: (setting.dataset(setting.arrays()[0][:60], setting.arrays()[1][:60]), False),
-    "a selection": lambda: (setting.dataset().select(np.arange(0, EXAMPLES, 3)), False),
-    "a selection without the first examples": lambda: (
-        setting.dataset().select(np.arange(40, 90)),
-        False,
-    ),
-    "without labels": _unlabeled,
-    "a few labels": lambda: (setting.dataset().with_labels(np.arange(12)), True),
-    "without names of the classes": lambda: (setting.dataset(class_names=()), True),
-    "pickled": lambda: (pickle.loads(pickle.dumps(setting.dataset())), True),
-    "arrays of another layout": lambda: (
-        setting.dataset(np.asfortranarray(setting.arrays()[0]), setting.arrays()[1].tolist()),
-        True,
-    ),
-}
-
-
 def _process(environment: dict[str, str], python: str, folder: Folder) -> Iterator[Attempt]:
     folder_path = folder.built("process", lambda path: setting.build(path, _perceptron()))
     path = folder.copy(folder_path)
@@ -374,6 +147,30 @@ def _process(environment: dict[str, str], python: str, folder: Folder) -> Iterat
             raise ValueError(result.stderr.strip().splitlines()[-1])
 
     yield "open, build, fill", run
+
+
+def _earlier_format(folder: Folder) -> Iterator[Attempt]:
+    path, parts = folder.empty(), pathlib.Path(__file__).resolve().parents[2]
+    code = (
+        f"import sys; sys.path[:0] = {[os.environ[EARLIER], str(parts)]!r}\n"
+        "from benchmarks.contract_attacks_parts import setting\n"
+        f"setting.build({str(path)!r}, setting.teacher())\n"
+    )
+    environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+    converted = folder.copy(path)
+    yield "open", lambda: _read(setting.opened(path))
+    yield "build", lambda: setting.build(folder.copy(path), setting.teacher())
+    yield "convert", lambda: _converted(converted)
+
+
+def _converted(path: pathlib.Path) -> None:
+    from jaxkd.cache import __main__ as command
+
+    if command.main(["convert", str(path)]):
+        raise ValueError("the command failed")
+    _read(setting.opened(path))
+    _clean(path)
 
 
 def _perceptron() -> Network:
@@ -535,4 +332,5 @@ CALLS: dict[str, Callable[[Folder, pathlib.Path], Any]] = {
     "views of one's own made again": _own_views,
     "codecs in another order": _features,
     "mixed views made again": _mixed,
+    "numbers of more digits": same_data.float64,
 }

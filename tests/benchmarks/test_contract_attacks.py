@@ -10,12 +10,12 @@ from benchmarks.contract_attacks_parts import (
     builders,
     inputs,
     opening,
+    pairs,
     placements,
     races,
     reports,
     same,
     setting,
-    teachers,
     wrong,
 )
 from benchmarks.contract_attacks_parts.attempts import Attack, Folder
@@ -97,7 +97,7 @@ def test_pairs_of_teachers_differ():
     import numpy as np
 
     data = setting.dataset().read(np.arange(8)).astype(np.float32) / 255
-    for name, make in teachers.PAIRS[:12]:
+    for name, make in pairs.PAIRS[:12]:
         right = np.asarray(make(False)(data)["logits"])
         assert not np.allclose(right, np.asarray(make(True)(data)["logits"]), atol=1e-3), name
 

@@ -133,10 +133,16 @@ def _tried(
     if placement.read:
         outcome, said_read = _found_by(lambda: _same_records(path, records))
         if outcome == UNFOUND:
-            # Documents of identity are read where the teacher itself is at hand.
-            outcome, said_read = _found_by(lambda: setting.opened(path, network()))
+            # What is known of the teacher and of each example is read where it is needed: by
+            # whoever has the teacher itself, or a data set that grew or shrank.
+            outcome, said_read = _found_by(lambda: _opened_otherwise(path))
     worst = max((verified, outcome), key=[FOUND, BARE, UNFOUND].index)
     return worst, f"verify: {verified} {said_verify}; reading: {outcome} {said_read}"
+
+
+def _opened_otherwise(path: pathlib.Path) -> None:
+    images, labels = setting.arrays()
+    setting.opened(path, network(), setting.dataset(images[:60], labels[:60]))
 
 
 def _found_by(call: Callable[[], Any]) -> tuple[str, str]:

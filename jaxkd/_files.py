@@ -40,7 +40,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
       ValueError: it is no JSON, is nested too deeply, or gives a name twice; names the file.
     """
     try:
-        return parse_json(pathlib.Path(path).read_bytes())
+        return parse_json(local_path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)} cannot be read as JSON: {error}") from error
 

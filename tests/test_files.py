@@ -3,15 +3,17 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jaxkd import weights
-from jaxkd._files import parse_json
+from jaxkd._files import local_path, parse_json
 from jaxkd.cache import CacheError
 from jaxkd.cache._store import read_document
-from jaxkd.data import Tokenizer
+from jaxkd.data import Tokenizer, plain
 from jaxkd.export import ModelCard
-from jaxkd.training import bind_config
+from jaxkd.study import Table
+from jaxkd.training import Logs, bind_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -87,3 +89,73 @@ def test_json_as_it_should_be_is_read():
     assert parse_json('{"a": [1, {"b": "é"}]}'.encode()) == {"a": [1, {"b": "é"}]}
     with pytest.raises(ValueError, match="it gives 'a' twice"):
         parse_json('[{"b": 1}, {"a": 1, "a": 2}]')
+
+
+def tables(path):
+    Table("t", ["a"], [[1]]).write_csv(path)
+    assert parse_json(local_path(path).read_bytes()[2:]) == 1
+
+
+def tokenizers(path):
+    Tokenizer.bytes(("é",)).save(path)
+    assert Tokenizer.load(path).vocab_size == 257
+
+
+def arrays(path):
+    np.savez(local_path(path).with_suffix(".npz"), w=np.ones(2))
+    assert weights.read(f"{path}.npz")["w"].sum() == 2
+
+
+def cards(path):
+    local_path(path).write_text('{"teacher": "é"}', encoding="utf-8")
+    assert ModelCard.read(path).teacher == "é"
+
+
+def configurations(path):
+    local_path(path).mkdir()
+    (local_path(path) / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="model_type .*, not None"):
+        weights.decoder_config(path)
+
+
+def workdirs(path):
+    assert bind_config(path, {"a": 1}) == local_path(path)
+    logs = Logs(path, tensorboard=False)
+    logs.write("train", 1, {"loss": 1.0})
+    assert (local_path(path) / "train.csv").exists()
+
+
+def texts(path):
+    local_path(path).mkdir()
+    (local_path(path) / "a.txt").write_bytes(b"one")
+    assert plain.load(path, split="train").texts == ("one",)
+
+
+USES = [tables, tokenizers, arrays, cards, configurations, workdirs, texts]
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+@pytest.mark.parametrize(
+    "name", ["~/ä b", "in/../ä b", "ä b", "link/../ä b", "file://{}/%C3%A4%20b"]
+)
+def test_a_path_is_that_of_one_place_at_every_entrance(tmp_path, monkeypatch, use, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in/side").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("in/side")
+    use(name.format(tmp_path))
+    made = {path.name for path in (tmp_path / "in" if "link" in name else tmp_path).iterdir()}
+    assert made - {"in", "link", "side"} in ({"ä b"}, {"ä b.npz"})
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+def test_a_path_that_is_none_of_this_machine_is_refused(tmp_path, monkeypatch, use):
+    monkeypatch.chdir(tmp_path)
+    for path, message in (
+        ("", "the path is empty"),
+        ("s3://bucket/x", "is a URL, and a path of this machine is wanted"),
+        ("~nobody-of-this-name/x", "write the whole path"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            use(path)
+    assert not [*tmp_path.iterdir()]

@@ -10,7 +10,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.common.runtime import Runtime
-from jaxkd._files import print_any_text
+from jaxkd._files import local_path, print_any_text
 from jaxkd.study import Report
 from jaxkd.training import (
     Partitioning,
@@ -61,7 +61,7 @@ def run(
             logging.set_verbosity(logging.ERROR)
         print_any_text()
         initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        place = pathlib.Path(directory.value)
+        place = local_path(directory.value)
         try:
             with own_workdir(place):
                 main(chosen.value, place, runtime())

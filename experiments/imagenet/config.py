@@ -1,12 +1,12 @@
 """Configuration of experiments.imagenet."""
 
 import dataclasses
-import pathlib
 
 from experiments.common import methods, strategy_arms
 from experiments.common.validation import field, recipe_options, validate
 from experiments.imagenet.protocols import NORMALIZATIONS, PROTOCOLS
 from jaxkd import models, recipes
+from jaxkd._files import local_path
 
 
 @dataclasses.dataclass
@@ -102,7 +102,7 @@ def _check_networks(config: Config) -> None:
             "torchvision's Inception-v3 sees values from -1 to 1, whatever its transforms say (it "
             "scales them itself, `transform_input`): set pixels=symmetric"
         )
-    if file and "://" not in file and not pathlib.Path(file).exists():
+    if file and "://" not in file and not local_path(file).exists():
         raise ValueError(f"teacher_weights={file!r}: there is no such file")
 
 

@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd._files import parse_json
+from jaxkd._files import local_path, parse_json
 from jaxkd.data import _subwords, _vocabulary
 from jaxkd.data._examples import integers
 
@@ -122,7 +121,7 @@ class Tokenizer(abc.ABC):
           ImportError: the package `tokenizers` is not installed, and the file is not one of bytes.
           ValueError: the file is no tokenizer, or has no such token.
         """
-        content = Path(path).read_bytes()
+        content = local_path(path).read_bytes()
         try:
             document = parse_json(content)
             saved = document.pop(_SAVED, {})
@@ -236,7 +235,7 @@ class _Bytes(Tokenizer):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         content = json.dumps({_SAVED: {"specials": self._specials}})
-        Path(path).write_text(content, encoding="utf-8")
+        local_path(path).write_text(content, encoding="utf-8")
 
     def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[EncodedText]:
         del specials
@@ -283,7 +282,7 @@ class _Library(Tokenizer):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         document = json.loads(self._inner.to_str()) | {_SAVED: {"eos": self._eos}}
-        Path(path).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        local_path(path).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
     def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[EncodedText]:
         found = self._inner.encode_batch(list(texts), add_special_tokens=specials)

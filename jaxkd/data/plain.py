@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
+from jaxkd._files import local_path
 from jaxkd.data._texts import Texts
 from jaxkd.data._tfds import import_tfds, make_builder, prepare
 
@@ -35,7 +35,7 @@ def load(
       >>> load(folder, split="train", name="own")
       Texts('own' 1, split 'train': 2 texts of 6 characters)
     """
-    folder = Path(path)
+    folder = local_path(path)
     files = sorted(file for file in folder.glob(pattern) if file.is_file())
     if not files:
         raise FileNotFoundError(f"there is no file {pattern} in {folder}")

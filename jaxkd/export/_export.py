@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxkd import weights
+from jaxkd._files import local_path
 from jaxkd.export import _card, _litert, _programs, edge
 from jaxkd.export._card import ModelCard
 from jaxkd.export._programs import ExportError, Preprocess
@@ -136,7 +137,7 @@ def export(
       https://ai.google.dev/edge/litert. Mitchell et al., Model Cards for Model Reporting, FAT*
       2019.
     """
-    directory = pathlib.Path(directory)
+    directory = local_path(directory)
     _check_request(
         directory, formats, {"stablehlo_batch": stablehlo_batch, "litert_batch": litert_batch}
     )

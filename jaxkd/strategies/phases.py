@@ -7,6 +7,7 @@ from typing import Any
 
 import optax
 
+from jaxkd._files import local_path
 from jaxkd.networks import Network
 from jaxkd.objective import Objective
 from jaxkd.training import TrainState, TrainStep, fit, make_train_step
@@ -118,7 +119,7 @@ def run_phases(
         state = step.init(seed + index)
         settings = {"progress": phase.name, **options}
         if workdir is not None:
-            settings["workdir"] = pathlib.Path(workdir) / phase.name
+            settings["workdir"] = local_path(workdir) / phase.name
             bound = {"start": start.fingerprint()}
             if teacher is not None:
                 bound["teacher"] = teacher.fingerprint()

@@ -1,8 +1,8 @@
 """Files that are written atomically."""
 
 import os
-import pathlib
 
+from jaxkd._files import local_path
 from jaxkd.training.workdir import write_atomically
 
 
@@ -13,6 +13,6 @@ def write_file(path: str | os.PathLike[str], contents: str | bytes) -> None:
       path: path of the file. Its folder is made if there is none.
       contents: bytes, or text to write as UTF-8.
     """
-    path = pathlib.Path(path)
+    path = local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, contents)

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from jaxkd._files import local_path
 from jaxkd.training._arrays import differences
 from jaxkd.training._digests import digests
 from jaxkd.training.distributed import all_processes, is_main_process, sync_processes
@@ -36,7 +37,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self._ocp = ocp
-        self._directory = pathlib.Path(directory).absolute()
+        self._directory = local_path(directory)
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from jaxkd._files import local_path
 from jaxkd.training.workdir import write_atomically
 
 # Columns of integers.
@@ -39,7 +40,7 @@ class Logs:
         tensorboard: bool = True,
         write: bool = True,
     ):
-        self._directory = pathlib.Path(directory)
+        self._directory = local_path(directory)
         self._write = write
         self._directory.mkdir(parents=True, exist_ok=True)
         self._resume_step = resume_step

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from jaxkd._files import local_path
 from jaxkd.training.distributed import all_processes, is_main_process
 from jaxkd.training.workdir import create, write_atomically, writeable
 
@@ -109,7 +110,7 @@ def own_workdir(workdir: str | pathlib.Path) -> Iterator[WorkdirOwner | None]:
       >>> with own_workdir(directory) as owner:
       ...     owner.check()
     """
-    workdir = pathlib.Path(workdir).absolute()
+    workdir = local_path(workdir)
     held: dict[str, WorkdirOwner | None] = _of_thread.__dict__
     key = str(workdir.resolve())
     if key in held:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from jaxkd._files import parse_json
+from jaxkd._files import local_path, parse_json
 from jaxkd.training._arrays import differences
 
 
@@ -71,7 +71,7 @@ def writeable(workdir: str | pathlib.Path) -> pathlib.Path:
     Raises:
       OSError: the error of the file system, with the remedy.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = local_path(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / f".probe.{uuid.uuid4().hex}"

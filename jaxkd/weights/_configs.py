@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxkd._files import read_json
+from jaxkd._files import local_path, read_json
 from jaxkd.models import RopeScaling
 
 Source = Mapping[str, Any] | str | os.PathLike[str]
@@ -133,7 +133,7 @@ def encoder_config(source: Source) -> dict[str, Any]:
         "pad_id": config.get("pad_token_id", 0),
     }
     if not isinstance(source, Mapping):
-        place = pathlib.Path(source)
+        place = local_path(source)
         options |= _pooling_options(place if place.is_dir() else place.parent)
     return options
 
@@ -165,7 +165,7 @@ def _pooling_options(folder: pathlib.Path) -> dict[str, Any]:
 def _mapping(source: Source) -> Mapping[str, Any]:
     if isinstance(source, Mapping):
         return source
-    place = pathlib.Path(source)
+    place = local_path(source)
     file = place / "config.json" if place.is_dir() else place
     if not file.exists():
         raise FileNotFoundError(f"no configuration at {file}")

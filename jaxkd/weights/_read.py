@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxkd._files import local_path
 from jaxkd.weights._names import flat_variables
 
 # The keys under which training scripts save the state dict.
@@ -66,7 +67,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       ...   print(read(f"{folder}/weights.npz"))
       {'head.bias': array([0., 0., 0.])}
     """
-    place = pathlib.Path(path)
+    place = local_path(path)
     if not place.exists():
         raise FileNotFoundError(f"no weights at {place}")
     if place.is_dir():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxkd._files import local_path
 from jaxkd.networks import Network
 from jaxkd.weights._names import NetworkVariables
 
@@ -42,7 +43,7 @@ def save(
       >>> print(report)
       2 arrays matched
     """
-    place = pathlib.Path(path)
+    place = local_path(path)
     if place.suffix not in (".npz", ".safetensors"):
         raise ValueError(
             f"weights are saved as .safetensors or .npz, not as "

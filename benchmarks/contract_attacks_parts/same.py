@@ -332,5 +332,5 @@ CALLS: dict[str, Callable[[Folder, pathlib.Path], Any]] = {
     "views of one's own made again": _own_views,
     "codecs in another order": _features,
     "mixed views made again": _mixed,
-    "numbers of more digits": same_data.float64,
+    "float64 for float32, allowed by name": same_data.float64,
 }

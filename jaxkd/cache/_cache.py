@@ -90,6 +90,9 @@ class Cache:
                 stacklevel=2,
             )
         self.ids, self.num_views = common_ids_and_views(self.segments)
+        if not len(self.ids):
+            # Further views are there; view 0, without which nothing is read, is not.
+            raise CacheError(_incomplete(self.path, found))
         self.in_memory = self.bytes <= memory_limit
         self._memory: dict[int, Arrays] = {}
         self._ids_are_rows = bool(self.ids[-1] == len(self.ids) - 1)

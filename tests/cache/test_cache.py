@@ -62,3 +62,14 @@ def test_reading_from_disk_equals_reading_from_memory(tmp_path, images, small):
         assert opened.read(np.array([], np.int32), 0).decode()["logits"].shape == (0, 5)
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
         next(cache.stream(0, batch_size=0))
+
+
+def test_views_without_the_first_one_are_not_complete(tmp_path, images, small):
+    """The segment of view 0 lost its seal, that of an extension did not."""
+    build(tmp_path, small(), images)
+    first = next(tmp_path.rglob("seal.json"))
+    caches.extend(tmp_path, small(), images, VIEWS, num_views=3, progress=False)
+    first.unlink()
+    for read in (caches.Cache, caches.verify):
+        with pytest.warns(UserWarning), pytest.raises(CacheError, match="is not complete"):
+            read(tmp_path)

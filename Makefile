@@ -13,7 +13,7 @@ PYTHON := $(shell for name in $(CANDIDATES); do \
 endif
 
 # One environment, of one Python: another version has another stamp and makes the environment anew.
-VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null))
 INSTALLED := $(VENV)/installed-$(VERSION)
 
 # Training allocates and frees large arrays all the time; in huge pages that costs a fifth less.
@@ -41,6 +41,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(if $(PYTHON),,$(error No Python from 3.11 up that can make environments was found (tried: $(CANDIDATES)); install one, or run make PYTHON=/path/to/python))
+	$(if $(VERSION),,$(error PYTHON=$(PYTHON) does not start; name a Python from 3.11 up, such as make PYTHON=python3.12, or leave it out))
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxkd needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(if $(wildcard $(VENV)/lib/python$(VERSION)),,--clear) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -3,6 +3,7 @@ import graphlib
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Container
@@ -157,6 +158,14 @@ def _module(name: str, modules: Container[str]) -> str:
     while name and name not in modules:
         name = name.rpartition(".")[0]
     return name
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_a_python_that_does_not_start_is_named_by_make():
+    command = ["make", "-n", "PYTHON=no-such-python", "install"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert run.returncode == 2 and run.stderr.count("\n") == 1
+    assert "PYTHON=no-such-python does not start; name a Python from 3.11 up" in run.stderr
 
 
 def test_losses_import_little():

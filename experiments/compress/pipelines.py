@@ -45,8 +45,11 @@ def parse(text: str) -> list[Steps]:
     """
     names = [name.strip() for name in text.split(",")]
     if len(set(names)) < len(names):
-        raise ValueError(f"each pipeline once: {text!r}")
-    return [_parse_one(name) for name in names]
+        raise ValueError(f"pipelines must name each pipeline once, not {text!r}")
+    try:
+        return [_parse_one(name) for name in names]
+    except ValueError as error:
+        raise ValueError(f"pipelines: {error}") from error
 
 
 def _parse_one(name: str) -> Steps:

@@ -62,6 +62,7 @@ class CacheContents:
           ValueError: an output that the teacher does not have, logits of the wrong rank, more valid
             classes than logits, more tokens than embeddings, no examples.
         """
+        _contract.check_network(network)
         views, codecs = views or Views(), by_output(codec)
         check_vocabulary(dataset, teacher=network.vocab_size)
         if not len(dataset):

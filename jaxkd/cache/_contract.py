@@ -40,12 +40,28 @@ def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
       teacher: the network, or its fingerprint.
 
     Raises:
+      TypeError: neither of both.
       ValueError: an empty fingerprint.
     """
+    if not isinstance(teacher, Network | Mapping):
+        raise TypeError(
+            f"a teacher is a Network, or a mapping that names one, not {teacher!r:.80}: make a "
+            "network by jaxkd.from_nnx, from_linen or from_function, or write {'name': 'resnet'}"
+        )
     if not isinstance(teacher, Network) and not teacher:
         raise ValueError("the teacher's fingerprint is empty: give the network or what names it")
     fingerprint = teacher.fingerprint() if isinstance(teacher, Network) else teacher
     return {f"teacher.{name}": value for name, value in fingerprint.items()}
+
+
+def check_network(teacher: Any) -> None:
+    """Refuses a teacher that cannot be run."""
+    if not isinstance(teacher, Network):
+        raise TypeError(
+            f"the teacher is run here, so it must be a Network, not {teacher!r:.80}: make one by "
+            "jaxkd.from_nnx, from_linen or from_function; outputs computed elsewhere are written "
+            "by jaxkd.cache.Writer"
+        )
 
 
 def of_dataset(dataset: Examples) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxkd.cache._contents import CacheContents
+from jaxkd.cache._contract import check_network
 from jaxkd.cache._encode import encode
 from jaxkd.networks import Network
 
@@ -27,6 +28,7 @@ def make_teacher_fn(
       A function that computes the encoded outputs of the teacher for a batch of examples.
     """
     network = contents.teacher
+    check_network(network)
     assert isinstance(network, Network)
 
     def encoded_outputs(params: Any, state: Any, batch: Any) -> Any:

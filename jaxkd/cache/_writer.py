@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -78,8 +78,7 @@ class Writer(RecordWriter):
         allow: Collection[str] = (),
     ):
         check_process(process)
-        shapes = {name: tuple(shape) for name, shape in shapes.items()}
-        record_format = RecordFormat(by_output(codec), shapes, num_logits)
+        record_format = RecordFormat(by_output(codec), _checked_shapes(shapes), num_logits)
         contents = CacheContents(teacher, dataset, views or Views(), record_format)
         plan = plan_build(
             normalized(path),
@@ -154,3 +153,20 @@ class Writer(RecordWriter):
                 f"{value.shape}"
             )
         return value
+
+
+def _checked_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:
+    if not isinstance(shapes, Mapping) or not shapes:
+        raise TypeError(
+            f"shapes maps outputs to the shape for one example, {{'logits': (10,)}}, not {shapes!r}"
+        )
+    checked = {}
+    for name, shape in shapes.items():
+        if not isinstance(shape, Sequence) or isinstance(shape, str):
+            example = f"({shape},)" if isinstance(shape, int) else "(10,)"
+            raise TypeError(f"the shape of {name!r} is a tuple, write {example}, not {shape!r}")
+        sizes = tuple(integer(size, f"each size of {name!r}") for size in shape)
+        if any(size < 1 for size in sizes):
+            raise ValueError(f"each size of {name!r} must be at least 1, the shape is {sizes}")
+        checked[name] = sizes
+    return checked

@@ -1,5 +1,6 @@
 """Layers that the networks share, with the padding and the initial weights of the papers."""
 
+import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -194,3 +195,28 @@ class ConvNorm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the normalized map, before the activation, which the caller applies."""
         return self.norm(self.conv(x))
+
+
+def check_sizes(name: str, sizes: Any, axes: str = "") -> tuple[int, ...]:
+    """Refuses sizes that are no sequence of positive integers.
+
+    Args:
+      name: name of the argument, for the message.
+      sizes: the sizes.
+      axes: what they are, if there must be so many: `"(height, width, channels)"`.
+
+    Returns:
+      The sizes.
+
+    Raises:
+      TypeError: no sequence, or something in it that is no integer.
+      ValueError: another number of sizes, or one below 1.
+    """
+    wanted = axes or "a sequence of integers, such as (16, 32)"
+    try:
+        found = tuple(operator.index(size) for size in sizes)
+    except TypeError as error:
+        raise TypeError(f"{name} is {wanted}, not {sizes!r}") from error
+    if (axes and len(found) != axes.count(",") + 1) or any(size < 1 for size in found):
+        raise ValueError(f"{name} is {wanted}, each at least 1, not {sizes!r}")
+    return found

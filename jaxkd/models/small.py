@@ -10,6 +10,7 @@ from jaxkd.models._layers import (
     MakeNorm,
     batch_norm,
     check_images,
+    check_sizes,
     global_average,
 )
 from jaxkd.models._registry import Entry, maker
@@ -43,7 +44,7 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.in_features = in_features
-        widths = [in_features, *hidden]
+        widths = [in_features, *check_sizes("hidden", hidden)]
         self.layers = nnx.List(
             nnx.Linear(a, b, rngs=rngs) for a, b in zip(widths, widths[1:], strict=False)
         )
@@ -101,8 +102,9 @@ class CNN(nnx.Module):
         dropout_rate: float = 0.0,
         rngs: nnx.Rngs,
     ):
-        self.image_shape = tuple(image_shape)
-        height, width, depth = image_shape
+        self.image_shape = check_sizes("image_shape", image_shape, "(height, width, channels)")
+        height, width, depth = self.image_shape
+        channels = check_sizes("channels", channels)
         depths = [depth, *channels]
         self.convs = nnx.List(
             nnx.Conv(a, b, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs)
@@ -112,7 +114,8 @@ class CNN(nnx.Module):
             height, width = height // 2, width // 2
         if height < 1 or width < 1:
             raise ValueError(
-                f"{len(channels)} poolings leave nothing of an image of {image_shape[:2]} pixels"
+                f"{len(channels)} poolings leave nothing of an image of "
+                f"{self.image_shape[:2]} pixels"
             )
         self.hidden = nnx.Linear(height * width * depths[-1], hidden, rngs=rngs)
         self.dropout = nnx.Dropout(dropout_rate, rngs=rngs)

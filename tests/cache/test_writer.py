@@ -4,7 +4,7 @@ from conftest import random_images, small_network
 
 from jaxkd import cache as caches
 from jaxkd.cache import CacheError, Writer
-from jaxkd.data import Loader
+from jaxkd.data import Dataset, Loader
 from jaxkd.targets import Dense, TopK
 from jaxkd.views import Normalize, RandomCrop, Views
 
@@ -194,3 +194,40 @@ def test_filling_refuses_what_does_not_fit(tmp_path):
         Loader(IMAGES, VIEWS, 8, cache=writing, num_views=2)
     with pytest.raises(CacheError, match="view 1 is wanted"):
         writing.read(IMAGES.ids[:1], 1)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "error", "message"),
+    [
+        ({"logits": 3}, TypeError, r"the shape of 'logits' is a tuple, write \(3,\), not 3"),
+        ({"logits": "3"}, TypeError, r"the shape of 'logits' is a tuple, write \(10,\), not '3'"),
+        ({"logits": (3.0,)}, TypeError, "each size of 'logits'"),
+        ({"logits": (0,)}, ValueError, r"each size of 'logits' must be at least 1"),
+        ((3,), TypeError, r"shapes maps outputs to the shape for one example, .*not \(3,\)"),
+        ({}, TypeError, "shapes maps outputs to the shape"),
+    ],
+)
+def test_shapes_of_another_kind_are_refused(tmp_path, shapes, error, message):
+    data = Dataset.from_arrays(np.ones((2, 1)), name="d", split="train", num_classes=3)
+    with pytest.raises(error, match=message):
+        Writer(tmp_path, {"name": "t"}, data, shapes=shapes)
+
+
+def test_a_teacher_of_another_kind_is_refused_with_what_to_write(tmp_path):
+    data = Dataset.from_arrays(np.ones((2, 1)), name="d", split="train", num_classes=3)
+    with Writer(tmp_path / "c", {"name": "t"}, data, shapes={"logits": (3,)}) as writer:
+        writer.write([0, 1], 0, np.zeros((2, 3)))
+    message = "a teacher is a Network, or a mapping that names one, not 'resnet'"
+    with pytest.raises(TypeError, match=message):
+        Writer(tmp_path / "new", "resnet", data, shapes={"logits": (3,)})
+    with pytest.raises(TypeError, match=message):
+        caches.open(tmp_path / "c", teacher="resnet", dataset=data)
+    runs = "the teacher is run here, so it must be a Network, not .*jaxkd.cache.Writer"
+    for teacher in ("resnet", {"name": "t"}, lambda x: x):
+        with pytest.raises(TypeError, match=runs):
+            caches.build(tmp_path / "new", teacher, data)
+        with pytest.raises(TypeError, match=runs):
+            caches.extend(tmp_path / "c", teacher, data, num_views=2)
+        with pytest.raises(TypeError, match=runs):
+            caches.spot_check(writer.cache(), teacher, data)
+    assert not (tmp_path / "new").exists()

@@ -141,7 +141,8 @@ def test_killed_in_training_and_resumed_it_gives_the_same_numbers(workdir, tmp_p
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("labels,labels", "each pipeline once"),
+        ("labels,labels", "^pipelines must name each pipeline once, not 'labels,labels'"),
+        ("nonsense", r"^pipelines: 'nonsense': there is no step \['nonsense'\]"),
         ("prune", "must begin with labels or distil"),
         ("labels-squeeze", r"no step \['squeeze'\]; there are \['labels'"),
         ("labels-int8-prune", "nothing can follow int8"),

@@ -88,3 +88,24 @@ def test_images_of_another_size_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(lambda x, make=make: make(nnx.Rngs(0))(x), wide)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda r: models.CNN(28, (4,), 8, 10, rngs=r), TypeError, "image_shape is .*, not 28"),
+        (
+            lambda r: models.CNN((28, 28), (4,), 8, 10, rngs=r),
+            ValueError,
+            r"image_shape is \(height, width, channels\), each at least 1, not \(28, 28\)",
+        ),
+        (lambda r: models.CNN((8, 8, 0), (4,), 8, 10, rngs=r), ValueError, "not .8, 8, 0."),
+        (lambda r: models.CNN((8.0, 8, 1), (4,), 8, 10, rngs=r), TypeError, "image_shape is"),
+        (lambda r: models.CNN((8, 8, 1), 4, 8, 10, rngs=r), TypeError, r"channels is .*16, 32.*4"),
+        (lambda r: models.MLP(4, 32, 10, rngs=r), TypeError, r"hidden is a sequence .*, not 32"),
+    ],
+)
+def test_sizes_of_another_kind_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make(nnx.Rngs(0))
+    assert models.CNN([np.int64(8), 8, 1], [4], 8, 10, rngs=nnx.Rngs(0)).image_shape == (8, 8, 1)

@@ -115,8 +115,8 @@ def _verify(parsed: argparse.Namespace) -> int:
     if parsed.teacher and not damages:
         given = _call(parsed.teacher)
         own = {name: given[name] for name in ("teacher", "dataset", "views") if name in given}
-        cache.check(**own)
         views = given.get("views") or Views()
+        cache.check(**own | {"views": views})
         agreement = caches.spot_check(
             cache, given["teacher"], given["dataset"], views, records=parsed.records
         )

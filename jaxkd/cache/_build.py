@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxkd._files import print_any_text
+from jaxkd.cache._behavior import TeacherBehavior, outputs_of_network
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._encode import check_invalid_rows
@@ -20,7 +21,7 @@ from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs
 from jaxkd.cache._record_writer import RecordWriter
-from jaxkd.cache._teacher import make_teacher_fn
+from jaxkd.cache._teacher import TeacherFn, make_teacher_fn
 from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
 from jaxkd.views import Views
@@ -86,7 +87,7 @@ def build(
 
     Example:
       >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
-      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.ones((4, 3)))
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
       >>> data = jaxkd.data.Dataset.from_arrays(
       ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
       >>> cache = build(tempfile.mkdtemp(), teacher, data, progress=False)
@@ -212,6 +213,8 @@ class _Build:
     def run(self) -> Cache:
         """Computes and stores what is missing; returns the opened cache."""
         self._check()
+        teacher_fn = make_teacher_fn(self.contents, self.batch_sharding)
+        outputs = outputs_of_network(self.contents, teacher_fn, self.batch_size)
         plan = plan_build(
             self.path,
             self.contents,
@@ -220,6 +223,7 @@ class _Build:
             extend=self.existing is not None,
             allow=self.allow,
             document=None if self.existing is None else self.existing.document,
+            behavior=TeacherBehavior(self.contents, outputs, self._together),
         )
         writer = RecordWriter(plan, self._share)
         if self._together:
@@ -227,7 +231,7 @@ class _Build:
             multihost_utils.sync_global_devices(f"building {self.path}")
         stores = not self._together or jax.process_index() == 0
         with writer if stores else contextlib.nullcontext():
-            self._compute(writer, _store if stores else _checked_records, stores)
+            self._compute(writer, teacher_fn, _store if stores else _checked_records, stores)
         if self._together:
             multihost_utils.sync_global_devices(f"built {self.path}")
         return writer.cache()
@@ -250,10 +254,15 @@ class _Build:
                 "NamedSharding(mesh, P('data')), so that all processes compute together"
             )
 
-    def _compute(self, writer: RecordWriter, take: Callable[..., Any], progress: bool) -> None:
+    def _compute(
+        self,
+        writer: RecordWriter,
+        teacher_fn: TeacherFn,
+        take: Callable[..., Any],
+        progress: bool,
+    ) -> None:
         """Runs the teacher over what is missing, a few batches ahead of what is stored."""
         dataset, views, size = self.contents.dataset, self.contents.views, self.batch_size
-        teacher_fn = make_teacher_fn(self.contents, self.batch_sharding)
         take = functools.partial(take, writer)
         # A call returns before the device is done, so the host reads, encodes and writes meanwhile.
         pending: collections.deque[Any] = collections.deque()
@@ -261,7 +270,7 @@ class _Build:
             # The last batch of a block is filled up, so that one compiled program serves them all.
             full = np.concatenate([ids, np.full(size - len(ids), ids[0], ids.dtype)])
             batch = raw_batch(dataset, views, full, np.full(size, view, np.int32))
-            pending.append((ids, view, teacher_fn(batch)))
+            pending.append((ids, view, teacher_fn(batch)[:2]))
             if len(pending) > _AHEAD:
                 take(*pending.popleft())
         while pending:

@@ -1,6 +1,7 @@
 """Reading a cache: by example id and view, in any order, after its contract was checked."""
 
 import collections
+import functools
 import pathlib
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -8,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxkd.cache import _contract, _store
+from jaxkd.cache import _contract, _rendering, _store
+from jaxkd.cache._behavior import TeacherBehavior
+from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import read_contract, warn_of_format_2
 from jaxkd.cache._examples import FINGERPRINT, check_examples
@@ -18,6 +21,7 @@ from jaxkd.cache._plan import common_ids_and_views
 from jaxkd.cache._record_format import RecordFormat
 from jaxkd.cache._segment import Segment
 from jaxkd.cache._segment_list import read_segment_list
+from jaxkd.cache._stored_records import check_records
 from jaxkd.data import Examples
 from jaxkd.data._examples import integer, integers
 from jaxkd.networks import Network
@@ -29,6 +33,13 @@ MEMORY_LIMIT = 4 << 30
 # Batches that `stream` reads ahead of the one that it hands out, and the most bytes of one.
 _AHEAD = 4
 _STREAM_BYTES = 64 << 20
+
+
+class _Unchecked:
+    """What is not given, and is not checked."""
+
+
+_UNCHECKED = _Unchecked()
 
 
 class Cache:
@@ -148,7 +159,7 @@ class Cache:
     def check(
         self,
         *,
-        teacher: Network | Mapping[str, str] | None = None,
+        teacher: Network | Mapping[str, str] | _Unchecked = _UNCHECKED,
         dataset: Examples | None = None,
         views: Views | None = None,
         num_classes: int | None = None,
@@ -158,7 +169,8 @@ class Cache:
         """Refuses what the cache does not belong to; see `jaxkd.cache.open`.
 
         Args:
-          teacher: whose outputs are wanted; what is None is not checked.
+          teacher: whose outputs are wanted: a network, together with the data set and the views
+            that its outputs are compared on, or a fingerprint. What is not given is not checked.
           dataset: the examples.
           views: how they are rendered; together with their data set only.
           num_classes: number of the student's classes.
@@ -167,11 +179,18 @@ class Cache:
 
         Raises:
           CacheError: each field that differs, or the records that are missing.
-          ValueError: views without their data set.
+          TypeError: a teacher that is None.
+          ValueError: views without their data set, a network without both.
         """
+        if teacher is None:
+            raise TypeError(
+                "teacher=None checks no teacher: give the network, or its fingerprint() where the "
+                "network is not at hand; cache.contract has the fields that name it"
+            )
+        dataset, views = self._bound(teacher, dataset, views)
         allow = self._allowed | frozenset(allow)
         wanted: dict[str, Any] = {}
-        if teacher is not None:
+        if not isinstance(teacher, _Unchecked):
             wanted |= _contract.of_teacher(teacher)
         if dataset is not None:
             wanted |= _contract.of_dataset(dataset)
@@ -188,15 +207,45 @@ class Cache:
                 self.path, self._fields, self.segments, dataset, self.codecs, allow
             )
             if views is not None:
-                _contract.check_probe(
-                    self.path, self.document["probe"], dataset, views, allow, changed
-                )
+                _rendering.check(self.path, self.document, dataset, views, allow, changed)
+                if isinstance(teacher, Network):
+                    self._check_outputs(teacher, dataset, views, wanted, allow, changed)
             self.rows(dataset.ids)
         if num_views is not None and num_views > self.num_views:
             raise CacheError(
                 f"missing records: {num_views} views of each example are wanted, the cache "
                 f"{self.path} has {self.num_views}. jaxkd.cache.extend adds views"
             )
+
+    def _check_outputs(
+        self,
+        teacher: Network,
+        dataset: Examples,
+        views: Views,
+        fields: Mapping[str, Any],
+        allow: Collection[str],
+        changed: np.ndarray,
+    ) -> None:
+        """Refuses a network whose outputs are others than those that were kept, or are stored."""
+        contents = CacheContents(teacher, dataset, views, self._format)
+        compare_records = functools.partial(check_records, self, contents, allow)
+        behavior = TeacherBehavior(contents)
+        behavior.check(self.path, self.document, fields, allow, changed, compare_records)
+
+    def _bound(
+        self, teacher: Any, dataset: Examples | None, views: Views | None
+    ) -> tuple[Examples | None, Views | None]:
+        """The data set and views to check, for a network by default those of the cache."""
+        if not isinstance(teacher, Network):
+            return dataset, views
+        dataset = self.dataset if dataset is None else dataset
+        views = self.views if views is None else views
+        if dataset is None or views is None:
+            raise ValueError(
+                "a network's outputs are compared on examples: give dataset= and views= with it "
+                "(views=Views() where there are none), or its fingerprint() instead"
+            )
+        return dataset, views
 
     def read(self, ids: np.ndarray, view: int) -> EncodedOutputs:
         """Reads the outputs for some examples in one view.

@@ -19,6 +19,7 @@ from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_sizes, common_ids_and_views
 from jaxkd.cache._segment import FOLDER, Segment, copy_shard
 from jaxkd.cache._segment_list import read_segment_list
+from jaxkd.cache._sketch import of_examples
 from jaxkd.data import Examples
 from jaxkd.data._examples import integers
 
@@ -208,7 +209,7 @@ def _begin(
       target: where the new cache goes.
       sources: caches of one contract whose records it gets.
       segments: all segments that it will have.
-      unchanged: the only examples of which the views' probe still holds; None: of all.
+      unchanged: the only examples that are still what they were; None: all are.
 
     Returns:
       The contract of the target.
@@ -230,10 +231,9 @@ def _begin(
             for kind in ("teacher", "views")
             if (kept := read_identity(sources[0].path, model, kind)) is not None
         }
-        probe = model["probe"]
-        if unchanged is not None and not np.isin(probe["ids"], unchanged).all():
-            probe = {"ids": [], "values": []}
-        document = create_contract(path, model["fields"], probe, identity)
+        if unchanged is not None:
+            identity = {kind: of_examples(kept, unchanged) for kind, kept in identity.items()}
+        document = create_contract(path, model["fields"], model.get("probe"), identity)
         _contract.check(path, document["fields"], sources[0].contract)
     while True:
         listed = read_segment_list(path, document)

@@ -1,6 +1,7 @@
 """What a cache holds: outputs of a teacher, on views of a data set, in a format."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -67,13 +68,11 @@ class CacheContents:
         check_vocabulary(dataset, teacher=network.vocab_size)
         if not len(dataset):
             raise ValueError("the number of examples must be at least 1, not 0")
-        example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
 
-        def forward(batch: Any) -> Any:
-            inputs = views.render(batch)["inputs"]
+        def forward(inputs: Any) -> Any:
             return network.apply(network.params, network.state, inputs)[0]
 
-        outputs = jax.eval_shape(forward, example)
+        outputs = jax.eval_shape(forward, _input_shapes(dataset, views))
         if absent := [name for name in codecs if name not in outputs]:
             raise ValueError(f"the teacher has no output {absent}; it has {sorted(outputs)}")
         shapes = {name: tuple(outputs[name].shape[1:]) for name in codecs}
@@ -81,6 +80,11 @@ class CacheContents:
         if "logits" in shapes:
             shapes["logits"], num_logits = _without_padding(shapes["logits"], valid_classes)
         return cls(network, dataset, views, RecordFormat(codecs, shapes, num_logits))
+
+    @functools.cached_property
+    def input_shapes(self) -> Any:
+        """What one example is rendered to, with a leading axis of 1: shapes and dtypes."""
+        return _input_shapes(self.dataset, self.views)
 
     def fields(self) -> dict[str, Any]:
         """All fields of the contract of a cache with these contents."""
@@ -160,6 +164,11 @@ class CacheContents:
             raise ValueError(
                 f"{codec} stores the label's class, and {count} examples have no label"
             )
+
+
+def _input_shapes(dataset: Examples, views: Views) -> Any:
+    example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
+    return jax.eval_shape(lambda batch: views.render(batch)["inputs"], example)
 
 
 def _without_padding(

@@ -13,8 +13,6 @@ from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.views import Views
 
-# Examples whose rendered views are compared with those that the teacher's outputs are for.
-_PROBED_EXAMPLES = 4
 # Relative: rounding differs between processors, another crop does not hide in it.
 _PROBE_TOLERANCE = 1e-4
 
@@ -112,15 +110,6 @@ def of_ids(ids: np.ndarray) -> str:
     return f"{len(ids)} examples, sha256:{hashlib.sha256(little.tobytes()).hexdigest()}"
 
 
-def probe(dataset: Examples, views: Views) -> dict[str, Any]:
-    """Numbers that summarize a few rendered views, with the ids of the examples rendered."""
-    examples = dataset.ids[:_PROBED_EXAMPLES]
-    return {
-        "ids": [int(i) for i in examples],
-        "values": _probe(dataset, views, examples),
-    }
-
-
 def _probe(dataset: Examples, views: Views, ids: np.ndarray) -> list[float]:
     return views.probe(dataset.read(ids, 0), dataset.read(ids, 1))
 
@@ -182,6 +171,10 @@ def check(
     Raises:
       CacheError: one line for each differing field, with both values.
     """
+    if any(name.startswith("teacher.") for name in wanted):
+        # A fingerprint of fewer fields does not name the teacher.
+        absent = [n for n in stored if n.startswith("teacher.") and n not in wanted]
+        wanted = {**wanted, **dict.fromkeys(absent)}
     differing = [
         name
         for name, value in wanted.items()
@@ -206,6 +199,12 @@ def check(
                 f"with. To let a field differ, name it: allow={{{names}}}"
             )
         )
+
+
+def numbers(values: np.ndarray) -> str:
+    """Text of the first few of some numbers, for a message."""
+    shown = ", ".join(f"{value:.5g}" for value in values[:6])
+    return f"[{shown}{', …' if len(values) > 6 else ''}]"
 
 
 def _plain(value: Any) -> Any:

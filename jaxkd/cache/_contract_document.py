@@ -13,7 +13,9 @@ from jaxkd.cache._identity import delete_identity, write_identity
 FORMAT = 3
 NAME = "contract.json"
 # What a contract consists of besides its format: entry → the types that it may have.
-_ENTRIES: Mapping[str, type] = {"id": str, "fields": dict, "probe": dict, "identity": list}
+_ENTRIES: Mapping[str, type] = {"id": str, "fields": dict, "identity": list}
+# The summary of rendered views that format 2 has for the document of identity of the views.
+_PROBE = "probe"
 
 
 def read_contract(path: str) -> dict[str, Any] | None:
@@ -37,7 +39,7 @@ def read_contract(path: str) -> dict[str, Any] | None:
 def create_contract(
     path: str,
     fields: Mapping[str, Any],
-    probe: Mapping[str, Any],
+    probe: Mapping[str, Any] | None,
     identity: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Creates a cache, or finds the one that somebody else created in the meantime.
@@ -45,7 +47,7 @@ def create_contract(
     Args:
       path: path of the cache, without a contract a moment ago.
       fields: fields of the contract.
-      probe: summary of rendered views.
+      probe: summary of rendered views, of a cache of format 2 without another one.
       identity: kind → document of identity.
 
     Returns:
@@ -59,8 +61,8 @@ def create_contract(
         "format": FORMAT,
         "id": cache_id,
         "fields": dict(fields),
-        "probe": dict(probe),
         "identity": sorted(identity),
+        **({} if probe is None else {_PROBE: dict(probe)}),
     }
     # First: from the moment that there is a contract, others rely on its documents.
     for kind, content in identity.items():
@@ -83,9 +85,10 @@ def _check(path: str, document: Mapping[str, Any]) -> None:
             f"the cache {path} has the format {written}, this release reads format {FORMAT}: use "
             "the release of jaxkd-distill that wrote it, or build it anew"
         )
-    for name, kind in _ENTRIES.items():
-        if written == 2 and name in ("id", "identity"):
-            continue
+    entries = {"fields": dict, _PROBE: dict} if written == 2 else dict(_ENTRIES)
+    if _PROBE in document:
+        entries[_PROBE] = dict
+    for name, kind in entries.items():
         if not isinstance(document.get(name), kind):
             raise CacheError(
                 f"the cache {path} is damaged: the entry {name!r} of {NAME} should be a "

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._record_format import RecordFormat
+from jaxkd.cache._sketch import sketch
 
 # Codecs that sample have PRNG keys of their own, independent of those of the views.
 _SEED = 0x6A6B64
@@ -42,11 +43,7 @@ def encode(
     root = jax.random.key(_SEED, impl="threefry2x32")
     records, invalid = {}, {}
     for output, codec in record_format.codecs.items():
-        values, shape = outputs[output], record_format.shapes[output]
-        values = values[..., : shape[-1]] if shape else values
-        # [batch, length, ...] with 3 axes is an output of tokens; attention maps have 4.
-        if token_mask is not None and values.ndim == 3 and values.shape[:2] == token_mask.shape:
-            values = jnp.where(token_mask[..., None], values, 0)
+        values = stored_values(outputs, output, record_format, token_mask)
         needed: dict[str, Any] = {}
         if "labels" in codec.needs:
             needed["labels"] = labels
@@ -59,6 +56,67 @@ def encode(
             records[f"{output}.{name}"] = array
         invalid[output] = codec.invalid_rows(values)
     return records, invalid
+
+
+def stored_values(
+    outputs: Mapping[str, jax.Array],
+    output: str,
+    record_format: RecordFormat,
+    token_mask: jax.Array | None,
+) -> jax.Array:
+    """Returns one of the outputs as it is stored: without padding of classes or tokens.
+
+    Args:
+      outputs: name → `[batch, ...]`.
+      output: name of the one.
+      record_format: codecs and shapes.
+      token_mask: bool `[batch, length]`, where the examples hold tokens; None for other inputs.
+    """
+    values, shape = outputs[output], record_format.shapes[output]
+    values = values[..., : shape[-1]] if shape else values
+    # [batch, length, ...] with 3 axes is an output of tokens; attention maps have 4.
+    if token_mask is not None and values.ndim == 3 and values.shape[:2] == token_mask.shape:
+        values = jnp.where(token_mask[..., None], values, 0)
+    return values
+
+
+def encode_sketches(
+    outputs: Mapping[str, jax.Array],
+    record_format: RecordFormat,
+    token_mask: jax.Array | None = None,
+) -> dict[str, Any]:
+    """Sketches the outputs that are stored for a batch, and looks at what kind of logits they are.
+
+    Args:
+      outputs: name → `[batch, ...]`.
+      record_format: codecs and shapes.
+      token_mask: as of `encode`.
+
+    Returns:
+      `"outputs"`: name → float32 `[batch, n]`; `"probabilities"`: bool `[batch]`, the examples
+      whose logits are probabilities.
+    """
+    values = {
+        name: stored_values(outputs, name, record_format, token_mask)
+        for name in record_format.codecs
+    }
+    logits = values.get("logits")
+    if logits is None or logits.shape[-1] < 2:
+        found = jnp.zeros(len(next(iter(values.values()))), bool)
+    else:
+        found = _are_probabilities(logits)
+    return {
+        "outputs": {name: sketch(value) for name, value in values.items()},
+        "probabilities": found,
+    }
+
+
+def _are_probabilities(logits: jax.Array) -> jax.Array:
+    rows = logits.astype(jnp.float32).reshape(len(logits), -1, logits.shape[-1])
+    rounding = 1e-3 if logits.dtype.itemsize >= 4 else 2e-2
+    add_up = (rows >= 0).all(-1) & (jnp.abs(rows.sum(-1) - 1) < rounding)
+    padding = (rows == 0).all(-1)
+    return (add_up | padding).all(-1) & add_up.any(-1)
 
 
 def check_invalid_rows(

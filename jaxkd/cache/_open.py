@@ -66,14 +66,18 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
 
     Args:
       path: where it was built.
-      teacher: the network whose outputs are wanted, or its `fingerprint()` where the network
-        itself is not at hand.
+      teacher: the network whose outputs are wanted. Its program is compared with the one that the
+        cache was built with, and where that is another one, its outputs on some of the examples.
+        Or its `fingerprint()`, where the network itself is not at hand; then fields alone are
+        compared.
       dataset: the examples to be trained on: the cache's own data set or a selection of it.
       views: how they are rendered, by default unchanged.
       mode: `"read"` wants a complete cache. `"fill"` takes an incomplete one, or none: outputs that
         are missing are computed when training reads them, and stored; it needs the teacher itself.
       num_classes: of the student, if it is to be checked already here (read).
-      allow: names of contract fields that may differ.
+      allow: names of contract fields that may differ. Each is checked by itself: a network of other
+        parameters may be allowed by `"teacher.parameters"`, but if its outputs differ too, that
+        takes `"teacher.outputs"`, with which none are computed.
       memory_limit: bytes up to which a cache is read into memory; larger ones are read from their
         files, and cannot be filled.
       codecs: classes of one's own codecs, if it was built with any (read).
@@ -90,9 +94,15 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
     Raises:
       CacheError: no cache there, an incomplete one, or one that belongs to something else: each
         differing field is named with both values.
+      TypeError: a teacher that is None.
       ValueError: another mode, an argument of the other mode, or to be filled without the network
         itself.
     """
+    if teacher is None:
+        raise TypeError(
+            "teacher=None checks no teacher: give the network, or its fingerprint() where the "
+            "network is not at hand; jaxkd.cache.Cache(path).contract has the fields that name it"
+        )
     views = views or Views()
     of_mode = {
         "read": {"num_classes": num_classes is not None, "codecs": len(codecs) > 0},

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxkd.cache import _contract
+from jaxkd.cache import _contract, _rendering
+from jaxkd.cache._behavior import TeacherBehavior
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import create_contract, read_contract
@@ -51,6 +52,7 @@ def plan_build(
     extend: bool = False,
     allow: Collection[str] = (),
     document: Mapping[str, Any] | None = None,
+    behavior: TeacherBehavior | None = None,
 ) -> BuildPlan:
     """Checks everything, and creates the cache, or the extension, that is not there yet.
 
@@ -62,6 +64,7 @@ def plan_build(
       extend: whether a cache that is there may grow.
       allow: names of contract fields that may differ from those of a cache that is there.
       document: the contract, if it has been read already.
+      behavior: what the teacher computes; None: of these contents.
 
     Returns:
       The plan.
@@ -75,14 +78,17 @@ def plan_build(
     check_sizes(num_views, block_size, len(dataset))
     contents.check()
     fields = contents.fields()
+    behavior = behavior or TeacherBehavior(contents)
     document = document or read_contract(path)
     if document is None:
         if extend:
             raise CacheError(f"there is no cache at {path} to extend: build one first")
         check_writable(path)
-        document = create_contract(
-            path, fields, _contract.probe(dataset, views), contents.identity_documents()
-        )
+        identity = contents.identity_documents()
+        identity["views"] = _rendering.document(dataset, views, num_views)
+        if behavior.known:
+            identity["teacher"] = behavior.document(num_views, allow)
+        document = create_contract(path, fields, None, identity)
     del fields[FINGERPRINT]  # compared with that of each segment
     _contract.check(path, document["fields"], fields, allow)
     record_format = contents.record_format
@@ -94,7 +100,8 @@ def plan_build(
         mend_digests(known, dataset)
         codecs = record_format.codecs
         changed = check_examples(path, document["fields"], known, dataset, codecs, allow)
-        _contract.check_probe(path, document["probe"], dataset, views, allow, changed)
+        _rendering.check(path, document, dataset, views, allow, changed)
+        behavior.check(path, document, fields, allow, changed)
         contents.check_identity(path, document, allow)
         plan = BuildPlan(path, contents, known, document, frozenset(allow))
         if extend or not all(segment.sealed for segment in known):

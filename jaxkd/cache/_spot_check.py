@@ -10,11 +10,10 @@ from jaxkd.cache._cache import Cache
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._record_format import RecordFormat
 from jaxkd.cache._statistics import most_probable
-from jaxkd.cache._teacher import make_teacher_fn
-from jaxkd.data import Examples, raw_batch
+from jaxkd.cache._stored_records import decoded_records
+from jaxkd.data import Examples
 from jaxkd.losses import SparseLogits
 from jaxkd.networks import Network
-from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
 
 
@@ -61,31 +60,25 @@ def spot_check(
     """
     if records < 1:
         raise ValueError(f"records must be at least 1, not {records}")
-    views = views or Views()
-    rng = np.random.default_rng(seed)
-    ids = rng.choice(dataset.ids, records).astype(np.int32)
     record_format = RecordFormat(cache.codecs, cache.shapes)
-    teacher_fn = make_teacher_fn(CacheContents(teacher, dataset, views, record_format))
+    contents = CacheContents(teacher, dataset, views or Views(), record_format)
+    ids = np.random.default_rng(seed).choice(dataset.ids, records).astype(np.int32)
     largest = dict.fromkeys(cache.codecs, 0.0)
     changed = 0
-    for view, some in enumerate(np.array_split(ids, cache.num_views)):
-        if not some.size:
-            continue
-        arrays, _ = teacher_fn(raw_batch(dataset, views, some, np.full(len(some), view, np.int32)))
-        # Both sides are decoded: what the codec loses is in both, and does not count.
-        fresh = EncodedOutputs.from_flat(
-            jax.device_get(arrays), cache.codecs, cache.shapes
-        ).decode()
-        stored = cache.read(some, view).decode()
+    for _, fresh, stored in decoded_records(cache, contents, ids):
         for output in cache.codecs:
-            new, old = fresh[output], stored[output]
-            pairs = zip(jax.tree.leaves(_values(new)), jax.tree.leaves(_values(old)), strict=True)
-            with np.errstate(invalid="ignore"):
-                difference = max(float(np.nanmax(np.abs(a - b), initial=0)) for a, b in pairs)
-            largest[output] = max(largest[output], difference)
-            if output == "logits":
-                changed += int(np.sum(most_probable(new) != most_probable(old)))
+            difference = np.nanmax(_difference(fresh[output], stored[output]), initial=0)
+            largest[output] = max(largest[output], float(difference))
+        if "logits" in cache.codecs:
+            new, old = (most_probable(side["logits"]) for side in (fresh, stored))
+            changed += int(np.sum(new != old))
     return SpotCheckResult(len(ids), largest, changed)
+
+
+def _difference(new: Any, old: Any) -> np.ndarray:
+    pairs = zip(jax.tree.leaves(_values(new)), jax.tree.leaves(_values(old)), strict=True)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([np.abs(np.asarray(a) - np.asarray(b)).ravel() for a, b in pairs])
 
 
 def _values(decoded: Any) -> Any:

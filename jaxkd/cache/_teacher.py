@@ -8,21 +8,28 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import check_network
-from jaxkd.cache._encode import encode
+from jaxkd.cache._encode import encode, encode_sketches
 from jaxkd.networks import Network
 
 TeacherFn = Callable[[dict[str, Any]], Any]
-"""Raw batch → (`<output>.<array>` → encoded array, output → rows that cannot be stored)."""
+"""Raw batch → (`<output>.<array>` → encoded array, output → rows that cannot be stored, sketches).
+
+The sketches are those of `encode_sketches`: few numbers, which one program computes with the rest.
+"""
 
 
 def make_teacher_fn(
-    contents: CacheContents, sharding: jax.sharding.Sharding | None = None
+    contents: CacheContents,
+    sharding: jax.sharding.Sharding | None = None,
+    *,
+    records: bool = True,
 ) -> TeacherFn:
     """Compiles rendering, forward pass of the teacher, and encoding into one program.
 
     Args:
       contents: a network, its data set and views, and the format of the records.
       sharding: where batches are put; None: on the default device.
+      records: whether to encode the outputs; False: sketches alone, the others are None.
 
     Returns:
       A function that computes the encoded outputs of the teacher for a batch of examples.
@@ -35,8 +42,12 @@ def make_teacher_fn(
         labels, token_mask = batch["labels"], batch.pop("token_mask", None)
         inputs = contents.views.render(batch)["inputs"]
         outputs = network.apply(params, state, inputs)[0]
+        sketches = encode_sketches(outputs, contents.record_format, token_mask)
+        if not records:
+            return None, None, sketches
         numbers = {"ids": batch["id"], "view": batch["view"], "labels": labels}
-        return encode(outputs, contents.record_format, token_mask=token_mask, **numbers)
+        encoded = encode(outputs, contents.record_format, token_mask=token_mask, **numbers)
+        return *encoded, sketches
 
     def with_token_mask(batch: dict[str, Any]) -> dict[str, Any]:
         mask = contents.dataset.token_mask(batch["id"])

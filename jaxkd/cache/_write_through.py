@@ -176,7 +176,7 @@ class WriteThroughCache:
         # Filled up to the batch, so that one compiled program serves all.
         full = np.resize(ids, batch_size)
         batch = raw_batch(self.dataset, self.views, full, np.full(batch_size, view, np.int32))
-        records, invalid = jax.device_get(self._teacher_fn(batch))
+        records, invalid = jax.device_get(self._teacher_fn(batch)[:2])
         check_invalid_rows(invalid, self._writer.plan.contents.record_format, ids, view)
         encoded = {name: np.asarray(array)[: len(ids)] for name, array in records.items()}
         arrays, computed = self._tables[view]

@@ -2,14 +2,15 @@
 
 import functools
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxkd.cache._behavior import TeacherBehavior
 from jaxkd.cache._contents import CacheContents
-from jaxkd.cache._encode import check_invalid_rows, encode
+from jaxkd.cache._encode import check_invalid_rows, encode, encode_sketches
 from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
@@ -18,6 +19,9 @@ from jaxkd.data import Examples
 from jaxkd.data._examples import check_unique, integer, integers
 from jaxkd.networks import Network
 from jaxkd.views import Views
+
+SpotCheck = Callable[[np.ndarray, int], np.ndarray | Mapping[str, np.ndarray]]
+"""(ids, view) → the teacher's outputs, as `Writer.write` takes them."""
 
 
 class Writer(RecordWriter):
@@ -43,6 +47,10 @@ class Writer(RecordWriter):
       block_size: examples in a file; by default as in `jaxkd.cache.build`.
       process: `(index, count)` of this writer among those that share the work.
       extend: whether a cache that is there may grow by views and examples.
+      spot_check: function of `(ids, view)` that returns the teacher's outputs as `write` takes
+        them. It is called for 64 examples: when the cache is created, to keep the outputs, and
+        whenever a writer goes on with it, which is refused if they differ. Without it a teacher is
+        known by its fingerprint alone.
       allow: names of contract fields that may differ from those of a cache that is there.
 
     Raises:
@@ -75,6 +83,7 @@ class Writer(RecordWriter):
         block_size: int | None = None,
         process: tuple[int, int] = (0, 1),
         extend: bool = False,
+        spot_check: SpotCheck | None = None,
         allow: Collection[str] = (),
     ):
         check_process(process)
@@ -87,6 +96,7 @@ class Writer(RecordWriter):
             block_size=block_size,
             extend=extend,
             allow=allow,
+            behavior=_behavior(contents, spot_check),
         )
         super().__init__(plan, process)
 
@@ -113,7 +123,9 @@ class Writer(RecordWriter):
         named = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
         contents = self.plan.contents
         dataset, record_format = contents.dataset, contents.record_format
-        values = {name: self._checked(named, name, len(ids)) for name in record_format.codecs}
+        # Of the cache on disk: an allowed difference in num_logits leaves that in force.
+        width = self.plan.document["fields"].get("num_logits")
+        values = _checked(named, record_format, width, len(ids))
         if not len(ids):
             return
         check_unique(ids)
@@ -138,21 +150,47 @@ class Writer(RecordWriter):
         record_format = self.plan.contents.record_format
         return jax.jit(functools.partial(encode, record_format=record_format))
 
-    def _checked(self, outputs: Mapping[str, np.ndarray], name: str, count: int) -> np.ndarray:
-        """An output as an array, of the shape that the cache was created for."""
+
+def _behavior(contents: CacheContents, spot_check: SpotCheck | None) -> TeacherBehavior:
+    """What the teacher of a writer computes on the spots, as the function says."""
+    if spot_check is None:
+        return TeacherBehavior(contents)
+    record_format = contents.record_format
+    sketches = jax.jit(functools.partial(encode_sketches, record_format=record_format))
+
+    def outputs(ids: np.ndarray, views: np.ndarray) -> dict[str, Any]:
+        groups = [np.flatnonzero(views == view) for view in np.unique(views)]
+        parts = []
+        for rows in groups:
+            given = spot_check(ids[rows], int(views[rows[0]]))
+            named = given if isinstance(given, Mapping) else {"logits": given}
+            values = _checked(named, record_format, record_format.num_logits, len(rows))
+            mask = contents.dataset.token_mask(ids[rows])
+            parts.append(jax.device_get(sketches(values, token_mask=mask)))
+        order = np.argsort(np.concatenate(groups))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *parts)
+
+    return TeacherBehavior(contents, outputs, always=True)
+
+
+def _checked(
+    outputs: Mapping[str, np.ndarray], record_format: RecordFormat, width: int | None, count: int
+) -> dict[str, np.ndarray]:
+    """The outputs that are stored, as arrays of the shapes that the cache was created for."""
+    values = {}
+    for name in record_format.codecs:
         if name not in outputs:
             raise ValueError(f"the cache stores {name!r}, the outputs are {sorted(outputs)}")
-        value = np.asarray(outputs[name])
-        shape = tuple(self.plan.contents.record_format.shapes[name])
+        values[name] = np.asarray(outputs[name])
+        shape = tuple(record_format.shapes[name])
         if name == "logits":
-            # Of the cache on disk: an allowed difference in num_logits leaves that in force.
-            shape = (*shape[:-1], int(self.plan.document["fields"]["num_logits"]))
-        if value.shape != (count, *shape):
+            shape = (*shape[:-1], width or shape[-1])
+        if values[name].shape != (count, *shape):
             raise ValueError(
                 f"{name} of {count} examples must have the shape {(count, *shape)}, not "
-                f"{value.shape}"
+                f"{values[name].shape}"
             )
-        return value
+    return values
 
 
 def _checked_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:

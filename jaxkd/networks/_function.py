@@ -79,5 +79,9 @@ def from_function(
             return bind_axes(call, axis_name)(params, state, inputs, key if train else None)
 
     return Network(
-        apply, params, state if stateful else {}, name, f"{describe(function)} {architecture}"
+        apply,
+        params,
+        state if stateful else {},
+        name,
+        f"{describe(inspect.unwrap(function))} {architecture}",
     )

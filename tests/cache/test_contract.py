@@ -73,8 +73,10 @@ def test_a_cache_of_something_else_is_refused_by_field(tmp_path, images, small, 
 def test_a_named_field_may_be_allowed(tmp_path, images, small):
     build(tmp_path, small(1), images)
     other = small(2)
-    allow = {"teacher.parameters"}
-    caches.open(tmp_path, teacher=other, dataset=images, views=VIEWS, allow=allow)
+    own = {"teacher": other, "dataset": images, "views": VIEWS}
+    with pytest.raises(CacheError, match=r"teacher.outputs: the cache has .*logits of example"):
+        caches.open(tmp_path, **own, allow={"teacher.parameters"})
+    caches.open(tmp_path, **own, allow={"teacher.parameters", "teacher.outputs"})
     with pytest.raises(ValueError, match="fingerprint is empty"):
         caches.open(tmp_path, teacher={}, dataset=images, views=VIEWS)
 

@@ -265,7 +265,7 @@ def test_labels_of_tokens(tmp_path):
     tokens = np.arange(24).reshape(6, 4) % 7
     named = {"name": "t", "split": "train", "vocab_size": 7, "tokenizer": "t"}
     rows = Sequences.from_arrays(tokens, **named)
-    table = jaxkd.from_function(lambda params, x: params[x[..., 0]], jnp.eye(7))
+    table = jaxkd.from_function(lambda params, x: params[x[..., 0]], 2 * jnp.eye(7))
     caches.build(tmp_path, table, rows, **OPTIONS)
     caches.open(tmp_path, teacher=table, dataset=rows.select([1, 4]))
     labels = rows.labels.copy()
@@ -331,7 +331,7 @@ def test_statistics_are_of_the_cache_s_own_examples(cached):
 def test_rows_that_were_aligned_may_be_fewer_and_not_others(tmp_path):
     texts = [Texts.from_texts(some, name="t", split="train") for some in (["ab", "cd"], ["ab"])]
     rows, fewer = (some.padded(Tokenizer.bytes(), 4) for some in texts)
-    table = jaxkd.from_function(lambda params, x: params[x[..., 0]], jnp.eye(257))
+    table = jaxkd.from_function(lambda params, x: params[x[..., 0]], 2 * jnp.eye(257))
     aligned = AlignedCache(caches.build(tmp_path, table, rows, **OPTIONS), rows, rows)
     aligned.check(dataset=fewer, views=Views())
     other = Texts.from_texts(["ax"], name="t", split="train").padded(Tokenizer.bytes(), 4)

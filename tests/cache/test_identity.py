@@ -7,7 +7,6 @@ import pytest
 from written_caches import write
 
 from jaxkd.cache import Cache, CacheError, _store
-from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract_document import create_contract, read_contract
 from jaxkd.cache._identity import read_identity, write_identity
 
@@ -43,32 +42,32 @@ def test_whoever_comes_second_with_another_teacher_is_refused(tmp_path, monkeypa
     assert Cache(tmp_path / "there").document == first.document
 
 
-def test_documents_of_identity_are_bound_to_their_cache_and_kind(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        CacheContents,
-        "identity_documents",
-        lambda self: {"teacher": {"outputs": [1.5]}, "views": {"pixels": [2]}},
+def test_documents_of_identity_are_bound_to_their_cache_and_kind(tmp_path):
+    identity = {"teacher": {"outputs": [1.5]}, "views": {"pixels": [2]}}
+    one, two = (
+        create_contract(str(tmp_path / name), {}, None, identity) for name in ("one", "two")
     )
-    one, two = write(tmp_path / "one"), write(tmp_path / "two")
-    assert one.document["id"] != two.document["id"] and one.document["format"] == 3
-    assert read_identity(one.path, one.document, "views") == {"pixels": [2]}
-    assert read_identity(one.path, one.document, "examples") is None
+    assert one["id"] != two["id"] and one["format"] == 3
+    path = str(tmp_path / "one")
+    assert read_identity(path, one, "views") == {"pixels": [2]}
+    assert read_identity(path, one, "examples") is None
     places = {
-        c: tmp_path / c / "identity" / Cache(tmp_path / c).document["id"] for c in ("one", "two")
+        name: tmp_path / name / "identity" / document["id"]
+        for name, document in {"one": one, "two": two}.items()
     }
     teacher, views = places["one"] / "teacher.json", places["one"] / "views.json"
     whole = teacher.read_bytes()
     for other in (views, places["two"] / "teacher.json"):
         shutil.copy(other, teacher)
         with pytest.raises(CacheError, match="damaged: .*teacher.json belongs to"):
-            read_identity(one.path, one.document, "teacher")
+            read_identity(path, one, "teacher")
     teacher.write_bytes(whole.replace(b"1.5", b"1.6"))
     with pytest.raises(CacheError, match="damaged: .*teacher.json does not have the digest"):
-        read_identity(one.path, one.document, "teacher")
+        read_identity(path, one, "teacher")
     teacher.unlink()
     with pytest.raises(CacheError, match="damaged: .*teacher.json is missing"):
-        read_identity(one.path, one.document, "teacher")
-    write_identity(one.path, one.document["id"], "teacher", {"outputs": [1.5]})
+        read_identity(path, one, "teacher")
+    write_identity(path, one["id"], "teacher", {"outputs": [1.5]})
     assert teacher.read_bytes() == whole
 
 
@@ -78,7 +77,7 @@ def test_documents_of_identity_are_bound_to_their_cache_and_kind(tmp_path, monke
         ({"id": None}, "'id' of contract.json should be a str, it is None"),
         ({"id": "7"}, "32 hexadecimal digits, it is '7'"),
         ({"fields": []}, "'fields' of contract.json should be a dict"),
-        ({"probe": None}, "'probe'"),
+        ({"probe": []}, "'probe'"),
         ({"identity": {}}, "'identity' .* should be a list"),
     ],
 )

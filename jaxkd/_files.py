@@ -1,5 +1,6 @@
 """Text at the edges of a process: terminals of any encoding, JSON and texts of others."""
 
+import contextlib
 import io
 import json
 import os
@@ -7,7 +8,7 @@ import pathlib
 import re
 import sys
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # Nobody nests documents deeper, and Python's own stack ends at 1,000.
@@ -141,3 +142,29 @@ def local_path(path: str | os.PathLike[str]) -> pathlib.Path:
         raise ValueError(f"{text!r} begins with ~, and {error}: write the whole path") from error
     # Beyond a symbolic link, ".." is the folder of what the link names.
     return place.resolve() if ".." in place.parts else place
+
+
+@contextlib.contextmanager
+def writing(file: pathlib.Path) -> Iterator[None]:
+    """Has an error of the system while a file is written name that file, and the remedy.
+
+    Args:
+      file: path of the file, for the message.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      OSError: the error of the system, such as a full disk.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number is None and (code := re.search(r"\(os error (\d+)\)", str(error))):
+            number = int(code[1])  # as libraries written in Rust tell it
+        # What names a file already is another error: a folder that is not there, for instance.
+        if number is None or getattr(error, "filename", None) is not None:
+            raise
+        remedy = "what was there is as before; make room, or choose another place"
+        raise OSError(number, f"{os.strerror(number)}; {remedy}", str(file)) from error

@@ -1,12 +1,15 @@
+import errno
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxkd import weights
+from jaxkd import from_function, weights
 from jaxkd._files import local_path, parse_json
 from jaxkd.cache import CacheError
 from jaxkd.cache._store import read_document
@@ -159,3 +162,33 @@ def test_a_path_that_is_none_of_this_machine_is_refused(tmp_path, monkeypatch, u
         with pytest.raises(ValueError, match=message):
             use(path)
     assert not [*tmp_path.iterdir()]
+
+
+def save_weights(path):
+    arrays = {"w": jnp.arange(5000, dtype=jnp.float32)}
+    weights.save(from_function(lambda params, x: x @ params["w"], arrays), path)
+
+
+WRITES_LARGE = {
+    "w.npz": save_weights,
+    "w.safetensors": save_weights,
+    "t.csv": lambda path: Table("t", ["a"], [["x" * 20000]]).write_csv(path),
+    "t.json": lambda path: Tokenizer.bytes(tuple(f"<{i}>" for i in range(3000))).save(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITES_LARGE)
+def test_a_full_disk_names_the_file_and_leaves_what_was_there(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # as a disk that ends there
+    try:
+        with pytest.raises(OSError, match="File too large; what was there is as before") as caught:
+            WRITES_LARGE[name](path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG and caught.value.filename == str(path)
+    assert path.read_bytes() == b"before" and [*tmp_path.iterdir()] == [path]
+    WRITES_LARGE[name](path)
+    assert path.stat().st_size > 4096

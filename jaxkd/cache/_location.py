@@ -93,6 +93,7 @@ def open_files(path: Path) -> Any:
       The store, which has answered this process at least once.
 
     Raises:
+      CacheError: a URL of another kind.
       OSError: a store behind a network refuses; names it.
       TimeoutError: it does not answer.
     """
@@ -118,7 +119,10 @@ def open_files(path: Path) -> Any:
             "the address (for S3 also AWS_ENDPOINT_URL_S3), the network and the credentials",
         ) from None
     except ValueError as error:
-        raise os_error(error, path) or error from error
+        raise os_error(error, path) or CacheError(
+            f"the cache {path} cannot be opened: {error}. Caches lie in directories, and under "
+            "s3://, gs:// and, to be read, https://"
+        ) from error
     _contacted.add(store)
     return ts.KvStore.open(place).result()
 

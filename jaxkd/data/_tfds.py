@@ -1,5 +1,6 @@
 """Image classification data of tensorflow-datasets, read without TensorFlow."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -292,9 +293,11 @@ def read_labels(
 
     path = epath.Path(directory) / f"labels_{name.replace('/', '_')}_{digest[7:23]}.npy"
     if path.exists():
-        labels = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        if labels.shape == (len(split),):
-            return labels
+        # A damaged file is one that is not there: the labels are read again.
+        with contextlib.suppress(ValueError, EOFError):
+            labels = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+            if labels.shape == (len(split),) and labels.dtype == np.int32:
+                return labels
     # Processes of several hosts may have one number, and one directory.
     partial = path.parent / f"{path.name}.{uuid.uuid4().hex}"
     try:

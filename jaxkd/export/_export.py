@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxkd import weights
-from jaxkd._files import local_path
+from jaxkd._files import local_path, writing
 from jaxkd.export import _card, _litert, _programs, edge
 from jaxkd.export._card import ModelCard
 from jaxkd.export._programs import ExportError, Preprocess
@@ -202,7 +202,8 @@ def _appearing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
         # A folder inside, since a temporary directory is readable by its owner alone.
         partial = pathlib.Path(folder, directory.name)
         partial.mkdir()
-        yield partial
+        with writing(directory):
+            yield partial
         _refuse_existing(directory)
         try:
             os.rename(partial, directory)

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from jaxkd._files import local_path, parse_json
+from jaxkd._files import local_path, parse_json, writing
 from jaxkd.training._arrays import differences
 
 
@@ -95,7 +95,8 @@ def write_atomically(file: pathlib.Path, contents: str | bytes) -> None:
     """
     temporary = _beside(file)
     try:
-        _write_through(temporary, contents)
+        with writing(file):
+            _write_through(temporary, contents)
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
@@ -113,7 +114,8 @@ def create(file: pathlib.Path, contents: str | bytes) -> bool:
     """
     temporary = _beside(file)
     try:
-        _write_through(temporary, contents)
+        with writing(file):
+            _write_through(temporary, contents)
         try:
             os.link(temporary, file)
         except FileExistsError:

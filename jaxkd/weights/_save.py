@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxkd._files import local_path
+from jaxkd._files import local_path, writing
 from jaxkd.networks import Network
 from jaxkd.weights._names import NetworkVariables
 
@@ -55,10 +55,11 @@ def save(
     arrays = {name: np.asarray(array, order="C") for name, array in variables.items()}
     partial = place.with_name(f".{place.stem}.partial{place.suffix}")
     try:
-        if place.suffix == ".npz":
-            np.savez(partial, **{name: _native(array) for name, array in arrays.items()})  # type: ignore[arg-type]
-        else:
-            _save_safetensors(arrays, partial, dict(metadata or {}))
+        with writing(place):
+            if place.suffix == ".npz":
+                np.savez(partial, **{name: _native(array) for name, array in arrays.items()})  # type: ignore[arg-type]
+            else:
+                _save_safetensors(arrays, partial, dict(metadata or {}))
         os.replace(partial, place)
     finally:
         partial.unlink(missing_ok=True)

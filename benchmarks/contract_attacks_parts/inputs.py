@@ -282,6 +282,9 @@ def _decoder(folder: Folder) -> Iterator[Attempt]:
     def make(scale: float) -> Any:
         @dataclasses.dataclass(frozen=True)
         class Scaled(Dense):
+            def specification(self) -> dict[str, Any]:
+                return {**super().specification(), "name": "Scaled"}
+
             def decode(self, arrays: Any, shape: Any) -> Any:
                 return super().decode(arrays, shape) * scale
 

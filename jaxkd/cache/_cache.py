@@ -16,6 +16,7 @@ from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import read_contract, warn_of_format_2
 from jaxkd.cache._examples import FINGERPRINT, check_examples
 from jaxkd.cache._location import normalized
+from jaxkd.cache._own_codecs import decoded_fields
 from jaxkd.cache._placement import Arrays, PendingRead
 from jaxkd.cache._plan import common_ids_and_views
 from jaxkd.cache._record_format import RecordFormat
@@ -189,7 +190,7 @@ class Cache:
             )
         dataset, views = self._bound(teacher, dataset, views)
         allow = self._allowed | frozenset(allow)
-        wanted: dict[str, Any] = {}
+        wanted: dict[str, Any] = dict(self._decoded)
         if not isinstance(teacher, _Unchecked):
             wanted |= _contract.of_teacher(teacher)
         if dataset is not None:
@@ -246,6 +247,11 @@ class Cache:
                 "(views=Views() where there are none), or its fingerprint() instead"
             )
         return dataset, views
+
+    @functools.cached_property
+    def _decoded(self) -> dict[str, Any]:
+        """What codecs of one's own decode in this process, as the contract has it."""
+        return decoded_fields(self._format, self._fields.get("codec.decoded", ()))
 
     def read(self, ids: np.ndarray, view: int) -> EncodedOutputs:
         """Reads the outputs for some examples in one view.

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxkd.cache import _contract
+from jaxkd.cache._own_codecs import decoded_fields
 from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
 from jaxkd.data import Examples, raw_batch
 from jaxkd.data._examples import check_vocabulary, integer
@@ -96,6 +97,7 @@ class CacheContents:
             **dataset,
             **_contract.of_views(self.dataset, self.views),
             **self.record_format.fields(),
+            **decoded_fields(self.record_format),
             **_contract.of_versions(),
         }
 

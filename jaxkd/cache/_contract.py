@@ -20,7 +20,7 @@ _PROBE_TOLERANCE = 1e-4
 # Characters up to which the names of classes are listed.
 _LISTED = 2000
 # Fields that not every cache has: compared where it has them.
-_OPTIONAL = frozenset({"dataset.class_names", "dataset.num_classes"})
+_OPTIONAL = frozenset({"dataset.class_names", "dataset.num_classes", "codec.decoded"})
 _REASONS = {
     "views.partners": " (partners to mix with are sampled from all examples: where a data set grew "
     "or shrank, every view is another one)",

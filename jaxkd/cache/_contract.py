@@ -22,6 +22,8 @@ _LISTED = 2000
 # Fields that not every cache has: compared where it has them.
 _OPTIONAL = frozenset({"dataset.class_names", "dataset.num_classes", "codec.decoded"})
 _REASONS = {
+    "dataset.decoding": " (files that EXIF turns and gray of 16 bits are read otherwise than in "
+    "the other version: where there are none, it may differ)",
     "views.partners": " (partners to mix with are sampled from all examples: where a data set grew "
     "or shrank, every view is another one)",
 }

@@ -12,6 +12,8 @@ import re
 import zlib
 from typing import Any
 
+from jaxkd._files import parse_json
+
 # Around the text: what a search for the tag of another shard goes by.
 _BEGIN, _END = b"\njaxkd ", b"\n"
 _TAG = re.compile(rb"\njaxkd (\{[^\n]*\}) ([0-9a-f]{8})\n")
@@ -52,7 +54,7 @@ def tag_in(content: bytes) -> ShardTag | None:
     for found in reversed(list(_TAG.finditer(content))):
         if zlib.crc32(found[1]) == int(found[2], 16):
             try:
-                return ShardTag(**json.loads(found[1]))
+                return ShardTag(**parse_json(found[1]))
             except (TypeError, ValueError):
                 continue
     return None

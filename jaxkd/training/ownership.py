@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from jaxkd._files import local_path
+from jaxkd._files import local_path, parse_json
 from jaxkd.training.distributed import all_processes, is_main_process
 from jaxkd.training.workdir import create, write_atomically, writeable
 
@@ -172,7 +172,7 @@ def _files(workdir: pathlib.Path) -> dict[int, pathlib.Path]:
 def _read(file: pathlib.Path) -> dict[str, Any] | None:
     """Reads the file of an owner; None if it is gone, or cut short."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parse_json(file.read_bytes())
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None

@@ -116,6 +116,8 @@ def test_a_cache_notices_that_decoding_has_changed(tmp_path, monkeypatch):
     teacher = from_function(lambda w, x: x.reshape(len(x), -1)[:, :3] * w, np.float32(1))
     caches.build(tmp_path / "c", teacher, data, progress=False)
     monkeypatch.setattr(_decoding, "VERSION", 1)
-    with pytest.raises(CacheError, match="dataset.decoding: the cache has 2, this run has 1"):
+    with pytest.raises(
+        CacheError, match="dataset.decoding: the cache has 2, this run has 1 .files that EX"
+    ):
         caches.open(tmp_path / "c", teacher=teacher, dataset=data)
     caches.open(tmp_path / "c", teacher=teacher, dataset=data, allow={"dataset.decoding"})

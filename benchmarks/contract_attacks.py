@@ -12,8 +12,9 @@ D  Two to four builders at once on one path, threads and processes: one wins, th
 E  Two runs in one work directory, and owners that are killed.
 F  Opening a cache of 60,000 examples and reading it at random.
 
-With `--before`, another checkout of the library goes through the same attacks. Writes
-benchmarks/contract_attacks.md; the exit status is 1 if anything was wrong.
+With `--before`, another checkout of the library goes through the same attacks, and its counts are
+kept in benchmarks/contract_attacks_before.json, from where later runs take them; F needs the
+checkout. Writes benchmarks/contract_attacks.md; the exit status is 1 if anything was wrong.
 `CONTRACT_ATTACKS_PYTHON` names an interpreter with another version of JAX, for one case of B.
 """
 
@@ -29,6 +30,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
+BEFORE = HERE / "contract_attacks_before.json"
 PARTS = {
     "A": ("wrong", "Wrong, and tried everywhere"),
     "B": ("right", "Right, but it looks different"),
@@ -60,9 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault("CONTRACT_ATTACKS_BEFORE", str(given.before.resolve()))
     reports = {name: _run(name, given) for name in given.only}
     if given.json is not None:
-        given.json.write_text(json.dumps(reports), encoding="utf-8")
+        counts = [{k: v for k, v in report.items() if k != "wrong"} for report in reports.values()]
+        text = json.dumps(dict(zip(reports, counts, strict=True)), indent=1)
+        given.json.write_text(text + "\n", encoding="utf-8")
         return 0
-    before = {} if given.before is None or given.only == ["F"] else _before(given)
+    if given.before is not None and set(given.only) != {"F"}:
+        _run_before(given)
+    before = json.loads(BEFORE.read_text(encoding="utf-8")) if BEFORE.exists() else {}
     from benchmarks.contract_attacks_parts import reports as tables
 
     tables.write(reports, before, {name: title for name, (_, title) in PARTS.items()}, given.out)
@@ -81,17 +87,14 @@ def _run(name: str, given: argparse.Namespace) -> dict:
     return {**report, "seconds": time.monotonic() - started}
 
 
-def _before(given: argparse.Namespace) -> dict:
+def _run_before(given: argparse.Namespace) -> None:
     """Runs the same parts with the library of another checkout, in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = pathlib.Path(folder) / "before.json"
-        command = [sys.executable, __file__, "--tree", str(given.before), "--json", str(result)]
-        # F measures both trees in turn.
-        command += ["--only", *(set(given.only) - {"F"}), "--seed", str(given.seed)]
-        command += [] if given.first is None else ["--first", str(given.first)]
-        paths = os.pathsep.join([str(given.before.resolve()), str(ROOT)])
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": paths})
-        return json.loads(result.read_text(encoding="utf-8"))
+    command = [sys.executable, __file__, "--tree", str(given.before), "--json", str(BEFORE)]
+    # F measures both trees in turn.
+    command += ["--only", *sorted(set(given.only) - {"F"}), "--seed", str(given.seed)]
+    command += [] if given.first is None else ["--first", str(given.first)]
+    paths = os.pathsep.join([str(given.before.resolve()), str(ROOT)])
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": paths})
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ def write(
         for line in report["wrong"]:
             print("WRONG", name, line)
     sections.append(
-        f"`python benchmarks/contract_attacks.py`, jax {jax.__version__}. Before: the release "
-        "without format 3, through the same attacks.\n"
+        f"`python benchmarks/contract_attacks.py`, jax {jax.__version__}. Before: the library "
+        "as it was before format 3, through the same attacks.\n"
     )
     pathlib.Path(out, "contract_attacks.md").write_text("\n".join(sections), encoding="utf-8")
 

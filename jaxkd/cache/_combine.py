@@ -29,6 +29,7 @@ def merge(
     sources: Sequence[str | pathlib.Path],
     *,
     codecs: Sequence[type] = (),
+    allow: Collection[str] = (),
 ) -> Cache:
     """Joins caches of different examples or views of one data set and teacher into a new one.
 
@@ -38,6 +39,7 @@ def merge(
       target: where the new cache goes.
       sources: complete caches; together they must have the same number of views of each example.
       codecs: classes of one's own codecs, if they were built with any.
+      allow: names of contract fields that may differ; the new cache has those of the first source.
 
     Returns:
       The new cache.
@@ -60,9 +62,10 @@ def merge(
     # Known by example, data sets of several sizes make one.
     by_example = {FINGERPRINT} if all(s.content is not None for s in found) else set()
     for cache in caches[1:]:
-        _contract.check(caches[0].path, caches[0].contract, cache.contract, by_example)
+        differing = by_example | set(allow)
+        _contract.check(caches[0].path, caches[0].contract, cache.contract, differing)
     if by_example:
-        check_parts(found)
+        check_parts(found, allow)
     ids, views = common_ids_and_views(found)
     last = max(s.first_view + s.num_views for s in found)
     if views < last or sum(len(s.ids) * s.num_views for s in found) != len(ids) * views:

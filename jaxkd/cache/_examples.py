@@ -152,11 +152,12 @@ def mend_digests(found: Sequence[Segment], dataset: Examples) -> None:
             segment.write_digests(digests)
 
 
-def check_parts(found: Sequence[Segment]) -> None:
+def check_parts(found: Sequence[Segment], allow: Collection[str] = ()) -> None:
     """Refuses to join segments that hold views of one example with different contents or labels.
 
     Args:
       found: segments of several caches, each with digests.
+      allow: names of fields that may differ.
 
     Raises:
       CacheError: names both caches, how many examples differ, and which ones.
@@ -169,7 +170,7 @@ def check_parts(found: Sequence[Segment]) -> None:
         one, two = first.digests().rows(rows), other.digests().rows(other_rows)
         labels = (one.labels != two.labels) & (one.labels >= 0) & (two.labels >= 0)
         for field, differ in ((CONTENTS, one.contents != two.contents), (LABELS, labels)):
-            if differ.any():
+            if differ.any() and field not in allow:
                 raise CacheError(
                     f"the caches {first.path} and {other.path} do not belong together:\n  {field}: "
                     f"{_count(differ, first.ids[rows])} are not the same in both. Build both from "

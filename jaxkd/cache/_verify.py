@@ -89,7 +89,9 @@ def _wrong_documents(cache: Cache) -> Iterator[DamagedBlock]:
         try:
             read_identity(cache.path, cache.document, kind)
         except CacheError as error:
-            yield DamagedBlock("", -1, -1, str(error), f"{IDENTITY}{cache.document['id']}/{kind}")
+            yield DamagedBlock(
+                "", -1, -1, str(error), f"{IDENTITY}{cache.document['id']}/{kind}.json"
+            )
     for segment in cache.segments:
         if segment.content is not None:
             try:

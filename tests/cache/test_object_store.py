@@ -1,5 +1,6 @@
 """Caches in an S3 object store: a real server on the loopback interface."""
 
+import concurrent.futures
 import uuid
 
 import numpy as np
@@ -85,6 +86,24 @@ def test_a_cut_is_taken_up_and_damage_is_found_there(url):
     _store.write_bytes(url, name, bytes(data))
     (damage,) = caches.verify(url)
     assert (damage.view, damage.block) == (0, 1) and "c/0/1/0" in damage.message
+
+
+def test_of_many_writers_of_a_document_one_creates_it_and_none_loses_a_change(url):
+    def create(number):
+        return _store.create_document(url, "a.json", {"number": number})
+
+    def add(number):
+        while True:
+            there, version = _store.read_versioned_document(url, "b.json")
+            numbers = [*(there or {"numbers": []})["numbers"], number]
+            if _store.replace_document(url, "b.json", {"numbers": numbers}, version):
+                return
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(create, range(6))) == 1
+        list(pool.map(add, range(6)))
+    found = _store.read_document(url, "b.json")
+    assert sorted(found["numbers"]) == list(range(6))
 
 
 def test_caches_move_between_stores(url, tmp_path):

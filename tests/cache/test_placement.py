@@ -209,6 +209,17 @@ def test_a_merge_takes_nothing_from_elsewhere(tmp_path, two):
         caches.merge(tmp_path / "d", sources)
 
 
+def test_a_merge_lets_a_named_field_differ(tmp_path):
+    for name, ids in {"a": IMAGES.ids[:128], "b": IMAGES.ids[128:]}.items():
+        write(tmp_path / name, name, data=IMAGES.select(ids))
+    sources = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(CacheError, match="teacher.name"):
+        caches.merge(tmp_path / "c", sources)
+    merged = caches.merge(tmp_path / "c", sources, allow={"teacher.name"})
+    assert merged.contract["teacher.name"] == "a"
+    assert_written(merged)
+
+
 def test_what_describes_a_segment_lies_in_the_list(tmp_path):
     write(tmp_path, num_views=2)
     listed = json.loads((tmp_path / "segments.json").read_text(encoding="utf-8"))

@@ -12,16 +12,24 @@ from jaxkd.cache.__main__ import main
 from jaxkd.cache._contents import CacheContents
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Two caches of two segments and a document of identity."""
+    folder = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patch:
+        identity = {"teacher": {"outputs": [1.5]}}
+        patch.setattr(CacheContents, "identity_documents", lambda self: identity)
+        patch.setattr(CacheContents, "check_identity", lambda *_: None)
+        for name in ("a", "b"):
+            write(folder / name, data=IMAGES.select(IMAGES.ids[:128]))
+            fill(writer(folder / name, extend=True))
+    return folder
+
+
 @pytest.fixture
-def grown(tmp_path, monkeypatch):
-    """A cache of two segments and a document of identity, and another one of the same."""
-    identity = {"teacher": {"outputs": [1.5]}}
-    monkeypatch.setattr(CacheContents, "identity_documents", lambda self: identity)
-    monkeypatch.setattr(CacheContents, "check_identity", lambda *_: None)
-    for name in ("a", "b"):
-        write(tmp_path / name, data=IMAGES.select(IMAGES.ids[:128]))
-        fill(writer(tmp_path / name, extend=True))
-    return tmp_path / "a"
+def grown(tmp_path, built):
+    """A copy of one of them, beside the other."""
+    return shutil.copytree(built, tmp_path / "copies") / "a"
 
 
 def damages():
@@ -53,7 +61,7 @@ def damages():
     yield "a seal deleted", f"{second}/seal.json", -1, delete, "", "is listed and not complete"
     yield "an identity deleted", identity, 0, delete, "", "teacher.json is missing"
     yield "an identity of another cache", identity, 0, copy, "", "teacher.json belongs to"
-    yield "one more identity", identity, 0, add, "views.json", "belongs to no cache that is here"
+    yield "one more identity", identity, 0, add, "more.json", "belongs to no cache that is here"
     yield "digests deleted", f"{second}/examples", 0, delete, "", "examples should have the digest"
     yield "a segment copied", second, 0, add, "views0-0_x", "is not in the list of segments"
     yield "a file left behind", f"{second}/ids", 0, add, "ids.tmp", "is no part of the segment"

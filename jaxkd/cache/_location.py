@@ -107,11 +107,8 @@ def open_files(path: Path) -> Any:
         return result(ts.KvStore.open(place), path)
     context, deadline = ts.Context(_CONTEXT), time.monotonic() + _CONTACT_SECONDS
     try:
-        for operation in (
-            lambda: ts.KvStore.open(place, context=context),
-            lambda: ts.KvStore.open(place, context=context).result().read("contract.json"),
-        ):
-            operation().result(timeout=max(0.1, deadline - time.monotonic()))
+        files = ts.KvStore.open(place, context=context).result(timeout=_CONTACT_SECONDS)
+        files.read("contract.json").result(timeout=max(0.1, deadline - time.monotonic()))
     except TimeoutError:
         raise TimeoutError(
             errno.ETIMEDOUT,
@@ -121,7 +118,7 @@ def open_files(path: Path) -> Any:
     except ValueError as error:
         raise os_error(error, path) or CacheError(
             f"the cache {path} cannot be opened: {error}. Caches lie in directories, and under "
-            "s3://, gs:// and, to be read, https://"
+            "s3:// and gs://"
         ) from error
     _contacted.add(store)
     return ts.KvStore.open(place).result()
@@ -158,6 +155,12 @@ def result(future: Any, path: Path, size: int = 0) -> Any:
     """
     try:
         return future.result()
+    except NotImplementedError as error:  # http:// only reads
+        raise OSError(
+            errno.EROFS,
+            f"{_store_of(location(path))} cannot do this ({error}): copy the cache {path} to a "
+            "directory, or to s3:// or gs://",
+        ) from error
     except ValueError as error:
         if found := os_error(error, path, size):
             raise found from error

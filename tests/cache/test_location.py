@@ -1,9 +1,12 @@
 import errno
+import functools
+import http.server
 import os
 import pathlib
 import resource
 import socket
 import subprocess
+import threading
 
 import jax
 import numpy as np
@@ -220,3 +223,18 @@ def test_a_store_that_refuses_connections_is_named(monkeypatch):
             write("s3://dead/c")
         with pytest.raises(ConnectionError, match=rf"{address} cannot be reached"):
             read(f"{address}/c")
+
+
+def test_a_server_that_only_reads_is_refused_before_the_teacher_runs(tmp_path):
+    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(OSError, match=rf"{address} cannot do this .*copy the cache {address}/"):
+            write(f"{address}/c")
+        server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass

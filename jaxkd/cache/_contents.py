@@ -14,8 +14,12 @@ from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
 from jaxkd.data import Examples, raw_batch
 from jaxkd.data._examples import check_vocabulary, integer
 from jaxkd.networks import Network
+from jaxkd.networks._trial import Trial
 from jaxkd.targets import from_specification
 from jaxkd.views import Views
+
+# Examples that a teacher is tried on before a cache is created.
+_TRIED = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,6 +126,26 @@ class CacheContents:
         Raises:
           CacheError: names what differs.
         """
+
+    def check_mode(self, allow: Collection[str] = ()) -> None:
+        """Tries the teacher on some examples, and refuses one that is not in evaluation mode.
+
+        Args:
+          allow: names of what is accepted as it is; `"teacher.mode"` turns the trial off.
+
+        Raises:
+          ValueError: it draws random numbers, moves its state, depends on the rest of the batch, or
+            differs between two calls.
+        """
+        if not isinstance(self.teacher, Network) or "teacher.mode" in allow:
+            return
+        ids = self.dataset.ids[np.linspace(0, len(self.dataset) - 1, _TRIED).astype(int)]
+        batch = raw_batch(self.dataset, self.views, ids, np.zeros(_TRIED, np.int32))
+
+        def render(batch: Any) -> Any:
+            return self.views.render(batch)["inputs"]
+
+        Trial(self.teacher, "teacher", render, (batch,)).check_evaluation()
 
     def check(self) -> None:
         """Refuses codecs that fit neither the teacher's outputs nor the examples.

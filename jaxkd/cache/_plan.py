@@ -72,7 +72,8 @@ def plan_build(
     Raises:
       CacheError: a cache of something else at `path`, or of other views, examples or blocks where
         it is not to be extended.
-      ValueError: sizes that are not positive, codecs that do not fit the teacher or the views.
+      ValueError: sizes that are not positive, codecs that do not fit the teacher or the views, or
+        (of a cache that is not there yet) a teacher that is not in evaluation mode.
     """
     dataset, views = contents.dataset, contents.views
     check_sizes(num_views, block_size, len(dataset))
@@ -83,6 +84,7 @@ def plan_build(
     if document is None:
         if extend:
             raise CacheError(f"there is no cache at {path} to extend: build one first")
+        contents.check_mode(allow)
         check_writable(path)
         identity = contents.identity_documents()
         identity["views"] = _rendering.document(dataset, views, num_views)

@@ -180,6 +180,8 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
         f"{network.name}+{connector.name}",
         f"{network.architecture}\n+ {output}: {_describe(module)}",
         vocab_size=network.vocab_size,
+        random_layers=network.random_layers,
+        statistics=network.statistics,
     )
 
 

@@ -155,9 +155,12 @@ def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:
 
 def _is_random(module: nnx.Module) -> bool:
     """Returns whether a layer is random in training: dropout of a rate above zero."""
-    rate = {nnx.Dropout: "rate", nnx.MultiHeadAttention: "dropout_rate"}.get(type(module))
-    value = getattr(module, rate, 0) if rate else 0
-    return isinstance(value, int | float) and value > 0
+    rate: Any = 0
+    if isinstance(module, nnx.Dropout):
+        rate = module.rate
+    elif isinstance(module, nnx.MultiHeadAttention):
+        rate = module.dropout_rate
+    return isinstance(rate, int | float) and rate > 0
 
 
 def _shape_of(leaf: Any) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
+from weakref import WeakSet
 
 import jax
 import numpy as np
 
 from jaxkd.data._examples import check_vocabulary
 from jaxkd.networks._arguments import check_kind, shown, suggestion
+from jaxkd.networks._trial import Trial
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
@@ -151,6 +153,44 @@ def check_views(step: TrainStep, batches: Any, allow: Collection[str] = ()) -> N
         "views, Loader(dataset, views, …) and make_train_step(…, views=views). Batches that are "
         "rendered already, or by a batch_transform, are given without an attribute `views`"
     )
+
+
+def check_modes(step: TrainStep, batches: Any, allow: Collection[str]) -> None:
+    """Refuses networks that are not in the mode that they are taken to be in.
+
+    They are tried on the first batch, once for a step: what is compiled once is tried once.
+
+    Args:
+      step: the step that is to train.
+      batches: batches by step number.
+      allow: names of what is accepted as it is, `"student.mode"` and `"teacher.mode"`.
+
+    Raises:
+      ValueError: a network that is random in evaluation or depends there on the rest of the batch;
+        a student whose dropout or statistics training leaves off.
+    """
+    networks = {"student": step.student}
+    if step.teacher is not None and not step.options.get("teacher_train"):
+        networks["teacher"] = step.teacher
+    tried = {role: n for role, n in networks.items() if not is_allowed(f"{role}.mode", allow)}
+    if step in _TRIED or not tried:
+        return
+    batch = {name: value for name, value in batches[0].items() if name != "teacher"}
+
+    def render(batch):
+        return (step.views.render(batch) if step.views else batch)["inputs"]
+
+    for role, network in tried.items():
+        trial = Trial(network, role, render, (batch,))
+        trial.check_evaluation()
+        if role == "student":
+            trial.check_training()
+    if tried == networks:
+        _TRIED.add(step)
+
+
+# Steps whose networks have been tried.
+_TRIED: WeakSet[TrainStep] = WeakSet()
 
 
 def check_profile(profile: int | None, workdir: Any) -> None:

@@ -20,6 +20,7 @@ from jaxkd.training._validation import (
     check_data,
     check_finite,
     check_kinds_of_run,
+    check_modes,
     check_process,
     check_profile,
     check_views,
@@ -124,7 +125,9 @@ def fit(
       ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`,
         a `workdir` of another configuration, of more steps or of another state, a student with
         fewer classes, or a network with fewer embeddings, than the data have, batches of other
-        views than the step renders, a trace without a `workdir`; before anything runs.
+        views than the step renders, a trace without a `workdir`; a network that is random in
+        evaluation or depends there on the rest of the batch, or a student whose dropout or
+        statistics training leaves off (`allow={"student.mode"}`); before anything runs.
       RuntimeError: another process or thread writes to `workdir`
         (`jaxkd.training.own_workdir`), before anything runs; or it has taken over a directory whose
         owner it took for dead.
@@ -163,6 +166,8 @@ def fit(
             )
         if done < steps:
             check_data(step, state, batches, done)
+        if done == 0 < steps:
+            check_modes(step, batches, allow)
         if workdir is not None:
             logs = Logs(workdir, resume_step=done, tensorboard=tensorboard, write=is_main_process())
             stack.callback(logs.close)

@@ -1,4 +1,4 @@
-"""Text at the edges of a process: terminals of any encoding, JSON and texts of others."""
+"""The edges of a process: terminals of any encoding, paths, JSON and texts of others, no room."""
 
 import contextlib
 import io

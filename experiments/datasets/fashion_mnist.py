@@ -31,6 +31,7 @@ from experiments.datasets._archives import gunzip
 from experiments.datasets._prepare import command_line
 from jaxkd._files import local_path
 from jaxkd.data import Dataset
+from jaxkd.data._tfds import absolute
 
 DEBIAN_SOURCE_DIR = "/usr/share/datasets/fashion-mnist"
 """Where the Debian package `dataset-fashion-mnist` puts the four IDX files."""
@@ -74,7 +75,7 @@ def load(
     """
     if split not in _FILES:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
-    builder = _import_tfds().builder("fashion_mnist", data_dir=data_dir)
+    builder = _import_tfds().builder("fashion_mnist", data_dir=absolute(data_dir))
     # Asked first: a data source of what is not prepared waits for the network, or misleads.
     if not builder.is_prepared():
         if importlib.util.find_spec("tensorflow") is None:
@@ -153,7 +154,7 @@ def prepare(
             for key, (image, label) in enumerate(zip(images, labels, strict=True)):
                 yield key, {"image": Image.fromarray(image), "label": int(label)}
 
-    builder = Builder(data_dir=data_dir)
+    builder = Builder(data_dir=absolute(data_dir))
     if not builder.is_prepared():
         builder.download_and_prepare(file_format="array_record")
     for split in _FILES:

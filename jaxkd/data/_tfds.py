@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxkd._files import local_path
+
 _BLOCK = 1024  # records read at once
 _SAMPLED = 16  # records of a split whose content is part of its fingerprint
 
@@ -78,13 +80,24 @@ def make_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     """
     tfds = import_tfds(name)
     try:
-        return tfds.builder(name, data_dir=data_dir)
+        return tfds.builder(name, data_dir=absolute(data_dir))
     except tfds.core.DatasetNotFoundError as error:
         raise ValueError(
             f"tensorflow-datasets has no data set {name!r}, and none of this name is prepared in "
             f"{data_dir or 'its data_dir'}; the names are at "
             "https://www.tensorflow.org/datasets/catalog/overview"
         ) from error
+
+
+def absolute(folder: str | os.PathLike[str] | None) -> str | None:
+    """Returns a folder as it is found after a change of directory; a URL such as gs:// as it is.
+
+    Args:
+      folder: path or URL; None stays None.
+    """
+    if folder is None or ("://" in os.fspath(folder) and not os.fspath(folder).startswith("file:")):
+        return None if folder is None else os.fspath(folder)
+    return os.fspath(local_path(folder))
 
 
 def image_features(name: str, builder: Any) -> ImageFeatures:
@@ -291,7 +304,9 @@ def read_labels(
     """
     from etils import epath
 
-    path = epath.Path(directory) / f"labels_{name.replace('/', '_')}_{digest[7:23]}.npy"
+    path = (
+        epath.Path(str(absolute(directory))) / f"labels_{name.replace('/', '_')}_{digest[7:23]}.npy"
+    )
     if path.exists():
         # A damaged file is one that is not there: the labels are read again.
         with contextlib.suppress(ValueError, EOFError):

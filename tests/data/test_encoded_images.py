@@ -227,6 +227,17 @@ def test_prepared_files_are_read_without_tensorflow(album):
     assert test.crop == CenterCrop(8) and test.fingerprint != train.fingerprint
 
 
+def test_prepared_files_are_found_after_a_change_of_directory(album, tmp_path, monkeypatch):
+    monkeypatch.chdir(album)
+    monkeypatch.setenv("HOME", str(album))
+    wanted = imagenet.load("album", "validation", image_size=8, data_dir=album).read([0, 3])
+    for name in (".", "~", "album/..", album.as_uri()):
+        images = imagenet.load("album", "validation", image_size=8, data_dir=name)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.chdir(tmp_path)
+            np.testing.assert_array_equal(images.read([0, 3]), wanted)
+
+
 def test_labels_are_read_once_and_cached(album, tmp_path, monkeypatch):
     arguments = {"data_dir": album, "labels_dir": tmp_path / "labels", "image_size": 8}
     first = imagenet.load("album", "train", **arguments)

@@ -201,8 +201,8 @@ def Linen_dropout_with_a_key_of_its_own():
 def Linen_argument_of_another_name():
     class Net(nn.Module):
         @nn.compact
-        def __call__(self, x, is_training=True):
-            norm = nn.BatchNorm(use_running_average=not is_training)
+        def __call__(self, x, learning=True):
+            norm = nn.BatchNorm(use_running_average=not learning)
             return norm(nn.Dense(CLASSES)(flat(x)))
 
     net = Net()

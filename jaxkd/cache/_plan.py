@@ -84,8 +84,8 @@ def plan_build(
     if document is None:
         if extend:
             raise CacheError(f"there is no cache at {path} to extend: build one first")
+        check_writable(path)  # before the teacher runs
         contents.check_mode(allow)
-        check_writable(path)
         identity = contents.identity_documents()
         identity["views"] = _rendering.document(dataset, views, num_views)
         if behavior.known:

@@ -114,16 +114,16 @@ def test_a_full_disk_is_an_error_of_the_system_and_the_build_resumes(tmp_path, l
         return Writer(tmp_path / "c", *arguments, shapes={"logits": (64,)}, block_size=256)
 
     first = writer()
-    first.write(data.ids[:256], 0, logits[:256])
+    first.write(data.ids[:300], 0, logits[:300])
     first.flush()
-    first.write(data.ids[256:], 0, logits[256:])
     limit_of_files(8192)
     with pytest.raises(OSError, match=r"cannot take [\d,]+ bytes more. Make room and build ag"):
+        first.write(data.ids[300:], 0, logits[300:])
         first.close()
     limit_of_files(resource.RLIM_INFINITY)
     with writer() as second:
-        assert 0 < second.remaining() <= 344
-        second.write(data.ids[256:], 0, logits[256:])
+        assert 0 < second.remaining() <= 300
+        second.write(data.ids[300:], 0, logits[300:])
     cache = second.cache()
     np.testing.assert_array_equal(cache.read(data.ids, view=0).decode()["logits"], logits)
 

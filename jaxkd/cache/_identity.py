@@ -15,6 +15,26 @@ from jaxkd.cache._contract import CacheError
 FOLDER = "identity/"
 
 
+class _Entries(dict[str, Any]):
+    """Entries of a document; a missing one is damage, not a mistake of the caller."""
+
+    _where: str
+
+    @classmethod
+    def of(cls, where: str, entries: Mapping[str, Any]) -> "_Entries":
+        """Returns the entries, and those of documents within them, with the name of their file."""
+        nested = {k: cls.of(where, v) if isinstance(v, dict) else v for k, v in entries.items()}
+        made = cls(nested)
+        made._where = where
+        return made
+
+    def __missing__(self, key: str) -> Any:
+        raise CacheError(
+            f"{self._where} has no entry {key!r}, it has {sorted(self)}. Restore that file from a "
+            "copy, or build the cache anew."
+        )
+
+
 def write_identity(path: str, cache_id: str, kind: str, document: Mapping[str, Any]) -> None:
     """Writes a document of identity, or replaces it.
 
@@ -59,7 +79,7 @@ def read_identity(path: str, document: Mapping[str, Any], kind: str) -> dict[str
             f"the cache {path} is damaged: {name} belongs to {belongs}, it should belong to "
             f"{bound}. Restore that file from a copy, or build the cache anew."
         )
-    return found
+    return _Entries.of(f"the cache {path} is damaged: {name}", found)
 
 
 def delete_identity(path: str, cache_id: str) -> None:

@@ -184,9 +184,15 @@ def _file_of_ids(entry: Mapping[str, Any]) -> str:
 
 
 def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, dict) and all(
-        isinstance(entry.get(name), kind) for name, kind in _ENTRIES.items()
+    if not isinstance(entry, dict):
+        return False
+    content = entry.get("content")
+    described = content is None or (
+        isinstance(content, dict)
+        and all(isinstance(content.get(n), str) for n in ("fingerprint", "labels", "digests"))
+        and isinstance(content.get("labels_per_token"), bool)
     )
+    return described and all(isinstance(entry.get(n), kind) for n, kind in _ENTRIES.items())
 
 
 def _entries_of_format_2(path: str) -> list[dict[str, Any]]:

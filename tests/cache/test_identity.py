@@ -71,6 +71,17 @@ def test_documents_of_identity_are_bound_to_their_cache_and_kind(tmp_path):
     assert teacher.read_bytes() == whole
 
 
+def test_an_entry_that_a_document_of_identity_lacks_is_named(tmp_path):
+    contract = {"id": "0" * 32, "identity": ["views"]}
+    write_identity(str(tmp_path), contract["id"], "views", {"spots": {"ids": [1]}})
+    found = read_identity(str(tmp_path), contract, "views")
+    assert found["spots"]["ids"] == [1] and found.get("digests") is None
+    with pytest.raises(CacheError, match=r"views.json has no entry 'digests', it has \['spots'\]"):
+        found["digests"]
+    with pytest.raises(CacheError, match="has no entry 'views'"):
+        found["spots"]["views"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

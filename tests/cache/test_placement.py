@@ -162,9 +162,12 @@ def test_documents_of_another_segment_or_cache_are_refused(two, tmp_path):
 
 def test_entries_of_documents_are_checked_by_name(tmp_path):
     write(tmp_path)
+    (entry,) = _store.read_document(tmp_path, "segments.json")["segments"]
     for name, change, message in (
         ("segments.json", {"segments": [{"name": "x"}]}, "segments.json has other entries than"),
         ("segments.json", {"segments": 7}, "segments.json has other entries than"),
+        ("segments.json", {"segments": [entry | {"content": 7}]}, "segments.json has other"),
+        ("segments.json", {"segments": [entry | {"num_views": "2"}]}, "segments.json has other"),
         ("seal", {"arrays": None}, "its entry 'arrays' is None"),
     ):
         file = next(tmp_path.rglob(f"{name.removesuffix('.json')}.json")).relative_to(tmp_path)

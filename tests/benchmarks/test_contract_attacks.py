@@ -1,5 +1,6 @@
 """The attacks on the contract: a few of them, and that each kind of outcome is told apart."""
 
+import json
 import pathlib
 
 import pytest
@@ -109,6 +110,15 @@ def test_tables_have_a_column_of_before(tmp_path):
     reports.write({"A": report}, {"A": earlier}, {"A": "Wrong"}, tmp_path)
     text = (tmp_path / "contract_attacks.md").read_text(encoding="utf-8")
     assert "| kind | 2 | 2 | 6 | 6 | 1 |" in text
+
+
+def test_the_counts_of_before_are_of_the_same_kinds():
+    before = json.loads(contract_attacks.BEFORE.read_text(encoding="utf-8"))
+    kinds = {attack.kind for module in wrong.MODULES for attack in module.attacks()}
+    assert set(before["A"]["rows"]) == kinds
+    assert set(before["B"]["rows"]) == {attack.kind for attack in same.attacks()}
+    for row in (*before["A"]["rows"].values(), *before["B"]["rows"].values()):
+        assert row["whole"] <= row["cases"] and row["right"] <= row["attempts"]
 
 
 def test_the_limits_of_opening():

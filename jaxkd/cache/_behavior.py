@@ -28,6 +28,8 @@ TOLERANCE = 5e-3
 _FLOAT32, _TF32, _BFLOAT16 = 2.0**-19, 2.0**-10, 2.0**-6
 # Where numbers have fewer bits, one example may be off by so much more than all together.
 _WORST = 4
+# What a network is called, and what its layers are.
+_DESCRIPTIONS = ("teacher.network", "teacher.architecture")
 
 SpotOutputs = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
 """(ids, views), int32 `[n]` each → what `encode_sketches` returns of the teacher's outputs."""
@@ -129,6 +131,26 @@ class TeacherBehavior:
                 'examples, or leave the comparison out by allow={"teacher.outputs"}'
             )
 
+    def described_otherwise(
+        self, path: str, contract: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> set[str]:
+        """Returns the fields in which only the description of the network differs.
+
+        Names and a text of the architecture tell two networks apart at a glance, and also two that
+        are the same: a function that was moved, or a class that was renamed. The program decides.
+
+        Args:
+          path: path of the cache.
+          contract: its contract.
+          fields: fields of this teacher.
+        """
+        differing = {n for n in _DESCRIPTIONS if contract["fields"].get(n) != fields.get(n)}
+        if not differing or not isinstance(self.contents.teacher, Network):
+            return set()
+        stored = read_identity(path, contract, "teacher")
+        same = stored is not None and self._is_same_program(stored, contract["fields"], fields)
+        return differing if same else set()
+
     @functools.cached_property
     def _trace(self) -> Trace | None:
         network, contents = self.contents.teacher, self.contents
@@ -190,12 +212,12 @@ class TeacherBehavior:
         parameters = "teacher.parameters"
         return (
             not self.always
-            and self._trace is not None
-            and self._trace.digest is not None
-            and self._trace.digest == stored["program"]
             and stored["jax_version"] == jax.__version__
             and parameters in fields
             and contract.get(parameters) == fields[parameters]
+            and self._trace is not None
+            and self._trace.digest is not None
+            and self._trace.digest == stored["program"]
         )
 
     @functools.cached_property
@@ -260,15 +282,10 @@ def _compare(
       rounding: of the outputs, relative to their size.
       allow: names of fields that may differ.
     """
-    limit = _limit(kept, rounding)
-    old = kept[here].astype(np.float64)
-    differences = np.sqrt(np.mean((own - old) ** 2, axis=1))
-    worst = int(np.argmax(differences))
-    if rounding > _FLOAT32:
-        same = np.sqrt(np.mean(differences**2)) <= limit and differences[worst] <= _WORST * limit
-    else:
-        same = differences[worst] <= limit
-    if not same:
+    if not agree(kept, here, own, rounding):
+        limit, old = _limit(kept, rounding), kept[here].astype(np.float64)
+        differences = np.sqrt(np.mean((own - old) ** 2, axis=1))
+        worst = int(np.argmax(differences))
         ids, views = (array[here] for array in spots)
         what = f"{name} of example {ids[worst]} in view {views[worst]}: "
         off = (
@@ -281,6 +298,23 @@ def _compare(
             {"teacher.outputs": what + _contract.numbers(own[worst]) + off},
             allow,
         )
+
+
+def agree(kept: np.ndarray, rows: np.ndarray, own: np.ndarray, rounding: float) -> bool:
+    """Returns whether outputs differ by no more than rounding from those that were kept.
+
+    Args:
+      kept: sketches `[n, k]`, of all spots.
+      rows: the spots that were computed.
+      own: their sketches.
+      rounding: of the outputs, relative to their size.
+    """
+    limit = _limit(kept, rounding)
+    differences = np.sqrt(np.mean((own - kept[rows].astype(np.float64)) ** 2, axis=1))
+    if rounding > _FLOAT32:
+        together = np.sqrt(np.mean(differences**2))
+        return bool(together <= limit and differences.max() <= _WORST * limit)
+    return bool(differences.max() <= limit)
 
 
 def _limit(kept: np.ndarray, rounding: float) -> float:

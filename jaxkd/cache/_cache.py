@@ -202,6 +202,9 @@ class Cache:
             if dataset is None:
                 raise ValueError("views can only be checked together with their dataset")
             wanted |= _contract.of_views(dataset, views) | _contract.of_versions()
+        behavior = self._behavior(teacher, dataset, views)
+        if behavior is not None:
+            allow |= behavior.described_otherwise(self.path, self.document, wanted)
         _contract.check(self.path, self._fields, wanted, allow)
         if dataset is not None:
             changed = check_examples(
@@ -209,8 +212,9 @@ class Cache:
             )
             if views is not None:
                 _rendering.check(self.path, self.document, dataset, views, allow, changed)
-                if isinstance(teacher, Network):
-                    self._check_outputs(teacher, dataset, views, wanted, allow, changed)
+            if behavior is not None:
+                compare = functools.partial(check_records, self, behavior.contents, allow)
+                behavior.check(self.path, self.document, wanted, allow, changed, compare)
             self.rows(dataset.ids)
         if num_views is not None and num_views > self.num_views:
             raise CacheError(
@@ -218,20 +222,13 @@ class Cache:
                 f"{self.path} has {self.num_views}. jaxkd.cache.extend adds views"
             )
 
-    def _check_outputs(
-        self,
-        teacher: Network,
-        dataset: Examples,
-        views: Views,
-        fields: Mapping[str, Any],
-        allow: Collection[str],
-        changed: np.ndarray,
-    ) -> None:
-        """Refuses a network whose outputs are others than those that were kept, or are stored."""
-        contents = CacheContents(teacher, dataset, views, self._format)
-        compare_records = functools.partial(check_records, self, contents, allow)
-        behavior = TeacherBehavior(contents)
-        behavior.check(self.path, self.document, fields, allow, changed, compare_records)
+    def _behavior(
+        self, teacher: Any, dataset: Examples | None, views: Views | None
+    ) -> TeacherBehavior | None:
+        """What a network computes on the examples of the cache; None of a fingerprint."""
+        if not isinstance(teacher, Network) or dataset is None or views is None:
+            return None
+        return TeacherBehavior(CacheContents(teacher, dataset, views, self._format))
 
     def _bound(
         self, teacher: Any, dataset: Examples | None, views: Views | None

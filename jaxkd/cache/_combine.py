@@ -14,7 +14,7 @@ from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import create_contract, read_contract
 from jaxkd.cache._example_digests import ExampleDigests, join
 from jaxkd.cache._examples import FINGERPRINT, check_parts, unchanged_ids
-from jaxkd.cache._identity import read_identity
+from jaxkd.cache._joined import joined_identity
 from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_sizes, common_ids_and_views
 from jaxkd.cache._segment import FOLDER, Segment, copy_shard
@@ -39,14 +39,15 @@ def merge(
       target: where the new cache goes.
       sources: complete caches; together they must have the same number of views of each example.
       codecs: classes of one's own codecs, if they were built with any.
-      allow: names of contract fields that may differ; the new cache has those of the first source.
+      allow: names of contract fields that may differ from those of the first source, which are
+        kept; `"teacher.outputs"` and `"views.probe"`: teachers and views that were coded otherwise.
 
     Returns:
       The new cache.
 
     Raises:
-      CacheError: contracts that differ, by field; records that two of them have, or that none has;
-        something else at `target`.
+      CacheError: contracts that differ, by field, or teachers and views in what they compute;
+        records that two of them have, or that none has; something else at `target`.
       TypeError: one path instead of several.
       ValueError: no source, or one that is named twice.
     """
@@ -73,7 +74,7 @@ def merge(
             f"together the caches {[c.path for c in caches]} do not have as many views of each "
             f"example: {len(ids)} examples in view 0, the same ones in {views} of {last} views"
         )
-    document = _begin(target, caches, found)
+    document = _begin(target, caches, found, allow=allow)
     for segment in found:
         copy = dataclasses.replace(segment, path=normalized(target), cache_id=document["id"])
         copy.create(None if segment.content is None else segment.digests())
@@ -205,6 +206,7 @@ def _begin(
     sources: Sequence[Cache],
     segments: Sequence[Segment],
     unchanged: np.ndarray | None = None,
+    allow: Collection[str] = (),
 ) -> Mapping[str, Any]:
     """Writes contract and list of a new cache, or refuses what is there before anything is written.
 
@@ -213,6 +215,7 @@ def _begin(
       sources: caches of one contract whose records it gets.
       segments: all segments that it will have.
       unchanged: the only examples that are still what they were; None: all are.
+      allow: names of fields that may differ between the sources.
 
     Returns:
       The contract of the target.
@@ -224,16 +227,14 @@ def _begin(
         raise CacheError(f"the target {target} is a source too: choose another path for the target")
     path, model = normalized(target), sources[0].document
     document = read_contract(path)
+    contracts = [(source.path, source.document) for source in sources]
     if document is not None:
         _contract.check(path, document["fields"], sources[0].contract)
+        contracts.insert(0, (path, document))
+    # Compared also where a copy goes on that was begun from other sources.
+    identity = joined_identity(contracts, allow)
     _refuse_others({name.split("/")[1] for name in _store.names(path, FOLDER)}, path, segments)
     if document is None:
-        # Of the examples there may be others than any one source has.
-        identity = {
-            kind: kept
-            for kind in ("teacher", "views")
-            if (kept := read_identity(sources[0].path, model, kind)) is not None
-        }
         if unchanged is not None:
             identity = {kind: of_examples(kept, unchanged) for kind, kept in identity.items()}
         document = create_contract(path, model["fields"], model.get("probe"), identity)

@@ -92,6 +92,7 @@ def plan_build(
             identity["teacher"] = behavior.document(num_views, allow)
         document = create_contract(path, fields, None, identity)
     del fields[FINGERPRINT]  # compared with that of each segment
+    allow = {*allow, *behavior.described_otherwise(path, document, fields)}
     _contract.check(path, document["fields"], fields, allow)
     record_format = contents.record_format
     while True:

@@ -41,8 +41,10 @@ def document(dataset: Examples, views: Views, num_views: int) -> dict[str, Any]:
     """
     # As a change may hit the later views alone, at least two are rendered.
     ids, view = choose_spots(dataset.ids, max(2, num_views), SPOTS)
-    digests, sketches = _rendered(dataset, views, ids, view)
+    digests, sketches, program = _rendered(dataset, views, ids, view)
     return {
+        "jax_version": jax.__version__,
+        "program": program,
         "platform": _platform(),
         "spots": {"ids": ids.tolist(), "views": view.tolist()},
         "digests": digests,
@@ -87,17 +89,14 @@ def check(
     if not here.any():
         # A selection without the examples rendered: its source's fingerprint vouches for the data.
         return
-    digests, sketches = _rendered(dataset, views, ids[here], view[here])
+    digests, sketches, _ = _rendered(dataset, views, ids[here], view[here])
     kept = unpacked(stored["sketches"])
     old = kept[here].astype(np.float64)
     if stored["platform"] == _platform():
         there = [digest for digest, present in zip(stored["digests"], here, strict=True) if present]
         differ = np.array([a != b for a, b in zip(there, digests, strict=True)])
-    elif old.shape != sketches.shape:
-        differ = np.ones(len(old), bool)
     else:
-        spread = np.sqrt(np.mean((kept - kept.mean(axis=0)) ** 2) + np.mean(kept**2) * 1e-4)
-        differ = np.abs(sketches - old).max(axis=1) > _TOLERANCE * spread
+        differ = differing(kept, here, sketches)
     if differ.any():
         first = int(np.argmax(differ))
         what = f"view {view[here][first]} of example {ids[here][first]}: "
@@ -110,16 +109,32 @@ def check(
         )
 
 
+def differing(kept: np.ndarray, rows: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Returns which views were rendered to other numbers, beyond rounding.
+
+    Args:
+      kept: sketches `[n, k]`, of all spots.
+      rows: the spots that were rendered.
+      own: their sketches.
+    """
+    old = kept[rows].astype(np.float64)
+    if old.shape != own.shape:
+        return np.ones(len(old), bool)
+    spread = np.sqrt(np.mean((kept - kept.mean(axis=0)) ** 2) + np.mean(kept**2) * 1e-4)
+    return np.abs(own - old).max(axis=1) > _TOLERANCE * spread
+
+
 def _rendered(
     dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
-) -> tuple[list[str], np.ndarray]:
-    """Digests of the bytes of rendered views, and their sketches `[n, k]`."""
+) -> tuple[list[str], np.ndarray, str | None]:
+    """Digests of the bytes of rendered views, their sketches `[n, k]`, and the program's digest."""
     digests: list[str] = []
     sketches = []
     for start in range(0, len(ids), _BATCH):
         some, number = ids[start : start + _BATCH], view[start : start + _BATCH]
         batch = _raw(dataset, views, np.resize(some, _BATCH), np.resize(number, _BATCH))
-        inputs, numbers = jax.device_get(_program(views, batch)(batch))
+        run, program = _program(views, batch)
+        inputs, numbers = jax.device_get(run(batch))
         for row in range(len(some)):
             digest = hashlib.blake2b(digest_size=8)
             for leaf in jax.tree.leaves(inputs):
@@ -127,7 +142,7 @@ def _rendered(
                 digest.update(np.ascontiguousarray(leaf[row]).tobytes())
             digests.append(digest.hexdigest())
         sketches.append(numbers[: len(some)])
-    return digests, np.concatenate(sketches)
+    return digests, np.concatenate(sketches), program
 
 
 def _raw(dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray) -> dict[str, Any]:
@@ -139,8 +154,12 @@ def _raw(dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray) -> 
     return batch
 
 
-def _program(views: Views, batch: dict[str, Any]) -> Callable[..., Any]:
-    """Compiles the rendering; caches that are opened with the same views share the program."""
+def _program(views: Views, batch: dict[str, Any]) -> tuple[Callable[..., Any], str | None]:
+    """Compiles the rendering; caches that are opened with the same views share the program.
+
+    Returns:
+      The compiled function, and a digest of its program, if that is visible.
+    """
 
     def rendered(batch: dict[str, Any]) -> Any:
         inputs = views.render(batch)["inputs"]
@@ -149,12 +168,12 @@ def _program(views: Views, batch: dict[str, Any]) -> Callable[..., Any]:
 
     # By what is computed and not by the views, whose code may have been edited.
     if (digest := trace(rendered, batch).digest) is None:
-        return jax.jit(rendered)
+        return jax.jit(rendered), None
     if digest not in _PROGRAMS:
         _PROGRAMS[digest] = jax.jit(rendered)
         if len(_PROGRAMS) > 32:
             _PROGRAMS.popitem(last=False)
-    return _PROGRAMS[digest]
+    return _PROGRAMS[digest], digest
 
 
 @functools.cache

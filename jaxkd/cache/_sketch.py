@@ -1,7 +1,7 @@
 """Spots of a cache, and sketches of what is computed there: few numbers that differ as it does."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -105,15 +105,33 @@ def of_examples(document: Mapping[str, Any], ids: np.ndarray) -> dict[str, Any]:
       document: of the kind `"teacher"` or `"views"`: entries by spot, and others.
       ids: example ids.
     """
-    rows = np.flatnonzero(np.isin(document["spots"]["ids"], ids))
+    return rows_of([document], np.flatnonzero(np.isin(document["spots"]["ids"], ids)))
 
-    def chosen(value: Any) -> Any:
+
+def rows_of(documents: Sequence[Mapping[str, Any]], rows: np.ndarray | None = None) -> Any:
+    """Returns documents of identity joined spot by spot; what is not by spot is of the first.
+
+    Args:
+      documents: documents of one kind.
+      rows: the spots that are kept, of all together; None: all.
+    """
+    first = documents[0]
+    joined: dict[str, Any] = {}
+    for name, value in first.items():
+        parts = [document[name] for document in documents]
         if isinstance(value, list):
-            return [value[row] for row in rows]
-        if isinstance(value, Mapping):
-            if "base64" in value:
-                return packed(unpacked(value)[rows])
-            return {name: chosen(inner) for name, inner in value.items()}
-        return value
+            whole = [item for part in parts for item in part]
+            joined[name] = whole if rows is None else [whole[row] for row in rows]
+        elif isinstance(value, Mapping) and "base64" in value:
+            array = np.concatenate([unpacked(part) for part in parts])
+            joined[name] = packed(array if rows is None else array[rows])
+        else:
+            joined[name] = rows_of(parts, rows) if isinstance(value, Mapping) else value
+    return joined
 
-    return chosen(document)
+
+def sort_spots(ids: Sequence[int], views: Sequence[int]) -> np.ndarray:
+    """Returns the positions of different spots in the order in which they are chosen."""
+    _, rows = np.unique(np.stack([ids, views]), axis=1, return_index=True)
+    hashes = _hash(np.asarray(ids, np.int32).astype(np.uint64) + np.uint64(_KEY << 32))
+    return rows[np.argsort(hashes[rows], kind="stable")]

@@ -14,6 +14,7 @@ from flax import nnx
 import jaxkd
 from jaxkd import cache as caches
 from jaxkd.cache import CacheError
+from jaxkd.cache._identity import read_identity
 from jaxkd.data import Dataset
 from jaxkd.targets import Dense, TopK
 from jaxkd.views import Normalize, RandomFlip, Views
@@ -190,9 +191,12 @@ def test_right_teachers_that_look_different_are_accepted(tmp_path, monkeypatch):
     same = {
         "jitted": of(jax.jit(function)),
         "NumPy parameters": jaxkd.from_function(function, WEIGHTS),
+        "at another place": of(lambda p, x: flat(x) @ p + BIASES[0]),
         "in another order": of(lambda p, x: jnp.dot(flat(x), p, precision="highest") + BIASES[0]),
     }
-    caches.open(tmp_path, teacher=same["jitted"], dataset=DATA, views=VIEWS)
+    for name in ("jitted", "NumPy parameters", "at another place"):
+        caches.open(tmp_path, teacher=same[name], dataset=DATA, views=VIEWS)
+        build(tmp_path, same[name])
     allow = {"teacher.architecture", "teacher.network"}
     for teacher in same.values():
         caches.open(tmp_path, teacher=teacher, dataset=DATA, views=VIEWS, allow=allow)
@@ -203,6 +207,32 @@ def test_right_teachers_that_look_different_are_accepted(tmp_path, monkeypatch):
         caches.open(
             tmp_path, teacher=teacher, dataset=DATA, views=VIEWS, allow={*allow, "jax_version"}
         )
+
+
+def test_parts_of_teachers_that_compute_something_else_are_not_merged(tmp_path):
+    def part(name, teacher, ids, views=VIEWS):
+        build(tmp_path / name, teacher, DATA.select(ids), views)
+        return tmp_path / name
+
+    dim, bright = Views((brighter(0.0, 1.0),)), Views((brighter(0.05, 1.0),))
+    first = part("first", activation(0), DATA.ids[:48])
+    # No example is in both parts; of a callback not even the program can be compared.
+    merged = caches.merge(tmp_path / "right", [first, part("b", activation(0), DATA.ids[48:])])
+    merged.check(teacher=activation(0), dataset=DATA, views=VIEWS)
+    kept = read_identity(merged.path, merged.document, "teacher")
+    assert len(kept["spots"]["ids"]) == len(set(kept["spots"]["ids"])) == 64
+    assert max(kept["spots"]["ids"]) > 48 > min(kept["spots"]["ids"])
+    wrong = [first, part("other", activation(1), DATA.ids[48:])]
+    with pytest.raises(CacheError, match="teacher.architecture|teacher.outputs"):
+        caches.merge(tmp_path / "wrong", wrong)
+    allow = {"teacher.architecture"}
+    with pytest.raises(CacheError, match=r"teacher.outputs: .*the program.*another one"):
+        caches.merge(tmp_path / "wrong", wrong, allow=allow)
+    caches.merge(tmp_path / "wrong", wrong, allow={*allow, "teacher.outputs"})
+    views = [part(f"views {n}", scaled(1.0), DATA.ids[48 * n :][:48], v)
+             for n, v in enumerate((dim, bright))]  # fmt: skip
+    with pytest.raises(CacheError, match=r"views.probe: .*the program.*another one"):
+        caches.merge(tmp_path / "wrong views", views)
 
 
 def scaled(scale, dtype=jnp.float32):
@@ -226,7 +256,7 @@ def test_a_hundredth_of_the_spread_is_refused(tmp_path, dtype):
 @pytest.mark.parametrize("codec", [Dense(), Dense("int8"), TopK(2)])
 def test_a_selection_without_the_spots_is_compared_with_records(tmp_path, codec):
     cache = build(tmp_path, activation(0), codec=codec)
-    document = jaxkd.cache._identity.read_identity(tmp_path, cache.document, "teacher")
+    document = read_identity(tmp_path, cache.document, "teacher")
     others = np.setdiff1d(DATA.ids, document["spots"]["ids"])
     assert len(document["spots"]["ids"]) == 64 and len(others) == 32
     part = {"dataset": DATA.select(others), "views": VIEWS}

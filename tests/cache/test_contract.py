@@ -160,6 +160,13 @@ def test_every_field_is_checked_and_each_may_be_allowed(tmp_path, images, small)
             own = {"teacher": small(1), "dataset": images, "views": views}
             assert caches.open(tmp_path, **own).num_views == 2
             continue
+        if field in ("teacher.network", "teacher.architecture"):  # of a network, what it computes
+            own = {"dataset": images, "views": views}
+            caches.open(tmp_path, teacher=small(1), **own)
+            build(tmp_path, small(1), images, views)
+            with pytest.raises(CacheError, match=f"{field}: the cache has"):
+                caches.open(tmp_path, teacher=small(1).fingerprint(), **own)
+            continue
         with pytest.raises(CacheError, match=f"{field}: the cache has") as error:
             build(tmp_path, small(1), images, views)
         assert str(error.value).count("the cache has") == 1, value

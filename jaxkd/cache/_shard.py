@@ -79,7 +79,9 @@ def with_tag(shard: bytes, tag: ShardTag, index: int) -> bytes:
       tag: where it is to belong.
       index: length of the index.
     """
-    chunks, end = shard[:-index], shard[-index:]
-    if (old := tag_in(chunks[-4096:])) is not None and chunks.endswith(old.to_bytes()):
-        chunks = chunks[: -len(old.to_bytes())]
-    return chunks + tag.to_bytes() + end
+    end = start = len(shard) - index
+    old = tag_in(shard[max(0, end - 4096) : end])
+    if old is not None and shard.endswith(old.to_bytes(), 0, end):
+        start -= len(old.to_bytes())
+    view = memoryview(shard)  # a shard is large: it is copied once
+    return b"".join([view[:start], tag.to_bytes(), view[end:]])

@@ -65,6 +65,7 @@ class EnsembleCache:
         combining or one that the codecs do not allow, teachers of different classes.
 
     Attributes:
+      caches: name → cache.
       dataset: the examples that the first cache was opened with.
       views: how they are rendered.
       num_views: number of views that all caches have.
@@ -94,7 +95,7 @@ class EnsembleCache:
                 raise ValueError(f"logits of different classes cannot be combined: {classes}")
             _check_class_names(caches)
         total = sum(weights.values())
-        self._caches, self._combine = dict(caches), combine
+        self.caches, self._combine = dict(caches), combine
         self._weights = tuple((name, float(weights[name]) / total) for name in caches)
         first = next(iter(caches.values()))
         self.dataset, self.views = first.dataset, first.views
@@ -112,7 +113,7 @@ class EnsembleCache:
         Raises:
           CacheError: each field that differs.
         """
-        for cache in self._caches.values():
+        for cache in self.caches.values():
             cache.check(dataset=dataset, views=views, num_views=num_views)
 
     def read(self, ids: np.ndarray, view: int) -> EnsembleOutputs:
@@ -128,7 +129,7 @@ class EnsembleCache:
         Raises:
           CacheError: an id or view that one of them does not have.
         """
-        members = {name: cache.read(ids, view) for name, cache in self._caches.items()}
+        members = {name: cache.read(ids, view) for name, cache in self.caches.items()}
         return EnsembleOutputs(members, self._weights, self._combine)
 
 

@@ -70,14 +70,17 @@ class Loader:
       dataset: the examples.
       views: how they are rendered.
       batch_size: examples in a batch, of all processes together.
+      seed: seed of the order.
+      num_views: number of different views of an example, None for a new one in each epoch.
+      cache: what the teacher's outputs are read from, None where nothing is.
       process: `(index, count)` of this process.
       steps_per_epoch: number of full batches in an epoch.
 
     Raises:
       ImportError: `prefetch` or `workers` without Grain.
-      TypeError: no batch size.
-      ValueError: no data set, fewer examples than a batch, a batch that does not divide by the
-        processes, or a cache that does not fit (`CacheError`).
+      TypeError: no batch size, or a seed that is no integer.
+      ValueError: a negative seed, no data set, fewer examples than a batch, a batch that does not
+        divide by the processes, or a cache that does not fit (`CacheError`).
 
     Example:
       >>> from jaxkd.data import Dataset
@@ -106,18 +109,20 @@ class Loader:
     ):
         if batch_size is None:
             raise TypeError("batch_size is missing: Loader(dataset, views, batch_size)")
+        if integer(seed, "seed") < 0:
+            raise ValueError(f"the seed of a loader must be an integer from 0 on, not {seed}")
         dataset, views, num_views = checked_inputs(dataset, views, cache, num_views)
         process = process or (jax.process_index(), jax.process_count())
         _check_batch(batch_size, len(dataset), process)
         self.process = process
         self.dataset, self.views, self.batch_size = dataset, views, batch_size
+        self.seed, self.num_views, self.cache = seed, num_views, cache
         self.steps_per_epoch = len(dataset) // batch_size
         steps = _Steps(dataset, views, batch_size, seed, num_views, process)
         prefetch = 2 * workers if prefetch is None else prefetch
         self._raw: _Steps | Prefetcher = steps
         if prefetch or workers:
             self._raw = Prefetcher(steps, prefetch, workers)
-        self._cache = cache
         self._reader: concurrent.futures.Executor | None = None
         if cache is not None and not cache.in_memory:
             self._reader = concurrent.futures.ThreadPoolExecutor(1)
@@ -167,8 +172,8 @@ class Loader:
 
     def _batch(self, step: int) -> dict[str, Any]:
         batch = self._raw[step]
-        if self._cache is not None:
-            batch["teacher"] = self._cache.read(batch["id"], int(batch["view"][0]))
+        if self.cache is not None:
+            batch["teacher"] = self.cache.read(batch["id"], int(batch["view"][0]))
         return batch
 
 

@@ -30,9 +30,10 @@ def counted(batch: Mapping[str, Any]) -> jax.Array | None:
         `"where"`; a mask may have fewer axes than the labels, counted from the first.
 
     Raises:
+      TypeError: labels or a mask that are no array.
       ValueError: a mask of floating point.
     """
-    labels = batch["labels"]
+    labels = _array("labels", batch["labels"])
     masks = [mask for name in ("where", "labeled") if (mask := _mask(batch, name)) is not None]
     if "labeled" not in batch and jnp.issubdtype(labels.dtype, jnp.integer):
         masks.append(labels >= 0)
@@ -45,8 +46,18 @@ def counted(batch: Mapping[str, Any]) -> jax.Array | None:
 def _mask(batch: Mapping[str, Any], name: str) -> jax.Array | None:
     mask = batch.get(name)
     if mask is not None:
-        check_selects(name, mask)
+        check_selects(name, _array(name, mask))
     return mask
+
+
+def _array(name: str, value: Any) -> Any:
+    """Refuses a list of a batch, which JAX takes for a tree of numbers."""
+    if isinstance(value, list | tuple):
+        raise TypeError(
+            f"{name} of the batch must be an array, not a {type(value).__name__}: write "
+            f"np.asarray({name})"
+        )
+    return value
 
 
 def sum_and_count(

@@ -163,7 +163,13 @@ def values_of(value: float | Schedule) -> list[float]:
     """
     with jax.ensure_compile_time_eval():
         values = [value(step) for step in _PROBED_STEPS] if callable(value) else [value]
-        return [float(value) for value in values if not is_traced(value)]
+        return [_number(value) for value in values if not is_traced(value)]
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str) or value is None or np.ndim(value):
+        raise TypeError(f"a schedule must return a number, not {shown(value)}")
+    return float(value)
 
 
 def is_traced(value: Any) -> bool:

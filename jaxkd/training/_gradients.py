@@ -184,7 +184,7 @@ class DistillationLoss:
                     f"micro_batches={self.micro_batches}, but the student's output {name!r} "
                     f"{output.shape} has no axis of examples in front and cannot be put together "
                     "from parts of a batch (a head that a fused loss takes, for one): use "
-                    "micro_batches=1 with jaxkd.networks.remat, or optax.MultiSteps"
+                    "micro_batches=1 with jaxkd.networks.remat, or a term without a fused loss"
                 )
 
     def _apply_teacher(self, frozen: PyTree, inputs: jax.Array, key: jax.Array) -> PyTree:

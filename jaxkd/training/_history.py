@@ -10,10 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.training._metric_sums import MetricSums
-from jaxkd.training.logs import Logs
+from jaxkd.training.logs import Logs, Rows
 from jaxkd.training.step import TrainStep
-
-Rows = list[dict[str, float]]
 
 
 class MetricsHistory:
@@ -23,9 +21,10 @@ class MetricsHistory:
     step after the interval is over, so that the host never waits for a device without work.
 
     Args:
-      logs: files that the rows are written to as well, with the rows that they hold already; None
-        for memory alone.
+      logs: files that the rows are written to as well; None for memory alone.
       members: number of students that train together, None for one.
+      metadata: of the checkpoint that training resumes from, as `metadata` returned it; one of an
+        earlier version has no rows, which are then those that the files hold.
 
     Attributes:
       train: the rows of the log intervals.
@@ -33,7 +32,13 @@ class MetricsHistory:
       sums: the metrics of the present interval, None before its first step.
     """
 
-    def __init__(self, logs: Logs | None, members: int | None):
+    def __init__(
+        self, logs: Logs | None, members: int | None, metadata: Mapping[str, Any] | None = None
+    ):
+        for name, table in ((metadata or {}).get("rows") or {}).items():
+            if logs:
+                columns = table["columns"]
+                logs.restore(name, [dict(zip(columns, r, strict=True)) for r in table["values"]])
         self.train: Rows = logs.rows("train") if logs else []
         self.evaluations: Rows = logs.rows("eval") if logs else []
         self.sums: MetricSums | None = None
@@ -53,11 +58,13 @@ class MetricsHistory:
             self.sums = step.put_sums(MetricSums(values, tuple(sums)))
 
     def metadata(self) -> dict[str, Any]:
-        """Returns the metrics of the present interval as plain data for a checkpoint."""
+        """Returns the rows, and the present interval, as plain data for a checkpoint."""
+        tables = {"train": self.train, "eval": self.evaluations}
+        metadata: dict[str, Any] = {"rows": {n: _table(rows) for n, rows in tables.items()}}
         if self.sums is None:
-            return {"sums": None}
-        rows = np.asarray(jax.device_get(self.sums.values)).tolist()
-        return {"sums": dict(zip(self.sums.names, rows, strict=True))}
+            return {**metadata, "sums": None}
+        sums = np.asarray(jax.device_get(self.sums.values)).tolist()
+        return {**metadata, "sums": dict(zip(self.sums.names, sums, strict=True))}
 
     def end_interval(self, step: int) -> None:
         """Ends the interval at a step; the next `flush` writes its row.
@@ -109,3 +116,8 @@ class MetricsHistory:
             {"member": member, **{key: float(array[member]) for key, array in arrays.items()}}
             for member in range(self._members)
         ]
+
+
+def _table(rows: Rows) -> dict[str, Any]:
+    columns = list(rows[0]) if rows else []
+    return {"columns": columns, "values": [[row[name] for name in columns] for row in rows]}

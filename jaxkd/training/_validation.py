@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from typing import Any
 from weakref import WeakSet
@@ -9,6 +10,7 @@ from weakref import WeakSet
 import jax
 import numpy as np
 
+from jaxkd.data import Examples
 from jaxkd.data._examples import check_vocabulary
 from jaxkd.networks._arguments import check_kind, shown, suggestion
 from jaxkd.networks._trial import Trial
@@ -76,14 +78,14 @@ def check_kinds_of_run(step: Any, state: Any) -> None:
     check_kind("state", state, TrainState, "write step.init(), or population.init()")
 
 
-def check_data(step: TrainStep, state: TrainState, batches: Any, index: int) -> None:
+def check_data(step: TrainStep, state: TrainState, batches: Any, batch: Any) -> None:
     """Refuses a student or a network that has no room for the classes or tokens of the data.
 
     Args:
       step: the step that is to train.
       state: its state.
       batches: batches by step number; checked if they have a `dataset`, as a `Loader`.
-      index: step number of the batch whose shapes are looked at.
+      batch: one of them, whose shapes are looked at.
 
     Raises:
       ValueError: fewer embeddings or fewer classes than the data have.
@@ -94,7 +96,7 @@ def check_data(step: TrainStep, state: TrainState, batches: Any, index: int) -> 
     check_vocabulary(dataset, **step.vocab_sizes)
     # Shapes alone: networks are written without regard to the types of an Explicit mesh.
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    logits = jax.eval_shape(step.logits, shapes, batches[index])
+    logits = jax.eval_shape(step.logits, shapes, batch)
     if logits is None:  # see `jaxkd.networks.without_logits`
         return
     if logits.shape[-1] < dataset.num_classes:
@@ -155,14 +157,14 @@ def check_views(step: TrainStep, batches: Any, allow: Collection[str] = ()) -> N
     )
 
 
-def check_modes(step: TrainStep, batches: Any, allow: Collection[str]) -> None:
+def check_modes(step: TrainStep, batch: Any, allow: Collection[str]) -> None:
     """Refuses networks that are not in the mode that they are taken to be in.
 
     They are tried on the first batch, once for a step: what is compiled once is tried once.
 
     Args:
       step: the step that is to train.
-      batches: batches by step number.
+      batch: the first batch.
       allow: names of what is accepted as it is, `"student.mode"` and `"teacher.mode"`.
 
     Raises:
@@ -175,7 +177,7 @@ def check_modes(step: TrainStep, batches: Any, allow: Collection[str]) -> None:
     tried = {role: n for role, n in networks.items() if not is_allowed(f"{role}.mode", allow)}
     if step in _TRIED or not tried:
         return
-    batch = {name: value for name, value in batches[0].items() if name != "teacher"}
+    batch = {name: value for name, value in batch.items() if name != "teacher"}
 
     def render(batch):
         return (step.views.render(batch) if step.views else batch)["inputs"]
@@ -191,6 +193,59 @@ def check_modes(step: TrainStep, batches: Any, allow: Collection[str]) -> None:
 
 # Steps whose networks have been tried.
 _TRIED: WeakSet[TrainStep] = WeakSet()
+
+
+def check_cache(step: TrainStep, batches: Any) -> None:
+    """Refuses a cache of a teacher's outputs beside an online teacher; warns of one without use.
+
+    Args:
+      step: the step that is to train.
+      batches: batches by step number; checked if they have a `cache`, as a `Loader`.
+
+    Raises:
+      ValueError: two teachers.
+    """
+    cache = getattr(batches, "cache", None)
+    if cache is None:
+        return
+    where = getattr(cache, "path", type(cache).__name__)
+    if step.teacher is not None:
+        raise ValueError(
+            f"two teachers: the step has the online teacher {step.teacher.name}, and the batches "
+            f"bring the outputs in the cache {where}: leave teacher= out of make_train_step, or "
+            "cache= out of the Loader"
+        )
+    if not step.objective.needs_teacher:
+        warnings.warn(
+            f"the batches bring a teacher's outputs from the cache {where}, which no term of the "
+            f"objective uses, {sorted(step.objective.terms)}: leave cache= out of the Loader, or "
+            "give the objective a term with a teacher",
+            stacklevel=3,
+        )
+
+
+def check_evaluation(evaluate: Any, batches: Any, allow: Collection[str] = ()) -> None:
+    """Refuses an evaluation on other classes than those of the training data.
+
+    Args:
+      evaluate: function that evaluates; checked if it has a `dataset`, as a `Population`'s.
+      batches: batches by step number; likewise.
+      allow: names of what may differ.
+
+    Raises:
+      ValueError: another number of classes, or other names of classes; names both.
+    """
+    one, other = (getattr(source, "dataset", None) for source in (batches, evaluate))
+    if not (isinstance(one, Examples) and isinstance(other, Examples)):
+        return
+    for field in ("num_classes", "class_names"):
+        there, now = getattr(one, field), getattr(other, field)
+        if there and now and there != now and not is_allowed(f"dataset.{field}", allow):
+            raise ValueError(
+                f"the batches are of {one.name} with {field} {there}, the evaluation of "
+                f"{other.name} with {now}: evaluate on the same classes in the same order, or "
+                f"give allow={{'dataset.{field}'}}"
+            )
 
 
 def check_profile(profile: int | None, workdir: Any) -> None:

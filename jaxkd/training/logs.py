@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import pathlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from jaxkd._files import local_path
 from jaxkd.training.workdir import write_atomically
 
+# One dictionary a row: column → number.
+Rows = list[dict[str, Any]]
 # Columns of integers.
 _INTEGERS = ("step", "member")
 
@@ -30,6 +34,8 @@ class Logs:
 
     Raises:
       ImportError: `tensorboard` is true and tensorboardX is not installed.
+      ValueError: a line of a file is no row, or does not follow the one before, when the file is
+        first used; names the line.
     """
 
     def __init__(
@@ -44,7 +50,7 @@ class Logs:
         self._write = write
         self._directory.mkdir(parents=True, exist_ok=True)
         self._resume_step = resume_step
-        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._rows: dict[str, Rows] = {}
         self._writer = None
         if tensorboard and write:
             try:
@@ -95,7 +101,7 @@ class Logs:
                 "make room and start the same command again; it goes on from the newest checkpoint",
             ) from error
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
+    def rows(self, name: str) -> Rows:
         """Returns all rows of a file so far, those before a resume included.
 
         Args:
@@ -106,13 +112,47 @@ class Logs:
         """
         return list(self._rows_of(name))
 
-    def _rows_of(self, name: str) -> list[dict[str, Any]]:
+    def restore(self, name: str, rows: Rows) -> None:
+        """Gives a file the rows that a checkpoint holds; warns if it did not have them.
+
+        Args:
+          name: name of the file without its suffix.
+          rows: all rows up to the step that training resumes at.
+        """
+        self._rows[name] = list(rows)
+        if not self._write:
+            return
+        file = self._directory / f"{name}.csv"
+        try:
+            fault = _difference(file, _read_until(file, self._resume_step), rows)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            warnings.warn(
+                f"{fault}; its {len(rows)} rows are restored from the checkpoint", stacklevel=2
+            )
+        self._rewrite(name)
+
+    def _rows_of(self, name: str) -> Rows:
         """Returns the rows of a file, which is read before its first row is written."""
         if name not in self._rows:
-            self._rows[name] = _read_until(
-                self._directory / f"{name}.csv", self._resume_step, rewrite=self._write
-            )
+            file = self._directory / f"{name}.csv"
+            self._rows[name] = _read_until(file, self._resume_step)
+            if self._write:
+                self._rewrite(name)
         return self._rows[name]
+
+    def _rewrite(self, name: str) -> None:
+        """Drops from a file what is not among its rows: of later steps, or incomplete."""
+        file, rows = self._directory / f"{name}.csv", self._rows[name]
+        if not rows:
+            file.unlink(missing_ok=True)
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(file, text.getvalue())
 
     def flush(self) -> None:
         """Writes TensorBoard's rows to disk; those of the CSV files are there already."""
@@ -125,25 +165,48 @@ class Logs:
             self._writer.close()
 
 
-def _read_until(file: pathlib.Path, step: int, *, rewrite: bool) -> list[dict[str, Any]]:
-    """Reads the complete rows of a CSV file up to a step; `rewrite` drops the others from it."""
+def _read_until(file: pathlib.Path, step: int) -> Rows:
+    """Reads the complete rows of a CSV file up to a step; names a line that cannot be one."""
     try:
-        header, *lines = file.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-    except FileNotFoundError:  # maybe since a moment ago: another process may drop it
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
         return []
     complete = [line for line in lines if line.endswith("\n")]
-    rows: list[dict[str, Any]] = []
-    for row in csv.DictReader(io.StringIO(header + "".join(complete))):
-        if int(row["step"]) <= step:
-            rows.append({k: int(v) if k in _INTEGERS else float(v) for k, v in row.items()})
-    if not rewrite:
-        return rows
-    if not rows:
-        file.unlink()
-        return rows
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(file, text.getvalue())
+    rows: Rows = []
+    header = next(csv.reader(complete[:1]), [])
+    last: tuple[float, float] = (-1, -1)
+    for number, cells in enumerate(csv.reader(complete[1:]), start=2):
+        try:
+            pairs = list(zip(header, cells, strict=True))
+            row = {k: int(v) if k in _INTEGERS else float(v) for k, v in pairs}
+            here = (row["step"], row.get("member", 0))
+        except (ValueError, KeyError):
+            raise ValueError(_spoiled(file, number, f"is no row of {header}: {cells}")) from None
+        if here <= last:
+            after = f"is of step {here[0]} after one of step {last[0]}"
+            raise ValueError(_spoiled(file, number, after))
+        last = here
+        if row["step"] <= step:
+            rows.append(row)
     return rows
+
+
+def _spoiled(file: pathlib.Path, number: int, what: str) -> str:
+    return (
+        f"line {number} of {file} {what}. Two runs, or something else, wrote to it: remove the "
+        "lines that are not of this run, or delete the file, which loses its rows"
+    )
+
+
+def _difference(file: pathlib.Path, found: Rows, rows: Rows) -> str:
+    """Says in which line a file differs from the rows that it should have; empty if in none."""
+    # Text, since nan is not nan.
+    one, other = ([str(sorted(row.items())) for row in side] for side in (found, rows))
+    for number, (a, b) in enumerate(itertools.zip_longest(one, other), start=2):
+        if a != b:
+            return (
+                f"line {number} of {file} is not what was written"
+                if a and b
+                else f"{file} has {len(found)} rows up to the checkpoint, not {len(rows)}"
+            )
+    return ""

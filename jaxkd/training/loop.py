@@ -15,9 +15,12 @@ import numpy as np
 from jaxkd.training._history import MetricsHistory, Rows
 from jaxkd.training._intervals import Intervals
 from jaxkd.training._monitors import ProfilerTrace, progress_bar
+from jaxkd.training._run_fields import Fields, as_document, check_run, run_fields
 from jaxkd.training._validation import (
     check_allow,
+    check_cache,
     check_data,
+    check_evaluation,
     check_finite,
     check_kinds_of_run,
     check_modes,
@@ -148,6 +151,8 @@ def fit(
     check_profile(profile, workdir)
     check_process(step, batches)
     check_views(step, batches, allow)
+    check_cache(step, batches)
+    check_evaluation(evaluate, batches, allow)
     with contextlib.ExitStack() as stack:
         # A process of its own without a workdir has nothing to save: the signal ends it as usual.
         handles = workdir is not None or jax.process_count() > 1
@@ -157,6 +162,7 @@ def fit(
             owner = stack.enter_context(own_workdir(workdir))
             workdir = writeable(workdir) if config is None else bind_config(workdir, config)
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
+        given = state
         state, metadata = _resume(checkpoints, state)
         done = int(state.step)
         if done > steps:
@@ -164,21 +170,38 @@ def fit(
                 f"{workdir} holds a run of {done} steps, more than steps={steps}: choose "
                 "another workdir, or delete this one"
             )
-        if done < steps:
-            check_data(step, state, batches, done)
-        if done == 0 < steps:
-            check_modes(step, batches, allow)
+        batch = batches[done] if done < steps else None
+        if batch is not None:
+            check_data(step, state, batches, batch)
+        if batch is not None and done == 0:
+            check_modes(step, batch, allow)
+        fields: Fields = {}
         if workdir is not None:
+            fields = run_fields(step, given, batches, batch)
+            if checkpoints is not None and checkpoints.latest() is not None:
+                fields = check_run(workdir, metadata.get("run"), fields, allow)
             logs = Logs(workdir, resume_step=done, tensorboard=tensorboard, write=is_main_process())
             stack.callback(logs.close)
-        history = MetricsHistory(logs, step.members)
+        if batch is not None:
+            batches = _FirstBatch(batches, done, batch)
+        history = MetricsHistory(logs, step.members, metadata)
         history.restore(metadata, step)
         show = stack.enter_context(
             progress_bar(progress if is_main_process() else None, steps, done)
         )
         trace = stack.enter_context(ProfilerTrace(profile, workdir))
         run = _Run(
-            step, state, intervals, history, evaluate, workdir, checkpoints, logs, stop, owner
+            step,
+            state,
+            intervals,
+            history,
+            evaluate,
+            workdir,
+            checkpoints,
+            logs,
+            stop,
+            owner,
+            fields,
         )
         while run.done < steps:
             count = run.call(batches)
@@ -194,6 +217,17 @@ def _resume(
     if checkpoints is None or checkpoints.latest() is None:
         return state, {}
     return checkpoints.restore(state)
+
+
+class _FirstBatch:
+    """Batches of which one has been read already, to look at it before the first step."""
+
+    def __init__(self, batches: Batches, index: int, batch: dict[str, Any]):
+        self._batches, self._index, self._batch = batches, index, batch
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        """Returns the batch of a step."""
+        return self._batch if step == self._index else self._batches[step]
 
 
 class _Run:
@@ -216,11 +250,13 @@ class _Run:
         logs: Logs | None,
         stop: StopSignal | None,
         owner: WorkdirOwner | None,
+        fields: Fields,
     ):
         self.state, self.done = state, int(state.step)
         self._step, self._intervals, self._history = step, intervals, history
         self._evaluate, self._workdir, self._stop = evaluate, workdir, stop
         self._checkpoints, self._logs, self._owner = checkpoints, logs, owner
+        self._fields = fields
 
     def call(self, batches: Batches) -> int:
         """Makes the next steps in one call of the compiled program, and returns their number."""
@@ -279,7 +315,8 @@ class _Run:
         self._check_owner()
         if self._logs is not None:
             self._logs.flush()
-        checkpoints.save(self.state, self._history.metadata())
+        metadata = {**self._history.metadata(), "run": as_document(self._fields)}
+        checkpoints.save(self.state, metadata)
 
     def _check_owner(self) -> None:
         """Stops before anything is written where another process has taken the work directory."""

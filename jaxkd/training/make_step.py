@@ -22,8 +22,9 @@ from jaxkd.training._gradients import (
     mask_unrelated_connectors,
 )
 from jaxkd.training._metric_sums import SumsAndCounts
+from jaxkd.training._optimizers import check_optimizer
 from jaxkd.training.partitioning import Partitioning
-from jaxkd.training.state import TrainState
+from jaxkd.training.state import TrainState, initial_variables
 from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
 
@@ -99,7 +100,8 @@ def make_train_step(
 
     Raises:
       TypeError: an argument of another kind, such as a recipe in place of its objective.
-      ValueError: `micro_batches` below 1; while tracing, before the first step: no or two sources
+      ValueError: `micro_batches` below 1; pruning that is not the last of a chain, or `dot` that is
+        not the first; while tracing, before the first step: no or two sources
         of teacher outputs, missing outputs, shapes that do not fit, micro-batches of a network with
         batch statistics, cached outputs beside a batch_transform.
 
@@ -119,6 +121,7 @@ def make_train_step(
     check_integer("micro_batches", micro_batches)
     if micro_batches < 1:
         raise ValueError(f"micro_batches must be at least 1, not {micro_batches}")
+    check_optimizer(optimizer, objective, initial_variables(student, objective)[0])
     loss = DistillationLoss(student, objective, teacher, teacher_train, micro_batches)
 
     def step_function(frozen, state, batch):

@@ -16,11 +16,12 @@ from jaxkd.data import Dataset, eval_batches
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._arguments import suggestion
 from jaxkd.objective import Objective
+from jaxkd.training._optimizers import check_optimizer
 from jaxkd.training._stacked import AXES, member_of, on_host, partition_members, stack
 from jaxkd.training.evaluation import make_eval_step
 from jaxkd.training.make_step import as_outputs, check_kinds, make_train_step, vocab_sizes
 from jaxkd.training.members import SEED, MemberFactory, as_arrays, check_members
-from jaxkd.training.state import TrainState, create_state
+from jaxkd.training.state import TrainState, create_state, initial_variables
 from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
 
@@ -122,6 +123,8 @@ class Population:
         self._make_student = make_student
         self.student = make_student(self.members[SEED][0])
         check_kinds(self.student, self._objectives[0], self._optimizers[0], teacher, views)
+        variables = initial_variables(self.student, self._objectives[0])
+        check_optimizer(self._optimizers[0], self._objectives[0], variables[0])
         self._views, self._teacher = views, teacher
         self._options: dict[str, Any] = {
             "teacher": teacher,
@@ -275,6 +278,7 @@ class Population:
                     totals[name] = (before[0] + total.astype(float), before[1] + count)
             return {name: total / count for name, (total, count) in totals.items()}
 
+        evaluate.dataset = dataset  # type: ignore[attr-defined]  # `fit` compares its classes
         return evaluate
 
     def predict(

@@ -32,7 +32,7 @@ class Views:
 
     Raises:
       TypeError: a transform that is not a hashable dataclass.
-      ValueError: a mixing transform that is not the last one.
+      ValueError: a mixing transform that is not the last one, a seed that is no integer of 32 bits.
 
     Example:
       >>> import numpy as np
@@ -49,6 +49,12 @@ class Views:
 
     def __post_init__(self):
         object.__setattr__(self, "transforms", tuple(self.transforms))
+        if not isinstance(self.seed, int | np.integer) or not 0 <= self.seed < 2**32:
+            raise ValueError(
+                f"the seed of views must be an integer from 0 to 2³² − 1, not {self.seed!r}, which "
+                "would be wrapped to another one, or fail while a view is rendered"
+            )
+        object.__setattr__(self, "seed", int(self.seed))
         for transform in self.transforms:
             if not dataclasses.is_dataclass(transform) or isinstance(transform, type):
                 raise TypeError(f"a transform is a frozen dataclass, {transform!r} is not")

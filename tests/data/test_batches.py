@@ -96,3 +96,10 @@ def test_integers_of_every_kind_are_taken():
     # True is no number of examples, though Python counts with it.
     with pytest.raises(TypeError, match="batch_size must be an integer, not True"):
         Loader(DATA, Views(), True)
+
+
+def test_a_loader_refuses_seeds_at_once(images):
+    with pytest.raises(ValueError, match="the seed of a loader must be an integer from 0 on"):
+        Loader(images, Views(), 2, seed=-1)
+    with pytest.raises(TypeError, match="seed must be an integer, not 1.5"):
+        Loader(images, Views(), 2, seed=1.5)

@@ -330,3 +330,19 @@ def test_weights_in_place_of_a_mask_are_refused(objective, name):
 def test_what_does_not_fit_is_refused_while_tracing(objective, teacher, batch, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(functools.partial(objective(), step=0), STUDENT, teacher, batch)
+
+
+@pytest.mark.parametrize("value", ["a", None, [1.0]])
+def test_schedules_that_return_no_number_are_refused_at_once(value):
+    with pytest.raises(TypeError, match="a schedule must return a number, not "):
+        Term(losses.kd, temperature=lambda step: value)
+    with pytest.raises(TypeError, match="a schedule must return a number, not "):
+        Term(losses.kd, weight=lambda step: value)
+
+
+@pytest.mark.parametrize("name", ["labels", "where", "labeled"])
+def test_fields_of_a_batch_that_are_lists_are_refused(name):
+    batch = {"labels": jnp.arange(3), name: [0, 1, 2]}
+    objective = Objective(label=Term(losses.cross_entropy))
+    with pytest.raises(TypeError, match=f"{name} of the batch must be an array, not a list"):
+        objective({"logits": jnp.ones((3, 3))}, None, batch)

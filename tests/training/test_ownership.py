@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import optax
 import pytest
 
@@ -19,6 +20,7 @@ from jaxkd.training import fit, own_workdir
 from jaxkd.training.ownership import STALE
 from jaxkd.views import Normalize, Views
 
+HERE = pathlib.Path(__file__).parent
 VIEWS = Views((Normalize(),))
 
 
@@ -161,3 +163,29 @@ def test_of_several_successors_one_succeeds(tmp_path):
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             results = [future.result() for future in [pool.submit(enter) for _ in range(4)]]
         assert sum(results) == 1, round
+
+
+@pytest.mark.slow
+def test_successors_of_owners_killed_at_twenty_moments_end_bit_identical(tmp_path):
+    def start(name):
+        command = [sys.executable, str(HERE / "killed_run.py"), str(tmp_path / name), "0"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    began = time.monotonic()
+    assert start("whole").wait() == 0
+    seconds = time.monotonic() - began
+    moments = np.random.default_rng(0).uniform(0.2, 0.9, 20) * seconds
+    for moment in moments:
+        with start("cut") as process:
+            try:
+                process.wait(moment)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+    assert start("cut").wait() == 0
+    with np.load(tmp_path / "whole.npz") as a, np.load(tmp_path / "cut.npz") as b:
+        assert sorted(a) == sorted(b)
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    for name in ("train.csv", "eval.csv"):
+        texts = [(tmp_path / run / name).read_text(encoding="utf-8") for run in ("whole", "cut")]
+        assert texts[0] == texts[1]

@@ -147,3 +147,10 @@ def test_mixing_views_say_that_they_need_partners():
 def test_bad_parameters_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", None, 2**32])
+def test_seeds_that_would_be_wrapped_are_refused(seed):
+    with pytest.raises(ValueError, match="the seed of views must be an integer from 0"):
+        Views((Normalize(),), seed=seed)
+    assert Views(seed=np.int64(3)) == Views(seed=3)

@@ -199,7 +199,7 @@ def _killed(
     done = 0
     while done < kills:
         process, _ = _started(context, folder, workdir)
-        process.join(chance.uniform(0, seconds / 2))
+        process.join(chance.uniform(0, 0.7 * seconds))
         if process.exitcode is None:
             process.kill()
             process.join()

@@ -105,7 +105,11 @@ def check_run(
         return fields
     there = dict(document["fields"])
     same_platform = document.get("platform") == _platform()
-    differing = _described(there, fields, same_platform)
+    differing = [
+        name
+        for name in _described(there, fields, same_platform)
+        if not (same_platform and _is_only_a_name(name, there, fields))
+    ]
     for name in _COMPUTED if same_platform else ():
         explained = {_part(other) for other in differing}
         # An optimizer may keep the student's parameters in its state, as moving averages do.
@@ -141,6 +145,13 @@ def _described(there: Fields, now: Fields, same_platform: bool) -> list[str]:
         and (_part(name) in told or _part(name) not in _TOLD)
         and (_part(name) != "batches" or (name in there and name in now))
     ]
+
+
+def _is_only_a_name(name: str, there: Fields, now: Fields) -> bool:
+    """Whether a field names what has the same program under another name."""
+    program = f"{_part(name)}.computation"
+    same = program in there and there[program] == now.get(program)
+    return same and (name.endswith((".network", ".architecture")) or name.startswith("objective."))
 
 
 def _part(name: str) -> str:

@@ -211,6 +211,20 @@ def test_what_makes_no_difference_is_not_compared(images, tmp_path):
         run(tmp_path, images, 4, teacher=linear(2.0))
 
 
+def test_other_names_of_the_same_programs_go_on(images, tmp_path):
+    def other_name(weights, inputs):
+        return inputs.reshape(len(inputs), -1) @ weights
+
+    def another_loss(student, labels):
+        return 2.0 * losses.cross_entropy(student, labels)
+
+    run(tmp_path, images, objective=weighted(2.0))
+    student = jaxkd.from_function(other_name, linear().params)
+    run(tmp_path, images, 3, student=student, objective=Objective(label=Term(another_loss)))
+    with pytest.raises(ValueError, match="objective.label.loss: "):
+        run(tmp_path, images, 4, student=student, objective=weighted(3.0))
+
+
 def test_batches_that_say_nothing_are_not_compared(images, tmp_path):
     step, state, loader = start(images)
     options = {"log_every": 1, "workdir": tmp_path, "tensorboard": False, "progress": None}

@@ -41,7 +41,7 @@ def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
 
     Raises:
       TypeError: neither of both.
-      ValueError: an empty fingerprint.
+      ValueError: an empty fingerprint, or one with an empty field.
     """
     if not isinstance(teacher, Network | Mapping):
         raise TypeError(
@@ -51,6 +51,11 @@ def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(teacher, Network) and not teacher:
         raise ValueError("the teacher's fingerprint is empty: give the network or what names it")
     fingerprint = teacher.fingerprint() if isinstance(teacher, Network) else teacher
+    if empty := [name for name, value in fingerprint.items() if value in ("", None)]:
+        raise ValueError(
+            f"the teacher's fingerprint has nothing for {empty}: a field that is empty is that of "
+            "every teacher. Give it a value, or leave it out"
+        )
     return {f"teacher.{name}": value for name, value in fingerprint.items()}
 
 
@@ -71,6 +76,11 @@ def of_dataset(dataset: Examples) -> dict[str, Any]:
         classes["dataset.class_names"] = _class_names(dataset)
     if dataset.labels.ndim == 1:  # of tokens, the vocabulary says it
         classes["dataset.num_classes"] = dataset.num_classes
+    if not dataset.fingerprint:
+        raise ValueError(
+            f"the fingerprint of the data set {dataset.name} is empty: what has no name of its "
+            "content cannot be told from another one"
+        )
     return {
         **classes,
         "dataset.name": dataset.name,
@@ -211,8 +221,15 @@ def numbers(values: np.ndarray) -> str:
 
 def _plain(value: Any) -> Any:
     # As it comes back from the document: tuples are lists there, and keys are strings.
-    return json.loads(json.dumps(value))
+    return json.loads(json.dumps(value, default=plain_number))
 
 
 def _show(value: Any) -> str:
-    return "nothing" if value is None else json.dumps(value)
+    return "nothing" if value is None else json.dumps(value, default=plain_number)
+
+
+def plain_number(value: Any) -> Any:
+    """Returns a scalar of NumPy as JSON writes it: a size may come from an array's shape."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written into a document of a cache: it is no plain data")

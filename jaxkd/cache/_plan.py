@@ -226,8 +226,8 @@ def _new(
         record_format.compression,
         ids,
         first_view,
-        count,
-        block,
+        int(count),
+        int(block),
         digests.description,
         plan.document.get("id"),
     )

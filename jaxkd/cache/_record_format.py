@@ -77,9 +77,10 @@ class RecordFormat:
     def layout(self) -> Layout:
         """`<output>.<array>` → (shape of one record, dtype name), for the arrays of all outputs."""
         return {
-            f"{output}.{name}": array
+            # Sizes may be numbers of NumPy, which TensorStore does not take.
+            f"{output}.{name}": (tuple(map(int, shape)), dtype)
             for output, codec in self.codecs.items()
-            for name, array in codec.layout(self.shapes[output]).items()
+            for name, (shape, dtype) in codec.layout(self.shapes[output]).items()
         }
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxkd._files import parse_json
 from jaxkd.cache import _location
-from jaxkd.cache._contract import CacheError
+from jaxkd.cache._contract import CacheError, plain_number
 from jaxkd.targets import Layout
 
 # Rows of a chunk inside a file, and its most bytes: the least that reading one record costs.
@@ -129,7 +129,7 @@ def write_document(path: Path, name: str, document: dict[str, Any]) -> None:
 
 def _text(document: dict[str, Any]) -> bytes:
     whole = {**document, "digest": digest_of(document)}
-    return json.dumps(whole, indent=2, sort_keys=True).encode()
+    return json.dumps(whole, indent=2, sort_keys=True, default=plain_number).encode()
 
 
 def _damaged(path: Path, name: str, what: str) -> str:
@@ -141,7 +141,7 @@ def _damaged(path: Path, name: str, what: str) -> str:
 
 def digest_of(document: dict[str, Any]) -> str:
     """Digest of the content of a document."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=plain_number)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 

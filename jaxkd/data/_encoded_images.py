@@ -124,6 +124,11 @@ class EncodedImages(Examples):
         ids, labels = ids[positions], labels[positions]
         refuse(np.append(False, ids[1:] == ids[:-1]), "id", ids, "must be unique")
         digests = None
+        if fingerprint == "":
+            raise ValueError(
+                "fingerprint is empty, as that of every other data set would be: name the content, "
+                "or leave it out, and it is read and hashed"
+            )
         if fingerprint is None:
             fingerprint, digests = _read_all(source, ids, positions)
         images = cls(

@@ -279,7 +279,7 @@ def check_fields(
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
         raise TypeError(f"class_names must be one text for each class, got {class_names!r}")
-    if class_names and len(class_names) != num_classes:
+    if len(class_names) and len(class_names) != num_classes:
         raise ValueError(f"Got {len(class_names)} class_names for {num_classes} classes")
     ids = np.arange(n) if ids is None else integers(ids, "ids")
     labels = np.full(n, -1) if labels is None else integers(labels, "labels")

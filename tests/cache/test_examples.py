@@ -261,6 +261,28 @@ def test_labels_that_a_record_holds_cannot_be_allowed_to_differ(tmp_path):
     caches.open(target, teacher=TEACHER, dataset=noisy)
 
 
+def test_sizes_that_are_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    options = {"num_views": np.int64(2), "codec": TopK(np.int64(2)), "block_size": np.int64(8)}
+    numbers = data(num_classes=np.int64(3), class_names=np.asarray(NAMES))
+    build(tmp_path, numbers, **options)
+    assert caches.verify(tmp_path) == []
+    build(tmp_path, num_views=2, codec=TopK(2))
+    caches.open(tmp_path, teacher=TEACHER, dataset=numbers)
+
+
+def test_fingerprints_that_are_empty_are_refused(tmp_path):
+    class Nameless(Dataset):
+        fingerprint = ""
+
+    nameless = Nameless.from_arrays(ROWS, name="a", split="train", num_classes=3)
+    with pytest.raises(ValueError, match="fingerprint of the data set a is empty"):
+        build(tmp_path, nameless)
+    for empty in ("", None):
+        teacher = {"name": "resnet", "sha256": empty}
+        with pytest.raises(ValueError, match=r"has nothing for \['sha256'\]"):
+            caches.Writer(tmp_path, teacher, data(), shapes={"logits": (3,)})
+
+
 def test_labels_of_tokens(tmp_path):
     tokens = np.arange(24).reshape(6, 4) % 7
     named = {"name": "t", "split": "train", "vocab_size": 7, "tokenizer": "t"}

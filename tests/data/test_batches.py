@@ -74,6 +74,12 @@ REFUSED = {
         lambda: Sequences.from_arrays([[1, 2]], vocab_size=3.5, tokenizer="t", **NAMED),
         "vocab_size must be an integer",
     ),
+    "a fingerprint that is empty": (
+        lambda: EncodedImages.from_source(
+            photos(1, 0), crop=CenterCrop(8), num_classes=2, fingerprint="", **NAMED
+        ),
+        "fingerprint is empty",
+    ),
     "ids for a mask": (
         lambda: Texts.from_texts(["a", "b"], **NAMED).where([0, 1]),
         r"chosen must be a mask, bool\[2\], got int64",

@@ -130,10 +130,13 @@ def _rendered(
     """Digests of the bytes of rendered views, their sketches `[n, k]`, and the program's digest."""
     digests: list[str] = []
     sketches = []
+    first = _raw(dataset, views, np.resize(ids, _BATCH), np.resize(view, _BATCH))
+    run, program = _program(views, first)
     for start in range(0, len(ids), _BATCH):
         some, number = ids[start : start + _BATCH], view[start : start + _BATCH]
-        batch = _raw(dataset, views, np.resize(some, _BATCH), np.resize(number, _BATCH))
-        run, program = _program(views, batch)
+        batch = first
+        if start:
+            batch = _raw(dataset, views, np.resize(some, _BATCH), np.resize(number, _BATCH))
         inputs, numbers = jax.device_get(run(batch))
         for row in range(len(some)):
             digest = hashlib.blake2b(digest_size=8)

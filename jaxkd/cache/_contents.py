@@ -77,14 +77,17 @@ class CacheContents:
         def forward(inputs: Any) -> Any:
             return network.apply(network.params, network.state, inputs)[0]
 
-        outputs = jax.eval_shape(forward, _input_shapes(dataset, views))
+        input_shapes = _input_shapes(dataset, views)
+        outputs = jax.eval_shape(forward, input_shapes)
         if absent := [name for name in codecs if name not in outputs]:
             raise ValueError(f"the teacher has no output {absent}; it has {sorted(outputs)}")
         shapes = {name: tuple(outputs[name].shape[1:]) for name in codecs}
         num_logits = None
         if "logits" in shapes:
             shapes["logits"], num_logits = _without_padding(shapes["logits"], valid_classes)
-        return cls(network, dataset, views, RecordFormat(codecs, shapes, num_logits))
+        contents = cls(network, dataset, views, RecordFormat(codecs, shapes, num_logits))
+        contents.__dict__["input_shapes"] = input_shapes  # known already
+        return contents
 
     @functools.cached_property
     def input_shapes(self) -> Any:

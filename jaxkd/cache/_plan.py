@@ -1,6 +1,7 @@
 """Which segments a cache has and needs: creating one, resuming one, extending one."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -239,7 +240,8 @@ def _block_size(wanted: int, num_examples: int) -> int:
     return min(wanted, math.ceil(num_examples / 256) * 256)
 
 
-def _versions() -> dict[str, str]:
+@functools.cache
+def _versions() -> Mapping[str, str]:
     """Which libraries write a segment."""
     packages = ("jax", "numpy", "tensorstore")
     return {name: importlib.metadata.version(name) for name in packages}

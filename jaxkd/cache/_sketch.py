@@ -25,7 +25,9 @@ def choose_spots(ids: np.ndarray, num_views: int, count: int) -> tuple[np.ndarra
       Ids and views, int32 `[n]` each.
     """
     hashes = _hash(ids.astype(np.uint64) + np.uint64(_KEY << 32))
-    nearest = np.argsort(hashes, kind="stable")[:count]
+    count_of_ids = min(count, len(hashes))
+    nearest = np.argpartition(hashes, count_of_ids - 1)[:count_of_ids]
+    nearest = nearest[np.argsort(hashes[nearest])]
     repeats = min(num_views, -(-count // len(nearest)))
     first = _hash(hashes[nearest]) % np.uint64(num_views)
     views = (first[None, :] + np.arange(repeats, dtype=np.uint64)[:, None]) % np.uint64(num_views)

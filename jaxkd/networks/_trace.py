@@ -22,6 +22,8 @@ _PLACEMENTS = {
     "copy", "copy_p", "device_put", "mesh_cast", "name", "optimization_barrier", "reshard",
     "sharding_constraint",
 }  # fmt: skip
+# Parameters of equations whose text is their own.
+_PLAIN = {str, bool, int, float, complex, bytes, type(None)}
 # Equations whose computation is code that no program shows.
 _OPAQUE = ("callback", "custom_call", "ffi", "pallas", "shard_map")
 
@@ -80,7 +82,14 @@ def _numbered(variables: Sequence[Any]) -> list[str]:
 
 
 def _type(aval: Any) -> str:
-    return f"{getattr(aval, 'dtype', aval)}{getattr(aval, 'shape', '')}"
+    dtype = getattr(aval, "dtype", aval)
+    name = _dtype_name(dtype) if isinstance(dtype, np.dtype) else dtype
+    return f"{name}{getattr(aval, 'shape', '')}"
+
+
+@functools.cache
+def _dtype_name(dtype: np.dtype) -> str:
+    return str(dtype)
 
 
 def _digest(*parts: str) -> str:
@@ -142,9 +151,14 @@ class _Digester:
         digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
         return f"{array.dtype}{array.shape} {digest}"
 
-    @functools.singledispatchmethod
     def _described(self, value: Any) -> str:
         """Text of a parameter of an equation; what has none makes the program opaque."""
+        kind = type(value)
+        # Most are plain, and looking up a method for each takes longer than all the rest.
+        return f"{kind.__name__} {value!r}" if kind in _PLAIN else self._by_type(value)
+
+    @functools.singledispatchmethod
+    def _by_type(self, value: Any) -> str:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             return type(value).__qualname__ + self._described(fields)
@@ -155,35 +169,35 @@ class _Digester:
         self.opaque = True
         return type(value).__qualname__
 
-    @_described.register(str | int | float | complex | bytes | None)
-    def _(self, value: Any) -> str:
+    @_by_type.register(str | int | float | complex | bytes)
+    def _(self, value: Any) -> str:  # of classes derived from these
         return f"{type(value).__name__} {value!r}"
 
-    @_described.register(enum.Enum)
+    @_by_type.register(enum.Enum)
     def _(self, value: Any) -> str:
         return str(value)
 
-    @_described.register(tuple | list | frozenset | set)
+    @_by_type.register(tuple | list | frozenset | set)
     def _(self, value: Any) -> str:
         if type(value).__name__ == "PRNGImpl":  # a tuple of functions, with a name
             return value.name
         items = [self._described(item) for item in value]
         return f"({', '.join(sorted(items) if isinstance(value, set | frozenset) else items)})"
 
-    @_described.register(Mapping)
+    @_by_type.register(Mapping)
     def _(self, value: Any) -> str:
         items = sorted((str(key), self._described(item)) for key, item in value.items())
         return "{" + ", ".join(f"{key}: {text}" for key, text in items) + "}"
 
-    @_described.register(np.ndarray | np.generic | jax.Array)
+    @_by_type.register(np.ndarray | np.generic | jax.Array)
     def _(self, value: Any) -> str:
         return self._constant(value)
 
-    @_described.register(jex.ClosedJaxpr)
+    @_by_type.register(jex.ClosedJaxpr)
     def _(self, value: Any) -> str:
         return self._described(self.closed(value, _numbered(value.jaxpr.invars)))
 
-    @_described.register(jex.Jaxpr)
+    @_by_type.register(jex.Jaxpr)
     def _(self, value: Any) -> str:
         known = dict(zip(value.constvars, _numbered(value.constvars), strict=True))
         return self._described(self._program(value, known, _numbered(value.invars)))

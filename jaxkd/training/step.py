@@ -236,13 +236,16 @@ class TrainStep:
             return jax.jit(function, donate_argnums=2)
         return self.partitioning.jit(function, updates=2, donate_argnums=2)
 
-    def _step(
-        self, frozen: PyTree, key: jax.Array, arrays: dict[str, PyTree], batch: Batch
-    ) -> tuple[dict[str, PyTree], SumsAndCounts]:
-        # The key is no output of the program: each call would wrap its numbers into a new key
-        # object, in Python, with checks.
-        state, sums = self.function(frozen, TrainState(key=key, **arrays), batch)
-        return _arrays(state), sums
+    @functools.cached_property
+    def _step(self) -> Callable[..., tuple[dict[str, PyTree], SumsAndCounts]]:
+        def step(frozen, key, arrays, batch):
+            # The key is no output of the program: each call would wrap its numbers into a new key
+            # object, in Python, with checks.
+            state, sums = self.function(frozen, TrainState(key=key, **arrays), batch)
+            return _arrays(state), sums
+
+        # Traced once for all programs that it becomes a part of, and a part like any other there.
+        return jax.jit(step, inline=True)
 
     @functools.cached_property
     def _one(self) -> Any:

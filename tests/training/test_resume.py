@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiers import few
 
 import jaxkd
 from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.data import Dataset, Loader
 from jaxkd.training import Checkpoints, Population, dot, fit
+from jaxkd.training._run_fields import as_document, check_run, run_fields
 from jaxkd.views import Normalize, RandomCrop, Views
 
 VIEWS = Views((Normalize(),))
@@ -73,6 +75,11 @@ CHANGES = {
         {"optimizer": optax.sgd(0.05)},
         r"optimizer.constants: \[-0.1\] there, \[-0.05\] now",
     ),
+    "what a teacher computes": (
+        {"teacher": T},
+        {"teacher": linear(1.0, jnp.tanh)},
+        "teacher.computation: sha256:",
+    ),
     "schedule": (
         {"optimizer": optax.sgd(optax.linear_schedule(0.1, 0.0, 10))},
         {"optimizer": optax.sgd(optax.linear_schedule(0.1, 0.0, 20))},
@@ -92,11 +99,6 @@ CHANGES = {
         {"teacher": T},
         {"teacher": linear(2.0)},
         "teacher.parameters: sha256:",
-    ),
-    "what a teacher computes": (
-        {"teacher": T},
-        {"teacher": linear(1.0, jnp.tanh)},
-        "teacher.computation: sha256:",
     ),
     "no teacher": (
         {"teacher": T},
@@ -147,6 +149,21 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
+def test_what_a_run_is_made_of_is_compared_by_field(images, name):
+    first, second, message = CHANGES[name]
+    document = as_document(fields_of(images, **first))
+    with pytest.raises(ValueError, match=message):
+        check_run("w", document, fields_of(images, **second), ())
+    # Made anew, it is the same.
+    check_run("w", document, fields_of(images, **first), ())
+
+
+def fields_of(data, **changes):
+    step, state, loader = start(data, **changes)
+    return run_fields(step, state, loader, loader[0])
+
+
+@few("name", CHANGES, keep=2)
 def test_a_run_of_something_else_is_refused_by_field(images, tmp_path, name):
     first, second, message = CHANGES[name]
     run(tmp_path, images, **first)

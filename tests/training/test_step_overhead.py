@@ -50,6 +50,21 @@ def test_a_call_stays_out_of_python(trained):
     assert len(called) < 20, called
 
 
+def test_a_step_is_traced_once(images, mlp):
+    traced = []
+
+    def loss(student, labels):
+        traced.append(1)
+        return losses.cross_entropy(student, labels)
+
+    step = make_train_step(mlp(0), Objective(label=Term(loss)), ADAM, views=PLAIN)
+    stacked = jax.tree.map(lambda x: x[None], Loader(images, PLAIN, 32)[0])
+    traced.clear()
+    step.many(step.init(), stacked, 1)  # which also looks for the metrics' names
+    step(step.init(), Loader(images, PLAIN, 32)[1])
+    assert len(traced) == 1
+
+
 def test_the_key_is_passed_on(trained):
     step, state, batch = trained
     after, _ = step(state, batch)

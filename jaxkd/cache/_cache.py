@@ -26,6 +26,7 @@ from jaxkd.cache._stored_records import check_records
 from jaxkd.data import Examples
 from jaxkd.data._examples import integer, integers
 from jaxkd.networks import Network
+from jaxkd.networks._arguments import names_to_allow
 from jaxkd.targets import EncodedOutputs
 from jaxkd.views import Views
 
@@ -154,7 +155,7 @@ class Cache:
           The cache itself.
         """
         self.dataset, self.views = dataset, views
-        self._allowed |= frozenset(allow)
+        self._allowed |= names_to_allow(allow)
         return self
 
     def check(
@@ -189,7 +190,7 @@ class Cache:
                 "network is not at hand; cache.contract has the fields that name it"
             )
         dataset, views = self._bound(teacher, dataset, views)
-        allow = self._allowed | frozenset(allow)
+        allow = self._allowed | names_to_allow(allow)
         wanted: dict[str, Any] = dict(self._decoded)
         if not isinstance(teacher, _Unchecked):
             wanted |= _contract.of_teacher(teacher)
@@ -370,8 +371,8 @@ class Cache:
             missing = ids[~found]
             raise CacheError(
                 f"missing records: {len(missing)} of {len(found)} example ids are not in the cache "
-                f"{self.path}, {missing[:5].tolist()} first. Build a cache over these examples, or "
-                "extend this one."
+                f"{self.path}, {missing[:5].tolist()} first. Add them by jaxkd.cache.extend(path, "
+                "teacher, dataset, views), or build another cache over these examples."
             )
         return rows
 

@@ -22,6 +22,7 @@ from jaxkd.cache._segment_list import read_segment_list
 from jaxkd.cache._sketch import of_examples
 from jaxkd.data import Examples
 from jaxkd.data._examples import integers
+from jaxkd.networks._arguments import names_to_allow
 
 
 def merge(
@@ -55,6 +56,7 @@ def merge(
         raise TypeError(f"sources must be several caches: write merge(target, [{str(sources)!r}])")
     if not sources:
         raise ValueError("nothing to merge: name at least one cache")
+    allow = names_to_allow(allow)
     places = [_place(source) for source in sources]
     if twice := {place for place in places if places.count(place) > 1}:
         raise ValueError(f"the sources {sorted(twice)} are named more than once: name each once")
@@ -63,7 +65,7 @@ def merge(
     # Known by example, data sets of several sizes make one.
     by_example = {FINGERPRINT} if all(s.content is not None for s in found) else set()
     for cache in caches[1:]:
-        differing = by_example | set(allow)
+        differing = by_example | allow
         _contract.check(caches[0].path, caches[0].contract, cache.contract, differing)
     if by_example:
         check_parts(found, allow)

@@ -225,7 +225,7 @@ def _plain(value: Any) -> Any:
 
 
 def _show(value: Any) -> str:
-    return "nothing" if value is None else json.dumps(value, default=plain_number)
+    return "nothing" if value is None else json.dumps(value, default=plain_number, sort_keys=True)
 
 
 def plain_number(value: Any) -> Any:

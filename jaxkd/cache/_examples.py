@@ -55,7 +55,7 @@ def check_examples(
         _contract.check(path, fields, {FINGERPRINT: dataset.fingerprint}, allow)
     changed = changed_ids(described, dataset)
     if len(changed) and CONTENTS not in allow:
-        _refuse_contents(path, changed, dataset, "views.partners" in fields)
+        _refuse_contents(path, changed, dataset, described, "views.partners" in fields)
     _check_labels(path, described, dataset, codecs, allow)
     return changed
 
@@ -178,17 +178,31 @@ def check_parts(found: Sequence[Segment], allow: Collection[str] = ()) -> None:
                 )
 
 
-def _refuse_contents(path: str, changed: np.ndarray, dataset: Examples, mixes: bool) -> None:
+def _refuse_contents(
+    path: str, changed: np.ndarray, dataset: Examples, found: Sequence[Segment], mixes: bool
+) -> None:
     if mixes or len(changed) == len(dataset):
         remedy = "Open it with the data set that it was built with, or build another cache"
     else:
         remedy = f"Keep the records of all others and compute these anew: {_REMEDY}"
+    if _renamed(changed, dataset, found):
+        remedy = (
+            "All of these contents are there under other ids. If examples only moved, give them "
+            f"the ids that they had: Dataset.from_arrays(…, ids=ids). Otherwise: {remedy}"
+        )
     raise CacheError(
         f"the cache {path} does not belong to this run:\n  {CONTENTS}: the cache has "
         f"{len(changed)} of these {len(dataset)} examples with another content, ids "
         f"{changed[:5].tolist()} first\n{remedy}. To let them differ, name it: "
         f"allow={{{json.dumps(CONTENTS)}}}"
     )
+
+
+def _renamed(changed: np.ndarray, dataset: Examples, found: Sequence[Segment]) -> bool:
+    """Whether the cache holds the examples that differ, each under another id."""
+    current = ExampleDigests.of(dataset, changed).contents
+    stored = [segment.digests().contents for segment in found]
+    return bool(np.isin(current, np.concatenate(stored)).all())
 
 
 def _check_labels(

@@ -64,9 +64,10 @@ class MisplacedShard:
             what = f"the file {self.name} is {self.found}, where {self.wanted} belongs"
         else:
             what = f"the file {self.name} does not say in whole which block it is"
+        remedy = "Build" if self.missing else "Delete that file and build"
         return (
-            f"the cache {self.path} is damaged in the array {self.array!r}: {what}. Delete that "
-            "file and build again with the same arguments: only that block is computed anew."
+            f"the cache {self.path} is damaged in the array {self.array!r}: {what}. {remedy} "
+            "again with the same arguments: only that block is computed anew."
         )
 
 

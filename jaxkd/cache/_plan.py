@@ -20,6 +20,7 @@ from jaxkd.cache._location import check_writable
 from jaxkd.cache._segment import Segment
 from jaxkd.cache._segment_list import SegmentList, read_segment_list
 from jaxkd.data._examples import integer
+from jaxkd.networks._arguments import names_to_allow
 
 # Examples in a file, unless they are larger than this: a block is held in memory while it fills.
 _BLOCK, _BLOCK_BYTES = 8192, 256 << 20
@@ -76,7 +77,7 @@ def plan_build(
       ValueError: sizes that are not positive, codecs that do not fit the teacher or the views, or
         (of a cache that is not there yet) a teacher that is not in evaluation mode.
     """
-    dataset, views = contents.dataset, contents.views
+    dataset, views, allow = contents.dataset, contents.views, names_to_allow(allow)
     check_sizes(num_views, block_size, len(dataset))
     contents.check()
     fields = contents.fields()
@@ -280,7 +281,17 @@ def _check_same_extent(plan: BuildPlan, num_views: int, block_size: int | None) 
     ids, views = common_ids_and_views(plan.segments)
     stored = {"examples": _contract.of_ids(ids), "num_views": views}
     wanted = {"examples": _contract.of_ids(plan.contents.dataset.ids), "num_views": num_views}
-    _contract.check(plan.path, stored, wanted, remedy="jaxkd.cache.extend adds views and examples.")
+    _contract.check(plan.path, stored, wanted, remedy=_extent_remedy(plan, ids, views, num_views))
+
+
+def _extent_remedy(plan: BuildPlan, ids: np.ndarray, views: int, num_views: int) -> str:
+    """The line to write where a cache has these ids and views, and others are wanted."""
+    if num_views > views or not np.isin(plan.contents.dataset.ids, ids).all():
+        more = f", num_views={num_views}" if num_views > views else ""
+        return f"Add what is not there: jaxkd.cache.extend(path, teacher, dataset, views{more})"
+    return (
+        "It has all of them: jaxkd.cache.open(path, teacher=teacher, dataset=dataset, views=views)"
+    )
 
 
 def check_sizes(num_views: int, block_size: int | None, num_examples: int) -> None:

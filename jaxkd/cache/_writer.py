@@ -18,6 +18,7 @@ from jaxkd.cache._record_writer import RecordWriter
 from jaxkd.data import Examples
 from jaxkd.data._examples import check_unique, integer, integers
 from jaxkd.networks import Network
+from jaxkd.networks._arguments import shown
 from jaxkd.views import Views
 
 SpotCheck = Callable[[np.ndarray, int], np.ndarray | Mapping[str, np.ndarray]]
@@ -87,6 +88,10 @@ class Writer(RecordWriter):
         allow: Collection[str] = (),
     ):
         check_process(process)
+        if spot_check is not None and not callable(spot_check):
+            raise TypeError(
+                f"spot_check must be a function (ids, view) → outputs, not {shown(spot_check)}"
+            )
         record_format = RecordFormat(by_output(codec), _checked_shapes(shapes), num_logits)
         contents = CacheContents(teacher, dataset, views or Views(), record_format)
         plan = plan_build(
@@ -164,7 +169,10 @@ def _behavior(contents: CacheContents, spot_check: SpotCheck | None) -> TeacherB
         for rows in groups:
             given = spot_check(ids[rows], int(views[rows[0]]))
             named = given if isinstance(given, Mapping) else {"logits": given}
-            values = _checked(named, record_format, record_format.num_logits, len(rows))
+            try:
+                values = _checked(named, record_format, record_format.num_logits, len(rows))
+            except ValueError as error:
+                raise ValueError(f"what spot_check returns does not fit: {error}") from None
             mask = contents.dataset.token_mask(ids[rows])
             parts.append(jax.device_get(sketches(values, token_mask=mask)))
         order = np.argsort(np.concatenate(groups))

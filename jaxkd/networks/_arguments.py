@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 
@@ -42,6 +42,28 @@ def check_integer(name: str, value: Any) -> None:
         is_integer = False
     if not is_integer:
         raise TypeError(f"{name} must be an integer, not {shown(value)}")
+
+
+def names_to_allow(allow: Collection[str]) -> frozenset[str]:
+    """Checks an argument `allow`, the names of fields that may differ.
+
+    Args:
+      allow: what was given.
+
+    Returns:
+      The names.
+
+    Raises:
+      TypeError: one text in place of a collection, or a name that is no text.
+    """
+    if isinstance(allow, str):
+        raise TypeError(
+            f"allow must be a set of names, not the text {allow!r}: allow={{{allow!r}}}"
+        )
+    for name in allow:
+        if not isinstance(name, str):
+            raise TypeError(f"allow must be a set of names, not of {shown(name)}")
+    return frozenset(allow)
 
 
 def shown(value: Any) -> str:

@@ -136,11 +136,18 @@ def _is_sown(path: Any, variable: Any) -> bool:
 def _check_attributes(model: nnx.Module, mode: Mode) -> None:
     modules = [module for _, module in nnx.iter_modules(model)]
     for name in mode.attributes:
-        if not any(name in vars(module) for module in modules):
+        if not any(_has_value(module, name) for module in modules):
             raise ValueError(
                 f"train_mode names the attribute {name!r}, which neither {type(model).__name__} "
                 "nor one of its submodules has"
             )
+
+
+def _has_value(module: nnx.Module, name: str) -> bool:
+    """Whether a module or its class has an attribute that can be set, and is no method."""
+    of_class = getattr(type(module), name, None)
+    settable = hasattr(type(module), name) and not isinstance(of_class, property)
+    return name in vars(module) or (settable and not callable(of_class))
 
 
 def _check_streams(streams: nnx.State, names: tuple[str, ...]) -> None:

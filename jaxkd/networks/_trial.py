@@ -23,8 +23,9 @@ from jaxkd.networks._row_rules import Value, uniform
 from jaxkd.networks._rows import rows_of
 
 _REMEDY = (
-    "Name what sets its mode in the adapter: train_mode='is_train', train_mode={'mode': ('train', "
-    "'eval')}, train_mode='self.training'. A value that is fixed inside the module, such as FIXED, "
+    "Name what sets its mode in the adapter: an argument, as in train_mode='is_train'; one with "
+    "values, train_mode={'mode': ('train', 'eval')}; or an attribute, train_mode='self.training'. "
+    "A value that is fixed inside the module, such as FIXED, "
     "has to become an argument. If it is meant, allow={'ROLE.mode'} accepts it"
 )
 

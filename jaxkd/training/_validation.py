@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxkd.data import Examples
 from jaxkd.data._examples import check_vocabulary
-from jaxkd.networks._arguments import check_kind, shown, suggestion
+from jaxkd.networks._arguments import check_kind, names_to_allow, suggestion
 from jaxkd.networks._trial import Trial
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
@@ -46,17 +46,14 @@ def check_allow(allow: Collection[str]) -> frozenset[str]:
       TypeError: one text in place of a collection, or a name that is no text.
       ValueError: an unknown name; lists the known ones.
     """
-    if isinstance(allow, str):
-        raise TypeError(f"allow must be a set of names, not the text {allow!r}: {{{allow!r}}}")
-    for name in allow:
-        if not isinstance(name, str):
-            raise TypeError(f"allow must be a set of names, not of {shown(name)}")
+    names = names_to_allow(allow)
+    for name in names:
         if name.partition(".")[0] not in PARTS:
             raise ValueError(
                 f"allow has the unknown name {name!r}{suggestion(name, PARTS)} It takes the names "
                 f"{', '.join(PARTS)}, and those of their fields, as 'teacher.parameters'"
             )
-    return frozenset(allow)
+    return names
 
 
 def is_allowed(field: str, allow: Collection[str]) -> bool:

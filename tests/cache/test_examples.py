@@ -52,7 +52,7 @@ def cached(tmp_path_factory):
 def test_a_data_set_that_grew_is_extended_and_opened_without_allowing_anything(tmp_path):
     build(tmp_path)
     grown = data(ROWS)
-    with pytest.raises(CacheError, match=r"missing records: 8 of 24 .*\[16, 17.*extend this one"):
+    with pytest.raises(CacheError, match=r"missing records: 8 of 24 .*\[16, 17.*extend\(path, t"):
         caches.open(tmp_path, teacher=TEACHER, dataset=grown)
     cache = caches.extend(tmp_path, TEACHER, grown, **OPTIONS)
     assert cache.build_cost["records"] == 24  # the new ones alone, after 16
@@ -90,8 +90,13 @@ def test_what_changed_is_refused_by_number_and_id(cached):
 def test_two_rows_that_changed_places_are_two_that_changed(cached):
     rows = ROWS[:16].copy()
     rows[[3, 6]] = rows[[6, 3]]
-    with pytest.raises(CacheError, match=r"2 of these 16 examples .*ids \[3, 6\]"):
+    with pytest.raises(CacheError, match=r"2 of these 16 examples .*ids \[3, 6\]") as refused:
         caches.open(cached, teacher=TEACHER, dataset=data(rows))
+    assert "there under other ids" in str(refused.value) and "ids=ids" in str(refused.value)
+    rows[3] += 1
+    with pytest.raises(CacheError) as refused:
+        caches.open(cached, teacher=TEACHER, dataset=data(rows))
+    assert "other ids" not in str(refused.value)
 
 
 def test_extending_with_changed_examples_is_refused_and_writes_nothing(tmp_path):

@@ -7,13 +7,20 @@ from conftest import random_images, small_network
 
 from jaxkd import cache as caches
 from jaxkd.cache import CacheError, EnsembleCache, _store
-from jaxkd.data import GrainSource, Loader
+from jaxkd.data import Dataset, GrainSource, Loader
 from jaxkd.targets import Dense
 from jaxkd.views import Normalize, RandomCrop, Views
 
 VIEWS = Views((RandomCrop(2), Normalize()))
 IMAGES, TEACHER = random_images(), small_network(1)
 OPTIONS = {"block_size": 64, "batch_size": 32, "progress": False}
+MORE = Dataset.from_arrays(
+    np.concatenate([IMAGES.inputs, IMAGES.inputs[:1]]),
+    ids=np.append(IMAGES.ids, 0),
+    name="random",
+    split="train",
+    num_classes=5,
+)
 OWN = {"teacher": TEACHER, "dataset": IMAGES, "views": VIEWS}
 
 
@@ -54,6 +61,34 @@ def test_what_the_cache_does_not_belong_to_is_refused(built):
         Loader(None, Views(VIEWS.transforms, seed=1), 32, cache=built)
     with pytest.raises(CacheError, match="dataset.split"):
         Loader(IMAGES.with_split("test"), batch_size=32, cache=built)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"num_views": 3}, "jaxkd.cache.extend(path, teacher, dataset, views, num_views=3)"),
+        ({"num_views": 1}, "jaxkd.cache.open(path, teacher=teacher, dataset=dataset"),
+        ({"dataset": MORE, "num_views": 2}, "jaxkd.cache.extend(path, teacher, dataset, views)"),
+    ],
+)
+def test_a_build_of_another_extent_is_refused_with_what_to_write(built, options, line):
+    arguments = {"teacher": TEACHER, "dataset": IMAGES, "views": VIEWS} | options
+    with pytest.raises(CacheError) as refused:
+        caches.build(built.path, **arguments, **OPTIONS)
+    assert line in str(refused.value)
+
+
+def test_names_to_allow_are_several(built, tmp_path):
+    message = "must be a set of names, not the text 'jax_version': allow={'jax_version'}"
+    for refused in (
+        lambda: caches.open(built.path, **OWN, allow="jax_version"),
+        lambda: caches.build(tmp_path, **OWN, **OPTIONS, allow="jax_version"),
+        lambda: caches.merge(tmp_path, [built.path], allow="jax_version"),
+        lambda: built.check(allow="jax_version"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            refused()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,12 @@ def test_it_is_named_and_the_command_fails(grown, capsys, damage):
     assert message in printed and "0 blocks damaged, 1 other files not in order" in printed
 
 
+def test_of_a_block_that_is_gone_no_file_is_to_be_deleted(grown):
+    next(file for file in grown.glob("segments/*/records/*/c/**/*") if file.is_file()).unlink()
+    (found,) = caches.verify(grown)
+    assert "is missing. Build again with the same arguments" in found.message
+
+
 def test_fields_of_a_contract_are_checked_by_name(tmp_path):
     write(tmp_path)
     document = _store.read_document(tmp_path, "contract.json")

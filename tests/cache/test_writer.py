@@ -128,6 +128,8 @@ def test_bad_outputs_are_refused(tmp_path, ids, outputs, error, message):
         ({"codec": "float16"}, r"'float16' is no codec.*'logits': write Dense\('float16'\)"),
         ({"codec": {"logits": TopK}}, r"TopK'> is no codec.*write TopK\(…\)"),
         ({"num_logits": 4}, "num_logits=4 are fewer than the 5 classes"),
+        ({"spot_check": True}, r"spot_check must be a function \(ids, view\) → outputs, not True"),
+        ({"spot_check": lambda ids, view: None}, "what spot_check returns does not fit: logits of"),
         ({"num_views": 1.5}, "num_views must be an integer, not 1.5"),
     ],
 )

@@ -52,6 +52,13 @@ class ByAttribute(Base):
         return self.run(x, self.training)
 
 
+class ByClassAttribute(Base):
+    training = True
+
+    def __call__(self, x):
+        return self.run(x, self.training)
+
+
 class Outer(nnx.Module):
     def __init__(self):
         self.inner = ByAttribute()
@@ -106,6 +113,7 @@ def trained(network, seed=0, inputs=INPUTS):
         (ByKeywords, "train"),
         (Inverted, {"frozen": (False, True)}),
         (ByAttribute, "self.training"),
+        (ByClassAttribute, "self.training"),
         (Outer, "self.training"),
     ],
 )
@@ -151,6 +159,7 @@ def test_a_function_gets_no_key_in_evaluation():
     [
         (lambda: jaxkd.from_nnx(ByFlag(), train_mode="train"), ValueError, "'x', 'is_train'"),
         (lambda: jaxkd.from_nnx(ByFlag(), train_mode="self.mode"), ValueError, "attribute 'mode'"),
+        (lambda: jaxkd.from_nnx(ByFlag(), train_mode="self.run"), ValueError, "attribute 'run'"),
         (
             lambda: jaxkd.from_nnx(ByFlag(), train_mode={"is_train": 1}),
             TypeError,

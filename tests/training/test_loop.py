@@ -275,7 +275,7 @@ def test_views_may_differ_by_name_alone(images, mlp):
 @pytest.mark.parametrize(
     ("allow", "error", "message"),
     [
-        ("optimizer", TypeError, r"not the text 'optimizer': \{'optimizer'\}"),
+        ("optimizer", TypeError, r"not the text 'optimizer': allow=\{'optimizer'\}"),
         ({3}, TypeError, "a set of names, not of 3"),
         ({"optimiser"}, ValueError, "unknown name 'optimiser'; did you mean 'optimizer'.* views"),
     ],

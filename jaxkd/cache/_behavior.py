@@ -12,8 +12,7 @@ from jaxkd.cache import _contract
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._encode import stored_values
-from jaxkd.cache._identity import read_identity
-from jaxkd.cache._sketch import choose_spots, packed, unpacked
+from jaxkd.cache._sketch import choose_spots, packed, read_spots, unpacked
 from jaxkd.cache._teacher import TeacherFn, make_teacher_fn
 from jaxkd.data import raw_batch
 from jaxkd.networks import Network
@@ -21,10 +20,12 @@ from jaxkd.networks._trace import Trace, trace
 
 # Examples and views on which outputs are kept, and the fewest that are enough to compare.
 SPOTS, _FEWEST = 64, 16
-# The largest difference that is taken for rounding, relative to the spread of an output over the
+# The largest difference that is taken for rounding, relative to the spread of each number over the
 # spots; and what is added for numbers of fewer bits, relative to their size. In float32 other batch
 # sizes and programs differ by up to 4e-6 of the spread; in bfloat16 by 0.008 of the size.
 TOLERANCE = 5e-3
+# Of a number that hardly varies, relative to the spread of the others, which it is computed with.
+_CONSTANT = 2.0**-16
 _FLOAT32, _TF32, _BFLOAT16 = 2.0**-19, 2.0**-10, 2.0**-6
 # Where numbers have fewer bits, one example may be off by so much more than all together.
 _WORST = 4
@@ -106,7 +107,7 @@ class TeacherBehavior:
         if not self.known or "teacher.outputs" in allow:
             return
         self._check_shapes(path, allow)
-        stored = read_identity(path, contract, "teacher")
+        stored = read_spots(path, contract, "teacher")
         if stored is not None and self._is_same_program(stored, contract["fields"], fields):
             return
         spots = {} if stored is None else stored["spots"]
@@ -147,7 +148,7 @@ class TeacherBehavior:
         differing = {n for n in _DESCRIPTIONS if contract["fields"].get(n) != fields.get(n)}
         if not differing or not isinstance(self.contents.teacher, Network):
             return set()
-        stored = read_identity(path, contract, "teacher")
+        stored = read_spots(path, contract, "teacher")
         same = stored is not None and self._is_same_program(stored, contract["fields"], fields)
         return differing if same else set()
 
@@ -283,14 +284,13 @@ def _compare(
       allow: names of fields that may differ.
     """
     if not agree(kept, here, own, rounding):
-        limit, old = _limit(kept, rounding), kept[here].astype(np.float64)
-        differences = np.sqrt(np.mean((own - old) ** 2, axis=1))
-        worst = int(np.argmax(differences))
+        old, excess = kept[here].astype(np.float64), _excess(kept, here, own, rounding)
+        worst = int(np.argmax(excess))
         ids, views = (array[here] for array in spots)
         what = f"{name} of example {ids[worst]} in view {views[worst]}: "
         off = (
-            f" (they differ by {differences[worst]:.3g}, up to {limit:.3g} is rounding; of "
-            f"{len(old)} examples {int((differences > limit).sum())} differ by more)"
+            f" (they differ by {excess[worst]:.3g} times what is taken for rounding; of "
+            f"{len(old)} examples {int((excess > 1).sum())} differ by more than that)"
         )
         _contract.check(
             path,
@@ -309,17 +309,20 @@ def agree(kept: np.ndarray, rows: np.ndarray, own: np.ndarray, rounding: float) 
       own: their sketches.
       rounding: of the outputs, relative to their size.
     """
-    limit = _limit(kept, rounding)
-    differences = np.sqrt(np.mean((own - kept[rows].astype(np.float64)) ** 2, axis=1))
+    excess = _excess(kept, rows, own, rounding)
     if rounding > _FLOAT32:
-        together = np.sqrt(np.mean(differences**2))
-        return bool(together <= limit and differences.max() <= _WORST * limit)
-    return bool(differences.max() <= limit)
+        return bool(np.sqrt(np.mean(excess**2)) <= 1 and excess.max() <= _WORST)
+    return bool(excess.max() <= 1)
 
 
-def _limit(kept: np.ndarray, rounding: float) -> float:
-    """The root mean square difference that is still rounding."""
+def _excess(kept: np.ndarray, rows: np.ndarray, own: np.ndarray, rounding: float) -> np.ndarray:
+    """The root mean square difference of each example, in units of what is still rounding."""
     kept = kept.astype(np.float64)
-    spread = np.sqrt(np.mean((kept - kept.mean(axis=0)) ** 2))
+    # Number by number: one that is large, or far apart, says nothing of how the others are rounded.
+    spread, size = kept.std(axis=0), np.sqrt(np.mean(kept**2, axis=0))
+    together = np.quantile(spread, 0.75)  # a few numbers in other units leave it as it is
     # Rounding goes with the size of numbers, not with how far apart they are.
-    return float(TOLERANCE * spread + rounding * np.sqrt(np.mean(kept**2)))
+    floor = max(rounding, _CONSTANT) * together
+    limit = TOLERANCE * spread + np.maximum(rounding * size, floor)
+    differences = np.abs(own - kept[rows]) / np.maximum(limit, np.finfo(np.float32).tiny)
+    return np.sqrt(np.mean(differences**2, axis=1))

@@ -108,28 +108,6 @@ class CacheContents:
             **_contract.of_versions(),
         }
 
-    def identity_documents(self) -> dict[str, dict[str, Any]]:
-        """Documents of identity that a new cache of these contents keeps beside its contract.
-
-        Returns:
-          Kind (`"teacher"`, `"views"`, `"examples"`) → document; see `jaxkd.cache._identity`.
-        """
-        return {}
-
-    def check_identity(
-        self, path: str, document: Mapping[str, Any], allow: Collection[str] = ()
-    ) -> None:
-        """Compares these contents with the documents of identity of a cache that is there.
-
-        Args:
-          path: path of the cache.
-          document: its contract.
-          allow: names of fields that may differ.
-
-        Raises:
-          CacheError: names what differs.
-        """
-
     def check_mode(self, allow: Collection[str] = ()) -> None:
         """Tries the teacher on some examples, and refuses one that is not in evaluation mode.
 

@@ -1,4 +1,4 @@
-"""Side documents of identity: what the teacher, the views and the examples of a cache do and are.
+"""Side documents of identity: what the teacher and the views of a cache compute.
 
 The fields of the contract are compared at a glance; these documents hold the evidence, which may be
 large. They lie in `identity/<id of the cache>/<kind>.json` and are written before the contract, so
@@ -41,7 +41,7 @@ def write_identity(path: str, cache_id: str, kind: str, document: Mapping[str, A
     Args:
       path: path of the cache.
       cache_id: the `id` of its contract.
-      kind: `"teacher"`, `"views"` or `"examples"`.
+      kind: `"teacher"` or `"views"`.
       document: what JSON can hold.
     """
     bound = {**document, "cache": cache_id, "kind": kind}
@@ -54,7 +54,7 @@ def read_identity(path: str, document: Mapping[str, Any], kind: str) -> dict[str
     Args:
       path: path of the cache.
       document: its contract.
-      kind: `"teacher"`, `"views"` or `"examples"`.
+      kind: `"teacher"` or `"views"`.
 
     Returns:
       The document as it was given; None if the cache was written without one of this kind, as all

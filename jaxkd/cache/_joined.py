@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxkd.cache import _behavior, _contract, _rendering
-from jaxkd.cache._identity import read_identity
-from jaxkd.cache._sketch import rows_of, sort_spots, unpacked
+from jaxkd.cache._sketch import read_spots, rows_of, sort_spots, unpacked
 
 Document = Mapping[str, Any]
 
@@ -32,7 +31,7 @@ def joined_identity(
         ("teacher", "teacher.outputs", _behavior.SPOTS, _same_outputs),
         ("views", "views.probe", _rendering.SPOTS, _same_views),
     ):
-        documents = [read_identity(path, contract, kind) for path, contract in contracts]
+        documents = [read_spots(path, contract, kind) for path, contract in contracts]
         known = [document for document in documents if document is not None]
         for other in known[1:]:
             _check(contracts[0][0], field, known[0], other, same, allow)

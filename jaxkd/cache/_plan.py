@@ -88,8 +88,7 @@ def plan_build(
             raise CacheError(f"there is no cache at {path} to extend: build one first")
         check_writable(path)  # before the teacher runs
         contents.check_mode(allow)
-        identity = contents.identity_documents()
-        identity["views"] = _rendering.document(dataset, views, num_views)
+        identity = {"views": _rendering.document(dataset, views, num_views)}
         if behavior.known:
             identity["teacher"] = behavior.document(num_views, allow)
         document = create_contract(path, fields, None, identity)
@@ -107,7 +106,6 @@ def plan_build(
         changed = check_examples(path, document["fields"], known, dataset, codecs, allow)
         _rendering.check(path, document, dataset, views, allow, changed)
         behavior.check(path, document, fields, allow, changed)
-        contents.check_identity(path, document, allow)
         plan = BuildPlan(path, contents, known, document, frozenset(allow))
         if extend or not all(segment.sealed for segment in known):
             check_writable(path)

@@ -13,8 +13,7 @@ import jax
 import numpy as np
 
 from jaxkd.cache import _contract
-from jaxkd.cache._identity import read_identity
-from jaxkd.cache._sketch import choose_spots, packed, sketch, unpacked
+from jaxkd.cache._sketch import choose_spots, packed, read_spots, sketch, unpacked
 from jaxkd.data import Examples
 from jaxkd.networks._trace import trace
 from jaxkd.views import Views
@@ -77,7 +76,7 @@ def check(
     """
     if "views.probe" in allow:
         return
-    stored = read_identity(path, contract, "views")
+    stored = read_spots(path, contract, "views")
     if stored is None:
         if "probe" in contract:
             _contract.check_probe(path, contract["probe"], dataset, views, allow, changed)

@@ -192,7 +192,10 @@ def _is_entry(entry: Any) -> bool:
         and all(isinstance(content.get(n), str) for n in ("fingerprint", "labels", "digests"))
         and isinstance(content.get("labels_per_token"), bool)
     )
-    return described and all(isinstance(entry.get(n), kind) for n, kind in _ENTRIES.items())
+    if not described or not all(type(entry.get(n)) is kind for n, kind in _ENTRIES.items()):
+        return False
+    least = {"first_view": 0, "num_views": 1, "block_size": 1}
+    return all(entry[name] >= size for name, size in least.items())
 
 
 def _entries_of_format_2(path: str) -> list[dict[str, Any]]:

@@ -8,9 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxkd.cache._contract import CacheError
+from jaxkd.cache._identity import read_identity
+
 # Numbers that are kept of an output for one example.
 WIDTH = 64
 _KEY = 0x6A6B64
+# Larger numbers mask classes or tokens: -65504, -1e9, the least of float32. Beside them nothing
+# else would count, so of these the logarithm does, in numbers as large as those of logits.
+_MASK, _MASKED, _OCTAVE = 2.0**15, 4.0, 1 / 8
 
 
 def choose_spots(ids: np.ndarray, num_views: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,18 +64,20 @@ def sketch(values: jax.Array, width: int = WIDTH) -> jax.Array:
     Sparser Johnson-Lindenstrauss Transforms, 2014.
 
     Args:
-      values: `[batch, ...]`; what is not finite counts as 0.
+      values: `[batch, ...]`; what is not finite counts as 0, masks as 4 to 19 with their sign.
       width: numbers of a sketch.
 
     Returns:
       float32 `[batch, n]`, `n` at most `width`.
     """
     flat = values.reshape(len(values), -1).astype(jnp.float32)
-    flat = jnp.where(jnp.isfinite(flat), flat, 0)
-    size = flat.shape[1]
-    if size <= width:
+    size = jnp.abs(flat)
+    masks = jnp.sign(flat) * (_MASKED + _OCTAVE * jnp.log2(jnp.maximum(size, _MASK) / _MASK))
+    flat = jnp.where(jnp.isfinite(flat), jnp.where(size > _MASK, masks, flat), 0)
+    length = flat.shape[1]
+    if length <= width:
         return flat
-    flat = jnp.pad(flat * _signs(size), ((0, 0), (0, -size % width)))
+    flat = jnp.pad(flat * _signs(length), ((0, 0), (0, -length % width)))
     return flat.reshape(len(flat), -1, width).sum(1)
 
 
@@ -98,6 +106,49 @@ def unpacked(data: Mapping[str, Any]) -> np.ndarray:
     dtype = np.dtype(data["dtype"]).newbyteorder("<")
     flat = np.frombuffer(base64.b64decode(data["base64"]), dtype)
     return flat.astype(dtype.newbyteorder("=")).reshape(data["shape"])
+
+
+def read_spots(path: str, contract: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    """Reads the document of identity of a teacher or of views, with entries of the right types.
+
+    Args:
+      path: path of the cache.
+      contract: its contract.
+      kind: `"teacher"` or `"views"`.
+
+    Returns:
+      The document; None if the cache was written without it.
+
+    Raises:
+      CacheError: as `read_identity`, and for entries that are not what was written.
+    """
+    document = read_identity(path, contract, kind)
+    try:
+        if document is not None:
+            _check_types(document, kind)
+    except CacheError:
+        raise
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CacheError(
+            f"the cache {path} is damaged: identity/{contract['id']}/{kind}.json is no document of "
+            f"{kind} ({error}). Restore that file from a copy, or build the cache anew."
+        ) from error
+    return document
+
+
+def _check_types(document: Mapping[str, Any], kind: str) -> None:
+    ids, views = (np.asarray(document["spots"][name]) for name in ("ids", "views"))
+    if ids.dtype.kind != "i" or views.dtype.kind != "i" or ids.ndim != 1 or len(ids) < 1:
+        raise ValueError(f"its spots are {document['spots']!r:.80}")
+    arrays = document["outputs"] if kind == "teacher" else {"views": document["sketches"]}
+    shapes = [unpacked(array).shape for array in arrays.values()]
+    lengths = {len(views), *(shape[0] if len(shape) == 2 else -1 for shape in shapes)}
+    if kind == "views":
+        lengths.add(len(list(document["digests"])))
+    elif not isinstance(document["rounding"], float):
+        raise TypeError(f"its rounding is {document['rounding']!r:.80}")
+    if lengths != {len(ids)} or not shapes:
+        raise ValueError(f"it has {len(ids)} spots, and arrays of the shapes {shapes}")
 
 
 def of_examples(document: Mapping[str, Any], ids: np.ndarray) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from jaxkd.cache import _store
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._identity import FOLDER as IDENTITY
-from jaxkd.cache._identity import read_identity
 from jaxkd.cache._segment import FOLDER as SEGMENTS
 from jaxkd.cache._segment import Segment
 from jaxkd.cache._segment_list import SegmentList, read_segment_list
+from jaxkd.cache._sketch import read_spots
 
 _EFFORT = "effort/"
 
@@ -87,7 +87,7 @@ def _wrong_documents(cache: Cache) -> Iterator[DamagedBlock]:
     """Documents that are needed for checks alone, so that a cache opens without them."""
     for kind in cache.document.get("identity", ()):
         try:
-            read_identity(cache.path, cache.document, kind)
+            read_spots(cache.path, cache.document, kind)
         except CacheError as error:
             yield DamagedBlock(
                 "", -1, -1, str(error), f"{IDENTITY}{cache.document['id']}/{kind}.json"

@@ -15,6 +15,7 @@ from jaxkd.data import _decoding
 from jaxkd.data._crops import Crop
 from jaxkd.data._digests import content_digests
 from jaxkd.data._examples import Examples, check_fields, integers, refuse
+from jaxkd.views._views import specification
 
 _READ = 256  # files that are read at once to be hashed
 _HEADER = "jaxkd.EncodedImages 1 "
@@ -191,7 +192,7 @@ class EncodedImages(Examples):
 
     def read_specification(self) -> dict[str, Any]:
         """Returns the crop's name and fields, for a cache's contract."""
-        return {"name": type(self.crop).__name__, **_fields(self.crop)}
+        return specification(self.crop)
 
     def contract_fields(self) -> dict[str, Any]:
         """Returns the version of the decoding of files, for a cache's contract."""
@@ -298,7 +299,3 @@ def _check_crop(crop: Any) -> None:
             f"a crop is a frozen dataclass with a size, called as crop(image, example_id, view); "
             f"{crop!r} is not"
         )
-
-
-def _fields(crop: Any) -> dict[str, Any]:
-    return dataclasses.asdict(crop)

@@ -149,9 +149,7 @@ class Views:
     def specification(self) -> dict[str, Any]:
         """Returns everything that decides what a view looks like, as plain data for a contract."""
         return {
-            "transforms": [
-                {"name": type(t).__name__, **dataclasses.asdict(t)} for t in self.transforms
-            ],
+            "transforms": [specification(transform) for transform in self.transforms],
             "seed": self.seed,
             "prng": _PRNG,
             "prng_partitionable": bool(jax.threefry_partitionable.value),
@@ -188,6 +186,14 @@ class Views:
         return jax.vmap(lambda i, v: jax.random.fold_in(jax.random.fold_in(root, i), v))(
             jnp.asarray(ids), jnp.asarray(views)
         )
+
+
+def specification(transform: Any) -> dict[str, Any]:
+    """Returns the name of a dataclass and its fields, as plain data for a contract."""
+    fields = dataclasses.asdict(transform)
+    if "name" in fields:  # that of the class stays; no field is called with a space
+        fields["field name"] = fields.pop("name")
+    return {"name": type(transform).__name__, **fields}
 
 
 @functools.lru_cache(maxsize=32)

@@ -4,25 +4,24 @@ import pathlib
 import shutil
 
 import pytest
-from written_caches import IMAGES, fill, write, writer
+from written_caches import IMAGES, LOGITS, fill, write, writer
 
 from jaxkd import cache as caches
 from jaxkd.cache import Cache, CacheError, _store
 from jaxkd.cache.__main__ import main
-from jaxkd.cache._contents import CacheContents
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Two caches of two segments and a document of identity."""
+    """Two caches of two segments and documents of identity."""
     folder = tmp_path_factory.mktemp("built")
-    with pytest.MonkeyPatch.context() as patch:
-        identity = {"teacher": {"outputs": [1.5]}}
-        patch.setattr(CacheContents, "identity_documents", lambda self: identity)
-        patch.setattr(CacheContents, "check_identity", lambda *_: None)
-        for name in ("a", "b"):
-            write(folder / name, data=IMAGES.select(IMAGES.ids[:128]))
-            fill(writer(folder / name, extend=True))
+
+    def outputs(ids, view):
+        return LOGITS[IMAGES.rows(ids)]
+
+    for name in ("a", "b"):
+        write(folder / name, data=IMAGES.select(IMAGES.ids[:128]), spot_check=outputs)
+        fill(writer(folder / name, extend=True, spot_check=outputs))
     return folder
 
 

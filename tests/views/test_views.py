@@ -154,3 +154,25 @@ def test_seeds_that_would_be_wrapped_are_refused(seed):
     with pytest.raises(ValueError, match="the seed of views must be an integer from 0"):
         Views((Normalize(),), seed=seed)
     assert Views(seed=np.int64(3)) == Views(seed=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Titled:
+    name: str
+
+    def __call__(self, key, image):
+        return image
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherwiseTitled(Titled):
+    pass
+
+
+def test_a_field_called_name_does_not_hide_the_name_of_the_class():
+    one, two, other = (
+        Views((transform,)).specification()["transforms"]
+        for transform in (Titled("a"), OtherwiseTitled("a"), Titled("b"))
+    )
+    assert one == [{"name": "Titled", "field name": "a"}]
+    assert one != two and one != other

@@ -58,7 +58,7 @@ def raw_batch(
 def eval_batches(
     dataset: Examples, batch_size: int, *, prefetch: int = 0, workers: int = 0
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields all examples once, in order of their ids, in batches of one size.
+    """Returns all examples once, in order of their ids, in batches of one size.
 
     Args:
       dataset: the examples.
@@ -67,10 +67,27 @@ def eval_batches(
       prefetch: number of batches that are made ahead, as by a `Loader`.
       workers: number of processes that make them.
 
-    Yields:
-      Raw batches of view 0 with `"where"`, bool `[batch]`, False for filling; `[batch, length]`
-      where every token has a label, False also where there is none.
+    Returns:
+      An iterator over raw batches of view 0 with `"where"`, bool `[batch]`, False for filling;
+      `[batch, length]` where every token has a label, False also where there is none. Its
+      `dataset` is the data set.
     """
+    return _EvalBatches(dataset, _in_order(dataset, batch_size, prefetch, workers))
+
+
+class _EvalBatches(Iterator[dict[str, np.ndarray]]):
+    """Batches, and the data set that they are of."""
+
+    def __init__(self, dataset: Examples, batches: Iterator[dict[str, np.ndarray]]):
+        self.dataset, self._batches = dataset, batches
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        return next(self._batches)
+
+
+def _in_order(
+    dataset: Examples, batch_size: int, prefetch: int, workers: int
+) -> Iterator[dict[str, np.ndarray]]:
     batches = _InOrder(dataset, batch_size)
     if not prefetch and not workers:
         yield from map(batches.__getitem__, range(len(batches)))

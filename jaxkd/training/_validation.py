@@ -10,7 +10,6 @@ from weakref import WeakSet
 import jax
 import numpy as np
 
-from jaxkd.data import Examples
 from jaxkd.data._examples import check_vocabulary
 from jaxkd.networks._arguments import check_kind, names_to_allow, suggestion
 from jaxkd.networks._trial import Trial
@@ -219,30 +218,6 @@ def check_cache(step: TrainStep, batches: Any) -> None:
             "give the objective a term with a teacher",
             stacklevel=3,
         )
-
-
-def check_evaluation(evaluate: Any, batches: Any, allow: Collection[str] = ()) -> None:
-    """Refuses an evaluation on other classes than those of the training data.
-
-    Args:
-      evaluate: function that evaluates; checked if it has a `dataset`, as a `Population`'s.
-      batches: batches by step number; likewise.
-      allow: names of what may differ.
-
-    Raises:
-      ValueError: another number of classes, or other names of classes; names both.
-    """
-    one, other = (getattr(source, "dataset", None) for source in (batches, evaluate))
-    if not (isinstance(one, Examples) and isinstance(other, Examples)):
-        return
-    for field in ("num_classes", "class_names"):
-        there, now = getattr(one, field), getattr(other, field)
-        if there and now and there != now and not is_allowed(f"dataset.{field}", allow):
-            raise ValueError(
-                f"the batches are of {one.name} with {field} {there}, the evaluation of "
-                f"{other.name} with {now}: evaluate on the same classes in the same order, or "
-                f"give allow={{'dataset.{field}'}}"
-            )
 
 
 def check_profile(profile: int | None, workdir: Any) -> None:

@@ -169,10 +169,17 @@ class Checkpoints:
         target = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
         )
+        # In the containers of the file: those of an optimizer differ where its arrays do not.
+        files = self._directory / str(step) / "state"
+        there = self._ocp.StandardCheckpointHandler().metadata(files).tree
+        if set(known := _by_name(target)) == set(_by_name(there)):
+            target = jax.tree_util.tree_map_with_path(lambda path, _: known[_name(path)], there)
         saved = self._manager.restore(
             step, args=args.Composite(state=args.StandardRestore(target))
         ).state
-        return saved, document
+        found = _by_name(saved)
+        leaves = [found[name] for name in _by_name(tree)]
+        return jax.tree.unflatten(jax.tree.structure(tree), leaves), document
 
     def _check_arrays(self, step: int, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """Refuses a checkpoint of other arrays than the present state's."""
@@ -232,6 +239,15 @@ def _as_before(like: jax.Array, saved: jax.Array) -> jax.Array:
     """Copies a saved array, wrapped as a key where the state has a key."""
     copy = jax.numpy.copy(saved)
     return jax.random.wrap_key_data(copy, impl=jax.random.key_impl(like)) if _is_key(like) else copy
+
+
+def _name(path: Any) -> str:
+    """Names an array by its path, whether its containers have fields, keys or numbers."""
+    return jax.tree_util.keystr(path, simple=True, separator="\0")
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _is_key(leaf: jax.Array) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxkd.losses import cross_entropy, masked_sum_and_count
 from jaxkd.networks import Network, PyTree
 from jaxkd.objective import counted
+from jaxkd.training._evaluated import check_evaluated
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.views import Views
 
@@ -25,10 +26,14 @@ class EvalStep:
     Attributes:
       function: the compiled function of `((params, state), batch)`.
       partitioning: placement of variables and batches on a mesh; None for one device.
+      network: the network; this and `views` are compared with those of a run that evaluates.
+      views: how batches are rendered, None if they are rendered already.
     """
 
     function: Callable[[Any, Mapping[str, Any]], dict[str, Any]]
     partitioning: Partitioning | None = None
+    network: Network | None = None
+    views: Views | None = None
 
     def __call__(self, params: PyTree, state: PyTree, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluates a batch.
@@ -117,7 +122,7 @@ def make_eval_step(
         return results
 
     compiled = partitioning.jit(step) if partitioning else jax.jit(step)
-    return EvalStep(compiled, partitioning)
+    return EvalStep(compiled, partitioning, network, views)
 
 
 def evaluate(
@@ -135,8 +140,10 @@ def evaluate(
       `{"accuracy": …, "cross_entropy": …}`, means over the labeled examples.
 
     Raises:
-      ValueError: no batch, or no labeled example.
+      ValueError: no batch, or no labeled example; within the `evaluate` of `fit`, other classes or
+        another normalization than those that the student trains on.
     """
+    check_evaluated(step.network, step.views, batches)
     sums = []
     params, state = step.place(params, state)
     for batch in batches:
@@ -165,8 +172,9 @@ def predict(step: EvalStep, network: Network, batches: Iterable[Mapping[str, Any
       float32 `[examples, num_classes]` in the order of the batches, without the padding.
 
     Raises:
-      ValueError: no batch.
+      ValueError: no batch; other classes or another normalization, as `evaluate`.
     """
+    check_evaluated(step.network, step.views, batches)
     logits = []
     params, state = step.place(network.params, network.state)
     for batch in batches:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from jaxkd.training._evaluated import check_classes, within_run
 from jaxkd.training._history import MetricsHistory, Rows
 from jaxkd.training._intervals import Intervals
 from jaxkd.training._monitors import ProfilerTrace, progress_bar
@@ -20,7 +21,6 @@ from jaxkd.training._validation import (
     check_allow,
     check_cache,
     check_data,
-    check_evaluation,
     check_finite,
     check_kinds_of_run,
     check_modes,
@@ -128,7 +128,9 @@ def fit(
       ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`,
         a `workdir` of another configuration, of more steps or of another state, a student with
         fewer classes, or a network with fewer embeddings, than the data have, batches of other
-        views than the step renders, a trace without a `workdir`; a network that is random in
+        views than the step renders, an evaluation of the student (by `jaxkd.training.evaluate` or
+        `predict`) on other classes or another normalization, a trace without a `workdir`; a
+        network that is random in
         evaluation or depends there on the rest of the batch, or a student whose dropout or
         statistics training leaves off (`allow={"student.mode"}`); before anything runs.
       RuntimeError: another process or thread writes to `workdir`
@@ -152,7 +154,7 @@ def fit(
     check_process(step, batches)
     check_views(step, batches, allow)
     check_cache(step, batches)
-    check_evaluation(evaluate, batches, allow)
+    check_classes(getattr(batches, "dataset", None), getattr(evaluate, "dataset", None), allow)
     with contextlib.ExitStack() as stack:
         # A process of its own without a workdir has nothing to save: the signal ends it as usual.
         handles = workdir is not None or jax.process_count() > 1
@@ -182,6 +184,8 @@ def fit(
                 fields = check_run(workdir, metadata.get("run"), fields, allow)
             logs = Logs(workdir, resume_step=done, tensorboard=tensorboard, write=is_main_process())
             stack.callback(logs.close)
+        if evaluate is not None:
+            evaluate = within_run(evaluate, step, batches, batch, allow)
         if batch is not None:
             batches = _FirstBatch(batches, done, batch)
         history = MetricsHistory(logs, step.members, metadata)

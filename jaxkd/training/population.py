@@ -16,6 +16,7 @@ from jaxkd.data import Dataset, eval_batches
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._arguments import suggestion
 from jaxkd.objective import Objective
+from jaxkd.training._evaluated import check_evaluated
 from jaxkd.training._optimizers import check_optimizer
 from jaxkd.training._stacked import AXES, member_of, on_host, partition_members, stack
 from jaxkd.training.evaluation import make_eval_step
@@ -272,7 +273,9 @@ class Population:
 
         def evaluate(state: TrainState) -> dict[str, np.ndarray]:
             totals: dict[str, tuple[Any, Any]] = {}
-            for batch in eval_batches(dataset, batch_size):
+            batches = eval_batches(dataset, batch_size)
+            check_evaluated(self.student, views, batches)
+            for batch in batches:
                 for name, (total, count) in jax.device_get(step(state, batch)[1]).items():
                     before = totals.get(name, (0.0, 0.0))
                     totals[name] = (before[0] + total.astype(float), before[1] + count)

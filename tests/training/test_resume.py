@@ -95,6 +95,12 @@ CHANGES = {
         {"optimizer": optax.chain(optax.sgd(0.1), optax.scale_by_sign())},
         "optimizer.computation: sha256:",
     ),
+    # Their states have the same arrays, none, in other containers.
+    "a longer chain": (
+        {},
+        {"optimizer": optax.chain(optax.clip(2.0), SGD)},
+        r"optimizer.constants: \[-0.1\] there, \[-2.0, 2.0\] now",
+    ),
     "online teacher": (
         {"teacher": T},
         {"teacher": linear(2.0)},
@@ -215,6 +221,8 @@ def test_what_may_differ_is_named(images, tmp_path):
     run(tmp_path, images, 4, **slower)
     with pytest.raises(ValueError, match="optimizer.constants"):
         run(tmp_path, images, 5)
+    longer = optax.chain(optax.clip(1.0), optax.sgd(0.05))
+    assert int(run(tmp_path, images, 5, allow={"optimizer"}, optimizer=longer).state.step) == 5
     run(tmp_path, images, 5, allow={"optimizer"})
 
 

@@ -180,9 +180,14 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
         f"{network.name}+{connector.name}",
         f"{network.architecture}\n+ {output}: {_describe(module)}",
         vocab_size=network.vocab_size,
-        random_layers=network.random_layers,
-        statistics=network.statistics,
+        random_layers=_of_both(network.random_layers, connector.random_layers),
+        statistics=_of_both(network.statistics, connector.statistics),
     )
+
+
+def _of_both(inner: tuple[str, ...], outer: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the paths of a network and those of what is put after it."""
+    return (*inner, *(f"extension.{path}" for path in outer))
 
 
 def _describe(module: nnx.Module) -> str:

@@ -24,6 +24,9 @@ class Connector:
       requires: names of further arguments: `teacher`, `labels`, `where`, `step`, or a field of the
         batch.
       name: name in messages.
+      random_layers: paths of the layers that are random in training; this and `statistics` as of a
+        `Network`.
+      statistics: paths of the statistics that training moves.
     """
 
     apply: Callable[..., tuple[dict[str, Any], PyTree]]
@@ -31,6 +34,8 @@ class Connector:
     state: PyTree
     requires: frozenset[str]
     name: str
+    random_layers: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
 
 
 def as_connector(source: nnx.Module | Network | Connector) -> Connector:
@@ -63,7 +68,15 @@ def as_connector(source: nnx.Module | Network | Connector) -> Connector:
             outputs, state = network.apply(params, state, student, train=train, key=key)
             return {"student": outputs.pop("logits"), **outputs}, state
 
-        return Connector(apply_network, network.params, network.state, frozenset(), network.name)
+        return Connector(
+            apply_network,
+            network.params,
+            network.state,
+            frozenset(),
+            network.name,
+            network.random_layers,
+            network.statistics,
+        )
     if not isinstance(source, nnx.Module):
         raise TypeError(
             f"a connector is an NNX module, or a network made by jaxkd.from_linen or "
@@ -75,7 +88,15 @@ def as_connector(source: nnx.Module | Network | Connector) -> Connector:
         result, _, state = pure(params, state, (student,), required, train=train, key=key)
         return dict(result) if isinstance(result, Mapping) else {"student": result}, state
 
-    return Connector(apply, pure.params, pure.state, _required(source), type(source).__name__)
+    return Connector(
+        apply,
+        pure.params,
+        pure.state,
+        _required(source),
+        type(source).__name__,
+        pure.random_layers,
+        pure.statistics,
+    )
 
 
 def _required(module: nnx.Module) -> frozenset[str]:

@@ -107,7 +107,7 @@ def from_nnx(
         type(model).__name__,
         describe_modules({dotted(path): m for path, m in nnx.iter_modules(pure.evaluated(model))}),
         vocab_size=vocabulary_of(model),
-        random_layers=tuple(sorted(path for path, m in modules.items() if _is_random(m))),
+        random_layers=pure.random_layers,
         statistics=pure.statistics,
     )
 
@@ -151,16 +151,6 @@ def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:
             f"({'; '.join(differing[:5])}): pass a module made like the network's own"
         )
     return pure.module(network.params, network.state)
-
-
-def _is_random(module: nnx.Module) -> bool:
-    """Returns whether a layer is random in training: dropout of a rate above zero."""
-    rate: Any = 0
-    if isinstance(module, nnx.Dropout):
-        rate = module.rate
-    elif isinstance(module, nnx.MultiHeadAttention):
-        rate = module.dropout_rate
-    return isinstance(rate, int | float) and rate > 0
 
 
 def _shape_of(leaf: Any) -> str:

@@ -24,6 +24,7 @@ class PureModule:
       params: the initial parameters.
       state: the initial values of all other variables but the random streams and sown values.
       statistics: paths of the state that are statistics of batches.
+      random_layers: paths of the layers that are random in training.
 
     Raises:
       ValueError: a `train_mode` or a stream that the module does not have.
@@ -49,6 +50,9 @@ class PureModule:
         }
         self.params, self.state = _flatten(params), _flatten(state)
         self.statistics = tuple(_flatten(nnx.state(model, nnx.BatchStat)))
+        self.random_layers = tuple(
+            sorted(dotted(path) for path, m in nnx.iter_modules(model) if is_random(m))
+        )
 
     def __call__(
         self,
@@ -118,6 +122,20 @@ class PureModule:
         return nnx.merge(
             self._graphdef, _nest(params, self._paths), streams, _nest(state, self._paths)
         )
+
+
+def is_random(module: nnx.Module) -> bool:
+    """Returns whether a layer is random in training: dropout of a rate above zero.
+
+    Args:
+      module: any module.
+    """
+    rate: Any = 0
+    if isinstance(module, nnx.Dropout):
+        rate = module.rate
+    elif isinstance(module, nnx.MultiHeadAttention):
+        rate = module.dropout_rate
+    return isinstance(rate, int | float) and rate > 0
 
 
 def _call_of(model: nnx.Module) -> Any:

@@ -10,15 +10,18 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.extend import core as jex_core
 from jax.interpreters import partial_eval
 
 from jaxkd.networks._network import Network
+from jaxkd.networks._pure_module import is_random
 from jaxkd.networks._row_rules import Value, uniform
 from jaxkd.networks._rows import rows_of
 
@@ -82,7 +85,7 @@ class Trial:
         with _linen_dropout() as found:
             program = _Program(self, train=True)
         layers = [*network.random_layers, *found]
-        if layers and not program.uses_key:
+        if layers and not program.uses_key and (found or self._calls_random_layers()):
             self._refuse(
                 f"has dropout ({', '.join(layers[:3])}), and its outputs in training mode do not "
                 "depend on the random key: dropout is off",
@@ -94,6 +97,41 @@ class Trial:
                 "mode leaves as they are",
                 "use_running_average=True",
             )
+
+    def _calls_random_layers(self) -> bool:
+        """Returns whether any layer is called that is random; a module may own what it never uses.
+
+        It is traced once more for it, for another batch: compiled functions are not traced again
+        for the same one.
+        """
+        called = []
+
+        def recorded(call: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(call)
+            def record(module: Any, *args: Any, **kwargs: Any) -> Any:
+                called.append(is_random(module))
+                return call(module, *args, **kwargs)
+
+            return record
+
+        def forward(inputs: Any) -> Any:
+            network, key = self.network, jax.random.key(0)
+            return network.apply(network.params, network.state, inputs, train=True, key=key)
+
+        with contextlib.ExitStack() as stack:
+            for kind in (nnx.Dropout, nnx.MultiHeadAttention):
+                stack.enter_context(mock.patch.object(kind, "__call__", recorded(kind.__call__)))
+            try:
+                jax.eval_shape(forward, self._longer())
+            except Exception:  # a network of one batch size
+                return True
+        return any(called)
+
+    def _longer(self) -> Any:
+        """Returns the shapes of a batch of one example more."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype), self.shapes
+        )
 
     def _check_constants(self, program: "_Program") -> None:
         """Refuses numbers that are drawn while tracing, by NumPy for one: each trace has others."""
@@ -140,10 +178,7 @@ class Trial:
         def forward(inputs: Any) -> Any:
             return network.apply(network.params, network.state, inputs, key=jax.random.key(0))[0]
 
-        longer = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype), self.shapes
-        )
-        one, two = jax.eval_shape(forward, self.shapes), jax.eval_shape(forward, longer)
+        one, two = jax.eval_shape(forward, self.shapes), jax.eval_shape(forward, self._longer())
         return [name for name in one if one[name].shape[:1] != two[name].shape[:1]]
 
     def _compare(self, one: Any, two: Any, what: str) -> None:
@@ -224,7 +259,11 @@ def _linen_dropout() -> Iterator[list[str]]:
 
     def record(function: Any, args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
-        rate = getattr(module, "rate", 0) if isinstance(module, nn.Dropout) else 0
+        rate = 0
+        if isinstance(module, nn.Dropout):
+            rate = module.rate
+        elif isinstance(module, nn.MultiHeadDotProductAttention):
+            rate = module.dropout_rate
         if isinstance(rate, int | float) and rate > 0:
             found.append("/".join(module.path))
         return function(*args, **kwargs)

@@ -118,6 +118,14 @@ def test_a_state_that_moves_in_evaluation_is_refused():
         trial(moving).check_evaluation()
 
 
+class Fixed(nnx.Module):
+    def __init__(self):
+        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        return self.dropout(x, deterministic=True)
+
+
 UNMOVED = {
     "dropout": (lambda: network(lambda s, x: s.run(x, True, None)), "has dropout .dropout."),
     "unknown word": (
@@ -128,6 +136,16 @@ UNMOVED = {
     "linen dropout": (
         lambda: linen(lambda s, x: nn.Dropout(0.5, deterministic=True)(x)),
         "has dropout .Dropout_0.",
+    ),
+    "linen attention": (
+        lambda: linen(
+            lambda s, x: nn.MultiHeadDotProductAttention(1, dropout_rate=0.1, deterministic=True)(x)
+        ),
+        "has dropout .MultiHeadDotProductAttention_0.",
+    ),
+    "of an extension": (
+        lambda: jaxkd.networks.extend(of(lambda p, x: x @ p), Fixed(), "logits"),
+        "has dropout .extension.dropout.",
     ),
     "linen statistics": (
         lambda: linen(lambda s, x: nn.BatchNorm(use_running_average=True)(x)),
@@ -141,6 +159,22 @@ def test_students_whose_training_changes_nothing_are_refused(case):
     make, message = UNMOVED[case]
     with pytest.raises(ValueError, match=rf"the student .*{message}.*'student\.mode'"):
         trial(make(), "student").check_training()
+
+
+class Unused(nnx.Module):
+    """Owns dropout that its call leaves out, as a network does that is made for several tasks."""
+
+    def __init__(self):
+        self.layer = nnx.Linear(6, 3, rngs=nnx.Rngs(0))
+        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
+        self.attention = nnx.MultiHeadAttention(1, 6, decode=False, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.layer(self.attention(x[:, None])[:, 0])
+
+
+def test_dropout_that_is_owned_and_never_called_is_no_fault():
+    trial(jaxkd.from_nnx(Unused()), "student").check_training()
 
 
 def rnn(params, inputs):

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Collection
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -52,6 +52,8 @@ class WriteThroughCache:
       ValueError: as `jaxkd.cache.build`.
 
     Attributes:
+      path: where it lies.
+      document: the contract as it lies on disk.
       dataset: the examples.
       views: how they are rendered.
       num_views: views of each example.
@@ -86,12 +88,18 @@ class WriteThroughCache:
         plan = plan_build(
             normalized(path), contents, num_views=num_views, block_size=block_size, allow=allow
         )
+        self.path, self.document = plan.path, plan.document
         self._writer = RecordWriter(plan, process)
         self._teacher_fn = make_teacher_fn(contents)
         self.dataset, self.views, self.num_views = dataset, views, num_views
         self.num_computed = 0
         # View → encoded arrays of all examples, and which of them have been computed.
         self._tables = {view: self._writer.stored(view) for view in range(num_views)}
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """What the cache belongs to: field → value."""
+        return dict(self.document["fields"])
 
     def check(self, *, dataset: Examples, views: Views, num_views: int | None = None) -> None:
         """Refuses another data set or other views than those that are filled in.

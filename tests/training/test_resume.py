@@ -211,6 +211,21 @@ def test_a_cache_of_another_teacher_is_refused(images, tmp_path):
     run(tmp_path / "w", images, 4, cache=again)
 
 
+def test_a_cache_that_is_filled_tells_of_its_teacher(images, tmp_path):
+    def filled(scale):
+        path = tmp_path / f"cache{scale}"
+        given = {"teacher": linear(scale), "dataset": images, "views": VIEWS}
+        return jaxkd.cache.open(path, **given, mode="fill")
+
+    with filled(1.0) as cache:
+        assert cache.contract["teacher.parameters"] == linear(1.0).fingerprint()["parameters"]
+        run(tmp_path / "w", images, cache=cache)
+    with filled(1.0) as cache:
+        run(tmp_path / "w", images, 3, cache=cache)
+    with filled(2.0) as cache, pytest.raises(ValueError, match="teacher.parameters: sha256:"):
+        run(tmp_path / "w", images, 4, cache=cache)
+
+
 def test_what_may_differ_is_named(images, tmp_path):
     run(tmp_path, images)
     slower = {"optimizer": optax.sgd(0.05)}

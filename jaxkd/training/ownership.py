@@ -41,17 +41,28 @@ class WorkdirOwner:
     """
 
     def __init__(self, workdir: pathlib.Path, file: pathlib.Path):
-        self._workdir, self._file = workdir, file
+        self._workdir, self._file, self._process = workdir, file, os.getpid()
         self._over = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def check(self) -> None:
-        """Refuses to go on where another process has taken over.
+        """Refuses to go on where another process has taken over, or the directory is gone.
 
         Raises:
-          RuntimeError: it did; names it.
+          RuntimeError: it did, and names it; or the directory was deleted or moved.
         """
-        files = _files(self._workdir)
+        if self._process != os.getpid():
+            raise RuntimeError(
+                f"the work directory {self._workdir} belongs to process {self._process}, which "
+                "this one was forked from: call fit in one of them, or choose another workdir"
+            )
+        try:
+            files = _files(self._workdir)
+        except FileNotFoundError:
+            raise RuntimeError(
+                f"the work directory {self._workdir} was deleted or moved while this process wrote "
+                "to it: leave it where it is, and start the same command again"
+            ) from None
         if files and files[max(files)] == self._file:
             return
         other = _read(files[max(files)]) if files else None
@@ -112,7 +123,8 @@ def own_workdir(workdir: str | pathlib.Path) -> Iterator[WorkdirOwner | None]:
     """
     workdir = local_path(workdir)
     held: dict[str, WorkdirOwner | None] = _of_thread.__dict__
-    key = str(workdir.resolve())
+    # A process that is forked has a copy of what this one holds, and holds none of it.
+    key = f"{os.getpid()} {workdir.resolve()}"
     if key in held:
         yield held[key]
         return
@@ -137,7 +149,7 @@ def own_workdir(workdir: str | pathlib.Path) -> Iterator[WorkdirOwner | None]:
             owner.release()
 
 
-# What this thread holds: path → owner.
+# What this thread holds: process and path → owner.
 _of_thread = threading.local()
 
 
@@ -149,7 +161,7 @@ def _take(workdir: pathlib.Path) -> pathlib.Path:
         if newest and _is_alive(workdir, files[newest]):
             raise RuntimeError(_refusal(workdir, files[newest]))
         mine = workdir / f".owner.{newest + 1}.json"
-        if not create(mine, json.dumps(_Process.own().document())):
+        if not create(mine, json.dumps(_Process.own().document() | _named(workdir))):
             continue
         # A slow process may create the file of a number that was given back and deleted since.
         if max(_files(workdir), default=0) != newest + 1:
@@ -185,9 +197,16 @@ def _is_alive(workdir: pathlib.Path, file: pathlib.Path) -> bool:
             return False
         other, own = _Process.from_document(document), _Process.own()
         if other.place == own.place:
+            if document.get("directory", here := _named(workdir)["directory"]) != here:
+                return False  # A copy of a directory that its owner holds elsewhere.
             return _started(other.number) == other.started
     age = _age(workdir, file)
     return age is not None and age < STALE
+
+
+def _named(workdir: pathlib.Path) -> dict[str, int]:
+    """Names a directory as its file system does: a copy has another number."""
+    return {"directory": workdir.stat().st_ino}
 
 
 def _age(workdir: pathlib.Path, file: pathlib.Path) -> float | None:

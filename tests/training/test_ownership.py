@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,35 @@ def test_of_several_successors_one_succeeds(tmp_path):
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             results = [future.result() for future in [pool.submit(enter) for _ in range(4)]]
         assert sum(results) == 1, round
+
+
+def test_a_copy_of_a_directory_in_use_is_free(tmp_path):
+    with own_workdir(tmp_path / "w") as owner:
+        shutil.copytree(tmp_path / "w", tmp_path / "copy")
+        in_another_thread(lambda: own_workdir(tmp_path / "copy").__enter__().check())
+        owner.check()
+
+
+def test_a_directory_that_is_deleted_meanwhile_is_named(tmp_path):
+    with own_workdir(tmp_path / "w") as owner:
+        shutil.rmtree(tmp_path / "w")
+        with pytest.raises(RuntimeError, match=r"w was deleted or moved .* start the same command"):
+            owner.check()
+    with own_workdir(tmp_path / "w") as owner:
+        owner.check()
+
+
+def test_a_forked_process_does_not_hold_what_its_parent_holds(tmp_path, monkeypatch):
+    with own_workdir(tmp_path) as owner:
+        number = os.getpid()
+        with monkeypatch.context() as forked:
+            forked.setattr(os, "getpid", lambda: number + 1)
+            with pytest.raises(RuntimeError, match=rf"belongs to process {number}"):
+                owner.check()
+            owner.release()
+            with pytest.raises(RuntimeError, match=f"in use by process {number} "):
+                own_workdir(tmp_path).__enter__()
+        owner.check()
 
 
 @pytest.mark.slow

@@ -259,7 +259,7 @@ def _linen_dropout() -> Iterator[list[str]]:
 
     def record(function: Any, args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
-        rate = 0
+        rate: Any = 0
         if isinstance(module, nn.Dropout):
             rate = module.rate
         elif isinstance(module, nn.MultiHeadDotProductAttention):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -48,6 +49,30 @@ def check_optimizer(optimizer: Any, objective: Objective, params: PyTree) -> Non
         _warn_of_unequal_counts(objective)
     if _find(state, _prunes):
         _check_pruning(optimizer, params)
+
+
+def apply_optimizer(
+    optimizer: Any, gradients: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    """Calls an optimizer's update with what it takes of further arguments.
+
+    Args:
+      optimizer: an optax transformation; `optax.contrib.sam` for one is declared to take further
+        arguments and takes none.
+      gradients: the gradients.
+      state: its state.
+      params: the parameters.
+      **extra: further arguments by name, such as the loss as `value`.
+
+    Returns:
+      The updates and the new state.
+    """
+    update = optax.with_extra_args_support(optimizer).update
+    taken = inspect.signature(update).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        extra = {name: value for name, value in extra.items() if name in taken}
+    updates, state = update(gradients, state, params, **extra)
+    return updates, state
 
 
 def _find(state: PyTree, kind: Any) -> list[tuple[Any, Any]]:
@@ -104,8 +129,7 @@ def _unmasked(optimizer: Any, params: PyTree) -> list[str]:
             "task_updates": params,
             "distillation_updates": params,
         }
-        transformation = optax.with_extra_args_support(optimizer)
-        updates, state = transformation.update(params, state, params, **extra)
+        updates, state = apply_optimizer(optimizer, params, state, params, **extra)
         return state, optax.apply_updates(params, updates)
 
     for _ in range(_UPDATES):

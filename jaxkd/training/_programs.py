@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxkd.networks import PyTree
 from jaxkd.networks._trace import trace
+from jaxkd.training._optimizers import apply_optimizer
 from jaxkd.training.make_step import as_outputs
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
@@ -69,9 +69,7 @@ def _update(step: TrainStep, gradients: PyTree, opt_state: PyTree, params: PyTre
     extra: dict[str, Any] = {"value": jnp.zeros((), jnp.float32)}
     if step.options.get("split_gradients"):
         extra |= {"task_updates": gradients, "distillation_updates": gradients}
-    return optax.with_extra_args_support(step.optimizer).update(
-        gradients, opt_state, params, **extra
-    )
+    return apply_optimizer(step.optimizer, gradients, opt_state, params, **extra)
 
 
 def computations(step: TrainStep, state: TrainState, batch: Any) -> dict[str, str | None]:

@@ -22,7 +22,7 @@ from jaxkd.training._gradients import (
     mask_unrelated_connectors,
 )
 from jaxkd.training._metric_sums import SumsAndCounts
-from jaxkd.training._optimizers import check_optimizer
+from jaxkd.training._optimizers import apply_optimizer, check_optimizer
 from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState, initial_variables
 from jaxkd.training.step import TrainStep
@@ -142,8 +142,8 @@ def make_train_step(
         gradients, extra = _gradients(objective, vjp, split_gradients)
         # Some transformations watch the loss, reduce_on_plateau for one.
         extra["value"] = sums["loss"][0]
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            gradients, state.opt_state, state.params, **extra
+        updates, opt_state = apply_optimizer(
+            optimizer, gradients, state.opt_state, state.params, **extra
         )
         model_state, sums = _undo_if_skipped(opt_state, state.model_state, model_state, sums)
         new_state = TrainState(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from optax import contrib
 
 import jaxkd
 from jaxkd import Objective, Term, losses, make_train_step, recipes
@@ -61,6 +62,14 @@ def test_pruning_that_something_follows_is_refused(optimizer):
 )
 def test_pruning_at_its_place_is_accepted(optimizer):
     make_train_step(student(), recipes.labels(), optimizer)
+
+
+def test_an_optimizer_that_takes_no_further_arguments_is_called_without():
+    adversary = optax.chain(contrib.normalize(), optax.sgd(0.05))
+    step = make_train_step(student(), recipes.labels(), contrib.sam(ADAM, adversary, sync_period=2))
+    batch = {"inputs": jnp.ones((4, 12)), "labels": jnp.arange(4) % 3}
+    shapes, _ = jax.eval_shape(step.function, step.frozen, step.init(), batch)
+    assert shapes.params["student"]["kernel"].shape == (12, 16)
 
 
 def test_pruning_in_a_population_is_tried_as_well():

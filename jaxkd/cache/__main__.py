@@ -6,7 +6,7 @@ import json
 import pathlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxkd._files import print_any_text
 from jaxkd.cache import Cache, CacheError
 from jaxkd.cache._convert import convert
 from jaxkd.losses import SparseLogits
+from jaxkd.networks._arguments import shown
 from jaxkd.views import Views
 
 
@@ -115,7 +116,7 @@ def _verify(parsed: argparse.Namespace) -> int:
         + f", {files} other files not in order" * (files > 0)
     )
     if parsed.teacher and not damages:
-        given = _call(parsed.teacher)
+        given = _call(parsed.teacher, "teacher", "dataset")
         own = {name: given[name] for name in ("teacher", "dataset", "views") if name in given}
         views = given.get("views") or Views()
         cache.check(**own | {"views": views})
@@ -159,7 +160,7 @@ _ROUNDING, _TIES = 0.02, 0.01
 
 
 def _stats(parsed: argparse.Namespace) -> None:
-    dataset = _call(parsed.data)["dataset"] if parsed.data else None
+    dataset = _call(parsed.data, "dataset")["dataset"] if parsed.data else None
     stats = caches.stats(Cache(parsed.path), dataset)
     print(
         f"{stats.records:,} records: mass stored {stats.mass:.4f}, entropy {stats.entropy:.4f} "
@@ -189,7 +190,7 @@ def _convert(parsed: argparse.Namespace) -> None:
 
 
 def _build(parsed: argparse.Namespace) -> None:
-    given = _call(parsed.what)
+    given = _call(parsed.what, "teacher", "dataset")
     student = given.pop("student", None)
     known = ("views", "codec", "num_views", "valid_classes")
     what = {name: given[name] for name in known if name in given}
@@ -200,7 +201,7 @@ def _build(parsed: argparse.Namespace) -> None:
     print(f"{len(cache.ids):,} examples × {cache.num_views} views at {cache.path}")
 
 
-def _call(name: str) -> dict[str, Any]:
+def _call(name: str, *required: str) -> dict[str, Any]:
     module, _, function = name.partition(":")
     if not function:
         raise ValueError(f"name a function as module:function, not {name!r}")
@@ -209,7 +210,14 @@ def _call(name: str) -> dict[str, Any]:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{name} cannot be found: {error}") from error
-    return dict(make())
+    given = make()
+    if not isinstance(given, Mapping) or not all(key in given for key in required):
+        what = sorted(given) if isinstance(given, Mapping) else shown(given)
+        raise ValueError(
+            f"{name} must return a mapping with {' and '.join(required)}, not {what}: "
+            "{'teacher': network, 'dataset': data, 'views': views}"
+        )
+    return dict(given)
 
 
 if __name__ == "__main__":

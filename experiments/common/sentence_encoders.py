@@ -81,7 +81,7 @@ def load_teacher(folder: str, *, num_classes: int | None = None) -> Teacher:
       FileNotFoundError: a file is missing; the message says where to get it.
       ValueError: a tokenizer of another vocabulary, weights that do not fit the configuration.
     """
-    directory = local_path(folder)
+    directory = local_path(folder or ".")
     if not folder or (missing := [name for name in FILES if not (directory / name).is_file()]):
         what = f"{', '.join(missing)} not in {directory}" if folder else "no folder is named"
         raise FileNotFoundError(

@@ -78,17 +78,17 @@ def freeze(
       An optax transformation, as `multi_optimizer`.
 
     Raises:
-      ValueError: no path; on `init`, one that no parameter is under.
+      ValueError: no path; in `make_train_step`, one that no parameter is under.
 
     Example:
       >>> from flax import nnx
       >>> import jaxkd
       >>> network = jaxkd.from_nnx(jaxkd.models.MLP(4, (8,), 3, rngs=nnx.Rngs(0)))
       >>> frozen = freeze(optax.sgd(1), "hed")
-      >>> jaxkd.make_train_step(network, jaxkd.recipes.labels(), frozen).init()
+      >>> jaxkd.make_train_step(network, jaxkd.recipes.labels(), frozen)
       Traceback (most recent call last):
         ...
-      ValueError: no parameter of the student lies under ['hed']; there are ['head', 'layers.0']
+      ValueError: no parameter of the student lies under ['hed']; there are ['head', 'layers.0']...
     """
     if not paths:
         raise ValueError("nothing to freeze: name at least one path of the student's parameters")

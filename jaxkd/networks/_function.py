@@ -52,7 +52,7 @@ def from_function(
     mode = Mode.of_call(function, train_mode)
     name = getattr(function, "__name__", type(function).__name__)
     parameters = inspect.signature(function).parameters
-    streams = names_of(rngs)
+    streams, axis_name = names_of(rngs), names_of(axis_name)
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if streams is not None and not (anything or "rngs" in parameters):
         raise ValueError(f"rngs={streams}, but {name} takes {list(parameters)} and no 'rngs'")

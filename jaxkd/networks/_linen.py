@@ -57,7 +57,7 @@ def from_linen(
     mode = Mode.of_call(type(module).__call__, train_mode)
     if unknown := [field for field in mode.attributes if not hasattr(module, field)]:
         raise ValueError(f"train_mode names {unknown}, {type(module).__name__} has no such field")
-    streams = LinenStreams(names_of(rngs))
+    streams, axis_name = LinenStreams(names_of(rngs)), names_of(axis_name)
     state = {
         name: variables[name]
         for name in sorted(set(variables) - {"params", "intermediates"})

@@ -76,7 +76,8 @@ def _declared(train_mode: TrainMode) -> dict[str, tuple[Any, Any]]:
     if isinstance(train_mode, str):
         return {train_mode: (True, False)}
     if not isinstance(train_mode, Mapping) or not all(
-        isinstance(values, tuple | list) and len(values) == 2 for values in train_mode.values()
+        isinstance(name, str) and isinstance(values, tuple | list) and len(values) == 2
+        for name, values in train_mode.items()
     ):
         raise TypeError(
             "train_mode is the name of an argument, 'is_train', or a mapping of names to their "
@@ -87,8 +88,22 @@ def _declared(train_mode: TrainMode) -> dict[str, tuple[Any, Any]]:
 
 
 def names_of(rngs: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Returns the names of random streams as a tuple, None for all there are."""
-    return (rngs,) if isinstance(rngs, str) else None if rngs is None else tuple(rngs)
+    """Returns names of random streams or of axes as a tuple, None where none are given.
+
+    Args:
+      rngs: one name, or several.
+
+    Raises:
+      TypeError: something else, such as the streams themselves.
+    """
+    if rngs is None or isinstance(rngs, str):
+        return None if rngs is None else (rngs,)
+    if not isinstance(rngs, tuple | list) or not all(isinstance(name, str) for name in rngs):
+        raise TypeError(
+            "rngs and axis_name are names of streams and of axes, 'dropout' or ('dropout', "
+            f"'noise'), not {rngs!r}; the keys of streams are derived from that of each call"
+        )
+    return tuple(rngs)
 
 
 def bind_axes(function: Callable[..., Any], axis_name: str | tuple[str, ...] | None) -> Any:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.networks._architecture import describe_modules
-from jaxkd.networks._mode import TrainMode, bind_axes, explained_axes
+from jaxkd.networks._mode import TrainMode, bind_axes, explained_axes, names_of
 from jaxkd.networks._network import (
     Network,
     captured_output,
@@ -85,7 +85,7 @@ def from_nnx(
                 f"feature {name!r}: {type(model).__name__} has no submodule {path!r} to call; it "
                 f"has {known}"
             )
-    pure = PureModule(model, train_mode, rngs)
+    pure, axis_name = PureModule(model, train_mode, rngs), names_of(axis_name)
 
     def apply(params, state, inputs, *, train=False, key=None):
         def call(params, state, inputs, key):

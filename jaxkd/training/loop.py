@@ -101,7 +101,9 @@ def fit(
       eval_every: number of steps between two evaluations, a multiple of `log_every`; None
         evaluates after the last step alone.
       evaluate: function from the state to numbers for `eval.csv`, called after the last step as
-        well; None for no evaluation.
+        well; None for no evaluation. Where it calls `jaxkd.training.evaluate` or `predict` on the
+        student and `jaxkd.data.eval_batches`, classes and normalization are compared with those of
+        the run; batches of another iterator, a list for one, are not.
       checkpoint_every: number of steps between two checkpoints, a multiple of `log_every`; None
         saves after the last step alone.
       workdir: directory for `checkpoints/`, `train.csv`, `eval.csv` and TensorBoard's files; None

@@ -173,6 +173,11 @@ def test_a_function_gets_no_key_in_evaluation():
             ValueError,
             r"\['p', 'x'\] and no 'rngs'",
         ),
+        (lambda: jaxkd.from_nnx(ByFlag(), rngs=nnx.Rngs(0)), TypeError, "names of streams"),
+        (lambda: jaxkd.from_nnx(ByFlag(), axis_name=3), TypeError, "not 3"),
+        (lambda: jaxkd.from_nnx(ByFlag(), train_mode={1: (1, 0)}), TypeError, "train_mode is"),
+        # Streams would be dropped, and seeded anew.
+        (lambda: linen("plain", rngs={"dropout": jax.random.key(0)}), TypeError, "of each call"),
     ],
 )
 def test_declarations_that_do_not_fit_are_refused(make, error, message):

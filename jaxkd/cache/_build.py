@@ -24,6 +24,7 @@ from jaxkd.cache._record_writer import RecordWriter
 from jaxkd.cache._teacher import TeacherFn, make_teacher_fn
 from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
+from jaxkd.networks._network import is_addressable
 from jaxkd.views import Views
 
 # Batches that are computed while an earlier one is being stored.
@@ -247,7 +248,7 @@ class _Build:
         check_process(self._share)
         network = self.contents.teacher
         assert isinstance(network, Network)
-        if not self._together and not all(map(_is_here, jax.tree.leaves(network.params))):
+        if not self._together and not all(map(is_addressable, jax.tree.leaves(network.params))):
             raise ValueError(
                 "the teacher's parameters are sharded over several processes, and batch_sharding "
                 f"is {self.batch_sharding}: give one of the same mesh, such as "
@@ -275,10 +276,6 @@ class _Build:
                 take(*pending.popleft())
         while pending:
             take(*pending.popleft())
-
-
-def _is_here(leaf: Any) -> bool:
-    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
 
 
 def _store(writer: RecordWriter, ids: np.ndarray, view: int, outputs: Any) -> None:

@@ -15,8 +15,6 @@ from jaxkd.views import Views
 
 # Relative: rounding differs between processors, another crop does not hide in it.
 _PROBE_TOLERANCE = 1e-4
-
-
 # Characters up to which the names of classes are listed.
 _LISTED = 2000
 # Fields that not every cache has: compared where it has them.
@@ -33,6 +31,19 @@ class CacheError(ValueError):
     """A cache that does not fit, is not complete, or is damaged."""
 
 
+def damaged(path: Any, what: str) -> str:
+    """Returns the message on a file that is not as it was written, and that nothing writes anew.
+
+    Args:
+      path: path of the cache.
+      what: names the file within the cache, and says what is wrong with it.
+    """
+    return (
+        f"the cache {path} is damaged: {what}. Restore that file from a copy, or build the cache "
+        "anew."
+    )
+
+
 def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
     """Returns the fields that name a teacher: a network's fingerprint, or the one that is given.
 
@@ -43,6 +54,11 @@ def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
       TypeError: neither of both.
       ValueError: an empty fingerprint, or one with an empty field.
     """
+    if teacher is None:
+        raise TypeError(
+            "teacher=None checks no teacher: give the network, or its fingerprint() where the "
+            "network is not at hand; jaxkd.cache.Cache(path).contract has the fields that name it"
+        )
     if not isinstance(teacher, Network | Mapping):
         raise TypeError(
             f"a teacher is a Network, or a mapping that names one, not {teacher!r:.80}: make a "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxkd.cache import _store
-from jaxkd.cache._contract import CacheError
+from jaxkd.cache._contract import CacheError, damaged
 from jaxkd.cache._identity import delete_identity, write_identity
 
 FORMAT = 3
@@ -91,14 +91,18 @@ def _check(path: str, document: Mapping[str, Any]) -> None:
     for name, kind in entries.items():
         if not isinstance(document.get(name), kind):
             raise CacheError(
-                f"the cache {path} is damaged: the entry {name!r} of {NAME} should be a "
-                f"{kind.__name__}, it is {document.get(name)!r}. Restore that file from a copy, or "
-                "build the cache anew."
+                damaged(
+                    path,
+                    f"the entry {name!r} of {NAME} should be a {kind.__name__}, it is "
+                    f"{document.get(name)!r}",
+                )
             )
     if written == FORMAT and not re.fullmatch("[0-9a-f]{32}", document["id"]):
         raise CacheError(
-            f"the cache {path} is damaged: the id of {NAME} should be 32 hexadecimal digits, it is "
-            f"{document['id']!r}. Restore that file from a copy, or build the cache anew."
+            damaged(
+                path,
+                f"the id of {NAME} should be 32 hexadecimal digits, it is {document['id']!r}",
+            )
         )
 
 

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd.cache._contract import CacheError
+from jaxkd.cache._contract import CacheError, damaged
 from jaxkd.data import Examples, Sequences
 from jaxkd.data._digests import row_digests
 from jaxkd.data._packing import next_tokens
 
 # Of a segment whose examples come from data sets of several fingerprints.
 MIXED = "mixed"
+# Where a data set keeps the digest of its labels: in its own dictionary, as a cached property.
+_KEY = "_label_digest"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,9 +80,11 @@ class ExampleDigests:
         content = content or b""
         if _sha256(content) != description["digests"]:
             raise CacheError(
-                f"the cache {path} is damaged: {name} should have the digest "
-                f"{description['digests']}, it has {_sha256(content)}. Restore that file from a "
-                "copy, or build the cache anew."
+                damaged(
+                    path,
+                    f"{name} should have the digest {description['digests']}, it has "
+                    f"{_sha256(content)}",
+                )
             )
         half = len(content) // 2
         return cls(
@@ -139,9 +143,6 @@ def label_digest(dataset: Examples) -> str:
     if _KEY not in known:
         known[_KEY] = _sha256(_label_bytes(label_numbers(dataset)))
     return str(known[_KEY])
-
-
-_KEY = "_label_digest"  # in the data set's own dictionary, as a cached property has its value
 
 
 def join(parts: list[ExampleDigests]) -> ExampleDigests:

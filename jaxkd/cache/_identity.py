@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxkd.cache import _store
-from jaxkd.cache._contract import CacheError
+from jaxkd.cache._contract import CacheError, damaged
 
 FOLDER = "identity/"
 
@@ -18,20 +18,21 @@ FOLDER = "identity/"
 class _Entries(dict[str, Any]):
     """Entries of a document; a missing one is damage, not a mistake of the caller."""
 
-    _where: str
+    _path: str
+    _name: str
 
     @classmethod
-    def of(cls, where: str, entries: Mapping[str, Any]) -> "_Entries":
+    def of(cls, path: str, name: str, entries: Mapping[str, Any]) -> "_Entries":
         """Returns the entries, and those of documents within them, with the name of their file."""
-        nested = {k: cls.of(where, v) if isinstance(v, dict) else v for k, v in entries.items()}
-        made = cls(nested)
-        made._where = where
+        made = cls(
+            {k: cls.of(path, name, v) if isinstance(v, dict) else v for k, v in entries.items()}
+        )
+        made._path, made._name = path, name
         return made
 
     def __missing__(self, key: str) -> Any:
         raise CacheError(
-            f"{self._where} has no entry {key!r}, it has {sorted(self)}. Restore that file from a "
-            "copy, or build the cache anew."
+            damaged(self._path, f"{self._name} has no entry {key!r}, it has {sorted(self)}")
         )
 
 
@@ -68,18 +69,12 @@ def read_identity(path: str, document: Mapping[str, Any], kind: str) -> dict[str
     name = _name(document["id"], kind)
     found = _store.read_document(path, name)
     if found is None:
-        raise CacheError(
-            f"the cache {path} is damaged: {name} is missing. Restore that file from a copy, or "
-            "build the cache anew."
-        )
+        raise CacheError(damaged(path, f"{name} is missing"))
     bound = {"cache": document["id"], "kind": kind}
     belongs = {key: found.pop(key, None) for key in bound}
     if belongs != bound:
-        raise CacheError(
-            f"the cache {path} is damaged: {name} belongs to {belongs}, it should belong to "
-            f"{bound}. Restore that file from a copy, or build the cache anew."
-        )
-    return _Entries.of(f"the cache {path} is damaged: {name}", found)
+        raise CacheError(damaged(path, f"{name} belongs to {belongs}, it should belong to {bound}"))
+    return _Entries.of(path, name, found)
 
 
 def delete_identity(path: str, cache_id: str) -> None:

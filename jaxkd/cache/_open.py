@@ -98,11 +98,6 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
       ValueError: another mode, an argument of the other mode, or to be filled without the network
         itself.
     """
-    if teacher is None:
-        raise TypeError(
-            "teacher=None checks no teacher: give the network, or its fingerprint() where the "
-            "network is not at hand; jaxkd.cache.Cache(path).contract has the fields that name it"
-        )
     views = views or Views()
     of_mode = {
         "read": {"num_classes": num_classes is not None, "codecs": len(codecs) > 0},

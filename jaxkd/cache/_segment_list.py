@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxkd.cache import _store
-from jaxkd.cache._contract import CacheError, of_ids
+from jaxkd.cache._contract import CacheError, damaged, of_ids
 from jaxkd.cache._segment import FOLDER, Segment
 from jaxkd.targets import Layout
 
@@ -155,16 +155,16 @@ def read_segment_list(path: str, document: Mapping[str, Any]) -> SegmentList:
         # A list that appeared between these two looks is none that is missing.
         found, version = _store.read_versioned_document(path, NAME)
         if found is None:
-            raise CacheError(_damaged(path, "is missing"))
+            raise CacheError(damaged(path, f"{NAME} is missing"))
     if found is None:
         return SegmentList(path, document["id"], [], version)
     if found.get("cache") != document["id"]:
         raise CacheError(
-            _damaged(path, f"is of the cache {found.get('cache')}, this is {document['id']}")
+            damaged(path, f"{NAME} is of the cache {found.get('cache')}, this is {document['id']}")
         )
     entries = found.get("segments")
     if not isinstance(entries, list) or not all(map(_is_entry, entries)):
-        raise CacheError(_damaged(path, f"has other entries than {sorted(_ENTRIES)}"))
+        raise CacheError(damaged(path, f"{NAME} has other entries than {sorted(_ENTRIES)}"))
     return SegmentList(path, document["id"], entries, version)
 
 
@@ -205,16 +205,6 @@ def _entries_of_format_2(path: str) -> list[dict[str, Any]]:
         if key.endswith("/segment.json") and (found := _store.read_document(path, key)) is not None:
             entry = {**found, "name": key.removeprefix(FOLDER).removesuffix("/segment.json")}
             if not _is_entry(entry):
-                raise CacheError(
-                    f"the cache {path} is damaged: {key} has other entries than "
-                    f"{sorted(_ENTRIES)}. Restore that file from a copy, or build the cache anew."
-                )
+                raise CacheError(damaged(path, f"{key} has other entries than {sorted(_ENTRIES)}"))
             entries.append(entry)
     return entries
-
-
-def _damaged(path: str, what: str) -> str:
-    return (
-        f"the cache {path} is damaged: {NAME} {what}. Restore that file from a copy, or build the "
-        "cache anew."
-    )

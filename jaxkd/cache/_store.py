@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxkd._files import parse_json
 from jaxkd.cache import _location
-from jaxkd.cache._contract import CacheError, plain_number
+from jaxkd.cache._contract import CacheError, damaged, plain_number
 from jaxkd.targets import Layout
 
 # Rows of a chunk inside a file, and its most bytes: the least that reading one record costs.
@@ -115,10 +115,10 @@ def _parsed(path: Path, name: str, value: bytes) -> dict[str, Any]:
         document = parse_json(value)
         digest = document.pop("digest")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CacheError(_damaged(path, name, f"cannot be read ({error})")) from error
+        raise CacheError(damaged(path, f"{name} cannot be read ({error})")) from error
     # The text too, so that a byte that leaves the meaning as it is does not go unnoticed.
     if digest != digest_of(document) or value != _text(document):
-        raise CacheError(_damaged(path, name, "does not have the digest that it was written with"))
+        raise CacheError(damaged(path, f"{name} does not have the digest that it was written with"))
     return dict(document)
 
 
@@ -130,13 +130,6 @@ def write_document(path: Path, name: str, document: dict[str, Any]) -> None:
 def _text(document: dict[str, Any]) -> bytes:
     whole = {**document, "digest": digest_of(document)}
     return json.dumps(whole, indent=2, sort_keys=True, default=plain_number).encode()
-
-
-def _damaged(path: Path, name: str, what: str) -> str:
-    return (
-        f"the cache {path} is damaged: {name} {what}. Restore that file from a copy, or build the "
-        "cache anew."
-    )
 
 
 def digest_of(document: dict[str, Any]) -> str:

@@ -95,9 +95,10 @@ def absolute(folder: str | os.PathLike[str] | None) -> str | None:
     Args:
       folder: path or URL; None stays None.
     """
-    if folder is None or ("://" in os.fspath(folder) and not os.fspath(folder).startswith("file:")):
-        return None if folder is None else os.fspath(folder)
-    return os.fspath(local_path(folder))
+    if folder is None:
+        return None
+    kind, separator, _ = os.fspath(folder).partition("://")
+    return os.fspath(folder if separator and kind != "file" else local_path(folder))
 
 
 def image_features(name: str, builder: Any) -> ImageFeatures:

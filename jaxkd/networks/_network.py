@@ -88,8 +88,13 @@ class Network:
         }
 
 
+def is_addressable(leaf: Any) -> bool:
+    """Returns whether an array lies in this process as a whole; in NumPy it always does."""
+    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+
+
 def _whole(leaf: Any) -> np.ndarray:
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    if not is_addressable(leaf):
         leaf = multihost_utils.process_allgather(leaf, tiled=True)
     return np.asarray(leaf)
 

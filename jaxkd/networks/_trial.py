@@ -20,7 +20,7 @@ from flax import nnx
 from jax.extend import core as jex_core
 from jax.interpreters import partial_eval
 
-from jaxkd.networks._network import Network
+from jaxkd.networks._network import Network, is_addressable
 from jaxkd.networks._pure_module import is_random
 from jaxkd.networks._row_rules import Value, uniform
 from jaxkd.networks._rows import rows_of
@@ -143,7 +143,7 @@ class Trial:
     def _try_evaluation(self) -> None:
         """Runs the evaluation call with other keys, in another order and beside other examples."""
         network = self.network
-        if not all(map(_is_here, jax.tree.leaves((network.params, network.state)))):
+        if not all(map(is_addressable, jax.tree.leaves((network.params, network.state)))):
             return  # Spread over several processes, which need not all be here.
         # A student may begin with zeros, behind which nothing shows.
         params = _shaken(network.params) if self.role == "student" else network.params
@@ -303,10 +303,6 @@ def _shaken(params: Any) -> Any:
         return leaf + 0.1 * generator.normal(size=jnp.shape(leaf)).astype(np.float32)
 
     return jax.tree.map(lambda leaf: jnp.asarray(shake(leaf), jnp.result_type(leaf)), params)
-
-
-def _is_here(leaf: Any) -> bool:
-    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
 
 
 def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:

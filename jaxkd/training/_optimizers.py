@@ -37,14 +37,13 @@ def check_optimizer(optimizer: Any, objective: Objective, params: PyTree) -> Non
     if is_traced(jnp.zeros(())):
         return  # a member of a population, which was checked before it was traced
     state = jax.eval_shape(optimizer.init, params)
-    for path, node in _find(state, DotState):
+    for path, _ in _find(state, DotState):
         if any(getattr(key, "idx", 0) for key in path):
             raise ValueError(
                 "dot uses the separate gradients of task and distillation, so that what stands "
                 "before it in a chain has no effect: write optax.chain(dot(…), …), and decay "
                 "weights by its argument weight_decay="
             )
-        del node
     if _find(state, optax.MultiStepsState):
         _warn_of_unequal_counts(objective)
     if _find(state, _prunes):

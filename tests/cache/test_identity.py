@@ -50,7 +50,7 @@ def test_documents_of_identity_are_bound_to_their_cache_and_kind(tmp_path):
     assert one["id"] != two["id"] and one["format"] == 3
     path = str(tmp_path / "one")
     assert read_identity(path, one, "views") == {"pixels": [2]}
-    assert read_identity(path, one, "examples") is None
+    assert read_identity(path, one, "of no such kind") is None
     places = {
         name: tmp_path / name / "identity" / document["id"]
         for name, document in {"one": one, "two": two}.items()

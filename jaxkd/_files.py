@@ -1,4 +1,4 @@
-"""The edges of a process: terminals of any encoding, paths, JSON and texts of others, no room."""
+"""Files and texts of others: paths, JSON, Markdown, terminals of any encoding, and whole writes."""
 
 import contextlib
 import io
@@ -8,6 +8,7 @@ import pathlib
 import re
 import sys
 import urllib.parse
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -168,3 +169,75 @@ def writing(file: pathlib.Path) -> Iterator[None]:
             raise
         remedy = "what was there is as before; make room, or choose another place"
         raise OSError(number, f"{os.strerror(number)}; {remedy}", str(file)) from error
+
+
+@contextlib.contextmanager
+def replacing(file: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Has a file replaced as a whole: after an error or a crash it is as it was before.
+
+    Args:
+      file: path of the file, in a directory that is there.
+
+    Yields:
+      Path of a temporary file of the same suffix, to be written.
+    """
+    temporary = _beside(file)
+    try:
+        with writing(file):
+            yield temporary
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(file: pathlib.Path, contents: str | bytes) -> None:
+    """Replaces a file's content, so that after a crash it is the old one or the new one.
+
+    Args:
+      file: path of the file, in a directory that is there.
+      contents: bytes, or text to write as UTF-8.
+    """
+    with replacing(file) as temporary:
+        _write_through(temporary, contents)
+
+
+def create(file: pathlib.Path, contents: str | bytes) -> bool:
+    """Creates a file with its whole content, unless there is one of its name already.
+
+    Args:
+      file: path of the file, in a directory that is there.
+      contents: bytes, or text to write as UTF-8.
+
+    Returns:
+      Whether it was created; of several processes that try at once, one succeeds.
+    """
+    temporary = _beside(file)
+    try:
+        with writing(file):
+            _write_through(temporary, contents)
+        try:
+            os.link(temporary, file)
+        except FileExistsError:
+            # A file system of the network may report this of its own repeated request.
+            return temporary.stat().st_nlink > 1
+        except OSError:  # a file system without links
+            try:
+                with open(file, "xb") as stream:
+                    stream.write(temporary.read_bytes())
+            except FileExistsError:
+                return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _beside(file: pathlib.Path) -> pathlib.Path:
+    """Returns a temporary name that no other thread, process or host has."""
+    return file.with_name(f".{uuid.uuid4().hex}.{file.name}")
+
+
+def _write_through(file: pathlib.Path, contents: str | bytes) -> None:
+    with open(file, "wb") as stream:
+        stream.write(contents if isinstance(contents, bytes) else contents.encode())
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -48,9 +48,9 @@ import numpy as np
 
 from experiments.common.runtime import Runtime
 from jaxkd import Network, Objective, TrainState
+from jaxkd._files import write_atomically
 from jaxkd.data import Loader
 from jaxkd.training import TrainStep, fit, is_main_process, sync_processes
-from jaxkd.training.workdir import write_atomically
 
 T = TypeVar("T")
 

@@ -17,11 +17,11 @@ from jaxkd.cache._contract_document import read_contract, warn_of_format_2
 from jaxkd.cache._examples import FINGERPRINT, check_examples
 from jaxkd.cache._location import normalized
 from jaxkd.cache._own_codecs import decoded_fields
-from jaxkd.cache._placement import Arrays, PendingRead
+from jaxkd.cache._pending_records import PendingRecords, begin_read
+from jaxkd.cache._placement import Arrays
 from jaxkd.cache._plan import common_ids_and_views
 from jaxkd.cache._record_format import RecordFormat
-from jaxkd.cache._segment import Segment
-from jaxkd.cache._segment_list import read_segment_list
+from jaxkd.cache._segment_list import incomplete, read_segment_list
 from jaxkd.cache._stored_records import check_records
 from jaxkd.data import Examples
 from jaxkd.data._examples import integer, integers
@@ -95,17 +95,17 @@ class Cache:
         found = listed.open(self._format.layout, self._format.compression)
         self.segments = [segment for segment in found if segment.check_seal()]
         if not self.segments:
-            raise CacheError(_incomplete(self.path, found))
+            raise CacheError(incomplete(self.path, found))
         if len(self.segments) < len(listed.entries):
             warnings.warn(
-                f"{_incomplete(self.path, [s for s in found if s not in self.segments])} Until "
+                f"{incomplete(self.path, [s for s in found if s not in self.segments])} Until "
                 "then the cache is read as it was before it was extended.",
                 stacklevel=2,
             )
         self.ids, self.num_views = common_ids_and_views(self.segments)
         if not len(self.ids):
             # Further views are there; view 0, without which nothing is read, is not.
-            raise CacheError(_incomplete(self.path, found))
+            raise CacheError(incomplete(self.path, found))
         self.in_memory = self.bytes <= memory_limit
         self._memory: dict[int, Arrays] = {}
         self._ids_are_rows = bool(self.ids[-1] == len(self.ids) - 1)
@@ -267,7 +267,7 @@ class Cache:
             # np.take copies whole rows, which is half as fast again as indexing.
             arrays = {n: np.take(a, rows, axis=0) for n, a in self._view(view).items()}
         else:
-            arrays = self._read(ids, view)
+            arrays = begin_read(self.segments, ids, view).arrays()
         return EncodedOutputs.from_flat(arrays, self.codecs, self.shapes)
 
     def stream(
@@ -291,50 +291,24 @@ class Cache:
             batch_size = max(1, min(8192, _STREAM_BYTES // self.bytes_per_record))
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        pending: collections.deque[Any] = collections.deque()
+        pending: collections.deque[tuple[np.ndarray, PendingRecords]] = collections.deque()
         for start in range(0, len(self.ids), batch_size):
             ids = self.ids[start : start + batch_size]
-            pending.append((ids, self._start_read(ids, view)))
+            pending.append((ids, begin_read(self.segments, ids, view)))
             if len(pending) > _AHEAD:
                 yield self._outputs(*pending.popleft())
         while pending:
             yield self._outputs(*pending.popleft())
 
-    def _outputs(self, ids: np.ndarray, started: Any) -> tuple[np.ndarray, EncodedOutputs]:
-        arrays = self._finish_read(len(ids), started)
-        return ids, EncodedOutputs.from_flat(arrays, self.codecs, self.shapes)
+    def _outputs(
+        self, ids: np.ndarray, pending: PendingRecords
+    ) -> tuple[np.ndarray, EncodedOutputs]:
+        return ids, EncodedOutputs.from_flat(pending.arrays(), self.codecs, self.shapes)
 
     def _view(self, view: int) -> Arrays:
         if view not in self._memory:
-            self._memory[view] = self._read(self.ids, view)
+            self._memory[view] = begin_read(self.segments, self.ids, view).arrays()
         return self._memory[view]
-
-    def _read(self, ids: np.ndarray, view: int) -> Arrays:
-        return self._finish_read(len(ids), self._start_read(ids, view))
-
-    def _start_read(self, ids: np.ndarray, view: int) -> list[tuple[np.ndarray, PendingRead]]:
-        """Begins to read: for each segment the positions in `ids`, and the rows there."""
-        started = []
-        for segment in self.segments:
-            if not segment.has_view(view):
-                continue
-            rows = np.minimum(np.searchsorted(segment.ids, ids), len(segment.ids) - 1)
-            positions = np.flatnonzero(segment.ids[rows] == ids)
-            if positions.size:
-                started.append((positions, segment.read(view, _contiguous(rows[positions]))))
-        return started
-
-    def _finish_read(self, count: int, started: list[tuple[np.ndarray, PendingRead]]) -> Arrays:
-        """Waits for what was begun, and puts the parts of several segments together."""
-        parts = [(positions, pending.arrays()) for positions, pending in started]
-        if len(parts) == 1 and len(parts[0][0]) == count:
-            return parts[0][1]  # all of one segment: nothing to copy
-        layout = self._format.layout
-        arrays = {n: np.empty((count, *shape), dtype) for n, (shape, dtype) in layout.items()}
-        for positions, part in parts:
-            for name, array in part.items():
-                arrays[name][positions] = array
-        return arrays
 
     def _check_view(self, view: int) -> None:
         if not 0 <= integer(view, "view") < self.num_views:
@@ -370,19 +344,3 @@ class Cache:
                 "teacher, dataset, views), or build another cache over these examples."
             )
         return rows
-
-
-def _contiguous(rows: np.ndarray) -> Any:
-    """A slice where the rows follow each other, which is read much faster than an index."""
-    if rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows
-
-
-def _incomplete(path: str, found: Sequence[Segment]) -> str:
-    present = [segment.present() for segment in found]
-    there, total = (sum(int(f(p)) for p in present) for f in (np.sum, np.size))
-    return (
-        f"the cache {path} is not complete: {there} of {total} blocks are there. Run the build "
-        "again with the same arguments; it computes the others."
-    )

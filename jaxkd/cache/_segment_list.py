@@ -168,6 +168,16 @@ def read_segment_list(path: str, document: Mapping[str, Any]) -> SegmentList:
     return SegmentList(path, document["id"], entries, version)
 
 
+def incomplete(path: str, found: Sequence[Segment]) -> str:
+    """Returns the message on a cache whose segments are not complete: how much of them is there."""
+    present = [segment.present() for segment in found]
+    there, total = (sum(int(f(p)) for p in present) for f in (np.sum, np.size))
+    return (
+        f"the cache {path} is not complete: {there} of {total} blocks are there. Run the build "
+        "again with the same arguments; it computes the others."
+    )
+
+
 def _entry(segment: Segment) -> dict[str, Any]:
     return {
         "name": segment.name,

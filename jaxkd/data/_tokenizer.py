@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd._files import local_path, parse_json, writing
+from jaxkd._files import local_path, parse_json, write_atomically
 from jaxkd.data import _subwords, _vocabulary
 from jaxkd.data._examples import integers
 
@@ -235,7 +235,7 @@ class _Bytes(Tokenizer):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         content = json.dumps({_SAVED: {"specials": self._specials}})
-        _save(path, content)
+        write_atomically(local_path(path), content)
 
     def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[EncodedText]:
         del specials
@@ -282,7 +282,7 @@ class _Library(Tokenizer):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         document = json.loads(self._inner.to_str()) | {_SAVED: {"eos": self._eos}}
-        _save(path, json.dumps(document, ensure_ascii=False))
+        write_atomically(local_path(path), json.dumps(document, ensure_ascii=False))
 
     def encode(self, texts: Sequence[str], *, specials: bool = False) -> list[EncodedText]:
         found = self._inner.encode_batch(list(texts), add_special_tokens=specials)
@@ -331,17 +331,6 @@ class _Library(Tokenizer):
             if (offsets := _subwords.exact_offsets(text, tokens)) is not None:
                 return EncodedText(ids, offsets)
         return EncodedText(ids, _subwords.byte_offsets(text, spans, around))
-
-
-def _save(path: str | os.PathLike[str], content: str) -> None:
-    place = local_path(path)
-    partial = place.with_name(f".{place.name}.partial")
-    try:
-        with writing(place):
-            partial.write_text(content, encoding="utf-8")
-        os.replace(partial, place)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _tokens(ids: npt.ArrayLike, vocab_size: int) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 import os
 
-from jaxkd._files import local_path
-from jaxkd.training.workdir import write_atomically
+from jaxkd._files import local_path, write_atomically
 
 
 def write_file(path: str | os.PathLike[str], contents: str | bytes) -> None:

@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from jaxkd._files import local_path
-from jaxkd.training.workdir import write_atomically
+from jaxkd._files import local_path, write_atomically
 
 # One dictionary a row: column → number.
 Rows = list[dict[str, Any]]

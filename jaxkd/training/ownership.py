@@ -15,9 +15,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from jaxkd._files import local_path, parse_json
+from jaxkd._files import create, local_path, parse_json, write_atomically
 from jaxkd.training.distributed import all_processes, is_main_process
-from jaxkd.training.workdir import create, write_atomically, writeable
+from jaxkd.training.workdir import writeable
 
 # Seconds between two signs of life of an owner, and without one before another host may take over.
 HEARTBEAT, STALE = 10.0, 60.0

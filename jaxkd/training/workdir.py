@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from jaxkd._files import local_path, parse_json, writing
+from jaxkd._files import create, local_path, parse_json
 from jaxkd.training._arrays import differences
 
 
@@ -84,64 +83,6 @@ def writeable(workdir: str | pathlib.Path) -> pathlib.Path:
             "choose another workdir",
         ) from error
     return workdir
-
-
-def write_atomically(file: pathlib.Path, contents: str | bytes) -> None:
-    """Replaces a file's content, so that after a crash it is the old one or the new one.
-
-    Args:
-      file: path of the file, in a directory that is there.
-      contents: bytes, or text to write as UTF-8.
-    """
-    temporary = _beside(file)
-    try:
-        with writing(file):
-            _write_through(temporary, contents)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def create(file: pathlib.Path, contents: str | bytes) -> bool:
-    """Creates a file with its whole content, unless there is one of its name already.
-
-    Args:
-      file: path of the file, in a directory that is there.
-      contents: bytes, or text to write as UTF-8.
-
-    Returns:
-      Whether it was created; of several processes that try at once, one succeeds.
-    """
-    temporary = _beside(file)
-    try:
-        with writing(file):
-            _write_through(temporary, contents)
-        try:
-            os.link(temporary, file)
-        except FileExistsError:
-            # A file system of the network may report this of its own repeated request.
-            return temporary.stat().st_nlink > 1
-        except OSError:  # a file system without links
-            try:
-                with open(file, "xb") as stream:
-                    stream.write(temporary.read_bytes())
-            except FileExistsError:
-                return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
-
-
-def _beside(file: pathlib.Path) -> pathlib.Path:
-    """Returns a temporary name that no other thread, process or host has."""
-    return file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-
-
-def _write_through(file: pathlib.Path, contents: str | bytes) -> None:
-    with open(file, "wb") as stream:
-        stream.write(contents if isinstance(contents, bytes) else contents.encode())
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

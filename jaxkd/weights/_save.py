@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxkd._files import local_path, writing
+from jaxkd._files import local_path, replacing
 from jaxkd.networks import Network
 from jaxkd.weights._names import NetworkVariables
 
@@ -53,16 +53,11 @@ def save(
         raise ValueError(f"a .npz has no metadata: save {place} as .safetensors")
     variables = NetworkVariables(network).arrays
     arrays = {name: np.asarray(array, order="C") for name, array in variables.items()}
-    partial = place.with_name(f".{place.stem}.partial{place.suffix}")
-    try:
-        with writing(place):
-            if place.suffix == ".npz":
-                np.savez(partial, **{name: _native(array) for name, array in arrays.items()})  # type: ignore[arg-type]
-            else:
-                _save_safetensors(arrays, partial, dict(metadata or {}))
-        os.replace(partial, place)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(place) as partial:
+        if place.suffix == ".npz":
+            np.savez(partial, **{name: _native(array) for name, array in arrays.items()})  # type: ignore[arg-type]
+        else:
+            _save_safetensors(arrays, partial, dict(metadata or {}))
 
 
 _NOT_IN_SAFETENSORS = ("int2", "uint2", "int4", "uint4")

@@ -19,6 +19,10 @@ from jaxkd.losses import SparseLogits
 from jaxkd.networks._arguments import shown
 from jaxkd.views import Views
 
+# What another batch size, machine or processor may change: a step of the coarsest codec in a logit,
+# and the predictions of examples with two equally probable classes.
+_ROUNDING, _TIES = 0.02, 0.01
+
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.cache") -> int:
     """Runs a command; returns the exit status: 1 if a cache is damaged or refused."""
@@ -152,11 +156,6 @@ def _disagreement(cache: Cache, agreement: caches.SpotCheckResult) -> int:
         file=sys.stderr,
     )
     return 1
-
-
-# What another batch size, machine or processor may change: a step of the coarsest codec in a logit,
-# and the predictions of examples with two equally probable classes.
-_ROUNDING, _TIES = 0.02, 0.01
 
 
 def _stats(parsed: argparse.Namespace) -> None:

@@ -86,12 +86,7 @@ def plan_build(
     if document is None:
         if extend:
             raise CacheError(f"there is no cache at {path} to extend: build one first")
-        check_writable(path)  # before the teacher runs
-        contents.check_mode(allow)
-        identity = {"views": _rendering.document(dataset, views, num_views)}
-        if behavior.known:
-            identity["teacher"] = behavior.document(num_views, allow)
-        document = create_contract(path, fields, None, identity)
+        document = _create(path, contents, fields, behavior, num_views, allow)
     del fields[FINGERPRINT]  # compared with that of each segment
     allow = {*allow, *behavior.described_otherwise(path, document, fields)}
     _contract.check(path, document["fields"], fields, allow)
@@ -125,6 +120,23 @@ def plan_build(
     for segment, digests in added:
         segment.create(digests)
     return dataclasses.replace(plan, segments=known + new)
+
+
+def _create(
+    path: str,
+    contents: CacheContents,
+    fields: Mapping[str, Any],
+    behavior: TeacherBehavior,
+    num_views: int,
+    allow: Collection[str],
+) -> dict[str, Any]:
+    """Tries the teacher, and creates a cache without segments, or finds the one that is there."""
+    check_writable(path)  # before the teacher runs
+    contents.check_mode(allow)
+    identity = {"views": _rendering.document(contents.dataset, contents.views, num_views)}
+    if behavior.known:
+        identity["teacher"] = behavior.document(num_views, allow)
+    return create_contract(path, fields, None, identity)
 
 
 def check_in_place(plan: BuildPlan) -> None:

@@ -126,14 +126,10 @@ class Population:
         check_kinds(self.student, self._objectives[0], self._optimizers[0], teacher, views)
         variables = initial_variables(self.student, self._objectives[0])
         check_optimizer(self._optimizers[0], self._objectives[0], variables[0])
-        self._views, self._teacher = views, teacher
-        self._options: dict[str, Any] = {
-            "teacher": teacher,
-            "views": views,
-            "teacher_train": teacher_train,
-            "split_gradients": split_gradients,
-            "micro_batches": micro_batches,
-        }
+        self._views, self._teacher, self._micro_batches = views, teacher, micro_batches
+        self._evals: dict[Views | None, Any] = {}
+        options = {"teacher_train": teacher_train, "split_gradients": split_gradients}
+        self._options: dict[str, Any] = options
 
     def __len__(self) -> int:
         """Returns the number of members."""
@@ -178,7 +174,6 @@ class Population:
 
             return jax.vmap(one)(state.params["student"], state.model_state["student"])
 
-        sizes = vocab_sizes(self.student, self._teacher)
         return TrainStep(
             function,
             (teacher, numbers),
@@ -188,10 +183,10 @@ class Population:
             self._optimizers[0],
             self.partitioning,
             len(self),
-            sizes,
+            vocab_sizes(self.student, self._teacher),
             self._views,
             self._teacher,
-            {"members": self.members},
+            {"members": self.members, **self._options},
         )
 
     def init(self) -> TrainState:
@@ -315,13 +310,15 @@ class Population:
         # Any member's seed will do: what depends on its own is in its state.
         numbers = {**numbers, SEED: self.members[SEED][0]}
         step = make_train_step(
-            self.student, self._objective(numbers), self._optimizer(numbers), **self._options
+            self.student,
+            self._objective(numbers),
+            self._optimizer(numbers),
+            teacher=self._teacher,
+            views=self._views,
+            micro_batches=self._micro_batches,
+            **self._options,
         )
         return step.function(teacher, state, batch)
-
-    @functools.cached_property
-    def _evals(self) -> dict[Views | None, Any]:
-        return {}
 
     def _eval_step(self, views: Views | None) -> Callable[..., tuple[Any, dict[str, Any]]]:
         """Returns the compiled evaluation: logits `[N, …]` and metrics as (sum, count)."""

@@ -18,6 +18,7 @@ from jaxkd.compression import program_flops
 from jaxkd.data import Loader
 from jaxkd.targets import TopK
 from jaxkd.training import Population, evaluate, fit, grid, make_eval_step, make_mesh
+from jaxkd.training._run_fields import run_fields
 from jaxkd.views import Normalize, RandomCrop, Views
 
 VIEWS = Views((RandomCrop(1), Normalize()))
@@ -417,3 +418,16 @@ def test_grids():
     assert population.numbers(4) == {"a": 1, "b": 0.5, "seed": 1}
     with pytest.raises(IndexError, match="no member 6: they are 0 to 5"):
         population.numbers(6)
+
+
+def test_a_run_of_a_population_remembers_what_its_step_was_made_with():
+    def fields(**options):
+        members = {"seed": [0, 1]}
+        population = Population(
+            perceptron, kd(0.5, 2.0), optax.sgd(0.1), members, teacher=perceptron(9), **options
+        )
+        return run_fields(population.step, population.init(), [], None)
+
+    plain, other = fields(), fields(teacher_train=True, split_gradients=True)
+    differing = {name for name in plain if plain[name] != other[name]}
+    assert differing == {"step.teacher_train", "step.split_gradients"}

@@ -1,4 +1,5 @@
 import ast
+import collections
 import graphlib
 import os
 import pathlib
@@ -166,6 +167,12 @@ def test_a_python_that_does_not_start_is_named_by_make():
     run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert run.returncode == 2 and run.stderr.count("\n") == 1
     assert "PYTHON=no-such-python does not start; name a Python from 3.11 up" in run.stderr
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """Folders of tests are no packages, so that pytest knows a file by its name alone."""
+    names = collections.Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 def test_losses_import_little():

@@ -53,7 +53,7 @@ def run(
 
 
 LIMITS: dict[str, Callable[[float], bool]] = {
-    "opening by the teacher's fingerprint, ms": lambda ratio: ratio <= 1.2,
+    "opening without spot checks, ms": lambda ratio: ratio <= 1.2,
     "random records from files, 1,000/s": lambda ratio: ratio >= 0.9,
     "random records from memory, 1,000/s": lambda ratio: ratio >= 0.9,
 }
@@ -120,16 +120,17 @@ def serve(path: str, examples: int) -> None:
         order, data = np.random.default_rng(int(line)), dataset()
         _ = data.fingerprint  # of the data alone, the same for both
         result = {}
-        for name, given in {
-            "the teacher itself": teacher(),
-            "the teacher's fingerprint": None,
-        }.items():
+        for name, given, allow in (
+            ("by the teacher itself", teacher(), set()),
+            ("by the teacher's fingerprint", fingerprint, set()),
+            # What comes on top: a few views are rendered, and the teacher is traced.
+            ("without spot checks", fingerprint, {"views.probe"}),
+        ):
             reads, start = file_reads(), time.perf_counter()
-            caches.open(path, teacher=given or fingerprint, dataset=data, views=views)
+            caches.open(path, teacher=given, dataset=data, views=views, allow=allow)
             seconds = time.perf_counter() - start
-            by = f"opening by {name}"
-            result[f"{by}, ms"] = 1e3 * seconds
-            result[f"{by}, reads of files"] = file_reads() - reads
+            result[f"opening {name}, ms"] = 1e3 * seconds
+            result[f"opening {name}, reads of files"] = file_reads() - reads
         for name, limit in {"files": 0, "memory": 1 << 30}.items():
             cache = caches.open(
                 path, teacher=fingerprint, dataset=data, views=views, memory_limit=limit

@@ -122,7 +122,7 @@ def test_the_counts_of_before_are_of_the_same_kinds():
 
 
 def test_the_limits_of_opening():
-    assert opening.LIMITS["opening by the teacher's fingerprint, ms"](1.1)
+    assert opening.LIMITS["opening without spot checks, ms"](1.1)
     assert not opening.LIMITS["random records from files, 1,000/s"](0.8)
 
 

@@ -57,7 +57,8 @@ SMALL = {
 }
 
 
-SLOW = ["digits", "compress", "transfer", "language", "embeddings"]  # over ten CPU seconds
+# Those of which tests of their own run the parts, or that take over ten CPU seconds.
+SLOW = ["digits", "compress", "transfer", "language", "embeddings", "text_classification"]
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
 
 

@@ -19,8 +19,13 @@ from jaxkd.training import evaluate, fit, make_eval_step
 from jaxkd.views import Mixup, Normalize, RandomCrop, Views
 
 
-def main() -> None:
-    workdir, kill_at = sys.argv[1], int(sys.argv[2])
+def main(workdir: str, kill_at: int) -> None:
+    """Trains, from the newest checkpoint on.
+
+    Args:
+      workdir: the work directory.
+      kill_at: the step at which the process is killed; 0: none.
+    """
     generator = np.random.default_rng(0)
     data = Dataset.from_arrays(
         generator.integers(0, 256, (200, 8, 8, 1), np.uint8),
@@ -82,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], int(sys.argv[2]))

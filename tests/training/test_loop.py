@@ -9,6 +9,7 @@ import sys
 
 import chex
 import jax
+import killed_run
 import numpy as np
 import optax
 import pytest
@@ -106,8 +107,7 @@ def test_an_uninterrupted_run_and_a_killed_one_end_bit_identical(tmp_path, kills
             encoding="utf-8",
         )
 
-    whole = launch("whole", 0)
-    assert whole.returncode == 0, whole.stderr
+    killed_run.main(str(tmp_path / "whole"), 0)
     for kill_at in kills:
         killed = launch("cut", kill_at)
         assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -48,7 +48,10 @@ def at_once(monkeypatch, *builders):
             [{"block_size": 64}, {"block_size": 32}],
             r"has blocks of (64|32) examples, block_size=(64|32) is wanted: write block_size=",
         ),
-        ([{"num_views": 1}, {"num_views": 2}], r"num_views: the cache has .*\n.*extend adds views"),
+        (
+            [{"num_views": 1}, {"num_views": 2}],
+            r"num_views: the cache has .*\n.*jaxkd\.cache\.(open\(path, t|extend\(.*num_views=2)",
+        ),
     ],
 )
 def test_of_two_shapes_one_wins_and_the_other_is_refused(tmp_path, monkeypatch, options, message):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 import time
 from typing import Any
 
@@ -254,10 +255,10 @@ class Blocks:
         """Takes in what writers, this one among them, saved of blocks that are missing."""
         for number, segment in enumerate(self._segments):
             for name in _store.names(segment.path, f"{segment.folder}partial/"):
-                if not name.endswith(".npz"):
-                    continue  # left from a write that was cut short
-                where = name.removeprefix(f"{segment.folder}partial/").split("/")
-                block = Block(int(where[0]), int(where[1]))
+                place = name.removeprefix(f"{segment.folder}partial/")
+                if not (found := re.fullmatch(r"(\d+)/(\d+)/[^/]*\.npz", place)):
+                    continue  # left from a write that was cut short, or of somebody else
+                block = Block(int(found[1]), int(found[2]))
                 # None: another writer has deleted the file since its name was listed.
                 content = _store.read_bytes(segment.path, name)
                 if (number, block) not in self.missing or content is None:

@@ -64,9 +64,11 @@ def merge(
     found = [segment for cache in caches for segment in cache.segments]
     # Known by example, data sets of several sizes make one.
     by_example = {FINGERPRINT} if all(s.content is not None for s in found) else set()
+    fields = caches[0].contract
     for cache in caches[1:]:
-        differing = by_example | allow
-        _contract.check(caches[0].path, caches[0].contract, cache.contract, differing)
+        _contract.check(caches[0].path, fields, cache.contract, by_example | allow)
+        # Names of classes may be known to one of the later ones alone.
+        fields = _contract.completed(fields, cache.contract)
     if by_example:
         check_parts(found, allow)
     ids, views = common_ids_and_views(found)
@@ -76,7 +78,7 @@ def merge(
             f"together the caches {[c.path for c in caches]} do not have as many views of each "
             f"example: {len(ids)} examples in view 0, the same ones in {views} of {last} views"
         )
-    document = _begin(target, caches, found, allow=allow)
+    document = _begin(target, caches, found, fields, allow=allow)
     for segment in found:
         copy = dataclasses.replace(segment, path=normalized(target), cache_id=document["id"])
         copy.create(None if segment.content is None else segment.digests())
@@ -141,7 +143,9 @@ def subset(
         block_size,
         content=None if digests is None else digests.description,
     )
-    document = _begin(target, [source], [segment], None if dataset is None else ids)
+    document = _begin(
+        target, [source], [segment], source.contract, None if dataset is None else ids
+    )
     segment = dataclasses.replace(segment, cache_id=document["id"])
     segment.create(digests)
     blocks = Blocks([segment], "subset")
@@ -207,6 +211,7 @@ def _begin(
     target: str | pathlib.Path,
     sources: Sequence[Cache],
     segments: Sequence[Segment],
+    fields: Mapping[str, Any],
     unchanged: np.ndarray | None = None,
     allow: Collection[str] = (),
 ) -> Mapping[str, Any]:
@@ -216,6 +221,7 @@ def _begin(
       target: where the new cache goes.
       sources: caches of one contract whose records it gets.
       segments: all segments that it will have.
+      fields: those of its contract.
       unchanged: the only examples that are still what they were; None: all are.
       allow: names of fields that may differ between the sources.
 
@@ -231,7 +237,7 @@ def _begin(
     document = read_contract(path)
     contracts = [(source.path, source.document) for source in sources]
     if document is not None:
-        _contract.check(path, document["fields"], sources[0].contract)
+        _contract.check(path, document["fields"], fields)
         contracts.insert(0, (path, document))
     # Compared also where a copy goes on that was begun from other sources.
     identity = joined_identity(contracts, allow)
@@ -239,8 +245,8 @@ def _begin(
     if document is None:
         if unchanged is not None:
             identity = {kind: of_examples(kept, unchanged) for kind, kept in identity.items()}
-        document = create_contract(path, model["fields"], model.get("probe"), identity)
-        _contract.check(path, document["fields"], sources[0].contract)
+        document = create_contract(path, fields, model.get("probe"), identity)
+        _contract.check(path, document["fields"], fields)
     while True:
         listed = read_segment_list(path, document)
         _refuse_others(listed.names, path, segments)

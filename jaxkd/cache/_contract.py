@@ -229,6 +229,16 @@ def check(
         )
 
 
+def completed(fields: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields of a contract, with those of another that not every cache has.
+
+    Args:
+      fields: the fields.
+      other: fields that were compared with them.
+    """
+    return {name: other[name] for name in _OPTIONAL if name in other} | dict(fields)
+
+
 def numbers(values: np.ndarray) -> str:
     """Text of the first few of some numbers, for a message."""
     shown = ", ".join(f"{value:.5g}" for value in values[:6])

@@ -115,6 +115,8 @@ class Dataset(Examples):
             )
         if inputs.ndim < 1:
             raise ValueError("inputs must have a leading axis of examples, got a scalar")
+        # Files of other machines, such as IDX, hold numbers in an order of bytes that JAX refuses.
+        inputs = inputs.astype(inputs.dtype.newbyteorder("="), copy=False)
         ids, labels = check_fields(len(inputs), ids, labels, num_classes, class_names)
         if np.any(ids[1:] <= ids[:-1]):
             order = np.argsort(ids, kind="stable")

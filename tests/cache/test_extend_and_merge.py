@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 from conftest import random_images, small_network
+from written_caches import write
 
 from jaxkd import cache as caches
 from jaxkd.cache import CacheError, EnsembleCache
@@ -117,6 +118,21 @@ def test_parts_are_merged(tmp_path, whole):
     # A merge that was cut goes on; the segment without a seal was not taken for complete.
     next((tmp_path / "m").rglob("seal.json")).unlink()
     assert_same(caches.merge(merged.path, [tmp_path / "a", tmp_path / "b"]), whole, IMAGES.ids, 2)
+
+
+def test_names_of_classes_are_those_of_any_part(tmp_path):
+    names = tuple("abcde")
+    for path, ids, known in (
+        ("a", IMAGES.ids[:60], ()),
+        ("b", IMAGES.ids[60:120], names),
+        ("c", IMAGES.ids[120:], names[::-1]),
+    ):
+        write(tmp_path / path, data=dataclasses.replace(IMAGES, class_names=known).select(ids))
+    merged = caches.merge(tmp_path / "m", [tmp_path / "a", tmp_path / "b"])
+    assert merged.contract["dataset.class_names"] == list(names)
+    assert caches.merge(merged.path, [tmp_path / "a", tmp_path / "b"]).document == merged.document
+    with pytest.raises(CacheError, match="dataset.class_names"):
+        caches.merge(tmp_path / "n", [tmp_path / path for path in "abc"])
 
 
 def test_parts_that_do_not_fit_are_not_merged(tmp_path):

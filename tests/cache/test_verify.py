@@ -8,7 +8,7 @@ from written_caches import IMAGES, LOGITS, fill, write, writer
 
 from jaxkd import cache as caches
 from jaxkd.cache import Cache, CacheError, _store
-from jaxkd.cache.__main__ import main
+from jaxkd.cache.__main__ import _disagreement, main
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +109,28 @@ def test_fields_of_a_contract_are_checked_by_name(tmp_path):
         _store.write_document(tmp_path, "contract.json", document | {"fields": fields})
         with pytest.raises(CacheError, match=f"its field '{field}' should .*it is None"):
             Cache(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed,difference,status",
+    [(0, 9.0, 0), (1, 1e-3, 0), (2, 1e-3, 0), (3, 1e-3, 1), (1, 9.0, 1), (20, 9.0, 1)],
+)
+def test_predictions_may_differ_by_rounding_alone(tmp_path, capsys, changed, difference, status):
+    """One per cent of the records, whose logits differ by two per cent of the largest at most."""
+    cache = write(tmp_path)
+    agreement = caches.SpotCheckResult(256, {"logits": difference}, changed)
+    assert _disagreement(cache, agreement) == status
+    assert ("not the one that is stored" in capsys.readouterr().err) == bool(status)
+
+
+def test_files_of_no_block_beside_those_of_an_unfinished_one_are_left_alone(tmp_path):
+    unfinished = writer(tmp_path)
+    ids, view = next(unfinished.missing(16))
+    unfinished.write(ids, view, LOGITS[IMAGES.rows(ids)])
+    unfinished.flush()
+    (folder,) = tmp_path.glob("segments/*/partial")
+    for name in ("notes.npz", "x/0/writer0.npz", "0/notes.npz", "0/0/.DS_Store"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    fill(writer(tmp_path))
+    assert caches.verify(tmp_path) == []

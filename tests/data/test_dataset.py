@@ -67,6 +67,17 @@ def test_default_ids_count_the_rows():
     assert len(dataset) == 3
 
 
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">i2", "u1"])
+def test_the_order_of_bytes_is_that_of_the_machine(dtype):
+    rows = np.arange(6).reshape(3, 2)
+    one, two = (
+        Dataset.from_arrays(rows.astype(kind), name="a", split="train", num_classes=2)
+        for kind in (dtype, np.dtype(dtype).newbyteorder("="))
+    )
+    assert one.inputs.dtype.isnative and one.fingerprint == two.fingerprint
+    np.testing.assert_array_equal(one.inputs, rows)
+
+
 def test_fingerprint_is_pinned():
     # A change of these two would orphan every cache on disk.
     images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1)

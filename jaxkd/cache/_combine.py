@@ -14,6 +14,7 @@ from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import create_contract, read_contract
 from jaxkd.cache._example_digests import ExampleDigests, join
 from jaxkd.cache._examples import FINGERPRINT, check_parts, unchanged_ids
+from jaxkd.cache._identity import delete_other_identities
 from jaxkd.cache._joined import joined_identity
 from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_sizes, common_ids_and_views
@@ -85,6 +86,7 @@ def merge(
         _copy_records(segment, copy)
         # Last: a copy that is cut short must not pass for a complete segment.
         copy.seal()
+    delete_other_identities(normalized(target), document["id"])
     return Cache(target, codecs=codecs)
 
 
@@ -160,6 +162,7 @@ def subset(
             }
             blocks.put(some, view, arrays)
     blocks.finish()
+    delete_other_identities(normalized(target), document["id"])
     return Cache(target, codecs=codecs)
 
 

@@ -69,10 +69,8 @@ class CacheContents:
             classes than logits, more tokens than embeddings, no examples.
         """
         _contract.check_network(network)
-        views, codecs = views or Views(), by_output(codec)
+        views, codecs = _contract.checked_views(views), by_output(codec)
         check_vocabulary(dataset, teacher=network.vocab_size)
-        if not len(dataset):
-            raise ValueError("the number of examples must be at least 1, not 0")
 
         def forward(inputs: Any) -> Any:
             return network.apply(network.params, network.state, inputs)[0]
@@ -81,6 +79,11 @@ class CacheContents:
         outputs = jax.eval_shape(forward, input_shapes)
         if absent := [name for name in codecs if name not in outputs]:
             raise ValueError(f"the teacher has no output {absent}; it has {sorted(outputs)}")
+        if found := [n for n in codecs if outputs[n].dtype.kind == "c"]:
+            raise ValueError(
+                f"the teacher's outputs {found} are complex numbers, which no codec stores: return "
+                "both parts, jnp.stack([x.real, x.imag], axis=-1)"
+            )
         shapes = {name: tuple(outputs[name].shape[1:]) for name in codecs}
         num_logits = None
         if "logits" in shapes:
@@ -174,6 +177,8 @@ class CacheContents:
 
 
 def _input_shapes(dataset: Examples, views: Views) -> Any:
+    if not len(dataset):
+        raise ValueError("the number of examples must be at least 1, not 0")
     example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
     return jax.eval_shape(lambda batch: views.render(batch)["inputs"], example)
 

@@ -85,6 +85,19 @@ def check_network(teacher: Any) -> None:
         )
 
 
+def checked_views(views: Views | None) -> Views:
+    """Returns views, by default those that leave examples as they are; refuses what is none."""
+    if views is None:
+        return Views()
+    if not isinstance(views, Views):
+        inside = views if isinstance(views, tuple | list) else (views,)
+        listed = ", ".join(map(str, inside))
+        raise TypeError(
+            f"views must be jaxkd.views.Views, not {views!r:.80}: write Views(({listed},))"
+        )
+    return views
+
+
 def of_dataset(dataset: Examples) -> dict[str, Any]:
     """Fields that name a data set, and its classes in their order where these have names."""
     classes: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, overload
 
 from jaxkd.cache._cache import MEMORY_LIMIT, Cache
+from jaxkd.cache._contract import checked_views
 from jaxkd.cache._record_format import Codecs
 from jaxkd.cache._write_through import WriteThroughCache
 from jaxkd.data import Examples
@@ -98,7 +99,7 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
       ValueError: another mode, an argument of the other mode, or to be filled without the network
         itself.
     """
-    views = views or Views()
+    views = checked_views(views)
     of_mode = {
         "read": {"num_classes": num_classes is not None, "codecs": len(codecs) > 0},
         "fill": {

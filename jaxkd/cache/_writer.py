@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxkd.cache._behavior import TeacherBehavior
 from jaxkd.cache._contents import CacheContents
+from jaxkd.cache._contract import checked_views
 from jaxkd.cache._encode import check_invalid_rows, encode, encode_sketches
 from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_process, plan_build
@@ -93,7 +94,7 @@ class Writer(RecordWriter):
                 f"spot_check must be a function (ids, view) → outputs, not {shown(spot_check)}"
             )
         record_format = RecordFormat(by_output(codec), _checked_shapes(shapes), num_logits)
-        contents = CacheContents(teacher, dataset, views or Views(), record_format)
+        contents = CacheContents(teacher, dataset, checked_views(views), record_format)
         plan = plan_build(
             normalized(path),
             contents,
@@ -214,5 +215,7 @@ def _checked_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:
         sizes = tuple(integer(size, f"each size of {name!r}") for size in shape)
         if any(size < 1 for size in sizes):
             raise ValueError(f"each size of {name!r} must be at least 1, the shape is {sizes}")
+        if name == "logits" and not sizes:
+            raise ValueError("logits have an axis of classes: write {'logits': (num_classes,)}")
         checked[name] = sizes
     return checked

@@ -8,6 +8,7 @@ from flax import nnx
 import jaxkd
 from jaxkd import cache as caches
 from jaxkd.data import Dataset
+from jaxkd.views import Normalize
 
 INPUTS = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
 DATA = Dataset.from_arrays(
@@ -67,3 +68,38 @@ def test_a_cache_that_is_there_is_not_tried_again(tmp_path, monkeypatch):
         "jaxkd.networks._trial.Trial.check_evaluation", lambda self: pytest.fail("tried")
     )
     build(tmp_path / "cache", teacher)
+
+
+def linear(params, inputs):
+    return inputs @ params
+
+
+@pytest.mark.parametrize(
+    "function,options,message",
+    [
+        (linear, {"views": (Normalize(),)}, r"write Views\(\(Normalize"),
+        (linear, {"views": Normalize()}, r"write Views\(\(Normalize"),
+        (lambda p, x: linear(p, x) * 1j, {}, r"\['logits'\] are complex"),
+        (linear, {"dataset": DATA.select(DATA.ids[:0])}, "at least 1, not 0"),
+    ],
+)
+def test_what_is_no_views_no_number_and_no_example_is_refused(tmp_path, function, options, message):
+    teacher = jaxkd.from_function(function, jnp.eye(6, 3))
+    given = {"teacher": teacher, "dataset": DATA} | options
+    with pytest.raises((TypeError, ValueError), match=message):
+        caches.build(tmp_path, **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_selection_is_refused_where_a_cache_is_opened(tmp_path):
+    teacher = jaxkd.from_function(linear, jnp.eye(6, 3))
+    caches.build(tmp_path, teacher, DATA, progress=False)
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        caches.open(tmp_path, teacher=teacher, dataset=DATA.select(DATA.ids[:0]))
+    with pytest.raises(TypeError, match=r"write Views\(\(Normalize"):
+        caches.open(tmp_path, teacher=teacher, dataset=DATA, views=(Normalize(),))
+
+
+def test_logits_of_a_writer_have_classes(tmp_path):
+    with pytest.raises(ValueError, match="axis of classes"):
+        caches.Writer(tmp_path, {"name": "a"}, DATA, shapes={"logits": ()})

@@ -135,6 +135,18 @@ def test_names_of_classes_are_those_of_any_part(tmp_path):
         caches.merge(tmp_path / "n", [tmp_path / path for path in "abc"])
 
 
+def test_what_a_killed_copy_left_of_its_identity_is_deleted(tmp_path):
+    source = write(tmp_path / "a").path
+    for target, copy in (
+        ("merged", lambda path: caches.merge(path, [source])),
+        ("part", lambda path: caches.subset(source, path, ids=IMAGES.ids[:9])),
+    ):
+        left = tmp_path / target / "identity" / ("f" * 32) / "views.json"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"{}")
+        assert caches.verify(copy(tmp_path / target).path) == []
+
+
 def test_parts_that_do_not_fit_are_not_merged(tmp_path):
     part(tmp_path / "a", IMAGES.ids[:60])
     part(tmp_path / "b", IMAGES.ids[50:], num_views=2)

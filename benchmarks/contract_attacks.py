@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tree", type=pathlib.Path, default=ROOT, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=pathlib.Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
     # The library of the tree that is tried, and these parts, which an earlier one does not have.
     for path in (ROOT, given.tree.resolve()):
         if str(path) in sys.path:

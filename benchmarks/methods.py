@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, default=0.05)
     parser.add_argument("--pairs", type=int, default=12)
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     chosen = arguments.methods.split(",") if arguments.methods else methods.recipe_names()
     config = ProtocolConfig(
         examples=arguments.examples,

@@ -167,7 +167,11 @@ def _earlier_format(folder: Folder) -> Iterator[Attempt]:
 def _converted(path: pathlib.Path) -> None:
     from jaxkd.cache import __main__ as command
 
-    if command.main(["convert", str(path)]):
+    try:
+        status = command.main(["convert", str(path)])
+    except SystemExit as error:  # of a library without the command
+        status = error.code
+    if status:
         raise ValueError("the command failed")
     _read(setting.opened(path))
     _clean(path)

@@ -191,7 +191,7 @@ RESUMES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "another batch size": ({"batch_size": 32}, ("batch",)),
     "another order of the batches": ({"order": 7}, ("seed", "loader")),
     "another weight of a term": ({"objective": _objective(weight=2.0)}, ("objective",)),
-    "another temperature": ({"objective": _objective(temperature=4.0)}, ("objective",)),
+    "another temperature": ({"objective": _objective(temperature=2.0)}, ("objective",)),
     "another loss": ({"objective": Objective(kd=Term(losses.logit_mse))}, ("objective",)),
     "a term more": ({"objective": _objective(more=True)}, ("objective",)),
     "another student": ({"network": setting.teacher(0.0)}, ("student",)),

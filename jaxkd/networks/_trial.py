@@ -8,6 +8,7 @@ leaves a doubt.
 import contextlib
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -31,6 +32,9 @@ _REMEDY = (
     "A value that is fixed inside the module, such as FIXED, "
     "has to become an argument. If it is meant, allow={'ROLE.mode'} accepts it"
 )
+# Flax NNX has no interceptor of calls, so that classes are changed while a network is traced. Two
+# threads that overlap would leave each other's change behind.
+_RECORDING = threading.RLock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Trial:
             network, key = self.network, jax.random.key(0)
             return network.apply(network.params, network.state, inputs, train=True, key=key)
 
-        with contextlib.ExitStack() as stack:
+        with _RECORDING, contextlib.ExitStack() as stack:
             for kind in (nnx.Dropout, nnx.MultiHeadAttention):
                 stack.enter_context(mock.patch.object(kind, "__call__", recorded(kind.__call__)))
             try:

@@ -19,7 +19,7 @@ from jaxkd.views import Normalize, Views
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
+class _EvaluatedRun:
     """A run, as far as what is evaluated in it is compared with it."""
 
     student: Network
@@ -30,7 +30,7 @@ class _Run:
 
 
 # The run whose `evaluate` is being called.
-_RUN: contextvars.ContextVar[_Run | None] = contextvars.ContextVar("run", default=None)
+_RUN: contextvars.ContextVar[_EvaluatedRun | None] = contextvars.ContextVar("run", default=None)
 
 
 def within_run(
@@ -57,7 +57,9 @@ def within_run(
     views = step.views
     if views is None and not step.options.get("batch_transform"):
         views = getattr(batches, "views", None)
-    run = _Run(step.student, batches, views if isinstance(views, Views) else None, dtype, allow)
+    run = _EvaluatedRun(
+        step.student, batches, views if isinstance(views, Views) else None, dtype, allow
+    )
 
     def evaluated(state: TrainState) -> Mapping[str, Any]:
         token = _RUN.set(run)

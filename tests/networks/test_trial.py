@@ -1,5 +1,7 @@
 """Mode by trial: what a network's calls do on real input, before anything is computed with it."""
 
+from concurrent import futures
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -175,6 +177,15 @@ class Unused(nnx.Module):
 
 def test_dropout_that_is_owned_and_never_called_is_no_fault():
     trial(jaxkd.from_nnx(Unused()), "student").check_training()
+
+
+def test_trials_in_several_threads_leave_the_layers_as_they_are():
+    calls = nnx.Dropout.__call__, nnx.MultiHeadAttention.__call__
+    student = jaxkd.from_nnx(Unused())
+    with futures.ThreadPoolExecutor(4) as threads:
+        for _ in range(24):
+            threads.submit(trial(student, "student").check_training)
+    assert (nnx.Dropout.__call__, nnx.MultiHeadAttention.__call__) == calls
 
 
 def rnn(params, inputs):

@@ -116,13 +116,13 @@ def fit(
     Raises:
       TypeError: a step, a state or names to allow of another kind.
       ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`,
-        a `workdir` of another configuration, of more steps or of another state, a student with
-        fewer classes, or a network with fewer embeddings, than the data have, batches of other
-        views than the step renders, an evaluation of the student (by `jaxkd.training.evaluate` or
-        `predict`) on other classes or another normalization, a trace without a `workdir`; a
-        network that is random in
-        evaluation or depends there on the rest of the batch, or a student whose dropout or
-        statistics training leaves off (`allow={"student.mode"}`); before anything runs.
+        a `workdir` of another configuration, of more steps, of another state or of another run, a
+        student with fewer classes, or a network with fewer embeddings, than the data have, batches
+        of other views than the step renders, a trace without a `workdir`, a network that is random
+        in evaluation or depends there on the rest of the batch, or a student whose dropout or
+        statistics training leaves off (`allow={"student.mode"}`); before anything runs. At the
+        first evaluation: one of the student (by `jaxkd.training.evaluate` or `predict`) on other
+        classes or another normalization.
       RuntimeError: another process or thread writes to `workdir`
         (`jaxkd.training.own_workdir`), before anything runs; or it has taken over a directory whose
         owner it took for dead.

@@ -111,6 +111,7 @@ def test_a_builder_whose_place_was_taken_is_refused_at_its_end(tmp_path):
     late = writer(tmp_path / "c")
     for ids, view in late.missing(64):
         late.write(ids, view, np.zeros((len(ids), 5)))
+    late.flush()  # nothing is written in the background while the directory goes
     shutil.rmtree(tmp_path / "c")
     other = write(tmp_path / "c", "two")
     with pytest.raises(CacheError, match=f"there is {other.document['id']} now: another one has"):

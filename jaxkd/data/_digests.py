@@ -74,7 +74,7 @@ def _rows(arrays: tuple[np.ndarray, ...]) -> Iterator[memoryview]:
     for start in range(0, len(arrays[0]), step):
         parts = [_row_bytes(array[start : start + step]) for array in arrays]
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        flat = memoryview(joined.reshape(-1))  # type: ignore[arg-type]
+        flat = joined.reshape(-1).data
         for row in range(len(joined)):
             yield flat[row * width : (row + 1) * width]
 

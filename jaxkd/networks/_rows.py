@@ -51,7 +51,7 @@ def _results(inputs: list[Value], equation: Any) -> list[Value]:
             return [MIXED] * count
     if any(value.axis is not None for value in inputs) or equation.effects:
         return [MIXED] * count
-    return [uniform(variable.aval.shape) for variable in equation.outvars]
+    return [uniform(shape_of(variable)) for variable in equation.outvars]
 
 
 @rule(

@@ -23,7 +23,7 @@ from jax.interpreters import partial_eval
 
 from jaxkd.networks._network import Network, is_addressable
 from jaxkd.networks._pure_module import is_random
-from jaxkd.networks._row_rules import Value, uniform
+from jaxkd.networks._row_rules import Value, shape_of, uniform
 from jaxkd.networks._rows import rows_of
 
 _REMEDY = (
@@ -244,10 +244,10 @@ class _Program:
         params, state, inputs = self._sizes
         rows = range(params + state, params + state + inputs)
         arguments = [
-            Value(0) if index in rows else uniform(variable.aval.shape)
+            Value(0) if index in rows else uniform(shape_of(variable))
             for index, variable in enumerate(jaxpr.invars)
         ]
-        consts = [uniform(variable.aval.shape) for variable in jaxpr.constvars]
+        consts = [uniform(shape_of(variable)) for variable in jaxpr.constvars]
         found = rows_of(jaxpr, consts, arguments)
         return all(
             value.axis == 0 or (value.axis is None and not value.mixed)

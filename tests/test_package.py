@@ -41,6 +41,7 @@ def python(code: str, **options) -> str:
 def test_importing_starts_no_backend_and_loads_nothing_heavy():
     out = python(
         "import sys, jaxkd; from jax._src import xla_bridge; "
+        "jaxkd.data.images, jaxkd.data.imagenet, jaxkd.data.digits, jaxkd.data.plain; "
         f"print(xla_bridge.backends_are_initialized(), [m for m in {HEAVY} if m in sys.modules])"
     )
     assert out.split("\n")[0] == "False []"

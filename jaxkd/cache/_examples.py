@@ -11,6 +11,7 @@ from jaxkd.cache._contract import CacheError
 from jaxkd.cache._example_digests import ExampleDigests, label_digest, label_numbers
 from jaxkd.cache._segment import Segment
 from jaxkd.data import Examples
+from jaxkd.data._encoded_images import describe
 from jaxkd.targets import Codec
 
 _REMEDY = (
@@ -193,8 +194,8 @@ def _refuse_contents(
     raise CacheError(
         f"the cache {path} does not belong to this run:\n  {CONTENTS}: the cache has "
         f"{len(changed)} of these {len(dataset)} examples with another content, ids "
-        f"{changed[:5].tolist()} first\n{remedy}. To let them differ, name it: "
-        f"allow={{{json.dumps(CONTENTS)}}}"
+        f"[{', '.join(describe(dataset, changed[:5]))}] first\n{remedy}. To let them differ, name "
+        f"it: allow={{{json.dumps(CONTENTS)}}}"
     )
 
 

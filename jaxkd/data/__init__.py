@@ -12,13 +12,15 @@ Data sets, all of them `Examples`, which is all that loaders, evaluation and cac
   tokens of two tokenizers that cover the same bytes (`TokenAlignment`).
 - `split_labels` picks a few labels of a data set, and leaves all others to an unlabeled pool.
 
+Where they come from, besides arrays: `folder` opens a folder of images, class by folder.
+
 Batches:
 
 - `Loader` makes the batch of any training step, ahead of it if wanted.
 - `GrainSource` gives Grain the same examples, joined with a cache.
 - `eval_batches` yields every example once; `raw_batch` reads the examples that are named.
 
-Modules that load data, which import what they need only when they are called:
+Modules that load known data sets, which import what they need only when they are called:
 
 - `jaxkd.data.digits`: handwritten digits, part of scikit-learn: a data set without a download.
 - `jaxkd.data.images`: CIFAR and other sets of small images, by tensorflow-datasets.
@@ -26,6 +28,10 @@ Modules that load data, which import what they need only when they are called:
 - `jaxkd.data.plain`: texts, from files or by tensorflow-datasets.
 """
 
+from jaxkd.data import digits as digits
+from jaxkd.data import imagenet as imagenet
+from jaxkd.data import images as images
+from jaxkd.data import plain as plain
 from jaxkd.data._alignment import TokenAlignment as TokenAlignment
 from jaxkd.data._alignment import align as align
 from jaxkd.data._batches import eval_batches as eval_batches
@@ -37,6 +43,7 @@ from jaxkd.data._dataset import Dataset as Dataset
 from jaxkd.data._dataset import split_labels as split_labels
 from jaxkd.data._encoded_images import EncodedImages as EncodedImages
 from jaxkd.data._examples import Examples as Examples
+from jaxkd.data._folder import folder as folder
 from jaxkd.data._grain import GrainSource as GrainSource
 from jaxkd.data._loader import Loader as Loader
 from jaxkd.data._packing import PackedRows as PackedRows
@@ -63,9 +70,14 @@ __all__ = [
     "TokenAlignment",
     "Tokenizer",
     "align",
+    "digits",
     "eval_batches",
+    "folder",
+    "imagenet",
+    "images",
     "pack",
     "pad",
+    "plain",
     "raw_batch",
     "split_labels",
 ]

@@ -1,11 +1,8 @@
 """Photographs that stay in their files and are decoded when they are read."""
 
-import concurrent.futures
 import dataclasses
 import functools
-import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,13 +10,13 @@ import numpy.typing as npt
 
 from jaxkd.data import _decoding
 from jaxkd.data._crops import Crop
-from jaxkd.data._digests import content_digests
+from jaxkd.data._digests import content_digests, hash_arrays
 from jaxkd.data._examples import Examples, check_fields, integers, refuse
+from jaxkd.data._image_files import ImageFiles
+from jaxkd.data._read_contents import HEADER, map_threads, read_all
 from jaxkd.views._views import specification
 
 _READ = 256  # files that are read at once to be hashed
-_HEADER = "jaxkd.EncodedImages 1 "
-_serial = False  # of this process: whether it is one of several that decode
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -45,7 +42,7 @@ class EncodedImages(Examples):
       num_classes: number of classes.
       source: encoded images by position. Read by several threads at once, and pickled for workers.
       crop: makes an array of an image.
-      digest: fingerprint of the content.
+      digest: fingerprint of the content; None: computed from the content when it is asked for.
       class_names: one name a class, or empty.
 
     Example:
@@ -73,12 +70,14 @@ class EncodedImages(Examples):
     num_classes: int
     source: Sequence[bytes]
     crop: Crop
-    digest: str
+    digest: str | None
     class_names: tuple[str, ...] = ()
     _by_example: ClassVar[tuple[str, ...]] = ("ids", "positions", "labels")
-    # Digest of each content by its position, where all have been read; not an argument, so that
-    # dataclasses.replace(images, source=...) does not inherit it.
+    # Digest of each content by its position, where all have been read, and the images that a
+    # selection was made of; no arguments, so that dataclasses.replace(images, source=...) does not
+    # inherit them.
     _content_digests: npt.NDArray[np.uint64] | None = dataclasses.field(default=None, init=False)
+    _selected_from: Self | None = dataclasses.field(default=None, init=False)
 
     @classmethod
     def from_source(
@@ -99,7 +98,8 @@ class EncodedImages(Examples):
 
         Args:
           source: `source[position]` is the content of an image file, in any format that Pillow
-            reads; anything with `__len__` and `__getitem__` that can be pickled.
+            reads; anything with `__len__` and `__getitem__` that can be pickled. `ImageFiles` are
+            read when a fingerprint is asked for, as by a cache, and not before.
           labels: integers `[n]` in `[-1, num_classes)`, where -1 means unlabeled. None: all
             unlabeled.
           crop: `RandomResizedCrop`, `CenterCrop` or a frozen dataclass of one's own.
@@ -131,7 +131,10 @@ class EncodedImages(Examples):
                 "or leave it out, and it is read and hashed"
             )
         if fingerprint is None:
-            fingerprint, digests = _read_all(source, ids, positions)
+            if isinstance(source, ImageFiles):
+                digests = source.digests
+            else:
+                fingerprint, digests = read_all(source, ids, positions)
         images = cls(
             name=name,
             version=version,
@@ -158,7 +161,32 @@ class EncodedImages(Examples):
     @property
     def fingerprint(self) -> str:
         """Name of the encoded content, whatever the crop; a selection has that of its source."""
-        return self.digest
+        if self.digest is not None:
+            return self.digest
+        return self._whole._computed_fingerprint
+
+    @functools.cached_property
+    def _computed_fingerprint(self) -> str:
+        digests = self.example_digests(self.ids)
+        by_position = np.empty(len(self.source), np.uint64)
+        by_position[self.positions] = digests
+        object.__setattr__(self, "_content_digests", by_position)
+        return hash_arrays("jaxkd.EncodedImages 1", self.ids, digests)
+
+    @property
+    def _whole(self) -> Self:
+        return self if self._selected_from is None else self._selected_from
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Path of each example's file in the order of `ids`, relative to its folder.
+
+        Raises:
+          AttributeError: the source has no files with names.
+        """
+        if not isinstance(self.source, ImageFiles):
+            raise AttributeError(f"the images of {self.name} come from no files that have paths")
+        return tuple(self.source.paths[position] for position in self.positions.tolist())
 
     def example_digests(self, ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
         """Returns a digest of the content of each of some files.
@@ -175,12 +203,11 @@ class EncodedImages(Examples):
           KeyError: if an id is not among the examples.
         """
         positions = self.positions[self.rows(ids)]
-        if self._content_digests is not None:
-            return self._content_digests[positions]
-        read = map if _serial else _threads().map
+        if (known := self._whole._content_digests) is not None:
+            return known[positions]
         # A few at a time: all contents together may be larger than memory.
         parts = [
-            content_digests(_HEADER, read(self.source.__getitem__, some.tolist()))
+            content_digests(HEADER, map_threads(self.source.__getitem__, some.tolist()))
             for some in np.split(positions, range(_READ, len(positions), _READ))
         ]
         return np.concatenate(parts)
@@ -232,18 +259,17 @@ class EncodedImages(Examples):
         views = np.broadcast_to(integers(view, "view"), rows.shape)
         images = np.empty((len(rows), *self.shape), np.uint8)
 
-        def decode(position: int) -> None:
-            images[position] = self._image(int(rows[position]), int(views[position]))
+        def decode(place: int) -> None:
+            images[place] = self._image(int(rows[place]), int(views[place]))
 
-        positions = range(len(rows))
         # In threads, since Pillow releases the interpreter's lock while it decodes and resizes.
-        for _ in map(decode, positions) if _serial else _threads().map(decode, positions):
+        for _ in map_threads(decode, range(len(rows))):
             pass
         return images
 
     def _of_same_source(self, **changes: Any) -> Self:
         images = dataclasses.replace(self, **changes)
-        object.__setattr__(images, "_content_digests", self._content_digests)
+        object.__setattr__(images, "_selected_from", self._whole)
         return images
 
     def _image(self, row: int, view: int) -> np.ndarray:
@@ -253,9 +279,13 @@ class EncodedImages(Examples):
             with _decoding.open_image(content) as image:
                 array = self.crop(image, example_id, view)
         except Exception as error:
+            place, remedy = f"position {self.positions[row]}", ""
+            if isinstance(self.source, ImageFiles):
+                place = self.source.full_path(int(self.positions[row]))
+                remedy = '. Replace the file, or leave out what does not decode: corrupt="skip"'
             raise ValueError(
-                f"example id {example_id} of {self.name} {self.split} (position "
-                f"{self.positions[row]}) cannot be read as view {view}: {error}"
+                f"example id {example_id} of {self.name} {self.split} ({place}) cannot be read as "
+                f"view {view}: {error}{remedy}"
             ) from error
         if array.shape != self.shape or array.dtype != np.uint8:
             raise ValueError(
@@ -265,32 +295,22 @@ class EncodedImages(Examples):
         return array
 
 
-def decode_serially() -> None:
-    """Has this process decode in the calling thread, where several processes decode already."""
-    global _serial
-    _serial = True
+def describe(dataset: Examples, ids: npt.ArrayLike) -> list[str]:
+    """Names examples for a message: by their ids, and by their files where these have paths.
 
+    Args:
+      dataset: the examples.
+      ids: example ids `[n]`.
 
-@functools.lru_cache(maxsize=1)
-def _threads() -> concurrent.futures.ThreadPoolExecutor:
-    return concurrent.futures.ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
-
-
-def _read_all(
-    source: Sequence[bytes], ids: np.ndarray, positions: np.ndarray
-) -> tuple[str, npt.NDArray[np.uint64]]:
-    """The fingerprint of all contents with their ids, and the digest of each by its position."""
-    digest = hashlib.sha256(b"jaxkd.Records 1")
-
-    def contents() -> Iterator[bytes]:
-        for example_id, position in zip(ids, positions, strict=True):
-            content = source[int(position)]
-            digest.update(f" {example_id} {len(content)} ".encode() + content)
-            yield content
-
-    digests = np.empty(len(positions), np.uint64)
-    digests[positions] = content_digests(_HEADER, contents())
-    return f"sha256:{digest.hexdigest()}", digests
+    Returns:
+      `n` texts.
+    """
+    wanted = integers(ids, "ids").tolist()
+    if not isinstance(dataset, EncodedImages) or not isinstance(dataset.source, ImageFiles):
+        return [str(one) for one in wanted]
+    paths = dataset.select(wanted).paths
+    named = dict(zip(np.sort(wanted).tolist(), paths, strict=True))
+    return [f"{one} ({named[one]})" for one in wanted]
 
 
 def _check_crop(crop: Any) -> None:

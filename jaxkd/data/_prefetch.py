@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from jaxkd.data import _encoded_images
+from jaxkd.data import _read_contents
 
 # More steps than any run takes, and few enough for C's integers.
 ENDLESS = 2**40
@@ -107,7 +107,7 @@ def _begin_worker(index: int, count: int) -> None:
     del index, count
     # The accelerators belong to the process that trains.
     jax.config.update("jax_platforms", "cpu")
-    _encoded_images.decode_serially()
+    _read_contents.decode_serially()
 
 
 def _parse_flags() -> None:

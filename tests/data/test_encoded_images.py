@@ -17,7 +17,7 @@ from jaxkd.data import (
     GrainSource,
     Loader,
     RandomResizedCrop,
-    _encoded_images,
+    _read_contents,
     _tfds,
     eval_batches,
     imagenet,
@@ -83,7 +83,7 @@ def test_views_and_examples_differ(records):
 
 def test_one_thread_reads_the_same(records, monkeypatch):
     many = records.read(IDS, 4)
-    monkeypatch.setattr(_encoded_images, "_serial", True)
+    monkeypatch.setattr(_read_contents, "_serial", True)
     np.testing.assert_array_equal(records.read(IDS, 4), many)
 
 

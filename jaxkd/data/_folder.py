@@ -1,0 +1,245 @@
+"""A folder of image files as a data set, class by folder."""
+
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxkd._files import local_path
+from jaxkd.data._crops import CenterCrop, Crop
+from jaxkd.data._encoded_images import EncodedImages
+from jaxkd.data._file_checks import Checked, check_files, digests_of, read_index, write_index
+from jaxkd.data._image_files import ImageFiles, list_images
+from jaxkd.data._label_values import encode_labels
+from jaxkd.data._path_ids import path_ids
+
+_SHOWN = 5  # files that a message names
+_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
+
+
+def folder(
+    path: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    crop: Crop | None = None,
+    labels: Callable[[str], str | int | None] | None = None,
+    class_names: Sequence[str] = (),
+    num_classes: int | None = None,
+    corrupt: Literal["refuse", "skip"] = "refuse",
+    index: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    version: str = "1",
+    split: str | None = None,
+) -> EncodedImages:
+    """Opens a folder of images, each of the class of the folder that it lies in.
+
+    Files are listed, not opened: an image is decoded when a batch has it. Its id is a hash of its
+    path relative to the folder, so a folder may grow, and what a cache holds of it stays right.
+    Hidden files, and those that are no images by their suffix, are passed over; links are followed.
+    A cache reads all files once to name their contents.
+
+    Args:
+      path: the folder, such as `"pets/train"`. The class of `cats/tabby/1.jpg` is `cats`; where
+        there are no folders in it, the images are unlabeled.
+      size: height and width of what is read, by default 224.
+      crop: what is done to an image. None: `CenterCrop(size)`, the same in every view; for training
+        on random parts, `RandomResizedCrop(size)`.
+      labels: class of a file by its relative path, such as
+        `lambda path: path.split("/")[-2]` or `table.get`: a name, a number, or None for unlabeled.
+      class_names: names in the order of their ids, such as those of the training split. Empty: the
+        folders, or whatever `labels` returns, in the order of text.
+      num_classes: number of classes, where `labels` returns numbers.
+      corrupt: `"refuse"` raises an error at the first file that cannot be decoded, when it is read.
+        `"skip"` decodes all files now, leaves out those that cannot be, and names them in a warning
+        and in `source.skipped`.
+      index: a file that remembers which files decode, the digests of their contents and their ids.
+        It is created by reading all of them; afterwards only files that are new or changed are read
+        here, and caches open without reading any. All files that cannot be decoded are named now.
+      name: name of the data set, by default that of the folder, or of the one above `train`, `test`
+        and the like.
+      version: version of the data set.
+      split: name of the split, by default `train`, `test` or the like if the folder has such a
+        name, and `all` otherwise.
+
+    Returns:
+      The images, read as uint8 `[batch, size, size, 3]`; `paths` has their paths.
+
+    Raises:
+      FileNotFoundError: no such folder, or no image in it.
+      TypeError: labels that are neither names nor integers.
+      ValueError: images beside class folders, a class that is not in `class_names`, with an index
+        files that cannot be decoded, or a crop of another size.
+
+    Example:
+      >>> import tempfile
+      >>> from PIL import Image
+      >>> root = pathlib.Path(tempfile.mkdtemp(), "pets", "train")
+      >>> for kind, color in {"cats": "gray", "dogs": "brown"}.items():
+      ...     (root / kind).mkdir(parents=True)
+      ...     Image.new("RGB", (60, 40), color).save(root / kind / "1.JPG")
+      >>> photos = folder(root, size=32)
+      >>> photos
+      EncodedImages('pets' 1, split 'train': 2 images read as uint8[32, 32, 3], 2 labeled,
+      2 classes)
+      >>> sorted(photos.paths), photos.class_names
+      (['cats/1.JPG', 'dogs/1.JPG'], ('cats', 'dogs'))
+    """
+    root = local_path(path)
+    files, folders = list_images(str(root))
+    if not files:
+        raise FileNotFoundError(
+            f"{root} has no image: looked for .jpg, .png, .webp and other formats in it and in "
+            f"its {len(folders)} folders"
+        )
+    if labels is not None:
+        classes: list[Any] = [labels(file) for file in files]
+    else:
+        classes = _classes(root, files, folders)
+        class_names = class_names or (folders if len(folders) and "/" in files[0] else ())
+    found_name, found_split = _names(root)
+    return images_from_files(
+        root,
+        files,
+        classes,
+        crop=checked_crop(size, crop),
+        class_names=class_names,
+        num_classes=num_classes,
+        corrupt=corrupt,
+        index=index,
+        name=name or found_name,
+        version=version,
+        split=split or found_split,
+    )
+
+
+def images_from_files(
+    root: pathlib.Path,
+    files: Sequence[str],
+    labels: Sequence[Any],
+    *,
+    crop: Crop,
+    class_names: Sequence[str],
+    num_classes: int | None,
+    corrupt: str,
+    index: str | os.PathLike[str] | None,
+    **names: str,
+) -> EncodedImages:
+    """Makes images of files, ids of their paths and class ids of their labels; see `folder`.
+
+    Args:
+      root: folder of the files.
+      files: their relative paths, each one once.
+      labels: name or number of the class of each, None for unlabeled.
+      crop: what is done to an image.
+      class_names: names of the classes, or empty.
+      num_classes: number of classes, or None.
+      corrupt: `"refuse"` or `"skip"`.
+      index: path of the index, or None.
+      **names: name, version and split of the data set.
+
+    Returns:
+      The images.
+
+    Raises:
+      ValueError: as of `folder`.
+    """
+    if corrupt not in ("refuse", "skip"):
+        raise ValueError(f'corrupt must be "refuse" or "skip", not {corrupt!r}')
+    numbers, num_classes, known_names = encode_labels(
+        labels, class_names, num_classes, lambda place: files[place]
+    )
+    entries = _entries(root, files, index, corrupt == "skip")
+    errors = {file: entry.error for file, entry in entries.items() if entry.error}
+    if errors and corrupt == "refuse":
+        raise ValueError(
+            f'{_listed(errors, len(files), root)}. Replace them, or leave them out: corrupt="skip"'
+        )
+    if errors:
+        # Of the line that called `folder` or `from_table`.
+        warnings.warn(f"left out: {_listed(errors, len(files), root)}", stacklevel=3)
+    kept = np.array([place for place, file in enumerate(files) if file not in errors], int)
+    paths = [files[place] for place in kept]
+    checked = corrupt == "skip" or index is not None
+    digests = digests_of(entries[file] for file in paths) if checked else None
+    return EncodedImages.from_source(
+        ImageFiles(str(root), paths, digests, errors),
+        numbers[kept],
+        crop=crop,
+        ids=np.array([entries[file].id for file in paths], np.int32),
+        num_classes=num_classes or 1,
+        class_names=known_names,
+        **names,
+    )
+
+
+def checked_crop(size: int | None, crop: Crop | None) -> Crop:
+    """Returns the crop that a size or a crop asks for.
+
+    Args:
+      size: height and width, or None.
+      crop: the crop, or None.
+
+    Raises:
+      ValueError: the crop is of another size.
+    """
+    if crop is None:
+        return CenterCrop(224 if size is None else size)
+    if size not in (None, crop.size):
+        raise ValueError(f"the crop has size {crop.size}, size is {size}: leave one of them out")
+    return crop
+
+
+def _entries(
+    root: pathlib.Path,
+    files: Sequence[str],
+    index: str | os.PathLike[str] | None,
+    check: bool,
+) -> dict[str, Checked]:
+    """Ids of files, and what an index or a look at them says of each."""
+    file = None if index is None else local_path(index)
+    known = {} if file is None else read_index(file)
+    ids = path_ids(files, {name: entry.id for name, entry in known.items()})
+    entries = {
+        name: known.get(name) or Checked(one) for name, one in zip(files, ids.tolist(), strict=True)
+    }
+    if check or file is not None:
+        check_files(str(root), entries)
+    if file is not None:
+        write_index(file, known | entries)
+    return entries
+
+
+def _classes(root: pathlib.Path, files: Sequence[str], folders: Sequence[str]) -> list[str | None]:
+    beside = [file for file in files if "/" not in file]
+    if len(beside) == len(files):
+        return [None] * len(files)
+    if beside:
+        raise ValueError(
+            f"{len(beside)} of {len(files)} images in {root} lie beside the folders of the "
+            f"classes, {beside[0]} first: move them into one, or say what the class of a file is, "
+            'as labels=lambda path: path.split("/")[0] if "/" in path else None'
+        )
+    classes = [file.partition("/")[0] for file in files]
+    if empty := sorted(set(folders) - set(classes)):
+        warnings.warn(
+            f"{len(empty)} of {len(folders)} folders in {root} have no image and are classes "
+            f"nevertheless: {', '.join(empty[:_SHOWN])}",
+            stacklevel=3,
+        )
+    return list(classes)
+
+
+def _names(root: pathlib.Path) -> tuple[str, str]:
+    """Name and split of a folder."""
+    if root.name.lower() in _SPLITS and root.parent.name:
+        return root.parent.name, root.name
+    return root.name or "folder", "all"
+
+
+def _listed(errors: dict[str, str], total: int, root: pathlib.Path) -> str:
+    first = "; ".join(f"{file}: {error}" for file, error in list(errors.items())[:_SHOWN])
+    more = "; …" if len(errors) > _SHOWN else ""
+    return f"{len(errors)} of {total} files in {root} cannot be decoded ({first}{more})"

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from jaxkd.data._examples import Examples, integers
+from jaxkd.data._fields import take
+from jaxkd.data._labels import of_batch
 from jaxkd.data._prefetch import Prefetcher
 from jaxkd.views import Views
 
 
-def raw_batch(
-    dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
-) -> dict[str, np.ndarray]:
+def raw_batch(dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray) -> dict[str, Any]:
     """Reads what `views.render` needs to make views of some examples.
 
     Args:
@@ -26,8 +26,11 @@ def raw_batch(
       view: view numbers `[batch]`.
 
     Returns:
-      `"id"`, `"view"`, `"inputs"`, `"labels"`, the partners' inputs and labels where views mix, and
-      where every token has a label, `"where"`, bool `[batch, length]`: False where it has none.
+      `"id"`, `"view"`, `"inputs"`, `"labels"`, the partners' inputs and labels where views mix;
+      where labels are values, `"labeled"`, bool `[batch]`: False, and the label 0, where it is NaN
+      (by name where labels are); and where every token has a label, `"where"`, bool
+      `[batch, length]`: False where it has none. Dictionaries of inputs and labels stay what they
+      are.
 
     Raises:
       KeyError: ids that are not in the data set.
@@ -42,22 +45,24 @@ def raw_batch(
         "id": dataset.ids[rows],
         "view": view.astype(np.int32),
         "inputs": dataset.read(ids, view),
-        "labels": dataset.labels[rows],
+        **of_batch(take(dataset.labels, rows)),
     }
-    if batch["labels"].ndim > 1:
+    of_tokens = dataset.token_mask(dataset.ids[:0]) is not None
+    if of_tokens and batch["labels"].ndim > 1:
         batch["where"] = batch["labels"] >= 0
     if views.mixes:
-        if dataset.token_mask(ids[:0]) is not None:
+        if of_tokens:
             raise ValueError(f"{views.transforms[-1]} mixes images; tokens cannot be mixed")
         partners = _partners(views, batch["id"], batch["view"], len(dataset))
         batch["partner_inputs"] = dataset.read(dataset.ids[partners], view)
-        batch["partner_labels"] = dataset.labels[partners]
+        known = of_batch(take(dataset.labels, partners))
+        batch |= {f"partner_{name}": value for name, value in known.items()}
     return batch
 
 
 def eval_batches(
     dataset: Examples, batch_size: int, *, prefetch: int = 0, workers: int = 0
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict[str, Any]]:
     """Returns all examples once, in order of their ids, in batches of one size.
 
     Args:
@@ -75,19 +80,19 @@ def eval_batches(
     return _EvalBatches(dataset, _in_order(dataset, batch_size, prefetch, workers))
 
 
-class _EvalBatches(Iterator[dict[str, np.ndarray]]):
+class _EvalBatches(Iterator[dict[str, Any]]):
     """Batches, and the data set that they are of."""
 
-    def __init__(self, dataset: Examples, batches: Iterator[dict[str, np.ndarray]]):
+    def __init__(self, dataset: Examples, batches: Iterator[dict[str, Any]]):
         self.dataset, self._batches = dataset, batches
 
-    def __next__(self) -> dict[str, np.ndarray]:
+    def __next__(self) -> dict[str, Any]:
         return next(self._batches)
 
 
 def _in_order(
     dataset: Examples, batch_size: int, prefetch: int, workers: int
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict[str, Any]]:
     batches = _InOrder(dataset, batch_size)
     if not prefetch and not workers:
         yield from map(batches.__getitem__, range(len(batches)))
@@ -105,7 +110,7 @@ class _InOrder:
     def __len__(self) -> int:
         return math.ceil(len(self._dataset) / self._batch_size)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         dataset, size = self._dataset, self._batch_size
         ids = dataset.ids[index * size : (index + 1) * size]
         full = np.concatenate([ids, np.full(size - len(ids), dataset.ids[0], ids.dtype)])

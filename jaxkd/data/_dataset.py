@@ -2,13 +2,22 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd.data._digests import dtype_name, hash_arrays, row_digests
-from jaxkd.data._examples import Examples, check_fields, integer, refuse
+from jaxkd.data._examples import Examples, integer, refuse
+from jaxkd.data._fields import (
+    by_name,
+    describe_arrays,
+    field_digests,
+    field_hash,
+    map_arrays,
+    take,
+)
+from jaxkd.data._labels import check_fields, class_ids, classes_of, describe_labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -24,10 +33,11 @@ class Dataset(Examples):
       version: version of the dataset.
       split: name of the split, such as `"train"`.
       ids: int32 `[n]`, unique, ascending, in `[0, 2**31)`.
-      inputs: `[n, ...]` of any dtype; images are uint8 in NHWC order.
-      labels: int32 `[n]` in `[-1, num_classes)`; -1 means unlabeled.
-      num_classes: number of classes.
-      class_names: one name a class, or empty.
+      inputs: `[n, ...]` of any dtype, or a (nested) dictionary of such arrays; images are uint8 in
+        NHWC order.
+      labels: int32 or float32 `[n, ...]`, or name → such an array; see `from_arrays`.
+      num_classes: number of classes, None of values; by name where labels are.
+      class_names: one name a class, or empty; by name where labels are.
 
     Example:
       >>> import numpy as np
@@ -41,86 +51,95 @@ class Dataset(Examples):
       ([10, 20, 30], [0, 1, 1])
       >>> dataset.rows([30, 10])
       array([2, 0])
+      >>> Dataset.from_arrays(
+      ...     {"image": images, "age": np.ones(3, np.float32)},
+      ...     {"color": [1, 0, -1], "box": np.zeros((3, 4))},
+      ...     name="shapes", split="train", num_classes={"color": 2})
+      Dataset('shapes' 1, split 'train': 3 examples {age float32[], image uint8[8, 8, 1]}, 3 labeled
+      by box float32[4], color 2 classes)
     """
 
     name: str
     version: str
     split: str
     ids: npt.NDArray[np.int32]
-    inputs: np.ndarray
-    labels: npt.NDArray[np.int32]
-    num_classes: int
-    class_names: tuple[str, ...] = ()
+    inputs: Any
+    labels: Any
+    num_classes: Any
+    class_names: Any = ()
     _by_example: ClassVar[tuple[str, ...]] = ("ids", "inputs", "labels")
     # Not an argument, so that dataclasses.replace(selection, inputs=...) does not inherit it.
     _source_fingerprint: str | None = dataclasses.field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        labels = by_name(self.labels).values()
+        lengths = {len(array) for array in (*by_name(self.inputs).values(), *labels)}
         if (
-            not len(self.ids) == len(self.inputs) == len(self.labels)
+            lengths != {len(self.ids)}
             or self.ids.dtype != np.int32
-            or self.labels.dtype != np.int32
+            or any(array.dtype not in (np.int32, np.float32) for array in labels)
             or np.any(self.ids[1:] <= self.ids[:-1])
             or np.any(self.ids[:1] < 0)
         ):
             raise ValueError(
                 "The arrays of a Dataset must be of one length, with int32 ids in ascending order "
-                "and int32 labels: build it with Dataset.from_arrays, which sorts and checks them"
+                "and labels of int32 or float32: build it with Dataset.from_arrays, which sorts "
+                "and checks them"
             )
         # A view is marked, not the array itself, which stays as writeable for its owner as it was.
         for field in ("ids", "inputs", "labels"):
-            view = getattr(self, field).view()
-            view.flags.writeable = False
-            object.__setattr__(self, field, view)
+            object.__setattr__(self, field, map_arrays(_read_only, getattr(self, field)))
 
     @classmethod
     def from_arrays(
         cls,
-        inputs: npt.ArrayLike,
-        labels: npt.ArrayLike | None = None,
+        inputs: npt.ArrayLike | Mapping[str, Any],
+        labels: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
         *,
         name: str,
         version: str = "1",
         split: str,
-        num_classes: int,
+        num_classes: int | Mapping[str, int | None] | None = None,
         ids: npt.ArrayLike | None = None,
-        class_names: tuple[str, ...] = (),
+        class_names: tuple[str, ...] | Mapping[str, tuple[str, ...]] = (),
+        ignore_label: int | None = None,
     ) -> Self:
         """Checks arrays and sorts them by id into a dataset.
 
+        The kind of a label is its dtype and shape. Integers are classes: one an example, `[n]`, one
+        a token or pixel, `[n, ...]`, or one 0 or 1 for each class, `[n, ..., num_classes]`; -1 does
+        not count. Floats are values, `[n, ...]`, or distributions, `[n, ..., num_classes]`; an
+        example whose label is NaN is unlabeled.
+
         Args:
-          inputs: `[n, ...]`, any dtype but object. Inputs already in the order of their ids are not
-            copied: do not write to them afterwards.
-          labels: integers `[n]` in `[-1, num_classes)`, where -1 means unlabeled. None: all
-            unlabeled.
+          inputs: `[n, ...]`, any dtype but object, or a (nested) dictionary of such arrays. Inputs
+            already in the order of their ids are not copied: do not write to them afterwards.
+          labels: integers in `[-1, num_classes)` or floats, `[n, ...]`, or several label sets by
+            name. None: all unlabeled.
           name: name of the dataset.
           version: version of the dataset.
           split: name of the split.
-          num_classes: number of classes, at least 1.
+          num_classes: number of classes, at least 1; by name where labels are. None where labels
+            are values, or where there are none.
           ids: unique integers `[n]` in `[0, 2**31)`. None: `0..n-1`, in the order of `inputs`.
-          class_names: one name a class, or empty.
+          class_names: one name a class, or empty; by name where labels are.
+          ignore_label: an integer label that does not count, as 255 or -100; it becomes -1.
 
         Returns:
           The dataset, in ascending order of ids.
 
         Raises:
-          TypeError: if ids or labels are not integers, or inputs are Python objects.
+          TypeError: if ids are not integers, inputs are Python objects, or labels are of another
+            kind than `num_classes` says.
           ValueError: if lengths differ, an id is negative, too large or given twice, or a label is
-            out of range.
+            out of range; names it with its id and place.
         """
-        inputs = np.asarray(inputs)
-        if inputs.dtype.hasobject:
-            raise TypeError(
-                f"inputs must be an array of numbers, got dtype {inputs.dtype} (ragged rows?)"
-            )
-        if inputs.ndim < 1:
-            raise ValueError("inputs must have a leading axis of examples, got a scalar")
-        # Files of other machines, such as IDX, hold numbers in an order of bytes that JAX refuses.
-        inputs = inputs.astype(inputs.dtype.newbyteorder("="), copy=False)
-        ids, labels = check_fields(len(inputs), ids, labels, num_classes, class_names)
+        inputs = _checked_inputs("inputs", inputs)
+        n = _common_length(inputs)
+        ids, labels = check_fields(n, ids, labels, num_classes, class_names, ignore_label)
         if np.any(ids[1:] <= ids[:-1]):
             order = np.argsort(ids, kind="stable")
-            inputs, ids, labels = inputs[order], ids[order], labels[order]
+            inputs, ids, labels = take(inputs, order), ids[order], take(labels, order)
         refuse(np.append(False, ids[1:] == ids[:-1]), "id", ids, "must be unique")
         return cls(
             name=name,
@@ -128,16 +147,14 @@ class Dataset(Examples):
             split=split,
             ids=ids.astype(np.int32),
             inputs=inputs,
-            labels=labels.astype(np.int32),
-            num_classes=num_classes,
-            class_names=tuple(class_names),
+            labels=labels,
+            **classes_of(labels, num_classes, class_names),
         )
 
     def __repr__(self) -> str:
         return (
             f"Dataset({self.name!r} {self.version}, split {self.split!r}: {len(self)} examples "
-            f"{self.inputs.dtype}{list(self.inputs.shape[1:])}, "
-            f"{np.count_nonzero(self.labels >= 0)} labeled, {self.num_classes} classes)"
+            f"{describe_arrays(self.inputs)}, {describe_labels(self.labels, self.num_classes)})"
         )
 
     @functools.cached_property
@@ -150,11 +167,10 @@ class Dataset(Examples):
         """
         if self._source_fingerprint is not None:
             return self._source_fingerprint
-        header = f"jaxkd.Dataset 1 {dtype_name(self.inputs.dtype)} {self.inputs.shape}"
-        return hash_arrays(header, self.ids, self.inputs)
+        return field_hash("jaxkd.Dataset", self.ids, self.inputs)
 
     def example_digests(self, ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
-        """Returns a digest of each of some rows: its dtype, shape and bytes.
+        """Returns a digest of each of some rows: its dtype, shape and bytes, and names of arrays.
 
         Args:
           ids: example ids `[n]`.
@@ -167,14 +183,16 @@ class Dataset(Examples):
         """
         rows = self.rows(ids)
         everything = len(rows) == len(self) and bool((rows == np.arange(len(self))).all())
-        return row_digests("jaxkd.Dataset 1", self.inputs if everything else self.inputs[rows])
+        return field_digests(
+            "jaxkd.Dataset", self.inputs if everything else take(self.inputs, rows)
+        )
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example, such as `(32, 32, 3)`."""
-        return self.inputs.shape[1:]
+    def shape(self) -> Any:
+        """Shape of one example, such as `(32, 32, 3)`; of each array where inputs are by name."""
+        return map_arrays(lambda array: array.shape[1:], self.inputs)
 
-    def read(self, ids: npt.ArrayLike, view: npt.ArrayLike = 0) -> np.ndarray:
+    def read(self, ids: npt.ArrayLike, view: npt.ArrayLike = 0) -> Any:
         """Returns the inputs of some examples, the same in every view.
 
         Args:
@@ -182,18 +200,53 @@ class Dataset(Examples):
           view: makes no difference to arrays that are in memory.
 
         Returns:
-          A copy `[batch, ...]`.
+          A copy `[batch, ...]`, or a dictionary of copies.
 
         Raises:
           KeyError: if an id is not in the dataset.
         """
         del view
-        return self.inputs[self.rows(ids)]
+        return take(self.inputs, self.rows(ids))
 
     def _of_same_source(self, **changes: Any) -> Self:
         part = dataclasses.replace(self, **changes)
         object.__setattr__(part, "_source_fingerprint", self.fingerprint)
         return part
+
+
+def _checked_inputs(what: str, inputs: Any) -> Any:
+    """Arrays in the order of bytes of this machine, in dictionaries as they were given."""
+    if isinstance(inputs, Mapping):
+        if not inputs or not all(isinstance(n, str) and n and "." not in n for n in inputs):
+            raise ValueError(
+                f"{what} must be arrays by names without dots, {{'image': …}}, got the names "
+                f"{list(inputs)}"
+            )
+        return {name: _checked_inputs(f"{what}.{name}", value) for name, value in inputs.items()}
+    array = np.asarray(inputs)
+    if array.dtype.hasobject:
+        raise TypeError(
+            f"{what} must be an array of numbers, got dtype {array.dtype} (ragged rows?)"
+        )
+    if array.ndim < 1:
+        raise ValueError(f"{what} must have a leading axis of examples, got a scalar")
+    # Files of other machines, such as IDX, hold numbers in an order of bytes that JAX refuses.
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _common_length(inputs: Any) -> int:
+    lengths = {name: len(array) for name, array in by_name(inputs).items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"every array of inputs has a leading axis of the same examples, got lengths {lengths}"
+        )
+    return next(iter(lengths.values()))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np.int32]:
@@ -211,7 +264,7 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
       int32 ids `[num_classes * per_class]`, ascending.
 
     Raises:
-      ValueError: if a class has fewer labeled examples, or the labels are tokens.
+      ValueError: if a class has fewer labeled examples, or labels are not one class an example.
 
     Example:
       >>> dataset = Dataset.from_arrays(
@@ -223,13 +276,12 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
     """
     if integer(per_class, "per_class") < 1:
         raise ValueError(f"per_class must be at least 1, got {per_class}")
-    if dataset.labels.ndim != 1:
-        raise ValueError(f"{dataset.name} has a label for each token, and no classes to pick from")
+    labels = class_ids(dataset, "split_labels")
     # NumPy guarantees the raw stream of a bit generator, not the results of its samplers.
     keys = np.random.PCG64(seed).random_raw(len(dataset))
     chosen = []
     for label in range(dataset.num_classes):
-        rows = np.flatnonzero(dataset.labels == label)
+        rows = np.flatnonzero(labels == label)
         if len(rows) < per_class:
             raise ValueError(
                 f"Class {label} of {dataset.name} {dataset.split} has {len(rows)} labeled "

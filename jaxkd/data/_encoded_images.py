@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,8 +11,10 @@ import numpy.typing as npt
 from jaxkd.data import _decoding
 from jaxkd.data._crops import Crop
 from jaxkd.data._digests import content_digests, hash_arrays
-from jaxkd.data._examples import Examples, check_fields, integers, refuse
+from jaxkd.data._examples import Examples, integers, refuse
+from jaxkd.data._fields import take
 from jaxkd.data._image_files import ImageFiles
+from jaxkd.data._labels import check_fields, classes_of, describe_labels
 from jaxkd.data._read_contents import HEADER, map_threads, read_all
 from jaxkd.views._views import specification
 
@@ -38,12 +40,12 @@ class EncodedImages(Examples):
       split: name of the split.
       ids: int32 `[n]`, unique, ascending.
       positions: int `[n]`, where each example is in `source`.
-      labels: int32 `[n]`; -1 means unlabeled.
-      num_classes: number of classes.
+      labels: int32 or float32 `[n, ...]`, or name → such an array, as of a `Dataset`.
+      num_classes: number of classes, None of values; by name where labels are.
       source: encoded images by position. Read by several threads at once, and pickled for workers.
       crop: makes an array of an image.
       digest: fingerprint of the content; None: computed from the content when it is asked for.
-      class_names: one name a class, or empty.
+      class_names: one name a class, or empty; by name where labels are.
 
     Example:
       >>> import io
@@ -66,12 +68,12 @@ class EncodedImages(Examples):
     split: str
     ids: npt.NDArray[np.int32]
     positions: npt.NDArray[np.integer]
-    labels: npt.NDArray[np.int32]
-    num_classes: int
+    labels: Any
+    num_classes: Any
     source: Sequence[bytes]
     crop: Crop
     digest: str | None
-    class_names: tuple[str, ...] = ()
+    class_names: Any = ()
     _by_example: ClassVar[tuple[str, ...]] = ("ids", "positions", "labels")
     # Digest of each content by its position, where all have been read, and the images that a
     # selection was made of; no arguments, so that dataclasses.replace(images, source=...) does not
@@ -83,15 +85,16 @@ class EncodedImages(Examples):
     def from_source(
         cls,
         source: Sequence[bytes],
-        labels: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
         *,
         crop: Crop,
         name: str,
         version: str = "1",
         split: str,
-        num_classes: int,
+        num_classes: int | Mapping[str, int | None] | None = None,
         ids: npt.ArrayLike | None = None,
-        class_names: tuple[str, ...] = (),
+        class_names: tuple[str, ...] | Mapping[str, tuple[str, ...]] = (),
+        ignore_label: int | None = None,
         fingerprint: str | None = None,
     ) -> Self:
         """Checks encoded images and their labels, and sorts them by id.
@@ -100,29 +103,31 @@ class EncodedImages(Examples):
           source: `source[position]` is the content of an image file, in any format that Pillow
             reads; anything with `__len__` and `__getitem__` that can be pickled. `ImageFiles` are
             read when a fingerprint is asked for, as by a cache, and not before.
-          labels: integers `[n]` in `[-1, num_classes)`, where -1 means unlabeled. None: all
-            unlabeled.
+          labels: integers in `[-1, num_classes)` or floats, `[n, ...]`, or several label sets by
+            name, as of `Dataset.from_arrays`. None: all unlabeled.
           crop: `RandomResizedCrop`, `CenterCrop` or a frozen dataclass of one's own.
           name: name of the data set.
           version: version of the data set.
           split: name of the split.
-          num_classes: number of classes, at least 1.
+          num_classes: number of classes, at least 1; by name where labels are. None where labels
+            are values, or where there are none.
           ids: unique integers `[n]` in `[0, 2**31)`. None: positions in the source.
-          class_names: one name a class, or empty.
+          class_names: one name a class, or empty; by name where labels are.
+          ignore_label: an integer label that does not count; it becomes -1.
           fingerprint: name of the content; None reads all of it and hashes it with the ids.
 
         Returns:
           The images, in ascending order of ids.
 
         Raises:
-          TypeError: if ids or labels are not integers, or the crop is no frozen dataclass.
+          TypeError: as of `Dataset.from_arrays`, and if the crop is no frozen dataclass.
           ValueError: as of `Dataset.from_arrays`.
         """
         _check_crop(crop)
         n = len(source)
-        ids, labels = check_fields(n, ids, labels, num_classes, class_names)
+        ids, labels = check_fields(n, ids, labels, num_classes, class_names, ignore_label)
         positions = np.argsort(ids, kind="stable")
-        ids, labels = ids[positions], labels[positions]
+        ids, labels = ids[positions], take(labels, positions)
         refuse(np.append(False, ids[1:] == ids[:-1]), "id", ids, "must be unique")
         digests = None
         if fingerprint == "":
@@ -141,12 +146,11 @@ class EncodedImages(Examples):
             split=split,
             ids=ids.astype(np.int32),
             positions=positions,
-            labels=labels.astype(np.int32),
-            num_classes=num_classes,
+            labels=labels,
             source=source,
             crop=crop,
             digest=fingerprint,
-            class_names=tuple(class_names),
+            **classes_of(labels, num_classes, class_names),
         )
         object.__setattr__(images, "_content_digests", digests)
         return images
@@ -154,8 +158,7 @@ class EncodedImages(Examples):
     def __repr__(self) -> str:
         return (
             f"EncodedImages({self.name!r} {self.version}, split {self.split!r}: {len(self)} images "
-            f"read as uint8{list(self.shape)}, {np.count_nonzero(self.labels >= 0)} labeled, "
-            f"{self.num_classes} classes)"
+            f"read as uint8{list(self.shape)}, {describe_labels(self.labels, self.num_classes)})"
         )
 
     @property

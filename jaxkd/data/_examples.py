@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd.data._digests import row_digests
+from jaxkd.data._fields import field_digests, take, without_labels
 
-_MAX_ID = 2**31 - 1
 _READ = 256  # examples that are read at once to be hashed
 _SHOWN = 5  # offending values that an error message lists
 
@@ -27,18 +26,20 @@ class Examples(abc.ABC):
       version: its version.
       split: name of the split.
       ids: int32 `[n]`, unique, ascending.
-      labels: int32 `[n]`; -1 means unlabeled. Or `[n, length]`, one for each token.
-      num_classes: number of classes.
-      class_names: one name a class, or empty.
+      labels: int32 `[n, ...]` in `[-1, num_classes)`, where -1 does not count: one class for each
+        example, token or pixel, or of shape `[n, ..., num_classes]` one 0 or 1 for each class; or
+        float32 `[n, ...]`, values, where NaN does not count; or name → such an array.
+      num_classes: number of classes, None of values; by name where labels are.
+      class_names: one name a class, or empty; by name where labels are.
     """
 
     name: str
     version: str
     split: str
     ids: npt.NDArray[np.int32]
-    labels: npt.NDArray[np.int32]
-    num_classes: int
-    class_names: tuple[str, ...]
+    labels: Any
+    num_classes: Any
+    class_names: Any
     # The fields that have one entry for each example.
     _by_example: ClassVar[tuple[str, ...]] = ("ids", "labels")
 
@@ -49,11 +50,11 @@ class Examples(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example as it is read."""
+    def shape(self) -> Any:
+        """Shape of one example as it is read; of each array where an example is a dictionary."""
 
     @abc.abstractmethod
-    def read(self, ids: npt.ArrayLike, view: npt.ArrayLike) -> np.ndarray:
+    def read(self, ids: npt.ArrayLike, view: npt.ArrayLike) -> Any:
         """Returns the inputs of some examples, a pure function of each one's id and view.
 
         Args:
@@ -61,7 +62,7 @@ class Examples(abc.ABC):
           view: number of the view, `[batch]` or one for all.
 
         Returns:
-          An array `[batch, ...]`.
+          An array `[batch, ...]`, or a (nested) dictionary of such arrays.
 
         Raises:
           KeyError: if an id is not among the examples.
@@ -94,7 +95,7 @@ class Examples(abc.ABC):
         """
         wanted = integers(ids, "ids")
         parts = [
-            row_digests("jaxkd.Examples 1", self.read(wanted[start : start + _READ], 0))
+            field_digests("jaxkd.Examples", self.read(wanted[start : start + _READ], 0))
             for start in range(0, len(wanted), _READ)
         ]
         return np.concatenate([*parts, np.empty(0, np.uint64)])
@@ -186,14 +187,14 @@ class Examples(abc.ABC):
         check_unique(self.ids[positions])
         return self._of_same_source(
             **{
-                name: getattr(self, name)[positions]
+                name: take(getattr(self, name), positions)
                 for name in self._by_example
                 if getattr(self, name) is not None
             }
         )
 
     def with_labels(self, ids: npt.ArrayLike) -> Self:
-        """Keeps the labels of these examples only; all others become -1, unlabeled.
+        """Keeps the labels of these examples only; all others become -1, or NaN, unlabeled.
 
         Args:
           ids: integers `[m]`, such as `split_labels` returns.
@@ -212,10 +213,7 @@ class Examples(abc.ABC):
           >>> dataset.with_labels([1]).labels.tolist()
           [-1, 1, -1]
         """
-        positions = self.rows(ids)
-        labels = np.full(len(self), -1, np.int32)
-        labels[positions] = self.labels[positions]
-        return self._of_same_source(labels=labels)
+        return self._of_same_source(labels=without_labels(self.labels, self.rows(ids)))
 
     def with_split(self, split: str) -> Self:
         """Returns the same examples under the name of another split.
@@ -250,53 +248,6 @@ def check_vocabulary(dataset: Any, **tables: int | None) -> None:
                 f"{vocabulary} tokens in its vocabulary: use the tokenizer that the {role} was "
                 f"made for, or give it as many embeddings"
             )
-
-
-def check_fields(
-    n: int,
-    ids: npt.ArrayLike | None,
-    labels: npt.ArrayLike | None,
-    num_classes: int,
-    class_names: tuple[str, ...],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Checks the fields of `n` examples and fills in those not given; see `Dataset.from_arrays`.
-
-    Args:
-      n: number of examples.
-      ids: example ids, or None.
-      labels: labels, or None.
-      num_classes: number of classes.
-      class_names: one name a class, or empty.
-
-    Returns:
-      Integer ids and labels `[n]`, in the order given.
-
-    Raises:
-      TypeError: ids or labels that are not integers.
-      ValueError: numbers that do not fit each other, or that are out of range.
-    """
-    if integer(num_classes, "num_classes") < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
-        raise TypeError(f"class_names must be one text for each class, got {class_names!r}")
-    if len(class_names) and len(class_names) != num_classes:
-        raise ValueError(f"Got {len(class_names)} class_names for {num_classes} classes")
-    ids = np.arange(n) if ids is None else integers(ids, "ids")
-    labels = np.full(n, -1) if labels is None else integers(labels, "labels")
-    for what, values in (("ids", ids), ("labels", labels)):
-        if values.shape != (n,):
-            raise ValueError(
-                f"{what} must have shape ({n},), as there are {n} inputs, got {values.shape}"
-            )
-    refuse((ids < 0) | (ids > _MAX_ID), "id", ids, f"must be in [0, {_MAX_ID}]")
-    bad = (labels < -1) | (labels >= num_classes)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(
-            f"{bad.sum()} of {n} labels are out of range: label {labels[row]} of example id "
-            f"{ids[row]}; labels must be in [0, {num_classes}), or -1 for unlabeled"
-        )
-    return ids, labels
 
 
 def integers(values: npt.ArrayLike, what: str) -> np.ndarray:

@@ -125,7 +125,7 @@ def images_from_files(
     num_classes: int | None,
     corrupt: str,
     index: str | os.PathLike[str] | None,
-    **names: str,
+    **names: Any,
 ) -> EncodedImages:
     """Makes images of files, ids of their paths and class ids of their labels; see `folder`.
 

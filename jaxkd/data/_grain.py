@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxkd.data._batches import raw_batch
 from jaxkd.data._examples import Examples, integers
+from jaxkd.data._fields import take
 from jaxkd.data._loader import CacheReader, checked_inputs
 from jaxkd.views import Views
 
@@ -77,7 +78,7 @@ class GrainSource:
         view, row = np.divmod(index, max(1, len(self._dataset)))
         ids = self._dataset.ids[row]
         batch: dict[str, Any] = raw_batch(self._dataset, self._views, ids, view.astype(np.int32))
-        elements = [{name: array[i] for name, array in batch.items()} for i in range(len(ids))]
+        elements = [take(batch, i) for i in range(len(ids))]
         if self._cache is not None:
             for number in np.unique(view):
                 positions = np.flatnonzero(view == number)

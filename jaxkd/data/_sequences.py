@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxkd.data._digests import hash_arrays, row_digests
-from jaxkd.data._examples import Examples, check_fields, integer, integers, refuse
+from jaxkd.data._examples import Examples, integer, integers, refuse
+from jaxkd.data._labels import check_fields
 from jaxkd.data._packing import PackedRows, next_tokens, padding_share
 
 

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from jaxkd.data._examples import check_fields, refuse
+from jaxkd.data._examples import refuse
+from jaxkd.data._labels import check_fields
 from jaxkd.data._packing import pack, pad
 from jaxkd.data._sequences import Sequences
 from jaxkd.data._tokenizer import EncodedText, Tokenizer
@@ -85,8 +86,8 @@ class Texts:
             if not isinstance(text, str):
                 raise TypeError(f"text {index} must be a string, got {type(text).__name__}")
         # Without classes, only -1 is a label: checked as if there were one class, then refused.
-        ids, labels = check_fields(len(texts), ids, labels, num_classes or 1, class_names)
-        if not num_classes and (labels >= 0).any():
+        ids, checked = check_fields(len(texts), ids, labels, num_classes or 1, class_names)
+        if not num_classes and (checked >= 0).any():
             raise ValueError("labels need num_classes, the number of classes")
         order = np.argsort(ids, kind="stable")
         refuse(np.append(False, np.diff(ids[order]) == 0), "id", ids[order], "must be unique")
@@ -96,7 +97,7 @@ class Texts:
             split=split,
             texts=tuple(texts[row] for row in order),
             ids=ids[order].astype(np.int32),
-            labels=labels[order].astype(np.int32),
+            labels=checked[order],
             num_classes=num_classes,
             class_names=tuple(class_names),
         )

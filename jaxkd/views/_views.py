@@ -113,7 +113,7 @@ class Views:
         """
         batch = dict(batch)
         inputs, partners = batch["inputs"], batch.pop("partner_inputs", None)
-        chex.assert_equal_shape_prefix((batch["id"], batch["view"], inputs), 1)
+        chex.assert_equal_shape_prefix((batch["id"], batch["view"], *jax.tree.leaves(inputs)), 1)
         keys = self._keys(batch["id"], batch["view"])
         plain = self.transforms[:-1] if self.mixes else self.transforms
 

@@ -14,6 +14,7 @@ importing JAX and Flax:
   targets: codecs, which encode a teacher's outputs in few bytes
   cache: the outputs of a teacher on disk, bound to its weights, the data and the views
   data: datasets by `example_id`, and loaders of batches
+  teachers: teachers outside of JAX: PyTorch, ONNX, servers, functions of NumPy arrays
   training: the train step and its state, the loop, evaluation, checkpoints, meshes, populations
   strategies: who teaches whom, and when
   generation: sampling of text with a cache of keys and values
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from jaxkd import strategies as strategies
     from jaxkd import study as study
     from jaxkd import targets as targets
+    from jaxkd import teachers as teachers
     from jaxkd import training as training
     from jaxkd import views as views
     from jaxkd import weights as weights
@@ -79,6 +81,7 @@ _LAZY_MODULES = frozenset(
         "strategies",
         "study",
         "targets",
+        "teachers",
         "training",
         "views",
         "weights",
@@ -112,6 +115,7 @@ __all__ = [
     "strategies",
     "study",
     "targets",
+    "teachers",
     "training",
     "views",
     "weights",

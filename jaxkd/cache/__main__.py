@@ -15,6 +15,7 @@ from jaxkd import cache as caches
 from jaxkd._files import print_any_text
 from jaxkd.cache import Cache, CacheError
 from jaxkd.cache._convert import convert
+from jaxkd.cache._foreign import runnable
 from jaxkd.losses import SparseLogits
 from jaxkd.networks._arguments import shown
 from jaxkd.views import Views
@@ -121,6 +122,7 @@ def _verify(parsed: argparse.Namespace) -> int:
     )
     if parsed.teacher and not damages:
         given = _call(parsed.teacher, "teacher", "dataset")
+        given["teacher"] = runnable(given["teacher"], given.get("name"))
         own = {name: given[name] for name in ("teacher", "dataset", "views") if name in given}
         views = given.get("views") or Views()
         cache.check(**own | {"views": views})
@@ -191,7 +193,7 @@ def _convert(parsed: argparse.Namespace) -> None:
 def _build(parsed: argparse.Namespace) -> None:
     given = _call(parsed.what, "teacher", "dataset")
     student = given.pop("student", None)
-    known = ("views", "codec", "num_views", "valid_classes")
+    known = ("views", "name", "codec", "num_views", "valid_classes")
     what = {name: given[name] for name in known if name in given}
     predicted = caches.forecast(given["teacher"], given["dataset"], student=student, **what)
     print(predicted)

@@ -42,7 +42,7 @@ class TeacherBehavior:
 
     Attributes:
       contents: the teacher, and what its outputs are computed of.
-      outputs: computes them; None: from the network, if the teacher is one.
+      outputs: computes them; None: the teacher, if it is at hand.
       always: whether outputs are compared where the program is the same too: if several processes
         compute together, none may leave it out; and of a foreign teacher there is no program.
     """
@@ -54,7 +54,7 @@ class TeacherBehavior:
     @property
     def known(self) -> bool:
         """Whether there are outputs to be compared, not a fingerprint alone."""
-        return self.outputs is not None or isinstance(self.contents.teacher, Network)
+        return self.outputs is not None or not isinstance(self.contents.teacher, Mapping)
 
     def document(self, num_views: int, allow: Collection[str] = ()) -> dict[str, Any]:
         """Computes what a new cache keeps of its teacher.
@@ -223,7 +223,7 @@ class TeacherBehavior:
 
     @functools.cached_property
     def _computed(self) -> Callable[[bytes, bytes], dict[str, Any]]:
-        outputs = self.outputs or outputs_of_network(self.contents)
+        outputs = self.outputs or outputs_of_teacher(self.contents)
 
         # Who creates a cache and then compares computes once.
         @functools.lru_cache(maxsize=1)
@@ -233,13 +233,13 @@ class TeacherBehavior:
         return computed
 
 
-def outputs_of_network(
+def outputs_of_teacher(
     contents: CacheContents, teacher_fn: TeacherFn | None = None, batch_size: int = SPOTS
 ) -> SpotOutputs:
-    """Returns a function that computes sketches of a network's outputs.
+    """Returns a function that computes sketches of a teacher's outputs.
 
     Args:
-      contents: the network and its inputs.
+      contents: the teacher and its inputs.
       teacher_fn: its compiled program; None: one that computes nothing else, compiled when needed.
       batch_size: number of examples that the program is called with.
     """

@@ -13,10 +13,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxkd._files import print_any_text
-from jaxkd.cache._behavior import TeacherBehavior, outputs_of_network
+from jaxkd.cache._behavior import TeacherBehavior, outputs_of_teacher
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._encode import check_invalid_rows
+from jaxkd.cache._foreign import Teacher, runnable
 from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs
@@ -33,10 +34,11 @@ _AHEAD = 4
 
 def build(
     path: str | pathlib.Path,
-    teacher: Network,
+    teacher: Teacher,
     dataset: Examples,
     views: Views | None = None,
     *,
+    name: str | None = None,
     codec: Codecs = None,
     num_views: int = 1,
     batch_size: int = 256,
@@ -54,9 +56,12 @@ def build(
 
     Args:
       path: a directory, or any URL that TensorStore writes to.
-      teacher: the network, in evaluation mode; its parameters may lie on any mesh.
+      teacher: the network, in evaluation mode; its parameters may lie on any mesh. Or a teacher of
+        `jaxkd.teachers` (PyTorch, ONNX), or any function of a NumPy batch of rendered views that
+        returns the logits, or a dictionary of arrays.
       dataset: the examples. Their order makes no difference.
       views: how an example is rendered, by default unchanged.
+      name: of a teacher that is a function, which has no parameters to be known by.
       codec: how an output is stored, by default the logits as `Dense("float32")`; or one codec for
         each output, `{"logits": TopK(16), "stage3": Pooled((4, 4))}`.
       num_views: views of each example, numbered from 0.
@@ -82,9 +87,12 @@ def build(
       CacheError: there is a cache of another teacher, data set, view specification, codec or
         number of views at `path` (each differing field is named); or an output that the codec
         cannot store.
-      ValueError: sizes that are not positive, an empty data set, logits of the wrong rank; both
-        `process` and a `batch_sharding` of several processes; a teacher that is sharded over
-        several processes without one.
+      TypeError: a model of another library, with the line that adapts it; a function without a
+        name.
+      ValueError: a teacher whose outputs are not those of each example by itself; sizes that are
+        not positive, an empty data set, logits of the wrong rank; both `process` and a
+        `batch_sharding` of several processes; a teacher that is sharded over several processes
+        without one.
 
     Example:
       >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
@@ -95,7 +103,9 @@ def build(
       >>> cache.read(np.array([2, 0]), view=0).decode()["logits"].shape
       (2, 3)
     """
-    contents = CacheContents.of_network(teacher, dataset, views, codec, valid_classes)
+    contents = CacheContents.of_teacher(
+        runnable(teacher, name), dataset, views, codec, valid_classes
+    )
     return _Build(
         normalized(path),
         contents,
@@ -111,10 +121,11 @@ def build(
 
 def extend(
     path: str | pathlib.Path,
-    teacher: Network,
+    teacher: Teacher,
     dataset: Examples,
     views: Views | None = None,
     *,
+    name: str | None = None,
     num_views: int | None = None,
     batch_size: int = 256,
     block_size: int | None = None,
@@ -130,10 +141,11 @@ def extend(
 
     Args:
       path: of the cache.
-      teacher: the network that it was built with.
+      teacher: the one that it was built with.
       dataset: the same data set, or a selection of it that has the examples to be added (and, for
         more views, those that are there).
       views: those that it was built with.
+      name: of a teacher that is a function, as in `build`.
       num_views: how many views each example has afterwards; by default as many as before.
       batch_size: as in `build`, like what follows.
       block_size: examples in a file of the addition, as in `build`.
@@ -152,7 +164,9 @@ def extend(
     """
     existing = Cache(path, codecs=codecs)
     num_classes = existing.contract.get("num_classes")
-    contents = CacheContents.of_network(teacher, dataset, views, existing.codecs, num_classes)
+    contents = CacheContents.of_teacher(
+        runnable(teacher, name), dataset, views, existing.codecs, num_classes
+    )
     return _Build(
         normalized(path),
         contents,
@@ -215,7 +229,7 @@ class _Build:
         """Computes and stores what is missing; returns the opened cache."""
         self._check()
         teacher_fn = make_teacher_fn(self.contents, self.batch_sharding)
-        outputs = outputs_of_network(self.contents, teacher_fn, self.batch_size)
+        outputs = outputs_of_teacher(self.contents, teacher_fn, self.batch_size)
         plan = plan_build(
             self.path,
             self.contents,
@@ -247,7 +261,13 @@ class _Build:
             )
         check_process(self._share)
         network = self.contents.teacher
-        assert isinstance(network, Network)
+        if not isinstance(network, Network):
+            if self.batch_sharding is not None:
+                raise ValueError(
+                    "batch_sharding places batches of a network; the teacher runs outside of JAX: "
+                    "leave batch_sharding out, and share the work by process=(index, count)"
+                )
+            return
         if not self._together and not all(map(is_addressable, jax.tree.leaves(network.params))):
             raise ValueError(
                 "the teacher's parameters are sharded over several processes, and batch_sharding "
@@ -267,15 +287,25 @@ class _Build:
         take = functools.partial(take, writer)
         # A call returns before the device is done, so the host reads, encodes and writes meanwhile.
         pending: collections.deque[Any] = collections.deque()
-        for ids, view in _with_progress(writer, size, self.progress and progress):
-            # The last batch of a block is filled up, so that one compiled program serves them all.
-            full = np.concatenate([ids, np.full(size - len(ids), ids[0], ids.dtype)])
-            batch = raw_batch(dataset, views, full, np.full(size, view, np.int32))
-            pending.append((ids, view, teacher_fn(batch)[:2]))
-            if len(pending) > _AHEAD:
-                take(*pending.popleft())
-        while pending:
-            take(*pending.popleft())
+        try:
+            for ids, view in _with_progress(writer, size, self.progress and progress):
+                # The last batch of a block is filled up, so that one program serves them all.
+                full = np.concatenate([ids, np.full(size - len(ids), ids[0], ids.dtype)])
+                batch = raw_batch(dataset, views, full, np.full(size, view, np.int32))
+                pending.append((ids, view, teacher_fn(batch)[:2]))
+                if len(pending) > _AHEAD:
+                    take(*pending.popleft())
+        except BaseException:
+            # A server that is gone, or an interrupt: what was computed before is kept.
+            with contextlib.suppress(Exception):
+                _take_all(take, pending)
+            raise
+        _take_all(take, pending)
+
+
+def _take_all(take: Callable[..., Any], pending: collections.deque[Any]) -> None:
+    while pending:
+        take(*pending.popleft())
 
 
 def _store(writer: RecordWriter, ids: np.ndarray, view: int, outputs: Any) -> None:

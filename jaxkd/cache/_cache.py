@@ -15,6 +15,7 @@ from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import CacheError
 from jaxkd.cache._contract_document import read_contract, warn_of_format_2
 from jaxkd.cache._examples import FINGERPRINT, check_examples
+from jaxkd.cache._foreign import RUNS
 from jaxkd.cache._location import normalized
 from jaxkd.cache._own_codecs import decoded_fields
 from jaxkd.cache._pending_records import PendingRecords, begin_read
@@ -28,6 +29,7 @@ from jaxkd.data._examples import integer, integers
 from jaxkd.networks import Network
 from jaxkd.networks._arguments import names_to_allow
 from jaxkd.targets import EncodedOutputs
+from jaxkd.teachers import ForeignTeacher
 from jaxkd.views import Views
 
 # Up to this size a cache is read into memory as its views come up.
@@ -161,7 +163,7 @@ class Cache:
     def check(
         self,
         *,
-        teacher: Network | Mapping[str, str] | _Unchecked = _UNCHECKED,
+        teacher: Network | ForeignTeacher | Mapping[str, str] | _Unchecked = _UNCHECKED,
         dataset: Examples | None = None,
         views: Views | None = None,
         num_classes: int | None = None,
@@ -171,7 +173,7 @@ class Cache:
         """Refuses what the cache does not belong to; see `jaxkd.cache.open`.
 
         Args:
-          teacher: whose outputs are wanted: a network, together with the data set and the views
+          teacher: whose outputs are wanted: one that runs, together with the data set and the views
             that its outputs are compared on, or a fingerprint. What is not given is not checked.
           dataset: the examples.
           views: how they are rendered; together with their data set only.
@@ -221,8 +223,8 @@ class Cache:
     def _behavior(
         self, teacher: Any, dataset: Examples | None, views: Views | None
     ) -> TeacherBehavior | None:
-        """What a network computes on the examples of the cache; None of a fingerprint."""
-        if not isinstance(teacher, Network) or dataset is None or views is None:
+        """What a teacher computes on the examples of the cache; None of a fingerprint."""
+        if not isinstance(teacher, RUNS) or dataset is None or views is None:
             return None
         return TeacherBehavior(CacheContents(teacher, dataset, views, self._format))
 
@@ -230,13 +232,13 @@ class Cache:
         self, teacher: Any, dataset: Examples | None, views: Views | None
     ) -> tuple[Examples | None, Views | None]:
         """The data set and views to check, for a network by default those of the cache."""
-        if not isinstance(teacher, Network):
+        if not isinstance(teacher, RUNS):
             return dataset, views
         dataset = self.dataset if dataset is None else dataset
         views = self.views if views is None else views
         if dataset is None or views is None:
             raise ValueError(
-                "a network's outputs are compared on examples: give dataset= and views= with it "
+                "a teacher's outputs are compared on examples: give dataset= and views= with it "
                 "(views=Views() where there are none), or its fingerprint() instead"
             )
         return dataset, views

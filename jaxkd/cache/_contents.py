@@ -16,8 +16,11 @@ from jaxkd.data._examples import check_vocabulary, integer
 from jaxkd.networks import Network
 from jaxkd.networks._trial import Trial
 from jaxkd.targets import from_specification
+from jaxkd.teachers import ForeignTeacher
+from jaxkd.teachers._trial import check_teacher
 from jaxkd.views import Views
 
+_EMPTY = "the number of examples must be at least 1, not 0"
 # Examples that a teacher is tried on before a cache is created.
 _TRIED = 8
 
@@ -32,30 +35,31 @@ class CacheContents:
     all. One object owns them, so that they are inferred and checked once and handed on together.
 
     Attributes:
-      teacher: the network, or what the caller says of a teacher of another framework.
+      teacher: a network, a foreign teacher, or what the caller says of a teacher that is not at
+        hand.
       dataset: the examples.
       views: how an example is rendered before the teacher sees it.
       record_format: codecs and shapes of the outputs.
     """
 
-    teacher: Network | Mapping[str, str]
+    teacher: Network | ForeignTeacher | Mapping[str, str]
     dataset: Examples
     views: Views
     record_format: RecordFormat
 
     @classmethod
-    def of_network(
+    def of_teacher(
         cls,
-        network: Network,
+        teacher: Network | ForeignTeacher,
         dataset: Examples,
         views: Views | None,
         codec: Codecs = None,
         valid_classes: int | None = None,
     ) -> "CacheContents":
-        """Infers the shapes of a network's outputs; computes nothing.
+        """Infers the shapes of a teacher's outputs; a foreign one computes two examples for it.
 
         Args:
-          network: the teacher.
+          teacher: the teacher.
           dataset: the examples.
           views: how an example is rendered; None: unchanged.
           codec: how an output is stored.
@@ -68,17 +72,15 @@ class CacheContents:
           ValueError: an output that the teacher does not have, logits of the wrong rank, more valid
             classes than logits, more tokens than embeddings, no examples.
         """
-        _contract.check_network(network)
         views, codecs = _contract.checked_views(views), by_output(codec)
-        check_vocabulary(dataset, teacher=network.vocab_size)
-
-        def forward(inputs: Any) -> Any:
-            return network.apply(network.params, network.state, inputs)[0]
-
-        input_shapes = _input_shapes(dataset, views)
-        outputs = jax.eval_shape(forward, input_shapes)
+        inputs = cls(teacher, dataset, views, RecordFormat(codecs, {}))
+        outputs = inputs.output_shapes()
         if absent := [name for name in codecs if name not in outputs]:
-            raise ValueError(f"the teacher has no output {absent}; it has {sorted(outputs)}")
+            foreign = isinstance(teacher, ForeignTeacher)
+            remedy = f'; name one of them so by outputs={{"{absent[0]}": "…"}}' if foreign else ""
+            raise ValueError(
+                f"the teacher has no output {absent}; it has {sorted(outputs)}{remedy}"
+            )
         if found := [n for n in codecs if outputs[n].dtype.kind == "c"]:
             raise ValueError(
                 f"the teacher's outputs {found} are complex numbers, which no codec stores: return "
@@ -88,14 +90,56 @@ class CacheContents:
         num_logits = None
         if "logits" in shapes:
             shapes["logits"], num_logits = _without_padding(shapes["logits"], valid_classes)
-        contents = cls(network, dataset, views, RecordFormat(codecs, shapes, num_logits))
-        contents.__dict__["input_shapes"] = input_shapes  # known already
+        contents = cls(teacher, dataset, views, RecordFormat(codecs, shapes, num_logits))
+        contents.__dict__["input_shapes"] = inputs.input_shapes  # known already
+        contents.__dict__["_render"] = inputs._render  # compiled already
         return contents
 
     @functools.cached_property
     def input_shapes(self) -> Any:
         """What one example is rendered to, with a leading axis of 1: shapes and dtypes."""
         return _input_shapes(self.dataset, self.views)
+
+    def output_shapes(self) -> Mapping[str, Any]:
+        """Infers shape and dtype of each output of the teacher, with a leading axis of examples.
+
+        Returns:
+          Output → an object with `shape` and `dtype`.
+
+        Raises:
+          ValueError: more tokens than embeddings, no examples; a foreign teacher that does not
+            return named arrays.
+        """
+        teacher = self.teacher
+        if isinstance(teacher, ForeignTeacher):
+            if not len(self.dataset):
+                raise ValueError(_EMPTY)
+            return teacher(self.rendered(self._raw_batch(2)))
+        assert isinstance(teacher, Network)
+        check_vocabulary(self.dataset, teacher=teacher.vocab_size)
+
+        def forward(inputs: Any) -> Any:
+            return teacher.apply(teacher.params, teacher.state, inputs)[0]
+
+        outputs: Mapping[str, Any] = jax.eval_shape(forward, self.input_shapes)
+        return outputs
+
+    def rendered(self, batch: Mapping[str, Any]) -> Any:
+        """Returns the inputs of a raw batch as its views show them, in NumPy.
+
+        Args:
+          batch: as of `jaxkd.data.raw_batch`.
+        """
+        return jax.device_get(self._render(dict(batch)))
+
+    @functools.cached_property
+    def _render(self) -> Any:
+        return jax.jit(lambda batch: self.views.render(batch)["inputs"])
+
+    def _raw_batch(self, count: int) -> dict[str, Any]:
+        """Examples from the whole of the data set, in view 0."""
+        ids = self.dataset.ids[np.linspace(0, len(self.dataset) - 1, count).astype(int)]
+        return raw_batch(self.dataset, self.views, ids, np.zeros(count, np.int32))
 
     def fields(self) -> dict[str, Any]:
         """All fields of the contract of a cache with these contents."""
@@ -121,10 +165,12 @@ class CacheContents:
           ValueError: it draws random numbers, moves its state, depends on the rest of the batch, or
             differs between two calls.
         """
-        if not isinstance(self.teacher, Network) or "teacher.mode" in allow:
+        if isinstance(self.teacher, Mapping) or "teacher.mode" in allow:
             return
-        ids = self.dataset.ids[np.linspace(0, len(self.dataset) - 1, _TRIED).astype(int)]
-        batch = raw_batch(self.dataset, self.views, ids, np.zeros(_TRIED, np.int32))
+        batch = self._raw_batch(_TRIED)
+        if isinstance(self.teacher, ForeignTeacher):
+            check_teacher(self.teacher, self.rendered(batch))
+            return
 
         def render(batch: Any) -> Any:
             return self.views.render(batch)["inputs"]
@@ -178,7 +224,7 @@ class CacheContents:
 
 def _input_shapes(dataset: Examples, views: Views) -> Any:
     if not len(dataset):
-        raise ValueError("the number of examples must be at least 1, not 0")
+        raise ValueError(_EMPTY)
     example = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
     return jax.eval_shape(lambda batch: views.render(batch)["inputs"], example)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxkd.data import Examples
 from jaxkd.networks import Network
+from jaxkd.teachers import ForeignTeacher
 from jaxkd.views import Views
 
 # Relative: rounding differs between processors, another crop does not hide in it.
@@ -44,11 +45,11 @@ def damaged(path: Any, what: str) -> str:
     )
 
 
-def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
-    """Returns the fields that name a teacher: a network's fingerprint, or the one that is given.
+def of_teacher(teacher: Network | ForeignTeacher | Mapping[str, str]) -> dict[str, Any]:
+    """Returns the fields that name a teacher: its own fingerprint, or the one that is given.
 
     Args:
-      teacher: the network, or its fingerprint.
+      teacher: the teacher, or its fingerprint.
 
     Raises:
       TypeError: neither of both.
@@ -59,30 +60,22 @@ def of_teacher(teacher: Network | Mapping[str, str]) -> dict[str, Any]:
             "teacher=None checks no teacher: give the network, or its fingerprint() where the "
             "network is not at hand; jaxkd.cache.Cache(path).contract has the fields that name it"
         )
-    if not isinstance(teacher, Network | Mapping):
+    runs = isinstance(teacher, Network | ForeignTeacher)
+    if not runs and not isinstance(teacher, Mapping):
         raise TypeError(
             f"a teacher is a Network, or a mapping that names one, not {teacher!r:.80}: make a "
-            "network by jaxkd.from_nnx, from_linen or from_function, or write {'name': 'resnet'}"
+            "network by jaxkd.from_nnx, from_linen or from_function, or a teacher outside of JAX "
+            "by jaxkd.teachers, or write {'name': 'resnet'}"
         )
-    if not isinstance(teacher, Network) and not teacher:
+    if not runs and not teacher:
         raise ValueError("the teacher's fingerprint is empty: give the network or what names it")
-    fingerprint = teacher.fingerprint() if isinstance(teacher, Network) else teacher
+    fingerprint = teacher if isinstance(teacher, Mapping) else teacher.fingerprint()
     if empty := [name for name, value in fingerprint.items() if value in ("", None)]:
         raise ValueError(
             f"the teacher's fingerprint has nothing for {empty}: a field that is empty is that of "
             "every teacher. Give it a value, or leave it out"
         )
     return {f"teacher.{name}": value for name, value in fingerprint.items()}
-
-
-def check_network(teacher: Any) -> None:
-    """Refuses a teacher that cannot be run."""
-    if not isinstance(teacher, Network):
-        raise TypeError(
-            f"the teacher is run here, so it must be a Network, not {teacher!r:.80}: make one by "
-            "jaxkd.from_nnx, from_linen or from_function; outputs computed elsewhere are written "
-            "by jaxkd.cache.Writer"
-        )
 
 
 def checked_views(views: Views | None) -> Views:

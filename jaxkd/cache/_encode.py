@@ -80,6 +80,33 @@ def stored_values(
     return values
 
 
+def encode_batch(
+    outputs: Mapping[str, jax.Array],
+    batch: Mapping[str, Any],
+    token_mask: jax.Array | None,
+    *,
+    record_format: RecordFormat,
+    records: bool = True,
+) -> tuple[Any, Any, Any]:
+    """Encodes and sketches the outputs for a raw batch.
+
+    Args:
+      outputs: name → `[batch, ...]`.
+      batch: its `"id"`, `"view"` and `"labels"`.
+      token_mask: as of `encode`.
+      record_format: codecs and shapes.
+      records: whether to encode; False: sketches alone.
+
+    Returns:
+      What `encode` returns, both None without records, and what `encode_sketches` returns.
+    """
+    sketches = encode_sketches(outputs, record_format, token_mask)
+    if not records:
+        return None, None, sketches
+    numbers = {"ids": batch["id"], "view": batch["view"], "labels": batch["labels"]}
+    return *encode(outputs, record_format, token_mask=token_mask, **numbers), sketches
+
+
 def encode_sketches(
     outputs: Mapping[str, jax.Array],
     record_format: RecordFormat,

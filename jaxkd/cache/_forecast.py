@@ -2,11 +2,13 @@
 
 import dataclasses
 import sys
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxkd.cache._contents import CacheContents
+from jaxkd.cache._foreign import Teacher, runnable
 from jaxkd.cache._record_format import Codecs
 from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network
@@ -20,13 +22,14 @@ class BuildForecast:
     Attributes:
       records: number of records, one for each example and view.
       bytes_per_record: bytes of one record, before compression.
-      teacher_flops: floating-point operations of the teacher's forward pass for one example.
+      teacher_flops: floating-point operations of the teacher's forward pass for one example; None
+        of a teacher outside of JAX.
       student_flops: those of the student's; None without a student.
     """
 
     records: int
     bytes_per_record: int
-    teacher_flops: float
+    teacher_flops: float | None
     student_flops: float | None
 
     @property
@@ -42,15 +45,14 @@ class BuildForecast:
         three of its forward passes. The build itself is one pass of the teacher over all views: it
         pays where views are used more than once, in more epochs or by more students.
         """
-        if not self.student_flops:
+        if not self.student_flops or self.teacher_flops is None:
             return None
         return 1 + self.teacher_flops / (3 * self.student_flops)
 
     def __str__(self) -> str:
-        text = (
-            f"{self.records:,} records of {self.bytes_per_record:,} bytes: {_size(self.bytes)}; "
-            f"teacher {self.teacher_flops:,.0f} FLOPs an example"
-        )
+        text = f"{self.records:,} records of {self.bytes_per_record:,} bytes: {_size(self.bytes)}"
+        if self.teacher_flops is not None:
+            text += f"; teacher {self.teacher_flops:,.0f} FLOPs an example"
         if self.gain is not None:
             text += (
                 f", student {self.student_flops:,.0f}: a step is predicted to be {self.gain:.2f} "
@@ -60,10 +62,11 @@ class BuildForecast:
 
 
 def forecast(
-    teacher: Network,
+    teacher: Teacher,
     dataset: Examples,
     views: Views | None = None,
     *,
+    name: str | None = None,
     codec: Codecs = None,
     num_views: int = 1,
     valid_classes: int | None = None,
@@ -72,9 +75,10 @@ def forecast(
     """Predicts a build without running it.
 
     Args:
-      teacher: the network; this and what follows as in `jaxkd.cache.build`.
+      teacher: the teacher; this and what follows as in `jaxkd.cache.build`.
       dataset: the examples.
       views: how an example is rendered.
+      name: of a teacher that is a function.
       codec: how an output is stored.
       num_views: views of each example.
       valid_classes: number of logits that are classes.
@@ -95,16 +99,19 @@ def forecast(
       4 records of 12 bytes: 48 B; teacher 24 FLOPs an example, student 24: a step is predicted to
       be 1.33 times cheaper than with the teacher online
     """
-    contents = CacheContents.of_network(teacher, dataset, views, codec, valid_classes)
+    teacher = runnable(teacher, name)
+    contents = CacheContents.of_teacher(teacher, dataset, views, codec, valid_classes)
     return BuildForecast(
         records=len(dataset) * num_views,
         bytes_per_record=contents.record_format.bytes_per_record,
         teacher_flops=_flops(teacher, dataset, contents.views),
-        student_flops=None if student is None else _flops(student, dataset, contents.views),
+        student_flops=_flops(student, dataset, contents.views),
     )
 
 
-def _flops(network: Network, dataset: Examples, views: Views) -> float:
+def _flops(network: Any, dataset: Examples, views: Views) -> float | None:
+    if not isinstance(network, Network):
+        return None
     batch = raw_batch(dataset, views, dataset.ids[:1], np.zeros(1, np.int32))
     inputs = jax.eval_shape(lambda batch: views.render(batch)["inputs"], batch)
 

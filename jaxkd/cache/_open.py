@@ -6,10 +6,10 @@ from typing import Literal, overload
 
 from jaxkd.cache._cache import MEMORY_LIMIT, Cache
 from jaxkd.cache._contract import checked_views
+from jaxkd.cache._foreign import RUNS, Teacher, runnable
 from jaxkd.cache._record_format import Codecs
 from jaxkd.cache._write_through import WriteThroughCache
 from jaxkd.data import Examples
-from jaxkd.networks import Network
 from jaxkd.views import Views
 
 
@@ -17,9 +17,10 @@ from jaxkd.views import Views
 def open(  # noqa: A001
     path: str | pathlib.Path,
     *,
-    teacher: Network | Mapping[str, str],
+    teacher: Teacher | Mapping[str, str],
     dataset: Examples,
     views: Views | None = None,
+    name: str | None = None,
     num_classes: int | None = None,
     allow: Collection[str] = (),
     memory_limit: int = MEMORY_LIMIT,
@@ -32,9 +33,10 @@ def open(  # noqa: A001
 def open(  # noqa: A001
     path: str | pathlib.Path,
     *,
-    teacher: Network,
+    teacher: Teacher,
     dataset: Examples,
     views: Views | None = None,
+    name: str | None = None,
     allow: Collection[str] = (),
     memory_limit: int = MEMORY_LIMIT,
     mode: Literal["fill"],
@@ -49,10 +51,11 @@ def open(  # noqa: A001
 def open(  # noqa: A001 - read as jaxkd.cache.open
     path: str | pathlib.Path,
     *,
-    teacher: Network | Mapping[str, str],
+    teacher: Teacher | Mapping[str, str],
     dataset: Examples,
     views: Views | None = None,
     mode: Literal["read", "fill"] = "read",
+    name: str | None = None,
     num_classes: int | None = None,
     allow: Collection[str] = (),
     memory_limit: int = MEMORY_LIMIT,
@@ -70,11 +73,13 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
       teacher: the network whose outputs are wanted. Its program is compared with the one that the
         cache was built with, and where that is another one, its outputs on some of the examples.
         Or its `fingerprint()`, where the network itself is not at hand; then fields alone are
-        compared.
+        compared. Or a teacher of `jaxkd.teachers`, or a function, as in `jaxkd.cache.build`: these
+        compute their outputs for 64 examples, which are compared.
       dataset: the examples to be trained on: the cache's own data set or a selection of it.
       views: how they are rendered, by default unchanged.
       mode: `"read"` wants a complete cache. `"fill"` takes an incomplete one, or none: outputs that
         are missing are computed when training reads them, and stored; it needs the teacher itself.
+      name: of a teacher that is a function, as in `jaxkd.cache.build`.
       num_classes: of the student, if it is to be checked already here (read).
       allow: names of contract fields that may differ. Each is checked by itself: a network of other
         parameters may be allowed by `"teacher.parameters"`, but if its outputs differ too, that
@@ -95,7 +100,7 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
     Raises:
       CacheError: no cache there, an incomplete one, or one that belongs to something else: each
         differing field is named with both values.
-      TypeError: a teacher that is None.
+      TypeError: a teacher that is None, or a function without a name.
       ValueError: another mode, an argument of the other mode, or to be filled without the network
         itself.
     """
@@ -118,8 +123,10 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
             f"{' and '.join(ignored)} would be ignored, mode is {mode!r}: write mode={other!r}, or "
             "leave it out"
         )
+    if callable(teacher):
+        teacher = runnable(teacher, name)
     if mode == "fill":
-        if not isinstance(teacher, Network):
+        if not isinstance(teacher, RUNS):
             raise ValueError("mode='fill' runs the teacher, so it needs the network itself")
         return WriteThroughCache(
             path,

@@ -8,12 +8,12 @@ import numpy as np
 
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contents import CacheContents
+from jaxkd.cache._foreign import RUNS, Teacher, runnable
 from jaxkd.cache._record_format import RecordFormat
 from jaxkd.cache._statistics import most_probable
 from jaxkd.cache._stored_records import decoded_records
 from jaxkd.data import Examples
 from jaxkd.losses import SparseLogits
-from jaxkd.networks import Network
 from jaxkd.views import Views
 
 
@@ -34,7 +34,7 @@ class SpotCheckResult:
 
 def spot_check(
     cache: Cache,
-    teacher: Network,
+    teacher: Teacher,
     dataset: Examples,
     views: Views | None = None,
     *,
@@ -45,7 +45,7 @@ def spot_check(
 
     Args:
       cache: opened and checked.
-      teacher: the network.
+      teacher: the network, or another teacher as in `jaxkd.cache.build`.
       dataset: the examples.
       views: how they are rendered, by default unchanged.
       records: number of records, over all views, at least 1.
@@ -61,7 +61,10 @@ def spot_check(
     if records < 1:
         raise ValueError(f"records must be at least 1, not {records}")
     record_format = RecordFormat(cache.codecs, cache.shapes)
-    contents = CacheContents(teacher, dataset, views or Views(), record_format)
+    # A function goes by the name that it was built with; here its outputs are compared.
+    of_function = None if isinstance(teacher, RUNS) else cache.contract.get("teacher.name", "it")
+    runs = runnable(teacher, of_function)
+    contents = CacheContents(runs, dataset, views or Views(), record_format)
     ids = np.random.default_rng(seed).choice(dataset.ids, records).astype(np.int32)
     largest = dict.fromkeys(cache.codecs, 0.0)
     changed = 0

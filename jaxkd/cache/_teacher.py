@@ -7,9 +7,10 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxkd.cache._contents import CacheContents
-from jaxkd.cache._contract import check_network
-from jaxkd.cache._encode import encode, encode_sketches
+from jaxkd.cache._encode import encode_batch
+from jaxkd.cache._foreign import make_foreign_fn
 from jaxkd.networks import Network
+from jaxkd.teachers import ForeignTeacher
 
 TeacherFn = Callable[[dict[str, Any]], Any]
 """Raw batch → (`<output>.<array>` → encoded array, output → rows that cannot be stored, sketches).
@@ -26,8 +27,10 @@ def make_teacher_fn(
 ) -> TeacherFn:
     """Compiles rendering, forward pass of the teacher, and encoding into one program.
 
+    A foreign teacher runs between two programs, one that renders and one that encodes.
+
     Args:
-      contents: a network, its data set and views, and the format of the records.
+      contents: the teacher, its data set and views, and the format of the records.
       sharding: where batches are put; None: on the default device.
       records: whether to encode the outputs; False: sketches alone, the others are None.
 
@@ -35,19 +38,17 @@ def make_teacher_fn(
       A function that computes the encoded outputs of the teacher for a batch of examples.
     """
     network = contents.teacher
-    check_network(network)
+    if isinstance(network, ForeignTeacher):
+        return make_foreign_fn(contents, records)
     assert isinstance(network, Network)
 
     def encoded_outputs(params: Any, state: Any, batch: Any) -> Any:
-        labels, token_mask = batch["labels"], batch.pop("token_mask", None)
+        token_mask = batch.pop("token_mask", None)
         inputs = contents.views.render(batch)["inputs"]
         outputs = network.apply(params, state, inputs)[0]
-        sketches = encode_sketches(outputs, contents.record_format, token_mask)
-        if not records:
-            return None, None, sketches
-        numbers = {"ids": batch["id"], "view": batch["view"], "labels": labels}
-        encoded = encode(outputs, contents.record_format, token_mask=token_mask, **numbers)
-        return *encoded, sketches
+        return encode_batch(
+            outputs, batch, token_mask, record_format=contents.record_format, records=records
+        )
 
     def with_token_mask(batch: dict[str, Any]) -> dict[str, Any]:
         mask = contents.dataset.token_mask(batch["id"])

@@ -23,6 +23,7 @@ from jaxkd.data import Examples, raw_batch
 from jaxkd.data._examples import integer
 from jaxkd.networks import Network
 from jaxkd.targets import EncodedOutputs
+from jaxkd.teachers import ForeignTeacher
 from jaxkd.views import Views
 
 
@@ -36,7 +37,7 @@ class WriteThroughCache:
 
     Args:
       path: a directory or URL.
-      teacher: the network.
+      teacher: the teacher.
       dataset: the examples.
       views: how they are rendered.
       codec: how an output is stored; this and what follows as in `jaxkd.cache.build`.
@@ -65,7 +66,7 @@ class WriteThroughCache:
     def __init__(
         self,
         path: str | pathlib.Path,
-        teacher: Network,
+        teacher: Network | ForeignTeacher,
         dataset: Examples,
         views: Views,
         *,
@@ -77,7 +78,7 @@ class WriteThroughCache:
         allow: Collection[str] = (),
         memory_limit: int = MEMORY_LIMIT,
     ):
-        contents = CacheContents.of_network(teacher, dataset, views, codec, valid_classes)
+        contents = CacheContents.of_teacher(teacher, dataset, views, codec, valid_classes)
         size = contents.record_format.bytes_per_record * len(dataset) * num_views
         if size > memory_limit:
             raise CacheError(

@@ -12,6 +12,7 @@ from jaxkd.cache._behavior import TeacherBehavior
 from jaxkd.cache._contents import CacheContents
 from jaxkd.cache._contract import checked_views
 from jaxkd.cache._encode import check_invalid_rows, encode, encode_sketches
+from jaxkd.cache._foreign import checked_outputs
 from jaxkd.cache._location import normalized
 from jaxkd.cache._plan import check_process, plan_build
 from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
@@ -20,6 +21,7 @@ from jaxkd.data import Examples
 from jaxkd.data._examples import check_unique, integer, integers
 from jaxkd.networks import Network
 from jaxkd.networks._arguments import shown
+from jaxkd.teachers import ForeignTeacher
 from jaxkd.views import Views
 
 SpotCheck = Callable[[np.ndarray, int], np.ndarray | Mapping[str, np.ndarray]]
@@ -74,7 +76,7 @@ class Writer(RecordWriter):
     def __init__(
         self,
         path: str | pathlib.Path,
-        teacher: Network | Mapping[str, str],
+        teacher: Network | ForeignTeacher | Mapping[str, str],
         dataset: Examples,
         views: Views | None = None,
         *,
@@ -131,7 +133,7 @@ class Writer(RecordWriter):
         dataset, record_format = contents.dataset, contents.record_format
         # Of the cache on disk: an allowed difference in num_logits leaves that in force.
         width = self.plan.document["fields"].get("num_logits")
-        values = _checked(named, record_format, width, len(ids))
+        values = checked_outputs(named, record_format, width, len(ids))
         if not len(ids):
             return
         check_unique(ids)
@@ -171,7 +173,7 @@ def _behavior(contents: CacheContents, spot_check: SpotCheck | None) -> TeacherB
             given = spot_check(ids[rows], int(views[rows[0]]))
             named = given if isinstance(given, Mapping) else {"logits": given}
             try:
-                values = _checked(named, record_format, record_format.num_logits, len(rows))
+                values = checked_outputs(named, record_format, record_format.num_logits, len(rows))
             except ValueError as error:
                 raise ValueError(f"what spot_check returns does not fit: {error}") from None
             mask = contents.dataset.token_mask(ids[rows])
@@ -180,26 +182,6 @@ def _behavior(contents: CacheContents, spot_check: SpotCheck | None) -> TeacherB
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *parts)
 
     return TeacherBehavior(contents, outputs, always=True)
-
-
-def _checked(
-    outputs: Mapping[str, np.ndarray], record_format: RecordFormat, width: int | None, count: int
-) -> dict[str, np.ndarray]:
-    """The outputs that are stored, as arrays of the shapes that the cache was created for."""
-    values = {}
-    for name in record_format.codecs:
-        if name not in outputs:
-            raise ValueError(f"the cache stores {name!r}, the outputs are {sorted(outputs)}")
-        values[name] = np.asarray(outputs[name])
-        shape = tuple(record_format.shapes[name])
-        if name == "logits":
-            shape = (*shape[:-1], width or shape[-1])
-        if values[name].shape != (count, *shape):
-            raise ValueError(
-                f"{name} of {count} examples must have the shape {(count, *shape)}, not "
-                f"{values[name].shape}"
-            )
-    return values
 
 
 def _checked_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:

@@ -14,6 +14,7 @@ from jaxkd.networks import Network, PyTree
 from jaxkd.networks._architecture import describe
 from jaxkd.networks._arguments import check_integer, check_kind
 from jaxkd.objective import Objective
+from jaxkd.teachers import ForeignTeacher
 from jaxkd.training._gradients import (
     Batch,
     DistillationLoss,
@@ -200,6 +201,12 @@ def check_kinds(student: Any, objective: Any, optimizer: Any, teacher: Any, view
     # optax.MultiSteps has both functions and is no GradientTransformation.
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
         check_kind("optimizer", optimizer, optax.GradientTransformation, "write optax.sgd(0.1)")
+    if isinstance(teacher, ForeignTeacher):
+        raise TypeError(
+            f"the teacher {teacher.name} runs outside of JAX, not within the compiled step: write "
+            "cache = jaxkd.cache.build('cache', teacher, dataset, views), and train without "
+            "teacher= on Loader(cache=cache, batch_size=…)"
+        )
     if teacher is not None:
         check_kind("teacher", teacher, Network, _NETWORK_REMEDY)
     if views is not None:

@@ -152,8 +152,10 @@ def _raw(dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray) -> 
     batch = {"id": ids, "view": view, "inputs": inputs}
     if views.mixes:
         # Any partners do, as long as a selection of the examples has them too.
-        batch["partner_inputs"] = np.flip(inputs, tuple(range(1, np.ndim(inputs))))
-    return batch
+        batch["partner_inputs"] = jax.tree.map(
+            lambda array: np.flip(array, tuple(range(1, np.ndim(array)))), inputs
+        )
+    return views.prepare(batch)
 
 
 def _program(views: Views, batch: dict[str, Any]) -> tuple[Callable[..., Any], str | None]:

@@ -57,7 +57,7 @@ def raw_batch(dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
         batch["partner_inputs"] = dataset.read(dataset.ids[partners], view)
         known = of_batch(take(dataset.labels, partners))
         batch |= {f"partner_{name}": value for name, value in known.items()}
-    return batch
+    return views.prepare(batch)
 
 
 def eval_batches(

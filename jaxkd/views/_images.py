@@ -6,6 +6,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from jaxkd.views._checks import known_fill
+
 
 @dataclasses.dataclass(frozen=True)
 class Normalize:
@@ -21,6 +23,7 @@ class Normalize:
     """
 
     random: ClassVar[bool] = False
+    kind: ClassVar[str] = "normalize"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     scale: float = 255.0
@@ -48,6 +51,7 @@ class RandomCrop:
       ValueError: no padding.
     """
 
+    kind: ClassVar[str] = "geometric"
     padding: int = 4
     fill: float = 0.0
 
@@ -57,8 +61,15 @@ class RandomCrop:
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Crops one image."""
+        return self._cropped(key, image, self.fill)
+
+    def on_map(self, key: jax.Array, label_map: jax.Array, fill: float | None) -> jax.Array:
+        """Crops a map `[height, width, channels]` as the image of the same key."""
+        return self._cropped(key, label_map, known_fill(fill, self))
+
+    def _cropped(self, key: jax.Array, image: jax.Array, fill: float) -> jax.Array:
         pad = ((self.padding, self.padding),) * 2 + ((0, 0),)
-        padded = jnp.pad(image, pad, constant_values=self.fill)
+        padded = jnp.pad(image, pad, constant_values=fill)
         top, left = jax.random.randint(key, (2,), 0, 2 * self.padding + 1)
         return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
 
@@ -74,6 +85,7 @@ class RandomFlip:
       ValueError: a probability outside [0, 1].
     """
 
+    kind: ClassVar[str] = "geometric"
     probability: float = 0.5
 
     def __post_init__(self):
@@ -83,3 +95,8 @@ class RandomFlip:
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """Flips one image with the probability, by a sample of its key."""
         return jnp.where(jax.random.bernoulli(key, self.probability), image[:, ::-1], image)
+
+    def on_map(self, key: jax.Array, label_map: jax.Array, fill: float | None) -> jax.Array:
+        """Flips a map `[height, width, channels]` as the image of the same key."""
+        del fill
+        return self(key, label_map)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -9,10 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxkd.views import _batch_fields as _fields
+from jaxkd.views import _checks
+from jaxkd.views._mixing import check_mixed, with_mixed_labels
+from jaxkd.views._on_host import render_on_host
+
 # Pinned, not left to the user's configuration: another generator renders other views.
 _PRNG = "threefry2x32"
 # Each use of an example's key folds in a number of its own; small ones are for the transforms.
 _PARTNER, _PARTNER_VIEW, _MIX = 1 << 16, 1 << 17, 1 << 18
+_OF_PARTNERS = ("partner_inputs", "partner_labels", "partner_labeled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,19 +27,29 @@ class Views:
     """What is done to an example before a network sees it, replayable by `(example_id, v)`.
 
     `Views()` is the identity. Transforms that take one image run first, in the order given; at most
-    one mixing transform (`Mixup`, `Cutmix`) may stand at the end, and its partner goes through the
-    same transforms with choices of its own.
+    one mixing transform (`Mixup`, `Cutmix`, `MixupOrCutmix`) may stand at the end, and its partner
+    goes through the same transforms with choices of its own.
 
     Attributes:
       transforms: frozen dataclasses called as `transform(key, image)`, or, where the class says
         `mixes = True`, as `transform(key, image, partner) -> (image, weight)`. A class that says
         `random = False` does not use its key. Their fields are
-        the specification that a cache keeps, so one's own transform is a dataclass too.
+        the specification that a cache keeps, so one's own transform is a dataclass too. A class
+        says `kind`, `"photometric"` or `"geometric"`, where views have maps; a geometric one has a
+        method `on_map(key, label_map, fill)`, too.
       seed: seed of the root key.
+      image: name of the image within dictionary inputs, dotted where they are nested; None: the
+        inputs are the image.
+      maps: dotted names of the fields of a batch that are maps of the image, `[batch, height,
+        width, ...]`, such as `"labels"` or `"inputs.mask"`: geometric transforms move them as they
+        move the image, without blending values. Outside of the image lies -1, which does not count
+        as a label, or False; `{"labels": 0.0}` names another value, which maps of floats need.
 
     Raises:
       TypeError: a transform that is not a hashable dataclass.
-      ValueError: a mixing transform that is not the last one, a seed that is no integer of 32 bits.
+      ValueError: a mixing transform that is not the last one, one that takes pixels after
+        `Normalize`, a seed that is no integer of 32 bits, a map that no batch has, or that a
+        transform cannot move.
 
     Example:
       >>> import numpy as np
@@ -46,6 +63,8 @@ class Views:
 
     transforms: tuple[Any, ...] = ()
     seed: int = 0
+    image: str | None = None
+    maps: tuple[Any, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "transforms", tuple(self.transforms))
@@ -55,24 +74,23 @@ class Views:
                 "would be wrapped to another one, or fail while a view is rendered"
             )
         object.__setattr__(self, "seed", int(self.seed))
-        for transform in self.transforms:
-            if not dataclasses.is_dataclass(transform) or isinstance(transform, type):
-                raise TypeError(f"a transform is a frozen dataclass, {transform!r} is not")
-            try:
-                hash(transform)
-            except TypeError as error:
-                raise TypeError(
-                    f"{transform!r} cannot be hashed: make it a frozen dataclass whose fields are "
-                    "numbers, strings and tuples"
-                ) from error
-        for transform in self.transforms[:-1]:
-            if _mixes(transform):
-                raise ValueError(f"{transform} mixes examples: it must be the last transform")
+        if isinstance(self.maps, str):
+            raise TypeError(f"maps are several names: write maps=({self.maps!r},)")
+        items = self.maps.items() if isinstance(self.maps, Mapping) else self.maps
+        object.__setattr__(self, "maps", tuple(items))
+        _checks.check_transforms(self.transforms)
+        _checks.check_maps(self.maps, self.transforms)
+
+    def __repr__(self) -> str:
+        extra = "".join(
+            f", {name}={getattr(self, name)!r}" for name in ("image", "maps") if getattr(self, name)
+        )
+        return f"Views(transforms={self.transforms!r}, seed={self.seed!r}{extra})"
 
     @property
     def mixes(self) -> bool:
         """Whether a view needs a second example."""
-        return bool(self.transforms) and _mixes(self.transforms[-1])
+        return bool(self.transforms) and _checks.mixes(self.transforms[-1])
 
     @property
     def random(self) -> bool:
@@ -96,55 +114,153 @@ class Views:
 
         return jax.vmap(partner)(self._keys(ids, views))
 
+    def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Checks raw examples on the host, and runs the transforms that are of NumPy.
+
+        Loaders and caches call it with what they read, before `render`.
+
+        Args:
+          batch: raw batch of NumPy arrays, as of `render`.
+
+        Returns:
+          The batch; where the views have `OnHost` transforms, with their images and maps.
+
+        Raises:
+          ValueError: images of other values than a transform takes, or what `OnHost` refuses.
+        """
+        pixels = next(filter(_checks.takes_pixels, self.transforms), None)
+        hosts = bool(self.transforms) and _checks.on_host(self.transforms[0])
+        if not hosts and pixels is None:
+            return batch
+        image = _fields.image_name(batch, self.image)
+        batch, partner = _split(batch)
+        maps = _fields.map_fills(batch, self.maps, image)
+        if hosts:
+            self._check_declared(batch, maps, image)
+            batch = render_on_host(self.transforms, batch, image, maps, (self.seed,))
+        if hosts and partner is not None:
+            numbers = {name: batch[name] for name in ("id", "view")}
+            partner = render_on_host(
+                self.transforms, partner | numbers, image, maps, (self.seed, _PARTNER_VIEW)
+            )
+        if pixels is not None:
+            _checks.check_pixels(np.asarray(_fields.get(batch, image)), pixels)
+        if partner is None:
+            return batch
+        whole = {name: value for name, value in partner.items() if name not in ("id", "view")}
+        return batch | {f"partner_{name}": value for name, value in whole.items()}
+
     def render(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Turns raw examples into views. Pure; runs inside the compiled step.
 
         Args:
-          batch: `"id"` and `"view"` int `[batch]`, `"inputs"` `[batch, ...]`, optionally `"labels"`
-            int `[batch]` (-1: unlabeled); where views mix also `"partner_inputs"` and
-            `"partner_labels"`. Other entries pass through.
+          batch: `"id"` and `"view"` int `[batch]`, `"inputs"` `[batch, ...]`, or a dictionary with
+            an image in it, optionally `"labels"`, an array `[batch, ...]` or a dictionary of them
+            (-1: unlabeled); where views mix also `"partner_inputs"` and `"partner_labels"`. Other
+            entries pass through.
 
         Returns:
-          The batch with `"inputs"` rendered. Where views mix, `"labels"` become distributions
-          `[batch, num_classes]`, and `"labeled"` says in which rows both labels were known.
+          The batch with `"inputs"` rendered, and the maps with them. Where views mix, class ids
+          become distributions `[batch, num_classes]`, multi-hot labels and floats are averaged,
+          and `"labeled"` says in which rows all labels of both were known: bool `[batch]`, or by
+          name where labels are. Maps are pasted.
 
         Raises:
-          ValueError: views that mix, and a batch without partners.
+          ValueError: views that mix, and a batch without partners; maps that do not fit the image,
+            or that are not declared; labels that cannot be mixed.
         """
-        batch = dict(batch)
-        inputs, partners = batch["inputs"], batch.pop("partner_inputs", None)
-        chex.assert_equal_shape_prefix((batch["id"], batch["view"], *jax.tree.leaves(inputs)), 1)
-        keys = self._keys(batch["id"], batch["view"])
-        plain = self.transforms[:-1] if self.mixes else self.transforms
-
-        def transform_all(key, image):
-            # One key a transform, by its position: the crop does not depend on a later flip.
-            for index, transform in enumerate(plain):
-                image = transform(jax.random.fold_in(key, index), image)
-            return image
-
-        batch["inputs"] = jax.vmap(transform_all)(keys, inputs) if plain else inputs
-        if not self.mixes:
+        batch, partner = _split(batch)
+        inputs = jax.tree.leaves(batch["inputs"])
+        chex.assert_equal_shape_prefix((batch["id"], batch["view"], *inputs), 1)
+        if not self.transforms:
             return batch
-        if partners is None:
+        keys = self._keys(batch["id"], batch["view"])
+        image = _fields.image_name(batch, self.image)
+        maps = _fields.map_fills(batch, self.maps, image)
+        self._check_declared(batch, maps, image)
+        rendered = self._transformed(keys, batch, image, maps)
+        if not self.mixes:
+            return rendered
+        if partner is None:
             raise ValueError(
                 f"{self.transforms[-1]} mixes examples, and the batch has no 'partner_inputs': "
                 "evaluate with views that do not mix"
             )
-        mix = self.transforms[-1]
-        partners = jax.vmap(
-            lambda key, x: transform_all(jax.random.fold_in(key, _PARTNER_VIEW), x)
-        )(keys, partners)
-        batch["inputs"], weight = jax.vmap(
-            lambda key, a, b: mix(jax.random.fold_in(key, _MIX), a, b)
-        )(keys, batch["inputs"].astype(jnp.float32), partners.astype(jnp.float32))
-        if "labels" in batch:
-            labels, others = batch["labels"], batch.pop("partner_labels")
-            batch["labels"] = weight[:, None] * jax.nn.one_hot(labels, mix.num_classes) + (
-                1 - weight[:, None]
-            ) * jax.nn.one_hot(others, mix.num_classes)
-            batch["labeled"] = (labels >= 0) & (others >= 0)
+        fold = functools.partial(jax.random.fold_in, data=_PARTNER_VIEW)
+        partner = self._transformed(keys, partner, image, maps, fold)
+        return self._mixed(keys, rendered, partner, image, maps)
+
+    def _check_declared(self, batch: Mapping[str, Any], maps: Mapping[str, Any], name: str) -> None:
+        moving = next(filter(_checks.moves, self.transforms), None)
+        pasting = self.transforms[-1] if self.mixes else None
+        if moving is not None or hasattr(pasting, "on_map"):
+            _fields.check_undeclared(batch, maps, name, moving or pasting)
+
+    def _transformed(
+        self,
+        keys: jax.Array,
+        batch: dict[str, Any],
+        image: str,
+        maps: Mapping[str, Any],
+        fold: Callable[[jax.Array], jax.Array] = lambda key: key,
+    ) -> dict[str, Any]:
+        """Applies the transforms that do not mix to the image and the maps of a batch."""
+        plain = self.transforms[:-1] if self.mixes else self.transforms
+        if not plain:
+            return batch
+
+        def transform_all(key: jax.Array, pixels: jax.Array) -> jax.Array:
+            # One key a transform, by its position: the crop does not depend on a later flip.
+            key = fold(key)
+            for index, transform in enumerate(plain):
+                if not _checks.on_host(transform):
+                    pixels = transform(jax.random.fold_in(key, index), pixels)
+            return pixels
+
+        def move(key: jax.Array, label_map: jax.Array, fill: Any) -> jax.Array:
+            key, shape = fold(key), label_map.shape
+            label_map = label_map.reshape(*shape[:2], -1)
+            for index, transform in enumerate(plain):
+                if _checks.moves(transform) and not _checks.on_host(transform):
+                    own = jax.random.fold_in(key, index)
+                    label_map = transform.on_map(own, label_map, fill)
+            return label_map.reshape(*label_map.shape[:2], *shape[2:])
+
+        pixels = jax.vmap(transform_all)(keys, _fields.get(batch, image))
+        batch = _fields.replaced(batch, image, pixels)
+        for name, fill in maps.items():
+            values = _signed(_fields.get(batch, name))
+            moved = jax.vmap(functools.partial(move, fill=fill))(keys, values)
+            batch = _fields.replaced(batch, name, moved)
         return batch
+
+    def _mixed(
+        self,
+        keys: jax.Array,
+        batch: dict[str, Any],
+        partner: dict[str, Any],
+        image: str,
+        maps: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        mix = self.transforms[-1]
+        check_mixed(mix, batch, image, maps)
+
+        def mixed(function: Callable[..., Any], one: Any, other: Any) -> Any:
+            return jax.vmap(lambda key, a, b: function(jax.random.fold_in(key, _MIX), a, b))(
+                keys, one, other
+            )
+
+        pixels, weight = mixed(
+            mix,
+            _fields.get(batch, image).astype(jnp.float32),
+            _fields.get(partner, image).astype(jnp.float32),
+        )
+        batch, unmixed = _fields.replaced(batch, image, pixels), batch
+        for name in maps:
+            one, other = (_signed(_fields.get(side, name)) for side in (unmixed, partner))
+            pair = (side.reshape(*side.shape[:3], -1) for side in (one, other))
+            batch = _fields.replaced(batch, name, mixed(mix.on_map, *pair).reshape(one.shape))
+        return with_mixed_labels(mix, weight, batch, partner, maps)
 
     def specification(self) -> dict[str, Any]:
         """Returns everything that decides what a view looks like, as plain data for a contract."""
@@ -153,31 +269,36 @@ class Views:
             "seed": self.seed,
             "prng": _PRNG,
             "prng_partitionable": bool(jax.threefry_partitionable.value),
+            # Left out by default, so that caches of earlier versions open.
+            **({"image": self.image} if self.image is not None else {}),
+            **({"maps": list(self.maps)} if self.maps else {}),
         }
 
-    def probe(self, inputs: np.ndarray, second: np.ndarray | None = None) -> list[float]:
+    def probe(self, inputs: Any, second: Any = None) -> list[float]:
         """Summarizes a few rendered views, by which a cache recognizes another way of rendering.
 
         Args:
-          inputs: a few raw examples `[n, ...]`, the same at writing and at reading.
+          inputs: a few raw examples `[n, ...]`, an array or a dictionary of them, the same at
+            writing and at reading.
           second: these examples as they are read for view 1, by default as for view 0.
 
         Returns:
           A weighted sum of the pixels of each of their views 0 and 1, compared with a tolerance,
           since the last digits of a float may differ between processors.
         """
-        ids = np.tile(np.arange(len(inputs), dtype=np.int32), 2)
-        view = np.repeat(np.arange(2, dtype=np.int32), len(inputs))
-        batch = {
-            "id": ids,
-            "view": view,
-            "inputs": np.concatenate([inputs, inputs if second is None else second]),
-        }
+        number = len(jax.tree.leaves(inputs)[0])
+        ids = np.tile(np.arange(number, dtype=np.int32), 2)
+        view = np.repeat(np.arange(2, dtype=np.int32), number)
+        both = jax.tree.map(
+            lambda a, b: np.concatenate([a, b]), inputs, inputs if second is None else second
+        )
+        batch = {"id": ids, "view": view, "inputs": both}
         if self.mixes:
             # Any partners do, as long as they are the same ones at writing and at reading.
-            batch["partner_inputs"] = batch["inputs"][::-1].copy()
-        rendered = np.asarray(_renderer(self)(batch)["inputs"], np.float64)
-        pixels = rendered.reshape(len(ids), -1)
+            batch["partner_inputs"] = jax.tree.map(lambda a: a[::-1].copy(), both)
+        leaves = jax.tree.leaves(_renderer(self)(self.prepare(batch))["inputs"])
+        flat = [np.asarray(leaf, np.float64).reshape(len(ids), -1) for leaf in leaves]
+        pixels = np.concatenate(flat, axis=1)
         # With unequal weights, since a plain sum is the same for a shifted or mirrored image.
         return [float(x) for x in pixels @ np.sqrt(1.0 + np.arange(pixels.shape[1]))]
 
@@ -190,6 +311,8 @@ class Views:
 
 def specification(transform: Any) -> dict[str, Any]:
     """Returns the name of a dataclass and its fields, as plain data for a contract."""
+    if callable(own := getattr(transform, "specification", None)):
+        return own()
     fields = dataclasses.asdict(transform)
     if "name" in fields:  # that of the class stays; no field is called with a space
         fields["field name"] = fields.pop("name")
@@ -202,5 +325,13 @@ def _renderer(views: Views) -> Any:
     return jax.jit(views.render)
 
 
-def _mixes(transform: Any) -> bool:
-    return getattr(transform, "mixes", False)
+def _split(batch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Separates the fields of the partners, if there are any."""
+    own = {name: value for name, value in batch.items() if name not in _OF_PARTNERS}
+    partner = {name.removeprefix("partner_"): batch[name] for name in _OF_PARTNERS if name in batch}
+    return own, partner if "inputs" in partner else None
+
+
+def _signed(values: Any) -> Any:
+    # An unsigned integer cannot be -1.
+    return values.astype(np.int32) if values.dtype.kind == "u" else values

@@ -10,6 +10,7 @@ Data sets, all of them `Examples`, which is all that loaders, evaluation and cac
 - `Sequences` are rows of tokens. `Texts` are texts by id, a `Tokenizer` encodes them
   (`EncodedText`), and `pack` and `pad` lay them out in rows (`PackedRows`). `align` finds the
   tokens of two tokenizers that cover the same bytes (`TokenAlignment`).
+- `split` divides a data set at random, by ids, classes or groups.
 - `split_labels` picks a few labels of a data set, and leaves all others to an unlabeled pool.
 
 Where they come from, besides arrays: `folder` opens a folder of images, class by folder.
@@ -50,6 +51,7 @@ from jaxkd.data._packing import PackedRows as PackedRows
 from jaxkd.data._packing import pack as pack
 from jaxkd.data._packing import pad as pad
 from jaxkd.data._sequences import Sequences as Sequences
+from jaxkd.data._split import split as split
 from jaxkd.data._texts import Texts as Texts
 from jaxkd.data._tokenizer import EncodedText as EncodedText
 from jaxkd.data._tokenizer import Tokenizer as Tokenizer
@@ -79,5 +81,6 @@ __all__ = [
     "pad",
     "plain",
     "raw_batch",
+    "split",
     "split_labels",
 ]

@@ -13,7 +13,12 @@ Data sets, all of them `Examples`, which is all that loaders, evaluation and cac
 - `split` divides a data set at random, by ids, classes or groups.
 - `split_labels` picks a few labels of a data set, and leaves all others to an unlabeled pool.
 
-Where they come from, besides arrays: `folder` opens a folder of images, class by folder.
+Where they come from, besides arrays:
+
+- `folder` opens a folder of images, class by folder; `from_table` images that a table lists.
+- `from_huggingface` opens a data set of Hugging Face's `datasets`; `stream_huggingface` makes
+  batches of one that is streamed.
+- `from_sequence` takes any sequence of examples, such as a PyTorch `Dataset`.
 
 Batches:
 
@@ -46,12 +51,16 @@ from jaxkd.data._encoded_images import EncodedImages as EncodedImages
 from jaxkd.data._examples import Examples as Examples
 from jaxkd.data._folder import folder as folder
 from jaxkd.data._grain import GrainSource as GrainSource
+from jaxkd.data._huggingface import from_huggingface as from_huggingface
 from jaxkd.data._loader import Loader as Loader
 from jaxkd.data._packing import PackedRows as PackedRows
 from jaxkd.data._packing import pack as pack
 from jaxkd.data._packing import pad as pad
+from jaxkd.data._sequence import from_sequence as from_sequence
 from jaxkd.data._sequences import Sequences as Sequences
 from jaxkd.data._split import split as split
+from jaxkd.data._stream import stream_huggingface as stream_huggingface
+from jaxkd.data._table import from_table as from_table
 from jaxkd.data._texts import Texts as Texts
 from jaxkd.data._tokenizer import EncodedText as EncodedText
 from jaxkd.data._tokenizer import Tokenizer as Tokenizer
@@ -75,6 +84,9 @@ __all__ = [
     "digits",
     "eval_batches",
     "folder",
+    "from_huggingface",
+    "from_sequence",
+    "from_table",
     "imagenet",
     "images",
     "pack",
@@ -83,4 +95,5 @@ __all__ = [
     "raw_batch",
     "split",
     "split_labels",
+    "stream_huggingface",
 ]

@@ -1,7 +1,6 @@
 """Photographs that stay in their files and are decoded when they are read."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -9,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxkd.data import _decoding
+from jaxkd.data._by_content import ByContent
 from jaxkd.data._crops import Crop
-from jaxkd.data._digests import content_digests, hash_arrays
+from jaxkd.data._digests import content_digests
 from jaxkd.data._examples import Examples, integers, refuse
 from jaxkd.data._fields import take
 from jaxkd.data._image_files import ImageFiles
@@ -22,7 +22,7 @@ _READ = 256  # files that are read at once to be hashed
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class EncodedImages(Examples):
+class EncodedImages(ByContent):
     """Examples whose images lie encoded in files, too many for memory.
 
     Everything that takes a `Dataset` takes `EncodedImages` as well: loaders, evaluation, caches. An
@@ -75,11 +75,6 @@ class EncodedImages(Examples):
     digest: str | None
     class_names: Any = ()
     _by_example: ClassVar[tuple[str, ...]] = ("ids", "positions", "labels")
-    # Digest of each content by its position, where all have been read, and the images that a
-    # selection was made of; no arguments, so that dataclasses.replace(images, source=...) does not
-    # inherit them.
-    _content_digests: npt.NDArray[np.uint64] | None = dataclasses.field(default=None, init=False)
-    _selected_from: Self | None = dataclasses.field(default=None, init=False)
 
     @classmethod
     def from_source(
@@ -152,7 +147,7 @@ class EncodedImages(Examples):
             digest=fingerprint,
             **classes_of(labels, num_classes, class_names),
         )
-        object.__setattr__(images, "_content_digests", digests)
+        images._remember(None if digests is None else digests[positions])
         return images
 
     def __repr__(self) -> str:
@@ -160,25 +155,6 @@ class EncodedImages(Examples):
             f"EncodedImages({self.name!r} {self.version}, split {self.split!r}: {len(self)} images "
             f"read as uint8{list(self.shape)}, {describe_labels(self.labels, self.num_classes)})"
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """Name of the encoded content, whatever the crop; a selection has that of its source."""
-        if self.digest is not None:
-            return self.digest
-        return self._whole._computed_fingerprint
-
-    @functools.cached_property
-    def _computed_fingerprint(self) -> str:
-        digests = self.example_digests(self.ids)
-        by_position = np.empty(len(self.source), np.uint64)
-        by_position[self.positions] = digests
-        object.__setattr__(self, "_content_digests", by_position)
-        return hash_arrays("jaxkd.EncodedImages 1", self.ids, digests)
-
-    @property
-    def _whole(self) -> Self:
-        return self if self._selected_from is None else self._selected_from
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -191,23 +167,8 @@ class EncodedImages(Examples):
             raise AttributeError(f"the images of {self.name} come from no files that have paths")
         return tuple(self.source.paths[position] for position in self.positions.tolist())
 
-    def example_digests(self, ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
-        """Returns a digest of the content of each of some files.
-
-        Files whose fingerprint was given to `from_source` are read for it, in all threads.
-
-        Args:
-          ids: example ids `[n]`.
-
-        Returns:
-          uint64 `[n]`.
-
-        Raises:
-          KeyError: if an id is not among the examples.
-        """
+    def _read_digests(self, ids: np.ndarray) -> npt.NDArray[np.uint64]:
         positions = self.positions[self.rows(ids)]
-        if (known := self._whole._content_digests) is not None:
-            return known[positions]
         # A few at a time: all contents together may be larger than memory.
         parts = [
             content_digests(HEADER, map_threads(self.source.__getitem__, some.tolist()))
@@ -268,11 +229,6 @@ class EncodedImages(Examples):
         # In threads, since Pillow releases the interpreter's lock while it decodes and resizes.
         for _ in map_threads(decode, range(len(rows))):
             pass
-        return images
-
-    def _of_same_source(self, **changes: Any) -> Self:
-        images = dataclasses.replace(self, **changes)
-        object.__setattr__(images, "_selected_from", self._whole)
         return images
 
     def _image(self, row: int, view: int) -> np.ndarray:

@@ -14,9 +14,12 @@ index, no file ever moves.
 import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from jaxkd.data._examples import integers
 
 
 def path_ids(paths: Sequence[str], known: Mapping[str, int] | None = None) -> npt.NDArray[np.int32]:
@@ -47,6 +50,31 @@ def path_ids(paths: Sequence[str], known: Mapping[str, int] | None = None) -> np
         attempt += 1
         waiting = sorted((_hash(path, attempt), path) for path in collided)
     return np.array([found[path] for path in paths], np.int32)
+
+
+def checked_ids(ids: Sequence[Any]) -> npt.NDArray[np.integer]:
+    """Returns example ids as they are, and of texts those that `path_ids` gives them.
+
+    Args:
+      ids: integers, or texts.
+
+    Returns:
+      Integers `[n]`.
+
+    Raises:
+      TypeError: something else, or both.
+      ValueError: a text that is given twice.
+    """
+    if len(ids) and all(isinstance(one, str) for one in ids):
+        if len(set(ids)) < len(ids):
+            twice = next(one for place, one in enumerate(ids) if one in ids[:place])
+            raise ValueError(f"every id must be unique, {twice!r} is given more than once")
+        return path_ids(ids)
+    try:
+        return integers(ids, "ids")
+    except TypeError as error:
+        wrong = next(one for one in ids if not isinstance(one, int | np.integer))
+        raise TypeError(f"ids must be all integers or all texts, got {wrong!r}") from error
 
 
 def _hash(path: str, attempt: int) -> bytes:

@@ -107,8 +107,10 @@ def test_classes_by_a_function_by_a_list_and_none_at_all(pets):
     assert labels_of(photos) == dict.fromkeys(photos.paths, -1) | numbers
     with pytest.raises(TypeError, match=r"all names or all numbers.*'cat'.*cats/b.PNG is 1"):
         data.folder(pets, labels={"cats/a.png": "cat", "cats/b.PNG": 1}.get)
-    with pytest.raises(TypeError, match=r"label of cats/a.png is 0.5: wanted is the name"):
-        data.folder(pets, labels=lambda path: 0.5)
+    with pytest.raises(TypeError, match=r"label of cats/a.png is True: wanted is the name"):
+        data.folder(pets, labels=lambda path: True)
+    values = data.folder(pets, labels=lambda path: 0.5)
+    assert values.num_classes is None and values.labels.tolist() == [0.5] * 4
     photos = data.folder(pets, class_names=["dogs", "owls", "cats"])
     assert labels_of(photos)["cats/a.png"] == 2 and photos.num_classes == 3
     with pytest.raises(ValueError, match="dogs/c.jpg has the class 'dogs', which is none of the 1"):

@@ -1,11 +1,10 @@
-"""What the experiments with a teacher in another framework share: fill a cache, teach a student."""
+"""What the experiments with a teacher in another framework share: a cache, and a student of it."""
 
 import functools
-import hashlib
 import os
 import pathlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -17,12 +16,13 @@ from experiments.common.evaluation import Evaluator
 from experiments.common.runner import Training, train
 from experiments.common.runtime import Runtime
 from jaxkd import Views, recipes
-from jaxkd.cache import CacheError, Writer
+from jaxkd.cache import CacheError
 from jaxkd.data import Dataset, digits, raw_batch
 from jaxkd.metrics import accuracy
 from jaxkd.models import MLP
 from jaxkd.study import Table
 from jaxkd.targets import Dense
+from jaxkd.teachers import ForeignTeacher
 from jaxkd.training import is_main_process, sync_processes
 from jaxkd.views import Normalize, RandomCrop
 
@@ -31,17 +31,6 @@ PLAIN_VIEWS = Views((Normalize(),))
 _BATCH = 64
 _VIEWS = 8  # different views of each example
 _EPOCHS = 60
-
-Predict = Callable[[np.ndarray], np.ndarray]
-
-
-def fingerprint_of(framework: str, file: pathlib.Path) -> dict[str, str]:
-    """Names the teacher that lies in a file."""
-    return {
-        "framework": framework,
-        "file": file.name,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-    }
 
 
 def train_once(file: pathlib.Path, train: Callable[[pathlib.Path], None]) -> None:
@@ -65,45 +54,23 @@ def _renderer(views: Views) -> Callable[[dict[str, np.ndarray]], dict[str, jax.A
     return jax.jit(views.render)
 
 
-def fill(
-    path: pathlib.Path, fingerprint: Mapping[str, str], predict: Predict, data: Dataset, views: int
-) -> int:
-    """Computes the outputs that a cache lacks; returns how many there were."""
-    computed = 0
-    with Writer(
-        path,
-        fingerprint,
-        data,
-        VIEWS,
-        shapes={"logits": (data.num_classes,)},
-        codec=Dense("float16"),
-        num_views=views,
-        process=(jax.process_index(), jax.process_count()),
-    ) as writer:
-        for ids, view in writer.missing(batch_size=256):
-            writer.write(ids, view, predict(rendered(data, VIEWS, ids, view)))
-            computed += len(ids)
-    return computed
-
-
-def distil(
-    workdir: pathlib.Path, fingerprint: Mapping[str, str], predict: Predict, runtime: Runtime
-) -> None:
-    """Fills a cache from the teacher, trains a student without labels, and prints a table.
+def distil(workdir: pathlib.Path, teacher: ForeignTeacher, runtime: Runtime) -> None:
+    """Builds a cache of the teacher, trains a student without labels, and prints a table.
 
     Args:
       workdir: folder of the cache and the training; an interrupted run is resumed.
-      fingerprint: fingerprint of the teacher.
-      predict: function from inputs `[batch, 8, 8, 1]` to the teacher's logits `[batch, 10]`.
+      teacher: takes inputs `[batch, 8, 8, 1]` and returns logits `[batch, 10]`.
       runtime: devices and tracing.
 
     Raises:
       AssertionError: the cache was opened under the fingerprint of another teacher.
     """
     data, test = digits.load("train"), digits.load("test")
-    computed = fill(workdir / "cache", fingerprint, predict, data, _VIEWS)
-    cache = jaxkd.cache.open(workdir / "cache", teacher=fingerprint, dataset=data, views=VIEWS)
-    other = {**fingerprint, "sha256": "0" * 64}
+    codec = Dense("float16")
+    cache = jaxkd.cache.build(
+        workdir / "cache", teacher, data, VIEWS, codec=codec, num_views=_VIEWS
+    )
+    other = {**teacher.fingerprint(), "name": "another"}
     try:
         jaxkd.cache.open(workdir / "cache", teacher=other, dataset=data, views=VIEWS)
     except CacheError as error:
@@ -129,12 +96,13 @@ def distil(
         steps_per_call=50,
     )
     student = Evaluator(test, PLAIN_VIEWS, runtime).logits(train(training, runtime).network)
-    teacher = predict(rendered(test, PLAIN_VIEWS, test.ids, 0))
+    logits = teacher(rendered(test, PLAIN_VIEWS, test.ids, 0))["logits"]
     rows = [
         [name, f"{100 * accuracy(logits, test.labels):.2f} %"]
-        for name, logits in {"teacher": teacher, "student, no labels": student}.items()
+        for name, logits in {"teacher": logits, "student, no labels": student}.items()
     ]
-    caption = f"{computed:,} outputs computed, {cache.bytes:,} bytes in the cache."
+    caption = (
+        f"{cache.build_cost['records']:,} outputs computed, {cache.bytes:,} bytes in the cache."
+    )
     if is_main_process():
-        title = f"Taught by {fingerprint['framework']}"
-        Table(title, ["", "Test accuracy"], rows, caption).print()
+        Table(f"Taught by {teacher.name}", ["", "Test accuracy"], rows, caption).print()

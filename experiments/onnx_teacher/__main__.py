@@ -17,7 +17,8 @@ from experiments.common import external_teacher, launch
 from experiments.common.runtime import Runtime
 from experiments.common.validation import validate
 from experiments.onnx_teacher.config import Config
-from experiments.onnx_teacher.run import teacher, train_teacher
+from experiments.onnx_teacher.run import train_teacher
+from jaxkd.teachers import from_onnx
 from jaxkd.training import bind_config
 
 
@@ -29,8 +30,7 @@ def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
         raise SystemExit(f"there is no file {file}")
     bind_config(workdir, dataclasses.asdict(config))
     external_teacher.train_once(file, train_teacher)
-    fingerprint = external_teacher.fingerprint_of("onnx", file)
-    external_teacher.distil(workdir, fingerprint, teacher(file), runtime)
+    external_teacher.distil(workdir, from_onnx(file), runtime)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from experiments.common.external_teacher import VIEWS, Predict, rendered
+from experiments.common.external_teacher import VIEWS, rendered
 from jaxkd.data import digits
 
 
@@ -41,17 +41,3 @@ def train_teacher(file: pathlib.Path, width: int = 256, epochs: int = 60, views:
     onnx.checker.check_model(model_proto)
     file.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model_proto, str(file))
-
-
-def teacher(file: pathlib.Path) -> Predict:
-    """Reads the network in a file, which ONNX Runtime runs."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    (name,) = (given.name for given in session.get_inputs())
-
-    def predict(inputs: np.ndarray) -> np.ndarray:
-        logits: np.ndarray = session.run(None, {name: inputs.astype(np.float32)})[0]
-        return logits
-
-    return predict

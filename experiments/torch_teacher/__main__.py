@@ -27,8 +27,7 @@ def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:
     bind_config(workdir, dataclasses.asdict(config))
     file = workdir / "teacher.pt"
     external_teacher.train_once(file, lambda file: train_teacher(file, config.epochs))
-    fingerprint = external_teacher.fingerprint_of("torch", file)
-    external_teacher.distil(workdir, fingerprint, teacher(file), runtime)
+    external_teacher.distil(workdir, teacher(file), runtime)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.external_teacher import VIEWS, Predict, rendered
+from experiments.common.external_teacher import VIEWS, rendered
 from jaxkd.data import digits
+from jaxkd.teachers import ForeignTeacher, from_torch
 from jaxkd.weights._read import load_torch
 
 
@@ -45,20 +46,11 @@ def train_teacher(file: pathlib.Path, epochs: int) -> None:
     torch.save(model.state_dict(), file)
 
 
-def teacher(file: pathlib.Path) -> Predict:
+def teacher(file: pathlib.Path) -> ForeignTeacher:
     """Reads the teacher whose parameters are in a file."""
-    import torch
-
     model = network()
     model.load_state_dict(load_torch(file))
-    model.eval()
-
-    @torch.inference_mode()
-    def predict(inputs: np.ndarray) -> np.ndarray:
-        logits: np.ndarray = model(_channels_first(inputs)).numpy()
-        return logits
-
-    return predict
+    return from_torch(model, name="CNN of PyTorch")
 
 
 def _channels_first(images: np.ndarray) -> Any:

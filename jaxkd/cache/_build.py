@@ -104,7 +104,7 @@ def build(
       (2, 3)
     """
     contents = CacheContents.of_teacher(
-        runnable(teacher, name), dataset, views, codec, valid_classes
+        runnable(teacher, name), dataset, views, codec, valid_classes, batch_size
     )
     return _Build(
         normalized(path),
@@ -165,7 +165,7 @@ def extend(
     existing = Cache(path, codecs=codecs)
     num_classes = existing.contract.get("num_classes")
     contents = CacheContents.of_teacher(
-        runnable(teacher, name), dataset, views, existing.codecs, num_classes
+        runnable(teacher, name), dataset, views, existing.codecs, num_classes, batch_size
     )
     return _Build(
         normalized(path),

@@ -13,6 +13,7 @@ from jaxkd.cache._own_codecs import decoded_fields
 from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
 from jaxkd.data import Examples, raw_batch
 from jaxkd.data._examples import check_vocabulary, integer
+from jaxkd.data._labels import class_ids
 from jaxkd.networks import Network
 from jaxkd.networks._trial import Trial
 from jaxkd.targets import from_specification
@@ -21,8 +22,9 @@ from jaxkd.teachers._trial import check_teacher
 from jaxkd.views import Views
 
 _EMPTY = "the number of examples must be at least 1, not 0"
-# Examples that a teacher is tried on before a cache is created.
-_TRIED = 8
+# Examples that a teacher is tried on before a cache is created; and the batch size that shapes are
+# inferred with where one example is none that a network takes, and no other is known.
+_TRIED, _BATCH = 8, 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,12 +42,15 @@ class CacheContents:
       dataset: the examples.
       views: how an example is rendered before the teacher sees it.
       record_format: codecs and shapes of the outputs.
+      batch_size: examples in a forward pass, for a network that cannot take a single one, such as
+        one that runs on all devices of a mesh.
     """
 
     teacher: Network | ForeignTeacher | Mapping[str, str]
     dataset: Examples
     views: Views
     record_format: RecordFormat
+    batch_size: int = _BATCH
 
     @classmethod
     def of_teacher(
@@ -55,6 +60,7 @@ class CacheContents:
         views: Views | None,
         codec: Codecs = None,
         valid_classes: int | None = None,
+        batch_size: int = _BATCH,
     ) -> "CacheContents":
         """Infers the shapes of a teacher's outputs; a foreign one computes two examples for it.
 
@@ -64,6 +70,7 @@ class CacheContents:
           views: how an example is rendered; None: unchanged.
           codec: how an output is stored.
           valid_classes: number of logits that are classes, where a vocabulary is padded.
+          batch_size: examples in a forward pass.
 
         Returns:
           The contents of a cache of these outputs.
@@ -73,7 +80,7 @@ class CacheContents:
             classes than logits, more tokens than embeddings, no examples.
         """
         views, codecs = _contract.checked_views(views), by_output(codec)
-        inputs = cls(teacher, dataset, views, RecordFormat(codecs, {}))
+        inputs = cls(teacher, dataset, views, RecordFormat(codecs, {}), batch_size)
         outputs = inputs.output_shapes()
         if absent := [name for name in codecs if name not in outputs]:
             foreign = isinstance(teacher, ForeignTeacher)
@@ -90,15 +97,39 @@ class CacheContents:
         num_logits = None
         if "logits" in shapes:
             shapes["logits"], num_logits = _without_padding(shapes["logits"], valid_classes)
-        contents = cls(teacher, dataset, views, RecordFormat(codecs, shapes, num_logits))
+        record_format = RecordFormat(codecs, shapes, num_logits)
+        contents = cls(teacher, dataset, views, record_format, batch_size)
         contents.__dict__["input_shapes"] = inputs.input_shapes  # known already
         contents.__dict__["_render"] = inputs._render  # compiled already
         return contents
 
     @functools.cached_property
     def input_shapes(self) -> Any:
-        """What one example is rendered to, with a leading axis of 1: shapes and dtypes."""
+        """What one example is rendered to, or a batch where a network takes no single one."""
+        if isinstance(self.teacher, Network):
+            return self._of_network[0]
         return _input_shapes(self.dataset, self.views)
+
+    @functools.cached_property
+    def _of_network(self) -> tuple[Any, Mapping[str, Any]]:
+        """Shapes and dtypes of a network's inputs and outputs."""
+        network = self.teacher
+        assert isinstance(network, Network)
+
+        def forward(inputs: Any) -> Mapping[str, Any]:
+            return network.apply(network.params, network.state, inputs)[0]
+
+        inputs = _input_shapes(self.dataset, self.views)
+        try:
+            return inputs, jax.eval_shape(forward, inputs)
+        except Exception as error:  # whatever a network raises that divides its batch
+            larger = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((self.batch_size, *x.shape[1:]), x.dtype), inputs
+            )
+            try:
+                return larger, jax.eval_shape(forward, larger)
+            except Exception:
+                raise error from None
 
     def output_shapes(self) -> Mapping[str, Any]:
         """Infers shape and dtype of each output of the teacher, with a leading axis of examples.
@@ -117,12 +148,7 @@ class CacheContents:
             return teacher(self.rendered(self._raw_batch(2)))
         assert isinstance(teacher, Network)
         check_vocabulary(self.dataset, teacher=teacher.vocab_size)
-
-        def forward(inputs: Any) -> Any:
-            return teacher.apply(teacher.params, teacher.state, inputs)[0]
-
-        outputs: Mapping[str, Any] = jax.eval_shape(forward, self.input_shapes)
-        return outputs
+        return self._of_network[1]
 
     def rendered(self, batch: Mapping[str, Any]) -> Any:
         """Returns the inputs of a raw batch as its views show them, in NumPy.
@@ -167,10 +193,10 @@ class CacheContents:
         """
         if isinstance(self.teacher, Mapping) or "teacher.mode" in allow:
             return
-        batch = self._raw_batch(_TRIED)
         if isinstance(self.teacher, ForeignTeacher):
-            check_teacher(self.teacher, self.rendered(batch))
+            check_teacher(self.teacher, self.rendered(self._raw_batch(_TRIED)))
             return
+        batch = self._raw_batch(max(_TRIED, jax.tree.leaves(self.input_shapes)[0].shape[0]))
 
         def render(batch: Any) -> Any:
             return self.views.render(batch)["inputs"]
@@ -200,20 +226,23 @@ class CacheContents:
             # A codec that cannot be made again from its specification could never be decoded.
             from_specification(codec.specification(), (type(codec),))
             if "labels" in codec.needs:
-                self._check_labels(codec)
+                self._check_labels(codec, shapes[name])
         if width is not None and width < (classes := shapes.get("logits", (width,))[-1]):
             raise ValueError(
                 f"num_logits={width} are fewer than the {classes} classes of the shape of the "
                 "logits: it is the width of padded logits; leave it out where there is no padding"
             )
 
-    def _check_labels(self, codec: Any) -> None:
+    def _check_labels(self, codec: Any, shape: tuple[int, ...]) -> None:
         if self.views.mixes:
             raise ValueError(
                 f"{codec} stores the label's class, and {self.views.transforms[-1]} gives an "
                 "example two"
             )
         labels = self.dataset.labels
+        by_place = not isinstance(labels, Mapping) and labels.dtype.kind == "i" and labels.ndim > 1
+        if not by_place or labels.shape[1:] != tuple(shape[:-1]):
+            labels = class_ids(self.dataset, str(codec))
         # Of tokens, the last one of a text has no next token; there the codec needs none.
         if labels.ndim == 1 and (labels < 0).any():
             count = int((labels < 0).sum())

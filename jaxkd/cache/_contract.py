@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxkd.data import Examples
+from jaxkd.data._labels import has_token_labels
 from jaxkd.networks import Network
 from jaxkd.teachers import ForeignTeacher
 from jaxkd.views import Views
@@ -95,8 +96,8 @@ def of_dataset(dataset: Examples) -> dict[str, Any]:
     """Fields that name a data set, and its classes in their order where these have names."""
     classes: dict[str, Any] = {}
     if dataset.class_names:
-        classes["dataset.class_names"] = _class_names(dataset)
-    if dataset.labels.ndim == 1:  # of tokens, the vocabulary says it
+        classes["dataset.class_names"] = _class_names(dataset.class_names)
+    if dataset.num_classes and not has_token_labels(dataset):  # the vocabulary says it
         classes["dataset.num_classes"] = dataset.num_classes
     if not dataset.fingerprint:
         raise ValueError(
@@ -113,9 +114,11 @@ def of_dataset(dataset: Examples) -> dict[str, Any]:
     }
 
 
-def _class_names(dataset: Examples) -> list[str] | str:
-    """The names, or if they are long, their number and a digest."""
-    names = list(dataset.class_names)
+def _class_names(given: Any) -> Any:
+    """The names, or if they are long, their number and a digest; of each label set."""
+    if isinstance(given, Mapping):
+        return {name: _class_names(names) for name, names in given.items()}
+    names = list(given)
     text = json.dumps(names)
     if len(text) <= _LISTED:
         return names
@@ -214,7 +217,7 @@ def check(
         for name, value in wanted.items()
         if name not in allow
         and not (name in _OPTIONAL and name not in stored)
-        and _plain(stored.get(name)) != _plain(value)
+        and not _same(name, _plain(stored.get(name)), _plain(value))
     ]
     if differing:
         lines = [
@@ -249,6 +252,16 @@ def numbers(values: np.ndarray) -> str:
     """Text of the first few of some numbers, for a message."""
     shown = ", ".join(f"{value:.5g}" for value in values[:6])
     return f"[{shown}{', …' if len(values) > 6 else ''}]"
+
+
+def _same(name: str, stored: Any, wanted: Any) -> bool:
+    """Whether values agree; of classes by label set, those of the sets that both have."""
+    by_set = [value for value in (stored, wanted) if isinstance(value, Mapping)]
+    if name not in _OPTIONAL or not by_set:
+        return bool(stored == wanted)
+    if len(by_set) == 1:  # one set alone, which was chosen of several
+        return (wanted if by_set[0] is stored else stored) in by_set[0].values()
+    return all(stored[key] == wanted[key] for key in stored.keys() & wanted.keys())
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from jaxkd.cache._contract import CacheError, damaged
 from jaxkd.data import Examples, Sequences
 from jaxkd.data._digests import row_digests
+from jaxkd.data._fields import by_name, describe_arrays, labeled_rows, take
 from jaxkd.data._packing import next_tokens
 
 # Of a segment whose examples come from data sets of several fingerprints.
@@ -28,13 +29,13 @@ class ExampleDigests:
       fingerprint: that of the data set, by which equal contents are recognized at once.
       contents: uint64 `[n]`, as of `Examples.example_digests`.
       labels: int64 `[n]`, see `label_numbers`.
-      per_token: whether the labels are those of tokens, a digest for each row.
+      label_kind: what the labels are, see `label_kind`; only those of one kind are compared.
     """
 
     fingerprint: str
     contents: npt.NDArray[np.uint64]
     labels: npt.NDArray[np.int64]
-    per_token: bool
+    label_kind: bool | str
 
     @classmethod
     def of(cls, dataset: Examples, ids: np.ndarray) -> "ExampleDigests":
@@ -57,7 +58,7 @@ class ExampleDigests:
                 f"number for each id, not {contents.dtype}{list(contents.shape)}"
             )
         labels = label_numbers(dataset, dataset.rows(ids))
-        return cls(dataset.fingerprint, contents, labels, dataset.labels.ndim > 1)
+        return cls(dataset.fingerprint, contents, labels, label_kind(dataset))
 
     @classmethod
     def from_bytes(
@@ -104,13 +105,29 @@ class ExampleDigests:
         return {
             "fingerprint": self.fingerprint,
             "labels": _sha256(_label_bytes(self.labels)),
-            "labels_per_token": self.per_token,
+            "labels_per_token": self.label_kind,
             "digests": _sha256(self.to_bytes()),
         }
 
     def rows(self, rows: Any) -> "ExampleDigests":
         """Returns those of some rows."""
         return dataclasses.replace(self, contents=self.contents[rows], labels=self.labels[rows])
+
+
+def label_kind(dataset: Examples) -> bool | str:
+    """Returns what kind of labels a data set has, of which a segment keeps numbers.
+
+    Args:
+      dataset: the examples.
+
+    Returns:
+      False: one class for each example; True: several classes for each one; a text that names
+      dtypes and shapes: values, or label sets by name.
+    """
+    labels = dataset.labels
+    if isinstance(labels, Mapping) or labels.dtype.kind == "f":
+        return describe_arrays(labels)
+    return bool(labels.ndim > 1)
 
 
 def label_numbers(dataset: Examples, rows: Any = np.s_[:]) -> npt.NDArray[np.int64]:
@@ -121,19 +138,20 @@ def label_numbers(dataset: Examples, rows: Any = np.s_[:]) -> npt.NDArray[np.int
       rows: which of them.
 
     Returns:
-      int64 `[n]`: the labels themselves; of labels for each token a digest, or 0 where every label
-      is the next token, which the row itself has. -1 means unlabeled.
+      int64 `[n]`: the labels themselves; of several for each example a digest, or 0 where every
+      label is the next token, which the row itself has. -1 means unlabeled.
     """
-    labels = dataset.labels[rows]
-    if labels.ndim == 1:
-        return labels.astype(np.int64)
-    own = (labels >= 0).any(axis=1)
+    labels = take(dataset.labels, rows)
+    if label_kind(dataset) is False:
+        return np.asarray(labels, np.int64)
+    own = labeled_rows(labels)
     numbers = np.where(own, 0, -1).astype(np.int64)
-    if isinstance(dataset, Sequences):
+    if isinstance(dataset, Sequences) and label_kind(dataset) is True:
         following = next_tokens(dataset.tokens[rows], dataset.documents[rows])
         # The last token of a row is followed by the first one of the next row.
         own = ((labels != following) & (labels >= 0))[:, :-1].any(axis=1)
-    numbers[own] = row_digests("jaxkd labels", labels[own]) >> np.uint64(1)
+    arrays = by_name(take(labels, own)).values()
+    numbers[own] = row_digests("jaxkd labels", *arrays) >> np.uint64(1)
     return numbers
 
 
@@ -158,9 +176,14 @@ def join(parts: list[ExampleDigests]) -> ExampleDigests:
     return ExampleDigests(
         fingerprints.pop() if len(fingerprints) == 1 else MIXED,
         np.concatenate([part.contents for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        parts[0].per_token,
+        np.concatenate([_of_kind(part, parts[0].label_kind) for part in parts]),
+        parts[0].label_kind,
     )
+
+
+def _of_kind(part: ExampleDigests, kind: bool | str) -> np.ndarray:
+    """Labels of a segment; unknown where they are of another kind."""
+    return part.labels if part.label_kind == kind else np.full_like(part.labels, -1)
 
 
 def _label_bytes(labels: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxkd.cache import _contract
 from jaxkd.cache._contract import CacheError
-from jaxkd.cache._example_digests import ExampleDigests, label_digest, label_numbers
+from jaxkd.cache._example_digests import ExampleDigests, label_digest, label_kind, label_numbers
 from jaxkd.cache._segment import Segment
 from jaxkd.data import Examples
 from jaxkd.data._encoded_images import describe
@@ -170,6 +170,7 @@ def check_parts(found: Sequence[Segment], allow: Collection[str] = ()) -> None:
         _, rows, other_rows = np.intersect1d(first.ids, other.ids, True, return_indices=True)
         one, two = first.digests().rows(rows), other.digests().rows(other_rows)
         labels = (one.labels != two.labels) & (one.labels >= 0) & (two.labels >= 0)
+        labels &= one.label_kind == two.label_kind
         for field, differ in ((CONTENTS, one.contents != two.contents), (LABELS, labels)):
             if differ.any() and field not in allow:
                 raise CacheError(
@@ -218,7 +219,8 @@ def _check_labels(
         return
     for segment in found:
         for ids, stored, current in _other_labels(segment, dataset):
-            values = "" if dataset.labels.ndim > 1 else f": {stored} there, {current} in this run"
+            values = f": {stored} there, {current} in this run"
+            values = "" if label_kind(dataset) is not False else values
             what = (
                 f"the cache {path} does not belong to this run:\n  {LABELS}: the cache has other "
                 f"labels of {len(ids)} of these {len(dataset)} examples, ids {ids[:5].tolist()} "
@@ -246,9 +248,8 @@ def _other_labels(
 ) -> Iterator[tuple[np.ndarray, list[int], list[int]]]:
     """Ids whose labels differ, and the first labels of both sides; nothing if none do."""
     content = _content(segment)
-    per_token = dataset.labels.ndim > 1
     same_ids = np.array_equal(segment.ids, dataset.ids)
-    if content["labels_per_token"] != per_token or (
+    if content["labels_per_token"] != label_kind(dataset) or (
         same_ids and label_digest(dataset) == content["labels"]
     ):
         return

@@ -200,7 +200,7 @@ def _is_entry(entry: Any) -> bool:
     described = content is None or (
         isinstance(content, dict)
         and all(isinstance(content.get(n), str) for n in ("fingerprint", "labels", "digests"))
-        and isinstance(content.get("labels_per_token"), bool)
+        and isinstance(content.get("labels_per_token"), bool | str)
     )
     if not described or not all(type(entry.get(n)) is kind for n, kind in _ENTRIES.items()):
         return False

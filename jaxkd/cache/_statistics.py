@@ -1,6 +1,7 @@
 """Averages over the logits of a cache."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contract import CacheError
 from jaxkd.data import Examples
+from jaxkd.data._labels import class_ids
 from jaxkd.losses import SparseLogits
 
 
@@ -47,11 +49,13 @@ def stats(cache: Cache, dataset: Examples | None = None) -> LogitStatistics:
       CacheError: it stores no logits, or samples of classes only; a data set that it does not
         belong to, other labels aside; or a damaged file.
       KeyError: examples of the cache that are not in the data set.
+      ValueError: labels that are not one class for each row of logits.
     """
     if "logits" not in cache.codecs:
         raise CacheError(f"the cache {cache.path} stores {sorted(cache.codecs)}, no logits")
     if dataset is not None:
         cache.check(dataset=dataset.select(cache.ids), allow={"dataset.labels"})
+        _check_labels(cache, dataset)
     sums, count, hits, labeled = np.zeros(3), 0, 0, 0
     summarize = jax.jit(lambda record, where: _summary(record.decode()["logits"], where))
     for view in range(cache.num_views):
@@ -66,6 +70,19 @@ def stats(cache: Cache, dataset: Examples | None = None) -> LogitStatistics:
                 labeled += int(np.sum(labels >= 0))
     mass, entropy, confidence = (float(x) for x in sums / count)
     return LogitStatistics(count, mass, entropy, confidence, hits / labeled if labeled else None)
+
+
+def _check_labels(cache: Cache, dataset: Examples) -> None:
+    """Refuses labels that are no classes of the logits: there is no accuracy of them."""
+    labels = dataset.labels
+    fits = not isinstance(labels, Mapping) and labels.dtype.kind == "i"
+    if not fits or labels.shape[1:] != tuple(cache.shapes["logits"])[:-1]:
+        class_ids(dataset, "the accuracy of a teacher")
+        raise ValueError(
+            f"the logits of the cache {cache.path} have the shape {cache.shapes['logits']} for one "
+            f"example, the labels of {dataset.name} {labels.shape[1:]}: leave the data set out for "
+            "the averages that need no labels"
+        )
 
 
 def _summary(logits: Any, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:

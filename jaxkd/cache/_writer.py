@@ -19,6 +19,7 @@ from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
 from jaxkd.cache._record_writer import RecordWriter
 from jaxkd.data import Examples
 from jaxkd.data._examples import check_unique, integer, integers
+from jaxkd.data._fields import take
 from jaxkd.networks import Network
 from jaxkd.networks._arguments import shown
 from jaxkd.teachers import ForeignTeacher
@@ -146,7 +147,7 @@ class Writer(RecordWriter):
             {name: value[pad] for name, value in values.items()},
             ids=ids[pad],
             view=np.full(size, view, np.int32),
-            labels=dataset.labels[rows[pad]],
+            labels=take(dataset.labels, rows[pad]),
             token_mask=dataset.token_mask(ids[pad]),
         )
         check_invalid_rows(jax.device_get(invalid), record_format, ids, view)

@@ -103,13 +103,21 @@ def class_ids(dataset: Examples, who: str) -> np.ndarray:
         )
     else:
         remedy = ""
-    if dataset.token_mask(dataset.ids[:0]) is not None:
+    if has_token_labels(dataset):
         what = "a label for each token, and no classes to pick from"
     else:
         what = f"labels {describe_labels(labels, dataset.num_classes)}"
     raise ValueError(
         f"{who} needs one class for each example, int32 [n]: {dataset.name} has {what}{remedy}"
     )
+
+
+def has_token_labels(dataset: Examples) -> bool:
+    """Returns whether the examples are rows of tokens, each of which has a label of its own."""
+    labels = dataset.labels
+    if isinstance(labels, Mapping) or labels.ndim == 1:
+        return False
+    return dataset.token_mask(dataset.ids[:0]) is not None
 
 
 def of_batch(labels: Any) -> dict[str, Any]:

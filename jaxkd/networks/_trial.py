@@ -131,10 +131,10 @@ class Trial:
                 return True
         return any(called)
 
-    def _longer(self) -> Any:
-        """Returns the shapes of a batch of one example more."""
+    def _longer(self, more: int = 1) -> Any:
+        """Returns the shapes of a batch of some examples more."""
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype), self.shapes
+            lambda x: jax.ShapeDtypeStruct((x.shape[0] + more, *x.shape[1:]), x.dtype), self.shapes
         )
 
     def _check_constants(self, program: "_Program") -> None:
@@ -182,7 +182,11 @@ class Trial:
         def forward(inputs: Any) -> Any:
             return network.apply(network.params, network.state, inputs, key=jax.random.key(0))[0]
 
-        one, two = jax.eval_shape(forward, self.shapes), jax.eval_shape(forward, self._longer())
+        one = jax.eval_shape(forward, self.shapes)
+        try:
+            two = jax.eval_shape(forward, self._longer())
+        except Exception:  # a network that divides its batch, as among the devices of a mesh
+            two = jax.eval_shape(forward, self._longer(self.batch_size))
         return [name for name in one if one[name].shape[:1] != two[name].shape[:1]]
 
     def _compare(self, one: Any, two: Any, what: str) -> None:

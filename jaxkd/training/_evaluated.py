@@ -94,7 +94,8 @@ def check_evaluated(network: Network | None, views: Views | None, batches: Any) 
     one, other = run.views, views or Views()
     if _normalizations(one) == _normalizations(other) or not (_is_known(one) and _is_known(other)):
         return
-    if dataset.read(dataset.ids[:1], 0).dtype != run.dtype:
+    leaves = jax.tree.leaves(dataset.read(dataset.ids[:1], 0))
+    if len(leaves) != 1 or leaves[0].dtype != run.dtype:
         return  # Prepared otherwise.
     raise ValueError(
         f"the student trains on the views {one}, and is evaluated on {other}, which normalize "
@@ -118,13 +119,21 @@ def check_classes(one: Any, other: Any, allow: Collection[str]) -> None:
     if not (isinstance(one, Examples) and isinstance(other, Examples)):
         return
     for field in ("num_classes", "class_names"):
-        there, now = getattr(one, field), getattr(other, field)
+        there, now = _in_both(getattr(one, field), getattr(other, field))
         if there and now and there != now and not is_allowed(f"dataset.{field}", allow):
             raise ValueError(
                 f"the batches are of {one.name} with {field} {there}, the evaluation of "
                 f"{other.name} with {now}: evaluate on the same classes in the same order, or "
                 f"give allow={{'dataset.{field}'}}"
             )
+
+
+def _in_both(one: Any, other: Any) -> tuple[Any, Any]:
+    """Classes of the label sets that both have; nothing where only one has them by name."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        names = one.keys() & other.keys()
+        return {n: one[n] for n in names}, {n: other[n] for n in names}
+    return (None, None) if isinstance(one, Mapping) or isinstance(other, Mapping) else (one, other)
 
 
 def _normalizations(views: Views) -> list[Normalize]:

@@ -16,6 +16,7 @@ import optax
 
 from jaxkd.cache import _contract
 from jaxkd.data import Examples
+from jaxkd.data._fields import map_arrays
 from jaxkd.networks import PyTree
 from jaxkd.networks._architecture import describe
 from jaxkd.objective import Term, is_traced
@@ -170,8 +171,7 @@ def _of_batches(batches: Any, batch: Any, step: TrainStep) -> Fields:
     if isinstance(dataset, Examples):
         fields |= _contract.of_dataset(dataset)
         fields["dataset.ids"] = _contract.of_ids(dataset.ids)
-        labels = np.ascontiguousarray(dataset.labels)
-        fields["dataset.labels"] = f"{labels.shape} {_sha(labels.tobytes())}"
+        fields["dataset.labels"] = map_arrays(_of_labels, dataset.labels)
     elif batch is not None and "inputs" in batch:
         processes = step.partitioning.process[1] if step.partitioning else 1
         rows = {np.shape(leaf)[0] * processes for leaf in jax.tree.leaves(batch["inputs"])}
@@ -180,6 +180,10 @@ def _of_batches(batches: Any, batch: Any, step: TrainStep) -> Fields:
     if views is not None:
         fields |= {f"views.{name}": value for name, value in views.specification().items()}
     return fields
+
+
+def _of_labels(labels: np.ndarray) -> str:
+    return f"{labels.shape} {_sha(np.ascontiguousarray(labels).tobytes())}"
 
 
 def _of_teacher(step: TrainStep, batches: Any) -> Fields:

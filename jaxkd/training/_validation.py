@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 from weakref import WeakSet
 
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxkd.data._examples import check_vocabulary
+from jaxkd.data._labels import has_token_labels
 from jaxkd.networks._arguments import check_kind, names_to_allow, suggestion
 from jaxkd.networks._trial import Trial
 from jaxkd.training.state import TrainState
@@ -95,12 +96,34 @@ def check_data(step: TrainStep, state: TrainState, batches: Any, batch: Any) -> 
     logits = jax.eval_shape(step.logits, shapes, batch)
     if logits is None:  # see `jaxkd.networks.without_logits`
         return
-    if logits.shape[-1] < dataset.num_classes:
-        classes = "tokens in its vocabulary" if dataset.labels.ndim > 1 else "classes"
-        raise ValueError(
-            f"the student's logits {logits.shape} have {logits.shape[-1]} classes, the data set "
-            f"{dataset.name} has {dataset.num_classes} {classes}: widen the student's head"
+    _check_logits(logits.shape, dataset)
+
+
+def _check_logits(shape: tuple[int, ...], dataset: Any) -> None:
+    # Which of several label sets belongs to which output is known to the terms alone.
+    labels, num_classes = dataset.labels, dataset.num_classes
+    if num_classes is None or isinstance(labels, Mapping):
+        return
+    if shape[-1] < num_classes:
+        classes = "tokens in its vocabulary" if has_token_labels(dataset) else "classes"
+        one = (
+            ""
+            if shape[-1] > 1 or num_classes > 2
+            else (", or, for one decision of yes or no, give labels[:, None] with num_classes=1")
         )
+        raise ValueError(
+            f"the student's logits {shape} have {shape[-1]} classes, the data set "
+            f"{dataset.name} has {num_classes} {classes}: widen the student's head{one}"
+        )
+    if labels.dtype.kind == "i" and labels.shape[1:] == shape[1:] and labels.size:
+        large = np.argwhere(labels > 1)
+        if len(large):
+            row, *place = large[0].tolist()
+            raise ValueError(
+                f"labels of the shape of the logits, {labels.shape[1:]} for one example, are 0 or "
+                f"1 for each class, or -1 where unknown: example id {dataset.ids[row]} of "
+                f"{dataset.name} has {labels[tuple(large[0])]} at {place}"
+            )
 
 
 def check_process(step: TrainStep, batches: Any) -> None:

@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxkd.data import Dataset, eval_batches
+from jaxkd.data._fields import labeled_rows
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._arguments import suggestion
 from jaxkd.objective import Objective
@@ -262,7 +263,7 @@ class Population:
         Raises:
           ValueError: no example is labeled.
         """
-        if not np.any(dataset.labels >= 0):
+        if not labeled_rows(dataset.labels).any():
             raise ValueError(f"{dataset} has no labeled example to evaluate on")
         step = self._eval_step(views)
 

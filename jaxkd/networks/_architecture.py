@@ -1,11 +1,13 @@
 """Architectures as text, for the fingerprint that distinguishes networks of equal parameters."""
 
 import dataclasses
+import dis
 import enum
 import functools
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 import jax
@@ -63,3 +65,33 @@ def describe(value: Any) -> str:
         plain = [c for c in cells if isinstance(c, str | int | float | bool | tuple | np.ndarray)]
         return f"{value.__qualname__}{describe(value.__defaults__)}{describe(plain)}"
     return getattr(value, "__qualname__", None) or type(value).__qualname__
+
+
+def describe_code(value: Any) -> str:
+    """Returns the text of a function with the names and constants of its code.
+
+    Two lambdas of one place in a program have the same name: what they read tells them apart.
+    Unlike the bytes of the code, this is the same in every version of Python.
+    """
+    function = value.func if isinstance(value, functools.partial) else value
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    return describe(value) if code is None else f"{describe(value)} {sorted(set(_read(code)))}"
+
+
+def _read(code: CodeType) -> Iterator[str]:
+    """Yields the names and constants that the instructions of a function read."""
+    yield from code.co_names
+    for instruction in dis.get_instructions(code):
+        if "CONST" in instruction.opname or instruction.opname == "LOAD_SMALL_INT":
+            value = instruction.argval
+            items = value if isinstance(value, tuple) else (value,)
+            yield from (repr(item) for item in items if isinstance(item, str | int | float))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _read(constant)
+
+
+def described_call(architecture: str, **functions: Any) -> str:
+    """Returns an architecture with the functions and selections around it, those that are given."""
+    given = {name: value for name, value in functions.items() if value is not None}
+    return "\n".join([architecture, *(f"{n}: {describe_code(v)}" for n, v in given.items())])

@@ -105,7 +105,7 @@ def _required(module: nnx.Module) -> frozenset[str]:
     names = {
         p.name
         for p in parameters
-        if p.name not in MODE_ARGUMENTS
+        if p.name not in (*MODE_ARGUMENTS, "rngs")
         and (p.default is p.empty or p.name in ("teacher", "labels", "where", "step"))
         and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }

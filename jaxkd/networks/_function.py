@@ -4,9 +4,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from jaxkd.networks._architecture import describe
+from jaxkd.networks._architecture import describe, described_call
 from jaxkd.networks._mode import Mode, TrainMode, bind_axes, explained_axes, names_of
-from jaxkd.networks._network import Network, PyTree, named
+from jaxkd.networks._network import Network, PyTree
+from jaxkd.networks._outputs import Selection, check_selection, named
 from jaxkd.networks._streams import keys_of
 
 
@@ -15,6 +16,7 @@ def from_function(
     params: PyTree,
     *,
     state: PyTree | None = None,
+    outputs: Selection = None,
     architecture: str = "",
     train_mode: TrainMode = None,
     rngs: str | tuple[str, ...] | None = None,
@@ -24,11 +26,11 @@ def from_function(
 
     Args:
       function: `function(params, inputs)`, or `function(params, state, inputs) -> (outputs, state)`
-        if `state` is given. The outputs are logits, or a mapping with `"logits"` and features, or
-        `(logits, mapping)`. The keywords `train` and `key` are passed if the function takes them;
+        if `state` is given. The keywords `train` and `key` are passed if the function takes them;
         in evaluation `key` is None.
       params: a pytree of arrays.
       state: a pytree of arrays that the function returns updated, batch statistics for instance.
+      outputs: which parts of what the function returns are its outputs, as in `jaxkd.from_nnx`.
       architecture: text that distinguishes this function from others of the same name (sizes,
         activations); part of the fingerprint that caches check.
       train_mode: which keyword sets training mode, as in `jaxkd.from_nnx`; by default `train`,
@@ -49,6 +51,7 @@ def from_function(
       >>> network(jnp.ones((2, 4)))["logits"].shape
       (2, 3)
     """
+    check_selection(outputs)
     mode = Mode.of_call(function, train_mode)
     name = getattr(function, "__name__", type(function).__name__)
     parameters = inspect.signature(function).parameters
@@ -71,9 +74,9 @@ def from_function(
             if streams is not None:
                 options["rngs"] = None if key is None else keys_of(streams, key)
             if not stateful:
-                return named(function(params, inputs, **options)), state
+                return named(function(params, inputs, **options), outputs, name), state
             result, new_state = function(params, state, inputs, **options)
-            return named(result), new_state if train else state
+            return named(result, outputs, name), new_state if train else state
 
         with explained_axes(name):
             return bind_axes(call, axis_name)(params, state, inputs, key if train else None)
@@ -83,5 +86,5 @@ def from_function(
         params,
         state if stateful else {},
         name,
-        f"{describe(inspect.unwrap(function))} {architecture}",
+        described_call(f"{describe(inspect.unwrap(function))} {architecture}", outputs=outputs),
     )

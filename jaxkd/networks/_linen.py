@@ -1,14 +1,17 @@
 """The adapter for Flax Linen modules."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 
-from jaxkd.networks._architecture import describe
+from jaxkd.networks._architecture import describe, described_call
+from jaxkd.networks._calls import Call, check_call
+from jaxkd.networks._features import Feature, recorded_linen_ranks
 from jaxkd.networks._mode import Mode, TrainMode, bind_axes, explained_axes, names_of
-from jaxkd.networks._network import Network, captured_output, dotted, named, vocabulary_of
+from jaxkd.networks._network import Network, dotted, vocabulary_of
+from jaxkd.networks._outputs import Selection, check_selection, named
 from jaxkd.networks._streams import LinenStreams, explained_evaluation
 
 
@@ -16,6 +19,8 @@ def from_linen(
     module: nn.Module,
     variables: Mapping[str, Any],
     *,
+    call: Callable[..., Any] | None = None,
+    outputs: Selection = None,
     features: Mapping[str, str] | None = None,
     train_mode: TrainMode = None,
     rngs: str | tuple[str, ...] | None = None,
@@ -29,8 +34,11 @@ def from_linen(
       variables: what `module.init` returned: `"params"` is trained, every other collection
         (`"batch_stats"`, …) is the state, but for what the module sows (`"intermediates"`, and
         collections of tuples), which is dropped.
+      call: `call(module, inputs)`, run as a method of the module, and with further parameters, as
+        in `jaxkd.from_nnx`: `lambda module, inputs: module.encode(inputs["tokens"])`.
+      outputs: which parts of what the module returns are its outputs, as in `jaxkd.from_nnx`.
       features: name of the feature → path of the submodule whose output it is, with dots, as in
-        `{"stage3": "stages_3.conv"}`.
+        `{"stage3": "stages_3.conv"}`, `{"hidden": "encoder:1"}` or `{"layers": "blocks:stacked"}`.
       train_mode: which argument or field sets training mode, as in `jaxkd.from_nnx`.
       rngs: names of the random streams in training; by default every one that the module asks for.
       axis_name: names of axes that it reduces over, as in `jaxkd.from_nnx`.
@@ -52,11 +60,13 @@ def from_linen(
     """
     if "params" not in variables:
         raise ValueError(f"variables need 'params'; these have {sorted(variables)}")
-    features = dict(features or {})
-    wanted = {tuple(path.split(".")) for path in features.values()}
-    mode = Mode.of_call(type(module).__call__, train_mode)
+    check_selection(outputs)
+    check_call(module, call)
+    wanted, called = Feature.parse(features), Call.of(module, call)
+    paths = {tuple(feature.path.split(".")) for feature in wanted}
+    mode, name = Mode.of_call(call or type(module).__call__, train_mode), type(module).__name__
     if unknown := [field for field in mode.attributes if not hasattr(module, field)]:
-        raise ValueError(f"train_mode names {unknown}, {type(module).__name__} has no such field")
+        raise ValueError(f"train_mode names {unknown}, {name} has no such field")
     streams, axis_name = LinenStreams(names_of(rngs)), names_of(axis_name)
     state = {
         name: variables[name]
@@ -67,41 +77,50 @@ def from_linen(
     def apply(params, state, inputs, *, train=False, key=None):
         placed = module.clone(**mode.attribute_values(train)) if mode.attributes else module
 
-        def forward(params, state, inputs, keys):
+        def run(params, state, inputs, keys, key):
+            taken: dict[str, Any] = {"key": key} if called.takes_key else {}
+            if called.takes_rngs:
+                taken["rngs"] = called.keys(key, names_of(rngs), train)
             return placed.apply(
                 {"params": params, **state},
                 inputs,
                 rngs=keys,
                 mutable=sorted(state) if train else ["intermediates"],
                 capture_intermediates=(
-                    (lambda submodule, method: method == "__call__" and submodule.path in wanted)
-                    if wanted
+                    (lambda submodule, method: method == "__call__" and submodule.path in paths)
+                    if paths
                     else False
                 ),
+                method=call,
                 **mode.keywords(train),
+                **taken,
             )
 
-        def call(params, state, inputs, key):
-            if not train:
-                with explained_evaluation(type(module).__name__):
-                    return forward(params, state, inputs, None)
-            return streams.call(lambda keys: forward(params, state, inputs, keys), key)
+        def forward(params, state, inputs, key):
+            with recorded_linen_ranks(wanted) as ranks:
+                if train:
+                    result, updates = streams.call(
+                        lambda keys: run(params, state, inputs, keys, key), key
+                    )
+                else:
+                    with explained_evaluation(name):
+                        result, updates = run(params, state, inputs, None, None)
+            updates = dict(updates)
+            captured = updates.pop("intermediates", {})
+            found = {feature.name: feature.select(captured, ranks) for feature in wanted}
+            after = {**state, **updates} if train else state
+            return {**named(result, outputs, name), **found}, after
 
-        with explained_axes(type(module).__name__):
-            result, updates = bind_axes(call, axis_name)(params, state, inputs, key)
-        outputs, updates = named(result), dict(updates)
-        captured = updates.pop("intermediates", {})
-        for name, path in features.items():
-            outputs[name] = captured_output(captured, name, path.split("."))
-        return outputs, {**state, **updates} if train else state
+        with explained_axes(name):
+            return bind_axes(forward, axis_name)(params, state, inputs, key)
 
     evaluation = module.clone(**mode.attribute_values(False)) if mode.attributes else module
     return Network(
         apply,
         variables["params"],
         state,
-        type(module).__name__,
-        describe(evaluation),
+        name,
+        described_call(describe(evaluation), call=call, outputs=outputs),
         vocab_size=vocabulary_of(module),
         statistics=tuple(
             dotted(path)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import jax
@@ -34,10 +34,11 @@ class Network:
 
     Attributes:
       apply: `apply(params, state, inputs, *, train=False, key=None) -> (outputs, state)`. `outputs`
-        is a dictionary with `"logits"` (`[batch, ..., num_classes]`; only `without_logits` leaves
-        them out) and one entry for each feature. In evaluation the state comes back unchanged.
-        `key` is the PRNG key of dropout, which only networks with random numbers in training need;
-        in evaluation outputs must not depend on it.
+        is a dictionary of arrays `[batch, ...]` by name: `"logits"` `[batch, ..., num_classes]`
+        where the network has classes, and one entry for each feature. `inputs` is an array or a
+        pytree of them. In evaluation the state comes back unchanged. `key` is the PRNG key of
+        dropout, which only networks with random numbers in training need; in evaluation outputs
+        must not depend on it.
       params: trained parameters, a pytree of arrays.
       state: other variables, batch statistics for instance, a pytree of arrays.
       name: name of the class or function, for messages.
@@ -99,22 +100,6 @@ def _whole(leaf: Any) -> np.ndarray:
     return np.asarray(leaf)
 
 
-def named(result: Any) -> Outputs:
-    """Returns outputs by name, from whatever a network returned."""
-    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
-        return {"logits": result[0], **result[1]}
-    if isinstance(result, Mapping):
-        if "logits" not in result:
-            raise ValueError(f"a network's outputs need 'logits'; these have {sorted(result)}")
-        return dict(result)
-    if hasattr(result, "shape"):
-        return {"logits": result}
-    raise TypeError(
-        "a network returns logits, a mapping with 'logits', or (logits, mapping of features), "
-        f"not {type(result).__name__}"
-    )
-
-
 def dotted(path: Iterable[Any]) -> str:
     """Returns a path of NNX modules or of `jax.tree_util` with dots."""
     return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
@@ -124,17 +109,3 @@ def vocabulary_of(module: Any) -> int | None:
     """Returns a module's attribute `vocab_size`, None if it has none."""
     found = getattr(module, "vocab_size", None)
     return found if isinstance(found, int) else None
-
-
-def captured_output(tree: Mapping[Any, Any], name: str, path: list[str]) -> jax.Array:
-    """Returns the output of the submodule at `path`; an error names the feature."""
-    node: Any = tree
-    for part in path:
-        node = {str(key): value for key, value in node.items()}.get(part, {})
-    values = node.get("__call__", ())
-    if len(values) != 1:
-        raise ValueError(
-            f"feature {name!r}: the submodule {'.'.join(path)!r} was called {len(values)} times "
-            "in the forward pass; a feature needs a submodule that is called exactly once"
-        )
-    return values[0]

@@ -1,21 +1,17 @@
 """The adapter for Flax NNX modules."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxkd.networks._architecture import describe_modules
+from jaxkd.networks._architecture import describe_modules, described_call
+from jaxkd.networks._features import Feature
 from jaxkd.networks._mode import TrainMode, bind_axes, explained_axes, names_of
-from jaxkd.networks._network import (
-    Network,
-    captured_output,
-    dotted,
-    named,
-    vocabulary_of,
-)
+from jaxkd.networks._network import Network, dotted, vocabulary_of
+from jaxkd.networks._outputs import Selection, check_selection, named
 from jaxkd.networks._pure_module import PureModule
 from jaxkd.networks._streams import explained_evaluation
 
@@ -23,6 +19,8 @@ from jaxkd.networks._streams import explained_evaluation
 def from_nnx(
     model: nnx.Module,
     *,
+    call: Callable[..., Any] | None = None,
+    outputs: Selection = None,
     features: Mapping[str, str] | None = None,
     dtype: Any = None,
     train_mode: TrainMode = None,
@@ -31,17 +29,25 @@ def from_nnx(
 ) -> Network:
     """Adapts a Flax NNX module.
 
-    The module is called with the inputs alone; train and evaluation mode are set as by
+    The module is called with the inputs alone, unless `call` says otherwise, and with `rngs` where
+    its `__call__` requires them; train and evaluation mode are set as by
     `module.train()` and `module.eval()`, and passed by argument where its `__call__` takes `train`,
     `deterministic` and the like. Every random stream inside is seeded anew from `key` at each
     call, so that dropout depends on the training step and on nothing else. A Linen module inside
     `nnx.bridge.ToNNX` gets the mode's arguments of its own `__call__`.
 
     Args:
-      model: the module. Its arrays are read, never changed. It returns logits, or a mapping with
-        `"logits"`, or `(logits, mapping of features)`.
+      model: the module. Its arrays are read, never changed.
+      call: `call(module, inputs)`, where the module is not called with the inputs alone: with
+        keywords, several inputs, another method. It may also take `train`, `key` and `rngs`, which
+        are then passed by name.
+      outputs: which parts of what the module returns are its outputs: names with dotted places,
+        `{"logits": "0", "stage3": "1.stage3"}`, or a function of it that returns a mapping. Without
+        it an array is `"logits"`; a mapping, named tuple or dataclass keeps its names, nested ones
+        with dots; and so does `(logits, mapping)`.
       features: name of the feature → path of the submodule whose output it is, as in
-        `{"stage3": "blocks.3"}`.
+        `{"stage3": "blocks.3"}`. `"blocks.3:0"` is the first part of a tuple; `"layers:stacked"`
+        the outputs `[batch, layers, …]` of a submodule that runs inside a scan.
       dtype: type that all layers with a `dtype` compute in, `jnp.bfloat16` for one; None for that
         of each layer. Parameters keep their own type: float32 master parameters, which the
         optimizer updates, and statistics in float32. Losses compute in float32 whatever the outputs
@@ -61,7 +67,9 @@ def from_nnx(
 
     Raises:
       ValueError: a feature path is not a submodule (the message lists those there are); a dtype
-        that is not floating; a `train_mode` or a stream that the module does not have.
+        that is not floating; a `train_mode` or a stream that the module does not have; when first
+        called, a feature that is no array or comes from a scan.
+      TypeError: a `call` or `outputs` of another kind; when first called, a result without names.
 
     Example:
       >>> from flax import nnx
@@ -71,41 +79,46 @@ def from_nnx(
       >>> {name: value.shape for name, value in network(jnp.ones((2, 4))).items()}
       {'logits': (2, 8), 'hidden': (2, 8)}
     """
-    features = dict(features or {})
+    check_selection(outputs)
+    wanted = Feature.parse(features)
     if dtype is not None:
         if not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(f"a network computes in floating point, not in {jnp.dtype(dtype)}")
         model = nnx.clone(model)
         model.set_attributes(dtype=jnp.dtype(dtype), raise_if_not_found=False)
     modules = {dotted(path): module for path, module in nnx.iter_modules(model)}
-    for name, path in features.items():
-        if path not in modules or not callable(modules[path]):
+    for feature in wanted:
+        if feature.path not in modules or not callable(modules[feature.path]):
             known = sorted(p for p, module in modules.items() if p and callable(module))
             raise ValueError(
-                f"feature {name!r}: {type(model).__name__} has no submodule {path!r} to call; it "
-                f"has {known}"
+                f"feature {feature.name!r}: {type(model).__name__} has no submodule "
+                f"{feature.path!r} to call; it has {known}"
             )
-    pure, axis_name = PureModule(model, train_mode, rngs), names_of(axis_name)
+    pure, axis_name = PureModule(model, train_mode, rngs, call), names_of(axis_name)
+    name = type(model).__name__
 
     def apply(params, state, inputs, *, train=False, key=None):
-        def call(params, state, inputs, key):
-            options = {"train": train, "key": key, "capture": bool(features)}
-            with contextlib.nullcontext() if train else explained_evaluation(type(model).__name__):
-                return pure(params, state, (inputs,), {}, **options)
+        def forward(params, state, inputs, key):
+            options = {"train": train, "key": key, "features": wanted}
+            with contextlib.nullcontext() if train else explained_evaluation(name):
+                result, captured, state = pure(params, state, (inputs,), {}, **options)
+            return {**named(result, outputs, name), **captured}, state
 
-        with explained_axes(type(model).__name__):
-            result, captured, state = bind_axes(call, axis_name)(params, state, inputs, key)
-        outputs = named(result)
-        for name, path in features.items():
-            outputs[name] = captured_output(captured, name, path.split("."))
-        return outputs, state
+        with explained_axes(name):
+            return bind_axes(forward, axis_name)(params, state, inputs, key)
 
     return Network(
         apply,
         pure.params,
         pure.state,
-        type(model).__name__,
-        describe_modules({dotted(path): m for path, m in nnx.iter_modules(pure.evaluated(model))}),
+        name,
+        described_call(
+            describe_modules(
+                {dotted(path): m for path, m in nnx.iter_modules(pure.evaluated(model))}
+            ),
+            call=call,
+            outputs=outputs,
+        ),
         vocab_size=vocabulary_of(model),
         random_layers=pure.random_layers,
         statistics=pure.statistics,

@@ -1,12 +1,14 @@
 """An NNX module as a pure function of its variables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from flax import nnx
 from flax.core import DenyList
 
+from jaxkd.networks._calls import Call, check_call
+from jaxkd.networks._features import Feature, recorded_nnx_ranks
 from jaxkd.networks._mode import Mode, TrainMode, names_of
 from jaxkd.networks._network import PyTree, dotted
 from jaxkd.networks._streams import USUAL_STREAMS, keys_of
@@ -19,6 +21,7 @@ class PureModule:
       model: the module, which is not changed.
       train_mode: what sets training mode; this and what follows as in `from_nnx`.
       rngs: names of the random streams that are seeded anew.
+      call: function that calls the module.
 
     Attributes:
       params: the initial parameters.
@@ -35,16 +38,21 @@ class PureModule:
         model: nnx.Module,
         train_mode: TrainMode = None,
         rngs: str | tuple[str, ...] | None = None,
+        call: Callable[..., Any] | None = None,
     ):
         """Splits a copy of the module."""
-        self._mode, self._rngs = Mode.of_call(_call_of(model), train_mode), names_of(rngs)
+        check_call(model, call)
+        self._mode, self._rngs = Mode.of_call(call or _call_of(model), train_mode), names_of(rngs)
         self._from_linen = isinstance(model, nnx.bridge.ToNNX)
         _check_attributes(model, self._mode)
         model = nnx.clone(model)
         nnx.pop(model, _is_sown)  # by an earlier call
         self._graphdef, *states = nnx.split(model, nnx.Param, nnx.RngState, ...)
         params, self._streams, state = states
-        _check_streams(self._streams, () if self._from_linen else self._rngs or ())
+        has_streams = bool(len(nnx.to_flat_state(self._streams)))
+        self._call = Call.of(model, call, own_streams=has_streams or self._from_linen)
+        named_here = () if self._from_linen or self._call.takes_rngs else self._rngs or ()
+        _check_streams(self._streams, named_here)
         self._paths = {
             dotted(path): path for tree in (params, state) for path, _ in nnx.to_flat_state(tree)
         }
@@ -63,9 +71,9 @@ class PureModule:
         *,
         train: bool,
         key: jax.Array | None,
-        capture: bool = False,
-    ) -> tuple[Any, dict[Any, Any], PyTree]:
-        """Returns the module's result, that of its submodules if `capture`, and the new state.
+        features: tuple[Feature, ...] = (),
+    ) -> tuple[Any, dict[str, jax.Array], PyTree]:
+        """Returns the module's result, its features by name, and the new state.
 
         In evaluation streams are seeded from a key, too, if there is one: outputs must not depend
         on it, which is how a network that is random in evaluation is found.
@@ -73,13 +81,16 @@ class PureModule:
         seeded = train or key is not None
         streams = _reseed(self._streams, key, self._rngs) if seeded else _copied(self._streams)
         module = self._set_mode(self._module(params, state, streams), train)
-        keywords = {**self._mode.keywords(train), **self._linen_keywords(train, key), **keywords}
-        if capture:
-            recorded = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)
-            result, inner = recorded(*inputs, **keywords)
-            captured = nnx.to_pure_dict(inner)
+        keywords = {**self._mode.keywords(train), **self._keywords(train, key), **keywords}
+        call = self._call.function or type(module).__call__
+        if features:
+            recorded = nnx.capture(call, nnx.Intermediate, method_outputs=nnx.Intermediate)
+            with recorded_nnx_ranks(module, features) as ranks:
+                result, inner = recorded(module, *inputs, **keywords)
+            tree = nnx.to_pure_dict(inner)
+            captured = {feature.name: feature.select(tree, ranks) for feature in features}
         else:
-            result, captured = module(*inputs, **keywords), {}
+            result, captured = call(module, *inputs, **keywords), {}
         if train:
             after = _flatten(nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState))))
             # Without what the call has sown.
@@ -109,10 +120,16 @@ class PureModule:
         module.set_attributes(**values, raise_if_not_found=False)
         return module
 
-    def _linen_keywords(self, train: bool, key: jax.Array | None) -> dict[str, Any]:
-        """Returns what a Linen module in a bridge gets: its streams, and what it may change."""
-        if not self._from_linen:
-            return {}
+    def _keywords(self, train: bool, key: jax.Array | None) -> dict[str, Any]:
+        """Returns the key and streams that a call takes.
+
+        A Linen module in a bridge gets its streams, and what it may change.
+        """
+        if not self._from_linen or self._call.function is not None:
+            taken: dict[str, Any] = {"key": key if train else None} if self._call.takes_key else {}
+            if self._call.takes_rngs:
+                taken["rngs"] = nnx.Rngs(**self._call.keys(key, self._rngs, train))
+            return taken
         if not train:
             return {"rngs": nnx.Rngs()}  # its own streams would let dropout pass in evaluation
         keys = {} if key is None else keys_of(self._rngs or USUAL_STREAMS, key)

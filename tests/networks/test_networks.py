@@ -120,11 +120,10 @@ def test_a_bare_function_with_state_and_features():
     assert network.apply(network.params, network.state, jnp.ones((2, 4)))[1] == {"calls": 0}
 
 
-def test_outputs_without_logits_are_refused():
+def test_outputs_need_names_and_no_logits():
     network = jaxkd.from_function(lambda params, inputs: {"probabilities": inputs}, {})
-    with pytest.raises(ValueError, match=r"need 'logits'.*probabilities"):
-        network(jnp.ones((1, 2)))
-    with pytest.raises(TypeError, match="not list"):
+    assert list(network(jnp.ones((1, 2)))) == ["probabilities"]
+    with pytest.raises(TypeError, match="returns list"):
         jaxkd.from_function(lambda params, inputs: [inputs], {})(jnp.ones((1, 2)))
 
 

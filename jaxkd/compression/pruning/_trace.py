@@ -16,7 +16,8 @@ from jaxkd.compression.pruning._channel_ids import Axes, BlockCount, TracedValue
 from jaxkd.compression.pruning._program_constants import program_constants
 from jaxkd.compression.pruning._tracer import ChannelTracer
 from jaxkd.compression.pruning._tracer_state import Decision
-from jaxkd.networks._network import dotted, named
+from jaxkd.networks._network import dotted
+from jaxkd.networks._outputs import named
 from jaxkd.networks._pure_module import PureModule
 from jaxkd.ops import xla_convolutions
 

@@ -11,7 +11,7 @@ import jaxkd
 from jaxkd import cache as caches
 from jaxkd.cache import CacheError
 from jaxkd.cache.__main__ import main
-from jaxkd.data import Loader
+from jaxkd.data import Dataset, Loader
 from jaxkd.targets import Dense, TopK
 from jaxkd.teachers import from_callable
 from jaxkd.views import Normalize, RandomCrop, Views
@@ -167,3 +167,18 @@ def test_a_teacher_outside_of_jax_does_not_run_within_a_step():
     student = jaxkd.from_function(lambda p, x: x @ p, np.ones((4, 3), np.float32))
     with pytest.raises(TypeError, match=r"teacher linear runs outside of JAX.*cache\.build"):
         jaxkd.make_train_step(student, jaxkd.recipes.kd(), optax.sgd(0.1), teacher=teacher)
+
+
+def test_dictionaries_of_inputs_and_labels(tmp_path):
+    inputs = {"image": IMAGES.inputs, "offset": np.arange(200, dtype=np.float32)[:, None]}
+    labels = {"a": IMAGES.labels, "b": IMAGES.labels[:, None]}
+    counts = {"a": 5, "b": 5}
+    data = Dataset.from_arrays(inputs, labels, name="d", split="train", num_classes=counts)
+
+    def both(given):
+        assert sorted(given) == ["image", "offset"]
+        return linear(given["image"] / 255)["logits"] + given["offset"]
+
+    cache = caches.build(tmp_path, both, data, name="both", progress=False)
+    expected = both({name: array[:7] for name, array in inputs.items()})
+    np.testing.assert_allclose(cache.read(data.ids[:7], 0).decode()["logits"], expected, rtol=1e-4)

@@ -6,6 +6,7 @@ together with the variables it starts from.
 
 - `Network`, from `from_nnx`, `from_linen` or `from_function`; `to_nnx` is the way back to a module.
 - Other outputs: `add_outputs`, `class_maps`, `region_logits`, `without_logits`, `valid_classes`.
+- Other inputs, other classes: `with_inputs`, `select_classes`.
 - A module after the network: `extend`. Less memory for the backward pass: `remat`.
 - `Connector`, what is trained between student and teacher: `as_connector`.
 - `head_weights`, kernel and bias of the last layer.
@@ -27,6 +28,8 @@ from jaxkd.networks._network import PyTree as PyTree
 from jaxkd.networks._nnx import from_nnx as from_nnx
 from jaxkd.networks._nnx import to_nnx as to_nnx
 from jaxkd.networks._remat import remat as remat
+from jaxkd.networks._select_classes import select_classes as select_classes
+from jaxkd.networks._with_inputs import with_inputs as with_inputs
 
 __all__ = [
     "Connector",
@@ -42,7 +45,9 @@ __all__ = [
     "head_weights",
     "region_logits",
     "remat",
+    "select_classes",
     "to_nnx",
     "valid_classes",
+    "with_inputs",
     "without_logits",
 ]

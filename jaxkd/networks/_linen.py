@@ -9,6 +9,7 @@ import jax
 from jaxkd.networks._architecture import describe, described_call
 from jaxkd.networks._calls import Call, check_call
 from jaxkd.networks._features import Feature, recorded_linen_ranks
+from jaxkd.networks._kinds import check_module
 from jaxkd.networks._mode import Mode, TrainMode, bind_axes, explained_axes, names_of
 from jaxkd.networks._network import Network, dotted, vocabulary_of
 from jaxkd.networks._outputs import Selection, check_selection, named
@@ -58,8 +59,8 @@ def from_linen(
       >>> network(jnp.ones((2, 4)))["logits"].shape
       (2, 3)
     """
-    if "params" not in variables:
-        raise ValueError(f"variables need 'params'; these have {sorted(variables)}")
+    check_module("from_linen", module, nn.Module)
+    params = _params_of(module, variables)
     check_selection(outputs)
     check_call(module, call)
     wanted, called = Feature.parse(features), Call.of(module, call)
@@ -117,7 +118,7 @@ def from_linen(
     evaluation = module.clone(**mode.attribute_values(False)) if mode.attributes else module
     return Network(
         apply,
-        variables["params"],
+        params,
         state,
         name,
         described_call(describe(evaluation), call=call, outputs=outputs),
@@ -127,6 +128,21 @@ def from_linen(
             for path, _ in jax.tree_util.tree_leaves_with_path(state.get("batch_stats", {}))
         ),
     )
+
+
+def _params_of(module: nn.Module, variables: Any) -> Any:
+    """Returns the parameters among a module's variables, which need not have any."""
+    if not isinstance(variables, Mapping):
+        raise TypeError(
+            f"variables are what {type(module).__name__}.init returned, "
+            f"module.init(jax.random.key(0), inputs), not {type(variables).__name__}"
+        )
+    if variables and not {"params", "batch_stats"} & set(variables):
+        raise ValueError(
+            f"variables need 'params'; these have {sorted(variables)}: if they are the parameters "
+            "themselves, write from_linen(module, {'params': variables})"
+        )
+    return variables.get("params", {})
 
 
 def _is_sown(collection: Any) -> bool:

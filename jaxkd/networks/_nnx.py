@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxkd.networks._architecture import describe_modules, described_call
 from jaxkd.networks._features import Feature
+from jaxkd.networks._kinds import check_module
 from jaxkd.networks._mode import TrainMode, bind_axes, explained_axes, names_of
 from jaxkd.networks._network import Network, dotted, vocabulary_of
 from jaxkd.networks._outputs import Selection, check_selection, named
@@ -79,6 +80,7 @@ def from_nnx(
       >>> {name: value.shape for name, value in network(jnp.ones((2, 4))).items()}
       {'logits': (2, 8), 'hidden': (2, 8)}
     """
+    check_module("from_nnx", model, nnx.Module)
     check_selection(outputs)
     wanted = Feature.parse(features)
     if dtype is not None:

@@ -1,0 +1,73 @@
+"""Refusals of what is no network, or belongs to another adapter."""
+
+import inspect
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxkd.networks._arguments import shown
+from jaxkd.networks._network import Network
+
+
+def check_network(role: str, value: Any) -> None:
+    """Refuses what is no `Network`; says how to make one of it.
+
+    Args:
+      role: name of the argument, such as `"teacher"`.
+      value: what was given.
+
+    Raises:
+      TypeError: something else.
+    """
+    if not isinstance(value, Network):
+        raise TypeError(f"{role} must be a Network, not {shown(value)}: {how_to_wrap(value)}")
+
+
+def how_to_wrap(value: Any) -> str:
+    """Returns the line that makes a network of a value, for messages.
+
+    Args:
+      value: anything that is no network.
+    """
+    if inspect.isclass(value):
+        if issubclass(value, nnx.Module):
+            return f"make a module of it, jaxkd.from_nnx({value.__name__}(…, rngs=nnx.Rngs(0)))"
+        return f"make an object of it, {value.__name__}(…), and wrap that"
+    if isinstance(value, nnx.Module):
+        return "write jaxkd.from_nnx(module)"
+    if isinstance(value, nn.Module):
+        return "write jaxkd.from_linen(module, module.init(jax.random.key(0), inputs))"
+    if isinstance(value, str):
+        return f"write jaxkd.from_nnx(jaxkd.models.create({value!r}, …, rngs=nnx.Rngs(0)))"
+    if isinstance(value, jax.Array | np.ndarray):
+        return (
+            "logits that are computed already come with the batches, as batch['teacher'] or from a "
+            "cache; a function of them is jaxkd.from_function(function, params)"
+        )
+    if callable(value):
+        return "write jaxkd.from_function(function, params), of (params, inputs)"
+    return "write jaxkd.from_nnx(module), from_linen(module, variables) or from_function"
+
+
+def check_module(adapter: str, value: Any, kind: type) -> None:
+    """Refuses what is no module of a framework.
+
+    Args:
+      adapter: name of the adapter that was called.
+      value: what was given.
+      kind: class of the framework's modules.
+
+    Raises:
+      TypeError: a network, a class, a module of the other framework, or something else.
+    """
+    if isinstance(value, kind):
+        return
+    if isinstance(value, Network):
+        raise TypeError(f"{adapter} was given {value.name}, which is a Network already: use it")
+    framework = "Flax NNX" if kind is nnx.Module else "Flax Linen"
+    raise TypeError(
+        f"{adapter} takes a {framework} module, not {shown(value)}: {how_to_wrap(value)}"
+    )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.networks._arguments import shown
-from jaxkd.teachers._outputs import OutputNames, named_outputs
+from jaxkd.networks._outputs import Selection, named
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class ForeignTeacher:
     call: Callable[[Any], Any] = dataclasses.field(repr=False)
     name: str
     inputs: Callable[[Any], Any] | None = dataclasses.field(default=None, repr=False)
-    outputs: OutputNames = dataclasses.field(default=None, repr=False)
+    outputs: Selection = dataclasses.field(default=None, repr=False)
     batch_size: int | None = None
     identity: Callable[[], Mapping[str, str]] = dataclasses.field(default=dict, repr=False)
 
@@ -86,8 +86,8 @@ class ForeignTeacher:
                 "function that makes it of the views."
             )
             raise
-        named = named_outputs(result, self.outputs, self.name)
-        return {name: self._array(name, value, size)[:rows] for name, value in named.items()}
+        outputs = named(result, self.outputs, f"the teacher {self.name}")
+        return {name: self._array(name, value, size)[:rows] for name, value in outputs.items()}
 
     def _array(self, name: str, value: Any, count: int) -> np.ndarray:
         array = _to_numpy(value)
@@ -110,7 +110,7 @@ def from_callable(
     *,
     name: str,
     inputs: Callable[[Any], Any] | None = None,
-    outputs: OutputNames = None,
+    outputs: Selection = None,
     batch_size: int | None = None,
 ) -> ForeignTeacher:
     """Adapts a function of NumPy arrays: a client of a server, scikit-learn, NumPy itself.

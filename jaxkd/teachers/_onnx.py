@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from jaxkd.networks._arguments import shown
+from jaxkd.networks._outputs import Selection
 from jaxkd.teachers._foreign import ForeignTeacher
 from jaxkd.teachers._layout import arranged, check_layout, fits_both, is_image
-from jaxkd.teachers._outputs import OutputNames
 
 _DTYPES = {
     "tensor(float16)": np.float16,
@@ -29,7 +29,7 @@ def from_onnx(
     layout: str | None = None,
     providers: Sequence[Any] | None = None,
     inputs: Callable[[Any], Any] | None = None,
-    outputs: OutputNames = None,
+    outputs: Selection = None,
 ) -> ForeignTeacher:
     """Adapts an ONNX file or a session of ONNX Runtime, for `jaxkd.cache.build`.
 
@@ -152,7 +152,7 @@ def _fits(wanted: Sequence[Any], shape: Sequence[int]) -> bool:
     return all(not isinstance(size, int) or size == own for size, own in pairs)
 
 
-def _requested(session: Any, name: str, outputs: OutputNames) -> list[str]:
+def _requested(session: Any, name: str, outputs: Selection) -> list[str]:
     known = [node.name for node in session.get_outputs()]
     if not isinstance(outputs, Mapping):
         return known

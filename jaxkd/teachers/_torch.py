@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from jaxkd.networks._arguments import shown
+from jaxkd.networks._outputs import Selection
 from jaxkd.teachers._foreign import ForeignTeacher
 from jaxkd.teachers._layout import arranged, check_layout, fits_both, is_image
-from jaxkd.teachers._outputs import OutputNames
 
 
 def from_torch(
@@ -23,7 +23,7 @@ def from_torch(
     device: Any = None,
     dtype: Any = None,
     inputs: Callable[[Any], Any] | None = None,
-    outputs: OutputNames = None,
+    outputs: Selection = None,
 ) -> ForeignTeacher:
     """Adapts a PyTorch module, for `jaxkd.cache.build`.
 

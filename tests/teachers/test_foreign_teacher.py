@@ -35,14 +35,12 @@ def test_outputs_are_named_as_those_of_networks_are():
     places = {"logits": "0", "deep": "1.stages.0"}
     assert names([array, {"stages": [array]}], outputs=places) == ["deep", "logits"]
     assert names([array], outputs=lambda result: {"logits": result[0]}) == ["logits"]
-    with pytest.raises(ValueError, match=r"nothing at '1.other': .* no 'other' in \['stages'"):
+    with pytest.raises(ValueError, match="the teacher linear returns nothing at '1.other'"):
         names([array, {"stages": [array]}], outputs={"logits": "1.other"})
-    with pytest.raises(TypeError, match=r"returns a list of 1, not an array.*outputs="):
+    with pytest.raises(TypeError, match="the teacher linear returns list.*outputs="):
         names([array])
-    with pytest.raises(TypeError, match=r"with \{'b': 'a tuple of 2'\}.*outputs="):
-        names({"a": array, "b": (array, array)})
-    with pytest.raises(TypeError, match="must return a dictionary"):
-        names([array], outputs=lambda result: result[0])
+    with pytest.raises(TypeError, match="the teacher linear returns .* as 'b'.*outputs="):
+        names({"a": array, "b": object()})
 
 
 def test_batches_of_one_size_are_padded_and_cut():

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxkd.data._examples import Examples, integers
 from jaxkd.data._fields import take
-from jaxkd.data._labels import of_batch
+from jaxkd.data._labels import has_token_labels, of_batch
 from jaxkd.data._prefetch import Prefetcher
 from jaxkd.views import Views
 
@@ -47,11 +47,10 @@ def raw_batch(dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
         "inputs": dataset.read(ids, view),
         **of_batch(take(dataset.labels, rows)),
     }
-    of_tokens = dataset.token_mask(dataset.ids[:0]) is not None
-    if of_tokens and batch["labels"].ndim > 1:
+    if has_token_labels(dataset):
         batch["where"] = batch["labels"] >= 0
     if views.mixes:
-        if of_tokens:
+        if dataset.token_mask(dataset.ids[:0]) is not None:
             raise ValueError(f"{views.transforms[-1]} mixes images; tokens cannot be mixed")
         partners = _partners(views, batch["id"], batch["view"], len(dataset))
         batch["partner_inputs"] = dataset.read(dataset.ids[partners], view)

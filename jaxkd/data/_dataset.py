@@ -15,6 +15,7 @@ from jaxkd.data._fields import (
     field_digests,
     field_hash,
     map_arrays,
+    read_only,
     take,
 )
 from jaxkd.data._labels import check_fields, class_ids, classes_of, describe_labels
@@ -88,7 +89,7 @@ class Dataset(Examples):
             )
         # A view is marked, not the array itself, which stays as writeable for its owner as it was.
         for field in ("ids", "inputs", "labels"):
-            object.__setattr__(self, field, map_arrays(_read_only, getattr(self, field)))
+            object.__setattr__(self, field, map_arrays(read_only, getattr(self, field)))
 
     @classmethod
     def from_arrays(
@@ -241,12 +242,6 @@ def _common_length(inputs: Any) -> int:
             f"every array of inputs has a leading axis of the same examples, got lengths {lengths}"
         )
     return next(iter(lengths.values()))
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np.int32]:

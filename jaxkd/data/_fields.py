@@ -43,6 +43,13 @@ def map_arrays(function: Callable[[Any], Any], field: Any) -> Any:
     return function(field)
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Returns a view of an array that cannot be written to, which leaves the array as it was."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def take(field: Any, rows: Any) -> Any:
     """Returns rows of every array of a field.
 

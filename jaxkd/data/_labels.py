@@ -115,9 +115,10 @@ def class_ids(dataset: Examples, who: str) -> np.ndarray:
 def has_token_labels(dataset: Examples) -> bool:
     """Returns whether the examples are rows of tokens, each of which has a label of its own."""
     labels = dataset.labels
-    if isinstance(labels, Mapping) or labels.ndim == 1:
+    if isinstance(labels, Mapping) or labels.ndim == 1 or labels.dtype.kind == "f":
         return False
-    return dataset.token_mask(dataset.ids[:0]) is not None
+    mask = dataset.token_mask(dataset.ids[:0])
+    return mask is not None and mask.shape[1:] == labels.shape[1:]
 
 
 def of_batch(labels: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,7 +10,13 @@ import numpy.typing as npt
 
 from jaxkd.data._digests import hash_arrays, row_digests
 from jaxkd.data._examples import Examples, integer, integers, refuse
-from jaxkd.data._labels import check_fields
+from jaxkd.data._fields import map_arrays, read_only, take
+from jaxkd.data._labels import (
+    check_fields,
+    classes_of,
+    describe_labels,
+    has_token_labels,
+)
 from jaxkd.data._packing import PackedRows, next_tokens, padding_share
 
 
@@ -22,9 +29,10 @@ class Sequences(Examples):
     ... count the documents of a row, 0 is padding. Networks keep attention within a document and
     count positions anew in each.
 
-    Labels are the next tokens, `[n, length]`, or classes of whole rows, `[n]`. With the former a
-    batch carries `"where"` `[batch, length]`, False where there is no next token, so that padding
-    never enters a mean; what a cache stores there is zero where the row holds nothing.
+    Labels are the next tokens, `[n, length]`, or those of whole rows, of every kind that a
+    `Dataset` has. With the former a batch carries `"where"` `[batch, length]`, False where there is
+    no next token, so that padding never enters a mean; what a cache stores there is zero where the
+    row holds nothing.
 
     Build them with `Sequences.from_arrays`, `Sequences.from_packed`, or from `Texts`.
 
@@ -35,8 +43,8 @@ class Sequences(Examples):
       ids: int32 `[n]`, unique, ascending.
       tokens: int32 `[n, length]` in `[0, vocab_size)`.
       documents: int32 `[n, length]`; 0 is padding, at the end of a row.
-      labels: int32, the next token `[n, length]`, or a class `[n]`; -1 where there is none.
-      num_classes: size of the vocabulary, or number of classes.
+      labels: int32, the next token `[n, length]`, -1 where there is none, or labels of whole rows.
+      num_classes: size of the vocabulary, or number of classes as of a `Dataset`.
       vocab_size: size of the vocabulary, without the padding of any network's.
       tokenizer: fingerprint of what made the tokens.
       offsets: int32 `[n, length, 2]`, the first byte of each token in its document's text and the
@@ -63,12 +71,12 @@ class Sequences(Examples):
     ids: npt.NDArray[np.int32]
     tokens: npt.NDArray[np.int32]
     documents: npt.NDArray[np.int32]
-    labels: npt.NDArray[np.int32]
-    num_classes: int
+    labels: Any
+    num_classes: Any
     vocab_size: int
     tokenizer: str
     offsets: npt.NDArray[np.int32] | None = None
-    class_names: tuple[str, ...] = ()
+    class_names: Any = ()
     _by_example: ClassVar[tuple[str, ...]] = ("ids", "tokens", "documents", "labels", "offsets")
     # Not an argument, as in `Dataset`.
     _source_fingerprint: str | None = dataclasses.field(default=None, init=False)
@@ -78,31 +86,32 @@ class Sequences(Examples):
             array = getattr(self, field)
             if array is None:
                 continue
+            if field == "labels":
+                object.__setattr__(self, field, map_arrays(read_only, array))
+                continue
             if len(array) != len(self.ids) or array.dtype != np.int32:
                 raise ValueError(
                     f"{field} must be int32 and one for each of {len(self.ids)} ids, got "
                     f"{array.dtype}{list(array.shape)}: build with Sequences.from_arrays"
                 )
-            view = array.view()
-            view.flags.writeable = False
-            object.__setattr__(self, field, view)
+            object.__setattr__(self, field, read_only(array))
 
     @classmethod
     def from_arrays(
         cls,
         tokens: npt.ArrayLike,
         documents: npt.ArrayLike | None = None,
-        labels: npt.ArrayLike | None = None,
+        labels: Any = None,
         *,
         name: str,
         version: str = "1",
         split: str,
         vocab_size: int,
         tokenizer: str,
-        num_classes: int | None = None,
+        num_classes: int | Mapping[str, int | None] | None = None,
         offsets: npt.ArrayLike | None = None,
         ids: npt.ArrayLike | None = None,
-        class_names: tuple[str, ...] = (),
+        class_names: tuple[str, ...] | Mapping[str, tuple[str, ...]] = (),
     ) -> Self:
         """Checks arrays and sorts them by id.
 
@@ -110,19 +119,20 @@ class Sequences(Examples):
           tokens: integers `[n, length]` in `[0, vocab_size)`.
           documents: integers `[n, length]`: the number of each token's document in its row, from 1
             in ascending order; 0 is padding, at the end of a row. None: each row is one document.
-          labels: integers, the next tokens `[n, length]`, or a class for each row `[n]`; -1 where
-            there is none. None: the next token of the same document in the same row.
+          labels: integers, the next tokens `[n, length]`, -1 where there is none, or labels of
+            rows as of `Dataset.from_arrays`: classes, 0 or 1 for each, values, or sets by name.
+            None: the next token of the same document in the same row.
           name: name of the data set.
           version: its version.
           split: name of the split.
           vocab_size: number of tokens in the vocabulary.
           tokenizer: fingerprint of the tokenizer, `Tokenizer.fingerprint` or any text that names
             it: a cache refuses another.
-          num_classes: number of classes of whole rows; None where labels are tokens.
+          num_classes: number of classes of whole rows; None where labels are tokens or values.
           offsets: integers `[n, length, 2]`, first byte and the one after the last of each token in
             the text of its document.
           ids: unique integers `[n]` in `[0, 2**31)`. None: `0..n-1`.
-          class_names: one name a class, or empty.
+          class_names: one name a class, or empty; by name where labels are.
 
         Returns:
           The rows, in ascending order of ids.
@@ -161,22 +171,22 @@ class Sequences(Examples):
         )
         if labels is None:
             labels = next_tokens(tokens, documents)
-        labels = integers(labels, "labels")
-        of_tokens = labels.ndim == 2
+        labels = labels if isinstance(labels, Mapping) else np.asarray(labels)
+        of_tokens = _are_tokens(labels, tokens.shape, num_classes, vocab_size)
         if of_tokens:
             if num_classes not in (None, vocab_size):
                 raise ValueError(
                     f"labels of every token are tokens, {vocab_size} of them, not of {num_classes} "
                     "classes: leave num_classes out, or give one label a row"
                 )
+            labels = integers(labels, "labels")
             _check_shape("labels", labels.shape, tokens.shape)
             bad = (labels < -1) | (labels >= vocab_size)
             refuse(bad, "label", labels, f"must be a token in [0, {vocab_size}), or -1")
             refuse((labels >= 0) & (documents == 0), "label", labels, "of padding must be -1")
             num_classes = vocab_size
-        elif num_classes is None:
+        elif num_classes is None and getattr(labels, "dtype", np.dtype(float)).kind in "iu":
             raise ValueError("labels of whole rows need num_classes, the number of classes")
-        assert num_classes is not None
         ids, checked = check_fields(
             len(tokens), ids, None if of_tokens else labels, num_classes, class_names
         )
@@ -197,12 +207,11 @@ class Sequences(Examples):
             ids=ids[order].astype(np.int32, copy=False),
             tokens=tokens[order].astype(np.int32, copy=False),
             documents=documents[order],
-            labels=(labels if of_tokens else checked)[order].astype(np.int32, copy=False),
-            num_classes=num_classes,
+            labels=take(labels.astype(np.int32) if of_tokens else checked, order),
             vocab_size=vocab_size,
             tokenizer=tokenizer,
             offsets=None if offsets is None else offsets[order],
-            class_names=tuple(class_names),
+            **classes_of(labels, num_classes, class_names),
         )
 
     @classmethod
@@ -227,17 +236,19 @@ class Sequences(Examples):
         return cls.from_arrays(rows.tokens, rows.documents, labels, offsets=rows.offsets, **named)
 
     def __repr__(self) -> str:
-        what = "next tokens" if self.of_tokens else f"labeled, {self.num_classes} classes"
+        what = describe_labels(self.labels, self.num_classes)
+        if self.of_tokens:
+            what = f"{np.count_nonzero(self.labels >= 0)} next tokens"
         return (
             f"Sequences({self.name!r} {self.version}, split {self.split!r}: {len(self)} rows of "
             f"{self.tokens.shape[1]} tokens of {self.vocab_size}, "
-            f"{np.count_nonzero(self.labels >= 0)} {what}, {self.padding:.1%} padding)"
+            f"{what}, {self.padding:.1%} padding)"
         )
 
     @property
     def of_tokens(self) -> bool:
-        """Whether the labels are next tokens, rather than classes of rows."""
-        return self.labels.ndim == 2
+        """Whether the labels are next tokens, rather than those of rows."""
+        return has_token_labels(self)
 
     @property
     def padding(self) -> float:
@@ -336,6 +347,14 @@ class Sequences(Examples):
         part = dataclasses.replace(self, **changes)
         object.__setattr__(part, "_source_fingerprint", self.fingerprint)
         return part
+
+
+def _are_tokens(labels: Any, shape: tuple[int, ...], num_classes: Any, vocab_size: int) -> bool:
+    if isinstance(labels, Mapping) or labels.ndim != 2:
+        return False
+    if labels.shape == shape or labels.dtype.kind not in "iu":
+        return bool(labels.shape == shape)
+    return num_classes in (None, vocab_size) or labels.shape[1] != num_classes
 
 
 def _check_shape(what: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ from jaxkd.data import (
     EncodedImages,
     GrainSource,
     Loader,
+    Sequences,
     eval_batches,
     raw_batch,
     split_labels,
@@ -231,3 +232,19 @@ def test_files_have_labels_of_every_kind_too():
     assert batch["labels"]["tags"].tolist() == [[0, 1]] and batch["labeled"]["age"].tolist() == [
         True
     ]
+
+
+def test_rows_of_tokens_have_labels_of_every_kind_too():
+    tokens, named = np.ones((2, 3), int), {"vocab_size": 9, "tokenizer": "t", **NAMED}
+    spam = Sequences.from_arrays(tokens, labels=[[1], [0]], num_classes=1, **named)
+    assert not spam.of_tokens and "2 labeled by int32[1] of 1 classes" in repr(spam)
+    batch = Loader(spam, Views(), 2)[0]
+    assert "where" not in batch and sorted(batch["labels"].ravel()) == [0, 1]
+    score = Sequences.from_arrays(tokens, labels=[0.5, np.nan], ids=[4, 2], **named)
+    assert score.labels[1] == 0.5 and score.num_classes is None
+    assert np.isnan(score.with_labels([2]).labels).all()
+    both = {"topic": [1, 0], "score": [0.5, 1.5]}
+    sets = Sequences.from_arrays(tokens, labels=both, num_classes={"topic": 2}, **named).select([1])
+    assert sets.labels["topic"].tolist() == [0] and sets.num_classes["score"] is None
+    with pytest.raises(TypeError, match="labels must be integers, got dtype float64"):
+        Sequences.from_arrays(tokens, labels=tokens * 1.0, **named)

@@ -164,8 +164,8 @@ def cost_of(network: Network, inputs: Any) -> dict[str, Any]:
     batched = profiling.latency(network, inputs, repeats=_CALLS, warmup=2)
     device = jax.devices()[0]
     return {
-        "parameters": profiling.count_parameters(network.params),
-        "parameter_bytes": profiling.parameter_bytes(network.params),
+        "parameters": profiling.count_parameters(network.all_params()),
+        "parameter_bytes": profiling.parameter_bytes(network.all_params()),
         "flops_an_example": flops,
         "latency_s": dataclasses.asdict(single),
         "throughput": {

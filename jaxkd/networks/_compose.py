@@ -23,7 +23,8 @@ def add_outputs(
 
     Args:
       network: any network.
-      function: function of `(params, outputs)` that returns the further outputs by name.
+      function: function of `(params, outputs)`, of all parameters, that returns the further outputs
+        by name.
 
     Returns:
       A network with the same variables and, since it computes the same logits, the same
@@ -40,7 +41,8 @@ def add_outputs(
 
     def apply(params, state, inputs, *, train=False, key=None):
         outputs, state = network.apply(params, state, inputs, train=train, key=key)
-        return {**outputs, **function(params, outputs)}, state
+        whole = network.all_params(params, state)
+        return {**outputs, **function(whole, outputs)}, state
 
     return dataclasses.replace(network, apply=apply)
 

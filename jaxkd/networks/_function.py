@@ -9,6 +9,7 @@ from jaxkd.networks._mode import Mode, TrainMode, bind_axes, explained_axes, nam
 from jaxkd.networks._network import Network, PyTree
 from jaxkd.networks._outputs import Selection, check_selection, named
 from jaxkd.networks._streams import keys_of
+from jaxkd.networks._trainable import Split, Trainable
 
 
 def from_function(
@@ -17,6 +18,7 @@ def from_function(
     *,
     state: PyTree | None = None,
     outputs: Selection = None,
+    trainable: Trainable = None,
     architecture: str = "",
     train_mode: TrainMode = None,
     rngs: str | tuple[str, ...] | None = None,
@@ -31,6 +33,9 @@ def from_function(
       params: a pytree of arrays.
       state: a pytree of arrays that the function returns updated, batch statistics for instance.
       outputs: which parts of what the function returns are its outputs, as in `jaxkd.from_nnx`.
+      trainable: which parameters are trained: a path pattern, `"head.*"`, or several; or a function
+        of dotted path and array. The others become part of `state`: kept, saved, and never touched
+        by the optimizer. By default all are trained.
       architecture: text that distinguishes this function from others of the same name (sizes,
         activations); part of the fingerprint that caches check.
       train_mode: which keyword sets training mode, as in `jaxkd.from_nnx`; by default `train`,
@@ -65,9 +70,16 @@ def from_function(
             "one of its arguments"
         )
     stateful = state is not None
+    split = None if trainable is None else Split.of(params, trainable, name)
+    if split is not None:
+        params, state = split.trained, {"params": split.frozen, "state": state if stateful else {}}
+
+    def whole(params, state):
+        return params if split is None else split.merged(params, state["params"])
 
     def apply(params, state, inputs, *, train=False, key=None):
         def call(params, state, inputs, key):
+            params, inner = whole(params, state), state if split is None else state["state"]
             options: dict[str, Any] = mode.keywords(train)
             if "key" in parameters:
                 options["key"] = key
@@ -75,8 +87,9 @@ def from_function(
                 options["rngs"] = None if key is None else keys_of(streams, key)
             if not stateful:
                 return named(function(params, inputs, **options), outputs, name), state
-            result, new_state = function(params, state, inputs, **options)
-            return named(result, outputs, name), new_state if train else state
+            result, after = function(params, inner, inputs, **options)
+            after = after if split is None else {**state, "state": after}
+            return named(result, outputs, name), after if train else state
 
         with explained_axes(name):
             return bind_axes(call, axis_name)(params, state, inputs, key if train else None)
@@ -84,7 +97,12 @@ def from_function(
     return Network(
         apply,
         params,
-        state if stateful else {},
+        {} if state is None else state,
         name,
-        described_call(f"{describe(inspect.unwrap(function))} {architecture}", outputs=outputs),
+        described_call(
+            f"{describe(inspect.unwrap(function))} {architecture}",
+            outputs=outputs,
+            trained=None if split is None else split.paths,
+        ),
+        whole=None if split is None else whole,
     )

@@ -67,7 +67,7 @@ def class_maps(network: Network, *, feature: str, head: str = "head") -> Network
     References:
       Zhou et al., Learning Deep Features for Discriminative Localization, 2016.
     """
-    head_weights(network.params, head)
+    head_weights(network.all_params(), head)
 
     def maps(params, outputs):
         return {"class_maps": outputs[feature] @ head_weights(params, head)[0]}
@@ -101,7 +101,7 @@ def region_logits(
     References:
       Luo, Scale Decoupled Distillation, CVPR 2024.
     """
-    head_weights(network.params, head)
+    head_weights(network.all_params(), head)
 
     def regions(params, outputs):
         kernel, bias = head_weights(params, head)

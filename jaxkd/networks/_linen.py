@@ -14,6 +14,7 @@ from jaxkd.networks._mode import Mode, TrainMode, bind_axes, explained_axes, nam
 from jaxkd.networks._network import Network, dotted, vocabulary_of
 from jaxkd.networks._outputs import Selection, check_selection, named
 from jaxkd.networks._streams import LinenStreams, explained_evaluation
+from jaxkd.networks._trainable import Split, Trainable
 
 
 def from_linen(
@@ -23,6 +24,7 @@ def from_linen(
     call: Callable[..., Any] | None = None,
     outputs: Selection = None,
     features: Mapping[str, str] | None = None,
+    trainable: Trainable = None,
     train_mode: TrainMode = None,
     rngs: str | tuple[str, ...] | None = None,
     axis_name: str | tuple[str, ...] | None = None,
@@ -40,6 +42,9 @@ def from_linen(
       outputs: which parts of what the module returns are its outputs, as in `jaxkd.from_nnx`.
       features: name of the feature → path of the submodule whose output it is, with dots, as in
         `{"stage3": "stages_3.conv"}`, `{"hidden": "encoder:1"}` or `{"layers": "blocks:stacked"}`.
+      trainable: which parameters are trained: a path pattern, `"head.*"`, or several; or a function
+        of dotted path and array. The others become part of `state`: kept, saved, and never touched
+        by the optimizer. By default all are trained.
       train_mode: which argument or field sets training mode, as in `jaxkd.from_nnx`.
       rngs: names of the random streams in training; by default every one that the module asks for.
       axis_name: names of axes that it reduces over, as in `jaxkd.from_nnx`.
@@ -75,6 +80,13 @@ def from_linen(
         if not _is_sown(variables[name])
     }
 
+    split = None if trainable is None else Split.of(params, trainable, name)
+    if split is not None:
+        params, state = split.trained, {**state, "params": split.frozen}
+
+    def whole(params, state):
+        return params if split is None else split.merged(params, state["params"])
+
     def apply(params, state, inputs, *, train=False, key=None):
         placed = module.clone(**mode.attribute_values(train)) if mode.attributes else module
 
@@ -83,10 +95,10 @@ def from_linen(
             if called.takes_rngs:
                 taken["rngs"] = called.keys(key, names_of(rngs), train)
             return placed.apply(
-                {"params": params, **state},
+                {**state, "params": whole(params, state)},
                 inputs,
                 rngs=keys,
-                mutable=sorted(state) if train else ["intermediates"],
+                mutable=sorted(set(state) - {"params"}) if train else ["intermediates"],
                 capture_intermediates=(
                     (lambda submodule, method: method == "__call__" and submodule.path in paths)
                     if paths
@@ -121,8 +133,14 @@ def from_linen(
         params,
         state,
         name,
-        described_call(describe(evaluation), call=call, outputs=outputs),
+        described_call(
+            describe(evaluation),
+            call=call,
+            outputs=outputs,
+            trained=None if split is None else split.paths,
+        ),
         vocab_size=vocabulary_of(module),
+        whole=None if split is None else whole,
         statistics=tuple(
             dotted(path)
             for path, _ in jax.tree_util.tree_leaves_with_path(state.get("batch_stats", {}))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import jax
@@ -50,6 +50,8 @@ class Network:
         as far as they are known; a training call that needs no key is refused before training.
       statistics: paths of the statistics that training moves, as far as they are known; a training
         call that moves none is refused likewise.
+      whole: function from params and state to all parameters as one tree, where `trainable` has
+        moved some into the state; None where `params` are all.
     """
 
     apply: Apply
@@ -60,6 +62,7 @@ class Network:
     vocab_size: int | None = dataclasses.field(default=None, kw_only=True)
     random_layers: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     statistics: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+    whole: Callable[[PyTree, PyTree], PyTree] | None = dataclasses.field(default=None, kw_only=True)
 
     def __call__(self, inputs: Any) -> Outputs:
         """Returns named outputs in evaluation mode, with the network's own variables."""
@@ -68,6 +71,17 @@ class Network:
     def replace(self, *, params: PyTree, state: PyTree) -> "Network":
         """Returns the same network with other variables, after training for instance."""
         return dataclasses.replace(self, params=params, state=state)
+
+    def all_params(self, params: PyTree = None, state: PyTree = None) -> PyTree:
+        """Returns all parameters, with those that are not trained.
+
+        Args:
+          params: trained parameters, by default the network's own.
+          state: the state, by default the network's own.
+        """
+        params = self.params if params is None else params
+        state = self.state if state is None else state
+        return params if self.whole is None else self.whole(params, state)
 
     def fingerprint(self) -> dict[str, str]:
         """Returns hashes that identify this network: of its architecture and its parameters.

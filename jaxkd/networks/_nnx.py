@@ -15,6 +15,7 @@ from jaxkd.networks._network import Network, dotted, vocabulary_of
 from jaxkd.networks._outputs import Selection, check_selection, named
 from jaxkd.networks._pure_module import PureModule
 from jaxkd.networks._streams import explained_evaluation
+from jaxkd.networks._trainable import Split, Trainable
 
 
 def from_nnx(
@@ -24,6 +25,7 @@ def from_nnx(
     outputs: Selection = None,
     features: Mapping[str, str] | None = None,
     dtype: Any = None,
+    trainable: Trainable = None,
     train_mode: TrainMode = None,
     rngs: str | tuple[str, ...] | None = None,
     axis_name: str | tuple[str, ...] | None = None,
@@ -54,6 +56,9 @@ def from_nnx(
         optimizer updates, and statistics in float32. Losses compute in float32 whatever the outputs
         are. bfloat16 has the range of float32, so no loss scaling is needed. (Micikevicius et al.,
         Mixed Precision Training, ICLR 2018.)
+      trainable: which parameters are trained: a path pattern, `"head.*"`, or several; a function of
+        dotted path and array; or an NNX filter, `nnx.LoRAParam`. The others become part of
+        `state`: kept, saved, and never touched by the optimizer. By default all are trained.
       train_mode: what sets training mode where the words above do not: the name of an argument,
         `"is_train"`; or names with their values in training and in evaluation,
         `{"mode": ("train", "eval")}`, `{"frozen": (False, True)}`. `"self.training"` is an
@@ -98,21 +103,25 @@ def from_nnx(
             )
     pure, axis_name = PureModule(model, train_mode, rngs, call), names_of(axis_name)
     name = type(model).__name__
+    split = None if trainable is None else _split(model, pure, trainable)
+    frozen = {} if split is None else split.frozen
 
     def apply(params, state, inputs, *, train=False, key=None):
         def forward(params, state, inputs, key):
             options = {"train": train, "key": key, "features": wanted}
             with contextlib.nullcontext() if train else explained_evaluation(name):
-                result, captured, state = pure(params, state, (inputs,), {}, **options)
-            return {**named(result, outputs, name), **captured}, state
+                kept, moved = _parted(state, frozen)
+                whole = {**params, **kept}
+                result, captured, moved = pure(whole, moved, (inputs,), {}, **options)
+            return {**named(result, outputs, name), **captured}, {**kept, **moved}
 
         with explained_axes(name):
             return bind_axes(forward, axis_name)(params, state, inputs, key)
 
     return Network(
         apply,
-        pure.params,
-        pure.state,
+        pure.params if split is None else split.trained,
+        {**frozen, **pure.state},
         name,
         described_call(
             describe_modules(
@@ -120,10 +129,14 @@ def from_nnx(
             ),
             call=call,
             outputs=outputs,
+            trained=None if split is None else split.paths,
         ),
         vocab_size=vocabulary_of(model),
         random_layers=pure.random_layers,
         statistics=pure.statistics,
+        whole=None
+        if split is None
+        else lambda params, state: {**params, **_parted(state, frozen)[0]},
     )
 
 
@@ -165,7 +178,38 @@ def to_nnx(network: Network, model: nnx.Module) -> nnx.Module:
             f"the variables of {network.name} do not fit this {type(model).__name__} "
             f"({'; '.join(differing[:5])}): pass a module made like the network's own"
         )
-    return pure.module(network.params, network.state)
+    return pure.module(*({path: ours[path] for path in part} for part in (pure.params, pure.state)))
+
+
+def _split(model: nnx.Module, pure: PureModule, trainable: Trainable) -> Split:
+    """Splits a module's parameters, by an NNX filter, too."""
+    if not _is_filter(trainable):
+        return Split.of(pure.params, trainable, type(model).__name__)
+    matches = nnx.filterlib.to_predicate(trainable)
+    flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
+    chosen = {dotted(path) for path, variable in flat if matches(path, variable)}
+    if not chosen:
+        kinds = sorted({type(variable).__name__ for _, variable in flat})
+        raise ValueError(
+            f"trainable={trainable!r} matches no parameter of {type(model).__name__}, whose "
+            f"parameters are of the kinds {kinds}"
+        )
+    return Split.of(pure.params, lambda path, _: path in chosen, type(model).__name__)
+
+
+def _is_filter(trainable: Any) -> bool:
+    if isinstance(trainable, tuple | list):
+        return any(map(_is_filter, trainable))
+    known = nnx.PathContains, nnx.All, nnx.Any, nnx.Not, nnx.OfType, nnx.WithTag
+    return isinstance(trainable, (type, *known))
+
+
+def _parted(state: Any, frozen: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the parameters that are not trained, and the rest of a state."""
+    return (
+        {path: state[path] for path in frozen},
+        {path: value for path, value in state.items() if path not in frozen},
+    )
 
 
 def _shape_of(leaf: Any) -> str:

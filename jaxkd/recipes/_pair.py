@@ -120,7 +120,7 @@ class Pair:
 
     def teacher_head(self) -> tuple[jax.Array, jax.Array | None]:
         """Returns kernel and bias of the teacher's last layer."""
-        return head_weights(self.teacher.params, self.head)
+        return head_weights(self.teacher.all_params(), self.head)
 
     def with_class_maps(self) -> "Pair":
         """Adds class activation maps and logits of regions to the outputs of both networks.
@@ -139,7 +139,7 @@ class Pair:
             ("student", self.student, student),
             ("teacher", self.teacher, teacher),
         ):
-            kernel, _ = head_weights(network.params, self.head)
+            kernel, _ = head_weights(network.all_params(), self.head)
             if kernel.shape[0] != self.width(side, feature):
                 raise ValueError(
                     f"the {side}'s last layer takes {kernel.shape[0]} features, its last map has "

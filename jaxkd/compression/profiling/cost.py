@@ -63,8 +63,8 @@ def measure_cost(
     batch_size_of(inputs)
     first = jax.tree.map(lambda x: x[:1], inputs)
     return NetworkCost(
-        parameters=count_parameters(network.params),
-        parameter_bytes=parameter_bytes(network.params),
+        parameters=count_parameters(network.all_params()),
+        parameter_bytes=parameter_bytes(network.all_params()),
         flops=flops(network, inputs),
         single=latency(network, first, repeats=repeats, warmup=warmup),
         batched=latency(network, inputs, repeats=repeats, warmup=warmup),

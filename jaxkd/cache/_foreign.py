@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import nnx
@@ -113,7 +114,8 @@ def checked_outputs(
       count: number of examples.
 
     Raises:
-      ValueError: an output that is missing, or of another shape.
+      TypeError: numbers that are not real.
+      ValueError: an output that is missing, of another shape, or too large for float32.
     """
     values = {}
     for name in record_format.codecs:
@@ -128,4 +130,22 @@ def checked_outputs(
                 f"{name} of {count} examples must have the shape {(count, *shape)}, not "
                 f"{values[name].shape}"
             )
+        _check_real(name, values[name])
     return values
+
+
+def _check_real(name: str, values: np.ndarray) -> None:
+    """Refuses numbers that their conversion to 32 bits would change beyond rounding."""
+    if values.dtype.kind not in "biuf" and not jnp.issubdtype(values.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} must be real numbers, not of dtype {values.dtype}: return its real part, or "
+            "both parts as outputs of their own"
+        )
+    if values.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            narrow = values.astype(np.float32)
+        if (bad := np.isfinite(values) & ~np.isfinite(narrow)).any():
+            raise ValueError(
+                f"{name} has {bad.sum()} numbers such as {values[bad][0]:.3g}, which overflow as "
+                "float32, what codecs store: correct or clip them, np.clip(values, -1e30, 1e30)"
+            )

@@ -20,6 +20,9 @@ from jaxkd.data._fields import (
 )
 from jaxkd.data._labels import check_fields, class_ids, classes_of, describe_labels
 
+_LARGEST = float(np.finfo(np.float32).max)
+_NOT_NUMBERS = "texts are tokenized first; images in files are read by data.folder"
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Dataset(Examples):
@@ -225,9 +228,13 @@ def _checked_inputs(what: str, inputs: Any) -> Any:
             )
         return {name: _checked_inputs(f"{what}.{name}", value) for name, value in inputs.items()}
     array = np.asarray(inputs)
-    if array.dtype.hasobject:
-        raise TypeError(
-            f"{what} must be an array of numbers, got dtype {array.dtype} (ragged rows?)"
+    if array.dtype.hasobject or array.dtype.kind in "USMm":
+        why = "ragged rows?" if array.dtype.hasobject else _NOT_NUMBERS
+        raise TypeError(f"{what} must be an array of numbers, got dtype {array.dtype} ({why})")
+    if array.dtype == np.float64 and (np.isfinite(array) & (np.abs(array) > _LARGEST)).any():
+        raise ValueError(
+            f"{what} has numbers such as {array[np.abs(array) > _LARGEST][0]:.3g}, which overflow "
+            "as float32, what JAX computes in: scale or clip them first"
         )
     if array.ndim < 1:
         raise ValueError(f"{what} must have a leading axis of examples, got a scalar")

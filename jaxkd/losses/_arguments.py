@@ -14,6 +14,47 @@ from jax.typing import ArrayLike
 _SAME_TEMPERATURE = 1e-6
 
 
+def to_array(name: str, value: ArrayLike) -> jax.Array:
+    """Returns an array that JAX computes with; refuses what would lose numbers on the way.
+
+    Args:
+      name: name of the argument.
+      value: real numbers of any dtype.
+
+    Returns:
+      The array, of 32 bits where JAX has no wider ones.
+
+    Raises:
+      TypeError: complex numbers, texts or objects.
+      ValueError: finite numbers that overflow; names the largest.
+    """
+    if not hasattr(value, "dtype"):
+        # A list may hold arrays that are traced, which NumPy cannot read.
+        traced = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
+        value = jnp.asarray(value) if traced else np.asarray(value)
+    dtype = value.dtype  # type: ignore[union-attr]
+    kind = "c" if jnp.issubdtype(dtype, jnp.complexfloating) else getattr(dtype, "kind", "f")
+    if kind == "c":
+        raise TypeError(
+            f"{name} must be real numbers, not {dtype}, whose imaginary part no loss compares: "
+            f"give {name}.real, or jnp.stack([{name}.real, {name}.imag], axis=-1)"
+        )
+    if kind in "USOMm":
+        raise TypeError(f"{name} must be an array of numbers, not of dtype {dtype}")
+    if isinstance(value, np.ndarray) and value.size and dtype.itemsize > 4 and kind in "iuf":
+        narrow = jax.dtypes.canonicalize_dtype(value.dtype)
+        info = jnp.finfo(narrow) if kind == "f" else jnp.iinfo(narrow)
+        sizes = np.where(np.isfinite(value), value, 0) if kind == "f" else value
+        largest = max((sizes.min(), sizes.max()), key=lambda size: abs(float(size)))
+        if not float(info.min) <= float(largest) <= float(info.max):
+            raise ValueError(
+                f"{name} has {largest:.3g} as {dtype}, which overflows in {narrow}, the type that "
+                "JAX computes in: scale or clip it first, or set jax.config.update("
+                "'jax_enable_x64', True)"
+            )
+    return jnp.asarray(value)
+
+
 def concrete_value(value: ArrayLike) -> float | None:
     """Returns the value as a number, or None if it is traced: known only when the program runs."""
     return None if isinstance(value, jax.core.Tracer) else float(np.asarray(value))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses._arguments import as_mask, check_temperature
+from jaxkd.losses._arguments import as_mask, check_temperature, to_array
 from jaxkd.losses._numerics import compute_dtype, temper
 from jaxkd.losses._sampled_classes import (
     SampledClasses,
@@ -208,7 +208,8 @@ def dense(name: str, value: ArrayLike | SparseLogits | SampledClasses, reason: s
       The array.
 
     Raises:
-      TypeError: `SparseLogits` or `SampledClasses`.
+      TypeError: `SparseLogits` or `SampledClasses`; complex numbers, texts or objects.
+      ValueError: numbers that overflow in the type that JAX computes in.
     """
     if isinstance(value, SparseLogits):
         raise TypeError(f"{name} must be an array, got SparseLogits: {reason}")
@@ -223,7 +224,7 @@ def _not_sampled(name: str, value: ArrayLike | SampledClasses) -> jax.Array:
             "estimated from it. Use it as the teacher of kl_divergence or kd, or store logits, "
             "with the codec TopK or Dense"
         )
-    return jnp.asarray(value)
+    return to_array(name, value)
 
 
 def check_axis(axis: int, student: jax.Array) -> int:

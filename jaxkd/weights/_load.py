@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxkd.networks import Network
+from jaxkd.weights._hints import hints, tied_names
 from jaxkd.weights._layout import Rules as Rules
 from jaxkd.weights._layout import join_attention, path_of, to_layout
 from jaxkd.weights._names import NetworkVariables, flat_variables
@@ -32,7 +34,9 @@ class LoadReport:
       unused: names in the source that match no variable of the network.
       missing: paths in the network that the source has nothing for; they keep their initial values.
       misfits: path in the network → what does not fit, for arrays of another shape.
-      ignored: names in the source that were left out by `ignore`.
+      ignored: names in the source that were left out: by `ignore`, or since they repeat another
+        array, as the output matrix of tied networks does; and paths in the network that `ignore`
+        names and that keep their initial values.
     """
 
     matched: dict[str, str]
@@ -91,7 +95,8 @@ def load(
       flatten: for a dense layer after a flattened map, its path in the network → `(channels,
         height, width)` of that map as the source flattened it; its rows are put in the order of
         channels last.
-      ignore: regular expressions of names in the source to leave out, such as those of a head.
+      ignore: regular expressions of names in the source, or of paths in the network, to leave out,
+        such as those of a head, `("^head",)`; the variables keep their initial values.
       strict: whether anything missing, unused or of another shape is an error.
 
     Returns:
@@ -124,13 +129,16 @@ def load(
     misfits: dict[str, str] = {}
     unused: list[str] = []
     ignored: list[str] = []
+    # Paths in the network that keep their initial values → whether the source names them.
+    kept = {path: False for path in known if _is_named(path, ignore)}
     for name, value in arrays.items():
         if _IGNORED.search(name) or ignored_names.search(name):
             continue
-        if any(re.search(pattern, name) for pattern in ignore):
-            ignored.append(name)
-            continue
         path = path_of(name, rules, known)
+        if _is_named(name, ignore) or path in kept:
+            ignored.append(name)
+            kept |= {path: True} if path else {}
+            continue
         if path is None:
             unused.append(name)
             continue
@@ -142,20 +150,25 @@ def load(
         variable, layer = known[path], path.rpartition(".")[0]
         try:
             array = to_layout(to_numpy(value), name, path, variable.shape, flatten.get(layer))
-            values[path] = jnp.asarray(array, variable.dtype)
+            values[path] = _cast(array, variable.dtype)
         except ValueError as error:
             misfits[path] = str(error)
+    fitting = {path: name for path, name in matched.items() if path in values}
+    tied = tied_names(unused, fitting, arrays)
     report = LoadReport(
-        {path: name for path, name in matched.items() if path in values},
-        tuple(unused),
-        tuple(path for path in known if path not in matched),
+        fitting,
+        tuple(name for name in unused if name not in tied),
+        tuple(path for path in known if path not in matched and path not in kept),
         misfits,
-        tuple(ignored),
+        (*ignored, *tied, *(path for path, in_source in kept.items() if not in_source)),
     )
     if strict and not report.complete:
+        hinted = hints(
+            report.unused, report.missing, misfits, fitting, lambda n: path_of(n, rules, known)
+        )
         raise ValueError(
             f"the arrays do not fit {network.name}:\n{report}\nTranslate the names with rules, or "
-            "pass strict=False to keep the initial values of what does not fit"
+            f"pass strict=False to keep the initial values of what does not fit{hinted}"
         )
     return variables.replace(values), report
 
@@ -212,6 +225,25 @@ def _rules(naming: str | Rules | None, network: str) -> tuple[Rules, re.Pattern[
             f"{sorted(known)}: pass rules of your own"
         )
     return known[network], re.compile(getattr(module, "IGNORED", nothing.pattern))
+
+
+def _cast(array: Any, dtype: Any) -> Any:
+    """Casts an array to the type of its variable; refuses numbers that are none there."""
+    if np.iscomplexobj(array) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"{array.dtype} is complex, {dtype} wanted")
+    if array.dtype == dtype:
+        return jnp.asarray(array)
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype)
+    if jnp.issubdtype(dtype, jnp.floating):
+        overflown = ~np.isfinite(cast) & np.isfinite(array)
+        if overflown.any():
+            raise ValueError(f"{array[overflown][0]:.3g} as {array.dtype} overflows in {dtype}")
+    return jnp.asarray(cast)
+
+
+def _is_named(name: str, patterns: Sequence[str]) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns)
 
 
 def _join(path: str, last: str) -> str:

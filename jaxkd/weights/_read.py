@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxkd._files import local_path
 from jaxkd.weights._names import flat_variables
+from jaxkd.weights._shards import check_no_pointer, index_of, is_index, read_indexed, read_parts
 
 # The keys under which training scripts save the state dict.
 _WRAPPERS = ("model", "state_dict", "model_state", "net")
@@ -45,19 +46,20 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Only arrays are read: a file cannot run code.
 
     Args:
-      path: a `.npz` or `.safetensors`, or a directory with one or several of the latter, which a
-        large network is split into; a PyTorch state dict (`.pt`, `.pth`, `.bin`), bare or under
-        `"model"`, `"state_dict"`, `"model_state"` or `"net"`, without the `module.` of data
-        parallelism; or a directory that Orbax wrote: variables of Linen or NNX, a train state, or
-        numbered checkpoints, of which the newest is read. Of a `jaxkd.TrainState` the student's
-        variables are read.
+      path: a `.npz` or `.safetensors`; one of several files that a large network is split into is
+        named by their index, `model.safetensors.index.json`, or by their directory; a PyTorch
+        state dict (`.pt`, `.pth`, `.bin`), bare or under `"model"`, `"state_dict"`, `"model_state"`
+        or `"net"`, without the `module.` of data parallelism; or a directory that Orbax wrote:
+        variables of Linen or NNX, a train state, or numbered checkpoints, of which the newest is
+        read. Of a `jaxkd.TrainState` the student's variables are read.
 
     Returns:
       Name → array, names with dots. Nested variables are named without their collection.
 
     Raises:
-      FileNotFoundError: the file does not exist.
-      ValueError: the suffix is unknown, a directory is no checkpoint, or a file has other contents.
+      FileNotFoundError: the file does not exist, or one that an index names.
+      ValueError: the suffix is unknown, a directory is no checkpoint, a file has other contents, or
+        is a pointer of git-LFS.
       ImportError: the package that a format needs is not installed.
 
     Example:
@@ -71,8 +73,15 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if not place.exists():
         raise FileNotFoundError(f"no weights at {place}")
     if place.is_dir():
+        if index := index_of(place):
+            return read_indexed(index, _file)
         parts = sorted(place.glob("*.safetensors"))
-        return _several(parts) if parts else _orbax(place)
+        return read_parts(parts, _file) if parts else _orbax(place)
+    return read_indexed(place, _file) if is_index(place) else _file(place)
+
+
+def _file(place: pathlib.Path) -> dict[str, np.ndarray]:
+    check_no_pointer(place)
     if place.suffix == ".npz":
         return _npz(place)
     if place.suffix == ".safetensors":
@@ -123,19 +132,6 @@ def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise ValueError(f"{name!r} in {path} is of the type {part['dtype']}, not read here")
         dtype = np.dtype(_SAFETENSORS[part["dtype"]])
         arrays[name] = np.frombuffer(part["data"], dtype).reshape(part["shape"])
-    return arrays
-
-
-def _several(parts: list[pathlib.Path]) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    for part in parts:
-        found = _safetensors(part)
-        if double := sorted(arrays.keys() & found.keys()):
-            raise ValueError(
-                f"{double[0]!r} is in {part.name} and in another file of {part.parent}: read the "
-                "files that belong together one by one"
-            )
-        arrays |= found
     return arrays
 
 

@@ -13,6 +13,7 @@ from jaxkd.cache._own_codecs import decoded_fields
 from jaxkd.cache._record_format import Codecs, RecordFormat, by_output
 from jaxkd.data import Examples, raw_batch
 from jaxkd.data._examples import check_vocabulary, integer
+from jaxkd.data._kinds import check_examples
 from jaxkd.data._labels import class_ids
 from jaxkd.networks import Network
 from jaxkd.networks._trial import Trial
@@ -79,6 +80,7 @@ class CacheContents:
           ValueError: an output that the teacher does not have, logits of the wrong rank, more valid
             classes than logits, more tokens than embeddings, no examples.
         """
+        check_examples(dataset)
         views, codecs = _contract.checked_views(views), by_output(codec)
         inputs = cls(teacher, dataset, views, RecordFormat(codecs, {}), batch_size)
         outputs = inputs.output_shapes()

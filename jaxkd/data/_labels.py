@@ -203,7 +203,9 @@ def _checked(
     array = np.asarray(labels)
     n = len(ids)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{what} must be integers or floats, got dtype {array.dtype}")
+        named = array.dtype.kind in "UO"
+        hint = ": write names, labels = np.unique(labels, return_inverse=True)" if named else ""
+        raise TypeError(f"{what} must be integers or floats, got dtype {array.dtype}{hint}")
     if array.shape[:1] != (n,):
         raise ValueError(
             f"{what} must have shape ({n},), or ({n}, ...) for more than one number an example, as "

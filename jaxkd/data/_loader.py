@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxkd.data._batches import raw_batch
 from jaxkd.data._examples import Examples, integer
+from jaxkd.data._kinds import check_examples
 from jaxkd.data._prefetch import ENDLESS, Prefetcher
 from jaxkd.views import Views
 
@@ -231,6 +232,7 @@ def checked_inputs(
       Data set, views and number of views, which is None without a cache.
 
     Raises:
+      TypeError: something else in place of the data set.
       ValueError: no data set, no views to show, or a cache that does not fit (`CacheError`).
     """
     if num_views is not None and integer(num_views, "num_views") < 1:
@@ -241,6 +243,7 @@ def checked_inputs(
             "the data set is missing: give it, or a cache that jaxkd.cache.build or "
             "jaxkd.cache.open opened with one"
         )
+    check_examples(dataset)
     views = getattr(cache, "views", None) if views is None else views
     views = Views() if views is None else views
     if cache is not None:

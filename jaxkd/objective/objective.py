@@ -53,16 +53,22 @@ class Objective:
       True
     """
 
-    def __init__(self, **terms: Term):
+    def __init__(self, *unnamed: Any, **terms: Term):
         """Makes an objective.
 
         Args:
+          *unnamed: nothing; a term has a name.
           **terms: name → `Term`.
 
         Raises:
           TypeError: a loss or an objective in place of a `Term`.
           ValueError: no term, or a name that a metric or a column of the history already has.
         """
+        if unnamed:
+            raise TypeError(
+                f"the terms of an objective have names, {shown(unnamed[0])} has none: write "
+                "Objective(kd=Term(loss))"
+            )
         if not terms:
             raise ValueError("an objective needs at least one term")
         if reserved := _RESERVED & set(terms):

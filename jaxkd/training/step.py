@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxkd.data._kinds import check_batch
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._architecture import describe
 from jaxkd.networks._arguments import check_kind
@@ -144,6 +145,8 @@ class TrainStep:
         Returns:
           The new state, and the means of the metrics.
         """
+        check_kind("state", state, TrainState, "write state = step.init(), step(state, batch)")
+        check_batch(batch)
         new, metrics = self._one(self.frozen, state.key, _arrays(state), self.put(batch))
         return TrainState(key=state.key, **new), metrics
 

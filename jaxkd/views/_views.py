@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import chex
@@ -67,6 +67,11 @@ class Views:
     maps: tuple[Any, ...] = ()
 
     def __post_init__(self):
+        if not isinstance(self.transforms, Iterable) or isinstance(self.transforms, str):
+            raise TypeError(
+                f"transforms are several, one after the other, not {self.transforms!r}: write "
+                "Views((RandomFlip(), Normalize()), seed=0)"
+            )
         object.__setattr__(self, "transforms", tuple(self.transforms))
         if not isinstance(self.seed, int | np.integer) or not 0 <= self.seed < 2**32:
             raise ValueError(

@@ -32,7 +32,7 @@ def to_array(name: str, value: ArrayLike) -> jax.Array:
         # A list may hold arrays that are traced, which NumPy cannot read.
         traced = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
         value = jnp.asarray(value) if traced else np.asarray(value)
-    dtype = value.dtype  # type: ignore[union-attr]
+    dtype = value.dtype
     kind = "c" if jnp.issubdtype(dtype, jnp.complexfloating) else getattr(dtype, "kind", "f")
     if kind == "c":
         raise TypeError(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxkd.networks._architecture import describe, described_call
+from jaxkd.networks._arguments import shown
 from jaxkd.networks._mode import Mode, TrainMode, bind_axes, explained_axes, names_of
 from jaxkd.networks._network import Network, PyTree
 from jaxkd.networks._outputs import Selection, check_selection, named
@@ -48,6 +49,7 @@ def from_function(
       A `Network`.
 
     Raises:
+      TypeError: something else in place of the function.
       ValueError: `train_mode` or `rngs` for a function without such a parameter.
 
     Example:
@@ -56,6 +58,11 @@ def from_function(
       >>> network(jnp.ones((2, 4)))["logits"].shape
       (2, 3)
     """
+    if not callable(function) or inspect.isclass(function):
+        raise TypeError(
+            f"from_function takes a function of parameters and inputs, not {shown(function)}: "
+            "write from_function(lambda params, inputs: …, params)"
+        )
     check_selection(outputs)
     mode = Mode.of_call(function, train_mode)
     name = getattr(function, "__name__", type(function).__name__)

@@ -63,19 +63,19 @@ CALLS = {
     ),
     "an array in from_nnx": (
         lambda: from_nnx(IMAGES),
-        r"takes a module of Flax NNX, not .* ndarray: .*write network = from_nnx\(module…\)",
+        r"takes a Flax NNX module, not .* ndarray: .*jaxkd\.from_function\(function, params\)",
     ),
     "a network in from_nnx": (
         lambda: from_nnx(network()),
-        "not an object of the class Network: it is adapted already",
+        "given Model, which is a Network already: use it",
     ),
     "a class in from_nnx": (
         lambda: from_nnx(Model),
-        r"not the class Model: write from_nnx\(Model\(…, rngs=nnx\.Rngs\(0\)\)\)",
+        r"not the class Model: .*jaxkd\.from_nnx\(Model\(…, rngs=nnx\.Rngs\(0\)\)\)",
     ),
     "a module of NNX in from_linen": (
         lambda: jaxkd.from_linen(Model(), {"params": {}}),
-        r"a module of Flax Linen, not .* Model: .*write jaxkd\.from_nnx\(module\)",
+        r"a Flax Linen module, not .* Model: write jaxkd\.from_nnx\(module\)",
     ),
     "an array in from_function": (
         lambda: jaxkd.from_function(IMAGES, {}),

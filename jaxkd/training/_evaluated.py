@@ -141,6 +141,7 @@ def _normalizations(views: Views) -> list[Normalize]:
 
 
 def _is_known(views: Views) -> bool:
-    """Whether no transform is of one's own, which may normalize as well."""
+    """Whether no transform is or wraps one's own, which may normalize as well."""
     own = {value for value in vars(own_views).values() if isinstance(value, type)}
+    own -= {own_views.Augment, own_views.OnHost}
     return all(type(transform) in own for transform in views.transforms)

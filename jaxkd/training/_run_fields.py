@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from jaxkd.cache import _contract
-from jaxkd.data import Examples
+from jaxkd.data import Examples, raw_batch
 from jaxkd.data._fields import map_arrays
 from jaxkd.networks import PyTree
 from jaxkd.networks._architecture import describe
@@ -37,6 +37,8 @@ _COMPUTED = tuple(
 )
 # Parts that batches tell of, or do not: compared if both sides have some of their fields.
 _TOLD = ("batches", "dataset", "teacher", "views")
+# Examples by which transforms of the host are known.
+_PREPARED_ROWS = 8
 _SAMPLED_STEPS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
 
 
@@ -134,7 +136,7 @@ def check_run(
 
 def _described(there: Fields, now: Fields, same_platform: bool) -> list[str]:
     """Returns the names of fields in words that differ, of what both sides tell."""
-    computed = {*_COMPUTED, *(() if same_platform else ("optimizer.constants",))}
+    computed = {*_COMPUTED, *(() if same_platform else ("optimizer.constants", "views.on_host"))}
     names = {*there, *now} - computed
     told = {_part(name) for name in there.keys() - computed} & {
         _part(name) for name in now.keys() - computed
@@ -179,11 +181,21 @@ def _of_batches(batches: Any, batch: Any, step: TrainStep) -> Fields:
     views = step.views or (views if isinstance(views, Views) else None)
     if views is not None:
         fields |= {f"views.{name}": value for name, value in views.specification().items()}
+    if views is not None and views.on_host and isinstance(dataset, Examples):
+        fields["views.on_host"] = _of_host(views, dataset)
     return fields
 
 
 def _of_labels(labels: np.ndarray) -> str:
     return f"{labels.shape} {_sha(np.ascontiguousarray(labels).tobytes())}"
+
+
+def _of_host(views: Views, dataset: Examples) -> str:
+    """Name of what transforms of NumPy, whose code no program shows, make of some examples."""
+    ids = dataset.ids[np.linspace(0, len(dataset) - 1, _PREPARED_ROWS).astype(int)]
+    batch = raw_batch(dataset, views, ids, np.arange(_PREPARED_ROWS, dtype=np.int32))
+    leaves = jax.tree.leaves(batch["inputs"])
+    return _sha(b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in leaves))
 
 
 def _of_teacher(step: TrainStep, batches: Any) -> Fields:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+_OF_PARTNERS = ("partner_inputs", "partner_labels", "partner_labeled")
+
 
 def get(batch: Mapping[str, Any], name: str) -> Any:
     """Returns the field of a batch with a dotted name, such as `"labels.mask"`.
@@ -120,3 +122,15 @@ def check_undeclared(
                     f"{name!r} {list(np.shape(value))} looks like a map of the same pixels, which "
                     f"would stay where it is: write Views(…, maps={(*maps, name)})"
                 )
+
+
+def split(batch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Separates the fields of the partners, if there are any."""
+    own = {name: value for name, value in batch.items() if name not in _OF_PARTNERS}
+    partner = {name.removeprefix("partner_"): batch[name] for name in _OF_PARTNERS if name in batch}
+    return own, partner if "inputs" in partner else None
+
+
+def signed(values: Any) -> Any:
+    """Returns a map whose values may be -1, which an unsigned integer cannot."""
+    return values.astype(np.int32) if values.dtype.kind == "u" else values

@@ -1,6 +1,7 @@
 """Transforms of NumPy, which run on the host when examples are read."""
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -10,6 +11,9 @@ from jaxkd.views import _batch_fields as _fields
 from jaxkd.views import _checks
 from jaxkd.views._augment import KINDS, check_function, plain_options, shown
 
+# Functions keep their random state between seeding and drawing, as a pipeline of albumentations.
+_ONE_AT_A_TIME = threading.Lock()
+
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
 class OnHost:
@@ -17,8 +21,9 @@ class OnHost:
 
     It runs when examples are read, for a loader as for a cache that is built, and its random
     numbers are a function of the views' seed, the example's id and the view's number. So it comes
-    before all transforms in JAX, and is as fast as the function: give a `Loader` `prefetch=` or
-    `workers=`. A cache knows it by its name, its options and the views that it renders.
+    before all transforms in JAX. Of the threads of a process one calls it at a time, so that it may
+    keep a state that it seeds from `rng`; `Loader(workers=…)` runs it in several processes. A cache
+    knows it by its name, its options and the views that it renders.
 
     Attributes:
       function: called with a `numpy.random.Generator`, from which all its random choices must come,
@@ -115,17 +120,19 @@ def _run(
     rng = np.random.Generator(np.random.PCG64((*seed, example_id, view)))
     # A copy, since a function may write into what it is given.
     pixels = np.array(_fields.get(batch, image)[row])
-    options = dict(transform.options)
+    given = {name: np.array(_fields.get(batch, name)[row]) for name in maps}
+    with _ONE_AT_A_TIME:
+        result = transform.function(
+            rng, pixels, *([given] if maps else []), **dict(transform.options)
+        )
     if maps:
-        given = {name: np.array(_fields.get(batch, name)[row]) for name in maps}
-        result = transform.function(rng, pixels, given, **options)
         if not isinstance(result, tuple) or len(result) != 2 or set(result[1]) != set(maps):
             raise ValueError(
                 f"{transform} is geometric, and the views have maps: it is called as "
                 f"function(rng, image, maps) and returns (image, maps) with {maps}"
             )
         return {image: np.asarray(result[0]), **{n: np.asarray(result[1][n]) for n in maps}}
-    result = np.asarray(transform.function(rng, pixels, **options))
+    result = np.asarray(result)
     if transform.kind == "photometric" and result.shape != pixels.shape:
         raise ValueError(
             f"{transform} made {list(result.shape)} of an image {list(pixels.shape)}: it is not "

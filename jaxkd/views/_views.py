@@ -19,7 +19,8 @@ from jaxkd.views._on_host import render_on_host
 _PRNG = "threefry2x32"
 # Each use of an example's key folds in a number of its own; small ones are for the transforms.
 _PARTNER, _PARTNER_VIEW, _MIX = 1 << 16, 1 << 17, 1 << 18
-_OF_PARTNERS = ("partner_inputs", "partner_labels", "partner_labeled")
+# The field of a batch that transforms of the host have run on.
+_PREPARED = "on_host"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +103,11 @@ class Views:
         """Whether a view may depend on the seed, of a transform that does not deny it."""
         return any(getattr(transform, "random", True) for transform in self.transforms)
 
+    @property
+    def on_host(self) -> bool:
+        """Whether a transform runs in NumPy, where examples are read (`prepare`)."""
+        return bool(self.transforms) and _checks.on_host(self.transforms[0])
+
     def partners(self, ids: jax.Array, views: jax.Array, pool: int) -> jax.Array:
         """Samples the example that each one is mixed with, as a position among the sorted ids.
 
@@ -134,16 +140,16 @@ class Views:
           ValueError: images of other values than a transform takes, or what `OnHost` refuses.
         """
         pixels = next(filter(_checks.takes_pixels, self.transforms), None)
-        hosts = bool(self.transforms) and _checks.on_host(self.transforms[0])
-        if not hosts and pixels is None:
+        if not self.on_host and pixels is None:
             return batch
         image = _fields.image_name(batch, self.image)
-        batch, partner = _split(batch)
+        batch, partner = _fields.split(batch)
         maps = _fields.map_fills(batch, self.maps, image)
-        if hosts:
+        if self.on_host:
             self._check_declared(batch, maps, image)
+            batch[_PREPARED] = np.ones(len(batch["id"]), bool)
             batch = render_on_host(self.transforms, batch, image, maps, (self.seed,))
-        if hosts and partner is not None:
+        if self.on_host and partner is not None:
             numbers = {name: batch[name] for name in ("id", "view")}
             partner = render_on_host(
                 self.transforms, partner | numbers, image, maps, (self.seed, _PARTNER_VIEW)
@@ -171,10 +177,18 @@ class Views:
           name where labels are. Maps are pasted.
 
         Raises:
-          ValueError: views that mix, and a batch without partners; maps that do not fit the image,
+          ValueError: views that mix, and a batch without partners; transforms of the host, and a
+            batch that they have not run on; maps that do not fit the image,
             or that are not declared; labels that cannot be mixed.
         """
-        batch, partner = _split(batch)
+        batch, partner = _fields.split(batch)
+        prepared = batch.pop(_PREPARED, None)
+        if self.on_host and prepared is None:
+            raise ValueError(
+                f"{self.transforms[0]} runs where examples are read, and this batch was read "
+                "without it: give Loader(dataset, views) these views, or prepare it by "
+                "views.prepare(batch), such as map(views.prepare, eval_batches(dataset, size))"
+            )
         inputs = jax.tree.leaves(batch["inputs"])
         chex.assert_equal_shape_prefix((batch["id"], batch["view"], *inputs), 1)
         if not self.transforms:
@@ -234,7 +248,7 @@ class Views:
         pixels = jax.vmap(transform_all)(keys, _fields.get(batch, image))
         batch = _fields.replaced(batch, image, pixels)
         for name, fill in maps.items():
-            values = _signed(_fields.get(batch, name))
+            values = _fields.signed(_fields.get(batch, name))
             moved = jax.vmap(functools.partial(move, fill=fill))(keys, values)
             batch = _fields.replaced(batch, name, moved)
         return batch
@@ -262,7 +276,7 @@ class Views:
         )
         batch, unmixed = _fields.replaced(batch, image, pixels), batch
         for name in maps:
-            one, other = (_signed(_fields.get(side, name)) for side in (unmixed, partner))
+            one, other = (_fields.signed(_fields.get(side, name)) for side in (unmixed, partner))
             pair = (side.reshape(*side.shape[:3], -1) for side in (one, other))
             batch = _fields.replaced(batch, name, mixed(mix.on_map, *pair).reshape(one.shape))
         return with_mixed_labels(mix, weight, batch, partner, maps)
@@ -328,15 +342,3 @@ def specification(transform: Any) -> dict[str, Any]:
 def _renderer(views: Views) -> Any:
     # Compiled once: every cache that is opened with these views renders the same probe.
     return jax.jit(views.render)
-
-
-def _split(batch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Separates the fields of the partners, if there are any."""
-    own = {name: value for name, value in batch.items() if name not in _OF_PARTNERS}
-    partner = {name.removeprefix("partner_"): batch[name] for name in _OF_PARTNERS if name in batch}
-    return own, partner if "inputs" in partner else None
-
-
-def _signed(values: Any) -> Any:
-    # An unsigned integer cannot be -1.
-    return values.astype(np.int32) if values.dtype.kind == "u" else values

@@ -11,7 +11,7 @@ import jaxkd
 from jaxkd import recipes
 from jaxkd.data import Dataset, Loader, eval_batches
 from jaxkd.training import Population, evaluate, fit, make_eval_step, make_train_step, predict
-from jaxkd.views import Normalize, RandomCrop, Views
+from jaxkd.views import Augment, Normalize, RandomCrop, Views
 
 NAMES = ("a", "b", "c")
 ARRAYS = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1)).astype(np.uint8)
@@ -76,12 +76,17 @@ class Own:
         return (image.astype(jnp.float32) / 255 - 0.5) / 0.2
 
 
+def normalized(image):
+    return Own()(None, image)
+
+
 def test_what_belongs_to_the_run_or_is_meant_is_accepted():
     assert np.isfinite(train(data(), PLAIN)["accuracy"])
     train(data(()), PLAIN)
     train(data(), None, allow={"views"})
     train(data(NAMES[::-1]), PLAIN, allow={"dataset.class_names"})
     train(data(), Views((Own(),)))
+    train(data(), Views((Augment(normalized, takes="any", random=False),)))
     # Examples that were prepared otherwise, and another network.
     train(data(arrays=(ARRAYS / 255 - 0.5).astype(np.float32)), None)
     train(data(), None, network=linear(1.0))

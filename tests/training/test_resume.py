@@ -15,7 +15,7 @@ from jaxkd import Objective, Term, losses, make_train_step, recipes
 from jaxkd.data import Dataset, Loader
 from jaxkd.training import Checkpoints, Population, dot, fit
 from jaxkd.training._run_fields import as_document, check_run, run_fields
-from jaxkd.views import Normalize, RandomCrop, Views
+from jaxkd.views import Normalize, OnHost, RandomCrop, Views
 
 VIEWS = Views((Normalize(),))
 SGD = optax.sgd(0.1)
@@ -65,6 +65,13 @@ def renamed(data, **changes):
     values = {"name": data.name, "split": data.split, "num_classes": 5, "ids": data.ids} | changes
     labels = values.pop("labels", data.labels)
     return Dataset.from_arrays(values.pop("inputs", data.inputs), labels, **values)
+
+
+def _host(factor):
+    def scaled(rng, image):
+        return image // factor
+
+    return OnHost(scaled)
 
 
 T = linear(1.0)
@@ -141,6 +148,11 @@ CHANGES = {
         "student.computation: sha256:",
     ),
     "views": ({}, {"views": Views((RandomCrop(1), Normalize()))}, "views.transforms: "),
+    "code that runs on the host": (
+        {"views": Views((_host(1), Normalize()))},
+        {"views": Views((_host(2), Normalize()))},
+        "views.on_host: sha256:",
+    ),
     "optimizer of two gradients": (
         {"teacher": T, "optimizer": dot(0.1), "split_gradients": True},
         {"teacher": T, "optimizer": dot(0.2), "split_gradients": True},

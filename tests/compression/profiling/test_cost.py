@@ -26,6 +26,9 @@ class FakeNetwork:
     params: Any
     state: Any = None
 
+    def all_params(self):
+        return self.params
+
     def apply(self, params, state, inputs, *, train=False, key=None):
         assert train is False and key is None
         return self.function(params, inputs), state

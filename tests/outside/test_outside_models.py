@@ -172,3 +172,39 @@ def test_cached_outputs_are_the_online_ones_and_a_step_moves_the_parameters(name
     state, metrics = step(step.init(), batch)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params["student"], network.params)
     assert np.isfinite(metrics["loss"]) and any(jax.tree.leaves(moved))
+
+
+class LowRank(nnx.Module):
+    def __init__(self):
+        self.head = nnx.LoRALinear(6, 3, lora_rank=2, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.head(x)
+
+
+@pytest.mark.slow
+def test_adapters_of_low_rank_are_trained_alone():
+    network = jaxkd.from_nnx(LowRank(), trainable=nnx.LoRAParam)
+    step = jaxkd.make_train_step(network, recipes.labels(), optax.sgd(0.1))
+    state, _ = step(step.init(), {"inputs": ROWS, "labels": LABELS})
+    assert all("lora" in path for path in state.params["student"])
+    frozen = state.model_state["student"]
+    for path, value in network.state.items():
+        np.testing.assert_array_equal(frozen[path], value)
+
+
+class TwoInputs(Head):
+    def __call__(self, x):
+        return {"color": self.head(x["image"]), "shape": self.head(x["mask"])}
+
+
+def test_inputs_and_outputs_by_name():
+    data = Dataset.from_arrays(
+        {"image": ROWS, "mask": 1 - ROWS},
+        {"color": LABELS, "shape": LABELS},
+        name="two",
+        split="train",
+        num_classes={"color": 3, "shape": 3},
+    )
+    shapes = jax.eval_shape(jaxkd.from_nnx(TwoInputs()), data.read(data.ids, np.zeros(4, int)))
+    assert {name: leaf.shape for name, leaf in shapes.items()} == {"color": (4, 3), "shape": (4, 3)}

@@ -28,6 +28,7 @@ from jaxkd.data import Examples
 from jaxkd.data._examples import integer, integers
 from jaxkd.networks import Network
 from jaxkd.networks._arguments import names_to_allow
+from jaxkd.networks._network import plural
 from jaxkd.targets import EncodedOutputs
 from jaxkd.teachers import ForeignTeacher
 from jaxkd.views import Views
@@ -111,6 +112,15 @@ class Cache:
         self.in_memory = self.bytes <= memory_limit
         self._memory: dict[int, Arrays] = {}
         self._ids_are_rows = bool(self.ids[-1] == len(self.ids) - 1)
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(
+            f"{name} {list(shape)} as {self.codecs[name]!r}" for name, shape in self.shapes.items()
+        )
+        return (
+            f"Cache({self.path!r}: {len(self.ids):,} examples in {plural(self.num_views, 'view')}, "
+            f"{outputs}, {self.bytes / 1e6:,.1f} MB)"
+        )
 
     @property
     def contract(self) -> dict[str, Any]:

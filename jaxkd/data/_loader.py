@@ -129,6 +129,15 @@ class Loader:
             self._reader = concurrent.futures.ThreadPoolExecutor(1)
         self._next: tuple[int, concurrent.futures.Future[dict[str, Any]]] | None = None
 
+    def __repr__(self) -> str:
+        views = self.num_views or "a new one in each epoch"
+        cache = "" if self.cache is None else f", cache={getattr(self.cache, 'path', '…')!r}"
+        return (
+            f"Loader({self.dataset.name!r}, split {self.dataset.split!r}: {len(self.dataset):,} "
+            f"examples in batches of {self.batch_size}, {self.steps_per_epoch:,} steps an epoch, "
+            f"views: {views}, seed {self.seed}{cache})"
+        )
+
     def __getitem__(self, step: int) -> dict[str, Any]:
         """Returns this process's part of the batch of a step, NumPy arrays on the host.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ class Apply(Protocol):
         """Returns named outputs and the new state."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A pure network with named outputs and the variables it starts from.
 
@@ -63,6 +64,10 @@ class Network:
     random_layers: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     statistics: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     whole: Callable[[PyTree, PyTree], PyTree] | None = dataclasses.field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        state = f", {count_of(self.state, 'number')} in its state" if self.state else ""
+        return f"Network({self.name!r}: {count_of(self.params, 'parameter')}{state})"
 
     def __call__(self, inputs: Any) -> Outputs:
         """Returns named outputs in evaluation mode, with the network's own variables."""
@@ -101,6 +106,16 @@ class Network:
             "architecture": "sha256:" + hashlib.sha256(self.architecture.encode()).hexdigest(),
             "parameters": "sha256:" + digest.hexdigest(),
         }
+
+
+def count_of(tree: PyTree, what: str) -> str:
+    """Returns in words how many numbers a tree of arrays, or of their shapes, has."""
+    return plural(sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(tree)), what)
+
+
+def plural(count: int, what: str) -> str:
+    """Returns `"1 row"`, `"2 rows"`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def is_addressable(leaf: Any) -> bool:

@@ -83,6 +83,9 @@ class Objective:
                 raise TypeError(f"term {name!r} must be a Term, not {shown(term)}: write {remedy}")
         self.terms = dict(terms)
 
+    def __repr__(self) -> str:
+        return f"Objective({', '.join(f'{name}={term!r}' for name, term in self.terms.items())})"
+
     @property
     def needs_teacher(self) -> bool:
         """Whether any term compares with the teacher."""

@@ -112,6 +112,14 @@ class Term:
                 "that supplies them"
             )
 
+    def __repr__(self) -> str:
+        parts = [_name(self.loss)]
+        for field in dataclasses.fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value is not field.default and value != field.default:
+                parts.append(f"{field.name}={_shown(value)}")
+        return f"Term({', '.join(parts)})"
+
     @functools.cached_property
     def accepts(self) -> frozenset[str]:
         """Names of all parameters of the loss."""
@@ -149,6 +157,14 @@ class Term:
     def needs_teacher(self) -> bool:
         """Whether the loss compares with the teacher."""
         return "teacher" in self.required_inputs
+
+
+def _shown(value: Any) -> str:
+    """Returns a field of a term in a few words."""
+    if isinstance(value, Connector):
+        return "Connector(…)"
+    named = callable(value) and not isinstance(value, type)
+    return getattr(value, "__qualname__", type(value).__name__) if named else repr(value)
 
 
 def at_step(value: float | Schedule, step: Any) -> Any:

@@ -1,6 +1,7 @@
 """The report of an experiment: one HTML file that needs nothing else, and its terminal form."""
 
 import dataclasses
+import html
 import importlib.resources
 import os
 import re
@@ -81,6 +82,11 @@ class Report:
         folder = importlib.resources.files("jaxkd.study")
         template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
         return template.render(report=self, summary=_paragraphs(self.summary), labels=_LABELS)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page in a frame of its own, whose style stays there."""
+        page = html.escape(self.to_html())
+        return f'<iframe srcdoc="{page}" style="width:100%;height:40em;border:0"></iframe>'
 
     def write_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the page to a file atomically.

@@ -221,6 +221,10 @@ class Table:
         lines.append("</tbody>\n</table>")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return self.to_html()
+
     def to_markdown(self) -> str:
         """Returns the table in GitHub's Markdown, its text escaped, without title and caption."""
         heads = [column.heading for column in self._columns]

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jaxkd.networks._network import plural
 from jaxkd.training._evaluated import check_classes, within_run
 from jaxkd.training._history import MetricsHistory, Rows
 from jaxkd.training._intervals import Intervals
@@ -36,7 +37,7 @@ from jaxkd.training.step import TrainStep
 from jaxkd.training.workdir import bind_config, writeable
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class FitResult:
     """The result of `fit`.
 
@@ -50,6 +51,14 @@ class FitResult:
     state: TrainState
     train: Rows
     eval: Rows
+
+    def __repr__(self) -> str:
+        lines = [f"FitResult({self.state!r}"]
+        for name, rows in (("train", self.train), ("eval", self.eval)):
+            if rows:
+                last = ", ".join(f"{key} {value:.5g}" for key, value in rows[-1].items())
+                lines.append(f"  {name}: {plural(len(rows), 'row')}, the last one {last}")
+        return "\n".join(lines) + ")"
 
 
 def fit(

@@ -12,14 +12,15 @@ import optax
 from jax.experimental import multihost_utils
 
 from jaxkd.networks import Network, PyTree
-from jaxkd.objective import Objective
+from jaxkd.networks._network import count_of
+from jaxkd.objective import Objective, is_traced
 
 # Parameters and model state, as the fields of a `TrainState`.
 Variables = tuple[dict[str, PyTree], dict[str, PyTree]]
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainState:
     """Everything that trains, is scheduled or is random; saved and restored as a whole.
 
@@ -38,6 +39,14 @@ class TrainState:
     model_state: dict[str, PyTree]
     opt_state: PyTree
     key: jax.Array
+
+    def __repr__(self) -> str:
+        known = isinstance(self.step, jax.Array) and not is_traced(self.step)
+        if known and self.step.is_deleted():
+            return "TrainState(given away to a later step)"
+        step = f"step {int(self.step)}" if known and not np.ndim(self.step) else "of some step"
+        optimizer = f"{count_of(self.opt_state, 'number')} in the optimizer's state"
+        return f"TrainState({step}: {count_of(self.params, 'parameter')}, {optimizer})"
 
     def replace(self, **changes: Any) -> TrainState:
         """Returns a copy with some fields changed."""

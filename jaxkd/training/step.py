@@ -26,7 +26,7 @@ from jaxkd.views import Views
 Metrics = dict[str, jax.Array]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainStep:
     """A compiled train step, `step(state, batch) -> (state, metrics)`.
 
@@ -65,6 +65,11 @@ class TrainStep:
     views: Views | None = None
     teacher: Network | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        teacher = "" if self.teacher is None else f", teacher={self.teacher!r}"
+        members = "" if self.members is None else f", {self.members} members"
+        return f"TrainStep({self.student!r}, {self.objective!r}{teacher}{members})"
 
     def init(
         self,

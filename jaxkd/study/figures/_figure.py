@@ -67,7 +67,7 @@ _STYLE: Any = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Figure:
     """A figure as a file.
 
@@ -90,6 +90,14 @@ class Figure:
             return self.data.decode().replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
         data = base64.b64encode(self.data).decode()
         return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+
+    def __repr__(self) -> str:
+        return f"Figure({self.file_format}, {len(self.data):,} bytes: {self.alt})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
+        return f"<figure>{self.to_html()}{caption}</figure>"
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the file atomically.

@@ -35,7 +35,7 @@ def counted(batch: Mapping[str, Any]) -> jax.Array | None:
     """
     labels = _array("labels", batch["labels"])
     masks = [mask for name in ("where", "labeled") if (mask := _mask(batch, name)) is not None]
-    if "labeled" not in batch and jnp.issubdtype(labels.dtype, jnp.integer):
+    if batch.get("labeled") is None and jnp.issubdtype(labels.dtype, jnp.integer):
         masks.append(labels >= 0)
     if not masks:
         return None

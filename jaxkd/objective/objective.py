@@ -11,6 +11,7 @@ from jaxkd.losses import SampledClasses, SparseLogits
 from jaxkd.networks import Connector, PyTree
 from jaxkd.networks._arguments import shown
 from jaxkd.objective._counting import SumAndCount, sum_and_count
+from jaxkd.objective._fields import labeled_of, lookup_field
 from jaxkd.objective.term import Term, at_step, values_of
 
 # What a train step reports besides the terms, and the columns of a metrics history.
@@ -189,7 +190,7 @@ class Objective:
         task, distillation = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
         metrics: dict[str, SumAndCount] = {}
         for index, (name, term) in enumerate(self.terms.items()):
-            masked = batch if term.where is None else {**batch, "where": term.where(batch)}
+            masked = _with_fields(name, term, batch)
             arguments = _arguments(name, term, student, teacher, masked, step)
             if isinstance(term.connector, Connector):
                 connected, new_state[name] = term.connector.apply(
@@ -214,6 +215,19 @@ class Objective:
             else:
                 task += weighted
         return ObjectiveValue(task, distillation, metrics, new_state)
+
+
+def _with_fields(name: str, term: Term, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the batch as a term sees it: its own mask, and fields under their parameters' names.
+
+    Where one of several sets of labels is chosen, `"labeled"` is of the same set if it is of each.
+    """
+    changes = {} if term.where is None else {"where": term.where(batch)}
+    for parameter, path in term.fields.items():
+        changes[parameter] = lookup_field(batch, path, f"term {name!r}")
+    if "labels" in term.fields:
+        changes |= labeled_of(batch, term.fields["labels"])
+    return {**batch, **changes} if changes else batch
 
 
 def _arguments(
@@ -261,6 +275,12 @@ def _supplied(field: str, batch: Mapping[str, Any], step: Any, term: str) -> Any
         return batch.get("where")
     if field not in batch:
         raise ValueError(f"term {term!r} needs {field}; the batch has {sorted(batch)}")
+    if field == "labels" and isinstance(batch[field], Mapping):
+        first = next(iter(batch[field]), "…")
+        raise ValueError(
+            f"term {term!r} needs labels, and the batch has several sets of them, "
+            f"{sorted(batch[field])}: write Term(…, fields={{'labels': 'labels.{first}'}})"
+        )
     return batch[field]
 
 

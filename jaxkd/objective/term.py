@@ -34,7 +34,8 @@ class Term:
 
     The names of a loss's parameters say what it requires: `student` and `teacher` are outputs of
     the two networks, `labels` the labels of the batch, `step` the number of the training step. What
-    else it requires comes by name from the connector. Fix a hyper-parameter with
+    else it requires comes by name from the connector, or from the fields of the batch that `fields`
+    names. Fix a hyper-parameter with
     `functools.partial(losses.cross_entropy, label_smoothing=0.1)`.
 
     Attributes:
@@ -56,12 +57,25 @@ class Term:
       where: a function from the batch to the mask of this term, in place of the batch's own field
         `"where"`, for losses over other tokens than those that the batch selects; None for the
         batch's own.
+      fields: parameter of the loss (or of the connector) → field of the batch that it takes,
+        dotted where the batch is nested: `{"labels": "labels.color", "weight": "sample_weight"}`.
+        A parameter that is not in it takes the field of its own name.
 
     Raises:
       TypeError: a loss that is no function, a weight or temperature that is no number, a connector
-        that is neither a module nor a network.
+        that is neither a module nor a network, fields that are no mapping of names to names.
       ValueError: a weight or temperature that is not finite, a temperature that is not positive
-        (unless they are traced), a loss whose parameters cannot be supplied.
+        (unless they are traced), a loss whose parameters cannot be supplied, a field for what the
+        loss does not take.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import losses
+      >>> def weighted(student, labels, weight):
+      ...     return weight * losses.cross_entropy(student, labels)
+      >>> term = Term(weighted, fields={"labels": "labels.color", "weight": "sample_weight"})
+      >>> sorted(term.required_inputs)
+      ['labels', 'student', 'weight']
     """
 
     loss: Callable[..., Any]
@@ -71,6 +85,7 @@ class Term:
     teacher: str | tuple[str, ...] = "logits"
     connector: nnx.Module | Network | Connector | None = None
     where: Callable[[Mapping[str, Any]], jax.Array | None] | None = None
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         if not callable(self.loss):
@@ -105,12 +120,33 @@ class Term:
                 f"{name} has the defaults {unset} = None and would never be given others: write "
                 "these parameters without a default"
             )
-        elif unknown := sorted(self.requires - _SUPPLIED):
+        elif unknown := sorted(self.requires - _SUPPLIED - set(self.fields)):
             raise ValueError(
                 f"{name} requires {unknown}: a loss takes `student`, `teacher`, `labels` and "
-                "`step`; fix other parameters with functools.partial, or give the term a connector "
+                "`step`; fix other parameters with functools.partial, take them from the batch "
+                f"with fields={{{unknown[0]!r}: {unknown[0]!r}}}, or give the term a connector "
                 "that supplies them"
             )
+        self._check_fields(name)
+
+    def _check_fields(self, name: str) -> None:
+        """Refuses fields that are no names, or for what neither loss nor connector takes."""
+        fields = self.fields
+        if not isinstance(fields, Mapping) or not all(
+            isinstance(word, str) for pair in fields.items() for word in pair
+        ):
+            raise TypeError(
+                f"fields of {name} must map parameters of the loss to fields of the batch, not "
+                f'{shown(fields)}: write fields={{"labels": "labels.color"}}'
+            )
+        taken = self.accepts | self.required_inputs
+        if foreign := sorted(set(fields) & {"student", "teacher", "step"}):
+            raise ValueError(
+                f"{foreign} of {name} are no fields of a batch: name outputs of the networks with "
+                "Term(student=…, teacher=…)"
+            )
+        if unknown := sorted(set(fields) - taken):
+            raise ValueError(f"{name} does not take {unknown}, for which fields are given")
 
     def __repr__(self) -> str:
         parts = [_name(self.loss)]
@@ -140,7 +176,8 @@ class Term:
         """Names of what the loss and its connector require of networks, batch and step."""
         connector = self.connector
         required = connector.requires if isinstance(connector, Connector) else frozenset()
-        return (self.requires & _SUPPLIED) | required
+        taken = self.accepts & set(self.fields)
+        return (self.requires & _SUPPLIED) | required | taken
 
     @property
     def kind(self) -> str | None:

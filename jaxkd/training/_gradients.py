@@ -275,9 +275,13 @@ def _first_paths(tree: PyTree) -> list[str]:
 
 def _accuracy(outputs: Mapping[str, jax.Array], batch: Batch) -> SumsAndCounts:
     """Returns the accuracy on the examples with a class as label; nothing where it has none."""
-    if "labels" not in batch or not jnp.issubdtype(batch["labels"].dtype, jnp.integer):
+    labels, logits = batch.get("labels"), outputs.get("logits")
+    if logits is None or labels is None or isinstance(labels, Mapping):
         return {}
-    if "logits" not in outputs:  # see `jaxkd.networks.without_logits`
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
         return {}
-    hits = jnp.argmax(outputs["logits"], axis=-1) == batch["labels"]
+    # Of one class, any example would be right; other shapes are those of multi-hot labels.
+    if labels.shape != logits.shape[:-1] or logits.shape[-1] < 2:
+        return {}
+    hits = jnp.argmax(logits, axis=-1) == labels
     return {"accuracy": masked_sum_and_count(hits, counted(batch))}

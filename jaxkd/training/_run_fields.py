@@ -223,6 +223,9 @@ def _of_objective(step: TrainStep) -> Fields:
     for name, term in step.objective.terms.items():
         fields[f"objective.{name}.loss"] = describe(term.loss)
         fields[f"objective.{name}.outputs"] = f"{term.student} and {term.teacher}"
+        # Left out where there are none, as in checkpoints from before there were any.
+        if term.fields:
+            fields[f"objective.{name}.fields"] = dict(sorted(term.fields.items()))
         fields[f"objective.{name}.weight"] = _number(term, "weight")
         fields[f"objective.{name}.temperature"] = _number(term, "temperature")
     return fields

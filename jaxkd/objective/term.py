@@ -152,7 +152,8 @@ class Term:
         parts = [_name(self.loss)]
         for field in dataclasses.fields(self)[1:]:
             value = getattr(self, field.name)
-            if value is not field.default and value != field.default:
+            empty = isinstance(value, Mapping) and not value
+            if value is not field.default and value != field.default and not empty:
                 parts.append(f"{field.name}={_shown(value)}")
         return f"Term({', '.join(parts)})"
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxkd.networks._arguments import shown
+from jaxkd.networks._arguments import check_kind, shown
 from jaxkd.networks._network import Network
 
 
@@ -22,8 +22,7 @@ def check_network(role: str, value: Any) -> None:
     Raises:
       TypeError: something else.
     """
-    if not isinstance(value, Network):
-        raise TypeError(f"{role} must be a Network, not {shown(value)}: {how_to_wrap(value)}")
+    check_kind(role, value, Network, how_to_wrap(value))
 
 
 def how_to_wrap(value: Any) -> str:
@@ -34,7 +33,9 @@ def how_to_wrap(value: Any) -> str:
     """
     if inspect.isclass(value):
         if issubclass(value, nnx.Module):
-            return f"make a module of it, jaxkd.from_nnx({value.__name__}(…, rngs=nnx.Rngs(0)))"
+            return f"write jaxkd.from_nnx({value.__name__}(…, rngs=nnx.Rngs(0)))"
+        if issubclass(value, nn.Module):
+            return f"write jaxkd.from_linen({value.__name__}(…), variables)"
         return f"make an object of it, {value.__name__}(…), and wrap that"
     if isinstance(value, nnx.Module):
         return "write jaxkd.from_nnx(module)"
@@ -44,8 +45,14 @@ def how_to_wrap(value: Any) -> str:
         return f"write jaxkd.from_nnx(jaxkd.models.create({value!r}, …, rngs=nnx.Rngs(0)))"
     if isinstance(value, jax.Array | np.ndarray):
         return (
-            "logits that are computed already come with the batches, as batch['teacher'] or from a "
-            "cache; a function of them is jaxkd.from_function(function, params)"
+            "outputs that are computed already come with the batches: write batch['teacher'], or "
+            "Loader(dataset, views, batch_size, cache=cache); a function that computes them is "
+            "jaxkd.from_function(function, params)"
+        )
+    if any(base.__module__.split(".")[0] == "torch" for base in type(value).__mro__):
+        return (
+            "it runs outside of JAX: write jaxkd.cache.build(path, "
+            "jaxkd.teachers.from_torch(module), dataset, views), and train from that cache"
         )
     if callable(value):
         return "write jaxkd.from_function(function, params), of (params, inputs)"

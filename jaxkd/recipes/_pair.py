@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from jaxkd.networks import Network, class_maps, head_weights, region_logits
-from jaxkd.networks._arguments import check_kind, shown
+from jaxkd.networks._arguments import shown
+from jaxkd.networks._kinds import check_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +47,7 @@ class Pair:
 
     def __post_init__(self):
         for role, network in (("student", self.student), ("teacher", self.teacher)):
-            remedy = "write jaxkd.from_nnx(module), from_linen or from_function"
-            check_kind(role, network, Network, remedy)
+            check_network(role, network)
         if not any(hasattr(leaf, "shape") for leaf in jax.tree.leaves(self.inputs)):
             raise TypeError(
                 f"inputs must be an example batch, not {shown(self.inputs)}: write "

@@ -14,7 +14,8 @@ import numpy as np
 from jaxkd.metrics.in_step import Metric, default_metrics
 from jaxkd.metrics.in_step._defaults import default_named
 from jaxkd.networks import Network, PyTree
-from jaxkd.networks._arguments import check_kind, shown
+from jaxkd.networks._arguments import shown
+from jaxkd.networks._kinds import check_network
 from jaxkd.training._evaluated import check_evaluated
 from jaxkd.training.make_step import as_outputs
 from jaxkd.training.partitioning import Partitioning
@@ -185,7 +186,7 @@ def make_eval_step(
     _check_metrics(metrics)
     for role, value in (("network", network), ("teacher", teacher)):
         if value is not None or role == "network":
-            check_kind(role, value, Network, "write jaxkd.from_nnx(module), or from_linen")
+            check_network(role, value)
     chosen = None if metrics is None else dict(metrics)
 
     def step(variables, frozen, batch):

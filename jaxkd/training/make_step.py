@@ -13,6 +13,7 @@ import optax
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._architecture import describe
 from jaxkd.networks._arguments import check_integer, check_kind
+from jaxkd.networks._kinds import check_network
 from jaxkd.objective import Objective
 from jaxkd.teachers import ForeignTeacher
 from jaxkd.training._gradients import (
@@ -28,11 +29,6 @@ from jaxkd.training.partitioning import Partitioning
 from jaxkd.training.state import TrainState, initial_variables
 from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
-
-_NETWORK_REMEDY = (
-    "write jaxkd.from_nnx(module), from_linen or from_function; the cached outputs of a teacher "
-    "come with the batches, Loader(dataset, views, batch_size, cache=cache)"
-)
 
 
 class BatchTransform(Protocol):
@@ -196,7 +192,7 @@ def check_kinds(student: Any, objective: Any, optimizer: Any, teacher: Any, view
     Raises:
       TypeError: another kind; names the argument and what to write instead.
     """
-    check_kind("student", student, Network, _NETWORK_REMEDY)
+    check_network("student", student)
     check_kind("objective", objective, Objective, "write recipes.kd(), or Objective(kd=Term(…))")
     # optax.MultiSteps has both functions and is no GradientTransformation.
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
@@ -208,7 +204,7 @@ def check_kinds(student: Any, objective: Any, optimizer: Any, teacher: Any, view
             "teacher= on Loader(cache=cache, batch_size=…)"
         )
     if teacher is not None:
-        check_kind("teacher", teacher, Network, _NETWORK_REMEDY)
+        check_network("teacher", teacher)
     if views is not None:
         check_kind("views", views, Views, "write Views((Normalize(),))")
 

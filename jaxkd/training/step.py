@@ -15,6 +15,7 @@ from jaxkd.data._kinds import check_batch
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._architecture import describe
 from jaxkd.networks._arguments import check_kind
+from jaxkd.networks._kinds import check_network
 from jaxkd.objective import Objective, is_traced
 from jaxkd.training._arrays import describe_arrays, differences
 from jaxkd.training._gradients import Batch
@@ -119,7 +120,7 @@ class TrainStep:
             )
         student = self.student if student is None else student
         objective = self.objective if objective is None else objective
-        check_kind("student", student, Network, "write jaxkd.from_nnx(module)")
+        check_network("student", student)
         check_kind("objective", objective, Objective, "write recipes.kd()")
         if list(objective.terms) != list(self.objective.terms):
             raise ValueError(

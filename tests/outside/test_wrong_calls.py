@@ -27,6 +27,10 @@ class Model(nnx.Module):
         return self.head(inputs)
 
 
+# Known by the module of its class alone, as no test needs PyTorch for it.
+TORCH_MODULE = type("Linear", (), {"__module__": "torch.nn.modules.linear"})
+
+
 def network(num_classes=3):
     return from_nnx(Model(num_classes))
 
@@ -52,6 +56,14 @@ CALLS = {
     "a module as the teacher": (
         lambda: make_step(network(), OBJECTIVE, ADAM, teacher=Model()),
         r"teacher must be a Network, not .* class Model: write jaxkd\.from_nnx\(module\)",
+    ),
+    "a class as the student": (
+        lambda: make_step(Model, OBJECTIVE, ADAM),
+        r"student must be a Network, not the class Model: write jaxkd\.from_nnx\(Model\(…",
+    ),
+    "a module of PyTorch as the teacher": (
+        lambda: make_step(network(), OBJECTIVE, ADAM, teacher=TORCH_MODULE()),
+        r"teacher must be a Network, not .*: .*outside of JAX: .*cache\.*from_torch\(",
     ),
     "parameters as the student": (
         lambda: make_step(network().params, OBJECTIVE, ADAM),

@@ -63,7 +63,7 @@ CALLS = {
     ),
     "a module of PyTorch as the teacher": (
         lambda: make_step(network(), OBJECTIVE, ADAM, teacher=TORCH_MODULE()),
-        r"teacher must be a Network, not .*: .*outside of JAX: .*cache\.*from_torch\(",
+        r"teacher must be a Network, not .*: .*outside of JAX: .*cache\.build.*from_torch\(",
     ),
     "parameters as the student": (
         lambda: make_step(network().params, OBJECTIVE, ADAM),

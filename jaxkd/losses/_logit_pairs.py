@@ -70,6 +70,8 @@ def paired_logits(
     temperature: ArrayLike,
     axis: int,
     where: ArrayLike | None,
+    *,
+    softmax: bool = True,
 ) -> Paired:
     """Pairs logits over temperature: -inf at masked classes, 0 in examples that take no part.
 
@@ -79,17 +81,20 @@ def paired_logits(
       temperature: a positive scalar; may be traced.
       axis: the class axis of the dense logits.
       where: a mask of classes (the rank of the logits) or of examples (one rank less).
+      softmax: whether the loss is one of probabilities, which a single class has none of.
 
     Returns:
       The pair `[..., num_classes]`, class axis last; on the k + 1 buckets of a sparse teacher.
 
     Raises:
       TypeError: `student` is `SparseLogits`, or either side `SampledClasses`.
-      ValueError: shapes, temperature, axis or mask that do not fit.
+      ValueError: shapes, temperature, axis or mask that do not fit, a softmax over one class.
     """
     student = dense("student", student, "only a teacher can be sparse")
     check_temperature(temperature)
     axis = check_axis(axis, student)
+    if softmax:
+        check_several_classes(student, axis)
     if isinstance(teacher, SparseLogits):
         return _sparse_pair(student, teacher, temperature, axis, where)
     teacher = _not_sampled("teacher", teacher)
@@ -246,6 +251,26 @@ def check_axis(axis: int, student: jax.Array) -> int:
             "logits are [..., num_classes]"
         )
     return axis % student.ndim
+
+
+def check_several_classes(student: jax.Array, axis: int) -> None:
+    """Refuses a softmax over one class, which is 1 whatever the logit: all losses would be 0.
+
+    Args:
+      student: logits.
+      axis: the class axis, not negative.
+
+    Raises:
+      ValueError: one class; says how one logit becomes two of the same probabilities.
+    """
+    if student.shape[axis] == 1:
+        raise ValueError(
+            f"logits of shape {student.shape} have one class, whose softmax is 1 whatever the "
+            "logit: of a network with one sigmoid output write logits = jnp.concatenate("
+            "[jnp.zeros_like(logits), logits], axis=-1) on both sides, two classes with the same "
+            "probabilities at every temperature, with labels 0 and 1 of shape [batch]; or losses."
+            "logit_mse, which compares the logits themselves"
+        )
 
 
 def mask_logits(logits: jax.Array, classes: jax.Array | None, rows: jax.Array | None) -> jax.Array:

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._arguments import check_weight, concrete_value
-from jaxkd.losses._logit_pairs import check_axis, dense, keep_rows, mask_logits, split_where
+from jaxkd.losses._logit_pairs import (
+    check_axis,
+    check_several_classes,
+    dense,
+    keep_rows,
+    mask_logits,
+    split_where,
+)
 from jaxkd.losses._numerics import compute_dtype
 
 
@@ -40,7 +47,7 @@ def cross_entropy(
 
     Raises:
       ValueError: labels that fit the logits neither as class ids nor as distributions, a mask of
-        another rank, a label_smoothing outside [0, 1].
+        another rank, a label_smoothing outside [0, 1], one class.
       TypeError: `SparseLogits` on either side.
 
     Example:
@@ -59,6 +66,7 @@ def cross_entropy(
     labels = dense("labels", labels, "it holds a teacher's logits; use kl_divergence or kd")
     check_weight("label_smoothing", label_smoothing, below_one=False)
     axis = check_axis(axis, student)
+    check_several_classes(student, axis)
     labels = jax.lax.stop_gradient(labels)
     are_ids = _are_class_ids(student.shape, labels, axis)
     classes, rows = split_where(where, student.shape, axis)

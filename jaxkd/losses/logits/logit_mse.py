@@ -52,7 +52,7 @@ def logit_mse(
         "it holds k logits up to a constant and the mass of the others, so the others have no "
         "target; use a divergence, or store dense logits",
     )
-    pair = paired_logits(student, teacher, 1.0, axis, where)
+    pair = paired_logits(student, teacher, 1.0, axis, where, softmax=False)
     present = ~jnp.isneginf(pair.teacher)
     difference = jnp.where(present, pair.student, 0) - jnp.where(present, pair.teacher, 0)
     count = jnp.maximum(jnp.sum(present, axis=-1, dtype=difference.dtype), 1)

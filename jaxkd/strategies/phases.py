@@ -11,7 +11,7 @@ from jaxkd._files import local_path
 from jaxkd.networks import Network
 from jaxkd.objective import Objective
 from jaxkd.training import TrainState, TrainStep, fit, make_train_step
-from jaxkd.training._run import Batches
+from jaxkd.training._streams import Batches
 
 
 @dataclasses.dataclass(frozen=True)

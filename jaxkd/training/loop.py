@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -15,8 +15,9 @@ from jaxkd.training._evaluated import check_classes, within_run
 from jaxkd.training._history import MetricsHistory, Rows
 from jaxkd.training._intervals import Intervals
 from jaxkd.training._monitors import ProfilerTrace, progress_bar
-from jaxkd.training._run import Batches, Evaluate, Run
+from jaxkd.training._run import Evaluate, Run
 from jaxkd.training._run_fields import Fields, check_run, run_fields
+from jaxkd.training._streams import Batches, Resume, by_step
 from jaxkd.training._validation import (
     check_allow,
     check_cache,
@@ -64,7 +65,7 @@ class FitResult:
 def fit(
     step: TrainStep,
     state: TrainState,
-    batches: Batches,
+    batches: Batches | Iterable[Any],
     *,
     steps: int,
     log_every: int = 100,
@@ -77,6 +78,7 @@ def fit(
     tensorboard: bool = True,
     progress: str | None = "training",
     profile: int | None = None,
+    resume: Resume = "position",
     allow: Collection[str] = (),
 ) -> FitResult:
     """Trains for a number of steps, from the newest checkpoint in `workdir` if there is one.
@@ -90,9 +92,11 @@ def fit(
     Args:
       step: from `jaxkd.make_train_step`.
       state: the state at step 0, from `step.init`; its memory is reused.
-      batches: `batches[step]` is the batch of a step, a function of nothing else. An
-        attribute `views`, as of a `Loader`, must be the views that the step renders; batches that
-        are rendered already, or by a `batch_transform`, have none.
+      batches: `batches[step]` is the batch of a step, a function of nothing else; or any iterable
+        of batches: a generator, Grain's IterDataset, a DataLoader of PyTorch, whose tensors become
+        arrays, NumPy's iterator of tf.data. One that can be iterated again begins anew at its end.
+        An attribute `views`, as of a `Loader`, must be the views that the step renders; batches
+        that are rendered already, or by a `batch_transform`, have none.
       steps: number of updates in all, those before a resume included.
       log_every: number of steps between two rows of `train.csv`.
       eval_every: number of steps between two evaluations, a multiple of `log_every`; None
@@ -116,6 +120,11 @@ def fit(
       profile: number of steps after the first call that are traced into `workdir/profile`, for
         TensorBoard or Perfetto; nothing is traced if the run ends with its first call; None for no
         trace.
+      resume: how an iterable goes on after a resume: `"position"` restores what the checkpoint
+        holds, of objects with `get_state` and `set_state` (Grain) or `state_dict` and
+        `load_state_dict`, in one process, and refuses others; `"skip"` reads and drops the batches
+        of the steps before; `"as_given"` takes the next one that it gives. Batches by step number
+        need none of it.
       allow: names of what may differ where it would be refused: a part of the run, as
         `"optimizer"`, or one of its fields, as `"teacher.parameters"`; error messages name them.
 
@@ -123,13 +132,16 @@ def fit(
       The state after the last step, and all rows of metrics, those before a resume included.
 
     Raises:
-      TypeError: a step, a state or names to allow of another kind.
+      TypeError: a step, a state, batches or names to allow of another kind, or a batch that is
+        no dictionary.
       ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`,
         a `workdir` of another configuration, of more steps, of another state or of another run, a
         student with fewer classes, or a network with fewer embeddings, than the data have, batches
         of other views than the step renders, a trace without a `workdir`, a network that is random
         in evaluation or depends there on the rest of the batch, or a student whose dropout or
-        statistics training leaves off (`allow={"student.mode"}`); before anything runs. At the
+        statistics training leaves off (`allow={"student.mode"}`), a batch without inputs, an
+        iterable whose position after a resume is unknown; before anything runs. Batches that end
+        before the last step, when they do. At the
         first evaluation: one of the student (by `jaxkd.training.evaluate` or `predict`) on other
         classes or another normalization.
       RuntimeError: another process or thread writes to `workdir`
@@ -171,7 +183,9 @@ def fit(
                 f"{workdir} holds a run of {done} steps, more than steps={steps}: choose "
                 "another workdir, or delete this one"
             )
-        batch = batches[done] if done < steps else None
+        any_fields = step.options.get("batch_transform") is not None
+        source = by_step(batches, done, metadata.get("batches"), resume, any_fields=any_fields)
+        batch = source[done] if done < steps else None
         if batch is not None:
             check_data(step, state, batches, batch)
         if batch is not None and done == 0:
@@ -185,8 +199,6 @@ def fit(
             stack.callback(logs.close)
         if evaluate is not None:
             evaluate = within_run(evaluate, step, batches, batch, allow)
-        if batch is not None:
-            batches = _FirstBatch(batches, done, batch)
         history = MetricsHistory(logs, step.members, metadata)
         history.restore(metadata, step)
         show = stack.enter_context(
@@ -194,20 +206,11 @@ def fit(
         )
         trace = stack.enter_context(ProfilerTrace(profile, workdir))
         run = Run(
-            step,
-            state,
-            intervals,
-            history,
-            evaluate,
-            workdir,
-            checkpoints,
-            logs,
-            stop,
-            owner,
-            fields,
-        )
+            step, state, source, intervals, history, fields, evaluate, workdir, checkpoints, logs,
+            owner, stop,
+        )  # fmt: skip
         while run.done < steps:
-            count = run.call(batches)
+            count = run.call()
             trace.after_call(count, run.state)
             run.after_call(show)
         return FitResult(run.state, history.train, history.evaluations)
@@ -220,14 +223,3 @@ def _resume(
     if checkpoints is None or checkpoints.latest() is None:
         return state, {}
     return checkpoints.restore(state)
-
-
-class _FirstBatch:
-    """Batches of which one has been read already, to look at it before the first step."""
-
-    def __init__(self, batches: Batches, index: int, batch: dict[str, Any]):
-        self._batches, self._index, self._batch = batches, index, batch
-
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        """Returns the batch of a step."""
-        return self._batch if step == self._index else self._batches[step]

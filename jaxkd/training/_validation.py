@@ -62,7 +62,7 @@ def is_allowed(field: str, allow: Collection[str]) -> bool:
 
 
 def check_kinds_of_run(step: Any, state: Any) -> None:
-    """Refuses a step or a state of another kind.
+    """Refuses a step or a state of another kind, or a state whose memory was given away.
 
     Args:
       step: must be a `TrainStep`.
@@ -70,9 +70,16 @@ def check_kinds_of_run(step: Any, state: Any) -> None:
 
     Raises:
       TypeError: another kind; says what to write instead.
+      ValueError: a state that an earlier call has used up.
     """
     check_kind("step", step, TrainStep, "write jaxkd.make_train_step(student, objective, …)")
     check_kind("state", state, TrainState, "write step.init(), or population.init()")
+    if any(x.is_deleted() for x in jax.tree.leaves(state) if isinstance(x, jax.Array)):
+        raise ValueError(
+            "this state was given to an earlier call of fit or of the step, which reused its "
+            "memory: go on with the state that it returned, result.state, or begin anew with "
+            "step.init(), or population.init()"
+        )
 
 
 def check_data(step: TrainStep, state: TrainState, batches: Any, batch: Any) -> None:

@@ -75,7 +75,10 @@ class Logs:
         row = {"step": step, **{k: v if k in _INTEGERS else float(v) for k, v in metrics.items()}}
         rows = self._rows_of(name)
         if rows and list(rows[0]) != list(row):
-            raise ValueError(f"{name}.csv has the columns {list(rows[0])}, not {list(row)}")
+            raise ValueError(
+                f"{name}.csv has the columns {list(rows[0])}, not {list(row)}: return the same "
+                "metrics as before, or choose another workdir; rows of one file have one form"
+            )
         if self._write:
             self._append(self._directory / f"{name}.csv", row, header=not rows)
         rows.append(row)

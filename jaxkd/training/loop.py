@@ -134,16 +134,16 @@ def fit(
     Raises:
       TypeError: a step, a state, batches or names to allow of another kind, or a batch that is
         no dictionary.
-      ValueError: `steps` or an interval below 1, intervals that are not multiples of `log_every`,
-        a `workdir` of another configuration, of more steps, of another state or of another run, a
-        student with fewer classes, or a network with fewer embeddings, than the data have, batches
-        of other views than the step renders, a trace without a `workdir`, a network that is random
-        in evaluation or depends there on the rest of the batch, or a student whose dropout or
-        statistics training leaves off (`allow={"student.mode"}`), a batch without inputs, an
-        iterable whose position after a resume is unknown; before anything runs. Batches that end
-        before the last step, when they do. At the
-        first evaluation: one of the student (by `jaxkd.training.evaluate` or `predict`) on other
-        classes or another normalization.
+      ValueError: a state that an earlier call has used up, `steps` or an interval below 1,
+        intervals that are not multiples of `log_every`, a `workdir` of another configuration, of
+        more steps, of another state or of another run, a student with fewer classes, or a network
+        with fewer embeddings, than the data have, batches of other views than the step renders, a
+        trace without a `workdir`, a network that is random in evaluation or depends there on the
+        rest of the batch, or a student whose dropout or statistics training leaves off
+        (`allow={"student.mode"}`), a batch without inputs, an iterable whose position after a
+        resume is unknown; before anything runs. Batches that end before the last step, when they
+        do. At the first evaluation: one of the student (by `jaxkd.training.evaluate` or `predict`)
+        on other classes or another normalization.
       RuntimeError: another process or thread writes to `workdir`
         (`jaxkd.training.own_workdir`), before anything runs; or it has taken over a directory whose
         owner it took for dead.

@@ -69,3 +69,12 @@ def test_networks_are_tried_once_for_a_step_and_not_after_a_resume(tmp_path, mon
     train(linear(), workdir=tmp_path)
     train(linear(), steps=2, workdir=tmp_path)
     assert tried == ["student"] * 2
+
+
+def test_a_state_that_an_earlier_call_used_up_is_named():
+    step = jaxkd.make_train_step(linear(), recipes.labels(), optax.sgd(0.1))
+    state = step.init()
+    result = fit(step, state, BATCHES, steps=1, progress=None)
+    with pytest.raises(ValueError, match=r"earlier call of fit .*result\.state.*step\.init\(\)"):
+        fit(step, state, BATCHES, steps=2, progress=None)
+    assert int(fit(step, result.state, BATCHES, steps=2, progress=None).state.step) == 2

@@ -159,9 +159,9 @@ FAULTS = (
     ),
     Fault(
         "label of the mixing partner left out",
-        "jaxkd/views/_views.py",
-        "jax.nn.one_hot(others, mix.num_classes)",
-        "jax.nn.one_hot(labels, mix.num_classes)",
+        "jaxkd/views/_mixing.py",
+        "jax.nn.one_hot(others, classes)",
+        "jax.nn.one_hot(labels, classes)",
         ("tests/views/test_views.py::test_mixed_labels_follow_the_mixed_pixels",),
     ),
     Fault(

@@ -75,7 +75,8 @@ def features_of(
     chosen = np.linspace(0, len(dataset) - 1, number).round().astype(int)
     partitioning = study.runtime.for_batch(_BATCH)
 
-    def features(variables, batch):
+    def features(variables, frozen, batch):
+        del frozen  # the variables of a teacher, which there is none of
         params, state = variables
         inputs = study.test_views.render(batch)["inputs"]
         outputs = network.apply(params, state, inputs, train=False)[0]

@@ -20,11 +20,14 @@ class Call:
       function: the function, None for the module's own `__call__`.
       takes_key: whether it has a parameter `key`.
       takes_rngs: whether it has a parameter `rngs` that streams are passed for.
+      requires_rngs: whether it cannot be called without them. Where it can, they are passed in
+        training with a key alone: a network without random layers is to need none.
     """
 
     function: Callable[..., Any] | None
     takes_key: bool
     takes_rngs: bool
+    requires_rngs: bool = True
 
     @classmethod
     def of(
@@ -43,8 +46,8 @@ class Call:
         """
         if call is None:
             rngs = inspect.signature(type(module).__call__).parameters.get("rngs")
-            required = rngs is not None and (rngs.default is rngs.empty or not own_streams)
-            return cls(None, False, required)
+            required = rngs is not None and rngs.default is rngs.empty
+            return cls(None, False, required or (rngs is not None and not own_streams), required)
         parameters = inspect.signature(call).parameters
         return cls(call, "key" in parameters, "rngs" in parameters)
 

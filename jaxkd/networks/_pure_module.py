@@ -127,7 +127,8 @@ class PureModule:
         """
         if not self._from_linen or self._call.function is not None:
             taken: dict[str, Any] = {"key": key if train else None} if self._call.takes_key else {}
-            if self._call.takes_rngs:
+            given = train and key is not None
+            if self._call.takes_rngs and (self._call.requires_rngs or given):
                 taken["rngs"] = nnx.Rngs(**self._call.keys(key, self._rngs, train))
             return taken
         if not train:

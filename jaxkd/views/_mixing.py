@@ -234,10 +234,8 @@ def _mixed_labels(
         known = ((labels >= 0) & (others >= 0)).all(axis=1)
         return shares * labels + (1 - shares) * others, known
     if labels.ndim == 1 and classes is not None:
-        mixed = shares * jax.nn.one_hot(labels, classes) + (1 - shares) * jax.nn.one_hot(
-            others, classes
-        )
-        return mixed, (labels >= 0) & (others >= 0)
+        one, other = jax.nn.one_hot(labels, classes), jax.nn.one_hot(others, classes)
+        return shares * one + (1 - shares) * other, (labels >= 0) & (others >= 0)
     if labels.ndim == 1:
         raise ValueError(
             f"{mix} does not know the number of classes of {name!r} {list(labels.shape)}: write "

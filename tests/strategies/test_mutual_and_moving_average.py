@@ -152,7 +152,7 @@ def test_evaluation_computes_the_live_network_alone(mlp):
     def flops(network):
         step = make_eval_step(network)
         batch = {"inputs": jnp.ones((8, 8, 8, 1))}
-        lowered = step.function.lower((network.params, network.state), batch)
+        lowered = step.function.lower((network.params, network.state), step.frozen, batch)
         return lowered.compile().cost_analysis()["flops"]
 
     assert flops(with_moving_average(mlp())) == flops(mlp())

@@ -153,12 +153,13 @@ def sskd_similarity(
         own_image = jnp.eye(batch, dtype=bool)[:, None]
         keep = _best_ranked(_ranks(targets, own_image, rows), selected, ratio)
     keep = selected & _as_keep(keep, (batch, views))
-    losses = kd(
-        cosines,
-        targets,
-        temperature=temperature,
-        where=selected[..., None] & rows,
-    )
+    images = selected[..., None] & rows
+    if batch == 1:
+        # One image has nothing to be told apart from: a loss of 0, which `kd` refuses to compute.
+        cosines, targets, images = (
+            jnp.pad(array, ((0, 0), (0, 0), (0, 1))) for array in (cosines, targets, images)
+        )
+    losses = kd(cosines, targets, temperature=temperature, where=images)
     return masked_mean(losses, keep)
 
 

@@ -97,9 +97,11 @@ class BinaryF1(_OfEntries):
         logits, labels, where = self.read(outputs, batch)
         predicted, positive = (logits > 0) & where, (labels > 0) & where
         axes = tuple(range(logits.ndim - 1))
-        count = {"axis": axes, "dtype": jnp.int32}
-        either = jnp.sum(predicted, **count) + jnp.sum(positive, **count)
-        return jnp.sum(predicted & positive, **count), either, jnp.sum(where, **count)
+        hits, predictions, positives, counted = (
+            jnp.sum(selected, axis=axes, dtype=jnp.int32)
+            for selected in (predicted & positive, predicted, positive, where)
+        )
+        return hits, predictions + positives, counted
 
     def compute(self, sums: Any) -> float:
         """Returns the F1; 0 where no class is labeled or predicted."""

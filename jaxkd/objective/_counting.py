@@ -95,6 +95,13 @@ def sum_and_count(
     if kind == "sum_and_count":
         return value
     if kind == "examples":
+        if mask is not None and mask.ndim > value.ndim:
+            raise ValueError(
+                f"the loss of term {name!r} returns {value.shape}, one number an example, and what "
+                f"counts is given for each entry of {mask.shape}, as by multi-hot labels: give the "
+                "term a loss that returns one number for each entry, or labels that are class ids "
+                f"of shape {value.shape}"
+            )
         return masked_sum_and_count(value, None if mask is None else to_rank(mask, value.ndim))
     return value, jnp.ones((), value.dtype)
 

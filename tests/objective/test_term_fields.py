@@ -77,3 +77,11 @@ def test_wrong_fields_are_refused_when_made(fields, error, message):
 def test_fields_that_a_batch_lacks_are_named(term, message):
     with pytest.raises(ValueError, match=message):
         value(term)
+
+
+def test_multi_hot_labels_for_a_loss_of_class_ids_are_refused():
+    batch = {"labels": jnp.array([[0, 1, 1], [1, 0, -1]])}
+    objective = Objective(label=Term(losses.cross_entropy))
+    message = r"term 'label' returns \(2,\), .* each entry of \(2, 3\), as by multi-hot labels"
+    with pytest.raises(ValueError, match=message):
+        objective({"logits": jnp.zeros((2, 3))}, None, batch)

@@ -60,7 +60,12 @@ def raw_batch(dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
 
 
 def eval_batches(
-    dataset: Examples, batch_size: int, *, prefetch: int = 0, workers: int = 0
+    dataset: Examples,
+    batch_size: int,
+    *,
+    views: Views | None = None,
+    prefetch: int = 0,
+    workers: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Returns all examples once, in order of their ids, in batches of one size.
 
@@ -68,6 +73,8 @@ def eval_batches(
       dataset: the examples.
       batch_size: examples in a batch; the last one is filled up with the first example, marked in
         `"where"`.
+      views: views of the evaluation step, `make_eval_step(network, views=views)`, if they have
+        transforms that run where examples are read, `jaxkd.views.OnHost`.
       prefetch: number of batches that are made ahead, as by a `Loader`.
       workers: number of processes that make them.
 
@@ -76,7 +83,8 @@ def eval_batches(
       `[batch, length]` where every token has a label, False also where there is none. Its
       `dataset` is the data set.
     """
-    return _EvalBatches(dataset, _in_order(dataset, batch_size, prefetch, workers))
+    batches = _InOrder(dataset, batch_size, Views() if views is None else views)
+    return _EvalBatches(dataset, _in_order(batches, prefetch, workers))
 
 
 class _EvalBatches(Iterator[dict[str, Any]]):
@@ -89,10 +97,7 @@ class _EvalBatches(Iterator[dict[str, Any]]):
         return next(self._batches)
 
 
-def _in_order(
-    dataset: Examples, batch_size: int, prefetch: int, workers: int
-) -> Iterator[dict[str, Any]]:
-    batches = _InOrder(dataset, batch_size)
+def _in_order(batches: "_InOrder", prefetch: int, workers: int) -> Iterator[dict[str, Any]]:
     if not prefetch and not workers:
         yield from map(batches.__getitem__, range(len(batches)))
         return
@@ -103,8 +108,8 @@ def _in_order(
 class _InOrder:
     """The batches of `eval_batches` by number."""
 
-    def __init__(self, dataset: Examples, batch_size: int):
-        self._dataset, self._batch_size = dataset, batch_size
+    def __init__(self, dataset: Examples, batch_size: int, views: Views):
+        self._dataset, self._batch_size, self._views = dataset, batch_size, views
 
     def __len__(self) -> int:
         return math.ceil(len(self._dataset) / self._batch_size)
@@ -113,7 +118,8 @@ class _InOrder:
         dataset, size = self._dataset, self._batch_size
         ids = dataset.ids[index * size : (index + 1) * size]
         full = np.concatenate([ids, np.full(size - len(ids), dataset.ids[0], ids.dtype)])
-        batch = raw_batch(dataset, Views(), full, np.zeros(size, np.int32))
+        # Without the partners of views that mix, with which nothing is evaluated.
+        batch = self._views.prepare(raw_batch(dataset, Views(), full, np.zeros(size, np.int32)))
         own = np.arange(size) < len(ids)
         batch["where"] = own[:, None] & batch["where"] if "where" in batch else own
         return batch

@@ -239,11 +239,14 @@ def _checked(
         ignored = array == integer(ignore_label, "ignore_label")
     bad = ~ignored & ((array < -1) | (array >= limit))
     if bad.any():
+        counted = array[~ignored & (array >= 0)]
+        from_one = (array[bad] == limit).all() and counted.min() == 1
         place = tuple(int(index) for index in np.argwhere(bad)[0])
         inside = f" at {list(place[1:])}" if array.ndim > 1 else ""
         raise ValueError(
             f"{bad.sum()} of {bad.size} {what} are out of range: label {array[place]} of example "
             f"id {ids[place[0]]}{inside}; {what} must be in [0, {limit}), or -1 for unlabeled"
+            + ("; these count from one: write labels - 1" if from_one else "")
             + (
                 ""
                 if ignore_label is not None

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.networks import Network
+from jaxkd.networks._outputs import logits_of
 from jaxkd.ops import xla_convolutions
 
 Forward = Callable[[jax.Array], jax.Array]
@@ -34,7 +35,10 @@ def require() -> None:
 
 
 def forward(network: Network, preprocess: Preprocess | None = None) -> Forward:
-    """Returns the function from inputs to logits in float32, with the variables as constants."""
+    """Returns the function from inputs to logits in float32, with the variables as constants.
+
+    When it is called, it raises ExportError for a network that has no logits.
+    """
     variables = jax.tree.map(np.asarray, (network.params, network.state))
 
     def logits(inputs: jax.Array) -> jax.Array:
@@ -42,7 +46,10 @@ def forward(network: Network, preprocess: Preprocess | None = None) -> Forward:
         params, state = jax.tree.map(jnp.asarray, variables)
         given = inputs if preprocess is None else preprocess(inputs)
         outputs, _ = network.apply(params, state, given, train=False)
-        return outputs["logits"].astype(jnp.float32)
+        try:
+            return logits_of(outputs, "an exported program", network.name).astype(jnp.float32)
+        except ValueError as error:
+            raise ExportError(str(error)) from None
 
     return logits
 

@@ -175,6 +175,10 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
             result["logits"] = result.pop("student")
         return {**outputs, **result}, {"network": inner, "extension": outer}
 
+    def whole(params, state):
+        inner = network.all_params(params["network"], state["network"])
+        return {"network": inner, "extension": params["extension"]}
+
     return Network(
         apply,
         {"network": network.params, "extension": connector.params},
@@ -184,6 +188,7 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
         vocab_size=network.vocab_size,
         random_layers=_of_both(network.random_layers, connector.random_layers),
         statistics=_of_both(network.statistics, connector.statistics),
+        whole=None if network.whole is None else whole,
     )
 
 

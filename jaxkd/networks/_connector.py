@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxkd.networks._architecture import MODE_ARGUMENTS
 from jaxkd.networks._network import Network, PyTree
+from jaxkd.networks._outputs import logits_of
 from jaxkd.networks._pure_module import PureModule
 
 
@@ -53,6 +54,7 @@ def as_connector(source: nnx.Module | Network | Connector) -> Connector:
 
     Raises:
       TypeError: a source that is neither a module nor a network.
+      ValueError: when first called, a network without an output `"logits"`.
 
     Example:
       >>> from flax import nnx
@@ -66,7 +68,9 @@ def as_connector(source: nnx.Module | Network | Connector) -> Connector:
 
         def apply_network(params, state, student, *, train=False, key=None):
             outputs, state = network.apply(params, state, student, train=train, key=key)
-            return {"student": outputs.pop("logits"), **outputs}, state
+            logits = logits_of(outputs, "a network as connector", network.name)
+            others = {name: value for name, value in outputs.items() if name != "logits"}
+            return {"student": logits, **others}, state
 
         return Connector(
             apply_network,

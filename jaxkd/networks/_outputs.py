@@ -67,13 +67,16 @@ def named(result: Any, outputs: Selection = None, name: str = "the network") -> 
     return by_name
 
 
-def logits_of(outputs: Mapping[str, Any], what: str, name: str = "the network") -> Any:
+def logits_of(
+    outputs: Mapping[str, Any], what: str, name: str = "the network", *, module: bool = False
+) -> Any:
     """Returns the logits among a network's outputs, for what cannot do without them.
 
     Args:
       outputs: outputs by name.
       what: what needs them, the begin of the message, such as `"accuracy"`.
       name: name of the network.
+      module: whether a module was given, which has no adapter yet.
 
     Returns:
       `outputs["logits"]`.
@@ -82,10 +85,12 @@ def logits_of(outputs: Mapping[str, Any], what: str, name: str = "the network") 
       ValueError: no logits; says how to name them.
     """
     if "logits" not in outputs:
-        raise ValueError(
-            f"{what} needs an output 'logits'; {name} has {sorted(outputs)}: name it in the "
-            "adapter, outputs={'logits': '…'}"
+        remedy = (
+            "return it under this name, return {'logits': …}, from its __call__"
+            if module
+            else "name it in the adapter, outputs={'logits': '…'}"
         )
+        raise ValueError(f"{what} needs an output 'logits'; {name} has {sorted(outputs)}: {remedy}")
     return outputs["logits"]
 
 

@@ -116,8 +116,13 @@ def data_free(
     def members(params, state):
         return {
             name: network.replace(params=params[name], state=state[name])
-            for name, network in (("student", student), ("generator", generator))
+            for name, network in parts.items()
         }
+
+    parts = {"student": student, "generator": generator}
+
+    def whole(params, state):
+        return {name: part.all_params(params[name], state[name]) for name, part in parts.items()}
 
     network = CompositeNetwork(
         apply,
@@ -130,6 +135,7 @@ def data_free(
         f"{student.name} by {generator.name}",
         f"{student.architecture}\nfrom\n{generator.architecture}\nof\n{teacher.architecture}",
         members,
+        whole=whole if any(part.whole is not None for part in parts.values()) else None,
     )
     pair = ("logits", "teacher.logits")
     terms = {

@@ -84,6 +84,9 @@ def joint_network(
             for name, network in networks.items()
         }
 
+    def whole(params, state):
+        return {n: member.all_params(params[n], state[n]) for n, member in networks.items()}
+
     known = [n.vocab_size for n in networks.values() if n.vocab_size is not None]
     return CompositeNetwork(
         apply,
@@ -94,6 +97,7 @@ def joint_network(
         + "\n".join(f"{name}: {network.architecture}" for name, network in networks.items()),
         members,
         vocab_size=min(known, default=None),
+        whole=whole if any(n.whole is not None for n in networks.values()) else None,
     )
 
 

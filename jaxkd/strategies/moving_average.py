@@ -75,6 +75,9 @@ def with_moving_average(network: Network, *, decay: float = 0.999, warmup: bool 
             "average": network.replace(**jax.tree.map(_as, state["average"], like)),
         }
 
+    def whole(params, state):
+        return network.all_params(params, state["network"])
+
     variables = {"params": network.params, "state": network.state}
     state = {
         "network": network.state,
@@ -89,6 +92,7 @@ def with_moving_average(network: Network, *, decay: float = 0.999, warmup: bool 
         f"{network.architecture}\naverage {decay} {warmup}",
         members,
         vocab_size=network.vocab_size,
+        whole=None if network.whole is None else whole,
     )
 
 

@@ -269,7 +269,7 @@ class Population:
 
         def evaluate(state: TrainState) -> dict[str, np.ndarray]:
             totals: dict[str, tuple[Any, Any]] = {}
-            batches = eval_batches(dataset, batch_size)
+            batches = eval_batches(dataset, batch_size, views=views)
             check_evaluated(self.student, views, batches)
             for batch in batches:
                 for name, (total, count) in jax.device_get(step(state, batch)[1]).items():
@@ -301,7 +301,7 @@ class Population:
         """
         step = self._eval_step(views)
         parts = []
-        for batch in eval_batches(dataset, batch_size):
+        for batch in eval_batches(dataset, batch_size, views=views):
             logits = np.asarray(step(state, batch)[0], np.float32)
             parts.append(logits[:, batch["where"]])
         return np.concatenate(parts, axis=1)

@@ -186,8 +186,8 @@ class Views:
         if self.on_host and prepared is None:
             raise ValueError(
                 f"{self.transforms[0]} runs where examples are read, and this batch was read "
-                "without it: give Loader(dataset, views) these views, or prepare it by "
-                "views.prepare(batch), such as map(views.prepare, eval_batches(dataset, size))"
+                "without it: give these views to Loader(dataset, views, size) or to "
+                "eval_batches(dataset, size, views=views), or prepare it by views.prepare(batch)"
             )
         inputs = jax.tree.leaves(batch["inputs"])
         chex.assert_equal_shape_prefix((batch["id"], batch["view"], *inputs), 1)

@@ -8,7 +8,7 @@ from conftest import Small
 from flax import nnx
 
 import jaxkd
-from jaxkd import Objective, Term, losses, networks
+from jaxkd import Objective, Term, losses, networks, strategies
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 1)), jnp.float32)
 BATCH = {"inputs": X, "labels": jnp.arange(4)}
@@ -64,6 +64,19 @@ def test_training_moves_what_is_trainable_and_nothing_else(make):
         np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(trained.state), jax.tree.leaves(network.state), strict=True)
     )
+
+
+def test_networks_around_one_that_is_trained_in_part_have_all_its_parameters():
+    part, everything = module("head"), jax.tree.structure(module().params)
+    longer = networks.extend(part, nnx.Linear(5, 3, rngs=nnx.Rngs(0)), "logits").all_params()
+    assert jax.tree.structure(longer["network"]) == everything
+    assert sorted(longer["extension"]) == ["bias", "kernel"]
+    joint = strategies.joint_network({"a": part, "b": function()}).all_params()
+    assert jax.tree.structure(joint["a"]) == everything and joint["b"]["head"].shape == (1, 5)
+    averaged = strategies.with_moving_average(part)
+    assert jax.tree.structure(averaged.all_params()) == everything
+    of_no_data, _ = strategies.data_free(part, function(), module(), latent=2)
+    assert jax.tree.structure(of_no_data.all_params()["student"]) == everything
 
 
 def test_lora_parameters_alone_are_trained_by_a_filter():

@@ -7,8 +7,10 @@ import pytest
 from flax import nnx
 
 import jaxkd
-from jaxkd import Objective, Term, Views, cache, losses, recipes
+from jaxkd import Objective, Term, Views, cache, losses, networks, recipes
+from jaxkd.compression import pruning
 from jaxkd.data import Dataset, Loader
+from jaxkd.export import export
 from jaxkd.training import fit
 
 RNG = np.random.default_rng(0)
@@ -25,6 +27,11 @@ class Model(nnx.Module):
 
     def __call__(self, inputs):
         return self.head(inputs)
+
+
+class NoLogits(nnx.Module):
+    def __call__(self, inputs):
+        return {"scores": inputs}
 
 
 # Known by the module of its class alone, as no test needs PyTorch for it.
@@ -155,7 +162,7 @@ CALLS = {
     ),
     "labels from one on": (
         lambda: data(LABELS + 1),
-        r"label 3 of example id 0; labels must be in \[0, 3\)",
+        r"label 3 of example id 0; labels must be in \[0, 3\).*count from one: write labels - 1",
     ),
     "file names as inputs": (
         lambda: Dataset.from_arrays(["a.png"], [0], name="d", split="train", num_classes=2),
@@ -204,6 +211,18 @@ CALLS = {
     "a number in Views": (
         lambda: Views(3),
         r"not 3: write Views\(\(RandomFlip\(\), Normalize\(\)\), seed=0\)",
+    ),
+    "a connector without logits": (
+        lambda: networks.as_connector(from_nnx(NoLogits())).apply({}, {}, IMAGES),
+        r"connector needs an output 'logits'; NoLogits has \['scores'\]: .*outputs=\{'logits'",
+    ),
+    "a module without logits in pruning": (
+        lambda: pruning.channel_groups(NoLogits(), IMAGES),
+        r"pruning needs an output 'logits'; NoLogits has \['scores'\]: .*return \{'logits': …\}",
+    ),
+    "a network without logits in export": (
+        lambda: export("wrong_export", from_nnx(NoLogits()), IMAGES),
+        r"program needs an output 'logits'; NoLogits has \['scores'\]: .*outputs=\{'logits'",
     ),
     "temperature 0": (lambda: recipes.kd(temperature=0), r"a positive number, not 0"),
     "alpha 2": (lambda: recipes.kd(alpha=2), r"alpha must lie in \[0, 1\], not 2"),

@@ -146,10 +146,11 @@ def test_loader_and_cache_see_the_same_and_other_code_is_refused(tmp_path):
 
 def test_a_batch_that_the_host_has_not_seen_is_refused():
     views = Views((OnHost(speckle, amount=9.0), Normalize()))
-    with pytest.raises(ValueError, match=r"read without it: give Loader\(dataset, views\)"):
+    with pytest.raises(ValueError, match=r"read without it: give these views to Loader"):
         views.render(Loader(DATA, batch_size=2)[0])
-    (batch,) = map(views.prepare, eval_batches(DATA, 6))
-    assert "on_host" in batch and "on_host" not in views.render(batch)
+    (batch,) = batches = list(eval_batches(DATA, 6, views=views))
+    assert eval_batches(DATA, 6, views=views).dataset is DATA and len(batches) == 1
+    assert (batch["inputs"] != DATA.inputs).any() and "on_host" not in views.render(batch)
 
 
 def test_threads_call_a_function_that_keeps_a_state_one_at_a_time():

@@ -17,7 +17,7 @@ from jaxkd.compression.pruning._program_constants import program_constants
 from jaxkd.compression.pruning._tracer import ChannelTracer
 from jaxkd.compression.pruning._tracer_state import Decision
 from jaxkd.networks._network import dotted
-from jaxkd.networks._outputs import named
+from jaxkd.networks._outputs import logits_of, named
 from jaxkd.networks._pure_module import PureModule
 from jaxkd.ops import xla_convolutions
 
@@ -58,6 +58,9 @@ def trace_channels(
 
     Returns:
       The ids, and what the network demands of them.
+
+    Raises:
+      ValueError: a network that returns no logits.
     """
     model = nnx.clone(model)
     modules = _name_scopes(model)
@@ -81,7 +84,8 @@ def trace_channels(
     arguments += [fixed_value(leaf.shape) for leaf in jax.tree.leaves(inputs)]
     consts = [fixed_value(np.shape(const)) for const in program.consts]
     results = tracer.run(program.jaxpr, consts, arguments, "")
-    for axis in jax.tree.unflatten(jax.tree.structure(shapes), results)["logits"].axes:
+    values = jax.tree.unflatten(jax.tree.structure(shapes), results)
+    for axis in logits_of(values, "pruning", type(model).__name__, module=True).axes:
         tracer.fix(axis, "the logits")
     outputs = {name: shape.shape for name, shape in shapes.items()}
     constants = tuple(program_constants(program.jaxpr, program.consts))

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxkd.networks import from_nnx
 from jaxkd.networks._network import dotted
+from jaxkd.networks._outputs import logits_of
 from jaxkd.strategies import evenly_spaced_layers
 
 
@@ -93,4 +94,6 @@ def drop_layers(
 
 def _logits_shape(model: nnx.Module, inputs: Any) -> tuple[int, ...]:
     network = from_nnx(model)
-    return jax.eval_shape(network.apply, network.params, network.state, inputs)[0]["logits"].shape
+    outputs = jax.eval_shape(network.apply, network.params, network.state, inputs)[0]
+    shape: tuple[int, ...] = logits_of(outputs, "pruning", network.name, module=True).shape
+    return shape

@@ -85,10 +85,11 @@ class CacheContents:
         inputs = cls(teacher, dataset, views, RecordFormat(codecs, {}), batch_size)
         outputs = inputs.output_shapes()
         if absent := [name for name in codecs if name not in outputs]:
-            foreign = isinstance(teacher, ForeignTeacher)
-            remedy = f'; name one of them so by outputs={{"{absent[0]}": "…"}}' if foreign else ""
+            known = sorted(outputs)
             raise ValueError(
-                f"the teacher has no output {absent}; it has {sorted(outputs)}{remedy}"
+                f"the teacher has no output {absent}; it has {known}: say which are stored, "
+                f"codec={{{known[0]!r}: Dense()}}, or name one of them so in its adapter, "
+                f"outputs={{{absent[0]!r}: '…'}}"
             )
         if found := [n for n in codecs if outputs[n].dtype.kind == "c"]:
             raise ValueError(

@@ -132,7 +132,7 @@ def structure(result: Any, depth: int = 3) -> str:
     """
     if result is None or isinstance(result, bool | int | float | str):
         return repr(result)
-    if hasattr(result, "shape") and hasattr(result, "dtype"):
+    if _is_array(result):
         return f"{result.dtype}{list(result.shape)}"
     children, kind = list(_children(result)), type(result).__name__
     if not children or not depth:
@@ -208,6 +208,8 @@ def _has_names(node: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
+    if isinstance(value, Mapping):  # whose keys may be attributes as well
+        return False
     return (hasattr(value, "shape") and hasattr(value, "dtype")) or (
         isinstance(value, bool | int | float | complex)
     )

@@ -191,7 +191,7 @@ def by_step(
 
 
 def as_batch(batch: Any, any_fields: bool = False) -> dict[str, Any]:
-    """Returns a batch with arrays for tensors of PyTorch and TensorFlow.
+    """Returns a batch with arrays for tensors of PyTorch and TensorFlow, and lists of numbers.
 
     Args:
       batch: dictionary of arrays, nested or not.
@@ -220,7 +220,10 @@ def as_batch(batch: Any, any_fields: bool = False) -> dict[str, Any]:
             f'({{"inputs": batch[{inputs!r}], "labels": batch[{labels!r}]}} for batch in batches), '
             "or a class whose __iter__ yields them if it is to be iterated more than once"
         )
-    return {name: jax.tree.map(_as_array, value) for name, value in batch.items()}
+    return {
+        name: jax.tree.map(_as_array, value, is_leaf=_is_list_of_numbers)
+        for name, value in batch.items()
+    }
 
 
 def stack(batches: Batches, start: int, count: int, size: int) -> Any:
@@ -252,6 +255,14 @@ def stack(batches: Batches, start: int, count: int, size: int) -> Any:
             )
     rows += [rows[-1]] * (size - count)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    """Returns whether a value is a list of numbers, nested or not, as rows of Hugging Face are."""
+    given = value
+    while isinstance(value, list) and value:
+        value = value[0]
+    return isinstance(given, list) and isinstance(value, int | float)
 
 
 def _as_array(leaf: Any) -> Any:

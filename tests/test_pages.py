@@ -29,3 +29,15 @@ def test_the_front_page_links_to_every_page():
 def test_every_recipe_is_on_its_page():
     words = set(re.findall(r"\w+", (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")))
     assert set(recipes.names(language=False)) - words == set()
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_page_of_tasks_print_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    examples, names = re.findall(r"```python\n(.*?)```", text, re.S), {}
+    for example in examples:
+        exec(example, names)
+    printed = [float(line) for line in capsys.readouterr().out.split()]
+    said = [float(x) for x in re.findall(r"^print\(.*\)  # (\S+)$", "\n".join(examples), re.M)]
+    assert said and printed == pytest.approx(said, abs=0.03)

@@ -71,10 +71,10 @@ class MethodResults:
 
 
 def recipe_names() -> list[str]:
-    """Returns the recipes for images that fit any student, without the baseline."""
+    """Returns the recipes for classes of images that fit any student, without the baseline."""
     return [
         name
-        for name in recipes.names(language=False)
+        for name in recipes.names(language=False, task="classes")
         # DeiT's student has a second head by its architecture: experiments.imagenet.
         if name != BASELINE and not recipes.get(name).student_outputs
     ]

@@ -109,7 +109,7 @@ def _check_networks(config: Config) -> None:
 def _check_method(config: Config) -> None:
     if config.method in strategy_arms.NAMES:
         raise ValueError(f"{config.method} is no recipe: see experiments.cifar for strategies")
-    if config.method not in recipes.names(language=False):
+    if config.method not in recipes.names(language=False, task="classes"):
         methods.check(config.method)
     if recipes.get(config.method).optimizer and config.protocol != "torchvision":
         raise ValueError(

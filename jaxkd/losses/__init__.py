@@ -16,6 +16,10 @@ All losses are names of this module. Its packages, whose help also lists their h
 - `logits`: `kd`, `hard_kd`, `logit_mse`, `lskd`, `ttm`, `wttm`, `sinkhorn_distance`; with labels
   `dkd`, `nkd`, `uskd`, `ofa`, `rld`, `sdd`, `wkd_logit`, `wsld`; of whole batches `dist`, `mlkd`,
   `mlkd_batch`, `mlkd_class`, `mlkd_two_views`.
+- `binary`, one number for each entry, with a sigmoid of its own: `binary_kd`,
+  `binary_cross_entropy`.
+- `regression`, one number for each value: `regression_kd`, `gaussian_kl`; with labels
+  `squared_error`, `huber_loss`, `gaussian_nll`, `bounded_regression`.
 - `features`, of single examples: `ab`, `afd`, `at`, `cat_kd`, `cwd`, `feature_cosine`,
   `feature_mse`, `fsp`, `ft`, `hcl`, `ickd`, `kdsvd`, `mgd`, `nst`, `ofd`, `pkd`, `semckd`, `srd`,
   `srd_correlation`, `srrl`, `sskd_similarity`, `sskd_transformed`, `vid`, `vkd`, `wkd_feature`.
@@ -33,12 +37,14 @@ loss of your own returns.
 """
 
 from jaxkd.losses import (
+    binary,
     contrastive,
     divergences,
     features,
     fused,
     language,
     logits,
+    regression,
     relations,
 )
 from jaxkd.losses._kinds import couples_examples as couples_examples
@@ -47,6 +53,7 @@ from jaxkd.losses._reduce import masked_mean as masked_mean
 from jaxkd.losses._reduce import masked_sum_and_count as masked_sum_and_count
 from jaxkd.losses._sampled_classes import SampledClasses as SampledClasses
 from jaxkd.losses._sparse_logits import SparseLogits as SparseLogits
+from jaxkd.losses.binary import *  # noqa: F403
 from jaxkd.losses.contrastive import *  # noqa: F403
 from jaxkd.losses.cross_entropy import cross_entropy as cross_entropy
 from jaxkd.losses.divergences import *  # noqa: F403
@@ -55,6 +62,7 @@ from jaxkd.losses.fused import *  # noqa: F403
 from jaxkd.losses.language import *  # noqa: F403
 from jaxkd.losses.logits import *  # noqa: F403
 from jaxkd.losses.over_stages import over_stages as over_stages
+from jaxkd.losses.regression import *  # noqa: F403
 from jaxkd.losses.relations import *  # noqa: F403
 
 __all__ = [
@@ -66,11 +74,13 @@ __all__ = [
     "masked_sum_and_count",
     "over_stages",
     "returns_sum_and_count",
+    *binary.__all__,
     *contrastive.__all__,
     *divergences.__all__,
     *features.__all__,
     *fused.__all__,
     *language.__all__,
     *logits.__all__,
+    *regression.__all__,
     *relations.__all__,
 ]

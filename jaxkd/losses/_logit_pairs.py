@@ -261,15 +261,14 @@ def check_several_classes(student: jax.Array, axis: int) -> None:
       axis: the class axis, not negative.
 
     Raises:
-      ValueError: one class; says how one logit becomes two of the same probabilities.
+      ValueError: one class; names the losses of a sigmoid.
     """
     if student.shape[axis] == 1:
         raise ValueError(
             f"logits of shape {student.shape} have one class, whose softmax is 1 whatever the "
-            "logit: of a network with one sigmoid output write logits = jnp.concatenate("
-            "[jnp.zeros_like(logits), logits], axis=-1) on both sides, two classes with the same "
-            "probabilities at every temperature, with labels 0 and 1 of shape [batch]; or losses."
-            "logit_mse, which compares the logits themselves"
+            "logit: of a network with one sigmoid output write losses.binary_kd(student, teacher) "
+            "and losses.binary_cross_entropy(student, labels), or recipes.create('binary_kd', "
+            "pair), which has both; or losses.logit_mse, which compares the logits themselves"
         )
 
 

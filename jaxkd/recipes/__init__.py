@@ -19,6 +19,7 @@ Methods by what they compare:
 - Feature maps: `fitnet`, `at`, `nst`, `vid`, `ab`, `ofd`, `reviewkd`, `simkd`, `srrl`, `cat_kd`,
   `mgd`, `ickd`, `cwd`, `pkd`, `wkd_feature`, `sp`, `semckd`, `afd`, `fsp`, `kdsvd`, `ft`, `ofa`.
 - Embeddings: `srd`, `vkd`, `rkd`, `pkt`, `cka`, `cc`, `itrd`, `crd`, `info_nce`.
+- Yes or no, one sigmoid or several: `binary_kd`. Values: `regression_kd`, `gaussian_kd`.
 - Tokens, hidden states and attention: the methods for text in the package `language`, by name
   `language.gkd`, `language.tinybert`, and so on.
 
@@ -40,6 +41,7 @@ from jaxkd.recipes._registry import names as names
 from jaxkd.recipes.ab import ab as ab
 from jaxkd.recipes.afd import afd as afd
 from jaxkd.recipes.at import at as at
+from jaxkd.recipes.binary_kd import binary_kd as binary_kd
 from jaxkd.recipes.cat_kd import cat_kd as cat_kd
 from jaxkd.recipes.cc import cc as cc
 from jaxkd.recipes.cka import cka as cka
@@ -52,6 +54,7 @@ from jaxkd.recipes.dkd import dkd as dkd
 from jaxkd.recipes.fitnet import fitnet as fitnet
 from jaxkd.recipes.fsp import fsp as fsp
 from jaxkd.recipes.ft import ft as ft
+from jaxkd.recipes.gaussian_kd import gaussian_kd as gaussian_kd
 from jaxkd.recipes.ickd import ickd as ickd
 from jaxkd.recipes.info_nce import info_nce as info_nce
 from jaxkd.recipes.itrd import itrd as itrd
@@ -69,6 +72,7 @@ from jaxkd.recipes.ofa import ofa as ofa
 from jaxkd.recipes.ofd import ofd as ofd
 from jaxkd.recipes.pkd import pkd as pkd
 from jaxkd.recipes.pkt import pkt as pkt
+from jaxkd.recipes.regression_kd import regression_kd as regression_kd
 from jaxkd.recipes.reviewkd import reviewkd as reviewkd
 from jaxkd.recipes.rkd import rkd as rkd
 from jaxkd.recipes.rld import rld as rld
@@ -94,6 +98,7 @@ __all__ = [
     "ab",
     "afd",
     "at",
+    "binary_kd",
     "cat_kd",
     "cc",
     "cka",
@@ -107,6 +112,7 @@ __all__ = [
     "fitnet",
     "fsp",
     "ft",
+    "gaussian_kd",
     "get",
     "ickd",
     "info_nce",
@@ -126,6 +132,7 @@ __all__ = [
     "ofd",
     "pkd",
     "pkt",
+    "regression_kd",
     "reviewkd",
     "rkd",
     "rld",

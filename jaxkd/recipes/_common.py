@@ -22,7 +22,7 @@ def with_labels(label_weight: float, **terms: Term) -> Objective:
 def shared_with_labels(
     alpha: float | Schedule,
     loss: Callable[..., Any] = losses.cross_entropy,
-    student: str = "logits",
+    student: str | tuple[str, ...] = "logits",
     /,
     **terms: Term,
 ) -> Objective:
@@ -31,7 +31,7 @@ def shared_with_labels(
     Args:
       alpha: weight of the teacher; at 1 there is no term of the labels.
       loss: loss of the labels.
-      student: the student's output that learns them.
+      student: the student's output that learns them, or several.
       **terms: the other terms.
 
     Returns:

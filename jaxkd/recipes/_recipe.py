@@ -34,6 +34,8 @@ class Recipe:
       student_outputs: outputs that the student has by its own architecture, and that no method of
         another kind needs.
       batch_fields: fields of a batch that the objective reads besides inputs and labels.
+      task: what labels and outputs are: `"classes"`, of which one is right, as for most methods;
+        `"binary"` for outputs with a sigmoid each, `"values"`, or another word.
       dataset_options: a function from a data set with the attributes `ids` and `labels` to the
         options that describe it, for methods that remember every example.
     """
@@ -47,6 +49,7 @@ class Recipe:
     split_gradients: bool = False
     student_outputs: tuple[str, ...] = ()
     batch_fields: tuple[str, ...] = ()
+    task: str = "classes"
     dataset_options: Callable[[Any], dict[str, Any]] | None = None
 
     @property

@@ -8,128 +8,13 @@ from typing import Any
 
 import optax
 
+from jaxkd import losses
 from jaxkd.networks import Network
 from jaxkd.networks._arguments import check_integer, check_kind, shown, suggestion
-from jaxkd.objective import Objective
-from jaxkd.recipes._dot import DOT
+from jaxkd.objective import Objective, Term
+from jaxkd.recipes._declared import RECIPES
 from jaxkd.recipes._pair import Pair
 from jaxkd.recipes._recipe import Recipe, supplied
-from jaxkd.recipes.ab import AB
-from jaxkd.recipes.afd import AFD
-from jaxkd.recipes.at import AT
-from jaxkd.recipes.cat_kd import CAT_KD
-from jaxkd.recipes.cc import CC
-from jaxkd.recipes.cka import CKA
-from jaxkd.recipes.crd import CRD
-from jaxkd.recipes.ctkd import CTKD
-from jaxkd.recipes.cwd import CWD
-from jaxkd.recipes.deit import DEIT
-from jaxkd.recipes.dist import DIST
-from jaxkd.recipes.dkd import DKD
-from jaxkd.recipes.fitnet import FITNET
-from jaxkd.recipes.fsp import FSP
-from jaxkd.recipes.ft import FT
-from jaxkd.recipes.ickd import ICKD
-from jaxkd.recipes.info_nce import INFO_NCE
-from jaxkd.recipes.itrd import ITRD
-from jaxkd.recipes.kd import KD
-from jaxkd.recipes.kdsvd import KDSVD
-from jaxkd.recipes.labels import LABELS
-from jaxkd.recipes.language.distilbert import DISTILBERT
-from jaxkd.recipes.language.distillm2 import DISTILLM2
-from jaxkd.recipes.language.gkd import GKD
-from jaxkd.recipes.language.minillm import MINILLM
-from jaxkd.recipes.language.minilm import MINILM
-from jaxkd.recipes.language.on_policy_reverse_kl import ON_POLICY_REVERSE_KL
-from jaxkd.recipes.language.tinybert import TINYBERT
-from jaxkd.recipes.language.token_kd import TOKEN_KD
-from jaxkd.recipes.logit_mse import LOGIT_MSE
-from jaxkd.recipes.lskd import LSKD
-from jaxkd.recipes.mgd import MGD
-from jaxkd.recipes.mlkd import MLKD
-from jaxkd.recipes.nkd import NKD, USKD
-from jaxkd.recipes.nst import NST
-from jaxkd.recipes.ofa import OFA
-from jaxkd.recipes.ofd import OFD
-from jaxkd.recipes.pkd import PKD
-from jaxkd.recipes.pkt import PKT
-from jaxkd.recipes.reviewkd import REVIEWKD
-from jaxkd.recipes.rkd import RKD
-from jaxkd.recipes.rld import RLD
-from jaxkd.recipes.sdd import SDD
-from jaxkd.recipes.semckd import SEMCKD
-from jaxkd.recipes.simkd import SIMKD
-from jaxkd.recipes.sp import SP
-from jaxkd.recipes.srd import SRD
-from jaxkd.recipes.srrl import SRRL
-from jaxkd.recipes.ttm import TTM, WTTM
-from jaxkd.recipes.vid import VID
-from jaxkd.recipes.vkd import VKD
-from jaxkd.recipes.wkd import WKD_FEATURE, WKD_LOGIT
-from jaxkd.recipes.wsld import WSLD
-
-_RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        AB,
-        AFD,
-        AT,
-        CAT_KD,
-        CC,
-        CKA,
-        CRD,
-        CTKD,
-        CWD,
-        DEIT,
-        DIST,
-        DKD,
-        DOT,
-        FITNET,
-        FSP,
-        FT,
-        ICKD,
-        INFO_NCE,
-        ITRD,
-        KD,
-        KDSVD,
-        LABELS,
-        LOGIT_MSE,
-        LSKD,
-        MGD,
-        MLKD,
-        NKD,
-        USKD,
-        NST,
-        OFA,
-        OFD,
-        PKD,
-        PKT,
-        REVIEWKD,
-        RKD,
-        RLD,
-        SDD,
-        SEMCKD,
-        SIMKD,
-        SP,
-        SRD,
-        SRRL,
-        TTM,
-        WTTM,
-        VID,
-        VKD,
-        WKD_LOGIT,
-        WKD_FEATURE,
-        WSLD,
-        DISTILBERT,
-        DISTILLM2,
-        GKD,
-        MINILLM,
-        MINILM,
-        ON_POLICY_REVERSE_KL,
-        TINYBERT,
-        TOKEN_KD,
-    )
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,11 +63,12 @@ class AppliedRecipe:
         return self.pair
 
 
-def names(*, language: bool | None = None) -> list[str]:
+def names(*, language: bool | None = None, task: str | None = None) -> list[str]:
     """Returns the names of all methods, sorted.
 
     Args:
       language: True for the methods for text alone, False for all others.
+      task: those for one kind of outputs and labels alone, `"classes"`, `"binary"`, `"values"`.
 
     Returns:
       Names that `create` and `get` take.
@@ -192,7 +78,10 @@ def names(*, language: bool | None = None) -> list[str]:
       (True, ['language.distilbert', 'language.distillm2'])
     """
     return sorted(
-        name for name in _RECIPES if language is None or name.startswith("language.") == language
+        name
+        for name, recipe in RECIPES.items()
+        if (language is None or name.startswith("language.") == language)
+        and (task is None or recipe.task == task)
     )
 
 
@@ -215,18 +104,18 @@ def get(name: str) -> Recipe:
     """
     if not isinstance(name, str):
         makers = {
-            recipe.objective: recipe.name for recipe in _RECIPES.values() if not recipe.optimizer
+            recipe.objective: recipe.name for recipe in RECIPES.values() if not recipe.optimizer
         }
         found = next((n for maker, n in makers.items() if maker is name), "kd")
         raise TypeError(
             f"the name of a recipe must be a string, not {shown(name)}: write {found!r}"
         )
-    if name not in _RECIPES:
+    if name not in RECIPES:
         raise ValueError(
-            f"unknown recipe {name!r}{suggestion(name, _RECIPES)} The recipes are: "
+            f"unknown recipe {name!r}{suggestion(name, RECIPES)} The recipes are: "
             f"{', '.join(names())}"
         )
-    return _RECIPES[name]
+    return RECIPES[name]
 
 
 def create(
@@ -321,7 +210,21 @@ def _check(recipe: Recipe, pair: Pair | None, options: dict[str, Any]) -> None:
 
 def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
     """Refuses networks without the outputs that are compared, beyond the logits of all."""
+    if any(map(_is_of_classes, objective.terms.values())):
+        shape = pair.shape("student", "logits")
+        if len(shape) < 2 or shape[-1] == 1:
+            raise ValueError(
+                f"recipe {recipe.name!r} compares classes, and the student's logits {shape} have "
+                "one: of a network with one sigmoid output write "
+                "jaxkd.recipes.create('binary_kd', pair), of one with a value 'regression_kd'"
+            )
     for output in sorted({*objective.student_outputs, *recipe.student_outputs} - {"logits"}):
         pair.shape("student", output)
     for output in sorted(objective.teacher_outputs - {"logits"}):
         pair.shape("teacher", output)
+
+
+def _is_of_classes(term: Term) -> bool:
+    """Whether the loss is one of the library's with a class axis, whose softmax needs several."""
+    loss = getattr(term.loss, "func", term.loss)
+    return "axis" in term.accepts and term.student == "logits" and loss is not losses.logit_mse

@@ -109,6 +109,7 @@ class Entry:
       has_teacher: whether the second argument is a teacher.
       on_classes: whether the last axis is that of classes, so that -inf may stand there.
       scalar: whether the loss is one number for the batch.
+      per_entry: whether it is one for each entry, of the shape of the student's first array.
       coupled: whether examples see each other.
       not_zero: why the loss is not zero at student = teacher; None if it is.
       still: whether its gradient is zero there.
@@ -125,6 +126,7 @@ class Entry:
     has_teacher: bool = True
     on_classes: bool = False
     scalar: bool = False
+    per_entry: bool = False
     coupled: bool = False
     not_zero: str | None = None
     still: bool = False
@@ -150,6 +152,14 @@ class Entry:
     def has_class_axis(self) -> bool:
         """Whether `axis` and masks of classes apply, for losses of one number an example."""
         return self.on_classes and "axis" in self.takes and not self.scalar
+
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        """Shape of the value at the usual inputs."""
+        if self.scalar:
+            return ()
+        first = jax.tree.leaves(self.shapes, is_leaf=lambda x: isinstance(x, tuple))[0]
+        return (BATCH, *first) if self.per_entry else (BATCH,)
 
     @property
     def temperature(self) -> float:
@@ -184,6 +194,14 @@ def labels(generator: np.random.Generator, batch: int, classes: int) -> dict[str
 
 def label_distributions(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
     return {"labels": generator.dirichlet(np.ones(classes), batch).astype(np.float32)}
+
+
+def multi_hot(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
+    return {"labels": generator.integers(-1, 2, (batch, classes)).astype(np.int32)}
+
+
+def float_values(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
+    return {"labels": generator.normal(size=(batch, *VECTORS)).astype(np.float32)}
 
 
 def samples(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
@@ -227,6 +245,10 @@ def to_log_probs(logits: np.ndarray) -> np.ndarray:
 
 def on_logits(name: str, shapes: Any = LOGITS, **traits: Any) -> Entry:
     return Entry(name, shapes, on_classes=True, **traits)
+
+
+def on_entries(name: str, shapes: Any = VECTORS, **traits: Any) -> Entry:
+    return Entry(name, shapes, per_entry=True, **traits)
 
 
 def coupled(name: str, shapes: Any = VECTORS, **traits: Any) -> Entry:
@@ -275,6 +297,40 @@ ON_LOGITS = [
         has_teacher=False,
         not_zero=CROSS_ENTROPY,
     ),
+]
+
+ON_ENTRIES = [
+    on_entries("binary_kd", LOGITS, on_classes=True, scale=16),
+    on_entries(
+        "binary_cross_entropy",
+        LOGITS,
+        on_classes=True,
+        each=multi_hot,
+        fixed={"pos_weight": 3.0},
+        has_teacher=False,
+        not_zero=CROSS_ENTROPY,
+    ),
+    on_entries(
+        "binary_cross_entropy",
+        LOGITS,
+        on_classes=True,
+        each=label_distributions,
+        variant="distribution",
+        fixed={"label_smoothing": 0.1},
+        has_teacher=False,
+        not_zero=CROSS_ENTROPY,
+    ),
+]
+
+GAUSSIAN = [VECTORS, VECTORS]
+
+ON_VALUES = [
+    on_entries("regression_kd"),
+    on_entries("bounded_regression", each=float_values),
+    on_entries("squared_error", each=float_values, has_teacher=False),
+    on_entries("huber_loss", each=float_values, has_teacher=False),
+    on_entries("gaussian_kl", GAUSSIAN),
+    on_entries("gaussian_nll", GAUSSIAN, each=float_values, has_teacher=False),
 ]
 
 ON_LOGITS_OF_BATCHES = [
@@ -351,7 +407,15 @@ RELATIONS = [
     coupled("sskd_similarity", (3, *VECTORS)),
 ]
 
-ENTRIES = [*DIVERGENCES, *ON_LOGITS, *ON_LOGITS_OF_BATCHES, *ON_FEATURES, *RELATIONS]
+ENTRIES = [
+    *DIVERGENCES,
+    *ON_LOGITS,
+    *ON_ENTRIES,
+    *ON_VALUES,
+    *ON_LOGITS_OF_BATCHES,
+    *ON_FEATURES,
+    *RELATIONS,
+]
 
 
 def entangled(entry: Entry) -> bool:

@@ -46,7 +46,10 @@ def step_and_state(name, pair, seed=0):
     return step, step.init()
 
 
-@pytest.mark.parametrize("name", sorted({*recipes.names(language=False)} - {"deit"}))
+CLASSES = recipes.names(language=False, task="classes")
+
+
+@pytest.mark.parametrize("name", sorted({*CLASSES} - {"deit"}))
 def test_every_recipe_makes_a_step(name, pair):
     """Traced, not compiled: shapes, names and connectors fit, the state's structure stays."""
     step, state = step_and_state(name, pair)
@@ -136,6 +139,6 @@ def test_what_a_recipe_misses_is_named(pair):
 
 def test_methods_are_found_by_name():
     assert {"kd", "dkd", "crd", "dot", "simkd", "reviewkd"} <= set(methods.names())
-    assert not {"labels", "deit", "language.gkd"} & set(methods.names())
+    assert not {"labels", "deit", "language.gkd", "binary_kd"} & set(methods.names())
     with pytest.raises(ValueError, match="must be one of .*, not 'magic'"):
         methods.check("magic")

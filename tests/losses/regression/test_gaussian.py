@@ -1,0 +1,67 @@
+"""Means with log-variances: likelihood of labels, and divergence from a teacher's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxkd import losses
+
+NUMBERS = np.random.default_rng(0).normal(size=(5, 6, 2)).astype(np.float32)
+MEAN, LOG_VARIANCE, OTHER_MEAN, OTHER_LOG_VARIANCE, LABELS = NUMBERS
+STUDENT, TEACHER = (MEAN, LOG_VARIANCE), (OTHER_MEAN, OTHER_LOG_VARIANCE)
+
+
+def test_the_likelihood_is_that_of_the_normal_distribution():
+    expected = -jax.scipy.stats.norm.logpdf(LABELS, MEAN, np.exp(LOG_VARIANCE / 2))
+    np.testing.assert_allclose(losses.gaussian_nll(STUDENT, LABELS), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_divergence_is_the_mean_difference_of_likelihoods():
+    """Integrated by Gauss and Hermite, which is exact for a quadratic function."""
+    points, weights = np.polynomial.hermite_e.hermegauss(8)
+    labels = OTHER_MEAN[..., None] + np.exp(OTHER_LOG_VARIANCE / 2)[..., None] * points
+    parts = [x[..., None] for x in (*STUDENT, *TEACHER)]
+
+    def nll(mean, log_variance):
+        return 0.5 * (log_variance + (mean - labels) ** 2 / np.exp(log_variance))
+
+    excess = nll(*parts[:2]) - nll(*parts[2:])
+    expected = np.sum(weights * excess, axis=-1) / np.sum(weights)
+    np.testing.assert_allclose(losses.gaussian_kl(STUDENT, TEACHER), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_nearly_equal_distributions_keep_their_digits():
+    near = jnp.float32(0.0), jnp.float32(1e-3)
+    value = losses.gaussian_kl(near, (jnp.float32(0.0), jnp.float32(0.0)))
+    np.testing.assert_allclose(value, 0.25 * 1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("log_variance", [-1e30, -31.0, 31.0, 1e30])
+def test_log_variances_out_of_range_come_back(log_variance):
+    """Values stay finite, and the gradient leads back to where the error is."""
+
+    def total(log_variance, loss, target):
+        return loss((jnp.float32(1.0), log_variance), target)
+
+    targets = [
+        (losses.gaussian_nll, jnp.float32(0.0)),
+        (losses.gaussian_kl, (jnp.float32(0.0), jnp.float32(0.0))),
+    ]
+    for loss, target in targets:
+        value, slope = jax.value_and_grad(total)(jnp.float32(log_variance), loss, target)
+        assert np.isfinite(value) and np.isfinite(slope)
+        assert slope * log_variance > 0
+
+
+def test_what_is_no_pair_is_refused():
+    with pytest.raises(TypeError, match=r'student must be a tuple.*student=\("mean", "log_var'):
+        losses.gaussian_nll(MEAN, LABELS)
+    with pytest.raises(TypeError, match="teacher must be a tuple"):
+        losses.gaussian_kl(STUDENT, OTHER_MEAN)
+    with pytest.raises(ValueError, match=r"\(6, 2\) and log-variance of shape \(2,\) of student"):
+        losses.gaussian_nll((MEAN, LOG_VARIANCE[0]), LABELS)
+    with pytest.raises(ValueError, match=r"student values of shape \(6, 2\) and teacher values of"):
+        losses.gaussian_kl(STUDENT, (OTHER_MEAN[:, 0], OTHER_LOG_VARIANCE[:, 0]))
+    with pytest.raises(ValueError, match="int32 .* are classes"):
+        losses.gaussian_nll(STUDENT, LABELS.astype(np.int32))

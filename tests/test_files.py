@@ -16,7 +16,7 @@ from jaxkd.cache._store import read_document
 from jaxkd.data import Tokenizer, plain
 from jaxkd.export import ModelCard
 from jaxkd.study import Table
-from jaxkd.training import Logs, bind_config
+from jaxkd.training import bind_config, logs
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -26,14 +26,14 @@ import pathlib, sys
 from jaxkd.export import ModelCard
 from jaxkd.export._card import markdown
 from jaxkd.study import Report, Section, Table
-from jaxkd.training import Logs, bind_config
+from jaxkd.training import bind_config, logs
 
 folder = pathlib.Path(sys.argv[1])
 bind_config(folder, {"teacher": "Lehrer ± Ω 学"})
 bind_config(folder, {"teacher": "Lehrer ± Ω 学"})
-logs = Logs(folder, tensorboard=False)
-logs.write("train", 1, {"naïve Ω 学": 0.5})
-assert Logs(folder, resume_step=1, tensorboard=False).rows("train")[0]["naïve Ω 学"] == 0.5
+files = logs.CSV(folder)
+files.write(1, {"naïve Ω 学": 0.5}, "train")
+assert logs.CSV(folder, resume_step=1).rows("train")[0]["naïve Ω 学"] == 0.5
 (folder / "stated.json").write_text('{"teacher": "学 Ω"}', encoding="utf-8")
 assert ModelCard.read(folder / "stated.json").teacher == "学 Ω"
 table = Table("± Ω 学", ["Arm", "n"], [["naïve", 1]])
@@ -123,8 +123,8 @@ def configurations(path):
 
 def workdirs(path):
     assert bind_config(path, {"a": 1}) == local_path(path)
-    logs = Logs(path, tensorboard=False)
-    logs.write("train", 1, {"loss": 1.0})
+    files = logs.CSV(path)
+    files.write(1, {"loss": 1.0}, "train")
     assert (local_path(path) / "train.csv").exists()
 
 

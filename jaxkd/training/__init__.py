@@ -6,9 +6,9 @@ scheduled. `dot` is an optimizer for steps that split gradients, a `BatchTransfo
 batch within the step.
 
 The loop: `fit` runs a step, logs, evaluates, saves and resumes, and returns a `FitResult`;
-`Preempted` is raised when SIGTERM stopped it. `Checkpoints`, `Logs` and `bind_config` are what it
-uses for the state, the metrics and the work directory, which one run at a time owns
-(`own_workdir`).
+`Preempted` is raised when SIGTERM stopped it. Its callbacks see a `FitEvent`, its loggers are in
+`jaxkd.training.logs`. `Checkpoints` and `bind_config` are what it uses for the state and the work
+directory, which one run at a time owns (`own_workdir`).
 
 Evaluation: `make_eval_step` compiles an `EvalStep`; `evaluate` returns accuracy and cross entropy,
 `predict` logits.
@@ -20,6 +20,8 @@ Many students: a `Population` trains students that differ in numbers or seeds at
 makes all combinations of numbers.
 """
 
+from jaxkd.training import logs as logs
+from jaxkd.training._callbacks import FitEvent as FitEvent
 from jaxkd.training.checkpoints import Checkpoints as Checkpoints
 from jaxkd.training.distributed import initialize as initialize
 from jaxkd.training.distributed import is_main_process as is_main_process
@@ -29,7 +31,6 @@ from jaxkd.training.evaluation import EvalStep as EvalStep
 from jaxkd.training.evaluation import evaluate as evaluate
 from jaxkd.training.evaluation import make_eval_step as make_eval_step
 from jaxkd.training.evaluation import predict as predict
-from jaxkd.training.logs import Logs as Logs
 from jaxkd.training.loop import FitResult as FitResult
 from jaxkd.training.loop import fit as fit
 from jaxkd.training.make_step import BatchTransform as BatchTransform
@@ -48,8 +49,8 @@ __all__ = [
     "BatchTransform",
     "Checkpoints",
     "EvalStep",
+    "FitEvent",
     "FitResult",
-    "Logs",
     "Partitioning",
     "Population",
     "Preempted",
@@ -62,6 +63,7 @@ __all__ = [
     "grid",
     "initialize",
     "is_main_process",
+    "logs",
     "make_eval_step",
     "make_mesh",
     "make_train_step",

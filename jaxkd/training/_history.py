@@ -9,19 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxkd.training._csv_rows import Rows
+from jaxkd.training._loggers import Loggers
 from jaxkd.training._metric_sums import MetricSums
-from jaxkd.training.logs import Logs, Rows
+from jaxkd.training.logs import CSV, Split
 from jaxkd.training.step import TrainStep
 
 
 class MetricsHistory:
-    """Rows of metrics of a run, in memory and in its log files.
+    """Rows of metrics of a run, in memory, in its CSV files and in its loggers.
 
     The metrics of a log interval are added up on the device. They come to the host one call of the
     step after the interval is over, so that the host never waits for a device without work.
 
     Args:
-      logs: files that the rows are written to as well; None for memory alone.
+      files: files that the rows are written to as well; None for memory alone.
+      loggers: what else gets the rows.
       members: number of students that train together, None for one.
       metadata: of the checkpoint that training resumes from, as `metadata` returned it; one of an
         earlier version has no rows, which are then those that the files hold.
@@ -33,16 +36,20 @@ class MetricsHistory:
     """
 
     def __init__(
-        self, logs: Logs | None, members: int | None, metadata: Mapping[str, Any] | None = None
+        self,
+        files: CSV | None,
+        loggers: Loggers,
+        members: int | None,
+        metadata: Mapping[str, Any] | None = None,
     ):
         for name, table in ((metadata or {}).get("rows") or {}).items():
-            if logs:
+            if files:
                 columns = table["columns"]
-                logs.restore(name, [dict(zip(columns, r, strict=True)) for r in table["values"]])
-        self.train: Rows = logs.rows("train") if logs else []
-        self.evaluations: Rows = logs.rows("eval") if logs else []
+                files.restore(name, [dict(zip(columns, r, strict=True)) for r in table["values"]])
+        self.train: Rows = files.rows("train") if files else []
+        self.evaluations: Rows = files.rows("eval") if files else []
         self.sums: MetricSums | None = None
-        self._logs, self._members = logs, members
+        self._files, self._loggers, self._members = files, loggers, members
         # An interval that is over and not written yet: its last step and its sums.
         self._pending: tuple[int, MetricSums | None] | None = None
 
@@ -78,14 +85,17 @@ class MetricsHistory:
         """Whether the row of an interval that is over has yet to be written."""
         return self._pending is not None
 
-    def flush(self) -> None:
+    def flush(self) -> dict[str, Any] | None:
         """Writes the row of the interval that is over, if it is not written yet.
+
+        Returns:
+          Its metrics, numbers or `[N]` of N students; None where there is no such interval.
 
         Raises:
           FloatingPointError: the loss is not finite, of all students that train together.
         """
         if self._pending is None:
-            return
+            return None
         (step, sums), self._pending = self._pending, None
         on_host = jax.tree.map(lambda leaf: np.asarray(leaf, float), jax.device_get(sums))
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -95,25 +105,36 @@ class MetricsHistory:
             raise FloatingPointError(
                 f"the loss is not finite in the steps before step {step}: {metrics}"
             )
-        self._write("train", self.train, step, metrics)
+        return self._write("train", self.train, step, metrics)
 
-    def add_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Writes the row of an evaluation after a step."""
-        self._write("eval", self.evaluations, step, metrics)
+    def add_evaluation(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes the row of an evaluation after a step, and returns its metrics likewise."""
+        return self._write("eval", self.evaluations, step, metrics)
 
-    def _write(self, name: str, rows: Rows, step: int, metrics: Mapping[str, Any]) -> None:
-        for row in self._rows_of(metrics):
+    def _write(
+        self, split: Split, rows: Rows, step: int, metrics: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        numbers = self._numbers(metrics)
+        for row in self._rows_of(numbers):
             rows.append({"step": step, **row})
-            if self._logs:
-                self._logs.write(name, step, row)
+            if self._files:
+                self._files.write(step, row, split)
+            self._loggers.write(step, row, split)
+        return numbers
 
-    def _rows_of(self, metrics: Mapping[str, Any]) -> Rows:
+    def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns numbers of one student, or float64 `[N]` of several."""
+        if self._members is None:
+            return {key: float(value) for key, value in metrics.items()}
+        shape = (self._members,)
+        return {k: np.broadcast_to(np.asarray(v, float), shape) for k, v in metrics.items()}
+
+    def _rows_of(self, numbers: Mapping[str, Any]) -> Rows:
         """Returns the row of one student, or a row for each member."""
         if self._members is None:
-            return [{key: float(value) for key, value in metrics.items()}]
-        arrays = {key: np.broadcast_to(value, self._members) for key, value in metrics.items()}
+            return [dict(numbers)]
         return [
-            {"member": member, **{key: float(array[member]) for key, array in arrays.items()}}
+            {"member": member, **{key: float(array[member]) for key, array in numbers.items()}}
             for member in range(self._members)
         ]
 

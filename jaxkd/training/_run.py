@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxkd.training._callbacks import Callback, FitEvent, asks_to_stop
 from jaxkd.training._history import MetricsHistory
 from jaxkd.training._intervals import Intervals
+from jaxkd.training._loggers import Loggers
 from jaxkd.training._run_fields import Fields, as_document
 from jaxkd.training._streams import StepBatches, Stream, stack
 from jaxkd.training._validation import check_finite
 from jaxkd.training.checkpoints import Checkpoints
 from jaxkd.training.distributed import is_main_process, sync_processes
-from jaxkd.training.logs import Logs
+from jaxkd.training.logs import Split
 from jaxkd.training.ownership import WorkdirOwner
 from jaxkd.training.preemption import Preempted, StopSignal
 from jaxkd.training.state import TrainState
@@ -37,13 +39,15 @@ class Run:
       batches: batches by step number.
       intervals: when the run logs, evaluates and saves.
       history: its metrics.
+      loggers: what gets its metrics as they are written.
+      callbacks: functions that are called after each log interval and each evaluation.
       fields: what it is made of, saved with each checkpoint.
       evaluate: function from the state to numbers, None for no evaluation.
       workdir: its directory; None, as all that follows, where nothing is saved.
       checkpoints: of the directory.
-      logs: of the directory.
       owner: this process as the directory's owner.
       stop: the signal that ends the run early.
+      ended: whether a callback has ended it.
       done: number of steps made.
     """
 
@@ -52,16 +56,23 @@ class Run:
     batches: StepBatches | Stream
     intervals: Intervals
     history: MetricsHistory
+    loggers: Loggers
+    callbacks: Sequence[Callback]
     fields: Fields
     evaluate: Evaluate | None = None
     workdir: pathlib.Path | None = None
     checkpoints: Checkpoints | None = None
-    logs: Logs | None = None
     owner: WorkdirOwner | None = None
     stop: StopSignal | None = None
+    ended: bool = False
 
     def __post_init__(self):
         self.done = int(self.state.step)
+
+    @property
+    def over(self) -> bool:
+        """Whether no step follows."""
+        return self.ended or self.done == self.intervals.steps
 
     def call(self) -> int:
         """Makes the next steps in one call of the compiled program, and returns their number."""
@@ -87,12 +98,12 @@ class Run:
         stopped = self.stop is not None and self.stop.reached()
         try:
             self._write_metrics(stopped, show_progress)
-            if self.checkpoints is not None and (stopped or self.intervals.saves_after(self.done)):
+            saves = stopped or self.over or self.intervals.saves_after(self.done)
+            if self.checkpoints is not None and saves:
                 self._save(self.checkpoints)
         except FloatingPointError as error:
             raise FloatingPointError(f"{error}. {self._save_nonfinite()}") from None
-        finished = self.done == self.intervals.steps
-        if stopped or (self.stop is not None and self.stop.received and finished):
+        if stopped or (self.stop is not None and self.stop.received and self.over):
             raise Preempted(self.done, self.workdir)
 
     def _write_metrics(self, stopped: bool, show_progress: Callable[[int], None]) -> None:
@@ -106,19 +117,28 @@ class Run:
         if intervals.logs_after(done):
             history.end_interval(done)
             show_progress(done)
-        if evaluates or saves or stopped or done == intervals.steps:
-            history.flush()
-        if evaluates and self.evaluate is not None:
+        # A callback sees the state of the step that the metrics are of, and so waits for both.
+        if evaluates or saves or stopped or done == intervals.steps or self.callbacks:
+            self._call_back("train", history.flush())
+        # A run that a callback ends is evaluated as after its last step.
+        if self.evaluate is not None and (evaluates or self.ended):
             metrics = self.evaluate(self.state)
             self._check_owner()
-            history.add_evaluation(done, metrics)
+            self._call_back("eval", history.add_evaluation(done, metrics))
+
+    def _call_back(self, split: Split, metrics: Mapping[str, Any] | None) -> None:
+        if metrics is None or not self.callbacks:
+            return
+        event = FitEvent(self.done, self.intervals.steps, split, metrics, self.state)
+        self.ended = asks_to_stop(self.callbacks, event) or self.ended
 
     def _save(self, checkpoints: Checkpoints) -> None:
         check_finite(self.step, self.state)
         self._check_owner()
-        if self.logs is not None:
-            self.logs.flush()
+        self.loggers.flush()
         metadata = {**self.history.metadata(), "run": as_document(self.fields)}
+        # A run that is called again as before is then over at once.
+        metadata["ended"] = self.ended
         metadata["batches"] = self.batches.position()
         checkpoints.save(self.state, metadata)
 

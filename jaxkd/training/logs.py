@@ -1,93 +1,96 @@
-"""Metrics on disk: CSV files that survive a kill, and TensorBoard's event files."""
+"""Loggers, to which `fit` gives its metrics: CSV files, TensorBoard, Weights & Biases, trackio.
+
+A logger is any object with the methods of `Logger`. A `workdir` brings `CSV` and `TensorBoard`;
+`fit(…, loggers=[logs.WandB(project="digits")])` adds others.
+"""
 
 from __future__ import annotations
 
 import csv
-import io
-import itertools
+import importlib
 import math
 import pathlib
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, Protocol
 
-from jaxkd._files import local_path, write_atomically
+from jaxkd._files import local_path
+from jaxkd.training._csv_rows import INTEGERS, Rows, difference, read_until, write_whole
 
-# One dictionary a row: column → number.
-Rows = list[dict[str, Any]]
-# Columns of integers.
-_INTEGERS = ("step", "member")
+Split = Literal["train", "eval"]
 
 
-class Logs:
-    """Rows of metrics in `<name>.csv` and in TensorBoard's event files.
+class Logger(Protocol):
+    """What `fit` gives the metrics of a log interval or an evaluation to.
+
+    Two more methods are called where a logger has them: `begin(step)` before training, with the
+    number of steps made before, and `flush()` before a checkpoint. Rows of later steps than
+    `begin` says, of an earlier process that was killed, come once more, and are the same.
+    """
+
+    def write(self, step: int, values: Mapping[str, float], split: Split) -> None:
+        """Takes one row of metrics.
+
+        Args:
+          step: number of steps made.
+          values: metric → number, nan where nothing was counted; of students that train together
+            also the number of the student as `member`.
+          split: `"train"` for the means over a log interval, `"eval"` for an evaluation.
+        """
+
+    def close(self) -> None:
+        """Ends the log; `fit` calls it at its end, also after an error."""
+
+
+class CSV:
+    """Rows of metrics in `train.csv` and `eval.csv`.
 
     A row is complete on disk when `write` returns. When a run resumes at a step, rows of later
     steps and an incomplete last line are dropped first, so that no line is doubled or missing.
 
     Args:
       directory: directory of the files, created if missing.
-      resume_step: the step that training resumes at, 0 for a new run.
-      tensorboard: whether to write event files too (needs `tensorboardX`).
+      resume_step: the step that training resumes at, 0 for a new run; `begin` sets it, too.
       write: whether this process writes; one of a job does, the others know the rows.
 
     Raises:
-      ImportError: `tensorboard` is true and tensorboardX is not installed.
       ValueError: a line of a file is no row, or does not follow the one before, when the file is
         first used; names the line.
     """
 
-    def __init__(
-        self,
-        directory: str | pathlib.Path,
-        *,
-        resume_step: int = 0,
-        tensorboard: bool = True,
-        write: bool = True,
-    ):
+    def __init__(self, directory: str | pathlib.Path, *, resume_step: int = 0, write: bool = True):
         self._directory = local_path(directory)
         self._write = write
         self._directory.mkdir(parents=True, exist_ok=True)
         self._resume_step = resume_step
         self._rows: dict[str, Rows] = {}
-        self._writer = None
-        if tensorboard and write:
-            try:
-                from tensorboardX import SummaryWriter
-            except ImportError as error:
-                raise ImportError(
-                    "TensorBoard logs need tensorboardX: pip install "
-                    "'jaxkd-distill[experiments]', or pass tensorboard=False"
-                ) from error
-            self._writer = SummaryWriter(str(self._directory), purge_step=resume_step + 1)
 
-    def write(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Appends one row to `<name>.csv`.
+    def begin(self, step: int) -> None:
+        """Sets the step that training resumes at; files are read anew when they are next used."""
+        self._resume_step = step
+        self._rows = {}
+
+    def write(self, step: int, values: Mapping[str, float], split: Split) -> None:
+        """Appends one row to `<split>.csv`.
 
         Args:
-          name: name of the file and prefix in TensorBoard, `"train"` or `"eval"`.
           step: the training step.
-          metrics: metric → number; the same names in each row of a file.
+          values: metric → number; the same names in each row of a file.
+          split: name of the file.
 
         Raises:
           ValueError: other names than in the file's first row.
         """
-        row = {"step": step, **{k: v if k in _INTEGERS else float(v) for k, v in metrics.items()}}
-        rows = self._rows_of(name)
+        row = {"step": step, **{k: v if k in INTEGERS else float(v) for k, v in values.items()}}
+        rows = self._rows_of(split)
         if rows and list(rows[0]) != list(row):
             raise ValueError(
-                f"{name}.csv has the columns {list(rows[0])}, not {list(row)}: return the same "
+                f"{split}.csv has the columns {list(rows[0])}, not {list(row)}: return the same "
                 "metrics as before, or choose another workdir; rows of one file have one form"
             )
         if self._write:
-            self._append(self._directory / f"{name}.csv", row, header=not rows)
+            self._append(self._directory / f"{split}.csv", row, header=not rows)
         rows.append(row)
-        if self._writer:
-            member = f"/{row['member']}" if "member" in row else ""
-            for key, value in row.items():
-                # An accuracy without labels is nan, of which the writer would warn.
-                if key not in _INTEGERS and not math.isnan(value):
-                    self._writer.add_scalar(f"{name}/{key}{member}", value, step)
 
     def _append(self, file: pathlib.Path, row: dict[str, Any], *, header: bool) -> None:
         try:
@@ -103,112 +106,164 @@ class Logs:
                 "make room and start the same command again; it goes on from the newest checkpoint",
             ) from error
 
-    def rows(self, name: str) -> Rows:
+    def rows(self, split: Split) -> Rows:
         """Returns all rows of a file so far, those before a resume included.
 
         Args:
-          name: name of the file without its suffix.
+          split: name of the file without its suffix.
 
         Returns:
           One dictionary a row.
         """
-        return list(self._rows_of(name))
+        return list(self._rows_of(split))
 
-    def restore(self, name: str, rows: Rows) -> None:
+    def restore(self, split: Split, rows: Rows) -> None:
         """Gives a file the rows that a checkpoint holds; warns if it did not have them.
 
         Args:
-          name: name of the file without its suffix.
+          split: name of the file without its suffix.
           rows: all rows up to the step that training resumes at.
         """
-        self._rows[name] = list(rows)
+        self._rows[split] = list(rows)
         if not self._write:
             return
-        file = self._directory / f"{name}.csv"
+        file = self._directory / f"{split}.csv"
         try:
-            fault = _difference(file, _read_until(file, self._resume_step), rows)
+            fault = difference(file, read_until(file, self._resume_step), rows)
         except ValueError as error:
             fault = str(error)
         if fault:
             warnings.warn(
                 f"{fault}; its {len(rows)} rows are restored from the checkpoint", stacklevel=2
             )
-        self._rewrite(name)
+        write_whole(file, rows)
 
-    def _rows_of(self, name: str) -> Rows:
+    def close(self) -> None:
+        """Does nothing: every row is on disk already."""
+
+    def _rows_of(self, split: str) -> Rows:
         """Returns the rows of a file, which is read before its first row is written."""
-        if name not in self._rows:
-            file = self._directory / f"{name}.csv"
-            self._rows[name] = _read_until(file, self._resume_step)
+        if split not in self._rows:
+            file = self._directory / f"{split}.csv"
+            self._rows[split] = read_until(file, self._resume_step)
             if self._write:
-                self._rewrite(name)
-        return self._rows[name]
+                write_whole(file, self._rows[split])
+        return self._rows[split]
 
-    def _rewrite(self, name: str) -> None:
-        """Drops from a file what is not among its rows: of later steps, or incomplete."""
-        file, rows = self._directory / f"{name}.csv", self._rows[name]
-        if not rows:
-            file.unlink(missing_ok=True)
-            return
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(file, text.getvalue())
+
+class TensorBoard:
+    """Metrics as TensorBoard's event files, `train/loss` and the like.
+
+    Args:
+      directory: directory of the files.
+
+    Raises:
+      ImportError: tensorboardX is not installed.
+    """
+
+    def __init__(self, directory: str | pathlib.Path):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise ImportError(
+                "TensorBoard logs need tensorboardX: pip install "
+                "'jaxkd-distill[experiments]', or pass tensorboard=False"
+            ) from error
+        self._make, self._directory = SummaryWriter, local_path(directory)
+        self._writer: Any = None
+
+    def begin(self, step: int) -> None:
+        """Opens an event file; what TensorBoard has of later steps is dropped."""
+        self._writer = self._make(str(self._directory), purge_step=step + 1)
+
+    def write(self, step: int, values: Mapping[str, float], split: Split) -> None:
+        """Adds one row, see `Logger`."""
+        if self._writer is None:
+            self.begin(step - 1)
+        for name, value in _by_tag(values, split).items():
+            # An accuracy without labels is nan, of which the writer would warn.
+            if not math.isnan(value):
+                self._writer.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Writes TensorBoard's rows to disk; those of the CSV files are there already."""
-        if self._writer:
+        """Writes all rows to disk."""
+        if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
         """Closes the event file."""
-        if self._writer:
+        if self._writer is not None:
             self._writer.close()
+        self._writer = None
 
 
-def _read_until(file: pathlib.Path, step: int) -> Rows:
-    """Reads the complete rows of a CSV file up to a step; names a line that cannot be one."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    complete = [line for line in lines if line.endswith("\n")]
-    rows: Rows = []
-    header = next(csv.reader(complete[:1]), [])
-    last: tuple[float, float] = (-1, -1)
-    for number, cells in enumerate(csv.reader(complete[1:]), start=2):
+class _Service:
+    """Metrics in a run of a package with `init(…)`, whose result has `log` and `finish`."""
+
+    package: str
+
+    def __init__(self, **options: Any):
         try:
-            pairs = list(zip(header, cells, strict=True))
-            row = {k: int(v) if k in _INTEGERS else float(v) for k, v in pairs}
-            here = (row["step"], row.get("member", 0))
-        except (ValueError, KeyError):
-            raise ValueError(_spoiled(file, number, f"is no row of {header}: {cells}")) from None
-        if here <= last:
-            after = f"is of step {here[0]} after one of step {last[0]}"
-            raise ValueError(_spoiled(file, number, after))
-        last = here
-        if row["step"] <= step:
-            rows.append(row)
-    return rows
+            self._module = importlib.import_module(self.package)
+        except ImportError as error:
+            raise ImportError(
+                f"logs.{type(self).__name__} needs {self.package}: pip install "
+                f"'jaxkd-distill[{self.package}]'"
+            ) from error
+        self._options, self._run = options, None
+
+    def begin(self, step: int) -> None:
+        """Starts the run of the service."""
+        del step
+        if self._run is None:
+            self._run = self._module.init(**self._options)
+
+    def write(self, step: int, values: Mapping[str, float], split: Split) -> None:
+        """Adds one row, see `Logger`."""
+        self.begin(step)
+        assert self._run is not None
+        self._run.log(_by_tag(values, split), step=step)
+
+    def close(self) -> None:
+        """Ends the run of the service."""
+        if self._run is not None:
+            self._run.finish()
+        self._run = None
 
 
-def _spoiled(file: pathlib.Path, number: int, what: str) -> str:
-    return (
-        f"line {number} of {file} {what}. Two runs, or something else, wrote to it: remove the "
-        "lines that are not of this run, or delete the file, which loses its rows"
-    )
+class WandB(_Service):
+    """Metrics in a run of Weights & Biases, `train/loss` and the like.
+
+    A run that is resumed after a kill goes on in the same run of the service if it is named:
+    `WandB(project="digits", id="kd-1", resume="allow")`.
+
+    Args:
+      **options: of `wandb.init`.
+
+    Raises:
+      ImportError: wandb is not installed.
+    """
+
+    package = "wandb"
 
 
-def _difference(file: pathlib.Path, found: Rows, rows: Rows) -> str:
-    """Says in which line a file differs from the rows that it should have; empty if in none."""
-    # Text, since nan is not nan.
-    one, other = ([str(sorted(row.items())) for row in side] for side in (found, rows))
-    for number, (a, b) in enumerate(itertools.zip_longest(one, other), start=2):
-        if a != b:
-            return (
-                f"line {number} of {file} is not what was written"
-                if a and b
-                else f"{file} has {len(found)} rows up to the checkpoint, not {len(rows)}"
-            )
-    return ""
+class Trackio(_Service):
+    """Metrics in a run of trackio, `train/loss` and the like.
+
+    A run that is resumed after a kill goes on in the same run of the service if it is named:
+    `Trackio(project="digits", name="kd-1", resume="allow")`.
+
+    Args:
+      **options: of `trackio.init`.
+
+    Raises:
+      ImportError: trackio is not installed.
+    """
+
+    package = "trackio"
+
+
+def _by_tag(values: Mapping[str, float], split: str) -> dict[str, float]:
+    """Returns `train/loss` → number, of one of several students `train/loss/3`."""
+    member = f"/{values['member']}" if "member" in values else ""
+    return {f"{split}/{k}{member}": float(v) for k, v in values.items() if k not in INTEGERS}

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from jaxkd.networks._network import plural
+from jaxkd.training._callbacks import Callback, check_callbacks
+from jaxkd.training._csv_rows import Rows
 from jaxkd.training._evaluated import check_classes, within_run
-from jaxkd.training._history import MetricsHistory, Rows
+from jaxkd.training._history import MetricsHistory
 from jaxkd.training._intervals import Intervals
+from jaxkd.training._loggers import Loggers, check_loggers
 from jaxkd.training._monitors import ProfilerTrace, progress_bar
 from jaxkd.training._run import Evaluate, Run
 from jaxkd.training._run_fields import Fields, check_run, run_fields
@@ -30,7 +33,7 @@ from jaxkd.training._validation import (
 )
 from jaxkd.training.checkpoints import Checkpoints
 from jaxkd.training.distributed import is_main_process
-from jaxkd.training.logs import Logs
+from jaxkd.training.logs import CSV, Logger, TensorBoard
 from jaxkd.training.ownership import own_workdir
 from jaxkd.training.preemption import StopSignal
 from jaxkd.training.state import TrainState
@@ -76,6 +79,8 @@ def fit(
     config: Mapping[str, Any] | None = None,
     steps_per_call: int | None = None,
     tensorboard: bool = True,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[Callback] = (),
     progress: str | None = "training",
     profile: int | None = None,
     resume: Resume = "position",
@@ -115,7 +120,14 @@ def fit(
         where XLA compiles its own convolutions inside loops to much slower code, and up to 32
         elsewhere. Networks of `jaxkd.models` and all whose convolutions are
         `jaxkd.ops.conv_general_dilated` gain from a larger number on CPU, too.
-      tensorboard: whether to write event files (needs `tensorboardX`).
+      tensorboard: whether to write event files in `workdir` (needs `tensorboardX`).
+      loggers: what else gets each row of metrics (`jaxkd.training.logs`), as Weights & Biases; any
+        object with `write(step, values, split)` and `close()` is one. The first process of a job
+        calls them.
+      callbacks: functions that are called with a `FitEvent` after each log interval and each
+        evaluation, in every process of a job. One that returns True ends the run: its state is
+        evaluated and saved as after the last step, and the same call again returns the same
+        result, while one without callbacks goes on.
       progress: text before the progress bar, None for no bar.
       profile: number of steps after the first call that are traced into `workdir/profile`, for
         TensorBoard or Perfetto; nothing is traced if the run ends with its first call; None for no
@@ -161,6 +173,7 @@ def fit(
     intervals = Intervals(steps, log_every, eval_every, checkpoint_every, steps_per_call)
     check_kinds_of_run(step, state)
     allow = check_allow(allow)
+    loggers, callbacks = check_loggers(loggers), check_callbacks(callbacks)
     check_profile(profile, workdir)
     check_process(step, batches)
     check_views(step, batches, allow)
@@ -170,7 +183,7 @@ def fit(
         # A process of its own without a workdir has nothing to save: the signal ends it as usual.
         handles = workdir is not None or jax.process_count() > 1
         stop = stack.enter_context(StopSignal()) if handles else None
-        checkpoints = logs = owner = None
+        checkpoints = files = owner = None
         if workdir is not None:
             owner = stack.enter_context(own_workdir(workdir))
             workdir = writeable(workdir) if config is None else bind_config(workdir, config)
@@ -195,21 +208,23 @@ def fit(
             fields = run_fields(step, given, batches, batch)
             if checkpoints is not None and checkpoints.latest() is not None:
                 fields = check_run(workdir, metadata.get("run"), fields, allow)
-            logs = Logs(workdir, resume_step=done, tensorboard=tensorboard, write=is_main_process())
-            stack.callback(logs.close)
+            files = CSV(workdir, resume_step=done, write=is_main_process())
+            if tensorboard and is_main_process():
+                loggers = (TensorBoard(workdir), *loggers)
         if evaluate is not None:
             evaluate = within_run(evaluate, step, batches, batch, allow)
-        history = MetricsHistory(logs, step.members, metadata)
+        every = stack.enter_context(Loggers(loggers if is_main_process() else (), done))
+        history = MetricsHistory(files, every, step.members, metadata)
         history.restore(metadata, step)
         show = stack.enter_context(
             progress_bar(progress if is_main_process() else None, steps, done)
         )
         trace = stack.enter_context(ProfilerTrace(profile, workdir))
         run = Run(
-            step, state, source, intervals, history, fields, evaluate, workdir, checkpoints, logs,
-            owner, stop,
+            step, state, source, intervals, history, every, callbacks, fields, evaluate, workdir,
+            checkpoints, owner, stop, ended=bool(callbacks) and bool(metadata.get("ended")),
         )  # fmt: skip
-        while run.done < steps:
+        while not run.over:
             count = run.call()
             trace.after_call(count, run.state)
             run.after_call(show)

@@ -5,7 +5,7 @@ import pytest
 
 from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader
-from jaxkd.training import Logs, fit
+from jaxkd.training import fit, logs
 from jaxkd.views import Normalize, Views
 
 VIEWS = Views((Normalize(),))
@@ -67,5 +67,5 @@ def test_rows_that_are_spoiled_or_missing_are_restored_with_a_warning(images, ml
 def test_logs_without_a_checkpoint_name_the_line(tmp_path, text, message):
     (tmp_path / "train.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        Logs(tmp_path, resume_step=9, tensorboard=False).rows("train")
+        logs.CSV(tmp_path, resume_step=9).rows("train")
     assert (tmp_path / "train.csv").read_text(encoding="utf-8") == text

@@ -19,7 +19,7 @@ from tiers import few
 import jaxkd
 from jaxkd import make_train_step, recipes
 from jaxkd.data import Loader
-from jaxkd.training import Checkpoints, Logs, Preempted, bind_config, fit
+from jaxkd.training import Checkpoints, Preempted, bind_config, fit, logs
 from jaxkd.views import Normalize, RandomCrop, Views
 
 VIEWS = Views((RandomCrop(1), Normalize()))
@@ -151,18 +151,18 @@ def test_tensorboard_files_hold_the_rows(images, mlp, tmp_path):
 
 
 def test_torn_and_later_rows_are_dropped_on_resume(tmp_path):
-    logs = Logs(tmp_path, tensorboard=False)
+    files = logs.CSV(tmp_path)
     for step in (10, 20, 30):
-        logs.write("train", step, {"loss": step / 10})
+        files.write(step, {"loss": step / 10}, "train")
     with open(tmp_path / "train.csv", "a", encoding="utf-8") as stream:
         stream.write("40,3.")
-    logs = Logs(tmp_path, resume_step=20, tensorboard=False)
-    assert logs.rows("train") == [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 2.0}]
-    logs.write("train", 30, {"loss": 3.5})
+    files = logs.CSV(tmp_path, resume_step=20)
+    assert files.rows("train") == [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 2.0}]
+    files.write(30, {"loss": 3.5}, "train")
     text = (tmp_path / "train.csv").read_text(encoding="utf-8")
     assert text.split() == ["step,loss", "10,1.0", "20,2.0", "30,3.5"]
     with pytest.raises(ValueError, match=r"\['step', 'loss'\], not \['step', 'other'\]"):
-        logs.write("train", 40, {"other": 1.0})
+        files.write(40, {"other": 1.0}, "train")
 
 
 def test_a_diverged_loss_stops_the_run_with_its_checkpoint(images, mlp, tmp_path):

@@ -8,7 +8,7 @@ import csv
 import pathlib
 
 from jaxkd.metrics import Spread
-from jaxkd.study import accuracy_bars
+from jaxkd.study import Figure, accuracy_bars
 
 # An image on a page does not inherit the text color of the page, so it chooses by the scheme.
 _COLORS = """<style>
@@ -31,9 +31,18 @@ def main() -> None:
         for row in rows
     }
     figure = accuracy_bars(arms, teacher=teacher, start=0.0, file_format="svg")
+    arguments.picture.write_text(on_any_page(figure), encoding="utf-8")
+
+
+def on_any_page(figure: Figure) -> str:
+    """Returns a figure as an image that can be read on light and on dark pages.
+
+    Args:
+      figure: an SVG.
+    """
     text = figure.data.decode()
     start = text.index(">") + 1  # behind the root's tag
-    arguments.picture.write_text(f"{text[:start]}\n{_COLORS}{text[start:]}", encoding="utf-8")
+    return f"{text[:start]}\n{_COLORS}{text[start:]}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/tasks.py`: data and networks of each task, and what they share."""

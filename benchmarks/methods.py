@@ -25,7 +25,6 @@ import numpy as np
 
 from experiments.common import methods
 from experiments.common.protocol import MethodData, MethodNetworks, ProtocolConfig
-from experiments.common.runtime import Runtime
 from experiments.datasets import fashion_mnist
 from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
@@ -33,6 +32,7 @@ from jaxkd import make_train_step, recipes
 from jaxkd.metrics import Spread
 from jaxkd.recipes import Pair
 from jaxkd.study import Column, Table, accuracy_bars
+from jaxkd.study.runtime import Runtime
 
 HERE = pathlib.Path(__file__).parent
 # The banks of CRD are as large as the training set; its 16,384 negatives would be all of them.

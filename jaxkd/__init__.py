@@ -24,9 +24,9 @@ importing JAX and Flax:
   compression: profiling, pruning, quantization and factorization
   export: programs and weights for devices, each verified
   metrics: accuracy, agreement, calibration, CKA and statistics over seeds, in NumPy
-  study: tables, figures and reports of experiments
+  study: methods compared over seeds, with tables, figures and reports
 
-`python -m jaxkd` (or `jaxkd`) is the command line.
+`distill` does all of it in one call. `python -m jaxkd` (or `jaxkd`) is the command line.
 """
 
 import importlib
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from jaxkd import training as training
     from jaxkd import views as views
     from jaxkd import weights as weights
+    from jaxkd.study import distill as distill
 
 # Imported when first used.
 _LAZY_MODULES = frozenset(
@@ -98,6 +99,7 @@ __all__ = [
     "compression",
     "connectors",
     "data",
+    "distill",
     "export",
     "from_function",
     "from_linen",
@@ -127,10 +129,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("jaxkd-distill")
+    if name == "distill":
+        return importlib.import_module("jaxkd.study").distill
     if name in _LAZY_MODULES:
         return importlib.import_module(f"jaxkd.{name}")
     raise AttributeError(f"module 'jaxkd' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY_MODULES, "__version__"})
+    return sorted({*globals(), *_LAZY_MODULES, "__version__", "distill"})

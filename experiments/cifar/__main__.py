@@ -41,7 +41,7 @@ from experiments.cifar import report
 from experiments.cifar.config import Config
 from experiments.cifar.run import run
 from experiments.common import launch
-from experiments.common.runtime import Runtime
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -13,11 +13,11 @@ from experiments.cifar.config import Config, default_learning_rate, network_name
 from experiments.common import agreement_report, methods
 from experiments.common.methods import MethodResults
 from experiments.common.protocol import MethodData, MethodNetworks
-from experiments.common.runtime import Runtime
 from experiments.common.study import Study
 from experiments.common.validation import validate
 from jaxkd import Network, models, weights
 from jaxkd.data import Dataset, images
+from jaxkd.study.runtime import Runtime
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 
 # Mean and standard deviation of the channels, on the training images.

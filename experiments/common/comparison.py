@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.common.runtime import Runtime
 from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.common.teachers import cache_outputs, train_teacher
 from experiments.common.validation import field, validate
 from jaxkd import Network, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
+from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Codec, Dense, TopK
 from jaxkd.training import bind_config
 from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
@@ -232,8 +232,8 @@ def run(
         train=train,
         student=make_student(0),
         teacher=teacher,
-        teacher_logits=study.evaluator.logits(teacher),
-        control_logits=study.evaluator.logits(control),
+        teacher_logits=study.test_evaluator.logits(teacher),
+        control_logits=study.test_evaluator.logits(control),
         cache=cache,
         short=results["short"],
         long=results["long"],

@@ -12,15 +12,15 @@ import optax
 from flax import nnx
 
 import jaxkd
-from experiments.common.evaluation import Evaluator
-from experiments.common.runner import Training, train
-from experiments.common.runtime import Runtime
 from jaxkd import Views, recipes
 from jaxkd.cache import CacheError
 from jaxkd.data import Dataset, digits, raw_batch
 from jaxkd.metrics import accuracy
 from jaxkd.models import MLP
 from jaxkd.study import Table
+from jaxkd.study.evaluator import Evaluator
+from jaxkd.study.runner import Training, train
+from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Dense
 from jaxkd.teachers import ForeignTeacher
 from jaxkd.training import is_main_process, sync_processes

@@ -9,9 +9,9 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.common.runtime import Runtime
 from jaxkd._files import local_path, print_any_text
 from jaxkd.study import Report
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import (
     Partitioning,
     Preempted,

@@ -18,7 +18,6 @@ from experiments.common.protocol import (
     schedule,
     sgd,
 )
-from experiments.common.runtime import Runtime
 from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.common.validation import check_choice, recipe_options, validate
 from jaxkd import Network, recipes
@@ -26,6 +25,7 @@ from jaxkd.data import Dataset
 from jaxkd.metrics import Spread
 from jaxkd.recipes import AppliedRecipe, Pair
 from jaxkd.study import Column, Table
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
 
@@ -192,7 +192,7 @@ def run(
         context = dataclasses.replace(context, teacher=trained)
     arms = [arm(name, context) for name in dict.fromkeys([BASELINE, *chosen])]
     results = [run_arm(study, each, "methods") for each in arms]
-    logits = study.evaluator.logits(context.teacher)
+    logits = study.test_evaluator.logits(context.teacher)
     return MethodResults(results, test.labels, context.teacher, logits, study)
 
 

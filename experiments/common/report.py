@@ -2,9 +2,9 @@
 
 import pathlib
 
-from experiments.common.runner import file_name
 from jaxkd.metrics import Spread
 from jaxkd.study import Report
+from jaxkd.study.runner import file_name
 
 Row = list[str | int | float | Spread]
 

@@ -4,20 +4,21 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optax
 
 import jaxkd
-from experiments.common.evaluation import Evaluator
-from experiments.common.runner import Training, file_name, saved, timed, train
-from experiments.common.runtime import Runtime
 from jaxkd import Network, Objective
 from jaxkd.cache import Cache
-from jaxkd.data import Examples, Loader
-from jaxkd.strategies import Phase, run_phases
-from jaxkd.training import TrainStep
+from jaxkd.data import Examples
+from jaxkd.strategies import Phase
+from jaxkd.study import ArmTraining
+from jaxkd.study._runs import Runs
+from jaxkd.study.evaluator import Evaluator
+from jaxkd.study.runner import file_name
+from jaxkd.study.runtime import Runtime
 from jaxkd.views import Views
 
 
@@ -59,10 +60,21 @@ class Study:
     probe: Callable[[Network], dict[str, np.ndarray]] | None = None
     runtime: Runtime = dataclasses.field(default_factory=Runtime)
 
+    part: ClassVar[str] = "test"
+
+    @property
+    def metric_name(self) -> str:
+        """Name of the score that learning curves show."""
+        return self.test_evaluator.metric
+
     @functools.cached_property
-    def evaluator(self) -> Evaluator:
+    def test_evaluator(self) -> Evaluator:
         """Measures networks on the test examples, and keeps their compiled programs."""
         return self.make_evaluator(self.test, self.test_views, self.runtime)
+
+    def evaluator(self, part: str = "test") -> Evaluator:
+        """Returns what measures networks on the test examples."""
+        return self.test_evaluator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +113,26 @@ class Arm:
     views: Views | None = None
     deploy: Callable[[Network], Network] | None = None
     phases: Callable[[Network, int], Sequence[Phase]] | None = None
+
+    def training(self, study: Study, seed: int) -> ArmTraining:
+        """Makes the training for a seed."""
+        student = study.make_student(seed)
+        student = self.extend(student, seed) if self.extend else student
+        return ArmTraining(
+            student=student,
+            objective=self.objective_of(seed) if self.objective_of else self.objective,
+            examples=self.train,
+            steps=self.steps,
+            optimizer=self.optimizer or adamw(study.learning_rate, self.steps),
+            views=self.views or study.views,
+            # An arm's own views (mixtures, noise) are new in each epoch.
+            num_views=None if self.views else study.num_views,
+            teacher=self.teacher,
+            cache=self.cache,
+            step_options=self.step_options,
+            deploy=self.deploy or (lambda network: network),
+            phases=self.phases(student, seed) if self.phases else (),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,27 +188,26 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
     Raises:
       ValueError: the work directory has results of another version of the experiments.
     """
-    runs = _ArmRuns(study, arm, regime)
-    results = [
-        saved(runs.folder(seed) / "result.npz", functools.partial(runs.result, seed))
-        for seed in study.seeds
-    ]
+    folder = study.workdir / file_name(regime) / file_name(arm.name)
+    runs = _Runs(study, folder, f"{regime}: {arm.name}", functools.partial(arm.training, study))
+    results = [runs.result(seed) for seed in study.seeds]
     for seed, result in zip(study.seeds, results, strict=True):
         if not {"curve_steps", "curve", "seconds"} <= set(result):
             raise ValueError(
-                f"{runs.folder(seed) / 'result.npz'} was written by another version of this "
+                f"{runs.seed_folder(seed) / 'result.npz'} was written by another version of this "
                 f"experiment, with {sorted(result)}: delete {study.workdir}, or choose another "
                 "--workdir"
             )
     values = {name: np.stack([each[name] for each in results]) for name in results[-1]}
     del values["curve_steps"]
     prefix = "probed."
+    kept = {n: v for n, v in values.items() if not n.startswith((prefix, "metric."))}
     return Result(
         arm=arm,
         curve_steps=results[0]["curve_steps"],
-        curve=values.pop("curve"),
-        seconds=values.pop("seconds"),
-        values={name: value for name, value in values.items() if not name.startswith(prefix)},
+        curve=kept.pop("curve"),
+        seconds=kept.pop("seconds"),
+        values=kept,
         probed={
             name.removeprefix(prefix): value
             for name, value in results[0].items()
@@ -185,114 +216,12 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
     )
 
 
-class _ArmRuns:
-    """The runs of an arm; what they share is compiled once."""
+class _Runs(Runs):
+    """The runs of an arm, which also keep what the study's probe returns of the first seed."""
 
-    def __init__(self, study: Study, arm: Arm, regime: str):
-        self.study, self.arm, self.regime = study, arm, regime
-        self.views = arm.views or study.views
-        self.batch_size = min(study.batch_size, len(arm.train))
-
-    def folder(self, seed: int) -> pathlib.Path:
-        """Returns the folder of a seed's run."""
-        return (
-            self.study.workdir / file_name(self.regime) / file_name(self.arm.name) / f"seed{seed}"
-        )
-
-    def result(self, seed: int) -> dict[str, Any]:
-        """Trains a student and returns what it gave, as arrays."""
-        run = self._in_phases if self.arm.phases else self._trained
-        (network, steps, curve), seconds = timed(self.folder(seed), lambda: run(seed))
-        study = self.study
+    def keep(self, seed: int, network: Network, curve: Any, seconds: float) -> dict[str, Any]:
+        study = self._settings
+        assert isinstance(study, Study)
         probed = study.probe(network) if study.probe and seed == study.seeds[0] else {}
-        return {
-            **study.evaluator.results(network),
-            "curve_steps": steps,
-            "curve": curve,
-            "seconds": np.array(seconds),
-            **{f"probed.{name}": value for name, value in probed.items()},
-        }
-
-    def _trained(self, seed: int) -> tuple[Network, np.ndarray, np.ndarray]:
-        arm, study = self.arm, self.study
-        student = self._student(seed)
-        trained = train(
-            Training(
-                workdir=self.folder(seed),
-                step=self._step,
-                loader=self.loader(seed),
-                steps=arm.steps,
-                seed=seed,
-                student=student,
-                objective=arm.objective_of(seed) if arm.objective_of else None,
-                evaluate=lambda state: study.evaluator.scores(
-                    self._deployed(state.network(student))
-                ),
-                logs_per_evaluation=20 // study.evaluations,
-                steps_per_call=study.steps_per_call,
-                progress=self._progress(seed),
-            ),
-            study.runtime,
-        )
-        return self._deployed(trained.network), *trained.curve(study.evaluator.metric)
-
-    def _in_phases(self, seed: int) -> tuple[Network, np.ndarray, np.ndarray]:
-        assert self.arm.phases is not None
-        student = self._student(seed)
-        phases = list(self.arm.phases(student, seed))
-        log_every = max(1, min(phase.steps for phase in phases) // 10)
-        with self.loader(seed) as loader:
-            students = run_phases(
-                phases,
-                loader,
-                student=student,
-                workdir=self.folder(seed),
-                make_step=self._make_step,
-                seed=seed,
-                log_every=log_every,
-                checkpoint_every=log_every * 5,
-                progress=self._progress(seed),
-                profile=self.study.runtime.profile,
-            )
-        network = self._deployed(list(students.values())[-1])
-        score = self.study.evaluator.scores(network)[self.study.evaluator.metric]
-        return network, np.array([sum(phase.steps for phase in phases)]), np.array([score])
-
-    def _progress(self, seed: int) -> str:
-        return f"{self.regime}: {self.arm.name}, seed {seed}"
-
-    def _student(self, seed: int) -> Network:
-        student = self.study.make_student(seed)
-        return self.arm.extend(student, seed) if self.arm.extend else student
-
-    def _deployed(self, network: Network) -> Network:
-        return self.arm.deploy(network) if self.arm.deploy else network
-
-    @functools.cached_property
-    def _step(self) -> TrainStep:
-        """The compiled step of an arm without phases, the same for all seeds."""
-        arm, study = self.arm, self.study
-        optimizer = arm.optimizer or adamw(study.learning_rate, arm.steps)
-        first = self._student(study.seeds[0])
-        return self._make_step(
-            first, arm.objective, optimizer, teacher=arm.teacher, **arm.step_options
-        )
-
-    def _make_step(self, *networks: Any, **options: Any) -> TrainStep:
-        return self.study.runtime.train_step(
-            *networks, batch_size=self.batch_size, views=self.views, **options
-        )
-
-    def loader(self, seed: int) -> Loader:
-        """Makes the batches of a seed's run."""
-        study, arm = self.study, self.arm
-        return study.runtime.loader(
-            arm.train,
-            self.views,
-            self.batch_size,
-            seed=seed,
-            cache=arm.cache,
-            # An arm's own views (mixtures, noise) are new in each epoch.
-            num_views=None if arm.views else study.num_views,
-            **study.loader_options,
-        )
+        kept = super().keep(seed, network, curve, seconds)
+        return {**kept, **{f"probed.{name}": value for name, value in probed.items()}}

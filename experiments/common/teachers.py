@@ -9,12 +9,12 @@ import numpy as np
 import optax
 
 import jaxkd
-from experiments.common.runner import Training, save, train
-from experiments.common.runtime import Runtime
 from experiments.common.study import Study, adamw
 from jaxkd import Network, TrainState
 from jaxkd.cache import Cache
 from jaxkd.data import Examples
+from jaxkd.study.runner import Training, save, train
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import is_main_process
 from jaxkd.views import Views
 
@@ -60,7 +60,7 @@ def train_teacher(
         present = state.network(network)
         if anchors:
             _save_anchors(folder, present, int(state.step), steps)
-        return dict(study.evaluator.scores(present))
+        return dict(study.test_evaluator.scores(present))
 
     training = Training(
         workdir=folder,

@@ -35,10 +35,10 @@ same command resumes a run that was interrupted.
 import pathlib
 
 from experiments.common import launch
-from experiments.common.runtime import Runtime
 from experiments.compress import report
 from experiments.compress.config import Config
 from experiments.compress.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -11,7 +11,6 @@ from flax import nnx
 import jaxkd
 from experiments import datasets
 from experiments.common.comparison import views_of
-from experiments.common.runtime import Runtime
 from experiments.common.study import Study
 from experiments.common.teachers import train_teacher
 from experiments.compress.config import Config, Width, check
@@ -21,6 +20,7 @@ from experiments.compress.tree import CALIBRATION_BATCHES, NetworkTree
 from jaxkd import Network, compression
 from jaxkd.data import Dataset
 from jaxkd.models import CNN
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 from jaxkd.views import Normalize, Views
 
@@ -103,7 +103,7 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CompressionR
         train=train,
         test=test,
         teacher=teacher,
-        teacher_logits=study.evaluator.logits(teacher),
+        teacher_logits=study.test_evaluator.logits(teacher),
         logits=logits,
         stages={steps: tree.stage(steps, study.seeds[0]) for steps in pipelines},
     )

@@ -18,7 +18,6 @@ import optax
 from flax import nnx
 
 import jaxkd
-from experiments.common.runner import Training, saved, train
 from experiments.common.study import Study, adamw
 from experiments.compress.config import Config
 from experiments.compress.pipelines import POST_TRAINING_STEPS, Steps
@@ -27,6 +26,7 @@ from jaxkd import compression
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, Loader
 from jaxkd.networks import to_nnx
+from jaxkd.study.runner import Training, saved, train
 from jaxkd.training import TrainStep
 
 CALIBRATION_BATCHES = 8
@@ -61,7 +61,7 @@ class NetworkTree:
         """Returns the logits of a network on the test examples."""
         return saved(
             self._folder(steps, seed) / "result.npz",
-            lambda: {"logits": self._study.evaluator.logits(self.stage(steps, seed).network)},
+            lambda: {"logits": self._study.test_evaluator.logits(self.stage(steps, seed).network)},
         )["logits"]
 
     def stage(self, steps: Steps, seed: int) -> Stage:

@@ -14,9 +14,9 @@ and started again with the same command, it resumes where it was.
 import pathlib
 
 from experiments.common import comparison_report, launch
-from experiments.common.runtime import Runtime
 from experiments.digits.config import Config
 from experiments.digits.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -7,9 +7,9 @@ from flax import nnx
 import jaxkd
 from experiments import datasets
 from experiments.common import comparison
-from experiments.common.runtime import Runtime
 from experiments.digits.config import Config
 from jaxkd.models import CNN, MLP
+from jaxkd.study.runtime import Runtime
 
 
 def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> comparison.ComparisonResults:

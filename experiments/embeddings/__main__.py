@@ -34,10 +34,10 @@ resumes a run that was interrupted.
 import pathlib
 
 from experiments.common import launch
-from experiments.common.runtime import Runtime
 from experiments.embeddings import report
 from experiments.embeddings.config import Config
 from experiments.embeddings.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.evaluation import Evaluator
 from jaxkd import Network
+from jaxkd.study.evaluator import Evaluator
 
 _NEAR = 4  # neighbors of each sentence among the near pairs
 _NEAREST = 10  # neighbors of a student among which the teacher's nearest is looked up

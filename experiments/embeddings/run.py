@@ -9,9 +9,7 @@ import numpy as np
 
 import jaxkd
 from experiments.common.costs import Speed, interleaved_speeds
-from experiments.common.evaluation import Evaluator
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
-from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import (
     Teacher,
     encoder_student,
@@ -27,6 +25,8 @@ from experiments.embeddings.evaluation import EmbeddingEvaluator, SentencePairs,
 from jaxkd import Network, Objective, Term, Views, losses
 from jaxkd.cache import Cache
 from jaxkd.data import Sequences
+from jaxkd.study.evaluator import Evaluator
+from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Dense
 from jaxkd.training import bind_config
 
@@ -111,7 +111,7 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> EmbeddingRes
         networks[ARMS[arm]] = make_student(student_of(arm), 0)
     untrained = {}
     if "static" in map(student_of, arms):
-        values = static.evaluator.results(static.make_student(0))
+        values = static.test_evaluator.results(static.make_student(0))
         untrained = {name: value[None] for name, value in values.items()}
     return EmbeddingResults(
         config=config,

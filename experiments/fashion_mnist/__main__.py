@@ -22,9 +22,9 @@ numbers. Killed and started again with the same command, it resumes where it was
 import pathlib
 
 from experiments.common import comparison_report, launch
-from experiments.common.runtime import Runtime
 from experiments.fashion_mnist.config import Config
 from experiments.fashion_mnist.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -7,10 +7,10 @@ from flax import nnx
 import jaxkd
 from experiments import datasets
 from experiments.common import comparison
-from experiments.common.runtime import Runtime
 from experiments.common.validation import validate
 from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
 from jaxkd.models import CNN, MLP, ConvNet, ResNet
+from jaxkd.study.runtime import Runtime
 
 
 def make_teacher(config: TeacherConfig, seed: int) -> jaxkd.Network:

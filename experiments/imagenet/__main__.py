@@ -49,10 +49,10 @@ Killed and started again with the same command, it resumes where it was.
 import pathlib
 
 from experiments.common import launch
-from experiments.common.runtime import Runtime
 from experiments.imagenet import report
 from experiments.imagenet.config import Config, complete
 from experiments.imagenet.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

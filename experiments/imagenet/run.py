@@ -11,10 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from experiments.common.evaluation import Evaluator
 from experiments.common.protocol import BASELINE
-from experiments.common.runner import Training, saved, train
-from experiments.common.runtime import Runtime
 from experiments.common.teachers import cache_outputs
 from experiments.imagenet.config import Config
 from experiments.imagenet.protocols import PROTOCOLS, WEIGHT_DECAY, tenfold_decay
@@ -22,6 +19,9 @@ from experiments.imagenet.setup import ImageNetSetup, load, prepare
 from jaxkd import Network, Views, recipes
 from jaxkd.cache import Cache
 from jaxkd.data import EncodedImages
+from jaxkd.study.evaluator import Evaluator
+from jaxkd.study.runner import Training, saved, train
+from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Dense
 from jaxkd.training import TrainStep, bind_config
 

@@ -50,10 +50,10 @@ same command resumes a run that was interrupted.
 import pathlib
 
 from experiments.common import launch
-from experiments.common.runtime import Runtime
 from experiments.language import report
 from experiments.language.config import Config
 from experiments.language.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common.evaluation import Evaluator
-from experiments.common.runtime import Runtime
 from experiments.language.config import Config
 from experiments.language.corpus import Corpus
 from experiments.language.networks import generator
@@ -15,6 +13,8 @@ from jaxkd import Network, Views, losses
 from jaxkd.data import Examples
 from jaxkd.generation import CachedDecoder
 from jaxkd.networks import PyTree
+from jaxkd.study.evaluator import Evaluator
+from jaxkd.study.runtime import Runtime
 
 TEST_BATCH = 32
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.common.runtime import Runtime
 from experiments.common.study import Result, Study, run_arm
 from experiments.language.arms import make_arm
 from experiments.language.config import ARMS, CACHED, Config, check
@@ -17,6 +16,7 @@ from experiments.language.networks import make_decoder
 from experiments.language.teacher import STEPS_PER_CALL, cache_outputs, generate_rows, load_teacher
 from jaxkd import Network
 from jaxkd.generation import CachedDecoder
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
 

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 import jaxkd
-from experiments.common.runner import Training, saved, train
-from experiments.common.runtime import Runtime
 from experiments.common.study import Arm, Result, adamw
 from experiments.language.config import Config
 from experiments.language.corpus import Corpus, prompts_of
@@ -21,6 +19,8 @@ from jaxkd.cache import Cache
 from jaxkd.data import Sequences
 from jaxkd.generation import CachedDecoder
 from jaxkd.networks import add_outputs
+from jaxkd.study.runner import Training, saved, train
+from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Codec, Sampled, TopK
 
 STEPS_PER_CALL = 20

@@ -14,10 +14,10 @@ import dataclasses
 import pathlib
 
 from experiments.common import external_teacher, launch
-from experiments.common.runtime import Runtime
 from experiments.common.validation import validate
 from experiments.onnx_teacher.config import Config
 from experiments.onnx_teacher.run import train_teacher
+from jaxkd.study.runtime import Runtime
 from jaxkd.teachers import from_onnx
 from jaxkd.training import bind_config
 

@@ -31,10 +31,10 @@ resumes where it was.
 import pathlib
 
 from experiments.common import launch
-from experiments.common.runtime import Runtime
 from experiments.sweep import report
 from experiments.sweep.config import Config, complete
 from experiments.sweep.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -11,7 +11,6 @@ from flax import nnx
 
 import jaxkd
 from experiments import datasets
-from experiments.common.runtime import Runtime
 from experiments.common.study import Study, adamw
 from experiments.common.teachers import train_teacher
 from experiments.sweep.config import OWN, Config
@@ -20,6 +19,7 @@ from jaxkd import recipes
 from jaxkd.cache import Cache
 from jaxkd.data import Loader, split_labels
 from jaxkd.models import CNN, MLP
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import Population, bind_config, grid, make_mesh
 
 
@@ -103,7 +103,9 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> SweepResults
         seconds += took
     return SweepResults(
         config=config,
-        teacher_accuracy=jaxkd.metrics.accuracy(study.evaluator.logits(teacher), data.test.labels),
+        teacher_accuracy=jaxkd.metrics.accuracy(
+            study.test_evaluator.logits(teacher), data.test.labels
+        ),
         labels=group_seeds(labels_only),
         results=group_seeds(results),
         students=count,

@@ -6,12 +6,12 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiments.common import runner
-from experiments.common.runner import Training
-from experiments.common.runtime import Runtime
 from jaxkd import metrics
 from jaxkd.data import Dataset, Loader
 from jaxkd.metrics import Spread
+from jaxkd.study import runner
+from jaxkd.study.runner import Training
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import Population
 from jaxkd.views import Normalize, Views
 

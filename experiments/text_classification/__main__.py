@@ -33,10 +33,10 @@ resumes a run that was interrupted.
 import pathlib
 
 from experiments.common import launch
-from experiments.common.runtime import Runtime
 from experiments.text_classification import report
 from experiments.text_classification.config import Config
 from experiments.text_classification.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -11,7 +11,6 @@ import jaxkd
 from experiments import datasets
 from experiments.common.costs import Speed, interleaved_speeds
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
-from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import Teacher, load_teacher, mock_teacher, rows_of
 from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.text_classification.config import ALL, CONTROL, LABELS, POOL, Config, check
@@ -19,6 +18,7 @@ from experiments.text_classification.teachers import TeacherTraining, TrainedTea
 from jaxkd import Network, recipes
 from jaxkd.data import Sequences, split_labels
 from jaxkd.models import Encoder, StaticEmbedder
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
 

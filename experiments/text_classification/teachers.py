@@ -9,7 +9,6 @@ import numpy as np
 from flax import nnx
 
 import jaxkd
-from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import Teacher
 from experiments.common.study import Study
 from experiments.common.teachers import train_teacher
@@ -17,6 +16,7 @@ from experiments.text_classification.config import Config
 from jaxkd import Network, Views
 from jaxkd.cache import Cache, Writer
 from jaxkd.data import Dataset, Sequences
+from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Dense
 
 

@@ -41,10 +41,10 @@ again with the same command, it resumes where it was.
 import pathlib
 
 from experiments.common import launch
-from experiments.common.runtime import Runtime
 from experiments.transfer import report
 from experiments.transfer.config import Config, complete
 from experiments.transfer.run import run
+from jaxkd.study.runtime import Runtime
 
 
 def main(config: Config, workdir: pathlib.Path, runtime: Runtime) -> None:

@@ -133,7 +133,7 @@ class TransferTrainer:
         # Students of wrong labels read the same outputs, which no label changes.
         allow = {"dataset.labels"}
         cache = jaxkd.cache.build(path, network, self.train, VIEWS, allow=allow)
-        return CachedTeacher(network, cache, self.study.evaluator.logits(network))
+        return CachedTeacher(network, cache, self.study.test_evaluator.logits(network))
 
     def train_students(
         self, regime: str, name: str, data: Dataset, objective: str, cache: Cache | None = None

@@ -8,7 +8,6 @@ from flax import nnx
 
 import jaxkd
 from experiments import datasets
-from experiments.common.runtime import Runtime
 from experiments.common.study import Study
 from experiments.transfer import regimes
 from experiments.transfer.config import Config
@@ -16,6 +15,7 @@ from experiments.transfer.regimes import VIEWS, TransferResults, TransferTrainer
 from jaxkd import recipes
 from jaxkd.data import Dataset, split_labels
 from jaxkd.models import MLP
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
 

@@ -1,4 +1,11 @@
-"""The report of a study: tables, figures, comparisons over paired seeds, and one HTML file.
+"""A study: ways of training a student over seeds, and the report of what they gave.
+
+`Study` trains a student by several methods (`Arm`) over seeds, resumes where it was killed, chooses
+on validation and evaluates the test examples once; `StudyResults` and `ArmResult` are what it gave.
+`Study.tune` answers with a `Tuning` which temperature,
+weight and method; `distill`, also `jaxkd.distill`, is the study of one arm and returns `Distilled`.
+A function of one's own makes an `ArmTraining`. `Runtime` says on which devices, and `Evaluator`
+measures networks.
 
 | to show | use |
 | :-- | :-- |
@@ -18,8 +25,13 @@ more than the seeds can show, in one HTML file that loads nothing. The numbers c
 drawn or a page is rendered.
 """
 
+from jaxkd.study._distill import Distilled as Distilled
+from jaxkd.study._distill import distill as distill
+from jaxkd.study.arms import Arm as Arm
+from jaxkd.study.arms import ArmTraining as ArmTraining
 from jaxkd.study.comparison import Finding as Finding
 from jaxkd.study.comparison import compare as compare
+from jaxkd.study.evaluator import Evaluator as Evaluator
 from jaxkd.study.figures import Figure as Figure
 from jaxkd.study.figures import accuracy_bars as accuracy_bars
 from jaxkd.study.figures import class_accuracy_bars as class_accuracy_bars
@@ -32,24 +44,39 @@ from jaxkd.study.figures import size_accuracy_scatter as size_accuracy_scatter
 from jaxkd.study.figures import spread_lines as spread_lines
 from jaxkd.study.report import Report as Report
 from jaxkd.study.report import Section as Section
+from jaxkd.study.results import ArmResult as ArmResult
+from jaxkd.study.results import StudyResults as StudyResults
+from jaxkd.study.runtime import Runtime as Runtime
+from jaxkd.study.study import Study as Study
 from jaxkd.study.tables import FORMATS as FORMATS
 from jaxkd.study.tables import Column as Column
 from jaxkd.study.tables import Format as Format
 from jaxkd.study.tables import Table as Table
+from jaxkd.study.tuning import Tuning as Tuning
 
 __all__ = [
     "FORMATS",
+    "Arm",
+    "ArmResult",
+    "ArmTraining",
     "Column",
+    "Distilled",
+    "Evaluator",
     "Figure",
     "Finding",
     "Format",
     "Report",
+    "Runtime",
     "Section",
+    "Study",
+    "StudyResults",
     "Table",
+    "Tuning",
     "accuracy_bars",
     "class_accuracy_bars",
     "class_gain_bars",
     "compare",
+    "distill",
     "heat_map",
     "learning_curves",
     "reliability_curves",

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from experiment_runs import chosen, kill_in, run, table, uninterrupted
 
-from experiments.common.runtime import Runtime
 from experiments.compress.__main__ import main
 from experiments.compress.config import Config
 from experiments.compress.pipelines import parse
 from experiments.compress.report import pareto_front
 from experiments.compress.run import run as run_pipelines
 from jaxkd import weights
+from jaxkd.study.runtime import Runtime
 
 OPTIONS = (
     "--config.dataset=digits", "--config.batch_size=32", "--config.learning_rate=0.01",

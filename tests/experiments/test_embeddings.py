@@ -10,7 +10,6 @@ from experiment_runs import ROOT, kill_in, run, uninterrupted
 
 from experiments.common.costs import interleaved_speeds
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
-from experiments.common.runtime import Runtime
 from experiments.common.sentence_encoders import (
     encoder_student,
     load_teacher,
@@ -28,6 +27,7 @@ from experiments.embeddings.run import cache_embeddings
 from experiments.embeddings.run import run as run_experiment
 from jaxkd.cache import CacheError
 from jaxkd.data import Tokenizer
+from jaxkd.study.runtime import Runtime
 
 pytest.importorskip("tokenizers")
 

@@ -9,7 +9,6 @@ from experiment_runs import kill_in, run, table, uninterrupted
 from flax import nnx
 
 import jaxkd
-from experiments.common.runtime import Runtime
 from experiments.common.study import Arm, Result
 from experiments.language import __main__ as language
 from experiments.language import corpus as language_corpus
@@ -20,6 +19,7 @@ from experiments.language.networks import read_decoder
 from jaxkd import targets
 from jaxkd.data import Tokenizer
 from jaxkd.networks import without_logits
+from jaxkd.study.runtime import Runtime
 
 TINY = [
     "--config.mock=120000",

@@ -5,12 +5,12 @@ import pytest
 from experiment_runs import kill_in, run, table, uninterrupted
 
 from experiments.common.mock_texts import TOPICS, mock_texts
-from experiments.common.runtime import Runtime
 from experiments.text_classification.config import Config
 from experiments.text_classification.run import load
 from experiments.text_classification.run import run as run_experiment
 from experiments.text_classification.teachers import TeacherTraining
 from jaxkd.metrics import accuracy
+from jaxkd.study.runtime import Runtime
 
 pytest.importorskip("tokenizers")
 

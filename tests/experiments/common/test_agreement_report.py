@@ -8,10 +8,10 @@ from flax import nnx
 
 import jaxkd
 from experiments.common import agreement_report
-from experiments.common.runtime import Runtime
 from jaxkd.metrics import agreement, cka
 from jaxkd.models import MLP, ConvNet
 from jaxkd.study import Report
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Normalize, Views
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.common.runner import save, saved
+from jaxkd.study.runner import save, saved
 
 
 def test_arrays_are_made_once(tmp_path):

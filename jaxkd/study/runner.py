@@ -1,4 +1,4 @@
-"""The one way in which experiments train a network, and keep what it gave.
+"""The one way in which a study trains a network, and keeps what it gave.
 
 A `Training` says what is trained, on which batches, for how long and where it is kept; `train` runs
 it, or takes it up where it was interrupted. What all of a training's users share is here: intervals
@@ -25,13 +25,6 @@ its own `student`, and its own `objective` where connectors have initial variabl
 `saved` writes the arrays that a finished run gave to a file, and reads them from it the next time:
 
     result = saved(workdir / "student" / "result.npz", lambda: {"logits": evaluator.logits(...)})
-
-Where a student is trained once for each of several seeds and then measured, `study.run_arm` does
-all of this: `Study` is what the arms of a comparison share (student, held-out examples, views,
-seeds), `Arm` is one way of training, `Result` what the seeds gave. A subclass of
-`evaluation.Evaluator` measures something other than the accuracy of a classifier; `Arm.extend` and
-`Arm.deploy` change the network for the time of its training; `Arm.step_options` and
-`Study.loader_options` reach `jaxkd.make_train_step` and `jaxkd.data.Loader`.
 """
 
 import dataclasses
@@ -46,10 +39,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from experiments.common.runtime import Runtime
 from jaxkd import Network, Objective, TrainState
 from jaxkd._files import write_atomically
 from jaxkd.data import Loader
+from jaxkd.study.runtime import Runtime
 from jaxkd.training import TrainStep, fit, is_main_process, sync_processes
 
 T = TypeVar("T")
@@ -75,7 +68,7 @@ class Training:
       logs_per_checkpoint: number of log intervals between two checkpoints.
       steps_per_call: see `jaxkd.training.fit`.
       tensorboard: whether to write event files for TensorBoard.
-      progress: text before the progress bar; None for the folder's name.
+      progress: text before the progress bar; None for the folder's name, empty for no bar.
     """
 
     workdir: pathlib.Path
@@ -136,6 +129,7 @@ def train(training: Training, runtime: Runtime) -> Trained:
       ValueError: what `jaxkd.training.fit` refuses.
     """
     step, student = training.step, training.student or training.step.student
+    title = training.workdir.name if training.progress is None else training.progress
 
     def run() -> Any:
         state = training.state
@@ -156,7 +150,7 @@ def train(training: Training, runtime: Runtime) -> Trained:
                 workdir=training.workdir,
                 steps_per_call=training.steps_per_call,
                 tensorboard=training.tensorboard,
-                progress=training.progress or training.workdir.name,
+                progress=title or None,
                 profile=runtime.profile,
             )
 

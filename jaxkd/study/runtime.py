@@ -1,4 +1,4 @@
-"""What an experiment runs on: devices, tracing, and whether it may build large caches unasked."""
+"""What trainings run on: devices, tracing, and whether they may build large caches unasked."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ from jaxkd.training import EvalStep, Partitioning, TrainStep, make_eval_step
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """How an experiment runs, as the flags say; none of it changes what is computed.
+    """How trainings run; none of it changes what is computed.
 
     Its methods make what a training consists of, laid out over the devices.
 
@@ -50,6 +50,9 @@ class Runtime:
         process = layout.process if layout else (0, 1)
         return Loader(examples, views, batch_size, process=process, **options)
 
-    def eval_step(self, network: Network, views: Views, batch_size: int) -> EvalStep:
-        """Makes an evaluation step for batches of a size, which are rendered by `views`."""
-        return make_eval_step(network, views=views, partitioning=self.for_batch(batch_size))
+    def eval_step(
+        self, network: Network, views: Views, batch_size: int, **options: Any
+    ) -> EvalStep:
+        """Makes an evaluation step; `options` as in `jaxkd.make_eval_step`."""
+        layout = self.for_batch(batch_size)
+        return make_eval_step(network, views=views, partitioning=layout, **options)

@@ -1,0 +1,97 @@
+"""The runs of an arm of a study: its folder is bound to the arm, and its budget may be a time."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from jaxkd._files import parse_json, write_atomically
+from jaxkd.study._runs import Runs
+from jaxkd.study._teacher_caches import digest
+from jaxkd.study.runner import file_name
+from jaxkd.training import bind_config, is_main_process, sync_processes
+
+if TYPE_CHECKING:
+    from jaxkd.study.arms import Arm, ArmTraining
+    from jaxkd.study.study import Study
+
+_TIMED_STEPS = 10
+
+
+class ArmRuns(Runs):
+    """The runs of an arm of a study.
+
+    Args:
+      study: what all arms share.
+      arm: the arm.
+      progress: whether to show progress bars.
+
+    Attributes:
+      arm: the arm.
+      steps: number of updates of a student.
+    """
+
+    def __init__(self, study: Study, arm: Arm, progress: bool = True):
+        folder = study.workdir / file_name(arm.name)
+        super().__init__(study, folder, arm.name, self.training, progress)
+        self.arm, self._study = arm, study
+        bind_config(folder, _document(study, arm))
+        if not study.steps and arm.steps is None:
+            self._study = study.replace(steps=self._steps_in_time())
+        self.steps = arm.steps or self._study.steps
+
+    def training(self, seed: int) -> ArmTraining:
+        """Makes the training of a seed, of as many steps as the arm has."""
+        return self.arm.training(self._study, seed)
+
+    def _steps_in_time(self) -> int:
+        """Returns the number of steps that fit into the study's seconds, measured once."""
+        file = self.folder / "budget.json"
+        if not file.exists():
+            seconds = self._seconds_a_step()
+            assert self._study.seconds is not None
+            steps = max(1, int(self._study.seconds / seconds))
+            if is_main_process():
+                write_atomically(file, json.dumps({"seconds_a_step": seconds, "steps": steps}))
+        sync_processes(str(file))
+        return int(parse_json(file.read_bytes())["steps"])
+
+    def _seconds_a_step(self) -> float:
+        """Measures a step behind its compilation, with the reading of its batch."""
+        rehearsal = self._study.replace(steps=1000)
+        training = self.arm.training(rehearsal, self._study.seeds[0])
+        if training.phases:
+            raise ValueError(
+                f"the arm {self.arm.name!r} trains in phases, whose steps do not follow from "
+                "seconds: write steps= or epochs="
+            )
+        step = self.make_step(training)
+        with self.loader(training, 0) as loader:
+            state, _ = step(step.init(0), loader[0])
+            jax.block_until_ready(state.params)
+            started = time.perf_counter()
+            for number in range(1, 1 + _TIMED_STEPS):
+                state, _ = step(state, loader[number])
+            jax.block_until_ready(state.params)
+        return (time.perf_counter() - started) / _TIMED_STEPS
+
+
+def _document(study: Study, arm: Arm) -> dict[str, Any]:
+    """What the runs of an arm depend on, as plain data."""
+    given: Any = study.teacher if arm.teacher is None else arm.teacher
+    train = study.data["train"]
+    return {
+        **arm.document(),
+        "data": {"name": arm.data, "train": [train.fingerprint, digest(train.ids)]},
+        "teacher": given.fingerprint() if hasattr(given, "fingerprint") else None,
+        "student": study.make_student(study.seeds[0]).name,
+        "steps": arm.steps or study.steps or f"{study.seconds:g} seconds",
+        "batch_size": study.batch_size,
+        "learning_rate": study.learning_rate,
+        "views": study.views.specification(),
+        "num_views": study.num_views,
+        "measured_on": study.part,
+    }

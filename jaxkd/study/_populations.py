@@ -1,0 +1,156 @@
+"""Students of a study that train together: seeds of an arm, and arms that differ in numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxkd import recipes
+from jaxkd._files import parse_json, write_atomically
+from jaxkd.objective import Objective
+from jaxkd.study._arm_runs import ArmRuns
+from jaxkd.study._runs import has_tensorboard
+from jaxkd.study._study_arguments import has_convolutions
+from jaxkd.study.runner import Training, saved, train
+from jaxkd.training import Population, TrainState, is_main_process, sync_processes
+
+if TYPE_CHECKING:
+    from jaxkd.study.study import Study
+
+_FOLDER = "together"
+Member = tuple[str, int]
+
+
+def train_together(study: Study, runs: Mapping[str, ArmRuns], progress: bool) -> None:
+    """Trains the students that may train together, as far as they are not trained yet.
+
+    Args:
+      study: the study.
+      runs: its arms by name.
+      progress: whether to show progress bars.
+    """
+    unfinished = {
+        (name, seed)
+        for name, run in runs.items()
+        for seed in study.seeds
+        if not run.is_finished(seed)
+    }
+    # A population that was killed is taken up with the members that it had.
+    for file in sorted((study.workdir / _FOLDER).glob("*/members.json")):
+        members = [(name, seed) for name, seed in parse_json(file.read_bytes())]
+        if unfinished & set(members) and all(name in runs for name, _ in members):
+            _train(study, file.parent, members, runs, progress)
+            unfinished -= set(members)
+    if study.population is False or study.runtime.partitioning is not None:
+        return
+    groups: dict[Any, list[Member]] = {}
+    for name, seed in sorted(unfinished, key=lambda m: (list(runs).index(m[0]), m[1])):
+        key = _key(runs[name])
+        if key is not None:
+            groups.setdefault(key, []).append((name, seed))
+    groups = {key: members for key, members in groups.items() if len(members) > 1}
+    if study.population is None and groups:
+        student = study.make_student(study.seeds[0])
+        groups = {} if has_convolutions(student, study.inputs) else groups
+    for members in groups.values():
+        text = json.dumps(members)
+        folder = study.workdir / _FOLDER / hashlib.sha256(text.encode()).hexdigest()[:12]
+        if is_main_process():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "members.json", text)
+        sync_processes(str(folder))
+        _train(study, folder, members, runs, progress)
+
+
+def _key(runs: ArmRuns) -> Any:
+    """What arms of one population have in common; None where an arm trains alone."""
+    arm = runs.arm
+    recipe = arm.recipe
+    if recipe is None or recipe.needs_pair or recipe.prepare or recipe.optimizer:
+        return None
+    numbers = _numbers(arm.options)
+    others = {name: value for name, value in arm.options.items() if name not in numbers}
+    shared = (arm.data, id(arm.teacher), arm.online, runs.steps)
+    return recipe.name, repr(sorted(others.items())), tuple(sorted(numbers)), shared
+
+
+def _numbers(options: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in options.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _MakeObjective:
+    """Makes the objective of a recipe of a member's numbers."""
+
+    recipe: Any
+    options: Mapping[str, Any]
+    steps: int
+    names: tuple[str, ...]
+
+    def __call__(self, **numbers: Any) -> Objective:
+        options = {**self.options, **{name: numbers[name] for name in self.names}}
+        return recipes.create(self.recipe, steps=self.steps, **options).objective
+
+
+def _train(
+    study: Study,
+    folder: pathlib.Path,
+    members: list[Member],
+    runs: Mapping[str, ArmRuns],
+    progress: bool,
+) -> None:
+    """Trains a population, and keeps what each member gave as that of its own run."""
+    first, seed = runs[members[0][0]], members[0][1]
+    arm, training = first.arm, first.training(seed)
+    numbers = [_numbers(runs[name].arm.options) for name, _ in members]
+    names = tuple(numbers[0])
+    values = {name: [each[name] for each in numbers] for name in names}
+    population = Population(
+        study.make_student,
+        _MakeObjective(arm.recipe, arm.options, training.steps, names),
+        training.optimizer,
+        {**values, "seed": [member_seed for _, member_seed in members]},
+        views=training.views,
+        teacher=training.teacher,
+    )
+    evaluator = study.evaluator(study.part)
+
+    def evaluate(state: TrainState) -> dict[str, np.ndarray]:
+        scores = [evaluator.scores(population.network(state, i)) for i in range(len(members))]
+        return {name: np.array([each[name] for each in scores]) for name in scores[0]}
+
+    trained = train(
+        Training(
+            workdir=folder,
+            step=population.step,
+            state=population.init(),
+            loader=first.loader(training, seed),
+            steps=training.steps,
+            evaluate=evaluate,
+            logs_per_evaluation=20 // study.evaluations,
+            steps_per_call=study.steps_per_call,
+            tensorboard=has_tensorboard(),
+            progress=f"{len(members)} students together" if progress else "",
+        ),
+        study.runtime,
+    )
+    metric = study.metric_name
+    for index, (name, member_seed) in enumerate(members):
+        rows = [row for row in trained.rows if row["member"] == index]
+        steps = np.array([int(row["step"]) for row in rows])
+        curve = steps, np.array([float(row[metric]) for row in rows])
+        network = population.network(trained.state, index)
+        run, seconds = runs[name], trained.seconds / len(members)
+        keep = functools.partial(run.keep, member_seed, network, curve, seconds)
+        saved(run.seed_folder(member_seed) / "result.npz", keep)

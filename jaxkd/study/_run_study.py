@@ -1,0 +1,120 @@
+"""A whole study: all runs, the choice on validation, and then the test examples, once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxkd._files import parse_json, write_atomically
+from jaxkd.networks import Network
+from jaxkd.study._arm_runs import ArmRuns
+from jaxkd.study._populations import train_together
+from jaxkd.study.results import ArmResult, StudyResults
+from jaxkd.training import is_main_process, own_workdir, sync_processes
+
+if TYPE_CHECKING:
+    from jaxkd.study.study import Study
+
+_PREFIX = "metric."
+
+
+def run_study(study: Study, *, test: bool, progress: bool) -> StudyResults:
+    """Runs a study, as `Study.run` says."""
+    study.caches.progress = progress
+    study.workdir.mkdir(parents=True, exist_ok=True)
+    with own_workdir(study.workdir):
+        runs = {arm.name: ArmRuns(study, arm, progress) for arm in study.arms}
+        train_together(study, runs, progress)
+        kept = {name: [run.result(seed) for seed in study.seeds] for name, run in runs.items()}
+        results = _results(study, runs, kept, tested={}, evaluations=0)
+        if test and study.part != "test" and "test" in study.data:
+            # What is chosen is on disk before the first number of the test examples is.
+            evaluations = _record_test(study, results.chosen)
+            tested = {name: [run.test(seed) for seed in study.seeds] for name, run in runs.items()}
+            results = _results(study, runs, kept, tested, evaluations)
+        if is_main_process():
+            results.save()
+    return results
+
+
+def _results(
+    study: Study,
+    runs: Mapping[str, ArmRuns],
+    kept: Mapping[str, list[dict[str, np.ndarray]]],
+    tested: Mapping[str, list[dict[str, np.ndarray]]],
+    evaluations: int,
+) -> StudyResults:
+    def network(name: str, seed: int) -> Network:
+        return runs[name].network(seed)
+
+    parts = [study.part, *(["test"] if tested else [])]
+    results = StudyResults(
+        arms={name: _arm_result(study, runs[name], kept[name], tested.get(name)) for name in runs},
+        seeds=study.seeds,
+        measure=study.measure,
+        part=study.part,
+        chosen=None,
+        teacher={part: scores for part in parts if (scores := _teacher_scores(study, part))},
+        test_evaluations=evaluations,
+        workdir=study.workdir,
+        make_network=network,
+    )
+    if study.part == "test" or len(runs) < 2:
+        return results
+    return dataclasses.replace(results, chosen=results.best(study.part))
+
+
+def _teacher_scores(study: Study, part: str) -> dict[str, float]:
+    """Returns the scores of the teacher; none without a teacher."""
+    evaluator = study.evaluator(part)
+    if isinstance(study.teacher, Network):
+        return dict(evaluator.scores(study.teacher))
+    return {} if study.teacher is None else evaluator.foreign_scores(study.teacher)
+
+
+def _arm_result(
+    study: Study,
+    run: ArmRuns,
+    kept: list[dict[str, np.ndarray]],
+    tested: list[dict[str, np.ndarray]] | None,
+) -> ArmResult:
+    logits = {}
+    for part, arrays in ((study.part, kept), ("test", tested)):
+        if arrays is not None and "logits" in arrays[0]:
+            logits[part] = np.stack([each["logits"] for each in arrays])
+    return ArmResult(
+        arm=run.arm,
+        steps=run.steps,
+        validation=_scores(kept),
+        test=None if tested is None else _scores(tested),
+        curve_steps=kept[0]["curve_steps"],
+        curve=np.stack([each["curve"] for each in kept]),
+        seconds=np.array([float(each["seconds"]) for each in kept]),
+        logits=logits,
+    )
+
+
+def _scores(kept: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    names = [name for name in kept[0] if name.startswith(_PREFIX)]
+    return {
+        name.removeprefix(_PREFIX): np.array([float(each[name]) for each in kept]) for name in names
+    }
+
+
+def _record_test(study: Study, chosen: str | None) -> int:
+    """Counts an evaluation on the test examples of other arms or seeds than before."""
+    file = study.workdir / "test_evaluations.json"
+    entries: list[dict[str, Any]] = parse_json(file.read_bytes()) if file.exists() else []
+    seen = {(arm, seed) for entry in entries for arm in entry["arms"] for seed in entry["seeds"]}
+    wanted = {(arm.name, seed) for arm in study.arms for seed in study.seeds}
+    if not wanted <= seen:
+        arms = [arm.name for arm in study.arms]
+        entries.append({"chosen": chosen, "arms": arms, "seeds": list(study.seeds)})
+        if is_main_process():
+            write_atomically(file, json.dumps(entries, indent=2) + "\n")
+    sync_processes(str(file))
+    return len(entries)

@@ -1,0 +1,171 @@
+"""Arguments of a study: checked, with what stands for those that are not given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxkd.data import Examples, split
+from jaxkd.metrics.in_step import Agreement, CosineSimilarity, Metric, PearsonCorrelation
+from jaxkd.networks import Network
+from jaxkd.networks._arguments import check_integer, shown
+from jaxkd.study.runner import file_name
+from jaxkd.views import Normalize, Views
+
+PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
+"""Shares of a single data set."""
+_RANDOM_VIEWS = 10
+_WRITE = 'write jaxkd.data.split(dataset, {"train": 0.8, "validation": 0.1, "test": 0.1})'
+
+
+def checked_data(data: Examples | Mapping[str, Examples]) -> dict[str, Examples]:
+    """Returns the data by name; a single data set is divided.
+
+    Raises:
+      TypeError: no examples; says what to write.
+      ValueError: no training or no held-out examples.
+    """
+    if isinstance(data, Examples):
+        return dict(split(data, PARTS))
+    if not isinstance(data, Mapping):
+        raise TypeError(f"data must be examples by name, not {shown(data)}: {_WRITE}")
+    for name, part in data.items():
+        if not isinstance(part, Examples):
+            raise TypeError(
+                f"data[{name!r}] must be examples, not {shown(part)}: write "
+                "jaxkd.data.Dataset.from_arrays(inputs, labels, …)"
+            )
+    if "train" not in data or not {"validation", "test"} & set(data):
+        raise ValueError(
+            f"data must have the parts 'train' and 'validation', and best 'test', too; there are "
+            f"{list(data)}: {_WRITE}"
+        )
+    return dict(data)
+
+
+def checked_make_student(make_student: Any) -> Callable[[int], Network]:
+    """Returns a function from a seed to a student; modules of NNX become networks.
+
+    Raises:
+      TypeError: no function; says what to write.
+    """
+    if isinstance(make_student, Network | nnx.Module) or not callable(make_student):
+        raise TypeError(
+            f"make_student must be a function from a seed, not {shown(make_student)}: write lambda "
+            "seed: jaxkd.from_nnx(MLP(64, (32,), 10, rngs=nnx.Rngs(seed)))"
+        )
+
+    def make(seed: int) -> Network:
+        made = make_student(seed)
+        if not isinstance(made, Network):
+            raise TypeError(
+                f"make_student must return a Network, not {shown(made)}: write lambda seed: "
+                "jaxkd.from_nnx(…), from_linen or from_function"
+            )
+        return made
+
+    return make
+
+
+def checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """Returns the seeds; a number stands for that many, from 0 on."""
+    if isinstance(seeds, int):
+        seeds = range(seeds)
+    for seed in (seeds := tuple(seeds)):
+        check_integer("a seed", seed)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be at least one, and each once, not {list(seeds)}")
+    return seeds
+
+
+def checked_steps(
+    steps: int | None, epochs: float | None, seconds: float | None, steps_per_epoch: int
+) -> int:
+    """Returns the number of steps, 0 where it follows from the seconds.
+
+    Raises:
+      ValueError: no budget, several, or one that is not positive.
+    """
+    budgets = {"steps": steps, "epochs": epochs, "seconds": seconds}
+    given = {name: value for name, value in budgets.items() if value is not None}
+    if len(given) != 1:
+        said = ", ".join(given) or "none"
+        raise ValueError(
+            f"a study has one budget for each student, steps, epochs or seconds; given: {said}. "
+            "Write epochs=30"
+        )
+    ((name, value),) = given.items()
+    if not value > 0:
+        raise ValueError(f"{name} must be positive, not {value}")
+    if name == "steps":
+        check_integer("steps", value)
+        return int(value)
+    return max(1, round(value * steps_per_epoch)) if name == "epochs" else 0
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuses arms whose folders would have one name."""
+    folders = [file_name(name) for name in names]
+    for name, folder in zip(names, folders, strict=True):
+        if folders.count(folder) > 1 or folder in ("caches", "confirm", "together", "tune", ""):
+            raise ValueError(
+                f"the arm {name!r} needs a name of its own among {list(names)}: write "
+                'Arm(…, name="…")'
+            )
+    if not names:
+        raise ValueError('a study needs an arm: write arms=["labels", "kd"]')
+
+
+def default_views(examples: Examples) -> Views:
+    """Returns `Normalize()` for images of 8 bits; others stay as they are."""
+    first = examples.read(examples.ids[:1], 0)
+    is_image = isinstance(first, np.ndarray) and first.dtype == np.uint8 and first.ndim == 4
+    return Views((Normalize(),)) if is_image else Views()
+
+
+def eval_views_of(views: Views) -> Views:
+    """Returns what of some views is not random: normalization, resizing."""
+    fixed = tuple(t for t in views.transforms if not getattr(t, "random", True))
+    return Views(fixed, seed=views.seed, image=views.image, maps=views.maps)
+
+
+def checked_num_views(num_views: int | None, views: Views) -> int | None:
+    """Returns the number of views of an example; None for a new one in every epoch."""
+    if num_views is None:
+        return _RANDOM_VIEWS if views.random else 1
+    check_integer("num_views", num_views)
+    if num_views < 0:
+        raise ValueError(f"num_views must not be negative, got {num_views}")
+    return num_views or None
+
+
+def compare_with_teacher(metrics: Mapping[str, Metric] | None) -> bool:
+    """Whether a metric needs the teacher's outputs."""
+    kinds = (Agreement, CosineSimilarity, PearsonCorrelation)
+    return any(isinstance(metric, kinds) for metric in (metrics or {}).values())
+
+
+def as_network(teacher: Any, who: str) -> Network:
+    """Returns a teacher that is a network.
+
+    Raises:
+      TypeError: there is none, or one outside of JAX; names what needs it.
+    """
+    if not isinstance(teacher, Network):
+        raise TypeError(
+            f"{who} needs a teacher that is a network of JAX, not {shown(teacher)}: write "
+            "Study(data, make_student, teacher=jaxkd.from_nnx(…))"
+        )
+    return teacher
+
+
+def has_convolutions(network: Network, inputs: Any) -> bool:
+    """Whether the program of a network has a convolution."""
+    program = jax.make_jaxpr(lambda p, s, x: network.apply(p, s, x)[0])(
+        network.params, network.state, inputs
+    )
+    return "conv" in str(program)

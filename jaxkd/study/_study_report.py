@@ -1,0 +1,86 @@
+"""The report of a study: what was chosen and whether it helps, a table, learning curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jaxkd
+from jaxkd.metrics.spread import Spread
+from jaxkd.study.figures import learning_curves
+from jaxkd.study.figures._figure import Figure
+from jaxkd.study.report import Report, Section
+from jaxkd.study.tables import FORMATS
+
+if TYPE_CHECKING:
+    from jaxkd.study.results import StudyResults
+
+_MOST_CURVES = 6
+
+
+def make_report(results: StudyResults, title: str) -> Report:
+    """Returns the report of a study."""
+    others = [name for name in results.arms if name != results.baseline]
+    section = Section(
+        "Arms",
+        _honesty(results),
+        [results.compare(name) for name in others],
+        [results.table()],
+        _curves(results),
+    )
+    return Report(title, _conclusion(results), [section])
+
+
+def _conclusion(results: StudyResults) -> str:
+    name = results.chosen or results.best(results.part)
+    start = f"{name} was chosen on the validation examples" if results.chosen else name
+    versions = f"jaxkd {jaxkd.__version__}, {len(results.seeds)} seeds."
+    if name == results.baseline:
+        if len(results.arms) == 1:
+            shown = FORMATS[results.measure.format]
+            value = f"{shown(Spread.of(results.values(name)))} {shown.unit}".strip()
+            text = f"""{name}: {results.measure.title.lower()} {value} on the
+                {results.shown_part} examples. There is no other arm to compare it with."""
+        elif results.chosen:
+            text = f"{start}: no other arm is better there."
+        else:
+            text = f"No arm has a better mean than {name}."
+        return f"{text}\n\n{versions}"
+    finding = results.compare(name)
+    verdict = {
+        "gain": f"{start}: it is better than {results.baseline}.",
+        "none": f"{start}: against {results.baseline} it makes no difference that these seeds can "
+        "show. More seeds, or a larger gain, would tell.",
+        "loss": f"{start}, and it is worse than {results.baseline}.",
+    }[finding.kind]
+    return f"{verdict} {finding.text}\n\n{versions}"
+
+
+def _honesty(results: StudyResults) -> str:
+    """What the numbers may be used for."""
+    if results.part == "test":
+        return """There are no validation examples: nothing was chosen. The arms are compared on the
+            test examples, and the best of them looks better there than it is."""
+    if not results.test_evaluations:
+        return """All numbers are of the validation examples, on which the arm was chosen, too: the
+            best one looks better there than it is. The test examples were not evaluated."""
+    text = """The arm was chosen on the validation examples. The numbers are of the test examples,
+        which had no part in the choice"""
+    if results.test_evaluations == 1:
+        return f"{text}: they were evaluated once."
+    return f"""{text} by this program. But they were evaluated {results.test_evaluations} times,
+        with arms or seeds that were added after numbers of the test examples were known: take the
+        chosen arm's as too good."""
+
+
+def _curves(results: StudyResults) -> list[Figure]:
+    """The compared metric during training, of as many arms as can be told apart."""
+    chosen = results.chosen or results.best(results.part)
+    names = list(dict.fromkeys([results.baseline, chosen, *results.arms]))[:_MOST_CURVES]
+    points = {n: (results[n].curve_steps, results[n].curve) for n in names}
+    points = {n: point for n, point in points.items() if len(point[0]) > 1}
+    if not points:
+        return []
+    measure = results.measure
+    caption = f"{measure.title} on the {results.part} examples during training."
+    percent = measure.is_fraction
+    return [learning_curves(points, y_label=measure.title, percent=percent, caption=caption)]

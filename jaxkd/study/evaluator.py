@@ -1,0 +1,115 @@
+"""What networks are measured by on held-out examples."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxkd import Network, Views
+from jaxkd.data import Examples, eval_batches
+from jaxkd.metrics.in_step import Metric, default_metrics
+from jaxkd.study.runtime import Runtime
+from jaxkd.teachers import ForeignTeacher
+from jaxkd.training import EvalStep, evaluate, predict
+
+# Also a multiple of any number of devices that is a power of two.
+EVAL_BATCH = 512
+
+
+class Evaluator:
+    """Measures networks on held-out examples; those of one architecture share a program.
+
+    Subclasses measure something else: they replace `metric`, `scores` and `results`.
+
+    Args:
+      examples: held-out examples.
+      views: how networks see them.
+      runtime: devices.
+      batch_size: number of examples in a batch.
+      metrics: name → metric, as of `jaxkd.make_eval_step`; None for those that the labels call for.
+      teacher: network whose outputs metrics such as `Agreement` compare with.
+      **options: further arguments of `jaxkd.data.eval_batches`.
+    """
+
+    metric: str = "accuracy"
+    """Name of the score that learning curves show."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        views: Views,
+        runtime: Runtime,
+        *,
+        batch_size: int = EVAL_BATCH,
+        metrics: Mapping[str, Metric] | None = None,
+        teacher: Network | None = None,
+        **options: Any,
+    ):
+        self.examples, self.views, self.runtime = examples, views, runtime
+        self._metrics, self._compared = metrics, teacher
+        self._batch_size, self._options = batch_size, options
+        self._steps: dict[str, EvalStep] = {}
+
+    def scores(self, network: Network) -> Mapping[str, float]:
+        """Returns the numbers of a network for its learning curve."""
+        return evaluate(self.step(network), network.params, network.state, self.batches())
+
+    def names(self, network: Network) -> list[str]:
+        """Returns the names of the scores of a network."""
+        if self._metrics is not None:
+            return list(self._metrics)
+        batch = next(iter(self.batches()))
+        return list(default_metrics(self._shapes(network, batch)["logits"], batch["labels"]))
+
+    def results(self, network: Network) -> dict[str, np.ndarray]:
+        """Returns the arrays that are kept of a trained network."""
+        has_logits = "logits" in self._shapes(network)
+        return {"logits": self.logits(network)} if has_logits else {}
+
+    def logits(self, network: Network) -> np.ndarray:
+        """Returns a network's logits on the examples, `[examples, num_classes]`."""
+        return predict(self.step(network), network, self.batches())
+
+    def foreign_scores(self, teacher: ForeignTeacher) -> dict[str, float]:
+        """Returns the scores of a teacher outside of JAX, whose outputs are NumPy arrays."""
+        totals: dict[str, Any] = {}
+        metrics: Mapping[str, Metric] | None = self._metrics
+        for batch in self.batches():
+            batch = self.views.render(batch)
+            outputs = teacher(batch["inputs"])
+            metrics = metrics or default_metrics(outputs["logits"], batch["labels"])
+            for name, metric in metrics.items():
+                sums = jax.tree.map(lambda x: np.asarray(x, np.float64), metric(outputs, batch))
+                before = totals.get(name)
+                totals[name] = sums if before is None else jax.tree.map(np.add, before, sums)
+        assert metrics is not None
+        return {name: float(metrics[name].compute(sums)) for name, sums in totals.items()}
+
+    def _shapes(self, network: Network, batch: Any = None) -> dict[str, Any]:
+        """Returns the shapes of a network's outputs on a batch."""
+
+        def outputs(variables: Any, batch: Any) -> Any:
+            inputs = self.views.render(batch)["inputs"]
+            return network.apply(variables[0], variables[1], inputs)[0]
+
+        batch = next(iter(self.batches())) if batch is None else batch
+        return dict(jax.eval_shape(outputs, (network.params, network.state), batch))
+
+    def step(self, network: Network) -> EvalStep:
+        """Returns the compiled evaluation step of a network's architecture."""
+        # Networks of several seeds differ in variables alone.
+        key = network.architecture
+        if key not in self._steps:
+            self._steps[key] = self.runtime.eval_step(
+                network,
+                self.views,
+                self._batch_size,
+                metrics=self._metrics,
+                teacher=self._compared,
+            )
+        return self._steps[key]
+
+    def batches(self) -> Any:
+        """Returns the examples in batches of one size, the last one padded."""
+        return eval_batches(self.examples, self._batch_size, **self._options)

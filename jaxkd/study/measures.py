@@ -1,0 +1,94 @@
+"""What arms are compared by: a metric, whether more of it is better, and how it is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxkd.metrics import in_step
+from jaxkd.metrics.in_step import Metric
+from jaxkd.metrics.in_step._defaults import default_named
+from jaxkd.networks._arguments import suggestion
+
+_LOWER = (
+    in_step.CrossEntropy,
+    in_step.BinaryCrossEntropy,
+    in_step.MeanSquaredError,
+    in_step.MeanAbsoluteError,
+)
+_FRACTIONS = (
+    in_step.Accuracy,
+    in_step.TopKAccuracy,
+    in_step.BinaryAccuracy,
+    in_step.BinaryF1,
+    in_step.AveragePrecision,
+    in_step.MeanIoU,
+    in_step.Agreement,
+    in_step.NDCG,
+    in_step.MeanReciprocalRank,
+)
+_DIRECTIONS = ("max", "min")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A metric as arms are compared by it.
+
+    Attributes:
+      name: name of the metric.
+      higher_is_better: whether larger values are better.
+      is_fraction: whether it is shown in percent.
+    """
+
+    name: str
+    higher_is_better: bool
+    is_fraction: bool
+
+    @property
+    def title(self) -> str:
+        """Its name in tables."""
+        text = self.name.replace("_", " ")
+        return text[:1].upper() + text[1:]
+
+    @property
+    def format(self) -> str:
+        """Format of its values, a name in `FORMATS`."""
+        return "percent" if self.is_fraction else "decimal"
+
+    @property
+    def difference(self) -> str:
+        """Format of differences of its values."""
+        return "points" if self.is_fraction else "difference"
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether one value is better than another."""
+        return one > other if self.higher_is_better else one < other
+
+
+def measure_of(name: str, metrics: Mapping[str, Metric] | None, direction: str = "") -> Measure:
+    """Returns a metric as arms are compared by it.
+
+    Args:
+      name: name of the metric.
+      metrics: name → metric; None for the default ones.
+      direction: `"max"` or `"min"`; empty for metrics of the library, whose direction is known.
+
+    Raises:
+      ValueError: an unknown name, or one of your own without a direction.
+    """
+    if direction and direction not in _DIRECTIONS:
+        raise ValueError(f"a metric is better at its 'max' or 'min', not {direction!r}")
+    metric: Any = default_named(name) if metrics is None else metrics.get(name)
+    if metric is None:
+        known = list(metrics or {})
+        raise ValueError(
+            f"there is no metric {name!r}{suggestion(name, known)} The metrics are: {known}"
+        )
+    if not direction and not type(metric).__module__.startswith("jaxkd."):
+        raise ValueError(
+            f"whether more of the metric {name!r} is better is not known: write "
+            f'metric=({name!r}, "max"), or "min"'
+        )
+    higher = direction == "max" if direction else not isinstance(metric, _LOWER)
+    return Measure(name, higher, isinstance(metric, _FRACTIONS))

@@ -1,0 +1,242 @@
+"""Results of a study: what every arm gave, what was chosen, and what that may mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxkd.metrics.spread import Spread
+from jaxkd.networks import Network
+from jaxkd.study._files import write_file
+from jaxkd.study.arms import LABELS, Arm
+from jaxkd.study.comparison import Finding, compare
+from jaxkd.study.measures import Measure
+from jaxkd.study.tables import Column, Table
+
+if TYPE_CHECKING:
+    from jaxkd.study.report import Report
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmResult:
+    """What the runs of an arm gave.
+
+    Attributes:
+      arm: the arm.
+      steps: number of updates of each student.
+      validation: metric → value at the last step `[seeds]`, on the data that arms are compared on.
+      test: the same on the test examples; None before they are evaluated.
+      curve_steps: steps of the evaluations during training `[points]`.
+      curve: the compared metric at them `[seeds, points]`.
+      seconds: duration of each training `[seeds]`; nan where it was interrupted and resumed.
+      logits: part → logits `[seeds, examples, ...]`; without networks that have none.
+    """
+
+    arm: Arm
+    steps: int
+    validation: dict[str, np.ndarray]
+    test: dict[str, np.ndarray] | None
+    curve_steps: np.ndarray
+    curve: np.ndarray
+    seconds: np.ndarray
+    logits: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyResults:
+    """The results of a study; `results["kd"]` are those of an arm.
+
+    Attributes:
+      arms: name → what its runs gave, in the study's order.
+      seeds: the seeds.
+      measure: what arms are compared by.
+      part: what they are compared on, `"validation"`, or `"test"` where there is no such data.
+      chosen: name of the arm that is best on validation; None where there is no validation data.
+      teacher: part → metric → value of the teacher, as far as it was evaluated.
+      test_evaluations: how often the test examples were evaluated for other arms or seeds than
+        before; 0 for never.
+      workdir: folder of the study.
+      make_network: function from name and seed to a trained student.
+    """
+
+    arms: Mapping[str, ArmResult]
+    seeds: tuple[int, ...]
+    measure: Measure
+    part: str
+    chosen: str | None
+    teacher: Mapping[str, Mapping[str, float]]
+    test_evaluations: int
+    workdir: pathlib.Path
+    make_network: Callable[[str, int], Network]
+
+    def __getitem__(self, name: str) -> ArmResult:
+        return self.arms[name]
+
+    def __repr__(self) -> str:
+        chosen = f"; chosen: {self.chosen}" if self.chosen else ""
+        lines = [f"StudyResults({len(self.arms)} arms, {len(self.seeds)} seeds{chosen})"]
+        lines += [self.table().to_markdown()]
+        return "\n".join(lines)
+
+    @property
+    def baseline(self) -> str:
+        """The arm that others are compared with: labels, or the first one."""
+        return LABELS if LABELS in self.arms else next(iter(self.arms))
+
+    @property
+    def shown_part(self) -> str:
+        """What the table shows: the test examples once they are evaluated."""
+        return "test" if self.test_evaluations else self.part
+
+    def values(self, name: str, part: str | None = None) -> np.ndarray:
+        """Returns the compared metric of an arm, `[seeds]`.
+
+        Args:
+          name: name of the arm.
+          part: `"validation"` or `"test"`; by default what the table shows.
+
+        Raises:
+          ValueError: the test examples are not evaluated yet.
+        """
+        scores = self._scores(name, self.shown_part if part is None else part)
+        return scores[self.measure.name]
+
+    def network(self, name: str | None = None, seed: int | None = None) -> Network:
+        """Returns a trained student.
+
+        Args:
+          name: name of the arm; by default the chosen one, or the best where nothing is chosen.
+          seed: the seed; by default the first one.
+        """
+        name = name or self.chosen or self.best(self.part)
+        return self.make_network(name, self.seeds[0] if seed is None else seed)
+
+    def best(self, part: str) -> str:
+        """Returns the arm of the best mean; of equal ones the first."""
+        sign = 1.0 if self.measure.higher_is_better else -1.0
+        return max(self.arms, key=lambda name: sign * float(self.values(name, part).mean()))
+
+    def compare(self, name: str, baseline: str | None = None, part: str | None = None) -> Finding:
+        """States whether an arm is better than another one, as far as paired seeds can show.
+
+        Args:
+          name: name of the arm.
+          baseline: name of the other; by default that of the study.
+          part: what they are compared on; by default what the table shows.
+
+        Returns:
+          The finding, with its interval.
+        """
+        baseline = baseline or self.baseline
+        return compare(
+            f"{name} against {baseline}",
+            self.values(name, part),
+            self.values(baseline, part),
+            format=self.measure.difference,
+            higher_is_better=self.measure.higher_is_better,
+        )
+
+    def table(self) -> Table:
+        """Returns one row an arm: the compared metric, its gain, other metrics and seconds."""
+        part, measure = self.shown_part, self.measure
+        others = [n for n in next(iter(self.arms.values())).validation if n != measure.name]
+        columns: list[Column | str] = ["Arm", Column("Steps", "count")]
+        columns += [Column(f"{measure.title}, {part}", measure.format)]
+        columns += [Column(f"Against {self.baseline}", measure.difference)]
+        if part == "test" and self.part == "validation":
+            columns += [Column(f"{measure.title}, validation", measure.format)]
+        columns += [Column(name.replace("_", " ").capitalize(), "decimal") for name in others]
+        columns += [Column("Training", "seconds")]
+        first = self.values(self.baseline, part)
+        rows: list[list[Any]] = []
+        for name, result in self.arms.items():
+            values = self.values(name, part)
+            row: list[Any] = [f"{name} (chosen)" if name == self.chosen else name, result.steps]
+            row += [Spread.of(values), "" if name == self.baseline else Spread.of(values - first)]
+            if part == "test" and self.part == "validation":
+                row += [Spread.of(self.values(name, "validation"))]
+            scores = self._scores(name, part)
+            row += [Spread.of(scores[other]) for other in others]
+            rows.append([*row, _mean(result.seconds)])
+        count = len(self.seeds)
+        caption = f"Mean ± standard deviation of {count} students (seeds), last step."
+        if part in self.teacher:
+            value = Column("", measure.format).show(self.teacher[part][measure.name])
+            unit = " %" if measure.is_fraction else ""
+            caption += f" The teacher has {value}{unit}."
+        return Table("Arms", columns, rows, caption)
+
+    def document(self) -> dict[str, Any]:
+        """Returns everything as plain data; `results.json` of the work directory has it."""
+        return {
+            "metric": dataclasses.asdict(self.measure),
+            "compared_on": self.part,
+            "chosen": self.chosen,
+            "test_evaluations": self.test_evaluations,
+            "seeds": list(self.seeds),
+            "teacher": {part: dict(scores) for part, scores in self.teacher.items()},
+            "arms": {name: self._document_of(name) for name in self.arms},
+        }
+
+    def save(self) -> None:
+        """Writes `results.json` and `arms.csv` into the work directory."""
+        text = json.dumps(self.document(), indent=2, allow_nan=False)
+        write_file(self.workdir / "results.json", text + "\n")
+        self.table().write_csv(self.workdir / "arms.csv")
+
+    def report(self, title: str = "Study") -> Report:
+        """Returns the report: what was chosen and whether it helps, a table, learning curves.
+
+        Args:
+          title: title of the page.
+        """
+        from jaxkd.study._study_report import make_report
+
+        return make_report(self, title)
+
+    def _scores(self, name: str, part: str) -> dict[str, np.ndarray]:
+        result = self.arms[name]
+        if part == self.part:
+            return result.validation
+        if part != "test" or result.test is None:
+            raise ValueError(
+                f"the arm {name!r} is not evaluated on {part!r}: write study.run(test=True)"
+            )
+        return result.test
+
+    def _document_of(self, name: str) -> dict[str, Any]:
+        result = self.arms[name]
+        scores = {self.part: result.validation}
+        scores |= {"test": result.test} if result.test is not None else {}
+        compared = {}
+        if name != self.baseline:
+            finding = self.compare(name)
+            assert finding.difference is not None
+            compared = {
+                "kind": finding.kind,
+                "text": finding.text,
+                "mean": finding.difference.mean,
+                "interval": finding.interval,
+            }
+        return {
+            **result.arm.document(),
+            "steps": result.steps,
+            "seconds": [None if math.isnan(s) else float(s) for s in result.seconds],
+            "scores": {
+                part: {metric: values.tolist() for metric, values in of_part.items()}
+                for part, of_part in scores.items()
+            },
+            "curve": {"steps": result.curve_steps.tolist(), "values": result.curve.tolist()},
+            "against_baseline": compared,
+        }
+
+
+def _mean(seconds: np.ndarray) -> float:
+    known = seconds[~np.isnan(seconds)]
+    return float(known.mean()) if known.size else math.nan

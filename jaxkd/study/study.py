@@ -1,0 +1,348 @@
+"""A study: several ways of training one student, each with a run for every seed."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from jaxkd._files import local_path
+from jaxkd.cache import Cache
+from jaxkd.cache._foreign import runnable
+from jaxkd.data import Examples, raw_batch
+from jaxkd.metrics.in_step import Metric
+from jaxkd.networks import Network
+from jaxkd.objective import Objective
+from jaxkd.recipes import Pair
+from jaxkd.study import _study_arguments as arguments
+from jaxkd.study._run_study import run_study
+from jaxkd.study._teacher_caches import TeacherCaches
+from jaxkd.study.arms import WEIGHT_DECAY, Arm, ArmTraining, as_arm
+from jaxkd.study.evaluator import Evaluator
+from jaxkd.study.measures import Measure, measure_of
+from jaxkd.study.results import StudyResults
+from jaxkd.study.runtime import Runtime
+from jaxkd.study.tuning import Tuning, tune
+from jaxkd.views import Views
+
+
+class Study:
+    """Arms over seeds: every way of training a student, with a run for each seed, on the same data.
+
+    A run is resumed where it was killed and ends in the same numbers; a finished one is read from
+    its folder. Outputs of the teacher are cached once for all arms and seeds. Runs of one seed
+    start from the same weights and see the same batches whatever the arm, so that arms are compared
+    by paired differences. What is chosen is chosen on `"validation"`; `"test"` is evaluated once,
+    after the choice, and the work directory counts how often.
+
+    Args:
+      data: name → examples: `"train"`, `"validation"`, `"test"`, as `jaxkd.data.split` returns
+        them, and any others that arms name, such as `"transfer"`, unlabeled examples for arms with
+        a teacher. Without `"validation"` arms are compared on `"test"` and nothing is chosen. A
+        single data set is split at random, 80, 10 and 10 %.
+      make_student: function from a seed to an untrained student.
+      teacher: a trained network, a teacher of `jaxkd.teachers`, or None where no arm needs one.
+      arms: names of methods, or `Arm`s.
+      seeds: the seeds, or their number, from 0 on.
+      steps: number of updates of every student, whatever it trains on. Give one of these three.
+      epochs: the same in passes over the training examples.
+      seconds: the same as the time that one student may train on this machine, measured once for
+        each arm, without compilation.
+      workdir: folder of all runs; an arm that is not the one of its folder is refused.
+      caches: folder of the caches, which studies may share; by default in `workdir`.
+      batch_size: number of examples in a batch, at most as many as there are.
+      learning_rate: peak of the default optimizer, AdamW with weight decay 1e-4 under a cosine that
+        warms up over a twentieth of the steps.
+      make_optimizer: function from the number of steps and the learning rate to an optimizer, in
+        place of the default one.
+      views: how networks see training examples; by default `Normalize()` for images of 8 bits, and
+        as they are for others.
+      eval_views: how networks see held-out examples; by default what of `views` is not random.
+      num_views: number of different views of an example; by default 1 where views are not random,
+        otherwise 10.
+      metrics: name → metric; by default those that the labels call for (`jaxkd.make_eval_step`).
+      metric: name of the metric that arms are compared by, or `(name, "max")`, `(name, "min")` for
+        one of your own; by default the first one.
+      codec: how cached outputs are stored, as of `jaxkd.cache.build`.
+      population: whether the seeds of an arm, and arms that differ in numbers, train in one program
+        and see one order of batches: faster for small networks. By default where no arm compares
+        features and the student has no convolution.
+      evaluations: number of evaluations during each training, 1 to 20.
+      steps_per_call: see `jaxkd.training.fit`.
+      loader_options: further arguments of `jaxkd.data.Loader`.
+      runtime: devices and tracing.
+
+    Raises:
+      TypeError: an argument of another kind; says what to write.
+      ValueError: data without training or held-out examples, arms of one name, no budget or two.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> from jaxkd.data import Dataset, split
+      >>> x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+      >>> data = Dataset.from_arrays(x, x.argmax(1), name="largest", split="all", num_classes=4)
+      >>> linear = lambda w, inputs: inputs @ w
+      >>> study = Study(
+      ...     split(data, {"train": 0.5, "validation": 0.25, "test": 0.25}),
+      ...     lambda seed: jaxkd.from_function(linear, 0.1 * jnp.full((4, 4), float(seed))),
+      ...     jaxkd.from_function(linear, 5.0 * jnp.eye(4)),
+      ...     arms=["labels", "kd"], seeds=2, steps=4, workdir=tempfile.mkdtemp())
+      >>> results = study.run(progress=False)
+      >>> results.chosen in results.arms, results["kd"].validation["accuracy"].shape
+      (True, (2,))
+    """
+
+    def __init__(
+        self,
+        data: Examples | Mapping[str, Examples],
+        make_student: Callable[[int], Network],
+        teacher: Any = None,
+        *,
+        arms: Sequence[str | Arm] = ("labels", "label smoothing", "kd"),
+        seeds: int | Sequence[int] = 3,
+        steps: int | None = None,
+        epochs: float | None = None,
+        seconds: float | None = None,
+        workdir: str | pathlib.Path,
+        caches: str | pathlib.Path | None = None,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        make_optimizer: Callable[[int, float], optax.GradientTransformation] | None = None,
+        views: Views | None = None,
+        eval_views: Views | None = None,
+        num_views: int | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        metric: str | tuple[str, str] | None = None,
+        codec: Any = None,
+        population: bool | None = None,
+        evaluations: int = 10,
+        steps_per_call: int | None = None,
+        loader_options: Mapping[str, Any] | None = None,
+        runtime: Runtime | None = None,
+    ):
+        given = dict(locals())
+        self._given = {name: given[name] for name in given if name != "self"}
+        self.data = arguments.checked_data(data)
+        self.make_student = arguments.checked_make_student(make_student)
+        self.teacher = None if teacher is None else runnable(teacher)
+        self.arms = tuple(as_arm(arm) for arm in arms)
+        arguments.check_names([arm.name for arm in self.arms])
+        self.seeds = arguments.checked_seeds(seeds)
+        train = self.data["train"]
+        self.batch_size = min(batch_size, len(train))
+        self.steps = arguments.checked_steps(
+            steps, epochs, seconds, max(1, len(train) // self.batch_size)
+        )
+        self.seconds = seconds
+        self.workdir = local_path(workdir)
+        self.learning_rate, self._make_optimizer = learning_rate, make_optimizer
+        self.views = arguments.default_views(train) if views is None else views
+        self.eval_views = arguments.eval_views_of(self.views) if eval_views is None else eval_views
+        self.num_views = arguments.checked_num_views(num_views, self.views)
+        self.metrics, self._metric = metrics, metric
+        self.codec, self.population = codec, population
+        self.evaluations, self.steps_per_call = evaluations, steps_per_call
+        self.loader_options = dict(loader_options or {})
+        self.runtime = Runtime() if runtime is None else runtime
+        folder = self.workdir / "caches" if caches is None else local_path(caches)
+        self.caches = TeacherCaches(folder, [*self.data.values()], codec)
+        self._evaluators: dict[str, Evaluator] = {}
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {len(part):,}" for name, part in self.data.items())
+        names = ", ".join(arm.name for arm in self.arms)
+        budget = f"{self.steps:,} steps" if self.steps else f"{self.seconds:g} seconds"
+        return f"Study({parts}; {names}; {len(self.seeds)} seeds, {budget}, {str(self.workdir)!r})"
+
+    def replace(self, **changes: Any) -> Study:
+        """Returns the same study with some arguments changed."""
+        if {"steps", "epochs", "seconds"} & changes.keys():
+            changes = {"steps": None, "epochs": None, "seconds": None, **changes}
+        return Study(**{**self._given, **changes})
+
+    @property
+    def part(self) -> str:
+        """Name of the data that arms are compared and chosen on."""
+        return "validation" if "validation" in self.data else "test"
+
+    @functools.cached_property
+    def measure(self) -> Measure:
+        """What arms are compared by."""
+        name, direction = self._metric or "", ""
+        if isinstance(name, tuple):
+            name, direction = name
+        if not name:
+            names = self.evaluator(self.part).names(self.make_student(self.seeds[0]))
+            name = names[0]
+        return measure_of(name, self.metrics, direction)
+
+    @property
+    def metric_name(self) -> str:
+        """Name of what arms are compared by."""
+        return self.measure.name
+
+    @functools.cached_property
+    def inputs(self) -> Any:
+        """Shape and type of a batch as networks see it."""
+        train = self.data["train"]
+        ids = train.ids[: self.batch_size]
+        batch = raw_batch(train, self.views, ids, 0 * ids)
+        return jax.eval_shape(self.views.render, batch)["inputs"]
+
+    def evaluator(self, part: str) -> Evaluator:
+        """Returns what measures networks on held-out examples, with its compiled programs."""
+        if part not in self._evaluators:
+            teacher = self.teacher if isinstance(self.teacher, Network) else None
+            self._evaluators[part] = Evaluator(
+                self.data[part],
+                self.eval_views,
+                self.runtime,
+                metrics=self.metrics,
+                teacher=teacher if arguments.compare_with_teacher(self.metrics) else None,
+            )
+        return self._evaluators[part]
+
+    def schedule(self, steps: int | None = None, rate: float | None = None) -> optax.Schedule:
+        """Makes the default learning rate: a cosine that warms up over a twentieth of the steps."""
+        steps, rate = steps or self.steps, self.learning_rate if rate is None else rate
+        return optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps // 20), max(2, steps))
+
+    def optimizer(
+        self, steps: int | None = None, rate: float | None = None
+    ) -> optax.GradientTransformation:
+        """Makes the optimizer of a training, by default of the study's steps."""
+        steps, rate = steps or self.steps, self.learning_rate if rate is None else rate
+        if self._make_optimizer is not None:
+            return self._make_optimizer(steps, rate)
+        return optax.adamw(self.schedule(steps, rate), weight_decay=WEIGHT_DECAY)
+
+    def network_teacher(self, who: str) -> Network:
+        """Returns the teacher where it is a network; a method that needs one is named if not."""
+        return arguments.as_network(self.teacher, who)
+
+    def pair(self, seed: int, teacher: Network) -> Pair:
+        """Returns the untrained student of a seed and a teacher, with the shape of a batch."""
+        return Pair(self.make_student(seed), teacher, self.inputs)
+
+    def training(
+        self,
+        seed: int,
+        objective: Objective,
+        *,
+        data: str | None = None,
+        teacher: Any = None,
+        online: bool | None = None,
+        steps: int | None = None,
+        student: Network | None = None,
+        views: Views | None = None,
+        **changes: Any,
+    ) -> ArmTraining:
+        """Makes the training of the student by an objective.
+
+        Args:
+          seed: of the student.
+          objective: what is minimized.
+          data: name of the data to train on, as of an `Arm`.
+          teacher: another teacher than the study's.
+          online: whether its forward pass is made in every step, as of an `Arm`.
+          steps: number of updates, by default the study's.
+          student: network to train; by default `make_student(seed)`.
+          views: how it sees the examples; by default the study's.
+          **changes: further fields of `ArmTraining`, such as `optimizer` or `deploy`.
+
+        Returns:
+          The training.
+        """
+        steps = steps or self.steps
+        teacher = self.teacher if teacher is None else runnable(teacher)
+        needs, phases = objective.needs_teacher, changes.get("phases", ())
+        examples = self.examples(data, needs)
+        views = self.views if views is None else views
+        known: dict[str, Any] = {"examples": examples, "optimizer": self.optimizer(steps)}
+        if needs and not phases:
+            known |= self._source(objective, teacher, online, examples, views)
+        student = self.make_student(seed) if student is None else student
+        known |= {"num_views": self.num_views, "views": views, **changes}
+        return ArmTraining(student=student, objective=objective, steps=steps, **known)
+
+    def run(self, *, test: bool = True, progress: bool = True) -> StudyResults:
+        """Trains all students, or reads what finished runs gave, and measures them.
+
+        Args:
+          test: whether to evaluate on `"test"`, after the choice on `"validation"`; the work
+            directory counts how often that was done for which arms.
+          progress: whether to show progress bars.
+
+        Returns:
+          The results, which are also in `results.json` of the work directory.
+
+        Raises:
+          TypeError: a method that needs a teacher of JAX, and there is none.
+          ValueError: an arm that does not fit the networks, a folder of another arm, and what
+            `jaxkd.training.fit` refuses.
+        """
+        return run_study(self, test=test, progress=progress)
+
+    def tune(
+        self,
+        method: str | Sequence[str] = "kd",
+        *,
+        samples: int | None = None,
+        seeds: int | Sequence[int] = 2,
+        progress: bool = True,
+        **options: Any,
+    ) -> Tuning:
+        """Chooses options and method on validation, and confirms the choice on fresh seeds.
+
+        Args:
+          method: name of a recipe, or of several.
+          samples: number of settings that are tried, at random; None for all combinations.
+          seeds: seeds of the trainings that choose, or their number; the study's own, which must be
+            others, confirm the choice.
+          progress: whether to show progress bars.
+          **options: option → values to try, `temperature=[1.0, 2.0, 4.0]`; a method leaves out what
+            it does not take. Numbers of one recipe train together where that is faster.
+
+        Returns:
+          All settings, the chosen one, and what it is worth against `kd` at its defaults (alpha
+          0.9, temperature 4) and against labels.
+
+        Raises:
+          ValueError: no validation examples, an option that no method takes, a single setting, or
+            seeds that are the study's.
+        """
+        return tune(self, method, options, samples=samples, seeds=seeds, progress=progress)
+
+    def examples(self, name: str | None, needs_teacher: bool) -> Examples:
+        """Returns the data of a name; without one, those that an objective trains on."""
+        if name is None:
+            name = "transfer" if needs_teacher and "transfer" in self.data else "train"
+        if name not in self.data:
+            raise ValueError(f"there is no data {name!r} in the study; there are {list(self.data)}")
+        return self.data[name]
+
+    def _source(
+        self,
+        objective: Objective,
+        teacher: Any,
+        online: bool | None,
+        examples: Examples,
+        views: Views,
+    ) -> dict[str, Network | Cache]:
+        """Where the teacher's outputs come from: its forward pass in the step, or a cache."""
+        if teacher is None:
+            raise ValueError(
+                f"the objective ({', '.join(objective.terms)}) compares with a teacher, and the "
+                "study has none: write Study(data, make_student, teacher)"
+            )
+        if online is None:
+            few = objective.teacher_outputs <= {"logits"} and self.num_views is not None
+            online = isinstance(teacher, Network) and not few
+        if online:
+            return {"teacher": arguments.as_network(teacher, "a forward pass in every step")}
+        assert self.num_views is not None
+        return {"cache": self.caches.get(teacher, examples, views, self.num_views)}

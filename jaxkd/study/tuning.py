@@ -1,0 +1,220 @@
+"""Which temperature, weight and method: a grid on validation, confirmed on fresh seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxkd.metrics.spread import Spread
+from jaxkd.study.arms import LABELS, Arm
+from jaxkd.study.figures import Figure, heat_map
+from jaxkd.study.report import Report, Section
+from jaxkd.study.results import StudyResults
+from jaxkd.study.tables import FORMATS, Column, Table
+
+if TYPE_CHECKING:
+    from jaxkd.study.study import Study
+
+_FIRST_SEED = 1000
+_DEFAULT = Arm("kd", {"alpha": 0.9, "temperature": 4.0})
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """What `Study.tune` found.
+
+    Attributes:
+      tried: results of all settings on validation; each is an arm.
+      chosen: the setting that is best there.
+      confirmed: the chosen setting, `kd` at its defaults and labels on fresh seeds, which were
+        not used in the choice, with the test examples where there are any.
+      axes: option → values that were tried.
+      seconds: time of all trainings that chose, and of those that confirmed; nan where one was
+        interrupted and resumed.
+    """
+
+    tried: StudyResults
+    chosen: Arm
+    confirmed: StudyResults
+    axes: Mapping[str, Sequence[Any]]
+    seconds: tuple[float, float]
+
+    def __repr__(self) -> str:
+        return f"Tuning({len(self.tried.arms)} settings; chosen: {self.chosen.name})"
+
+    def heat_maps(self) -> list[Figure]:
+        """Draws, for each method, the compared metric over the first two options of the grid."""
+        maps: dict[str, list[str]] = {}
+        for name, result in self.tried.arms.items():
+            maps.setdefault(str(result.arm.method), []).append(name)
+        figures = [self._heat_map(method, names) for method, names in maps.items()]
+        return [figure for figure in figures if figure is not None]
+
+    def report(self, title: str = "Tuning") -> Report:
+        """Returns the report: the choice, what it is worth on fresh seeds, and its cost.
+
+        Args:
+          title: title of the page.
+        """
+        confirmed, measure = self.confirmed, self.tried.measure
+        others = [name for name in confirmed.arms if name != self.chosen.name]
+        findings = [confirmed.compare(self.chosen.name, name) for name in others]
+        show = FORMATS[measure.format]
+        unit = f" {show.unit}" if show.unit else ""
+        seen = Spread.of(self.tried.values(self.chosen.name))
+        fresh = Spread.of(confirmed.values(self.chosen.name))
+        text = f"""{len(self.tried.arms)} settings were tried on the validation examples, with
+            {len(self.tried.seeds)} seeds each, in {_seconds(self.seconds[0])}. {self.chosen.name}
+            is the best of them, with {show(seen)}{unit} there: of many numbers the largest, which
+            promises too much. On {len(confirmed.seeds)} fresh seeds and the
+            {confirmed.shown_part} examples it has {show(fresh)}{unit}; these trainings took
+            {_seconds(self.seconds[1])}."""
+        sections = [
+            Section("The chosen setting", text, findings, [confirmed.table()]),
+            Section("All settings", "", (), [self.table()], self.heat_maps()),
+        ]
+        return Report(title, " ".join(finding.text for finding in findings), sections)
+
+    def table(self) -> Table:
+        """Returns one row a setting, the best first."""
+        measure = self.tried.measure
+        sign = -1.0 if measure.higher_is_better else 1.0
+        means = {n: sign * float(self.tried.values(n).mean()) for n in self.tried.arms}
+        column = Column(f"{measure.title}, validation", measure.format)
+        rows: list[list[Any]] = []
+        rows += [[n, Spread.of(self.tried.values(n))] for n in sorted(means, key=means.__getitem__)]
+        caption = f"Mean ± standard deviation of {len(self.tried.seeds)} students (seeds)."
+        return Table("Settings", ["Setting", column], rows, caption)
+
+    def _heat_map(self, method: str, names: list[str]) -> Figure | None:
+        options = {n: self.tried[n].arm.options for n in names}
+        axes = {
+            axis: list(dict.fromkeys(options[n][axis] for n in names if axis in options[n]))
+            for axis in self.axes
+        }
+        shown = [axis for axis, values in axes.items() if len(values) > 1][:2]
+        if not shown:
+            return None
+        measure = self.tried.measure
+        row_axis, column_axis = (["", *shown])[-2:]
+        rows = axes[row_axis] if row_axis else [method]
+        best: dict[tuple[Any, Any], Spread] = {}
+        for name in names:
+            row = options[name][row_axis] if row_axis else method
+            spread = Spread.of(self.tried.values(name))
+            cell = row, options[name][column_axis]
+            if cell not in best or measure.better(spread.mean, best[cell].mean):
+                best[cell] = spread
+        columns = axes[column_axis]
+        nothing = Spread(math.nan, math.nan, 1)
+        more = "; the best over all other options" if len(axes) > len(shown) else ""
+        return heat_map(
+            [[best.get((row, column), nothing) for column in columns] for row in rows],
+            [_named(row) for row in rows],
+            [_named(column) for column in columns],
+            row_label=row_axis,
+            column_label=column_axis,
+            value_label=measure.title,
+            percent=measure.is_fraction,
+            higher_is_better=measure.higher_is_better,
+            caption=f"{method} on the validation examples{more}.",
+        )
+
+
+def tune(
+    study: Study,
+    method: str | Sequence[str],
+    axes: Mapping[str, Any],
+    *,
+    samples: int | None,
+    seeds: int | Sequence[int],
+    progress: bool,
+) -> Tuning:
+    """Tunes a method, as `Study.tune` says."""
+    if study.part != "validation":
+        raise ValueError(
+            "settings are chosen on validation examples, and the study has none: write "
+            'data=jaxkd.data.split(dataset, {"train": 0.8, "validation": 0.1, "test": 0.1})'
+        )
+    methods = [method] if isinstance(method, str) else list(method)
+    values = {name: _listed(given) for name, given in axes.items()}
+    arms = _settings(methods, values, samples)
+    if isinstance(seeds, int):
+        seeds = [_FIRST_SEED + number for number in range(seeds)]
+    if shared := sorted(set(seeds) & set(study.seeds)):
+        raise ValueError(
+            f"seeds {shared} would choose a setting and confirm it: give tune other seeds than "
+            f"the study's {list(study.seeds)}"
+        )
+    caches = study.caches.folder
+    trial = study.replace(arms=arms, seeds=seeds, workdir=study.workdir / "tune", caches=caches)
+    tried = trial.run(test=False, progress=progress)
+    chosen = tried[tried.best("validation")].arm
+    fresh = [Arm(LABELS), _DEFAULT, *([] if _same(chosen, _DEFAULT) else [chosen])]
+    chosen = _DEFAULT if _same(chosen, _DEFAULT) else chosen
+    workdir = study.workdir / "confirm"
+    confirmed = study.replace(arms=fresh, workdir=workdir, caches=caches).run(progress=progress)
+    seconds = _total(tried), _total(confirmed)
+    tuning = Tuning(tried, chosen, confirmed, values, seconds)
+    tuning.table().write_csv(study.workdir / "settings.csv")
+    return tuning
+
+
+def _settings(
+    methods: Sequence[str], axes: Mapping[str, list[Any]], samples: int | None
+) -> list[Arm]:
+    """All combinations of what each method takes, or some of them at random."""
+    arms: dict[str, Arm] = {}
+    for method in methods:
+        taken = Arm(method).option_names
+        own = {name: values for name, values in axes.items() if name in taken}
+        for combination in itertools.product(*own.values()):
+            arm = Arm(method, dict(zip(own, combination, strict=True)))
+            arms[arm.name] = arm
+    used = {name for arm in arms.values() for name in arm.options}
+    if unused := sorted(set(axes) - used):
+        # The arm's own message says which option may have been meant.
+        Arm(methods[0], {unused[0]: axes[unused[0]][0]})
+    if len(arms) < 2:
+        raise ValueError(
+            "there is one setting, so nothing to choose: write "
+            "study.tune(temperature=[1.0, 2.0, 4.0], alpha=[0.5, 0.9])"
+        )
+    every = list(arms.values())
+    if samples is None or samples >= len(every):
+        return every
+    if samples < 2:
+        raise ValueError(f"samples must be at least 2 of {len(every)} settings, not {samples}")
+    picked = np.random.default_rng(0).choice(len(every), samples, replace=False)
+    return [every[index] for index in sorted(picked)]
+
+
+def _listed(given: Any) -> list[Any]:
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return [value.item() if hasattr(value, "item") else value for value in given]
+    return [given]
+
+
+def _same(one: Arm, other: Arm) -> bool:
+    return one.method == other.method and dict(one.options) == dict(other.options)
+
+
+def _total(results: StudyResults) -> float:
+    return float(sum(result.seconds.sum() for result in results.arms.values()))
+
+
+def _seconds(value: float) -> str:
+    return (
+        "a time that is not known, since it was interrupted"
+        if math.isnan(value)
+        else (f"{value:,.0f} seconds")
+    )
+
+
+def _named(value: Any) -> str | float:
+    return value if isinstance(value, int | float) else str(value)

@@ -1,0 +1,92 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from studies import linear, make_data, make_student, make_study, make_teacher
+
+import jaxkd
+from jaxkd import from_function
+from jaxkd.study import Arm
+
+
+@pytest.mark.slow
+def test_one_call_gives_network_history_and_report(tmp_path):
+    student = from_function(linear, jnp.zeros((4, 4)))
+    options = {"steps": 20, "learning_rate": 0.1, "progress": False}
+    distilled = jaxkd.distill(student, make_teacher(), make_data(), workdir=tmp_path, **options)
+    inputs = make_data()["test"].inputs
+    logits = np.asarray(distilled.network(inputs)["logits"])
+    np.testing.assert_allclose(logits, distilled.results["kd"].logits["test"][0], atol=1e-5)
+    assert [row["step"] for row in distilled.history] == [*range(2, 21, 2)]
+    score = distilled.results["kd"].validation["accuracy"][0]
+    assert distilled.history[-1]["accuracy"] == score
+    text = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+    assert "There is no other arm to compare it with" in text
+    again = jaxkd.distill(make_student, None, make_data(), method="labels", **options)
+    assert again.results.workdir.exists() and list(again.results.arms) == ["labels"]
+
+
+@pytest.mark.slow
+def test_compared_with_labels_it_says_whether_it_helps():
+    distilled = jaxkd.distill(
+        make_student,
+        make_teacher(),
+        make_data(),
+        method=Arm("kd", name="mine"),
+        options={"alpha": 1.0},
+        compare=True,
+        seeds=2,
+        steps=3,
+        progress=False,
+    )
+    assert list(distilled.results.arms) == ["labels", "mine"]
+    assert "over 2 paired seeds" in distilled.report.to_html()
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    study = make_study(tmp_path_factory.mktemp("tuned"), seeds=2, steps=3, population=None)
+    return study, study.tune(
+        ["kd", "logit_mse"], temperature=[1.0, 4.0], alpha=[0.5, 0.9], seeds=1, progress=False
+    )
+
+
+@pytest.mark.slow
+def test_settings_are_chosen_on_validation_and_confirmed_on_fresh_seeds(tuned):
+    study, tuning = tuned
+    tried, confirmed = tuning.tried, tuning.confirmed
+    assert tried.seeds == (1000,) and confirmed.seeds == (0, 1)
+    assert tried.test_evaluations == 0 and confirmed.test_evaluations == 1
+    assert len([n for n in tried.arms if n.startswith("kd ")]) == 4
+    assert len(tried.arms) > 4
+    best = max(tried.arms, key=lambda name: tried.values(name).mean())
+    assert tuning.chosen.options == tried[best].arm.options
+    assert set(confirmed.arms) == {"labels", "kd (alpha=0.9, temperature=4)", tuning.chosen.name}
+    assert not list((study.workdir / "tune").rglob("test*"))
+    assert len(list((study.workdir / "caches").iterdir())) == 1
+    assert tuning.seconds[0] > 0
+
+
+@pytest.mark.slow
+def test_the_report_shows_a_heat_map_and_what_it_cost(tuned):
+    _, tuning = tuned
+    maps = tuning.heat_maps()
+    assert "temperature by alpha" in maps[0].alt
+    text = " ".join(tuning.report().to_html().split())
+    assert "settings were tried on the validation examples, with 1 seeds each" in text
+    assert "fresh seeds" in text and "seconds" in text
+
+
+def test_what_cannot_be_tuned_is_refused(tmp_path):
+    study = make_study(tmp_path)
+    with pytest.raises(ValueError, match=r"did you mean 'temperature'\?"):
+        study.tune(temprature=[1.0, 2.0])
+    with pytest.raises(ValueError, match="there is one setting, so nothing to choose"):
+        study.tune(temperature=2.0)
+    with pytest.raises(ValueError, match=r"seeds \[0, 1\] would choose a setting and confirm it"):
+        study.tune(temperature=[1.0, 2.0], seeds=[0, 1])
+    with pytest.raises(ValueError, match="samples must be at least 2 of 3 settings, not 1"):
+        study.tune(temperature=[1.0, 2.0, 4.0], samples=1)
+    data = make_data()
+    del data["validation"]
+    with pytest.raises(ValueError, match="settings are chosen on validation examples"):
+        make_study(tmp_path, data).tune(temperature=[1.0, 2.0])

@@ -1,0 +1,271 @@
+import contextlib
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+from studies import linear, make_data, make_student, make_study, make_teacher
+
+from jaxkd import Objective, Term, from_function, metrics, recipes
+from jaxkd.data import Dataset
+from jaxkd.metrics.in_step import MeanSquaredError
+from jaxkd.study import Arm, Evaluator, Study
+from jaxkd.teachers import from_callable
+
+
+def mine(study, seed, *, alpha=0.5):
+    return study.training(seed, recipes.kd(alpha=alpha))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    study = make_study(tmp_path_factory.mktemp("study"))
+    return study, study.run(progress=False)
+
+
+def without_seconds(document):
+    return {
+        **document,
+        "arms": {n: {**arm, "seconds": None} for n, arm in document["arms"].items()},
+    }
+
+
+def test_every_number_of_the_results_follows_from_the_logits_on_disk(finished):
+    study, results = finished
+    document = json.loads((study.workdir / "results.json").read_text(encoding="utf-8"))
+    assert document["seeds"] == [0, 1] and document["metric"]["name"] == "accuracy"
+    mean = {}
+    for name, arm in document["arms"].items():
+        for part, file in (("validation", "result.npz"), ("test", "test.npz")):
+            for seed in (0, 1):
+                with np.load(study.workdir / name / f"seed{seed}" / file) as stored:
+                    logits = stored["logits"]
+                labels = study.data[part].labels
+                scores = {metric: each[seed] for metric, each in arm["scores"][part].items()}
+                assert scores["accuracy"] == pytest.approx(metrics.accuracy(logits, labels))
+                loss = metrics.negative_log_likelihood(logits, labels)
+                assert scores["cross_entropy"] == pytest.approx(loss, rel=1e-5)
+        mean[name] = np.mean(arm["scores"]["validation"]["accuracy"])
+        assert arm["curve"]["steps"][-1] == arm["steps"] == 4
+        assert arm["curve"]["values"][1][-1] == arm["scores"]["validation"]["accuracy"][1]
+    assert document["chosen"] == max(mean, key=mean.get) == results.chosen
+    gain = np.subtract(
+        *(document["arms"][n]["scores"]["test"]["accuracy"] for n in ("kd", "labels"))
+    )
+    assert document["arms"]["kd"]["against_baseline"]["mean"] == pytest.approx(gain.mean())
+
+
+def test_a_trained_student_and_its_teacher_are_those_of_the_numbers(finished):
+    study, results = finished
+    logits = Evaluator(study.data["test"], study.eval_views, study.runtime).logits(
+        results.network("kd", 1)
+    )
+    np.testing.assert_array_equal(logits, results["kd"].logits["test"][1])
+    assert results.teacher["test"]["accuracy"] == 1.0
+    assert "The teacher has 100.00 %" in results.table().caption
+
+
+def test_all_arms_read_one_cache_and_a_second_run_computes_nothing(finished):
+    study, results = finished
+    assert len(list((study.workdir / "caches").iterdir())) == 1
+    again = study.replace(make_student=make_student)
+    before = {f: f.stat().st_mtime_ns for f in study.workdir.glob("*/*/*.npz")}
+    assert len(before) == 2 * 2 * 3
+    assert without_seconds(again.run(progress=False).document()) == without_seconds(
+        results.document()
+    )
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+
+
+def test_the_report_says_what_was_chosen_and_how_often_the_test_examples_were_seen(finished):
+    study, results = finished
+    text = results.report("Largest").to_html()
+    assert f"{results.chosen} was chosen on the validation examples" in text
+    assert "they were evaluated once" in " ".join(text.split())
+    assert results.test_evaluations == 1
+    more = study.replace(arms=["labels", "kd", Arm(mine)]).run(progress=False)
+    assert more.test_evaluations == 2
+    assert "evaluated 2 times" in " ".join(more.report().to_html().split())
+    assert study.run(progress=False).test_evaluations == 2
+
+
+@pytest.mark.slow
+def test_without_the_test_examples_all_numbers_are_of_validation(tmp_path):
+    study = make_study(tmp_path, seeds=1)
+    results = study.run(test=False, progress=False)
+    assert results.shown_part == "validation" and results["kd"].test is None
+    assert not list(tmp_path.rglob("test*"))
+    assert "The test examples were not evaluated" in results.report().to_html()
+    with pytest.raises(ValueError, match=r"not evaluated on 'test': write study.run\(test=True\)"):
+        results.values("kd", "test")
+    data = make_data()
+    bare = study.replace(data={n: data[n] for n in ("train", "test")}, workdir=tmp_path / "b")
+    assert bare.run(progress=False).chosen is None
+
+
+ONE = ["labels"]
+SEVERAL = ["labels", Arm("kd", {"alpha": 0.5}), Arm("kd", {"alpha": 0.9})]
+
+
+@pytest.mark.parametrize(
+    ("population", "arms"),
+    [
+        (False, ONE),
+        pytest.param(False, SEVERAL, marks=pytest.mark.slow),
+        pytest.param(True, SEVERAL, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_anywhere_a_study_ends_in_the_same_numbers(tmp_path, monkeypatch, population, arms):
+    options = {"population": population, "arms": arms}
+    whole = make_study(tmp_path / "whole", **options).run(progress=False)
+    calls, scores = [], Evaluator.scores
+
+    def killed(self, network):
+        calls.append(1)
+        if len(calls) in (2, 4, 7, 11, 16, 22):
+            raise KeyboardInterrupt
+        return scores(self, network)
+
+    monkeypatch.setattr(Evaluator, "scores", killed)
+    resumed = None
+    while resumed is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            resumed = make_study(tmp_path / "killed", **options).run(progress=False)
+    assert len(calls) > 10
+    assert without_seconds(resumed.document()) == without_seconds(whole.document())
+    for name in whole.arms:
+        for part in ("validation", "test"):
+            one, other = (each[name].logits[part] for each in (whole, resumed))
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_students_that_train_together_end_where_they_end_alone(tmp_path):
+    arms = ["labels", *(Arm("kd", {"alpha": alpha}) for alpha in (0.5, 0.9))]
+    alone, together = (
+        make_study(tmp_path / str(population), arms=arms, population=population).run(
+            test=False, progress=False
+        )
+        for population in (False, None)
+    )
+    assert len(list((tmp_path / "None/together").iterdir())) == 2
+    assert not (tmp_path / "False/together").exists()
+    for name in alone.arms:  # of the first seed, whose order of batches all have
+        one, other = (each[name].logits["validation"][0] for each in (alone, together))
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_arms_with_a_teacher_train_on_unlabeled_examples_too(tmp_path):
+    data = make_data()
+    few = data["train"].ids[:16]
+    parts = {**data, "train": data["train"].select(few), "transfer": data["train"].with_labels(few)}
+    study = make_study(tmp_path, parts)
+    sizes = {arm.name: len(arm.training(study, 0).examples) for arm in study.arms}
+    assert sizes == {"labels": 16, "kd": 80}
+    assert len(Arm("kd", data="train").training(study, 0).examples) == 16
+    with pytest.raises(ValueError, match=r"no data 'pool' in the study; there are \['train'"):
+        Arm("kd", data="pool").training(study, 0)
+    # Both read the cache of all of these examples.
+    assert len(list((tmp_path / "caches").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_teacher_outside_of_jax_is_cached_and_measured(tmp_path):
+    teacher = from_callable(lambda x: {"logits": 5.0 * np.asarray(x)}, name="scale")
+    study = make_study(tmp_path, teacher=teacher, arms=["kd"], seeds=1)
+    results = study.run(progress=False)
+    assert results.teacher["test"]["accuracy"] == 1.0
+    with pytest.raises(TypeError, match=r"every step needs a teacher that is a network of JAX"):
+        Arm("kd", online=True).training(study, 0)
+    with pytest.raises(ValueError, match=r"the study has none: write Study\(data, make_student, t"):
+        Arm("kd").training(make_study(tmp_path, teacher=None), 0)
+
+
+class Distance(MeanSquaredError):
+    """A metric of one's own, whose direction nobody knows."""
+
+
+def squared(student, labels):
+    return (student[..., 0] - labels) ** 2
+
+
+def one_value(seed):
+    weights = jax.random.normal(jax.random.key(seed), (4, 1))
+    return from_function(linear, weights)
+
+
+def test_any_metric_is_compared_in_its_direction(tmp_path):
+    data = {
+        name: Dataset.from_arrays(
+            part.inputs, part.inputs[:, 0], ids=part.ids, name="first", split=name
+        )
+        for name, part in make_data().items()
+    }
+    objective = Objective(error=Term(squared))
+    arms = [Arm(objective, name=name, steps=steps) for name, steps in (("short", 1), ("long", 30))]
+    options = {"arms": arms, "seeds": 1, "teacher": None}
+    study = make_study(tmp_path, data, one_value, **options)
+    results = study.run(progress=False)
+    assert results.measure.name == "mean_squared_error" and results.chosen == "long"
+    assert results.values("long")[0] < results.values("short")[0]
+    own = study.replace(metrics={"distance": Distance()})
+    with pytest.raises(ValueError, match=r'write metric=\("distance", "max"\), or "min"'):
+        own.measure  # noqa: B018
+    assert not own.replace(metric=("distance", "min")).measure.higher_is_better
+
+
+def test_a_budget_of_time_is_measured_once(tmp_path):
+    study = make_study(tmp_path, seconds=0.05, arms=["labels"], seeds=1)
+    steps = study.run(progress=False)["labels"].steps
+    assert steps >= 1
+    file = tmp_path / "labels/budget.json"
+    assert json.loads(file.read_text(encoding="utf-8"))["steps"] == steps
+    assert study.run(progress=False)["labels"].steps == steps
+    assert make_study(tmp_path, epochs=3).steps == 15
+
+
+def test_an_arm_of_another_folder_is_refused(finished):
+    study, _ = finished
+    with pytest.raises(ValueError, match=r"options.alpha.*: choose another workdir"):
+        study.replace(arms=[Arm("kd", {"alpha": 0.1}, name="kd")]).run(progress=False)
+    with pytest.raises(ValueError, match=r"steps: 4 there, 5 now"):
+        study.replace(steps=5).run(progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"steps": None}, ValueError, "steps, epochs or seconds; given: none. Write epochs=30"),
+        ({"epochs": 1}, ValueError, "given: steps, epochs"),
+        ({"data": {"train": 1}}, TypeError, "data['train'] must be examples, not"),
+        ({"data": 3}, TypeError, "write jaxkd.data.split(dataset, {"),
+        ({"make_student": make_teacher()}, TypeError, "write lambda seed: jaxkd.from_nnx("),
+        ({"arms": ["labels", "labels"]}, ValueError, "needs a name of its own"),
+        ({"arms": []}, ValueError, "a study needs an arm"),
+        ({"arms": [recipes.kd()]}, TypeError, "an arm is a name or an Arm, not"),
+        ({"seeds": [1, 1]}, ValueError, "each once, not [1, 1]"),
+        ({"seeds": 0}, ValueError, "at least one"),
+        ({"teacher": linear}, TypeError, "jaxkd.teachers.from_callable"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused_with_the_line_to_write(tmp_path, change, error, message):
+    options = {"steps": 4, **change}
+    data, student = options.pop("data", make_data()), options.pop("make_student", make_student)
+    teacher = options.pop("teacher", None)
+    with pytest.raises(error, match=re.escape(message)):
+        Study(data, student, teacher, workdir=tmp_path / "w", **options)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_method_and_its_options_are_checked_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"no method 'dkdd'; did you mean 'dkd'\?"):
+        Arm("dkdd")
+    with pytest.raises(ValueError, match=r"'temprature' of 'kd'; did you mean 'temperature'\?"):
+        Arm("kd", {"temprature": 1.0})
+    with pytest.raises(ValueError, match=r"'decy' of 'self_average'; did you mean 'decay'\?"):
+        Arm("self_average", {"decy": 0.5})
+    with pytest.raises(TypeError, match=r'not .*: write Arm\("kd"\)'):
+        Arm(3)
+    with pytest.raises(TypeError, match=r"write return study.training\(seed, objective\)"):
+        Arm(lambda study, seed: None, name="none").training(make_study(tmp_path), 0)

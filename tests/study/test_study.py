@@ -9,7 +9,7 @@ from studies import linear, make_data, make_student, make_study, make_teacher
 
 from jaxkd import Objective, Term, from_function, metrics, recipes
 from jaxkd.data import Dataset
-from jaxkd.metrics.in_step import MeanSquaredError
+from jaxkd.metrics.in_step import Accuracy, MeanSquaredError
 from jaxkd.study import Arm, Evaluator, Study
 from jaxkd.teachers import from_callable
 
@@ -84,7 +84,14 @@ def test_the_report_says_what_was_chosen_and_how_often_the_test_examples_were_se
     assert f"{results.chosen} was chosen on the validation examples" in text
     assert "they were evaluated once" in " ".join(text.split())
     assert results.test_evaluations == 1
-    more = study.replace(arms=["labels", "kd", Arm(mine)]).run(progress=False)
+    assert study.replace(arms=["labels"]).run(progress=False).test_evaluations == 1
+
+
+@pytest.mark.slow
+def test_arms_that_are_added_after_the_test_are_counted(tmp_path):
+    study = make_study(tmp_path, arms=["labels"], seeds=1)
+    assert study.run(progress=False).test_evaluations == 1
+    more = study.replace(arms=["labels", Arm(mine)]).run(progress=False)
     assert more.test_evaluations == 2
     assert "evaluated 2 times" in " ".join(more.report().to_html().split())
     assert study.run(progress=False).test_evaluations == 2
@@ -104,26 +111,13 @@ def test_without_the_test_examples_all_numbers_are_of_validation(tmp_path):
     assert bare.run(progress=False).chosen is None
 
 
-ONE = ["labels"]
-SEVERAL = ["labels", Arm("kd", {"alpha": 0.5}), Arm("kd", {"alpha": 0.9})]
-
-
-@pytest.mark.parametrize(
-    ("population", "arms"),
-    [
-        (False, ONE),
-        pytest.param(False, SEVERAL, marks=pytest.mark.slow),
-        pytest.param(True, SEVERAL, marks=pytest.mark.slow),
-    ],
-)
-def test_killed_anywhere_a_study_ends_in_the_same_numbers(tmp_path, monkeypatch, population, arms):
-    options = {"population": population, "arms": arms}
-    whole = make_study(tmp_path / "whole", **options).run(progress=False)
+def run_killed(monkeypatch, study):
+    """Runs a study that is killed six times while a student is evaluated."""
     calls, scores = [], Evaluator.scores
 
     def killed(self, network):
         calls.append(1)
-        if len(calls) in (2, 4, 7, 11, 16, 22):
+        if len(calls) in (2, 4, 7, 11, 15, 19):
             raise KeyboardInterrupt
         return scores(self, network)
 
@@ -131,13 +125,30 @@ def test_killed_anywhere_a_study_ends_in_the_same_numbers(tmp_path, monkeypatch,
     resumed = None
     while resumed is None:
         with contextlib.suppress(KeyboardInterrupt):
-            resumed = make_study(tmp_path / "killed", **options).run(progress=False)
-    assert len(calls) > 10
-    assert without_seconds(resumed.document()) == without_seconds(whole.document())
-    for name in whole.arms:
+            resumed = study.replace().run(progress=False)
+    assert len(calls) > 19
+    return resumed
+
+
+def assert_same(one, other):
+    assert without_seconds(one.document()) == without_seconds(other.document())
+    for name in one.arms:
         for part in ("validation", "test"):
-            one, other = (each[name].logits[part] for each in (whole, resumed))
-            np.testing.assert_array_equal(one, other)
+            logits = (each[name].logits[part] for each in (one, other))
+            np.testing.assert_array_equal(*logits)
+
+
+def test_killed_anywhere_a_study_ends_in_the_same_numbers(finished, tmp_path, monkeypatch):
+    study, results = finished
+    assert_same(run_killed(monkeypatch, study.replace(workdir=tmp_path)), results)
+
+
+@pytest.mark.slow
+def test_students_killed_together_end_in_the_same_numbers(tmp_path, monkeypatch):
+    arms = ["labels", Arm("kd", {"alpha": 0.5}), Arm("kd", {"alpha": 0.9})]
+    study = make_study(tmp_path / "whole", arms=arms, population=True)
+    whole = study.run(progress=False)
+    assert_same(run_killed(monkeypatch, study.replace(workdir=tmp_path / "killed")), whole)
 
 
 @pytest.mark.slow
@@ -162,7 +173,7 @@ def test_arms_with_a_teacher_train_on_unlabeled_examples_too(tmp_path):
     parts = {**data, "train": data["train"].select(few), "transfer": data["train"].with_labels(few)}
     study = make_study(tmp_path, parts)
     sizes = {arm.name: len(arm.training(study, 0).examples) for arm in study.arms}
-    assert sizes == {"labels": 16, "kd": 80}
+    assert sizes == {"labels": 16, "kd": len(data["train"])}
     assert len(Arm("kd", data="train").training(study, 0).examples) == 16
     with pytest.raises(ValueError, match=r"no data 'pool' in the study; there are \['train'"):
         Arm("kd", data="pool").training(study, 0)
@@ -195,6 +206,7 @@ def one_value(seed):
     return from_function(linear, weights)
 
 
+@pytest.mark.slow
 def test_any_metric_is_compared_in_its_direction(tmp_path):
     data = {
         name: Dataset.from_arrays(
@@ -209,12 +221,22 @@ def test_any_metric_is_compared_in_its_direction(tmp_path):
     results = study.run(progress=False)
     assert results.measure.name == "mean_squared_error" and results.chosen == "long"
     assert results.values("long")[0] < results.values("short")[0]
-    own = study.replace(metrics={"distance": Distance()})
-    with pytest.raises(ValueError, match=r'write metric=\("distance", "max"\), or "min"'):
+
+
+def test_the_direction_of_a_metric_is_known_or_said(tmp_path):
+    own = make_study(tmp_path, metrics={"distance": Distance(), "right": Accuracy()})
+    with pytest.raises(ValueError, match=r"write metric=\('distance', \"max\"\), or \"min\""):
         own.measure  # noqa: B018
     assert not own.replace(metric=("distance", "min")).measure.higher_is_better
+    right = own.replace(metric="right").measure
+    assert right.higher_is_better and right.difference == "points"
+    with pytest.raises(ValueError, match="no metric 'rigth'; did you mean 'right'"):
+        own.replace(metric="rigth").measure  # noqa: B018
+    with pytest.raises(ValueError, match="better at its 'max' or 'min', not 'up'"):
+        own.replace(metric=("right", "up")).measure  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_budget_of_time_is_measured_once(tmp_path):
     study = make_study(tmp_path, seconds=0.05, arms=["labels"], seeds=1)
     steps = study.run(progress=False)["labels"].steps
@@ -259,7 +281,7 @@ def test_what_cannot_be_studied_is_refused_with_the_line_to_write(tmp_path, chan
 
 
 def test_a_method_and_its_options_are_checked_by_name(tmp_path):
-    with pytest.raises(ValueError, match=r"no method 'dkdd'; did you mean 'dkd'\?"):
+    with pytest.raises(ValueError, match=r"no method 'dkdd'; did you mean 'dkd'"):
         Arm("dkdd")
     with pytest.raises(ValueError, match=r"'temprature' of 'kd'; did you mean 'temperature'\?"):
         Arm("kd", {"temprature": 1.0})

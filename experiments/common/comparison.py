@@ -6,21 +6,26 @@ whose teacher had only the few labels. `experiments.transfer` shows where the kn
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
-from experiments.common.study import Arm, Result, Study, run_arm
-from experiments.common.teachers import cache_outputs, train_teacher
+from experiments.common.teachers import train_teacher
 from experiments.common.validation import field, validate
-from jaxkd import Network, recipes
+from jaxkd import Network
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
+from jaxkd.study import Arm, Study, StudyResults
+from jaxkd.study.runner import file_name
 from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Codec, Dense, TopK
 from jaxkd.training import bind_config
 from jaxkd.views import Cutmix, Mixup, Normalize, RandomCrop, RandomFlip, Views
+
+CACHED = "distilled from the cache"
+POOL = "distilled on the pool, cached"
 
 
 @dataclasses.dataclass
@@ -87,8 +92,7 @@ class ComparisonResults:
 
     Attributes:
       config: configuration of the comparison.
-      study: what all arms share.
-      train: training examples with all labels.
+      study: what all arms share, with the data `train`, `few`, `pool` and `test`.
       student: untrained student.
       teacher: trained teacher.
       teacher_logits: its logits on the test examples.
@@ -101,20 +105,19 @@ class ComparisonResults:
 
     config: ComparisonConfig
     study: Study
-    train: Dataset
     student: Network
     teacher: Network
     teacher_logits: np.ndarray
     control_logits: np.ndarray
     cache: Cache
-    short: list[Result]
-    long: list[Result]
-    few: list[Result]
+    short: StudyResults
+    long: StudyResults
+    few: StudyResults
 
     @property
     def labels(self) -> np.ndarray:
         """Labels of the test examples."""
-        return self.study.test.labels
+        return self.study.data["test"].labels
 
     @property
     def caption(self) -> str:
@@ -153,88 +156,72 @@ def run(
     validate(config)
     if config.batch_size > len(train):
         raise ValueError(f"batch_size={config.batch_size} is more than the {len(train)} examples")
-    study = Study(
+    few_ids = split_labels(train, config.labels_per_class, seed=0)
+    few, pool = train.select(few_ids), train.with_labels(few_ids)
+    codec = _codec(config)
+    codec.layout((train.num_classes,))
+    base = Study(
+        {"train": train, "few": few, "pool": pool, "test": test},
+        make_student,
+        steps=1,
         workdir=workdir,
-        make_student=make_student,
-        test=test,
         views=views_of(config.views, train.num_classes),
-        test_views=Views((Normalize(),)),
+        eval_views=Views((Normalize(),)),
         num_views=config.views.num_views,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        seeds=tuple(range(config.seeds)),
+        seeds=config.seeds,
+        codec=codec,
+        population=False,
         steps_per_call=100,
         runtime=runtime,
     )
-    codec = _codec(config)
-    codec.layout((train.num_classes,))
-    labels = recipes.labels()
-    smoothed = recipes.labels(label_smoothing=config.label_smoothing)
-    kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
-    few_ids = split_labels(train, config.labels_per_class, seed=0)
-    few, pool = train.select(few_ids), train.with_labels(few_ids)
+    smoothing = {"label_smoothing": config.label_smoothing}
+    options = {"alpha": config.alpha, "temperature": config.temperature}
+    kd = functools.partial(Arm, "kd", options)
+    arms = [Arm("labels"), Arm("label smoothing", smoothing, name="label smoothing")]
     # Bound to the configuration only now that it is known to be valid.
     bind_config(workdir, dataclasses.asdict(config))
 
     def steps(data: Dataset, epochs: int) -> int:
         return epochs * max(1, len(data) // config.batch_size)
 
-    def cached(name: str, teacher: Network, data: Dataset) -> Cache:
-        return cache_outputs(
-            workdir / name,
-            teacher,
-            data,
-            study.views,
-            runtime,
-            student=make_student(0),
-            codec=codec,
-            num_views=config.views.num_views,
-        )
-
     teacher_steps = steps(train, config.teacher_epochs)
-    teacher = train_teacher(study, make_teacher(100), train, teacher_steps)
+    teacher = train_teacher(base, make_teacher(100), train, teacher_steps)
     # The control has as many steps as a student of the same regime, on the few labels alone.
     few_steps = steps(pool, config.few_epochs)
-    control = train_teacher(study, make_teacher(101), few, few_steps, name="control_teacher")
-    cache = cached("cache", teacher, train)
-    control_cache = cached("control_cache", control, train)
-    # Where views mix, partners come from the data set in use: a selection needs its own cache.
-    few_cache = cached("few_cache", teacher, few) if study.views.mixes else cache
-
-    def both(data: Dataset, count: int) -> list[Arm]:
-        return [Arm("labels", data, labels, count), Arm("label smoothing", data, smoothed, count)]
-
-    short_steps, long_steps = steps(train, config.short_epochs), steps(train, config.long_epochs)
+    control = train_teacher(base, make_teacher(101), few, few_steps, name="control_teacher")
+    study = base.replace(teacher=teacher, caches=workdir / "caches")
     regimes = {
-        "short": [
-            *both(train, short_steps),
-            Arm("distilled online", train, kd, short_steps, teacher=teacher),
-            Arm("distilled from the cache", train, kd, short_steps, cache=cache),
-        ],
-        "long": [
-            *both(train, long_steps),
-            Arm("distilled from the cache", train, kd, long_steps, cache=cache),
-        ],
-        "few labels": [
-            *both(few, few_steps),
-            Arm("distilled on the same labels", few, kd, few_steps, cache=few_cache),
-            Arm("distilled on the pool, online", pool, kd, few_steps, teacher=teacher),
-            Arm("distilled on the pool, cached", pool, kd, few_steps, cache=cache),
-            Arm("control: teacher of few labels", pool, kd, few_steps, cache=control_cache),
-        ],
+        "short": (
+            steps(train, config.short_epochs),
+            [*arms, kd(name="distilled online", online=True), kd(name=CACHED)],
+        ),
+        "long": (steps(train, config.long_epochs), [*arms, kd(name=CACHED)]),
+        "few labels": (
+            few_steps,
+            [
+                *(dataclasses.replace(arm, data="few") for arm in arms),
+                kd(name="distilled on the same labels", data="few"),
+                kd(name="distilled on the pool, online", data="pool", online=True),
+                kd(name=POOL, data="pool"),
+                kd(name="control: teacher of few labels", data="pool", teacher=control),
+            ],
+        ),
     }
     results = {
-        regime: [run_arm(study, arm, regime) for arm in arms] for regime, arms in regimes.items()
+        regime: study.replace(arms=each, steps=count, workdir=workdir / file_name(regime)).run()
+        for regime, (count, each) in regimes.items()
     }
+    evaluator = study.evaluator("test")
     return ComparisonResults(
         config=config,
         study=study,
-        train=train,
         student=make_student(0),
         teacher=teacher,
-        teacher_logits=study.test_evaluator.logits(teacher),
-        control_logits=study.test_evaluator.logits(control),
-        cache=cache,
+        teacher_logits=evaluator.logits(teacher),
+        control_logits=evaluator.logits(control),
+        cache=study.caches.get(teacher, train, study.views, config.views.num_views),
         short=results["short"],
         long=results["long"],
         few=results["few labels"],

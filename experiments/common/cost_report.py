@@ -3,26 +3,34 @@
 import jax
 import numpy as np
 
-from experiments.common.comparison import ComparisonResults
+from experiments.common.comparison import CACHED, POOL, ComparisonResults
 from experiments.common.report import Row
 from jaxkd import compression, metrics
 from jaxkd.data import raw_batch
 from jaxkd.metrics import Spread
-from jaxkd.study import Column, Format, Section, Table, reliability_diagram, size_accuracy_scatter
+from jaxkd.study import (
+    Arm,
+    Column,
+    Format,
+    Section,
+    Table,
+    reliability_diagram,
+    size_accuracy_scatter,
+)
 
 _LATENCY_BATCH = 128
 
 
 def networks_section(compared: ComparisonResults) -> Section:
     """Reports accuracy, parameters, FLOPs, bytes and latency of teacher and student."""
-    test, views = compared.study.test, compared.study.test_views
+    test, views = compared.study.data["test"], compared.study.eval_views
     ids = test.ids[:_LATENCY_BATCH]
     inputs = views.render(raw_batch(test, views, ids, np.zeros(len(ids), np.int32)))["inputs"]
     networks = {"teacher": compared.teacher, "student": compared.student}
     costs = {name: compression.measure_cost(each, inputs) for name, each in networks.items()}
     accuracy: dict[str, Spread | float] = {
         "teacher": metrics.accuracy(compared.teacher_logits, compared.labels),
-        "student": Spread.of(compared.long[-1].accuracies(compared.labels)),
+        "student": Spread.of(compared.long.values(CACHED)),
     }
     rows: list[Row] = [
         [
@@ -74,7 +82,7 @@ def teacher_section(compared: ComparisonResults) -> Section:
     networks = {
         "teacher": logits[None],
         "teacher of few labels (control)": compared.control_logits[None],
-        "student of the pool, cached": compared.few[4].logits,
+        "student of the pool, cached": compared.few[POOL].logits["test"],
     }
     rows: list[Row] = [
         [
@@ -107,16 +115,17 @@ def teacher_section(compared: ComparisonResults) -> Section:
 def cache_section(compared: ComparisonResults) -> Section:
     """Reports bytes, seconds, and the forward passes that were not needed."""
     cache, config = compared.cache, compared.config
-    online = next(r for r in compared.short if r.arm.teacher is not None)
-    cached = next(r for r in compared.short if r.arm.cache is not None)
+    online, cached = compared.short["distilled online"], compared.short[CACHED]
     read = config.batch_size * sum(
-        r.arm.steps * len(r.seconds)
-        for r in [*compared.short, *compared.long, *compared.few]
-        if r.arm.cache is not None and r.arm.cache.path == cache.path
+        results[name].steps * len(results.seeds)
+        for results in (compared.short, compared.long, compared.few)
+        for name in (CACHED, POOL, "distilled on the same labels")
+        if name in results.arms and _reads(compared, results[name].arm)
     )
     computed = round(cache.build_cost["records"])
-    apart = float(np.abs(online.logits - cached.logits).max())
-    difference = np.abs(online.accuracies(compared.labels) - cached.accuracies(compared.labels))
+    apart = float(np.abs(online.logits["test"] - cached.logits["test"]).max())
+    accuracies = [results.validation["accuracy"] for results in (online, cached)]
+    difference = np.abs(np.subtract(*accuracies))
     rows: list[Row] = [
         ["outputs computed", f"{computed:,}"],
         ["outputs read by students", f"{read:,}"],
@@ -140,6 +149,11 @@ def cache_section(compared: ComparisonResults) -> Section:
         "checkpoints included.",
     )
     return Section("What the cache cost and saved", text, [], [table])
+
+
+def _reads(compared: ComparisonResults, arm: Arm) -> bool:
+    """Whether an arm reads the cache of all examples; where views mix, a selection has its own."""
+    return not (compared.study.views.mixes and arm.data == "few")
 
 
 def _seconds(values: np.ndarray) -> str:

@@ -23,7 +23,7 @@ _ANCHORS = (0.2, 0.6)
 
 
 def train_teacher(
-    study: Study,
+    study: Study | jaxkd.study.Study,
     network: Network,
     train_examples: Examples,
     steps: int,
@@ -60,7 +60,7 @@ def train_teacher(
         present = state.network(network)
         if anchors:
             _save_anchors(folder, present, int(state.step), steps)
-        return dict(study.test_evaluator.scores(present))
+        return dict(study.evaluator("test").scores(present))
 
     training = Training(
         workdir=folder,

@@ -11,6 +11,7 @@ import jax
 from jaxkd._files import parse_json, write_atomically
 from jaxkd.study._runs import Runs
 from jaxkd.study._teacher_caches import digest
+from jaxkd.study.arms import LABELS
 from jaxkd.study.runner import file_name
 from jaxkd.training import bind_config, is_main_process, sync_processes
 
@@ -82,6 +83,8 @@ class ArmRuns(Runs):
 def _document(study: Study, arm: Arm) -> dict[str, Any]:
     """What the runs of an arm depend on, as plain data."""
     given: Any = study.teacher if arm.teacher is None else arm.teacher
+    if arm.recipe is not None and arm.recipe.name == LABELS:
+        given = None
     train = study.data["train"]
     return {
         **arm.document(),

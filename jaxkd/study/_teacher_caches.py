@@ -26,14 +26,16 @@ class TeacherCaches:
       parts: the data of the study. Where views do not mix, a selection of one of these reads the
         cache of the whole part.
       codec: how outputs are stored.
+      yes: whether a large one is built without a question.
 
     Attributes:
       folder: folder of all of them.
       progress: whether to show the progress of a build.
     """
 
-    def __init__(self, folder: pathlib.Path, parts: Sequence[Examples], codec: Any):
+    def __init__(self, folder: pathlib.Path, parts: Sequence[Examples], codec: Any, yes: bool):
         self.folder, self._parts, self._codec = folder, parts, codec
+        self._yes = yes
         self._open: dict[str, Cache] = {}
         self.progress = True
 
@@ -49,16 +51,20 @@ class TeacherCaches:
         }
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         if name not in self._open:
-            self._open[name] = cache.build(
+            path, options = (
                 self.folder / f"{file_name(teacher.name)}_{name}",
-                teacher,
-                source,
-                views,
-                codec=self._codec,
-                num_views=num_views,
-                progress=self.progress,
+                self._options(num_views),
+            )
+            if not path.exists():
+                predicted = cache.forecast(teacher, source, views, **options)
+                cache.confirm_build(predicted, yes=self._yes)
+            self._open[name] = cache.build(
+                path, teacher, source, views, progress=self.progress, **options
             )
         return self._open[name]
+
+    def _options(self, num_views: int) -> dict[str, Any]:
+        return {"codec": self._codec, "num_views": num_views}
 
     def _source(self, examples: Examples) -> Examples:
         """The largest part that has these examples among its own."""

@@ -149,7 +149,7 @@ class Study:
         self.loader_options = dict(loader_options or {})
         self.runtime = Runtime() if runtime is None else runtime
         folder = self.workdir / "caches" if caches is None else local_path(caches)
-        self.caches = TeacherCaches(folder, [*self.data.values()], codec)
+        self.caches = TeacherCaches(folder, [*self.data.values()], codec, self.runtime.yes)
         self._evaluators: dict[str, Evaluator] = {}
 
     def __repr__(self) -> str:

@@ -51,10 +51,8 @@ class TeacherCaches:
         }
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         if name not in self._open:
-            path, options = (
-                self.folder / f"{file_name(teacher.name)}_{name}",
-                self._options(num_views),
-            )
+            path = self.folder / f"{file_name(teacher.name)}_{name}"
+            options: dict[str, Any] = {"codec": self._codec, "num_views": num_views}
             if not path.exists():
                 predicted = cache.forecast(teacher, source, views, **options)
                 cache.confirm_build(predicted, yes=self._yes)
@@ -62,9 +60,6 @@ class TeacherCaches:
                 path, teacher, source, views, progress=self.progress, **options
             )
         return self._open[name]
-
-    def _options(self, num_views: int) -> dict[str, Any]:
-        return {"codec": self._codec, "num_views": num_views}
 
     def _source(self, examples: Examples) -> Examples:
         """The largest part that has these examples among its own."""

@@ -217,7 +217,7 @@ def as_batch(batch: Any, any_fields: bool = False) -> dict[str, Any]:
         inputs, labels = _guess(batch)
         raise ValueError(
             f"a batch has the fields {list(batch)}, and none is 'inputs': write "
-            f'({{"inputs": batch[{inputs!r}], "labels": batch[{labels!r}]}} for batch in batches), '
+            f'({{"inputs": {inputs}, "labels": batch[{labels!r}]}} for batch in batches), '
             "or a class whose __iter__ yields them if it is to be iterated more than once"
         )
     return {
@@ -279,11 +279,13 @@ def _kind(batch: Any) -> str:
     return type(batch).__name__
 
 
-def _guess(batch: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Returns which fields look like inputs and labels, for the line to write."""
+def _guess(batch: Mapping[str, Any]) -> tuple[str, Any]:
+    """Returns what looks like the inputs, and which field like labels, for the line to write."""
     labels = [name for name in batch if str(name).startswith(("label", "target", "y"))]
     inputs = [name for name in batch if name not in labels]
-    return (inputs or ["image"])[0], (labels or inputs[1:] or ["label"])[0]
+    if labels and len(inputs) > 1:
+        return f"{{name: batch[name] for name in {inputs}}}", labels[0]
+    return f"batch[{(inputs or ['image'])[0]!r}]", (labels or inputs[1:] or ["label"])[0]
 
 
 def _with_methods(*owners: Any) -> tuple[Any, tuple[str, str]] | None:

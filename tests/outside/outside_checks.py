@@ -14,7 +14,7 @@ from jaxkd.data import Dataset
 
 def lines_of(make):
     """Returns how many lines a function has that makes a network, without its first one."""
-    return len(inspect.getsource(make).splitlines()) - 1
+    return sum(bool(line.strip()) for line in inspect.getsource(make).splitlines()[1:])
 
 
 def squared(student, teacher):

@@ -74,6 +74,11 @@ REFUSED = {
         lambda: [{"image": ROWS, "label": LABELS}],
         r'\{"inputs": batch\[\'image\'\], "labels": batch\[\'label\'\]\}',
     ),
+    "several inputs": (
+        lambda: [{"input_ids": ROWS, "attention_mask": ROWS, "labels": LABELS}],
+        r'"inputs": \{name: batch\[name\] for name in \[\'input_ids\', \'attention_mask\'\]\}, '
+        r'"labels": batch\[\'labels\'\]',
+    ),
     "one batch": (lambda: BATCH, r"write \[batch\] \* steps"),
     "a function": (lambda: lambda: BATCH, "call a function that returns one"),
     "too few": (lambda: iter([BATCH]), "ended before the batch of step 1"),

@@ -119,11 +119,8 @@ def values_with_gaps():
     ages[::3] = np.nan
     data = Dataset.from_arrays(IMAGES, ages, **NAMES)
 
-    def loss(student, labels):
-        return (student[..., 0] - labels) ** 2
-
     names = {"mean_squared_error", "mean_absolute_error"}
-    return Task(data, linear(1), Objective(age=Term(loss)), names)
+    return Task(data, linear(1), Objective(age=Term(losses.squared_error)), names)
 
 
 def boxes_of_fixed_number():
@@ -146,11 +143,9 @@ def boxes_of_fixed_number():
 def one_sigmoid():
     data = Dataset.from_arrays(IMAGES, (CLASSES % 2)[:, None], num_classes=1, **NAMES)
 
-    def loss(student, labels):
-        return optax.sigmoid_binary_cross_entropy(student, labels)
-
     names = {"binary_accuracy", "binary_cross_entropy"}
-    return Task(data, linear(1), Objective(spam=Term(loss)), names)
+    objective = Objective(spam=Term(losses.binary_cross_entropy))
+    return Task(data, linear(1), objective, names)
 
 
 def distributions():

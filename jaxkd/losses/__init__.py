@@ -26,14 +26,16 @@ All losses are names of this module. Its packages, whose help also lists their h
 - `relations`, among the examples of a batch: `cc`, `cc_kernel`, `cka`, `itrd`, `itrd_correlation`,
   `itrd_mutual`, `pkt`, `rkd`, `rkd_angle`, `rkd_distance`, `sp`.
 - `contrastive`: `crd`, `info_nce`.
+- `ranking`, of lists of candidates: `listnet`, `listwise_kl`, `margin_mse`.
 - `language`, on tokens: `adaptive_kl`, `attention_kl`, `attention_mse`, `relation_kl`,
   `hidden_cosine`, `hidden_mse`, `uld`, `uld_from_log_probs`, `hybrid_uld`, `sampled_kl`,
   `sampled_reverse_kl`, `minillm_long`, `policy_gradient`.
 - `fused`, of hidden states and a head, without logits in memory: `fused_linear`, `fused_kd`.
 
-Beside them: `cross_entropy` with labels, `masked_mean`, `masked_sum_and_count`, and `over_stages`,
-which sums a loss over several stages; `couples_examples` and `returns_sum_and_count` declare what a
-loss of your own returns.
+Beside them: `cross_entropy` with labels, `masked_mean`, `masked_sum_and_count`; `over_stages`, the
+sum of a loss over several stages, `matryoshka`, that over prefixes of an embedding, and
+`class_weighted`, which weighs examples, tokens or pixels by their class; `couples_examples` and
+`returns_sum_and_count` declare what a loss of your own returns.
 """
 
 from jaxkd.losses import (
@@ -44,6 +46,7 @@ from jaxkd.losses import (
     fused,
     language,
     logits,
+    ranking,
     regression,
     relations,
 )
@@ -54,6 +57,7 @@ from jaxkd.losses._reduce import masked_sum_and_count as masked_sum_and_count
 from jaxkd.losses._sampled_classes import SampledClasses as SampledClasses
 from jaxkd.losses._sparse_logits import SparseLogits as SparseLogits
 from jaxkd.losses.binary import *  # noqa: F403
+from jaxkd.losses.class_weighted import class_weighted as class_weighted
 from jaxkd.losses.contrastive import *  # noqa: F403
 from jaxkd.losses.cross_entropy import cross_entropy as cross_entropy
 from jaxkd.losses.divergences import *  # noqa: F403
@@ -61,17 +65,21 @@ from jaxkd.losses.features import *  # noqa: F403
 from jaxkd.losses.fused import *  # noqa: F403
 from jaxkd.losses.language import *  # noqa: F403
 from jaxkd.losses.logits import *  # noqa: F403
+from jaxkd.losses.matryoshka import matryoshka as matryoshka
 from jaxkd.losses.over_stages import over_stages as over_stages
+from jaxkd.losses.ranking import *  # noqa: F403
 from jaxkd.losses.regression import *  # noqa: F403
 from jaxkd.losses.relations import *  # noqa: F403
 
 __all__ = [
     "SampledClasses",
     "SparseLogits",
+    "class_weighted",
     "couples_examples",
     "cross_entropy",
     "masked_mean",
     "masked_sum_and_count",
+    "matryoshka",
     "over_stages",
     "returns_sum_and_count",
     *binary.__all__,
@@ -81,6 +89,7 @@ __all__ = [
     *fused.__all__,
     *language.__all__,
     *logits.__all__,
+    *ranking.__all__,
     *regression.__all__,
     *relations.__all__,
 ]

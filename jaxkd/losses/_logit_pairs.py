@@ -98,7 +98,7 @@ def paired_logits(
     if isinstance(teacher, SparseLogits):
         return _sparse_pair(student, teacher, temperature, axis, where)
     teacher = _not_sampled("teacher", teacher)
-    _check_same_logits(student, teacher, axis)
+    check_same_logits(student, teacher, axis)
     dtype = compute_dtype(student, teacher)
     classes, rows = split_where(where, student.shape, axis)
     teacher = jax.lax.stop_gradient(teacher)
@@ -349,7 +349,17 @@ def _sparse_pair(
     return Paired(student, mask_logits(buckets, None, rows), rows, is_declared)
 
 
-def _check_same_logits(student: jax.Array, teacher: jax.Array, axis: int) -> None:
+def check_same_logits(student: jax.Array, teacher: jax.Array, axis: int) -> None:
+    """Refuses logits of two shapes.
+
+    Args:
+      student: logits.
+      teacher: logits.
+      axis: the class axis, not negative.
+
+    Raises:
+      ValueError: shapes that differ; names both.
+    """
     both = f"student logits of shape {student.shape}, teacher logits of shape {teacher.shape}"
     if student.ndim != teacher.ndim:
         raise ValueError(f"student and teacher must have the same rank: {both}")

@@ -28,6 +28,7 @@ HELPERS = {
     "align_by_position": "pairs tokens, on the host",
     "chunk_log_probs": "prepares what uld_from_log_probs compares",
     "class_distances": "makes the cost of wkd_logit",
+    "class_weighted": "makes a loss out of a loss",
     "couples_examples": "declares what a loss returns",
     "crd_normalizer": "a constant of crd",
     "curriculum_schedule": "a schedule",
@@ -38,6 +39,7 @@ HELPERS = {
     "length_normalized_returns": "rewards of sampled tokens, on one side",
     "masked_mean": "a reduction",
     "masked_sum_and_count": "a reduction",
+    "matryoshka": "makes a loss out of a loss",
     "negative_pool": "prepares sample_negatives",
     "ofd_margin": "makes the margin of ofd",
     "over_stages": "makes a loss out of a loss",
@@ -202,6 +204,10 @@ def multi_hot(generator: np.random.Generator, batch: int, classes: int) -> dict[
 
 def float_values(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
     return {"labels": generator.normal(size=(batch, *VECTORS)).astype(np.float32)}
+def relevances(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
+    relevance = generator.integers(-1, 3, (batch, classes)).astype(np.int32)
+    relevance[:, :2] = generator.permuted(np.tile([0, 1], (batch, 1)), axis=1)
+    return {"relevance": relevance}
 
 
 def samples(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
@@ -331,6 +337,12 @@ ON_VALUES = [
     on_entries("huber_loss", each=float_values, has_teacher=False),
     on_entries("gaussian_kl", GAUSSIAN),
     on_entries("gaussian_nll", GAUSSIAN, each=float_values, has_teacher=False),
+RANKING = [
+    on_logits("listnet", each=relevances, has_teacher=False, not_zero=CROSS_ENTROPY),
+    on_logits("listwise_kl"),
+    on_logits("listwise_kl", each=relevances, variant="relevance"),
+    on_logits("margin_mse"),
+    on_logits("margin_mse", each=relevances, variant="relevance"),
 ]
 
 ON_LOGITS_OF_BATCHES = [
@@ -411,6 +423,7 @@ ENTRIES = [
     *DIVERGENCES,
     *ON_LOGITS,
     *ON_ENTRIES,
+    *RANKING,
     *ON_VALUES,
     *ON_LOGITS_OF_BATCHES,
     *ON_FEATURES,

@@ -29,6 +29,8 @@ def widened(inputs: Inputs) -> Inputs:
         each[name] = (
             np.flatnonzero(KEEP)[each[name]].astype(np.int32) if is_id else filled(each[name], 0.0)
         )
+    if "relevance" in each:
+        each["relevance"] = filled(each["relevance"], 1)
     if "cost" in shared:
         shared["cost"] = filled(filled(shared["cost"], 7.0).T, 7.0).T
     teacher = None if inputs.teacher is None else filled(inputs.teacher, -np.inf)
@@ -64,7 +66,8 @@ def test_masks_of_classes_broadcast_over_examples():
 def test_class_axis(entry):
     student, teacher, each, shared = entry.inputs()
     expected = usual(entry).value
-    turned = {name: x.T if name == "labels" and x.ndim == 2 else x for name, x in each.items()}
+    on_axis = ("labels", "relevance")
+    turned = {name: x.T if name in on_axis and x.ndim == 2 else x for name, x in each.items()}
     for axis in (0, -2):
         value = entry.loss(
             student.T, None if teacher is None else teacher.T, turned, shared, axis=axis

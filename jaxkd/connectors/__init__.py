@@ -10,6 +10,8 @@ Projections of the feature axis:
 - `Conv1x1`: feature maps, with normalization if wanted
 - `OrthogonalProjection`: a matrix that preserves lengths (VkD)
 - `PooledLinear`: a classifier or an embedding on a stage
+- `ReducedTeacher`: the teacher's embedding at the student's width, along `PrincipalComponents` that
+  `pca` computes; `Linear` may start from them, too
 
 Connectors of one method, named after it:
 
@@ -38,6 +40,9 @@ from jaxkd.connectors.factor_transfer import FactorTransfer as FactorTransfer
 from jaxkd.connectors.learned_scalar import LearnedScalar as LearnedScalar
 from jaxkd.connectors.mgd import MGD as MGD
 from jaxkd.connectors.ofd import OFD as OFD
+from jaxkd.connectors.pca import PrincipalComponents as PrincipalComponents
+from jaxkd.connectors.pca import ReducedTeacher as ReducedTeacher
+from jaxkd.connectors.pca import pca as pca
 from jaxkd.connectors.projections import MLP as MLP
 from jaxkd.connectors.projections import Conv1x1 as Conv1x1
 from jaxkd.connectors.projections import Linear as Linear
@@ -66,10 +71,13 @@ __all__ = [
     "PairedProjection",
     "PerStage",
     "PooledLinear",
+    "PrincipalComponents",
+    "ReducedTeacher",
     "ReviewKD",
     "SRRL",
     "SemCKD",
     "SimKD",
     "TokenPairMask",
     "VID",
+    "pca",
 ]

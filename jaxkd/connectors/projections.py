@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.connectors._blocks import check_widths
+from jaxkd.connectors.pca import PrincipalComponents
 from jaxkd.ops import conv_general_dilated
 
 
@@ -20,7 +21,12 @@ class Linear(nnx.Module):
       in_features: width of the student's feature.
       out_features: width of the teacher's feature.
       use_bias: whether to add a bias.
+      initial: principal components of the teacher's features, `in_features` of them: the map starts
+        as the one from coordinates along them to the features. None for random weights.
       rngs: random streams for the initial weights.
+
+    Raises:
+      ValueError: components for other widths, or of centered features without a bias.
 
     Example:
       >>> import jax.numpy as jnp
@@ -34,10 +40,32 @@ class Linear(nnx.Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        use_bias: bool = True,
+        initial: PrincipalComponents | None = None,
+        rngs: nnx.Rngs,
     ):
         check_widths(in_features, out_features)
         self.linear = nnx.Linear(in_features, out_features, use_bias=use_bias, rngs=rngs)
+        if initial is None:
+            return
+        if initial.components.shape != (in_features, out_features):
+            raise ValueError(
+                f"the map from {in_features} to {out_features} features starts as components "
+                f"{(in_features, out_features)}, not {initial.components.shape}: write "
+                f"connectors.pca(embeddings, {in_features})"
+            )
+        self.linear.kernel[...] = jnp.asarray(initial.components)
+        if self.linear.bias is not None:
+            self.linear.bias[...] = jnp.asarray(initial.mean)
+        elif initial.mean.any():
+            raise ValueError(
+                "components of centered features need a bias: leave use_bias=False out, or write "
+                f"connectors.pca(embeddings, {in_features}, center=False)"
+            )
 
     def __call__(self, features: jax.Array) -> jax.Array:
         """Maps features `[..., in_features]` to `[..., out_features]`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from jaxkd.losses._kinds import returns_sum_and_count
 
 
 def class_weighted(
-    loss: Callable[..., jax.Array], weights: ArrayLike, *, unlabeled: float = 0.0
+    loss: Callable[..., jax.Array], weights: ArrayLike | Sequence[float], *, unlabeled: float = 0.0
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """Makes a loss whose mean weighs each example, token or pixel by the class of its label.
 
@@ -61,15 +61,18 @@ def class_weighted(
     def weighted(*arguments: Any, **keywords: Any) -> tuple[jax.Array, jax.Array]:
         given = weighted.__signature__.bind(*arguments, **keywords).arguments  # type: ignore[attr-defined]
         labels, where = to_array("labels", given["labels"]), given.get("where")
-        taken = signature.parameters.keys() - {"where"}
-        values = loss(**{name: value for name, value in given.items() if name in taken})
+        passed = {name: given[name] for name in given.keys() & signature.parameters.keys()}
+        if where is not None:
+            check_selects("where", where)
+            where = as_mask(to_rank(jnp.asarray(where), labels.ndim), labels.shape, "labels")
+            if "where" in passed:
+                passed["where"] = jnp.broadcast_to(where, labels.shape)
+        call = inspect.BoundArguments(signature, passed)
+        values = loss(*call.args, **call.kwargs)
         _check_labels(labels, values)
         size = jnp.asarray(table, values.dtype).at[labels].get(mode="fill", fill_value=jnp.nan)
         size = jnp.where(labels < 0, jnp.asarray(rest, values.dtype), size)
-        if where is not None:
-            check_selects("where", where)
-            mask = as_mask(to_rank(jnp.asarray(where), size.ndim), size.shape, "labels of shape")
-            size = jnp.where(mask, size, 0)
+        size = size if where is None else jnp.where(where, size, 0)
         # What has no weight is left out, whatever stands there.
         counts = size != 0
         return jnp.sum(jnp.where(counts, size * jnp.where(counts, values, 0), 0)), jnp.sum(size)
@@ -78,7 +81,7 @@ def class_weighted(
     return weighted
 
 
-def _scaled(weights: ArrayLike, unlabeled: float, takes_labels: bool) -> tuple[np.ndarray, float]:
+def _scaled(weights: Any, unlabeled: float, takes_labels: bool) -> tuple[np.ndarray, float]:
     """Returns weights of which the smallest that is not 0 is 1: a sum of them is 0 or at least 1.
 
     Whoever divides by the sum may then guard against 0 by `max(sum, 1)`, as an objective does.

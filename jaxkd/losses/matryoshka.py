@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from inspect import signature
+from inspect import BoundArguments, signature
 from typing import Any
 
 import jax
@@ -65,10 +65,10 @@ def matryoshka(
         given = signature(loss).bind(*arguments, **keywords)
 
         def at(width: int) -> jax.Array:
-            cut = {"student": _first("student", given.arguments["student"], width)}
-            if takes_teacher:
-                cut["teacher"] = _first("teacher", given.arguments["teacher"], width)
-            return loss(**{**given.arguments, **cut})
+            sides = ("student", "teacher") if takes_teacher else ("student",)
+            cut = {side: _first(side, given.arguments[side], width) for side in sides}
+            call = BoundArguments(given.signature, {**given.arguments, **cut})
+            return loss(*call.args, **call.kwargs)
 
         first, *others = (f * at(w) for w, f in zip(widths, factors, strict=True))
         return sum(others, start=first)

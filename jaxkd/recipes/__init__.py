@@ -20,6 +20,7 @@ Methods by what they compare:
   `mgd`, `ickd`, `cwd`, `pkd`, `wkd_feature`, `sp`, `semckd`, `afd`, `fsp`, `kdsvd`, `ft`, `ofa`.
 - Embeddings: `srd`, `vkd`, `rkd`, `pkt`, `cka`, `cc`, `itrd`, `crd`, `info_nce`.
 - Yes or no, one sigmoid or several: `binary_kd`. Values: `regression_kd`, `gaussian_kd`.
+  Pixels: `dense_kd`. Lists of candidates: `ranking_kd`. Embeddings of any width: `embedding_kd`.
 - Tokens, hidden states and attention: the methods for text in the package `language`, by name
   `language.gkd`, `language.tinybert`, and so on.
 
@@ -49,8 +50,10 @@ from jaxkd.recipes.crd import crd as crd
 from jaxkd.recipes.ctkd import ctkd as ctkd
 from jaxkd.recipes.cwd import cwd as cwd
 from jaxkd.recipes.deit import deit as deit
+from jaxkd.recipes.dense_kd import dense_kd as dense_kd
 from jaxkd.recipes.dist import dist as dist
 from jaxkd.recipes.dkd import dkd as dkd
+from jaxkd.recipes.embedding_kd import embedding_kd as embedding_kd
 from jaxkd.recipes.fitnet import fitnet as fitnet
 from jaxkd.recipes.fsp import fsp as fsp
 from jaxkd.recipes.ft import ft as ft
@@ -72,6 +75,7 @@ from jaxkd.recipes.ofa import ofa as ofa
 from jaxkd.recipes.ofd import ofd as ofd
 from jaxkd.recipes.pkd import pkd as pkd
 from jaxkd.recipes.pkt import pkt as pkt
+from jaxkd.recipes.ranking_kd import ranking_kd as ranking_kd
 from jaxkd.recipes.regression_kd import regression_kd as regression_kd
 from jaxkd.recipes.reviewkd import reviewkd as reviewkd
 from jaxkd.recipes.rkd import rkd as rkd
@@ -107,8 +111,10 @@ __all__ = [
     "ctkd",
     "cwd",
     "deit",
+    "dense_kd",
     "dist",
     "dkd",
+    "embedding_kd",
     "fitnet",
     "fsp",
     "ft",
@@ -132,6 +138,7 @@ __all__ = [
     "ofd",
     "pkd",
     "pkt",
+    "ranking_kd",
     "regression_kd",
     "reviewkd",
     "rkd",

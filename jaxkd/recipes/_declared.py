@@ -13,8 +13,10 @@ from jaxkd.recipes.crd import CRD
 from jaxkd.recipes.ctkd import CTKD
 from jaxkd.recipes.cwd import CWD
 from jaxkd.recipes.deit import DEIT
+from jaxkd.recipes.dense_kd import DENSE_KD
 from jaxkd.recipes.dist import DIST
 from jaxkd.recipes.dkd import DKD
+from jaxkd.recipes.embedding_kd import EMBEDDING_KD
 from jaxkd.recipes.fitnet import FITNET
 from jaxkd.recipes.fsp import FSP
 from jaxkd.recipes.ft import FT
@@ -43,6 +45,7 @@ from jaxkd.recipes.ofa import OFA
 from jaxkd.recipes.ofd import OFD
 from jaxkd.recipes.pkd import PKD
 from jaxkd.recipes.pkt import PKT
+from jaxkd.recipes.ranking_kd import RANKING_KD
 from jaxkd.recipes.regression_kd import REGRESSION_KD
 from jaxkd.recipes.reviewkd import REVIEWKD
 from jaxkd.recipes.rkd import RKD
@@ -73,9 +76,11 @@ RECIPES: dict[str, Recipe] = {
         CTKD,
         CWD,
         DEIT,
+        DENSE_KD,
         DIST,
         DKD,
         DOT,
+        EMBEDDING_KD,
         FITNET,
         FSP,
         FT,
@@ -97,6 +102,7 @@ RECIPES: dict[str, Recipe] = {
         OFD,
         PKD,
         PKT,
+        RANKING_KD,
         REGRESSION_KD,
         REVIEWKD,
         RKD,

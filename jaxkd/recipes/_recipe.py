@@ -35,7 +35,8 @@ class Recipe:
         another kind needs.
       batch_fields: fields of a batch that the objective reads besides inputs and labels.
       task: what labels and outputs are: `"classes"`, of which one is right, as for most methods;
-        `"binary"` for outputs with a sigmoid each, `"values"`, or another word.
+        `"binary"` for outputs with a sigmoid each, `"values"`, `"pixels"`, `"ranking"`,
+        `"embeddings"`, or another word.
       dataset_options: a function from a data set with the attributes `ids` and `labels` to the
         options that describe it, for methods that remember every example.
     """

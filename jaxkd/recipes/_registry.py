@@ -68,7 +68,8 @@ def names(*, language: bool | None = None, task: str | None = None) -> list[str]
 
     Args:
       language: True for the methods for text alone, False for all others.
-      task: those for one kind of outputs and labels alone, `"classes"`, `"binary"`, `"values"`.
+      task: those for one kind of outputs and labels alone, `"classes"`, `"binary"`, `"values"`,
+        `"pixels"`, `"ranking"` or `"embeddings"`.
 
     Returns:
       Names that `create` and `get` take.

@@ -204,6 +204,8 @@ def multi_hot(generator: np.random.Generator, batch: int, classes: int) -> dict[
 
 def float_values(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
     return {"labels": generator.normal(size=(batch, *VECTORS)).astype(np.float32)}
+
+
 def relevances(generator: np.random.Generator, batch: int, classes: int) -> dict[str, Any]:
     relevance = generator.integers(-1, 3, (batch, classes)).astype(np.int32)
     relevance[:, :2] = generator.permuted(np.tile([0, 1], (batch, 1)), axis=1)
@@ -337,6 +339,8 @@ ON_VALUES = [
     on_entries("huber_loss", each=float_values, has_teacher=False),
     on_entries("gaussian_kl", GAUSSIAN),
     on_entries("gaussian_nll", GAUSSIAN, each=float_values, has_teacher=False),
+]
+
 RANKING = [
     on_logits("listnet", each=relevances, has_teacher=False, not_zero=CROSS_ENTROPY),
     on_logits("listwise_kl"),

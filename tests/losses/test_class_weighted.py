@@ -74,7 +74,7 @@ def test_examples_of_any_loss_are_weighted():
     assert list(inspect.signature(loss).parameters) == ["student", "teacher", "where", "labels"]
     student, teacher = STUDENT[:, 0, 0], TEACHER[:, 0, 0]
     total, _ = loss(student, teacher, labels=np.array([0, 1]))
-    assert total == pytest.approx(np.sum(losses.feature_mse(student, teacher) * [1, 4]))
+    assert total == pytest.approx(np.sum(losses.feature_mse(student, teacher) * np.array([1, 4])))
 
 
 def test_weights_and_labels_that_do_not_fit_are_refused():

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import re
 
 import jax.numpy as jnp
@@ -10,11 +11,12 @@ from flax import nnx
 import jaxkd
 from experiments.cifar.__main__ import main
 from experiments.cifar.config import Config, assistant_between, reduced_config
-from experiments.common import methods, strategy_arms, study
+from experiments.common import methods, strategy_arms
 from experiments.common.protocol import MethodContext, MethodNetworks, ProtocolConfig, schedule
 from experiments.common.study import Study
 from jaxkd import models
 from jaxkd.data import images
+from jaxkd.study._runs import Runs
 from jaxkd.views import Normalize, Views
 
 TINY = [
@@ -163,9 +165,10 @@ def test_learning_rates_are_each_networks_own(context):
     assert ratio == pytest.approx(5.0)
 
 
-def test_views_of_an_arms_own_are_new_in_every_epoch(context):
+def test_views_of_an_arms_own_are_new_in_every_epoch(context, tmp_path):
     arm = strategy_arms.arm("function_matching", context)
-    loader = study._ArmRuns(context.study, arm, "methods").loader(0)
+    runs = Runs(context.study, tmp_path, "methods", functools.partial(arm.training, context.study))
+    loader = runs.loader(arm.training(context.study, 0), 0)
     assert context.study.num_views == 1
     assert loader[0]["view"][0] == 0 and loader[loader.steps_per_epoch]["view"][0] == 1
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import few
 
 from jaxkd import from_function, losses, recipes
 from jaxkd.recipes import Pair
@@ -17,7 +18,7 @@ def linear(num_classes, seed=0, flat=False):
 
 
 def values(objective, student, teacher, **batch):
-    _, metrics, _ = objective(student, teacher, batch)
+    _, metrics, _ = jax.jit(objective)(student, teacher, batch)
     return {name: (float(total), float(count)) for name, (total, count) in metrics.items()}
 
 
@@ -37,7 +38,7 @@ def test_means_are_over_the_entries_that_are_known():
     assert metrics["label"][1] == 3 and metrics["binary_kd"][1] == 4
 
 
-@pytest.mark.parametrize("flat", [True, False])
+@few("flat", [True, False])
 def test_one_logit_has_labels_of_one_axis(flat):
     student, teacher = (linear(1, seed, flat) for seed in (0, 1))
     method = recipes.create("binary_kd", Pair(student, teacher, INPUTS))

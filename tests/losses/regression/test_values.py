@@ -1,9 +1,11 @@
 """Losses of values with labels and with a teacher."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiers import few
 
 from jaxkd import losses
 
@@ -11,31 +13,39 @@ STUDENT, TEACHER, LABELS = np.random.default_rng(0).normal(size=(3, 5, 4)).astyp
 
 
 def test_they_are_those_of_optax():
-    expected = optax.squared_error(STUDENT, LABELS)
-    np.testing.assert_allclose(losses.squared_error(STUDENT, LABELS), expected, rtol=1e-6)
-    np.testing.assert_allclose(losses.regression_kd(STUDENT, LABELS), expected, rtol=1e-6)
+    @jax.jit
+    def both(delta):
+        square = optax.squared_error(STUDENT, LABELS)
+        huber = optax.huber_loss(STUDENT, LABELS, delta=delta)
+        ours = losses.squared_error(STUDENT, LABELS), losses.regression_kd(STUDENT, LABELS)
+        options = {"delta": delta}
+        linear = (
+            losses.huber_loss(STUDENT, LABELS, **options),
+            losses.regression_kd(STUDENT, LABELS, **options),
+        )
+        return square, ours, huber, linear
+
     for delta in (0.3, 1.0):
-        expected = optax.huber_loss(STUDENT, LABELS, delta=delta)
-        value = losses.huber_loss(STUDENT, LABELS, delta=delta)
-        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7)
-        value = losses.regression_kd(STUDENT, LABELS, delta=delta)
-        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7)
+        square, ours, huber, linear = both(delta)
+        for expected, values in ((square, ours), (huber, linear)):
+            for value in values:
+                np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_student_is_bounded_by_its_teacher():
     student = jnp.array([[1.0, 3.0], [0.0, 0.5]])
     teacher = jnp.array([[2.0, 2.0], [0.6, 0.0]])
     labels = jnp.zeros((2, 2))
-    call = losses.bounded_regression
+    call = jax.jit(losses.bounded_regression, static_argnames="axis")
     np.testing.assert_allclose(call(student, teacher, labels), [[0, 9], [0, 0.25]])
     np.testing.assert_allclose(call(student, teacher, labels, margin=3.5), [[1, 9], [0, 0.25]])
     whole = call(student, teacher, labels, axis=-1)
     np.testing.assert_allclose(whole, [[1, 9], [0, 0]])
 
 
-@pytest.mark.parametrize("name", ["squared_error", "huber_loss", "gaussian_nll"])
+@few("name", ["squared_error", "huber_loss", "gaussian_nll"])
 def test_one_value_has_labels_of_one_axis(name):
-    call = getattr(losses, name)
+    call = jax.jit(getattr(losses, name))
     column = STUDENT[:, :1]
     sides = [(x, x) if name == "gaussian_nll" else x for x in (column, column[:, 0])]
     value, flat = (call(side, LABELS[:, 0]) for side in sides)

@@ -6,8 +6,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.tasks_parts import digits, embeddings, protocol, report, scenes, task
+from benchmarks.tasks_parts import (
+    clothing,
+    digits,
+    embeddings,
+    protocol,
+    report,
+    scenes,
+    spam,
+    task,
+)
 from benchmarks.tasks_parts.task import ArmResult, Measure, Task, TaskResult
+from experiments.common.mock_texts import mock_texts, mock_tokenizer
+from experiments.common.sentence_encoders import mock_teacher
 from jaxkd import Objective, Term, Views, from_function, losses, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics import Accuracy
@@ -129,3 +140,38 @@ def test_two_heads_learn_from_two_label_sets(tmp_path):
     digit = {arm: result.arms[arm].values["accuracy of digit"][0] for arm in ARMS}
     assert digit[task.TAUGHT] > digit[task.FEW] + 0.05
     assert digit[task.ALL] > 0.9 and result.teacher["accuracy of parity"] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["multi_label", "regression", "segmentation"])
+def test_tasks_of_clothing_run_through(tmp_path, name):
+    generator = np.random.default_rng(0)
+    images = Dataset.from_arrays(
+        generator.integers(0, 256, (400, 28, 28, 1)).astype(np.uint8),
+        generator.integers(0, 10, 400),
+        name="clothing",
+        split="train",
+        num_classes=10,
+    )
+    source = clothing.Clothing(images, images.with_split("test"))
+    made = getattr(clothing, name)(source, scale=0.01)
+    made = dataclasses.replace(made, rates=made.rates[:1], decays=(1e-3,), alphas=(0.5,))
+    result = protocol.run(made, (0,), tmp_path)
+    assert list(result.arms) == list(ARMS) and result.counts["train"] in (80, 20)
+
+
+@pytest.mark.slow
+def test_tasks_of_texts_run_through(tmp_path):
+    encoder = mock_teacher(mock_tokenizer())
+    train, test = (mock_texts(400, split, num_classes=2) for split in ("train", "test"))
+    made = dataclasses.replace(spam.binary(train, test, encoder, scale=0.2), rates=(1e-2,))
+    result = protocol.run(made, (0,), tmp_path / "spam")
+    assert result.counts == {"train": 150, "validation": 50, "test": 200, "few": 40}
+
+    sentences = (mock_texts(400, split) for split in ("train", "test"))
+    pairs = embeddings.half_width(*sentences, encoder, scale=0.02)
+    result = embeddings.run(pairs, (0,), tmp_path / "embeddings")
+    assert list(result.arms) == [embeddings.CONTRAST, embeddings.PROJECTED, embeddings.REDUCED]
+    assert 0 < result.teacher["nearest found among ten"] <= 1
+    table = report.page([], result, "Made so.")
+    assert f"| {embeddings.REDUCED} |" in table

@@ -30,7 +30,7 @@ from jaxkd import Network
 from jaxkd.cache import Cache
 from jaxkd.compression import count_parameters
 from jaxkd.data import Dataset, Loader, eval_batches
-from jaxkd.training import EvalStep, Population, evaluate, fit, grid, make_eval_step
+from jaxkd.training import Population, TrainState, evaluate, fit, grid, make_eval_step
 
 _EVAL_BATCH = 250
 _STEPS_PER_CALL = 20
@@ -165,38 +165,34 @@ def students(
         progress=None,
         steps_per_call=min(_STEPS_PER_CALL, task.steps),
     ).state
-    networks = [together.network(state, index) for index in range(len(together))]
-    step = make_eval_step(together.student, task.metrics, views=task.test_views)
-    name, measure = next(iter(task.measures.items()))
+    chosen_by, measure = next(iter(task.measures.items()))
+    found = _values(task, together, state, task.validation)[chosen_by]
     by_setting: dict[tuple[tuple[str, float], ...], list[int]] = {}
     for index in range(len(together)):
         numbers = together.numbers(index)
         setting = tuple((key, numbers[key]) for key in numbers if key != "seed")
         by_setting.setdefault(setting, []).append(index)
-    chosen = _best(
-        {
-            setting: float(
-                np.mean([_scores(step, networks[i], task.validation)[name] for i in indices])
-            )
-            for setting, indices in by_setting.items()
-        },
-        measure.lower_is_better,
-    )
-    best = [_scores(step, networks[i], task.test) for i in by_setting[chosen]]
-    return ArmResult(dict(chosen), {key: [one[key] for one in best] for key in task.measures})
+    means = {setting: float(np.mean(found[members])) for setting, members in by_setting.items()}
+    best = _best(means, measure.lower_is_better)
+    tested = _values(task, together, state, task.test)
+    values = {name: tested[name][by_setting[best]].tolist() for name in task.measures}
+    return ArmResult(dict(best), values)
+
+
+def _values(
+    task: Task, together: Population, state: TrainState, data: Dataset
+) -> dict[str, np.ndarray]:
+    size = min(_EVAL_BATCH, len(data))
+    return together.evaluator(data, task.metrics, views=task.test_views, batch_size=size)(state)
 
 
 def scores(task: Task, network: Network) -> dict[str, float]:
     """Computes the measures of a network on the test examples."""
     step = make_eval_step(network, task.metrics, views=task.test_views)
-    return _scores(step, network, task.test)
+    batches = eval_batches(task.test, min(_EVAL_BATCH, len(task.test)))
+    return evaluate(step, network.params, network.state, batches)
 
 
 def _best(values: Mapping[Any, float], lowest: bool) -> Any:
     finite = {key: value for key, value in values.items() if np.isfinite(value)}
     return (min if lowest else max)(finite, key=finite.__getitem__)
-
-
-def _scores(step: EvalStep, network: Network, data: Dataset) -> dict[str, float]:
-    batches = eval_batches(data, min(_EVAL_BATCH, len(data)))
-    return evaluate(step, network.params, network.state, batches)

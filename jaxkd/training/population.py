@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,13 +15,14 @@ from jax.sharding import Mesh
 
 from jaxkd.data import Dataset, eval_batches
 from jaxkd.data._fields import labeled_rows
+from jaxkd.metrics.in_step import Metric
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._arguments import suggestion
 from jaxkd.objective import Objective
 from jaxkd.training._evaluated import check_evaluated
 from jaxkd.training._optimizers import check_optimizer
 from jaxkd.training._stacked import AXES, member_of, on_host, partition_members, stack
-from jaxkd.training.evaluation import make_eval_step
+from jaxkd.training.evaluation import EvalStep, make_eval_step
 from jaxkd.training.make_step import as_outputs, check_kinds, make_train_step, vocab_sizes
 from jaxkd.training.members import SEED, MemberFactory, as_arrays, check_members
 from jaxkd.training.state import TrainState, create_state, initial_variables
@@ -128,7 +130,7 @@ class Population:
         variables = initial_variables(self.student, self._objectives[0])
         check_optimizer(self._optimizers[0], self._objectives[0], variables[0])
         self._views, self._teacher, self._micro_batches = views, teacher, micro_batches
-        self._evals: dict[Views | None, Any] = {}
+        self._evals: dict[Any, Any] = {}
         options = {"teacher_train": teacher_train, "split_gradients": split_gradients}
         self._options: dict[str, Any] = options
 
@@ -247,35 +249,43 @@ class Population:
         return self.member(state, index).network(self.student)
 
     def evaluator(
-        self, dataset: Dataset, *, views: Views | None = None, batch_size: int = 512
+        self,
+        dataset: Dataset,
+        metrics: Mapping[str, Metric] | None = None,
+        *,
+        views: Views | None = None,
+        batch_size: int = 512,
     ) -> Callable[[TrainState], dict[str, np.ndarray]]:
         """Makes the function that `fit` takes as `evaluate`, for all members at once.
 
         Args:
           dataset: the examples.
+          metrics: name → metric, as of `make_eval_step`; None for those that the labels call for.
           views: the examples are rendered by them; None if they are ready as they are.
           batch_size: number of examples in a batch.
 
         Returns:
-          A function from the population's state to `{"accuracy": …, "cross_entropy": …}`, float64
-          `[N]`, means over the labeled examples.
+          A function from the population's state to `{"accuracy": …, "cross_entropy": …}`, or the
+          chosen metrics, float64 `[N]`, over the labeled examples.
 
         Raises:
-          ValueError: no example is labeled.
+          ValueError: no example is labeled, and no metrics are chosen.
         """
-        if not labeled_rows(dataset.labels).any():
+        if metrics is None and not labeled_rows(dataset.labels).any():
             raise ValueError(f"{dataset} has no labeled example to evaluate on")
-        step = self._eval_step(views)
+        step, one = self._eval_step(views, metrics)
 
         def evaluate(state: TrainState) -> dict[str, np.ndarray]:
-            totals: dict[str, tuple[Any, Any]] = {}
+            totals = None
             batches = eval_batches(dataset, batch_size, views=views)
             check_evaluated(self.student, views, batches)
             for batch in batches:
-                for name, (total, count) in jax.device_get(step(state, batch)[1]).items():
-                    before = totals.get(name, (0.0, 0.0))
-                    totals[name] = (before[0] + total.astype(float), before[1] + count)
-            return {name: total / count for name, (total, count) in totals.items()}
+                sums = jax.device_get(step(state, batch)[1])
+                sums = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)
+                totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
+            each = (jax.tree.map(operator.itemgetter(i), totals) for i in range(len(self)))
+            values = [one.compute(sums) for sums in each]
+            return {name: np.array([v[name] for v in values]) for name in values[0]}
 
         evaluate.dataset = dataset  # type: ignore[attr-defined]  # `fit` compares its classes
         return evaluate
@@ -298,11 +308,21 @@ class Population:
 
         Returns:
           float32 `[N, examples, …, num_classes]`, in the order of the examples' ids.
+
+        Raises:
+          ValueError: students without logits.
         """
-        step = self._eval_step(views)
+        step, _ = self._eval_step(views)
         parts = []
         for batch in eval_batches(dataset, batch_size, views=views):
-            logits = np.asarray(step(state, batch)[0], np.float32)
+            logits = step(state, batch)[0]
+            if logits is None:
+                raise ValueError(
+                    "the students have no logits: evaluate their outputs by metrics, "
+                    "population.evaluator(dataset, {…})(state), or jaxkd.training.predict of "
+                    'population.network(state, index) with output="…"'
+                )
+            logits = np.asarray(logits, np.float32)
             parts.append(logits[:, batch["where"]])
         return np.concatenate(parts, axis=1)
 
@@ -321,19 +341,26 @@ class Population:
         )
         return step.function(teacher, state, batch)
 
-    def _eval_step(self, views: Views | None) -> Callable[..., tuple[Any, dict[str, Any]]]:
-        """Returns the compiled evaluation: logits `[N, …]` and metrics as (sum, count)."""
-        if views not in self._evals:
-            one = make_eval_step(self.student, views=views)
+    def _eval_step(
+        self, views: Views | None, metrics: Mapping[str, Metric] | None = None
+    ) -> tuple[Callable[..., tuple[Any, dict[str, Any]]], EvalStep]:
+        """Returns the compiled evaluation, logits `[N, …]` and sums, and that of one member."""
+        chosen = None if metrics is None else tuple((n, id(m)) for n, m in metrics.items())
+        if (views, chosen) not in self._evals:
+            one = make_eval_step(self.student, metrics, views=views)
 
             def together(params, model_state, batch):
                 results = dict(jax.vmap(one, in_axes=(0, 0, None))(params, model_state, batch))
-                return results.pop("logits"), results
+                return results.pop("logits", None), results
 
-            self._evals[views] = self._jit(together)
-        compiled, put = self._evals[views], self.step.put
-        return lambda state, batch: compiled(
-            state.params["student"], state.model_state["student"], put(batch)
+            # With the step, which holds the metrics, so that none takes the id of another.
+            self._evals[views, chosen] = self._jit(together), one
+        (compiled, one), put = self._evals[views, chosen], self.step.put
+        return (
+            lambda state, batch: compiled(
+                state.params["student"], state.model_state["student"], put(batch)
+            ),
+            one,
         )
 
     @functools.cached_property

@@ -13,9 +13,10 @@ from flax import nnx
 from tiers import few
 
 import jaxkd
-from jaxkd import Objective, Term, losses, make_train_step, recipes
+from jaxkd import Objective, Term, from_function, losses, make_train_step, recipes
 from jaxkd.compression import program_flops
-from jaxkd.data import Loader
+from jaxkd.data import Dataset, Loader
+from jaxkd.metrics import R2, MeanAbsoluteError
 from jaxkd.targets import TopK
 from jaxkd.training import Population, evaluate, fit, grid, make_eval_step, make_mesh
 from jaxkd.training._run_fields import run_fields
@@ -274,6 +275,29 @@ def test_evaluation_and_prediction_of_all_members(cache):
         assert metrics["accuracy"][index] == pytest.approx(hits.mean())
     with pytest.raises(ValueError, match="no labeled example"):
         population.evaluator(data.with_labels([]))
+
+
+def test_members_are_evaluated_by_chosen_metrics_and_need_no_logits():
+    inputs = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    data = Dataset.from_arrays(inputs, inputs[:, 0], name="values", split="test")
+    population = Population(
+        lambda seed: from_function(lambda params, x: {"age": x @ params}, jnp.ones(4) * (seed + 1)),
+        Objective(fit=Term(lambda student, labels: (student - labels) ** 2, student="age")),
+        optax.sgd(0.1),
+        {"seed": [0, 1, 2]},
+    )
+    state = population.init()
+    chosen = {"r2": R2(output="age"), "mae": MeanAbsoluteError(output="age")}
+    metrics = population.evaluator(data, chosen, batch_size=16)(state)
+    for index in range(3):
+        predicted = inputs.sum(1) * (index + 1)
+        error = predicted - inputs[:, 0]
+        assert metrics["mae"][index] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+        assert metrics["r2"][index] == pytest.approx(
+            1 - np.mean(error**2) / inputs[:, 0].var(), rel=1e-5
+        )
+    with pytest.raises(ValueError, match="no logits"):
+        population.predict(state, data)
 
 
 @few("mesh", [True, False])

@@ -16,6 +16,7 @@ from benchmarks.tasks_parts.sentences import EncodedTexts, Vocabulary
 from benchmarks.tasks_parts.task import Measure, Task, TaskResult
 from experiments.common.sentence_encoders import Teacher
 from jaxkd import Objective, Term, Views, connectors, losses
+from jaxkd.cache import Cache
 from jaxkd.compression import count_parameters
 from jaxkd.data import Dataset, Texts
 from jaxkd.metrics import Metric
@@ -159,21 +160,19 @@ def run(task: EmbeddingTask, seeds: Sequence[int], folder: pathlib.Path) -> Task
       The results; in place of a teacher, the teacher's own embeddings at the students' width.
     """
     taught = task.taught
-    embeddings = np.asarray(taught.train.inputs["embedding"], np.float64)
-    directions = np.linalg.eigh(embeddings.T @ embeddings)[1][:, ::-1][:, : task.width]
-    reduced = _teacher(directions)
-    arms: dict[str, tuple[Task, Any, jaxkd.Network | None]] = {
+    embeddings = taught.train.inputs["embedding"]
+    components = connectors.pca(embeddings, task.width, center=False)
+    cache = protocol.cached(taught, taught.make_teacher(0), folder / "cache")
+    arms: dict[str, tuple[Task, Any, Cache | None]] = {
         CONTRAST: (task.contrast, taught.labels, None),
-        PROJECTED: (taught, taught.distilled, taught.make_teacher(0)),
-        REDUCED: (taught, _objective(), reduced),
+        PROJECTED: (taught, taught.distilled, cache),
+        REDUCED: (taught, _objective(connectors.ReducedTeacher(components)), cache),
     }
     results = {}
-    for name, (of_arm, objective, teacher) in arms.items():
-        cache = None
-        if teacher is not None:
-            cache = protocol.cached(taught, teacher, folder / str(len(results)))
+    for name, (of_arm, objective, outputs) in arms.items():
         together = protocol.population(of_arm, objective, seeds, decay=1e-3)
-        results[name] = protocol.students(of_arm, together, taught.train, cache)
+        results[name] = protocol.students(of_arm, together, taught.train, outputs)
+    reduced = _teacher(components.components.T)
     size = count_parameters(taught.make_student(0).params)
     return TaskResult.of(
         taught,
@@ -184,7 +183,7 @@ def run(task: EmbeddingTask, seeds: Sequence[int], folder: pathlib.Path) -> Task
     )
 
 
-def _objective(connector: nnx.Module | None = None) -> Objective:
+def _objective(connector: nnx.Module) -> Objective:
     pair = {"student": "embedding", "teacher": "embedding"}
     return Objective(
         cosine=Term(losses.feature_cosine, connector=connector, **pair),

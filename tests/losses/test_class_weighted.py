@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxkd import Objective, Term, losses
+from jaxkd.targets import TopK
 
 STUDENT, TEACHER = np.random.default_rng(0).normal(size=(2, 2, 3, 4, 3)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(-1, 3, (2, 3, 4)).astype(np.int32)
@@ -75,6 +76,15 @@ def test_examples_of_any_loss_are_weighted():
     student, teacher = STUDENT[:, 0, 0], TEACHER[:, 0, 0]
     total, _ = loss(student, teacher, labels=np.array([0, 1]))
     assert total == pytest.approx(np.sum(losses.feature_mse(student, teacher) * np.array([1, 4])))
+
+
+def test_a_teacher_that_keeps_two_classes_a_pixel_is_weighted_too():
+    codec = TopK(2, temperatures=(2.0,))
+    sparse = codec.decode(codec.encode(jnp.asarray(TEACHER)), TEACHER.shape[1:])
+    loss = losses.class_weighted(losses.kd, WEIGHTS)
+    values = losses.kd(STUDENT, sparse, temperature=2.0)
+    found = mean(loss, STUDENT, sparse, temperature=2.0, labels=LABELS)
+    assert found == pytest.approx(np.average(values, weights=weights_of(LABELS)), rel=1e-5)
 
 
 def test_weights_and_labels_that_do_not_fit_are_refused():

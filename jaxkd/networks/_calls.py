@@ -1,8 +1,9 @@
 """How a module is called: by its `__call__`, or by a function of the module and the inputs."""
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -66,6 +67,31 @@ class Call:
                 raise ValueError("this network needs random numbers in training: pass key=")
             key = jax.random.key(0)
         return keys_of(USUAL_STREAMS if names is None else names, key)
+
+
+@contextlib.contextmanager
+def explained_streams(call: Call) -> Iterator[None]:
+    """Says what to write where a module takes for a key what are random streams.
+
+    Args:
+      call: how the module is called.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      TypeError: the error of the call inside, with a note.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if call.takes_rngs and "PRNG key" in str(error):
+            error.add_note(
+                "rngs are streams here, nnx.Rngs. Where the module takes a key under this name, "
+                "write call=lambda module, inputs, train, key: "
+                "module(inputs, rngs=key, train=train)"
+            )
+        raise
 
 
 def check_call(module: Any, call: Any) -> None:

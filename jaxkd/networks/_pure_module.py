@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from flax.core import DenyList
 
-from jaxkd.networks._calls import Call, check_call
+from jaxkd.networks._calls import Call, check_call, explained_streams
 from jaxkd.networks._features import Feature, recorded_nnx_ranks
 from jaxkd.networks._mode import Mode, TrainMode, names_of
 from jaxkd.networks._network import PyTree, dotted
@@ -85,12 +85,13 @@ class PureModule:
         call = self._call.function or type(module).__call__
         if features:
             recorded = nnx.capture(call, nnx.Intermediate, method_outputs=nnx.Intermediate)
-            with recorded_nnx_ranks(module, features) as ranks:
+            with recorded_nnx_ranks(module, features) as ranks, explained_streams(self._call):
                 result, inner = recorded(module, *inputs, **keywords)
             tree = nnx.to_pure_dict(inner)
             captured = {feature.name: feature.select(tree, ranks) for feature in features}
         else:
-            result, captured = call(module, *inputs, **keywords), {}
+            with explained_streams(self._call):
+                result, captured = call(module, *inputs, **keywords), {}
         if train:
             after = _flatten(nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState))))
             # Without what the call has sown.

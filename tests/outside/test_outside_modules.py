@@ -314,6 +314,12 @@ def test_five_lines_make_a_network(make):
     assert lines_of(make) <= 5
 
 
+def test_streams_in_place_of_a_key_are_explained():
+    network = jaxkd.from_nnx(ConvNeXt())
+    with pytest.raises(TypeError, match=r"call=lambda module, inputs, train, key: .*rngs=key"):
+        network.apply(network.params, network.state, IMAGES, train=True, key=KEY)
+
+
 @pytest.mark.slow
 @named
 def test_cached_outputs_are_the_online_ones_and_a_step_moves_what_it_should(make, tmp_path):

@@ -101,7 +101,7 @@ def test_a_geometric_function_moves_maps_with_options_of_their_own():
     labels = np.stack([PLACES, PLACES + 50])
     views = Views((move,), maps=("labels",))
     batch = {"id": np.arange(2), "view": np.zeros(2, int), "inputs": PIXELS[:2], "labels": labels}
-    moved = views.render(batch)["labels"]
+    moved = jax.jit(views.render)(batch)["labels"]
     assert (moved[:, :, 0] == -1).all() and moved.dtype == np.int32
     np.testing.assert_array_equal(moved[:, :, 1:], labels[:, :, :-1])
     np.testing.assert_array_equal(

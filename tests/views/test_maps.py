@@ -48,9 +48,10 @@ def test_values_of_maps_are_never_blended():
 
 def test_what_changes_values_leaves_maps_alone():
     transforms = (ColorJitter(), RandomErasing(1.0), Normalize())
-    rendered = Views(transforms, maps=("labels",)).render(RAW)
+    rendered = jax.jit(Views(transforms, maps=("labels",)).render)(RAW)
     np.testing.assert_array_equal(rendered["labels"], PLACES)
-    np.testing.assert_array_equal(Views((ColorJitter(),)).render(RAW)["labels"], PLACES)
+    undeclared = jax.jit(Views((ColorJitter(),)).render)(RAW)
+    np.testing.assert_array_equal(undeclared["labels"], PLACES)
 
 
 def test_an_image_and_a_mask_among_the_inputs():
@@ -92,7 +93,7 @@ def test_cutmix_pastes_the_map_of_the_partner():
     views = Views((RandomFlip(), Cutmix(None)), maps=("labels",))
     others = PLACES[::-1] + 1000
     partner = {"partner_inputs": others[..., None].astype(np.float32), "partner_labels": others}
-    rendered = views.render(RAW | partner)
+    rendered = jax.jit(views.render)(RAW | partner)
     np.testing.assert_array_equal(rendered["labels"], rendered["inputs"][..., 0])
     pasted = np.asarray(rendered["labels"]) >= 1000
     assert pasted.any() and not pasted.all() and "labeled" not in rendered
@@ -103,7 +104,7 @@ def test_cutmix_pastes_the_map_of_the_partner():
 def mixed(mix, labels, others, **more):
     images = {"inputs": np.ones((4, 8, 8, 1)), "partner_inputs": np.zeros((4, 8, 8, 1))}
     batch = IDS | images | {"labels": labels, "partner_labels": others} | more
-    rendered = Views((mix,), seed=1).render(batch)
+    rendered = jax.jit(Views((mix,), seed=1).render)(batch)
     weight = np.asarray(rendered["inputs"]).mean((1, 2, 3))
     return rendered["labels"], rendered["labeled"], weight
 

@@ -1,9 +1,8 @@
 import chex
+import compiled_losses as losses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import chex
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxkd import losses
 from jaxkd.ops import adaptive_average_pool
 
 

@@ -1,11 +1,10 @@
 import chex
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 SHAPES = [(3, 4), (3, 5, 4), (3, 2, 2, 4)]
 

@@ -1,11 +1,10 @@
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 import pytest
 from tiers import few
-
-from jaxkd import losses
 
 
 def maps(*shape, seed=0):

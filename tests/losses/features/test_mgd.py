@@ -1,8 +1,7 @@
+import compiled_losses as losses
 import jax
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 4, 5), (3, 8, 5), (3, 40)], ids=str)

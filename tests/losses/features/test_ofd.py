@@ -1,11 +1,10 @@
 import chex
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-
-from jaxkd import losses
 
 
 @pytest.mark.parametrize(

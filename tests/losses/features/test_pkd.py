@@ -1,10 +1,9 @@
 import chex
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 def maps(*shape, seed=0):

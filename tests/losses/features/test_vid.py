@@ -1,9 +1,8 @@
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 def maps(*shape, seed=0):

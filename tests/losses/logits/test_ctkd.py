@@ -1,9 +1,8 @@
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 @pytest.mark.parametrize("scale", [-1.0, -0.25, 0.0, 2.0])

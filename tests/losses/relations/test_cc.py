@@ -1,9 +1,8 @@
 import math
 
+import compiled_losses as losses
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 def test_cc_multiplies_the_errors_of_neighbors():

@@ -1,7 +1,6 @@
+import compiled_losses as losses
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 def alignment(student, teacher):

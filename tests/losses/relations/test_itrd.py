@@ -1,8 +1,7 @@
+import compiled_losses as losses
 import jax
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 def embeddings():

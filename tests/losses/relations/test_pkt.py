@@ -1,7 +1,6 @@
+import compiled_losses as losses
 import jax
 import numpy as np
-
-from jaxkd import losses
 
 
 def divergence(student, teacher):

@@ -3,12 +3,11 @@
 import functools
 
 import chex
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 RELATIONS = {
     "rkd_distance": losses.rkd_distance,

@@ -1,12 +1,11 @@
 import importlib
 import itertools
 
+import compiled_losses as losses
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 # The function of this name hides the module as an attribute of the package.
 rkd_module = importlib.import_module("jaxkd.losses.relations.rkd")

@@ -1,7 +1,6 @@
+import compiled_losses as losses
 import numpy as np
 import pytest
-
-from jaxkd import losses
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2"])

@@ -161,16 +161,20 @@ def test_tasks_of_clothing_run_through(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_tasks_of_texts_run_through(tmp_path):
+def test_a_decision_about_texts_runs_through(tmp_path):
     encoder = mock_teacher(mock_tokenizer())
     train, test = (mock_texts(400, split, num_classes=2) for split in ("train", "test"))
     made = dataclasses.replace(spam.binary(train, test, encoder, scale=0.2), rates=(1e-2,))
-    result = protocol.run(made, (0,), tmp_path / "spam")
+    result = protocol.run(made, (0,), tmp_path)
     assert result.counts == {"train": 150, "validation": 50, "test": 200, "few": 40}
 
+
+@pytest.mark.slow
+def test_embeddings_of_texts_run_through(tmp_path):
+    encoder = mock_teacher(mock_tokenizer())
     sentences = (mock_texts(400, split) for split in ("train", "test"))
     pairs = embeddings.half_width(*sentences, encoder, scale=0.02)
-    result = embeddings.run(pairs, (0,), tmp_path / "embeddings")
+    result = embeddings.run(pairs, (0,), tmp_path)
     assert list(result.arms) == [embeddings.CONTRAST, embeddings.PROJECTED, embeddings.REDUCED]
     assert 0 < result.teacher["nearest found among ten"] <= 1
     table = report.page([], result, "Made so.")

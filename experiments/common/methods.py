@@ -23,8 +23,7 @@ from experiments.common.validation import check_choice, recipe_options, validate
 from jaxkd import Network, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics import Spread
-from jaxkd.recipes import AppliedRecipe, Pair
-from jaxkd.study import Column, Table
+from jaxkd.study import ArmTraining, Column, Table
 from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
@@ -97,28 +96,26 @@ def arm(name: str, context: MethodContext) -> Arm:
     config = context.config
     options = recipe_options("protocol.options", config.options).get(name, {})
 
-    def applied(fresh: Network, seed: int) -> AppliedRecipe:
-        pair = Pair(fresh, context.teacher, context.inputs)
-        steps, dataset = context.steps, context.train
-        return recipes.create(name, pair, seed=seed, steps=steps, dataset=dataset, **options)
+    def training(seed: int) -> ArmTraining:
+        pair, steps = context.pair(seed, context.teacher), context.steps
+        applied = recipes.create(
+            name, pair, seed=seed, steps=steps, dataset=context.train, **options
+        )
+        optimizer = sgd(config, steps)
+        if applied.make_optimizer is not None:
+            rate = schedule(config, steps)
+            optimizer = applied.make_optimizer(rate, weight_decay=config.weight_decay)
+        return context.training(
+            seed,
+            applied.objective,
+            student=applied.student,
+            teacher=applied.teacher,
+            optimizer=optimizer,
+            step_options={"split_gradients": applied.split_gradients},
+        )
 
-    first = applied(context.networks.make_student(0), 0)
-    if first.make_optimizer is None:
-        optimizer = sgd(config, context.steps)
-    else:
-        rate = schedule(config, context.steps)
-        optimizer = first.make_optimizer(rate, weight_decay=config.weight_decay)
-    return Arm(
-        name,
-        context.train,
-        first.objective,
-        context.steps,
-        teacher=first.teacher,
-        objective_of=lambda seed: applied(context.networks.make_student(seed), seed).objective,
-        extend=lambda fresh, seed: applied(fresh, seed).student,
-        optimizer=optimizer,
-        step_options={"split_gradients": first.split_gradients},
-    )
+    objective = training(0).objective
+    return Arm(name, context.train, objective, context.steps, make_training=training)
 
 
 def run(

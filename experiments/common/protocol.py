@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,8 +11,10 @@ import optax
 from experiments.common.study import Study, adamw
 from experiments.common.teachers import train_teacher
 from experiments.common.validation import field
-from jaxkd import Network
+from jaxkd import Network, Objective
 from jaxkd.data import Dataset
+from jaxkd.recipes import Pair
+from jaxkd.study import ArmTraining
 from jaxkd.views import Normalize, Views
 
 BASELINE = "labels"
@@ -131,6 +134,26 @@ class MethodContext:
         return self.config.epochs * max(1, len(self.train) // self.config.batch_size)
 
     @property
+    def make_student(self) -> Callable[[int], Network]:
+        """Function from a seed to an untrained student."""
+        return self.networks.make_student
+
+    @property
+    def data(self) -> dict[str, Dataset]:
+        """Training examples by name, as a study of the library has them."""
+        return {"train": self.train}
+
+    @property
+    def views(self) -> Views:
+        """How networks see training examples."""
+        return self.study.views
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak of the schedule."""
+        return self.config.learning_rate
+
+    @property
     def inputs(self) -> jax.ShapeDtypeStruct:
         """Shape and type of a batch as networks see it."""
         return jax.ShapeDtypeStruct((self.config.batch_size, *self.train.shape), np.float32)
@@ -143,6 +166,38 @@ class MethodContext:
         if rate is not None:
             config = dataclasses.replace(config, learning_rate=rate)
         return sgd(config, self.steps if steps is None else steps)
+
+    def network_teacher(self, who: str) -> Network:
+        """Returns the teacher, which every method here has."""
+        return self.teacher
+
+    def pair(self, seed: int, teacher: Network) -> Pair:
+        """Returns the untrained student of a seed and a teacher."""
+        return Pair(self.make_student(seed), teacher, self.inputs)
+
+    def training(
+        self, seed: int, objective: Objective, *, online: bool = True, **changes: Any
+    ) -> ArmTraining:
+        """Makes the training of the student by an objective; the teacher runs in every step.
+
+        Args:
+          seed: of the student.
+          objective: what is minimized.
+          online: whether it does, always.
+          **changes: fields of `ArmTraining` in place of those of the context.
+
+        Returns:
+          The training.
+        """
+        assert online
+        own = objective.needs_teacher and not changes.get("phases")
+        known: dict[str, Any] = {"examples": self.train, "steps": self.steps, "views": self.views}
+        known |= {"num_views": self.study.num_views, "teacher": self.teacher if own else None}
+        if "student" not in changes:
+            known["student"] = self.make_student(seed)
+        if "optimizer" not in changes:
+            known["optimizer"] = self.optimizer()
+        return ArmTraining(objective=objective, **{**known, **changes})
 
     def teacher_optimizer(self) -> optax.GradientTransformation:
         """Makes the teachers' optimizer: SGD in the papers' protocol, AdamW in the short one."""

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,6 @@ import jaxkd
 from jaxkd import Network, Objective
 from jaxkd.cache import Cache
 from jaxkd.data import Examples
-from jaxkd.strategies import Phase
 from jaxkd.study import ArmTraining
 from jaxkd.study._runs import Runs
 from jaxkd.study.evaluator import Evaluator
@@ -89,15 +88,11 @@ class Arm:
       teacher: network whose outputs are computed in every step; None where there is none or where
         its outputs are cached.
       cache: cached outputs of the teacher, if there are any.
-      objective_of: function from a seed to the objective with connectors of that seed; None if the
-        objective has no connectors.
       extend: function from an untrained student and its seed to the network that is trained.
       optimizer: None for the study's own.
       step_options: further arguments of `jaxkd.make_train_step`.
-      views: how networks see training examples; None for the study's own.
       deploy: function from the trained network to the part that is measured; None for all of it.
-      phases: function from an untrained student and its seed to trainings that follow each other,
-        in place of the single one that objective, teacher and steps describe.
+      make_training: function from a seed to the whole training, in place of all others.
     """
 
     name: str
@@ -106,32 +101,30 @@ class Arm:
     steps: int
     teacher: Network | None = None
     cache: Cache | None = None
-    objective_of: Callable[[int], Objective] | None = None
     extend: Callable[[Network, int], Network] | None = None
     optimizer: optax.GradientTransformation | None = None
     step_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    views: Views | None = None
     deploy: Callable[[Network], Network] | None = None
-    phases: Callable[[Network, int], Sequence[Phase]] | None = None
+    make_training: Callable[[int], ArmTraining] | None = None
 
     def training(self, study: Study, seed: int) -> ArmTraining:
         """Makes the training for a seed."""
+        if self.make_training is not None:
+            return self.make_training(seed)
         student = study.make_student(seed)
         student = self.extend(student, seed) if self.extend else student
         return ArmTraining(
             student=student,
-            objective=self.objective_of(seed) if self.objective_of else self.objective,
+            objective=self.objective,
             examples=self.train,
             steps=self.steps,
             optimizer=self.optimizer or adamw(study.learning_rate, self.steps),
-            views=self.views or study.views,
-            # An arm's own views (mixtures, noise) are new in each epoch.
-            num_views=None if self.views else study.num_views,
+            views=study.views,
+            num_views=study.num_views,
             teacher=self.teacher,
             cache=self.cache,
             step_options=self.step_options,
             deploy=self.deploy or (lambda network: network),
-            phases=self.phases(student, seed) if self.phases else (),
         )
 
 

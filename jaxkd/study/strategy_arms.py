@@ -177,7 +177,7 @@ def stage_wise(
     Returns:
       The training.
     """
-    hints = max(1, round(share * study.steps))
+    hints = max(1, int(share * study.steps))
     later = max(1, study.steps - hints)
     first, *others = strategies.stage_wise(
         study.pair(seed, study.network_teacher("stage_wise")),

@@ -113,7 +113,7 @@ def context(tmp_path_factory):
 
 def test_a_student_starts_from_the_teachers_layers(context):
     arm = strategy_arms.arm("teacher_layers", context)
-    student = arm.extend(context.networks.make_student(3), 3)
+    student = arm.training(context.study, 3).student
     for path in ("stem.kernel", "stages.0.0.conv1.kernel", "head.kernel"):
         np.testing.assert_array_equal(student.params[path], context.teacher.params[path])
     with pytest.raises(ValueError, match="no layer of the student"):
@@ -122,13 +122,12 @@ def test_a_student_starts_from_the_teachers_layers(context):
 
 def test_phases_share_the_steps_of_a_plain_training(context):
     assert context.steps == 20
-    fresh = context.networks.make_student(0)
     for name, steps in {
         "born_again": [20] * 3,
         "assistant": [20] * 2,
         "stage_wise": [5, 15],
     }.items():
-        phases = strategy_arms.arm(name, context).phases(fresh, 0)
+        phases = strategy_arms.arm(name, context).training(context.study, 0).phases
         assert [phase.steps for phase in phases] == steps
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -46,6 +48,9 @@ def test_the_runs_of_an_arm_give_what_its_students_say(tmp_path):
     assert result.curve_steps.tolist() == [3] and int(result.probed["size"]) == 2
 
     phase = strategies.Phase("only", recipes.labels(), 3, adamw(0.01, 3))
-    phases = Arm("phases", data, recipes.labels(), 3, phases=lambda fresh, seed: [phase])
+    training = dataclasses.replace(
+        Arm("labels", data, recipes.labels(), 3).training(study, 0), phases=[phase]
+    )
+    phases = Arm("phases", data, recipes.labels(), 3, make_training=lambda seed: training)
     again = run_arm(study, phases, "some regime")
     assert again.curve_steps.tolist() == [3] and again.logits.shape == result.logits.shape

@@ -37,9 +37,9 @@ def select_classes(
       classes are merged.
 
     Raises:
-      TypeError: no network.
-      ValueError: no classes, an empty group, an unknown name; when first called, an index that the
-        logits do not have, or no logits.
+      TypeError: no network, or classes that are neither indices nor names, such as a mask.
+      ValueError: no classes, an empty group, an unknown name, a class twice in a group; when first
+        called, an index that the logits do not have, or no logits.
 
     Example:
       >>> import jax.numpy as jnp
@@ -97,7 +97,15 @@ def _indices(group: Any, class_names: Sequence[str] | None) -> list[int]:
         raise ValueError(f"class_names has no class {unknown}; it has {known[:20]}")
     if twice := sorted({name for name in names if known.count(name) > 1}):
         raise ValueError(f"class_names has the classes {twice} more than once: give their indices")
+    for member in members:
+        if not isinstance(member, str | int | np.integer) or isinstance(member, bool):
+            raise TypeError(
+                f"classes are indices or names, not {member!r}: of a mask write "
+                "np.flatnonzero(mask)"
+            )
     indices = [known.index(m) if isinstance(m, str) else int(m) for m in members]
+    if len(set(indices)) < len(indices):
+        raise ValueError(f"a group has a class twice, {members}, which would count double")
     if negative := [index for index in indices if index < 0]:
         raise ValueError(f"indices of classes are at least 0, got {negative}")
     return indices

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxkd.training._csv_rows import Rows
+from jaxkd.networks._arguments import shown
+from jaxkd.training._csv_rows import INTEGERS, Rows
 from jaxkd.training._loggers import Loggers
 from jaxkd.training._metric_sums import MetricSums
 from jaxkd.training.logs import CSV, Split
@@ -108,7 +109,16 @@ class MetricsHistory:
         return self._write("train", self.train, step, metrics)
 
     def add_evaluation(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the row of an evaluation after a step, and returns its metrics likewise."""
+        """Writes the row of an evaluation after a step.
+
+        Returns:
+          Its metrics, likewise.
+
+        Raises:
+          TypeError: `evaluate` returned something else than numbers by name.
+          ValueError: a number of a name that a row has already.
+        """
+        _check_evaluation(metrics, self._members)
         return self._write("eval", self.evaluations, step, metrics)
 
     def _write(
@@ -137,6 +147,22 @@ class MetricsHistory:
             {"member": member, **{key: float(array[member]) for key, array in numbers.items()}}
             for member in range(self._members)
         ]
+
+
+def _check_evaluation(metrics: Any, members: int | None) -> None:
+    """Refuses what is no mapping of names to numbers, one a member where there are several."""
+    line = 'write return {"accuracy": 0.9}'
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"evaluate returns numbers by name, not {shown(metrics)}: {line}")
+    if taken := [name for name in INTEGERS if name in metrics]:
+        raise ValueError(f"evaluate returned {taken}, which every row has already: rename it")
+    for name, value in metrics.items():
+        try:
+            fits = np.asarray(value, float).shape in ((), (members,))
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise TypeError(f"evaluate returned {shown(value)} as {name!r}, no number: {line}")
 
 
 def _table(rows: Rows) -> dict[str, Any]:

@@ -196,9 +196,13 @@ def fit(
                 f"{workdir} holds a run of {done} steps, more than steps={steps}: choose "
                 "another workdir, or delete this one"
             )
+        ended = bool(callbacks) and bool(metadata.get("ended"))
+        over = ended or done == steps
         any_fields = step.options.get("batch_transform") is not None
-        source = by_step(batches, done, metadata.get("batches"), resume, any_fields=any_fields)
-        batch = source[done] if done < steps else None
+        # A run that is over takes no batch, so that an iterator's position does not matter.
+        position = (0, None) if over else (done, metadata.get("batches"))
+        source = by_step(batches, *position, resume, any_fields=any_fields)
+        batch = None if over else source[done]
         if batch is not None:
             check_data(step, state, batches, batch)
         if batch is not None and done == 0:
@@ -222,7 +226,7 @@ def fit(
         trace = stack.enter_context(ProfilerTrace(profile, workdir))
         run = Run(
             step, state, source, intervals, history, every, callbacks, fields, evaluate, workdir,
-            checkpoints, owner, stop, ended=bool(callbacks) and bool(metadata.get("ended")),
+            checkpoints, owner, stop, ended,
         )  # fmt: skip
         while not run.over:
             count = run.call()

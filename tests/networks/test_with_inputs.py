@@ -66,6 +66,10 @@ def test_a_head_is_selected_with_the_logits_unless_classes_are_merged():
         ([], None, ValueError, "at least one class"),
         ([[]], None, ValueError, "at least one class"),
         ("cat", None, TypeError, "classes are indices"),
+        ([True, False, True, False], None, TypeError, "flatnonzero"),
+        (np.array([True, False]), None, TypeError, "flatnonzero"),
+        ([0.9], None, TypeError, r"not 0\.9"),
+        ([[1, 1], 0], None, ValueError, "class twice"),
     ],
 )
 def test_classes_that_there_are_not_are_refused(classes, names, error, match):

@@ -11,6 +11,8 @@ import pytest
 import jaxkd
 from jaxkd import recipes
 from jaxkd.training import Population, fit, logs
+from jaxkd.training._history import MetricsHistory
+from jaxkd.training._loggers import Loggers
 
 INPUTS = np.random.default_rng(0).normal(size=(8, 8, 6)).astype(np.float32)
 BATCHES = [{"inputs": x, "labels": np.arange(8) % 3} for x in INPUTS]
@@ -78,6 +80,18 @@ def test_what_is_no_logger_or_callback_is_refused_with_the_line_to_write():
             train(callbacks=callbacks)
     with pytest.raises(TypeError, match="returned 3: a callback returns True to stop"):
         train(callbacks=[lambda event: 3])
+
+
+def test_an_evaluation_that_is_no_numbers_by_name_is_refused():
+    history = MetricsHistory(None, Loggers((), 0), None)
+    for wrong in (None, 0.9, {"a": np.ones(2)}, {"a": "good"}, {"a": {"b": 1.0}}):
+        with pytest.raises(TypeError, match='write return {"accuracy"'):
+            history.add_evaluation(2, wrong)
+    for name in ("step", "member"):
+        with pytest.raises(ValueError, match=f"'{name}'.*every row has already"):
+            history.add_evaluation(2, {name: 3.0})
+    assert history.add_evaluation(2, {"a": jnp.bfloat16(0.5)}) == {"a": 0.5}
+    assert history.evaluations == [{"step": 2, "a": 0.5}]
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 2])

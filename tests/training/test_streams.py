@@ -109,6 +109,16 @@ def test_a_stream_without_a_position_is_resumed_as_it_is_said(tmp_path):
         train(BATCHES, resume="ignore")
 
 
+def test_a_run_that_is_over_takes_no_batch_of_a_stream(tmp_path):
+    stops = {"callbacks": [lambda event: event.step == 2]}
+    for name, options in (("all", {}), ("stopped", stops)):
+        used, given = iter(BATCHES[:5]), options | {"workdir": tmp_path / name}
+        first = train(used, **given)
+        again = train(used, **given)
+        assert again.train == first.train and len(again.train) == (1 if options else 3)
+        np.testing.assert_array_equal(params(again), params(first))
+
+
 def test_a_stream_that_ends_names_the_step_and_its_length():
     with pytest.raises(ValueError, match="generator ended before the batch of step 7; it gave 7"):
         train((batch for batch in BATCHES), 9)

@@ -213,6 +213,12 @@ def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
     """Refuses networks without the outputs that are compared, beyond the logits of all."""
     if any(map(_is_of_classes, objective.terms.values())):
         shape = pair.shape("student", "logits")
+        if recipe.task == "ranking" and (len(shape) < 2 or shape[-1] == 1):
+            raise ValueError(
+                f"recipe {recipe.name!r} compares the candidates of a query, and the student's "
+                f"scores {shape} are of one: give those of all candidates together, [batch, "
+                "candidates], as by scores.reshape(batch, candidates) in the network"
+            )
         if len(shape) < 2 or shape[-1] == 1:
             raise ValueError(
                 f"recipe {recipe.name!r} compares classes, and the student's logits {shape} have "

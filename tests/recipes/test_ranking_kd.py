@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxkd import losses, recipes
+from jaxkd import from_function, losses, recipes
 
 STUDENT, TEACHER = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
 RELEVANCE = np.array([[1, 0, -1], [0, 0, 1], [0, 0, 0], [1, -1, -1]], np.int32)
@@ -47,3 +47,11 @@ def test_options_that_do_not_fit_are_refused():
         recipes.ranking_kd(alpha=0.5, relevance=None)
     with pytest.raises(ValueError, match="alpha must lie"):
         recipes.ranking_kd(alpha=2.0)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_scores_of_pairs_that_stand_alone_are_refused(shape):
+    network = from_function(lambda w, x: (x @ w).reshape(shape), jnp.ones((3, 1)))
+    pair = recipes.Pair(network, network, STUDENT)
+    with pytest.raises(ValueError, match=r"compares the candidates .* \(4,.*\.reshape\(batch"):
+        recipes.create("ranking_kd", pair)

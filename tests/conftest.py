@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -41,10 +42,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Examples of networks make them at full size; tests/models holds what they show."""
+    """Marks examples that are a further variant of what tests hold.
+
+    Those of networks make them at full size, which tests/models does in small; those of connectors
+    compile operation by operation what their own file in tests/connectors compiles at once.
+    """
+    connectors = pathlib.Path(__file__).parent / "connectors"
     for item in items:
-        if isinstance(item, pytest.DoctestItem) and "models" in item.path.parts:
-            item.add_marker(pytest.mark.exhaustive)
+        if isinstance(item, pytest.DoctestItem):
+            folder = item.path.parent.name
+            own = folder == "connectors" and any(connectors.glob(f"test_*{item.path.stem}*.py"))
+            if own or folder == "models":
+                item.add_marker(pytest.mark.exhaustive)
 
 
 def random_images() -> Dataset:

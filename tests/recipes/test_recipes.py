@@ -52,8 +52,12 @@ CLASSES = recipes.names(language=False, task="classes")
 @pytest.mark.parametrize("name", sorted({*CLASSES} - {"deit"}))
 def test_every_recipe_makes_a_step(name, pair):
     """Traced, not compiled: shapes, names and connectors fit, the state's structure stays."""
-    step, state = step_and_state(name, pair)
-    new_state, metrics = jax.eval_shape(step.function, step.frozen, state, BATCH)
+
+    def first_step():
+        step, state = step_and_state(name, pair)
+        return state, *step.function(step.frozen, state, BATCH)
+
+    state, new_state, metrics = jax.eval_shape(first_step)
     assert jax.tree.structure(new_state) == jax.tree.structure(state)
     for new, old in zip(jax.tree.leaves(new_state), jax.tree.leaves(state), strict=True):
         assert (new.shape, new.dtype) == (old.shape, old.dtype)

@@ -20,15 +20,17 @@ def by_pillow(box, size, interpolation):
 @pytest.mark.parametrize("interpolation", FILTERS)
 @pytest.mark.parametrize("size", [(5, 7), (20, 31)])
 def test_resizing_is_pillows(size, interpolation):
-    own = Resize(size, interpolation)(KEY, jnp.asarray(PIXELS))
+    own = jax.jit(Resize(size, interpolation))(KEY, PIXELS)
     assert own.dtype == jnp.float32 and own.min() >= 0 and own.max() <= 255
     # Pillow rounds after each of two passes.
     np.testing.assert_allclose(own, by_pillow((0, 0, 13, 18), size, interpolation), atol=1.7)
 
 
 def test_one_number_is_the_shorter_side():
-    assert Resize(26)(KEY, jnp.asarray(PIXELS)).shape == (26, 36, 3)
-    assert Resize(26).on_map(KEY, jnp.zeros((18, 13, 1), jnp.int32), -1).shape == (36, 26, 1)
+    resize, labels = Resize(26), jnp.zeros((18, 13, 1), jnp.int32)
+    assert jax.eval_shape(resize, KEY, PIXELS).shape == (26, 36, 3)
+    moved = jax.eval_shape(lambda labels: resize.on_map(KEY, labels, -1), labels)
+    assert moved.shape == (36, 26, 1)
 
 
 @pytest.mark.parametrize("interpolation", FILTERS)
@@ -43,7 +45,8 @@ def test_a_random_part_is_pillows_crop_and_resize(interpolation):
 def test_parts_have_areas_and_ratios_within_their_bounds():
     crop = RandomResizedCrop(8, scale=(0.1, 0.5), ratio=(0.5, 2.0))
     keys = jax.random.split(KEY, 500)
-    top, left, high, wide = map(np.asarray, jax.vmap(lambda key: crop.box(key, 130, 180))(keys))
+    boxes = jax.jit(jax.vmap(lambda key: crop.box(key, 130, 180)))
+    top, left, high, wide = map(np.asarray, boxes(keys))
     area, ratio = high * wide / (130 * 180), wide / high
     assert 0.09 < area.min() < 0.15 and 0.45 < area.max() < 0.52
     assert 0.48 < ratio.min() < 0.6 and 1.7 < ratio.max() < 2.05
@@ -60,13 +63,14 @@ def test_where_no_attempt_fits_the_middle_is_shown():
 
 def test_maps_take_the_nearest_values_of_the_same_part():
     crop, places = RandomResizedCrop(6, scale=(0.1, 0.6)), jnp.arange(13 * 18).reshape(13, 18, 1)
+    run = jax.jit(lambda key: (crop.box(key, 13, 18), crop.on_map(key, places, None)))
     for seed in range(3):
-        key = jax.random.key(seed)
-        top, left, high, wide = (int(x) for x in crop.box(key, 13, 18))
+        box, moved = run(jax.random.key(seed))
+        top, left, high, wide = (int(x) for x in box)
         rows = np.floor(top + (np.arange(6) + 0.5) * high / 6).astype(int)
         columns = np.floor(left + (np.arange(6) + 0.5) * wide / 6).astype(int)
         wanted = np.asarray(places)[rows][:, columns]
-        np.testing.assert_array_equal(crop.on_map(key, places, None), wanted)
+        np.testing.assert_array_equal(moved, wanted)
 
 
 def test_the_middle_is_cut_out_of_image_and_map():

@@ -25,10 +25,11 @@ def srrl(**options):
 
 @pytest.mark.parametrize("bias", [None, BIAS], ids=["no_bias", "bias"])
 def test_logits_are_the_teachers_classifier_on_the_average(bias):
-    arguments = simkd(bias=bias)(maps(2, 5, 3, 4))
+    student = maps(2, 5, 3, 4)
+    arguments = jax.jit(lambda x: simkd(bias=bias)(x))(student)
     logits = np.mean(arguments["projected"], axis=(1, 2)) @ KERNEL + (0 if bias is None else bias)
     np.testing.assert_allclose(arguments["logits"], logits, rtol=1e-4, atol=1e-6)
-    projected, predicted = srrl(bias=bias)(maps(2, 5, 3, 4))["student"]
+    projected, predicted = jax.jit(lambda x: srrl(bias=bias)(x))(student)["student"]
     logits = np.mean(projected, axis=(1, 2)) @ KERNEL + (0 if bias is None else bias)
     np.testing.assert_allclose(predicted, logits, rtol=1e-4, atol=1e-6)
 
@@ -55,19 +56,23 @@ def test_simkd_behind_a_student():
 
 
 def test_simkd_pools_a_larger_student_first():
-    student = maps(2, 8, 3, 4)
-    pooled = ops.adaptive_average_pool(student, (4, 3))
-    np.testing.assert_allclose(
-        simkd(size=(4, 6))(student)["projected"], simkd()(pooled)["projected"], rtol=1e-6
-    )
+    @jax.jit
+    def project(student):
+        pooled = ops.adaptive_average_pool(student, (4, 3))
+        return simkd(size=(4, 6))(student)["projected"], simkd()(pooled)["projected"]
+
+    np.testing.assert_allclose(*project(maps(2, 8, 3, 4)), rtol=1e-6)
 
 
 def test_srrl_of_maps_and_of_vectors():
-    vectors = maps(5, 4)
-    flat, square = srrl()(vectors)["student"], srrl()(vectors[:, None, None])["student"]
-    np.testing.assert_allclose(flat[0], square[0][:, 0, 0], rtol=1e-6)
-    teacher = maps(5, 2, 2, 6), maps(5, 3)
-    values = [losses.srrl(student, teacher) for student in (flat, square)]
+    @jax.jit
+    def evaluate(vectors, teacher):
+        flat, square = srrl()(vectors)["student"], srrl()(vectors[:, None, None])["student"]
+        values = [losses.srrl(student, teacher) for student in (flat, square)]
+        return flat[0], square[0][:, 0, 0], values
+
+    flat, square, values = evaluate(maps(5, 4), (maps(5, 2, 2, 6), maps(5, 3)))
+    np.testing.assert_allclose(flat, square, rtol=1e-6)
     np.testing.assert_allclose(*values, rtol=1e-6)
 
 
@@ -78,7 +83,7 @@ def test_gradients_reach_the_projection_through_the_classifier():
         arguments, _ = network.apply(params, network.state, maps(5, 2, 2, 4), train=True)
         return jnp.sum(jnp.square(arguments["student"][1]))
 
-    gradients = jax.grad(loss)(network.params)
+    gradients = jax.jit(jax.grad(loss))(network.params)
     assert np.any(gradients["project.conv.kernel"]) and np.any(gradients["project.norm.bias"])
 
 

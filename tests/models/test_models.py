@@ -22,11 +22,13 @@ IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(4, 28, 28, 1)), jnp.f
     ],
 )
 def test_parameters_and_shapes(make, parameters):
-    network = jaxkd.from_nnx(make(nnx.Rngs(0)))
+    network = jaxkd.from_nnx(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
     assert count_parameters(network.params) == parameters
-    outputs, _ = network.apply(
-        network.params, network.state, IMAGES, train=True, key=jax.random.key(0)
-    )
+
+    def trained(params, state, key):
+        return network.apply(params, state, IMAGES, train=True, key=key)[0]
+
+    outputs = jax.eval_shape(trained, network.params, network.state, jax.random.key(0))
     assert outputs["logits"].shape == (4, 10)
 
 
@@ -75,8 +77,9 @@ def test_small_networks_are_made_by_name(name):
 def test_convnet_with_group_norm_keeps_no_statistics():
     network = jaxkd.from_nnx(models.ConvNet(1, 10, norm=group_norm, rngs=nnx.Rngs(0)))
     assert not network.state
-    alone = network(IMAGES[:1])["logits"]
-    np.testing.assert_allclose(network(IMAGES)["logits"][:1], alone, rtol=1e-4, atol=1e-5)
+    run = jax.jit(network)
+    alone = run(IMAGES[:1])["logits"]
+    np.testing.assert_allclose(run(IMAGES)["logits"][:1], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_images_of_another_size_are_refused():

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-import jaxkd
 from experiments.compress.pipelines import FINAL_STEPS, Steps, title
 from experiments.compress.run import CompressionResults
 from jaxkd import Network, compression
@@ -44,8 +43,7 @@ class ExportedNetwork:
       median_s: median duration of a call with one example, in seconds.
       p10_s: tenth percentile of that duration.
       p90_s: ninetieth percentile of that duration.
-      agreement: share of the test examples on which the file predicts the class of the network; of
-        LiteRT's int8, which is made from floating weights, the class of the floating network.
+      agreement: share of the test examples on which the file predicts the class of the network.
       difference: largest absolute difference of a logit.
       accuracy: accuracy of the file on the test examples.
     """
@@ -94,7 +92,7 @@ def export_all(out: CompressionResults) -> dict[Steps, ExportedNetwork]:
         exported[steps] = ExportedNetwork(
             parameters=int(sum(nonzero)),
             weights=compression.sparse_bytes(network.params),
-            flops=compression.flops(_floating(out, steps), image),
+            flops=_flops(out, steps, image),
             file=files[steps].stat().st_size,
             runtime=runners[steps].software,
             median_s=median,
@@ -150,7 +148,7 @@ def _export(out: CompressionResults, steps: Steps, network: Network) -> pathlib.
     )
     export(
         folder,
-        _floating(out, steps) if file_format == "litert_int8" else network,
+        network,
         test.inputs,
         labels=test.labels,
         # safetensors has no type of four bits.
@@ -162,12 +160,12 @@ def _export(out: CompressionResults, steps: Steps, network: Network) -> pathlib.
     return folder
 
 
-def _floating(out: CompressionResults, steps: Steps) -> Network:
-    """Returns a network with floating weights, which runtimes quantize themselves."""
+def _flops(out: CompressionResults, steps: Steps, image: Any) -> float:
+    """Returns the FLOPs of one example, without those of rounding."""
     if steps == TEACHER:
-        return out.teacher
+        return compression.flops(out.teacher, image)
     stage = out.stages[steps]
-    return stage.network if stage.floating is None else jaxkd.from_nnx(stage.floating)
+    return compression.flops(stage.network, image) if stage.flops is None else stage.flops
 
 
 def normalized(images: Any) -> Any:

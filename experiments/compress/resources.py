@@ -14,7 +14,7 @@ _ROUNDS = 20
 def section(out: CompressionResults) -> Section:
     """Measures the teacher and the first seed's networks with floating weights, in JAX."""
     networks = {TEACHER: out.teacher}
-    networks |= {steps: s.network for steps, s in out.stages.items() if s.floating is None}
+    networks |= {steps: s.network for steps, s in out.stages.items() if s.flops is None}
     one, batch = normalized(out.test.inputs[:1]), normalized(out.test.inputs[:_BATCH])
     speeds = interleaved_speeds({title(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
     limits = compression.measure_device_peak()

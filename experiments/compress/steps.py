@@ -11,7 +11,6 @@ import jaxkd
 from experiments.compress.config import Config
 from experiments.compress.pipelines import TRAINING_STEPS
 from jaxkd import Network, compression
-from jaxkd.networks import to_nnx
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +21,13 @@ class Stage:
       model: the network.
       distilled: whether the trainings to come learn from the teacher, or from labels alone.
       sparsity: share of the weights that training must keep at zero.
-      floating: for a quantized model, the same with floating weights, for runtimes that quantize
-        themselves.
+      flops: for a quantized model, the FLOPs of one example before it was quantized.
     """
 
     model: nnx.Module
     distilled: bool
     sparsity: float = 0.0
-    floating: nnx.Module | None = None
+    flops: float | None = None
 
     @functools.cached_property
     def network(self) -> Network:
@@ -65,7 +63,8 @@ def apply_step(stage: Stage, step: str, config: Config, batches: Sequence[Any]) 
     else:
         quantize = compression.fake_quantize if step == "qat" else compression.quantize
         model = quantize(folded, ranges=compression.calibrate(folded, batches))
-    return dataclasses.replace(stage, model=model, floating=folded)
+    flops = compression.flops(jaxkd.from_nnx(folded), batches[0][:1])
+    return dataclasses.replace(stage, model=model, flops=flops)
 
 
 def layer_ranks(model: nnx.Module, rank: float) -> dict[str, int]:
@@ -77,11 +76,4 @@ def finish_step(stage: Stage, step: str) -> Stage:
     """Returns what is kept of a network after the training that belongs to a step."""
     if step != "qat":
         return stage
-    # Floating kernels were trained, which the forward pass rounds.
-    assert stage.floating is not None
-    before = jaxkd.from_nnx(stage.floating)
-    floating = to_nnx(
-        before.replace(params=stage.network.params, state=before.state), stage.floating
-    )
-    model = compression.from_fake_quantized(stage.model)
-    return dataclasses.replace(stage, model=model, floating=floating)
+    return dataclasses.replace(stage, model=compression.from_fake_quantized(stage.model))

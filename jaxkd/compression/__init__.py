@@ -28,6 +28,7 @@
 | `calibrate` | (finds the ranges of activations) |
 | `quantize` | weights are stored, and products computed, in few bits |
 | `fake_quantize`, `from_fake_quantized` | it is trained for few bits, with a teacher |
+| `floating_layers` | (a context in which quantized layers compute in floating point) |
 
 `low_rank`: one layer becomes two: `choose_ranks`, `factorize`, `describe_factorization`.
 """
@@ -69,6 +70,7 @@ from jaxkd.compression.pruning import sparsity as sparsity
 from jaxkd.compression.quantization import LayerPrecision as LayerPrecision
 from jaxkd.compression.quantization import calibrate as calibrate
 from jaxkd.compression.quantization import fake_quantize as fake_quantize
+from jaxkd.compression.quantization import floating_layers as floating_layers
 from jaxkd.compression.quantization import fold_batch_norm as fold_batch_norm
 from jaxkd.compression.quantization import from_fake_quantized as from_fake_quantized
 from jaxkd.compression.quantization import quantize as quantize
@@ -98,6 +100,7 @@ __all__ = [
     "drop_layers",
     "factorize",
     "fake_quantize",
+    "floating_layers",
     "flops",
     "fold_batch_norm",
     "from_fake_quantized",

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ex
     parser.add_argument("--output", required=True, help="path of the new directory")
     parser.add_argument("--labels", type=pathlib.Path, help=".npy of integers [examples]")
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=_DEFAULT)
-    parser.add_argument("--card", help="JSON with some of the fields of jaxkd.export.Card")
+    parser.add_argument("--card", help="JSON with some of the fields of jaxkd.export.ModelCard")
     parser.add_argument("--num_classes", type=int, help="by default as published")
     parser.add_argument("--norm", help="batch or group, by default as published")
     parser.add_argument("--naming", help="library whose names the weights have, if another one")
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ex
     parser.add_argument("--std", type=float, nargs="+", help="deviation of each channel, scaled")
     parser.add_argument("--scale", type=float, help="value that becomes 1; by default 255 of uint8")
     parser.add_argument("--litert_batch", type=int, default=1, help="batch size, 0 for any")
+    parser.add_argument("--onnx_batch", type=int, default=0, help="batch size, 0 for any")
     given = parser.parse_args(arguments)
     try:
         _export(given)
@@ -86,6 +87,7 @@ def _export(given: argparse.Namespace) -> None:
         card=dataclasses.replace(card, name=card.name or given.model),
         preprocess=preprocess,
         litert_batch=given.litert_batch or None,
+        onnx_batch=given.onnx_batch or None,
     )
     for name, check in done.checks.items():
         right = "" if check.accuracy is None else f", accuracy {check.accuracy:.2%}"

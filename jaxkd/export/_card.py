@@ -6,7 +6,8 @@ import importlib.metadata
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,13 +15,29 @@ import numpy as np
 
 from jaxkd._files import escape_markdown, read_json
 from jaxkd.compression import profiling
+from jaxkd.export._hub import hub_metadata
+from jaxkd.export._inputs import Arrays, rows
 from jaxkd.export._verify import FileCheck
 from jaxkd.networks import Network
 
 _PACKAGES = ("jaxkd-distill", "jax", "jaxlib", "flax")
-_LITERT = ("ai-edge-litert", "litert-converter", "litert-quantizer")
+_RUNTIMES = {
+    ".tflite": ("ai-edge-litert", "litert-converter", "litert-quantizer"),
+    ".onnx": ("jax2onnx", "onnxruntime"),
+}
 _CALLS = 20  # number of timed calls for each latency; networks may be slow
 _MISSING = "not stated"
+# Without a task, tags and names of data a card is complete: not every network goes to the Hub.
+_EXPECTED = (
+    "name",
+    "teacher",
+    "data",
+    "data_license",
+    "method",
+    "accuracy",
+    "license",
+    "notes",
+)
 _TITLES = {
     "name": "Name",
     "teacher": "Teacher",
@@ -43,11 +60,15 @@ class ModelCard:
       data_license: license of that data.
       method: how the network was distilled and compressed.
       accuracy: data → share in [0, 1], `{"Fashion-MNIST, test": 0.898}`.
-      license: license of the weights.
+      license: license of the weights; an identifier such as `apache-2.0` where it has one.
       notes: what the network is intended for, and what not.
+      task: task by its name on the Hugging Face Hub, `image-classification`.
+      tags: further words to be found by there.
+      datasets: names of the data there, `ylecun/fashion_mnist`.
 
     Raises:
-      ValueError: an accuracy is outside of [0, 1], or is not a mapping from the data.
+      ValueError: an accuracy is outside of [0, 1], or is not a mapping from the data; a task, tag
+        or data set has spaces in its name.
     """
 
     name: str | None = None
@@ -58,8 +79,21 @@ class ModelCard:
     accuracy: Mapping[str, float] | None = None
     license: str | None = None
     notes: str | None = None
+    task: str | None = None
+    tags: Sequence[str] = ()
+    datasets: Sequence[str] = ()
 
     def __post_init__(self):
+        for field in ("tags", "datasets"):
+            if isinstance(names := getattr(self, field), str):
+                raise ValueError(f"{field} is a list of names, {field}=[{names!r}]")
+            object.__setattr__(self, field, list(names))
+        for name in (self.task, *self.tags, *self.datasets):
+            if name is not None and not re.fullmatch(r"[\w./:-]+", name):
+                raise ValueError(
+                    "task, tags and datasets are names of the Hugging Face Hub, such as "
+                    f"'image-classification', of letters, digits and ./:-, not {name!r}"
+                )
         if not isinstance(self.accuracy, Mapping | None):
             raise ValueError(
                 f"accuracy maps data to a share, {{'test images': 0.9}}, and is {self.accuracy!r}"
@@ -99,7 +133,7 @@ class ModelCard:
 def card_contents(
     card: ModelCard,
     network: Network,
-    examples: np.ndarray,
+    examples: Arrays,
     logits: np.ndarray,
     costs: Mapping[str, Any],
     files: Mapping[str, pathlib.Path],
@@ -125,11 +159,13 @@ def card_contents(
     stated = dataclasses.asdict(card) | {"name": card.name or network.name}
     return {
         "stated": stated,
-        "missing": sorted(field for field, value in stated.items() if value is None),
+        "missing": sorted(
+            field for field, value in stated.items() if value is None and field in _EXPECTED
+        ),
         "fingerprint": network.fingerprint(),
         "input": {
-            "shape": list(examples.shape[1:]),
-            "dtype": str(examples.dtype),
+            "shape": jax.tree.map(lambda x: list(x.shape[1:]), examples),
+            "dtype": jax.tree.map(lambda x: str(x.dtype), examples),
             "preprocessing": "inside the files" if preprocessed else "none",
         },
         "output": {"shape": list(logits.shape[1:]), "dtype": "float32", "what": "logits"},
@@ -142,7 +178,7 @@ def card_contents(
             }
             for file, place in files.items()
         },
-        "versions": _versions(litert=any(file.endswith(".tflite") for file in files)),
+        "versions": _versions({pathlib.Path(file).suffix for file in files}),
     }
 
 
@@ -160,7 +196,7 @@ def cost_of(network: Network, inputs: Any) -> dict[str, Any]:
         flops = profiling.flops(network, inputs)
     except ValueError:
         flops = None
-    single = profiling.latency(network, inputs[:1], repeats=_CALLS, warmup=2)
+    single = profiling.latency(network, rows(inputs, 0, 1), repeats=_CALLS, warmup=2)
     batched = profiling.latency(network, inputs, repeats=_CALLS, warmup=2)
     device = jax.devices()[0]
     return {
@@ -179,7 +215,7 @@ def cost_of(network: Network, inputs: Any) -> dict[str, Any]:
 def markdown(known: Mapping[str, Any]) -> str:
     """Formats the card for people, from what `card_contents` returns; stated text is escaped."""
     stated, costs = known["stated"], known["cost"]
-    lines = [f"# {escape_markdown(stated['name'])}", ""]
+    lines = [hub_metadata(stated), "", f"# {escape_markdown(stated['name'])}", ""]
     lines += [
         f"- {title}: {escape_markdown(stated[field] or _MISSING)}"
         for field, title in _TITLES.items()
@@ -197,13 +233,15 @@ def markdown(known: Mapping[str, Any]) -> str:
         "",
         "## Use",
         "",
-        f"Inputs: {given['dtype']} `[batch, {', '.join(map(str, given['shape']))}]`, preprocessing "
+        f"Inputs: {_described(given['shape'], given['dtype'])}, preprocessing "
         f"{given['preprocessing']}. Outputs: logits, float32 "
         f"`[batch, {', '.join(map(str, known['output']['shape']))}]`.",
         "",
     ]
     if known["checks"]:
-        lines += ["    python run.py FILE inputs.npy --labels labels.npy", ""]
+        several = isinstance(given["shape"], Mapping)
+        call = f"run.py {next(iter(known['checks']))} inputs.{'npz' if several else 'npy'}"
+        lines += [f"    python {call} --labels labels.npy", ""]
     single, flops = costs["latency_s"], costs["flops_an_example"]
     lines += [
         "## Cost",
@@ -248,9 +286,16 @@ def markdown(known: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"Made with {versions}.", ""])
 
 
-def _versions(*, litert: bool) -> dict[str, str]:
+def _described(shape: Any, dtype: Any) -> str:
+    if isinstance(shape, Mapping):
+        return ", ".join(f"`{name}` {_described(shape[name], dtype[name])}" for name in shape)
+    return f"{dtype} `[{', '.join(map(str, ('batch', *shape)))}]`"
+
+
+def _versions(suffixes: Iterable[str]) -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for package in (*_PACKAGES, *(_LITERT if litert else ())):
+    runtimes = [name for suffix in sorted(suffixes) for name in _RUNTIMES.get(suffix, ())]
+    for package in (*_PACKAGES, *runtimes):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import numpy as np
 
 from jaxkd import weights
 from jaxkd._files import local_path, writing
-from jaxkd.export import _card, _litert, _programs, edge
+from jaxkd.export import _card, _inputs, _litert, _onnx, _programs, edge
 from jaxkd.export._card import ModelCard
 from jaxkd.export._programs import ExportError, Preprocess
 from jaxkd.export._verify import FileCheck, Tolerance, compare, reference, run_in_fresh_process
@@ -25,6 +26,7 @@ FORMATS = {
     "stablehlo": "model.stablehlo",
     "litert": "model.tflite",
     "litert_int8": "model_int8.tflite",
+    "onnx": "model.onnx",
     "safetensors": "weights.safetensors",
 }
 PROGRAM = "run.py"
@@ -61,6 +63,7 @@ def export(
     preprocess: Preprocess | None = None,
     stablehlo_batch: int | None = None,
     litert_batch: int | None = 1,
+    onnx_batch: int | None = None,
     tolerance: float = 1e-4,
     int8_agreement: float = 0.995,
 ) -> ExportResult:
@@ -77,12 +80,13 @@ def export(
       Needs the extra `litert`.
     - `"litert_int8"`, `model_int8.tflite`: the same with int8 weights, one scale a channel;
       activations are quantized when it runs, so that inputs and logits stay float32 and nothing
-      needs calibrating. From the network's float weights; layers of fewer than 1,024 stay float.
+      needs calibrating. Layers of fewer than 1,024 weights stay float. The network is a float one,
+      or one of `jaxkd.compression.quantize`, `fake_quantize` or `from_fake_quantized`, whose int8
+      weights become those of the file.
+    - `"onnx"`, `model.onnx`: for ONNX Runtime and what else reads ONNX, made by jax2onnx; float
+      networks only. Needs the extra `onnx-export`, in an environment of its own.
     - `"safetensors"`, `weights.safetensors`: the variables by name, for `jaxkd.weights.load`, with
       the network's fingerprint as metadata. Needs the extra `weights`.
-
-    There is no ONNX. Of the converters tried, jax2onnx 0.17 needs an older Orbax, and tflite2onnx
-    0.4.1 converts neither the CNN, nor ResNet-20, nor the encoder of `jaxkd.models`.
 
     Every program is run in a fresh process on CPU, on all examples, and compared with the network;
     weights are read back. The directory also has `run.py`, which runs the files on a device without
@@ -94,7 +98,8 @@ def export(
     Args:
       directory: path of a new directory; it must not exist.
       network: network whose arrays are addressable by this process.
-      examples: `[examples, ...]`, real inputs as the files will take them: before `preprocess`.
+      examples: `[examples, ...]`, real inputs as the files will take them: before `preprocess`. A
+        (nested) dictionary of such arrays makes files with several inputs, named by dotted names.
       labels: integers `[examples, ...]` of the logits' shape without classes, for the accuracy of
         each file.
       formats: some of the above.
@@ -105,8 +110,9 @@ def export(
       stablehlo_batch: batch size of the StableHLO program; None for any.
       litert_batch: batch size of the LiteRT programs; None for any, which vision transformers and
         `"litert_int8"` do not support.
-      tolerance: greatest absolute difference of a logit in `"stablehlo"` and `"litert"`, whose most
-        probable classes must all be the network's.
+      onnx_batch: batch size of the ONNX program; None for any.
+      tolerance: greatest absolute difference of a logit in `"stablehlo"`, `"litert"` and `"onnx"`,
+        whose most probable classes must all be the network's.
       int8_agreement: least share of the examples on which `"litert_int8"` gives the network's most
         probable class.
 
@@ -134,35 +140,44 @@ def export(
 
     References:
       jax.export and StableHLO, https://docs.jax.dev/en/latest/export. LiteRT,
-      https://ai.google.dev/edge/litert. Mitchell et al., Model Cards for Model Reporting, FAT*
-      2019.
+      https://ai.google.dev/edge/litert. jax2onnx, https://github.com/enpasos/jax2onnx. Mitchell
+      et al., Model Cards for Model Reporting, FAT* 2019.
     """
     directory = local_path(directory)
-    _check_request(
-        directory, formats, {"stablehlo_batch": stablehlo_batch, "litert_batch": litert_batch}
-    )
+    batches = {
+        "stablehlo_batch": stablehlo_batch,
+        "litert_batch": litert_batch,
+        "onnx_batch": onnx_batch,
+    }
+    _check_request(directory, formats, batches)
     if not tolerance >= 0 or not 0 <= int8_agreement <= 1:
         raise ValueError(
             "tolerance is a difference of at least 0 and int8_agreement a share in [0, 1], not "
             f"{tolerance} and {int8_agreement}"
         )
-    inputs = _checked_examples(examples)
-    function = _programs.forward(network, preprocess)
+    inputs, nest = _inputs.flatten(examples)
+    function = _programs.forward(network, preprocess, nest)
     labels = _checked_labels(labels, function, inputs)
     logits = reference(function, inputs)
-    like = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+    like = _inputs.like(inputs)
     exact = Tolerance(tolerance, 1.0)
 
     def programs() -> Iterator[tuple[str, bytes, Tolerance]]:
         """Makes the programs one by one: format, contents of the file, what it may differ by."""
         if "stablehlo" in formats:
             yield "stablehlo", _programs.serialize(function, like, stablehlo_batch), exact
-        if {"litert", "litert_int8"} & set(formats):
-            program = _litert.convert(function, like, litert_batch)
-            if "litert" in formats:
-                yield "litert", program, exact
-            if "litert_int8" in formats:
-                yield "litert_int8", _litert.quantize(program), Tolerance(np.inf, int8_agreement)
+        yield from _litert_programs()
+        if "onnx" in formats:
+            yield "onnx", _onnx.convert(function, like, onnx_batch), exact
+
+    def _litert_programs() -> Iterator[tuple[str, bytes, Tolerance]]:
+        convert = functools.cache(lambda program: _litert.convert(program, _inputs.names_of(like)))
+        if "litert" in formats:
+            yield "litert", convert(_litert.program(function, like, litert_batch)), exact
+        if "litert_int8" in formats:
+            # The same program as of "litert", unless the network is quantized.
+            program = convert(_litert.program(function, like, litert_batch, floating=True))
+            yield "litert_int8", _litert.quantize(program), Tolerance(np.inf, int8_agreement)
 
     with _appearing(directory) as partial:
         files = {name: partial / FORMATS[name] for name in formats}
@@ -175,7 +190,7 @@ def export(
             files[name].write_bytes(program)
             outputs = run_in_fresh_process(partial / PROGRAM, files[name], inputs)
             checks[name] = compare(files[name].name, logits, outputs, labels, allowed)
-        few = inputs[:_BATCH]
+        few = nest(_inputs.rows(inputs, 0, _BATCH))
         contents = _card.card_contents(
             card or ModelCard(),
             network,
@@ -212,23 +227,11 @@ def _appearing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
             raise
 
 
-def _checked_examples(examples: Any) -> np.ndarray:
-    inputs = np.asarray(examples)
-    if inputs.ndim < 2 or not len(inputs):
-        raise ValueError(f"examples must be [examples, ...], not {list(inputs.shape)}")
-    if (dtype := jax.dtypes.canonicalize_dtype(inputs.dtype)) != inputs.dtype:
-        raise ValueError(
-            f"examples are {inputs.dtype}, the program takes {dtype}: give "
-            f"examples.astype({str(dtype)!r})"
-        )
-    return inputs
-
-
 def _checked_labels(
-    labels: Any, function: _programs.Forward, inputs: np.ndarray
+    labels: Any, function: _programs.Forward, inputs: _inputs.Arrays
 ) -> np.ndarray | None:
     """The labels as an array; traces the network, which refuses inputs that do not fit."""
-    like = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)
+    like = _inputs.batched(_inputs.like(inputs), _inputs.count(inputs))
     shape = jax.eval_shape(function, like).shape[:-1]
     if labels is None:
         return None
@@ -257,6 +260,8 @@ def _check_request(
         _programs.require()
     if {"litert", "litert_int8"} & set(formats):
         _litert.require(int8="litert_int8" in formats)
+    if "onnx" in formats:
+        _onnx.require()
 
 
 def _refuse_existing(directory: pathlib.Path) -> None:

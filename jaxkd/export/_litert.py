@@ -4,9 +4,10 @@ import contextlib
 import importlib.util
 import io
 import re
+from collections.abc import Sequence
+from typing import Any
 
-import jax
-
+from jaxkd.compression import floating_layers
 from jaxkd.export._programs import ExportError, Forward, lower
 
 # Operations of a converted program beside those of LiteRT, `tfl.*`.
@@ -31,13 +32,28 @@ def require(*, int8: bool) -> None:
             raise ImportError(f"exporting for LiteRT needs the package {package}: {_EXTRA}")
 
 
-def convert(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) -> bytes:
-    """Converts a function to a `.tflite` in the types that it computes in.
+def program(function: Forward, like: Any, batch: int | None, *, floating: bool = False) -> str:
+    """Returns what `convert` takes.
 
     Args:
       function: function made by `jaxkd.export._programs.forward`.
-      like: shape and type of one input.
+      like: shape and type of one example, or name → shape and type.
       batch: size of the leading axis; None for any.
+      floating: whether quantized layers compute in floating point, for `quantize`.
+
+    Returns:
+      StableHLO as text.
+    """
+    with floating_layers() if floating else contextlib.nullcontext():
+        return lower(function, like, batch, ("cpu",)).mlir_module()
+
+
+def convert(program: str, names: Sequence[str]) -> bytes:
+    """Converts a program to a `.tflite` in the types that it computes in.
+
+    Args:
+      program: StableHLO made by `program`.
+      names: names of its inputs.
 
     Returns:
       The contents of the file.
@@ -48,7 +64,6 @@ def convert(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) ->
     from litert_converter.mlir import ir, passmanager
     from litert_converter.mlir._mlir_libs import converter_api_ext as converter
 
-    program = lower(function, like, batch, ("cpu",)).mlir_module()
     context = ir.Context()
     converter.prepare_mlir_context(context)
     with context:
@@ -62,7 +77,7 @@ def convert(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) ->
         # The converter writes some foreign operations that no interpreter runs.
         if foreign := _foreign(module, ir):
             raise _refusal(foreign)
-        converter.set_signature(module.operation, "serving_default", ["inputs"], ["logits"])
+        converter.set_signature(module.operation, "serving_default", list(names), ["logits"])
         try:
             return bytes(converter.export_flatbuffer_to_bytes(module.operation))
         except ValueError as error:
@@ -120,5 +135,5 @@ def _refusal(operations: set[str], error: Exception | None = None) -> ExportErro
     return ExportError(
         f"LiteRT cannot run a part of the network: {named}{detail}. Export it as StableHLO, or "
         "change the network: lax loops can be unrolled, sorting, Fourier transforms and linear "
-        "algebra have no operation there"
+        "algebra have no operation there, and a quantized network becomes formats=['litert_int8']"
     )

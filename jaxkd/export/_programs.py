@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxkd.export._inputs import batched
 from jaxkd.networks import Network
 from jaxkd.networks._outputs import logits_of
 from jaxkd.ops import xla_convolutions
 
-Forward = Callable[[jax.Array], jax.Array]
+# From an array, or dotted name → array, to logits.
+Forward = Callable[[Any], jax.Array]
 Preprocess = Callable[[Any], Any]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -34,17 +36,29 @@ def require() -> None:
         )
 
 
-def forward(network: Network, preprocess: Preprocess | None = None) -> Forward:
+def forward(
+    network: Network,
+    preprocess: Preprocess | None = None,
+    nest: Callable[[Any], Any] = lambda inputs: inputs,
+) -> Forward:
     """Returns the function from inputs to logits in float32, with the variables as constants.
 
     When it is called, it raises ExportError for a network that has no logits.
+
+    Args:
+      network: the network.
+      preprocess: what makes the network's inputs of nested inputs.
+      nest: what makes nested inputs of those of the file.
+
+    Returns:
+      The function.
     """
     variables = jax.tree.map(np.asarray, (network.params, network.state))
 
-    def logits(inputs: jax.Array) -> jax.Array:
+    def logits(inputs: Any) -> jax.Array:
         # Constants of no device, whichever the network was trained on.
         params, state = jax.tree.map(jnp.asarray, variables)
-        given = inputs if preprocess is None else preprocess(inputs)
+        given = nest(inputs) if preprocess is None else preprocess(nest(inputs))
         outputs, _ = network.apply(params, state, given, train=False)
         try:
             return logits_of(outputs, "an exported program", network.name).astype(jnp.float32)
@@ -54,14 +68,12 @@ def forward(network: Network, preprocess: Preprocess | None = None) -> Forward:
     return logits
 
 
-def lower(
-    function: Forward, like: jax.ShapeDtypeStruct, batch: int | None, platforms: tuple[str, ...]
-) -> Any:
+def lower(function: Forward, like: Any, batch: int | None, platforms: tuple[str, ...]) -> Any:
     """Lowers a function to a `jax.export.Exported`.
 
     Args:
       function: function made by `forward`.
-      like: shape and type of one input.
+      like: shape and type of one example, or name → shape and type.
       batch: size of the leading axis; None for any.
       platforms: platforms that the program is for.
 
@@ -74,10 +86,10 @@ def lower(
     from jax import export
 
     size = export.symbolic_shape("batch")[0] if batch is None else batch
-    spec = jax.ShapeDtypeStruct((size, *like.shape), like.dtype)
+    compiled = jax.jit(function, keep_unused=True)  # the file has every input
     try:
         with xla_convolutions():  # devices have operations for them
-            return export.export(jax.jit(function), platforms=platforms)(spec)
+            return export.export(compiled, platforms=platforms)(batched(like, size))
     except Exception as error:  # of the network, of JAX for symbolic sizes or custom calls
         many = " for any batch size; give a batch size, or change the network" if not batch else ""
         raise ExportError(
@@ -86,6 +98,6 @@ def lower(
         ) from error
 
 
-def serialize(function: Forward, like: jax.ShapeDtypeStruct, batch: int | None) -> bytes:
+def serialize(function: Forward, like: Any, batch: int | None) -> bytes:
     """Returns StableHLO with the weights inside, for `jax.export.deserialize`."""
     return bytes(lower(function, like, batch, PLATFORMS).serialize())

@@ -6,10 +6,12 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
+from jaxkd.export._inputs import Arrays, count, rows
 from jaxkd.export._programs import ExportError, Forward
 from jaxkd.ops import xla_convolutions
 
@@ -47,7 +49,7 @@ class Tolerance:
     agreement: float
 
 
-def reference(function: Forward, examples: np.ndarray) -> np.ndarray:
+def reference(function: Forward, examples: Arrays) -> np.ndarray:
     """Computes the logits of the network on CPU, as those of the exported file are.
 
     Args:
@@ -71,7 +73,8 @@ def reference(function: Forward, examples: np.ndarray) -> np.ndarray:
     # is computed with the same convolutions as the file.
     with jax.default_device(cpu), xla_convolutions():
         compiled = jax.jit(function)
-        parts = [examples[at : at + _BATCH] for at in range(0, len(examples), _BATCH)]
+        starts = range(0, count(examples), _BATCH)
+        parts = [rows(examples, start, start + _BATCH) for start in starts]
         logits = np.concatenate([np.asarray(compiled(part)) for part in parts])
     if np.isnan(logits).any():
         share = np.isnan(logits).mean()
@@ -79,9 +82,7 @@ def reference(function: Forward, examples: np.ndarray) -> np.ndarray:
     return logits
 
 
-def run_in_fresh_process(
-    program: pathlib.Path, file: pathlib.Path, inputs: np.ndarray
-) -> np.ndarray:
+def run_in_fresh_process(program: pathlib.Path, file: pathlib.Path, inputs: Arrays) -> np.ndarray:
     """Computes the logits of a file by the program that is copied to devices.
 
     Args:
@@ -96,8 +97,13 @@ def run_in_fresh_process(
       ExportError: the program fails; the message has its error output.
     """
     with tempfile.TemporaryDirectory() as folder:
-        given, outputs = pathlib.Path(folder, "inputs.npy"), pathlib.Path(folder, "logits.npy")
-        np.save(given, inputs)
+        outputs = pathlib.Path(folder, "logits.npy")
+        if isinstance(inputs, Mapping):
+            given = pathlib.Path(folder, "inputs.npz")
+            np.savez(given, **inputs)
+        else:
+            given = pathlib.Path(folder, "inputs.npy")
+            np.save(given, inputs)
         command = [sys.executable, program, file, given, "--outputs", outputs, "--repeats", "0"]
         run = subprocess.run(
             list(map(str, command)),

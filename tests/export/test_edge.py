@@ -72,6 +72,20 @@ def test_all_inputs_are_answered_whatever_the_batch(batch):
     assert set(sizes) == ({64, 6} if batch is None else {batch})
 
 
+def test_arrays_by_name_are_checked_cut_and_repeated():
+    def added(part):
+        return part["a"] + part["b"][:, None]
+
+    inputs = {"a": np.arange(10.0).reshape(5, 2), "b": np.arange(5)}
+    shapes, types = {"a": (2,), "b": ()}, {"a": inputs["a"].dtype, "b": inputs["b"].dtype}
+    runner = edge.Runner(added, shapes, types, 3, "nothing")
+    runner.check(inputs)
+    np.testing.assert_array_equal(runner.logits(inputs), added(inputs))
+    for wrong in (inputs["a"], {"a": inputs["a"]}, inputs | {"b": np.arange(4)}):
+        with pytest.raises(ValueError, match=r"takes a float64 \[examples, 2\], b int64"):
+            runner.check(wrong)
+
+
 @pytest.mark.parametrize(
     ("inputs", "labels", "options", "message"),
     [
@@ -93,8 +107,8 @@ def test_what_does_not_fit_is_refused(folder, tmp_path, capsys, inputs, labels, 
 
 
 def test_another_kind_of_file_is_refused(tmp_path, folder, capsys):
-    assert edge.main([str(tmp_path / "model.onnx"), str(folder / "inputs.npy")]) == 1
-    assert "neither a .tflite nor a .stablehlo" in capsys.readouterr().err
+    assert edge.main([str(tmp_path / "model.pb"), str(folder / "inputs.npy")]) == 1
+    assert "neither a .tflite, nor a .onnx, nor a .stablehlo" in capsys.readouterr().err
 
 
 def test_its_help_is_for_who_has_this_file_alone(capsys):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import random_images, small_network
+from exported_networks import texts_with_masks
 from flax import linen, nnx
 
 import jaxkd
@@ -77,7 +78,12 @@ def test_what_runs_on_a_device_imports_no_library_of_training():
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).split(".")[0])
-    assert imported - set(sys.stdlib_module_names) == {"numpy", "jax", "ai_edge_litert"}
+    assert imported - set(sys.stdlib_module_names) == {
+        "numpy",
+        "jax",
+        "ai_edge_litert",
+        "onnxruntime",
+    }
 
 
 def test_the_check_says_how_it_compares(done):
@@ -93,6 +99,7 @@ def test_text_of_the_author_is_no_markup_of_the_card(done):
     stated = done.card["stated"] | {"name": text, "notes": text, "accuracy": {text: 0.5}}
     shown = r"a\|b \`c\` \<img src=x> \[d](http://e) # f"
     page = markdown(done.card | {"stated": stated}).splitlines()
+    page = page[page.index("---", 1) + 2 :]  # behind what the Hub reads
     assert page[0] == f"# {shown}" and f"- Notes: {shown}" in page
     assert f"- Accuracy, {shown}: 50.00%" in page
 
@@ -176,6 +183,19 @@ def test_a_linen_network_with_a_fixed_batch(tmp_path):
     np.testing.assert_allclose(runner.logits(inputs), network(inputs)["logits"], atol=1e-6)
 
 
+def test_inputs_by_name(tmp_path):
+    network, inputs = texts_with_masks()
+    done = export(tmp_path / "x", network, inputs, formats=["stablehlo"])
+    runner = edge.load(done.files["stablehlo"])
+    assert runner.shape == {"mask": (5,), "text.tokens": (5,)} and runner.batch is None
+    flat = {"mask": inputs["mask"], "text.tokens": inputs["text"]["tokens"]}
+    np.testing.assert_allclose(runner.logits(flat), network(inputs)["logits"], atol=1e-6)
+    assert done.card["input"]["shape"] == {"mask": [5], "text.tokens": [5]}
+    text = (done.directory / "README.md").read_text(encoding="utf-8")
+    assert "`mask` int32 `[batch, 5]`, `text.tokens` int32 `[batch, 5]`" in text
+    assert "run.py model.stablehlo inputs.npz" in text
+
+
 def test_a_network_that_depends_on_its_batch_size_needs_one(tmp_path):
     def depends(params, inputs):
         return (inputs if inputs.shape[0] > 3 else 2 * inputs / 2) @ params
@@ -194,15 +214,21 @@ def test_outputs_that_are_no_numbers_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"formats": ["onnx"]}, "formats are some of .*'onnx'"),
+        ({"formats": ["torch"]}, "formats are some of .*'torch'"),
         ({"formats": []}, "formats are some of"),
         ({"formats": "stablehlo"}, "formats are some of"),
         ({"stablehlo_batch": 0}, "stablehlo_batch must be at least 1"),
         ({"litert_batch": -1}, "litert_batch must be at least 1"),
+        ({"onnx_batch": 0}, "onnx_batch must be at least 1"),
         ({"labels": np.zeros(7)}, r"labels must be \[200\], not \[7\]"),
         ({"int8_agreement": 99.5}, r"share in \[0, 1\], not 0.0001 and 99.5"),
         ({"labels": np.zeros(200)}, "labels are integers, not float64"),
         ({"examples": np.zeros((5, 8, 8, 1))}, r"float64, .* takes float32: .*astype\('float32'\)"),
+        (
+            {"examples": {"a": np.zeros(3, np.int32), "b": {"c": np.zeros((2, 4), np.int32)}}},
+            r"same number of examples, they are {'a': \[3\], 'b.c': \[2, 4\]}",
+        ),
+        ({"examples": {"a": np.zeros((5, 8))}}, r"examples\['a'\] are float64, .* takes float32"),
         ({"examples": np.zeros((0, 4))}, r"examples must be \[examples, ...\], not \[0, 4\]"),
     ],
 )
@@ -219,6 +245,7 @@ def test_bad_requests_are_refused_before_work(tmp_path, monkeypatch, options, me
     [
         (["stablehlo"], "flatbuffers", "export"),
         (["litert"], "litert_converter", "litert"),
+        (["onnx"], "jax2onnx", "onnx-export"),
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, formats, missing, extra):

@@ -3,14 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import random_images, small_network
+from exported_networks import texts_with_masks
 from flax import nnx
 
 import jaxkd
+from jaxkd import compression
 from jaxkd.export import ExportError, edge, export
 from jaxkd.models import Encoder
 
 pytest.importorskip("litert_converter")
-pytest.importorskip("ai_edge_litert")
+Interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
 
 IMAGES = random_images()
 
@@ -44,12 +46,46 @@ def test_int8_that_disagrees_is_refused(tmp_path, monkeypatch):
 
     function = jaxkd.export._programs.forward(small_network(2))
     like = jax.ShapeDtypeStruct((8, 8, 1), jnp.float32)
-    other = _litert.convert(function, like, 1)
+    other = _litert.convert(_litert.program(function, like, 1), ["inputs"])
     monkeypatch.setattr(_litert, "quantize", lambda program: other)
     inputs = (IMAGES.inputs / 255).astype(np.float32)
     with pytest.raises(ExportError, match=r"agree in .*%; allowed: an agreement of at least 99.5"):
         export(tmp_path / "x", small_network(1), inputs, formats=["litert_int8"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("trained", ["fake", "deployed", "fixed ranges"])
+def test_a_network_trained_for_int8_keeps_its_int8_weights(tmp_path, trained):
+    pytest.importorskip("litert_quantizer")
+    pytest.importorskip("qwix")
+    rngs = nnx.Rngs(0)
+    layers = nnx.Conv(1, 64, (3, 3), rngs=rngs), nnx.relu, lambda x: x.mean((1, 2))
+    model = nnx.Sequential(*layers, nnx.Linear(64, 40, rngs=rngs))
+    inputs = (IMAGES.inputs[:40] / 255).astype(np.float32)
+    ranges = compression.calibrate(model, [inputs]) if trained == "fixed ranges" else None
+    fake = compression.fake_quantize(model, ranges=ranges)
+    deployed = compression.from_fake_quantized(fake)
+    network = jaxkd.from_nnx(fake if trained == "fake" else deployed)
+    options = {"formats": ["litert_int8"], "int8_agreement": 0.8}
+    done = export(tmp_path / "x", network, inputs, **options)
+    interpreter = Interpreter(model_path=str(done.files["litert_int8"]))
+    interpreter.allocate_tensors()
+    details = interpreter.get_tensor_details()
+    (kernel,) = (x["index"] for x in details if x["dtype"] == np.int8 and x["shape"].size == 2)
+    wanted = np.asarray(deployed.layers[3].kernel[...]).T
+    np.testing.assert_array_equal(interpreter.get_tensor(kernel), wanted)
+
+
+def test_inputs_by_name(tmp_path, capsys):
+    network, inputs = texts_with_masks()
+    options = {"formats": ["litert", "stablehlo"], "litert_batch": 2}
+    done = export(tmp_path / "x", network, inputs, **options)
+    np.savez(
+        tmp_path / "inputs.npz",
+        **{"text.tokens": inputs["text"]["tokens"]} | {"mask": inputs["mask"]},
+    )
+    files = [str(done.files["litert"]), str(tmp_path / "inputs.npz"), "--repeats=2"]
+    assert edge.main(files) == 0 and "latency at batch 2" in capsys.readouterr().out
 
 
 def test_an_encoder_at_any_batch(tmp_path):

@@ -8,7 +8,9 @@ from flax import nnx
 
 from jaxkd.compression._layers import copy_attributes
 from jaxkd.compression.quantization._quantized_layers import (
+    FLOATING,
     HOOKS,
+    clipped,
     quantized_inputs,
     quantized_kernel,
     qwix,
@@ -40,6 +42,8 @@ class _FakeQuantized:
     def promote_dtype(self, arrays: Any, *, dtype: Any = None) -> tuple[Any, Any, Any]:
         """Rounds the kernel in the type in which it is stored, and then promotes it."""
         inputs, kernel, bias = arrays
+        if FLOATING.value:
+            return self.promote(arrays, dtype=dtype)
         rounded = quantized_kernel(jax.lax.stop_gradient(kernel), self.weights)
         return self.promote((inputs, _straight_through(kernel, rounded), bias), dtype=dtype)
 
@@ -53,8 +57,9 @@ class _FakeQuantized:
                 now = range_of(fixed, self.percentile)
                 limit = self.input_range[...] = _DECAY * limit + (1 - _DECAY) * now
             # Inputs beyond the range do not move the outputs, and have no gradient.
-            edge = limit.astype(inputs.dtype)
-            inputs = jnp.clip(inputs, -edge, edge)
+            inputs = clipped(inputs, limit)
+        if FLOATING.value:
+            return inputs
         rounded = quantized_inputs(fixed, self.activations, limit, examples)
         return _straight_through(inputs, rounded)
 

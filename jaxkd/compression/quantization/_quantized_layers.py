@@ -1,5 +1,6 @@
 """Dense and convolutional layers in few bits, as they are deployed."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -15,6 +16,30 @@ FLOATS = ("float8_e4m3fn", "float8_e5m2")
 
 # Flax reads these from the layer when it is called; here they are methods.
 HOOKS = ("dot_general", "conv_general_dilated", "promote_dtype")
+
+# A part of the keys of `jax.jit`'s caches, so that no program is reused across the context.
+FLOATING = jax.make_user_context(False)
+
+
+def floating_layers() -> contextlib.AbstractContextManager[None]:
+    """Makes quantized layers compute in floating point, where they are traced within it.
+
+    Kernels have the values that their few bits stand for (those of `fake_quantize` stay as they are
+    trained), inputs are not rounded, and only clipped to a fixed range if there is one. For
+    runtimes that quantize the activations themselves, as LiteRT does, and for counts of FLOPs.
+
+    Returns:
+      A context manager.
+
+    Example:
+      >>> from jaxkd import compression, models
+      >>> small = compression.quantize(models.MLP(4, (), 2, rngs=nnx.Rngs(0)))
+      >>> inputs = jnp.ones((1, 4))
+      >>> with floating_layers():
+      ...   "i8[" in str(jax.make_jaxpr(lambda x: small(x)[0])(inputs))
+      False
+    """
+    return FLOATING(True)
 
 
 def qwix() -> Any:
@@ -55,6 +80,14 @@ def quantized_inputs(inputs: jax.Array, dtype: str, limit: Any, examples: int) -
     return qwix().QArray(unit.qvalue, unit.scale * limit)
 
 
+def clipped(inputs: jax.Array, limit: jax.Array | None) -> jax.Array:
+    """Returns inputs within a range, if there is one."""
+    if limit is None:
+        return inputs
+    edge = limit.astype(inputs.dtype)
+    return jnp.clip(inputs, -edge, edge)
+
+
 class _Quantized:
     """The common part of quantized layers: integers and scales as parameters, products by Qwix."""
 
@@ -77,11 +110,20 @@ class _Quantized:
         return inputs, kernel, bias
 
     def _operands(self, inputs: jax.Array, kernel: jax.Array, examples: int) -> tuple[Any, Any]:
+        limit = None if self.input_range is None else self.input_range[...]
+        if FLOATING.value:
+            return clipped(inputs, limit), self._floating(kernel).astype(inputs.dtype)
         scaled = qwix().QArray(kernel, self.kernel_scale[...].astype(inputs.dtype))
         if self.activations is None:
             return inputs, scaled
-        limit = None if self.input_range is None else self.input_range[...]
         return quantized_inputs(inputs, self.activations, limit, examples), scaled
+
+    def _floating(self, kernel: jax.Array) -> jax.Array:
+        """The values of a kernel, computed at once if it is a constant of the program."""
+        scale = self.kernel_scale[...]
+        traced = isinstance(kernel, jax.core.Tracer) or isinstance(scale, jax.core.Tracer)
+        with contextlib.nullcontext() if traced else jax.ensure_compile_time_eval():
+            return qwix().dequantize(qwix().QArray(kernel, scale))
 
 
 class QuantizedLinear(_Quantized, nnx.Linear):  # type: ignore[misc]
@@ -107,7 +149,7 @@ class QuantizedConv(_Quantized, nnx.Conv):  # type: ignore[misc]
         self, inputs: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any
     ) -> jax.Array:
         """Computes the convolution, in integers if the inputs are quantized too."""
-        if self.activations == "int8" and self.weights == "int4":
+        if self.activations == "int8" and self.weights == "int4" and not FLOATING.value:
             kernel = kernel.astype(jnp.int8)  # XLA convolves two of one type only.
         operands = self._operands(inputs, kernel, 1)
         kept = ("lhs_dilation", "rhs_dilation", "dimension_numbers", "feature_group_count")

@@ -56,8 +56,10 @@ def forward(
     variables = jax.tree.map(np.asarray, (network.params, network.state))
 
     def logits(inputs: Any) -> jax.Array:
-        # Constants of no device, whichever the network was trained on.
-        params, state = jax.tree.map(jnp.asarray, variables)
+        # Constants of no device, whichever the network was trained on, whose values are known while
+        # the function is traced.
+        with jax.ensure_compile_time_eval():
+            params, state = jax.tree.map(jnp.asarray, variables)
         given = nest(inputs) if preprocess is None else preprocess(nest(inputs))
         outputs, _ = network.apply(params, state, given, train=False)
         try:

@@ -82,7 +82,7 @@ def export(
       activations are quantized when it runs, so that inputs and logits stay float32 and nothing
       needs calibrating. Layers of fewer than 1,024 weights stay float. The network is a float one,
       or one of `jaxkd.compression.quantize`, `fake_quantize` or `from_fake_quantized`, whose int8
-      weights become those of the file.
+      weights become those of the file (−128 becomes −127).
     - `"onnx"`, `model.onnx`: for ONNX Runtime and what else reads ONNX, made by jax2onnx; float
       networks only. Needs the extra `onnx-export`, in an environment of its own.
     - `"safetensors"`, `weights.safetensors`: the variables by name, for `jaxkd.weights.load`, with

@@ -10,7 +10,9 @@ from jaxkd.compression._layers import copy_attributes
 from jaxkd.compression.quantization._quantized_layers import (
     FLOATING,
     HOOKS,
+    at_once,
     clipped,
+    floating_values,
     quantized_inputs,
     quantized_kernel,
     qwix,
@@ -43,7 +45,9 @@ class _FakeQuantized:
         """Rounds the kernel in the type in which it is stored, and then promotes it."""
         inputs, kernel, bias = arrays
         if FLOATING.value:
-            return self.promote(arrays, dtype=dtype)
+            with at_once(kernel):
+                values = floating_values(quantized_kernel(kernel, self.weights))
+            return self.promote((inputs, values, bias), dtype=dtype)
         rounded = quantized_kernel(jax.lax.stop_gradient(kernel), self.weights)
         return self.promote((inputs, _straight_through(kernel, rounded), bias), dtype=dtype)
 

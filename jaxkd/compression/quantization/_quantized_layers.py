@@ -24,9 +24,9 @@ FLOATING = jax.make_user_context(False)
 def floating_layers() -> contextlib.AbstractContextManager[None]:
     """Makes quantized layers compute in floating point, where they are traced within it.
 
-    Kernels have the values that their few bits stand for (those of `fake_quantize` stay as they are
-    trained), inputs are not rounded, and only clipped to a fixed range if there is one. For
-    runtimes that quantize the activations themselves, as LiteRT does, and for counts of FLOPs.
+    Kernels have the values that their few bits stand for, inputs are not rounded, and only clipped
+    to a fixed range if there is one. For runtimes that quantize for themselves, as LiteRT does: it
+    finds the same integers for the kernels. Its int8 are symmetric, so that −128 becomes −127.
 
     Returns:
       A context manager.
@@ -57,6 +57,19 @@ def qwix() -> Any:
 def quantized_kernel(kernel: jax.Array, dtype: str) -> Any:
     """Quantizes a kernel to a `qwix.QArray` with a scale for each output channel, the last axis."""
     return qwix().quantize(kernel, dtype, channelwise_axes=(kernel.ndim - 1,))
+
+
+def floating_values(kernel: Any) -> jax.Array:
+    """Returns the values of a quantized kernel, of int8 those of a symmetric range."""
+    if kernel.qvalue.dtype == jnp.int8:
+        kernel = qwix().QArray(jnp.maximum(kernel.qvalue, -127), kernel.scale)
+    return qwix().dequantize(kernel)
+
+
+def at_once(kernel: jax.Array) -> contextlib.AbstractContextManager[None]:
+    """Makes operations on constants of a program run while it is traced."""
+    traced = isinstance(kernel, jax.core.Tracer)
+    return contextlib.nullcontext() if traced else jax.ensure_compile_time_eval()
 
 
 def quantized_inputs(inputs: jax.Array, dtype: str, limit: Any, examples: int) -> Any:
@@ -112,18 +125,13 @@ class _Quantized:
     def _operands(self, inputs: jax.Array, kernel: jax.Array, examples: int) -> tuple[Any, Any]:
         limit = None if self.input_range is None else self.input_range[...]
         if FLOATING.value:
-            return clipped(inputs, limit), self._floating(kernel).astype(inputs.dtype)
+            with at_once(kernel):
+                values = floating_values(qwix().QArray(kernel, self.kernel_scale[...]))
+            return clipped(inputs, limit), values.astype(inputs.dtype)
         scaled = qwix().QArray(kernel, self.kernel_scale[...].astype(inputs.dtype))
         if self.activations is None:
             return inputs, scaled
         return quantized_inputs(inputs, self.activations, limit, examples), scaled
-
-    def _floating(self, kernel: jax.Array) -> jax.Array:
-        """The values of a kernel, computed at once if it is a constant of the program."""
-        scale = self.kernel_scale[...]
-        traced = isinstance(kernel, jax.core.Tracer) or isinstance(scale, jax.core.Tracer)
-        with contextlib.nullcontext() if traced else jax.ensure_compile_time_eval():
-            return qwix().dequantize(qwix().QArray(kernel, scale))
 
 
 class QuantizedLinear(_Quantized, nnx.Linear):  # type: ignore[misc]

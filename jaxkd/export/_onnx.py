@@ -1,12 +1,13 @@
 """Conversion to ONNX by jax2onnx, of a program of plain operations."""
 
-import functools
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import nnx
 from jax.extend import core
 
 from jaxkd.export._inputs import batched, names_of
@@ -108,28 +109,39 @@ def _window_max(
     base_dilation: Sequence[int],
     window_dilation: Sequence[int],
 ) -> Any:
-    """Computes maxima over windows as maxima of strided slices; None where it cannot."""
-    # jax2onnx makes one pooling over all axes of them, batch and channels as well, for which ONNX
-    # Runtime has no code.
-    if max(*base_dilation, *window_dilation) > 1:
+    """Computes maxima over windows of space by Flax's pooling; None where it cannot."""
+    # Of this one jax2onnx makes pooling over all axes, batch and channels as well, for which ONNX
+    # Runtime has no code; of Flax's, which it replaces while it traces, pooling over space.
+    if max(*base_dilation, *window_dilation) > 1 or x.ndim < 3:
         return None
-    pads = [(low, high, 0) for low, high in padding]
-    if any(low or high for low, high in padding):
-        x = jax.lax.pad(x, jnp.asarray(_lowest(x.dtype), x.dtype), pads)
-    for axis, (window, stride) in enumerate(zip(window_dimensions, window_strides, strict=True)):
-        if window == stride == 1:
-            continue
-        count = (x.shape[axis] - window) // stride + 1
-        parts = [
-            jax.lax.slice_in_dim(x, at, at + (count - 1) * stride + 1, stride, axis)
-            for at in range(window)
-        ]
-        x = functools.reduce(jax.lax.max, parts)
+    if any(window_dimensions[axis] > 1 or max(padding[axis]) for axis in (0, -1)):
+        return None
+    x = _pad(x, _lowest(x.dtype), padding_config=[(low, high, 0) for low, high in padding])
+    if x is None:
+        return None
+    window, strides = tuple(window_dimensions[1:-1]), tuple(window_strides[1:-1])
+    return nnx.max_pool(x, window_shape=window, strides=strides, padding="VALID")
+
+
+def _pad(x: Any, value: Any, *, padding_config: Sequence[tuple[int, int, int]]) -> Any:
+    """Computes padding by concatenation; None where it cannot."""
+    # jax2onnx cannot pad arrays of any batch size.
+    if any(inner or min(low, high) < 0 for low, high, inner in padding_config):
+        return None
+    for axis, (low, high, _) in enumerate(padding_config):
+        if low or high:
+            row = jax.lax.slice_in_dim(x, 0, 1, axis=axis)
+            row = jnp.maximum(jnp.minimum(row, _lowest(x.dtype)), value)  # the value alone
+            x = jax.lax.concatenate([row] * low + [x] + [row] * high, axis)
     return x
 
 
 def _lowest(dtype: Any) -> Any:
-    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+    exact = jnp.issubdtype(dtype, jnp.integer)
+    return np.asarray(jnp.iinfo(dtype).min if exact else -np.inf, dtype)
 
 
-_REPLACED: Mapping[str, Callable[..., Any]] = {"reduce_window_max": _window_max}
+_REPLACED: Mapping[str, Callable[..., Any]] = {
+    "reduce_window_max": _window_max,
+    "pad": _pad,
+}

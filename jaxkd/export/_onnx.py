@@ -126,7 +126,7 @@ def _window_max(
 def _pad(x: Any, value: Any, *, padding_config: Sequence[tuple[int, int, int]]) -> Any:
     """Computes padding by concatenation; None where it cannot."""
     # jax2onnx cannot pad arrays of any batch size.
-    if any(inner or min(low, high) < 0 for low, high, inner in padding_config):
+    if x.dtype == bool or any(k or min(i, j) < 0 for i, j, k in padding_config):
         return None
     for axis, (low, high, _) in enumerate(padding_config):
         if low or high:

@@ -240,7 +240,7 @@ def _arguments(
 ) -> dict[str, Any]:
     """Returns by name what a term's loss and connector require of networks, batch and step."""
     arguments: dict[str, Any] = {"student": _lookup(student, term.student, name, "student")}
-    if "axis" in term.accepts and getattr(arguments["student"], "ndim", None) == 1:
+    if term.has_class_axis and getattr(arguments["student"], "ndim", None) == 1:
         raise ValueError(
             f"the loss of term {name!r} has an axis of classes, and the student's {term.student!r} "
             f"{arguments['student'].shape} have none: of one sigmoid output write "

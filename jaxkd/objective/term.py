@@ -180,6 +180,13 @@ class Term:
         taken = self.accepts & set(self.fields)
         return (self.requires & _SUPPLIED) | required | taken
 
+    @functools.cached_property
+    def has_class_axis(self) -> bool:
+        """Whether the loss compares along an axis of classes, its parameter `axis`."""
+        parameter = inspect.signature(self.loss).parameters.get("axis")
+        # A default of None is for losses that compare each value by itself.
+        return parameter is not None and parameter.default is not None
+
     @property
     def kind(self) -> str | None:
         """What the loss declares of itself: `"batch"`, `"sum_and_count"`, or nothing.

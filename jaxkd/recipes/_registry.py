@@ -211,7 +211,8 @@ def _check(recipe: Recipe, pair: Pair | None, options: dict[str, Any]) -> None:
 
 def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
     """Refuses networks without the outputs that are compared, beyond the logits of all."""
-    if any(map(_is_of_classes, objective.terms.values())):
+    # Lists of one candidate are refused by the losses of lists, which say how to write them.
+    if recipe.task != "ranking" and any(map(_is_of_classes, objective.terms.values())):
         shape = pair.shape("student", "logits")
         if recipe.task == "ranking" and (len(shape) < 2 or shape[-1] == 1):
             raise ValueError(
@@ -234,4 +235,4 @@ def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
 def _is_of_classes(term: Term) -> bool:
     """Whether the loss is one of the library's with a class axis, whose softmax needs several."""
     loss = getattr(term.loss, "func", term.loss)
-    return "axis" in term.accepts and term.student == "logits" and loss is not losses.logit_mse
+    return term.has_class_axis and term.student == "logits" and loss is not losses.logit_mse

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxkd import losses
-from jaxkd.objective import Objective, Schedule, Term
+from jaxkd.objective import Objective, Schedule, Term, is_traced
 from jaxkd.objective._fields import lookup_field
 from jaxkd.recipes._common import check_share
 from jaxkd.recipes._recipe import Recipe
@@ -19,7 +19,7 @@ def ranking_kd(
     *,
     alpha: float | Schedule = 1.0,
     loss: str = "margin_mse",
-    temperature: float | Schedule = 1.0,
+    temperature: float | Schedule | None = None,
     relevance: str | None = "labels",
     output: str = "logits",
 ) -> Objective:
@@ -34,7 +34,7 @@ def ranking_kd(
         optax schedule.
       loss: `"margin_mse"`, differences between the scores of relevant and other candidates, or
         `"listwise_kl"`, distributions over the candidates.
-      temperature: of `"listwise_kl"`, positive; a number or an optax schedule.
+      temperature: of `"listwise_kl"` alone, positive; a number or an optax schedule, by default 1.
       relevance: field of the batch with the relevances of the candidates, integers of the shape of
         the scores, above 0 for relevant ones and -1 where a list holds none. None: every place
         holds a candidate, of which the first is the relevant one; with an alpha of 1 alone.
@@ -44,7 +44,8 @@ def ranking_kd(
       An objective with the terms `label` and `ranking_kd`; without `label` if alpha is 1.
 
     Raises:
-      ValueError: alpha outside of [0, 1], another loss, an alpha below 1 without relevances.
+      ValueError: alpha outside of [0, 1], another loss, a temperature for `"margin_mse"`, an alpha
+        below 1 without relevances.
 
     Example:
       >>> list(ranking_kd().terms), list(ranking_kd(alpha=0.5, loss="listwise_kl").terms)
@@ -57,13 +58,19 @@ def ranking_kd(
     check_share("alpha", alpha)
     if loss not in _LOSSES:
         raise ValueError(f"loss must be one of {sorted(_LOSSES)}, not {loss!r}")
+    if loss == "margin_mse" and temperature is not None:
+        raise ValueError(
+            f"margin_mse has no temperature, which is {temperature}: write loss='listwise_kl', or "
+            "leave it out"
+        )
     fields = {} if relevance is None else {"relevance": relevance}
-    where = None if relevance is None else _compared(relevance, pairs=loss == "margin_mse")
-    degrees = temperature if loss == "listwise_kl" else None
+    has_targets = _has_pairs if loss == "margin_mse" else _has_candidates
+    where = None if relevance is None else _lists(relevance, has_targets)
     distil = Term(
-        _LOSSES[loss], alpha, degrees, student=output, teacher=output, where=where, fields=fields
-    )
-    if not callable(alpha) and alpha == 1:
+        _LOSSES[loss], alpha, temperature, student=output, teacher=output, where=where,
+        fields=fields,
+    )  # fmt: skip
+    if not callable(alpha) and not is_traced(alpha) and alpha == 1:
         return Objective(ranking_kd=distil)
     if relevance is None:
         raise ValueError(
@@ -71,30 +78,43 @@ def ranking_kd(
             'relevance="labels", or leave alpha=1'
         )
     weight = (lambda step: 1 - alpha(step)) if callable(alpha) else 1 - alpha
-    label = Term(
-        losses.listnet, weight, student=output, where=_compared(relevance, True), fields=fields
-    )
+    ordered = _lists(relevance, _has_order)
+    label = Term(losses.listnet, weight, student=output, where=ordered, fields=fields)
     return Objective(label=label, ranking_kd=distil)
 
 
-def _compared(relevance: str, pairs: bool) -> Callable[[Mapping[str, Any]], jax.Array]:
+def _lists(
+    relevance: str, has_targets: Callable[[jax.Array], jax.Array]
+) -> Callable[[Mapping[str, Any]], jax.Array]:
     """Returns a function from the batch to the lists that count.
 
     Args:
       relevance: field of the batch.
-      pairs: whether a list needs a relevant candidate and another one, and not only two.
+      has_targets: function from relevances to the lists that have something to learn from.
     """
 
     def where(batch: Mapping[str, Any]) -> jax.Array:
-        values = lookup_field(batch, relevance, "ranking_kd")
-        if pairs:
-            counts = jnp.any(values > 0, axis=-1) & jnp.any(values == 0, axis=-1)
-        else:
-            counts = jnp.sum(values >= 0, axis=-1) > 1
+        counts = has_targets(lookup_field(batch, relevance, "ranking_kd"))
         padding = batch.get("where")
         return counts if padding is None else counts & padding
 
     return where
+
+
+def _has_pairs(relevance: jax.Array) -> jax.Array:
+    """Whether a list has a relevant candidate and another one."""
+    return jnp.any(relevance > 0, axis=-1) & jnp.any(relevance == 0, axis=-1)
+
+
+def _has_candidates(relevance: jax.Array) -> jax.Array:
+    """Whether a list has two candidates."""
+    return jnp.sum(relevance >= 0, axis=-1) > 1
+
+
+def _has_order(relevance: jax.Array) -> jax.Array:
+    """Whether some candidate of a list is more relevant than another one."""
+    highest = jnp.max(relevance, axis=-1, keepdims=True)
+    return jnp.any((relevance >= 0) & (relevance < highest), axis=-1)
 
 
 RANKING_KD = Recipe(

@@ -66,7 +66,8 @@ def distill(
     % for training, 10 % for validation and 10 % for testing; the student of the last step.
 
     Args:
-      student: untrained network, or a function from a seed to one.
+      student: untrained network, from whose weights every seed starts, or a function from a seed to
+        one.
       teacher: trained network, a teacher of `jaxkd.teachers` (PyTorch, ONNX), or None where the
         method needs none.
       data: examples, or by name `"train"`, `"validation"`, `"test"` and `"transfer"`, as of a

@@ -191,6 +191,8 @@ class Arm:
     def document(self) -> dict[str, Any]:
         """Returns what the arm is, as plain data that its folder is bound to."""
         method = self.method if isinstance(self.method, str) else _name_of(self.method)
+        if isinstance(self.method, Objective):
+            method = repr(self.method)
         options = {name: _plain(value) for name, value in sorted(self.options.items())}
         return {"method": method, "options": options}
 

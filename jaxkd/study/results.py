@@ -118,9 +118,11 @@ class StudyResults:
         return self.make_network(name, self.seeds[0] if seed is None else seed)
 
     def best(self, part: str) -> str:
-        """Returns the arm of the best mean; of equal ones the first."""
+        """Returns the arm of the best mean; of equal ones the first, one of nan only if all are."""
         sign = 1.0 if self.measure.higher_is_better else -1.0
-        return max(self.arms, key=lambda name: sign * float(self.values(name, part).mean()))
+        means = {name: sign * float(self.values(name, part).mean()) for name in self.arms}
+        # A comparison with nan is False either way.
+        return max(means, key=lambda name: -math.inf if math.isnan(means[name]) else means[name])
 
     def compare(self, name: str, baseline: str | None = None, part: str | None = None) -> Finding:
         """States whether an arm is better than another one, as far as paired seeds can show.
@@ -227,14 +229,22 @@ class StudyResults:
         return {
             **result.arm.document(),
             "steps": result.steps,
-            "seconds": [None if math.isnan(s) else float(s) for s in result.seconds],
+            "seconds": _finite(result.seconds),
             "scores": {
-                part: {metric: values.tolist() for metric, values in of_part.items()}
+                part: {metric: _finite(values) for metric, values in of_part.items()}
                 for part, of_part in scores.items()
             },
-            "curve": {"steps": result.curve_steps.tolist(), "values": result.curve.tolist()},
+            "curve": {
+                "steps": result.curve_steps.tolist(),
+                "values": [_finite(curve) for curve in result.curve],
+            },
             "against_baseline": compared,
         }
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    """Returns numbers for JSON, which has none for nan and infinities."""
+    return [float(value) if math.isfinite(value) else None for value in values]
 
 
 def _mean(seconds: np.ndarray) -> float:

@@ -155,8 +155,8 @@ def tune(
     trial = study.replace(arms=arms, seeds=seeds, workdir=study.workdir / "tune", caches=caches)
     tried = trial.run(test=False, progress=progress)
     chosen = tried[tried.best("validation")].arm
-    fresh = [Arm(LABELS), _DEFAULT, *([] if _same(chosen, _DEFAULT) else [chosen])]
-    chosen = _DEFAULT if _same(chosen, _DEFAULT) else chosen
+    # The same settings in another order have another name, under which they were tried.
+    fresh = [Arm(LABELS), *([] if _same(chosen, _DEFAULT) else [_DEFAULT]), chosen]
     workdir = study.workdir / "confirm"
     confirmed = study.replace(arms=fresh, workdir=workdir, caches=caches).run(progress=progress)
     seconds = _total(tried), _total(confirmed)

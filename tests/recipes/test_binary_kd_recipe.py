@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiers import few
 
-from jaxkd import from_function, losses, recipes
+from jaxkd import Objective, Term, from_function, losses, recipes
 from jaxkd.recipes import Pair
 
 INPUTS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
@@ -69,6 +69,13 @@ def test_an_objective_refuses_logits_without_an_axis_of_classes():
         jax.eval_shape(
             lambda s, t: recipes.kd(alpha=1.0)(s, t, {"inputs": INPUTS})[0], logits, logits
         )
+
+
+def test_values_of_one_axis_have_a_bound_by_the_teacher():
+    values = {"logits": jax.ShapeDtypeStruct((6,), jnp.float32)}
+    objective = Objective(bound=Term(losses.bounded_regression))
+    batch = {"labels": np.zeros(6, np.float32)}
+    assert jax.eval_shape(lambda s, t: objective(s, t, batch)[0], values, values).shape == ()
 
 
 def test_options_out_of_range_are_refused():

@@ -1,5 +1,6 @@
 """Ranked candidates from relevances and teacher."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ STUDENT, TEACHER = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.flo
 RELEVANCE = np.array([[1, 0, -1], [0, 0, 1], [0, 0, 0], [1, -1, -1]], np.int32)
 
 
-def values(objective, **batch):
-    _, metrics, _ = objective({"logits": STUDENT}, {"logits": TEACHER}, batch)
+def values(objective, logits=STUDENT, **batch):
+    _, metrics, _ = objective({"logits": logits}, {"logits": TEACHER}, batch)
     return {name: (float(total), float(count)) for name, (total, count) in metrics.items()}
 
 
@@ -40,7 +41,31 @@ def test_without_relevances_the_first_candidate_is_the_relevant_one():
     assert (total, count) == (pytest.approx(float(losses.margin_mse(STUDENT, TEACHER).sum())), 4)
 
 
+def test_listnet_learns_from_graded_relevances_that_are_all_positive():
+    graded = np.array([[2, 1, -1], [2, 2, 2], [3, 1, 2], [1, -1, -1]], np.int32)
+    metrics = values(recipes.ranking_kd(alpha=0.25), labels=graded)
+    assert (metrics["label"][1], metrics["ranking_kd"][1]) == (2, 0)
+
+
+def test_the_weights_of_a_population_may_be_traced():
+    def total(alpha):
+        objective = recipes.ranking_kd(alpha=alpha)
+        return objective({"logits": STUDENT}, {"logits": TEACHER}, {"labels": RELEVANCE})[0]
+
+    assert jax.eval_shape(total, jnp.float32(1.0)).shape == ()
+
+
+def test_scores_of_single_pairs_are_to_be_lists():
+    network = from_function(lambda w, x: x @ w, jnp.ones((3, 1)))
+    pair = recipes.Pair(network, network, STUDENT)
+    step = recipes.create("ranking_kd", pair)
+    with pytest.raises(ValueError, match=r"lists of one candidate.*reshape\(batch, candidates\)"):
+        values(step.objective, labels=RELEVANCE[:, :1], logits=STUDENT[:, :1])
+
+
 def test_options_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="margin_mse has no temperature, which is 2.0"):
+        recipes.ranking_kd(temperature=2.0)
     with pytest.raises(ValueError, match="must be one of .*'listwise_kl', 'margin_mse'.*not 'kl'"):
         recipes.ranking_kd(loss="kl")
     with pytest.raises(ValueError, match=r"alpha=0.5 learns from relevances, .*relevance=\"labels"):

@@ -6,6 +6,7 @@ from studies import linear, make_data, make_student, make_study, make_teacher
 import jaxkd
 from jaxkd import from_function
 from jaxkd.study import Arm
+from jaxkd.study.results import StudyResults
 
 
 @pytest.mark.slow
@@ -74,6 +75,16 @@ def test_the_report_shows_a_heat_map_and_what_it_cost(tuned):
     text = " ".join(tuning.report().to_html().split())
     assert "settings were tried on the validation examples, with 1 seeds each" in text
     assert "fresh seeds" in text and "seconds" in text
+
+
+@pytest.mark.slow
+def test_the_defaults_may_be_chosen_under_another_name(tmp_path, monkeypatch):
+    name = "kd (temperature=4, alpha=0.9)"
+    monkeypatch.setattr(StudyResults, "best", lambda self, part: name)
+    study = make_study(tmp_path, seeds=1, steps=1)
+    tuning = study.tune(temperature=[4.0], alpha=[0.5, 0.9], seeds=1, progress=False)
+    assert list(tuning.confirmed.arms) == ["labels", name]
+    assert name in tuning.report().to_html()
 
 
 def test_what_cannot_be_tuned_is_refused(tmp_path):

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 import re
 
@@ -85,6 +86,20 @@ def test_the_report_says_what_was_chosen_and_how_often_the_test_examples_were_se
     assert "they were evaluated once" in " ".join(text.split())
     assert results.test_evaluations == 1
     assert study.replace(arms=["labels"]).run(progress=False).test_evaluations == 1
+
+
+def test_an_arm_without_a_number_is_never_the_best(finished, tmp_path):
+    _, results = finished
+    nothing = {"accuracy": np.array([0.5, np.nan]), "cross_entropy": np.array([np.nan, 1.0])}
+    arms = {
+        name: dataclasses.replace(arm, validation=nothing) if name == "labels" else arm
+        for name, arm in results.arms.items()
+    }
+    changed = dataclasses.replace(results, arms=arms, workdir=tmp_path)
+    assert changed.best("validation") == "kd"
+    changed.save()
+    document = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert document["arms"]["labels"]["scores"]["validation"]["accuracy"] == [0.5, None]
 
 
 @pytest.mark.slow
@@ -245,6 +260,11 @@ def test_a_budget_of_time_is_measured_once(tmp_path):
     assert json.loads(file.read_text(encoding="utf-8"))["steps"] == steps
     assert study.run(progress=False)["labels"].steps == steps
     assert make_study(tmp_path, epochs=3).steps == 15
+
+
+def test_an_objective_of_other_numbers_is_another_arm():
+    one, other = (Arm(recipes.kd(alpha=alpha)) for alpha in (0.5, 0.9))
+    assert one.name == other.name and one.document() != other.document()
 
 
 def test_an_arm_of_another_folder_is_refused(finished):

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -70,11 +70,12 @@ class Call:
 
 
 @contextlib.contextmanager
-def explained_streams(call: Call) -> Iterator[None]:
-    """Says what to write where a module takes for a key what are random streams.
+def explained_call(call: Call, inputs: Any) -> Iterator[None]:
+    """Says what to write where a module takes something else than it is called with.
 
     Args:
       call: how the module is called.
+      inputs: the inputs that it is called with.
 
     Yields:
       Nothing.
@@ -90,6 +91,18 @@ def explained_streams(call: Call) -> Iterator[None]:
                 "rngs are streams here, nnx.Rngs. Where the module takes a key under this name, "
                 "write call=lambda module, inputs, train, key: "
                 "module(inputs, rngs=key, train=train)"
+            )
+        elif call.function is None and isinstance(inputs, Mapping):
+            taken = ", ".join(f"inputs[{name!r}]" for name in inputs)
+            error.add_note(
+                f"The module was called with the dictionary of inputs {list(inputs)} as its one "
+                f"argument. If it takes them one by one, write "
+                f"call=lambda module, inputs: module({taken})"
+            )
+        elif call.function is None and "required positional argument" in str(error):
+            error.add_note(
+                "The module was called with the inputs alone, one array. If it takes more, give "
+                f"a dictionary of inputs and write {_EXAMPLE}"
             )
         raise
 

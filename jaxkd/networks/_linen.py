@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from jaxkd.networks._architecture import describe, described_call
-from jaxkd.networks._calls import Call, check_call
+from jaxkd.networks._calls import Call, check_call, explained_call
 from jaxkd.networks._features import Feature, recorded_linen_ranks
 from jaxkd.networks._kinds import check_module
 from jaxkd.networks._mode import Mode, TrainMode, bind_axes, explained_axes, names_of
@@ -110,7 +110,7 @@ def from_linen(
             )
 
         def forward(params, state, inputs, key):
-            with recorded_linen_ranks(wanted) as ranks:
+            with recorded_linen_ranks(wanted) as ranks, explained_call(called, inputs):
                 if train:
                     result, updates = streams.call(
                         lambda keys: run(params, state, inputs, keys, key), key

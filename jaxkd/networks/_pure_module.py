@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from flax.core import DenyList
 
-from jaxkd.networks._calls import Call, check_call, explained_streams
+from jaxkd.networks._calls import Call, check_call, explained_call
 from jaxkd.networks._features import Feature, recorded_nnx_ranks
 from jaxkd.networks._mode import Mode, TrainMode, names_of
 from jaxkd.networks._network import PyTree, dotted
@@ -83,14 +83,15 @@ class PureModule:
         module = self._set_mode(self._module(params, state, streams), train)
         keywords = {**self._mode.keywords(train), **self._keywords(train, key), **keywords}
         call = self._call.function or type(module).__call__
+        explained = explained_call(self._call, inputs[0] if len(inputs) == 1 else None)
         if features:
             recorded = nnx.capture(call, nnx.Intermediate, method_outputs=nnx.Intermediate)
-            with recorded_nnx_ranks(module, features) as ranks, explained_streams(self._call):
+            with recorded_nnx_ranks(module, features) as ranks, explained:
                 result, inner = recorded(module, *inputs, **keywords)
             tree = nnx.to_pure_dict(inner)
             captured = {feature.name: feature.select(tree, ranks) for feature in features}
         else:
-            with explained_streams(self._call):
+            with explained:
                 result, captured = call(module, *inputs, **keywords), {}
         if train:
             after = _flatten(nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState))))

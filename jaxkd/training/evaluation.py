@@ -233,9 +233,11 @@ def _check_metrics(metrics: Any) -> None:
         raise ValueError("the logits are called logits: name the metric otherwise")
     for name, metric in metrics.items():
         if isinstance(metric, type) or not isinstance(metric, Metric):
+            if isinstance(metric, type):
+                written = f"write {metric.__name__}(), called"
             raise TypeError(
                 f"metric {name!r} must be callable and have compute(sums), not {shown(metric)}: "
-                f"{written}, called"
+                f"{written}, or a class of your own as in help(jaxkd.metrics.Metric)"
             )
 
 

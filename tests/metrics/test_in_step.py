@@ -191,7 +191,8 @@ def test_an_output_is_predicted_by_name():
     ("chosen", "error", "message"),
     [
         (metrics.Accuracy(), TypeError, "must map names to metrics.*write metrics="),
-        ({"a": metrics.Accuracy}, TypeError, "'a' must be callable .* called"),
+        ({"a": metrics.Accuracy}, TypeError, r"'a' must be callable .*Accuracy\(\), called"),
+        ({"a": lambda outputs, batch: 1.0}, TypeError, "'a' must be .* of your own"),
         ({"a": "accuracy"}, TypeError, "'a' must be callable"),
         ({"logits": metrics.Accuracy()}, ValueError, "name the metric otherwise"),
     ],

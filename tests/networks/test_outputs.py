@@ -178,6 +178,31 @@ def test_a_linen_module_is_called_by_a_method_of_the_users():
     assert (trained["logits"] == 0).any()
 
 
+class Difference(nnx.Module):
+    def __call__(self, left, right):
+        return left - right
+
+
+class LinenDifference(nn.Module):
+    def __call__(self, left, right):
+        return left - right
+
+
+@pytest.mark.parametrize(
+    "network",
+    [jaxkd.from_nnx(Difference()), jaxkd.from_linen(LinenDifference(), {})],
+    ids=["nnx", "linen"],
+)
+def test_a_module_of_two_arguments_is_told_how_it_gets_them(network):
+    with pytest.raises(TypeError) as caught:
+        network({"left": X, "right": X})
+    notes = "".join(caught.value.__notes__)  # JAX adds one, too
+    assert "call=lambda module, inputs: module(inputs['left'], inputs['right'])" in notes
+    with pytest.raises(TypeError) as caught:
+        network(X)
+    assert "give a dictionary of inputs" in "".join(caught.value.__notes__)
+
+
 def test_calls_that_would_make_the_variables_constants_are_refused():
     model = Encoder(nnx.Rngs(0))
     for call, match in [

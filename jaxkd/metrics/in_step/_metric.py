@@ -23,14 +23,19 @@ Batch = Mapping[str, Any]
 class Metric(Protocol):
     """A metric: sums that add up over batches, devices and hosts, and a number made of them.
 
+    The last batch is padded, and labels may be unknown: `jaxkd.objective.counted` says which
+    examples count.
+
     Example:
       >>> import dataclasses
       >>> import jax.numpy as jnp
+      >>> from jaxkd.losses import masked_sum_and_count
+      >>> from jaxkd.objective import counted
       >>> @dataclasses.dataclass(frozen=True)
       ... class LargestError:
       ...     def __call__(self, outputs, batch):
-      ...         wrong = jnp.abs(outputs["logits"] - batch["labels"]) > 1.0
-      ...         return jnp.sum(wrong), wrong.size
+      ...         wrong = jnp.abs(outputs["logits"][:, 0] - batch["labels"]) > 1.0
+      ...         return masked_sum_and_count(1.0 * wrong, counted(batch))
       ...     def compute(self, sums):
       ...         return float(sums[0] / sums[1])
       >>> isinstance(LargestError(), Metric)

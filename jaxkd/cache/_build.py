@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxkd._files import print_any_text
+from jaxkd._progress import ProgressLine
 from jaxkd.cache._behavior import TeacherBehavior, outputs_of_teacher
 from jaxkd.cache._cache import Cache
 from jaxkd.cache._contents import CacheContents
@@ -78,7 +78,7 @@ def build(
         function with a teacher of its own; by default those of `jax.distributed`. None waits for
         another: whoever has done its own share goes on with what is missing.
       allow: names of contract fields that may differ from those of a cache that is there.
-      progress: whether to show a progress bar.
+      progress: whether to show a line of progress.
 
     Returns:
       The cache, opened with this data set and these views, as by `jaxkd.cache.open`.
@@ -153,7 +153,7 @@ def extend(
       process: `(index, count)` of this process.
       allow: names of contract fields that may differ.
       codecs: classes of one's own codecs, if it was built with any.
-      progress: whether to show a progress bar.
+      progress: whether to show a line of progress.
 
     Returns:
       The cache, opened as by `build`.
@@ -198,7 +198,7 @@ class _Build:
       batch_sharding: where batches are put.
       process: `(index, count)` of this process, if the caller says so.
       allow: names of contract fields that may differ.
-      progress: whether to show a progress bar.
+      progress: whether to show a line of progress.
       existing: the cache that is to be extended.
     """
 
@@ -330,20 +330,9 @@ def _with_progress(
     if not progress or not total:
         yield from batches
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("running the teacher"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f} records"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    print_any_text()
-    with Progress(*columns) as bar:
-        task = bar.add_task("", total=total, rate="")
+    done = 0
+    with ProgressLine("running the teacher", total, unit="records") as line:
         for ids, view in batches:
             yield ids, view
-            bar.advance(task, len(ids))
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:,.0f}/s" if speed else "")
+            done += len(ids)
+            line.update(done)

@@ -45,7 +45,9 @@ class Trace:
     shapes: Any
 
 
-def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
+def trace(
+    function: Callable[..., Any], *arguments: Any, numbers_are_literals: bool = False
+) -> Trace:
     """Traces a function and digests the program; computes nothing.
 
     Jitted wrappers, names, line numbers, the order of independent equations, and equations that no
@@ -55,6 +57,8 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
     Args:
       function: a function of pytrees of arrays.
       *arguments: arrays, or anything with a shape and a dtype.
+      numbers_are_literals: whether an array of one number that the function closes over is the
+        same as the number itself.
 
     Returns:
       The digest, and the shapes of the results.
@@ -63,7 +67,7 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
     closed, shapes = jax.make_jaxpr(lambda *given: function(*given), return_shape=True)(
         *jax.tree.map(_abstract, arguments)
     )
-    digester = _Digester()
+    digester = _Digester(numbers_are_literals)
     results = digester.closed(closed, _numbered(closed.jaxpr.invars))
     text = _digest(str(jax.tree.structure(shapes)), *results)
     return Trace(None if digester.opaque else f"sha256:{text}", digester.coarse, shapes)
@@ -99,15 +103,17 @@ def _digest(*parts: str) -> str:
 class _Digester:
     """Digests every value of a program by the equation and the values that it is computed from."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers_are_literals: bool = False) -> None:
         self.opaque = self.coarse = False
+        self._numbers_are_literals = numbers_are_literals
 
     def closed(self, closed: Any, arguments: Sequence[str]) -> list[str]:
         """Digests of the results of a program with its constants."""
-        values = {
-            variable: self._constant(value)
-            for variable, value in zip(closed.jaxpr.constvars, closed.consts, strict=True)
-        }
+        values = {}
+        for variable, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
+            values[variable] = self._constant(value)
+            if self._numbers_are_literals and not np.ndim(value):
+                values[variable] += _type(variable.aval)  # as of a literal
         return self._program(closed.jaxpr, values, arguments)
 
     def _program(self, program: Any, values: dict[Any, str], arguments: Sequence[str]) -> list[str]:
@@ -132,7 +138,7 @@ class _Digester:
             if isinstance(body, jex.ClosedJaxpr):
                 return self.closed(body, inputs)
             return self._program(body, {}, inputs)
-        if name in _PLACEMENTS:
+        if name in _PLACEMENTS or (self._numbers_are_literals and _keeps_type(equation)):
             return inputs
         self.opaque |= any(part in name for part in _OPAQUE)
         described = self._described(
@@ -201,6 +207,13 @@ class _Digester:
     def _(self, value: Any) -> str:
         known = dict(zip(value.constvars, _numbered(value.constvars), strict=True))
         return self._described(self._program(value, known, _numbered(value.invars)))
+
+
+def _keeps_type(equation: Any) -> bool:
+    """Whether an equation makes of an array of a weak type one that is not weak, and no more."""
+    if equation.primitive.name != "convert_element_type":
+        return False
+    return equation.invars[0].aval.dtype == equation.outvars[0].aval.dtype
 
 
 def _is_short_float(aval: Any) -> bool:

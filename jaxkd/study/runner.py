@@ -68,7 +68,7 @@ class Training:
       logs_per_checkpoint: number of log intervals between two checkpoints.
       steps_per_call: see `jaxkd.training.fit`.
       tensorboard: whether to write event files for TensorBoard.
-      progress: text before the progress bar; None for the folder's name, empty for no bar.
+      progress: text before the line of progress; None for the folder's name, empty for none.
     """
 
     workdir: pathlib.Path

@@ -6,12 +6,12 @@ scheduled. `dot` is an optimizer for steps that split gradients, a `BatchTransfo
 batch within the step.
 
 The loop: `fit` runs a step, logs, evaluates, saves and resumes, and returns a `FitResult`;
-`Preempted` is raised when SIGTERM stopped it. Its callbacks see a `FitEvent`, its loggers are in
-`jaxkd.training.logs`. `Checkpoints` and `bind_config` are what it uses for the state and the work
-directory, which one run at a time owns (`own_workdir`).
+`Preempted` is raised when SIGTERM stopped it, `Interrupted` when Ctrl-C did. Its callbacks see a
+`FitEvent`, its loggers are in `jaxkd.training.logs`. `Checkpoints` and `bind_config` are what it
+uses for the state and the work directory, which one run at a time owns (`own_workdir`).
 
-Evaluation: `make_eval_step` compiles an `EvalStep`; `evaluate` returns accuracy and cross entropy,
-`predict` logits.
+Evaluation: `make_eval_step` compiles an `EvalStep`; `evaluate` returns its metrics, `predict`
+logits; `evaluator` makes the function that `fit` evaluates by.
 
 Many devices: `make_mesh` arranges them, `Partitioning` places arrays on them; `initialize`,
 `is_main_process` and `sync_processes` are for jobs of several processes.
@@ -22,6 +22,7 @@ makes all combinations of numbers.
 
 from jaxkd.training import logs as logs
 from jaxkd.training._callbacks import FitEvent as FitEvent
+from jaxkd.training._evaluator import evaluator as evaluator
 from jaxkd.training.checkpoints import Checkpoints as Checkpoints
 from jaxkd.training.distributed import initialize as initialize
 from jaxkd.training.distributed import is_main_process as is_main_process
@@ -40,6 +41,7 @@ from jaxkd.training.mesh import make_mesh as make_mesh
 from jaxkd.training.ownership import own_workdir as own_workdir
 from jaxkd.training.partitioning import Partitioning as Partitioning
 from jaxkd.training.population import Population as Population
+from jaxkd.training.preemption import Interrupted as Interrupted
 from jaxkd.training.preemption import Preempted as Preempted
 from jaxkd.training.state import TrainState as TrainState
 from jaxkd.training.step import TrainStep as TrainStep
@@ -51,6 +53,7 @@ __all__ = [
     "EvalStep",
     "FitEvent",
     "FitResult",
+    "Interrupted",
     "Partitioning",
     "Population",
     "Preempted",
@@ -59,6 +62,7 @@ __all__ = [
     "bind_config",
     "dot",
     "evaluate",
+    "evaluator",
     "fit",
     "grid",
     "initialize",

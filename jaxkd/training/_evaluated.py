@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -29,6 +30,21 @@ class _EvaluatedRun:
     allow: Collection[str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What a function evaluates, where that is known before it is called; its `evaluated`.
+
+    Attributes:
+      network: the network.
+      views: how the examples are rendered.
+      dataset: the examples.
+    """
+
+    network: Network | None
+    views: Views | None
+    dataset: Examples
+
+
 # The run whose `evaluate` is being called.
 _RUN: contextvars.ContextVar[_EvaluatedRun | None] = contextvars.ContextVar("run", default=None)
 
@@ -51,6 +67,9 @@ def within_run(
 
     Returns:
       A function of the same argument and result.
+
+    Raises:
+      ValueError: what the function is known to evaluate does not belong to the run.
     """
     leaves = jax.tree.leaves((batch or {}).get("inputs"))
     dtype = leaves[0].dtype if len(leaves) == 1 else None
@@ -61,14 +80,16 @@ def within_run(
         step.student, batches, views if isinstance(views, Views) else None, dtype, allow
     )
 
-    def evaluated(state: TrainState) -> Mapping[str, Any]:
+    def in_run(function: Callable[..., Any], *arguments: Any) -> Any:
         token = _RUN.set(run)
         try:
-            return evaluate(state)
+            return function(*arguments)
         finally:
             _RUN.reset(token)
 
-    return evaluated
+    if isinstance(known := getattr(evaluate, "evaluated", None), Evaluated):
+        in_run(check_evaluated, known.network, known.views, known)
+    return functools.partial(in_run, evaluate)
 
 
 def check_evaluated(network: Network | None, views: Views | None, batches: Any) -> None:

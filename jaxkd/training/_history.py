@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +53,9 @@ class MetricsHistory:
         self.evaluations: Rows = files.rows("eval") if files else []
         self.sums: MetricSums | None = None
         self._files, self._loggers, self._members = files, loggers, members
+        # Columns of the evaluations before a resume, and whether one has been added since.
+        self._columns = [n for n in (self.evaluations or [{}])[0] if n not in INTEGERS]
+        self._compared = not self.evaluations
         # An interval that is over and not written yet: its last step and its sums.
         self._pending: tuple[int, MetricSums | None] | None = None
 
@@ -82,6 +87,12 @@ class MetricsHistory:
         self._pending, self.sums = (step, self.sums), None
 
     @property
+    def last_loss(self) -> str:
+        """The loss of the last row of one student, as text; empty before it."""
+        one = self.train and self._members is None
+        return f"loss {self.train[-1]['loss']:.4g}" if one else ""
+
+    @property
     def pending(self) -> bool:
         """Whether the row of an interval that is over has yet to be written."""
         return self._pending is not None
@@ -111,15 +122,41 @@ class MetricsHistory:
     def add_evaluation(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the row of an evaluation after a step.
 
+        At the first one after a resume metrics may come or go: what a row lacks is nan.
+
+        Args:
+          step: number of steps made.
+          metrics: metric → number, or `[N]` of N students.
+
         Returns:
-          Its metrics, likewise.
+          The metrics of the row, likewise.
 
         Raises:
           TypeError: `evaluate` returned something else than numbers by name.
           ValueError: a number of a name that a row has already.
         """
         _check_evaluation(metrics, self._members)
+        if not self._compared:
+            self._compare_columns(step, metrics)
+        metrics = {**dict.fromkeys(self._columns, math.nan), **metrics}
         return self._write("eval", self.evaluations, step, metrics)
+
+    def _compare_columns(self, step: int, metrics: Mapping[str, Any]) -> None:
+        self._compared = True
+        new = [name for name in metrics if name not in self._columns]
+        gone = [name for name in self._columns if name not in metrics]
+        if new:
+            self._columns += new
+            empty = dict.fromkeys(new, math.nan)
+            self.evaluations[:] = [{**row, **empty} for row in self.evaluations]
+            if self._files:
+                self._files.replace("eval", self.evaluations)
+        if new or gone:
+            warnings.warn(
+                f"evaluate returns other metrics than before the resume: {new} are nan in the rows "
+                f"before step {step}, {gone} from then on",
+                stacklevel=4,
+            )
 
     def _write(
         self, split: Split, rows: Rows, step: int, metrics: Mapping[str, Any]

@@ -1,15 +1,11 @@
-"""What watches a run from beside it: a progress bar and a profiler."""
+"""A profiler that watches some steps of a run."""
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-
-from jaxkd._files import print_any_text
 
 
 class ProfilerTrace:
@@ -51,32 +47,3 @@ class ProfilerTrace:
     def __exit__(self, *error: Any) -> None:
         if self._running:
             self._stop(None)
-
-
-@contextlib.contextmanager
-def progress_bar(text: str | None, steps: int, done: int) -> Iterator[Callable[[int], None]]:
-    """Shows a progress bar.
-
-    Args:
-      text: text before the bar, None for no bar.
-      steps: number of steps in all.
-      done: number of steps made before.
-
-    Yields:
-      A function that takes the number of steps made.
-    """
-    if text is None:
-        yield lambda done: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-        TimeRemainingColumn(),
-    )
-    print_any_text()
-    with Progress(*columns, refresh_per_second=4) as progress:
-        task = progress.add_task(text, total=steps, completed=done)
-        yield lambda done: progress.update(task, completed=done)

@@ -85,7 +85,7 @@ def computations(step: TrainStep, state: TrainState, batch: Any) -> dict[str, st
     """
     shapes = _member_shapes(step, state)
     arguments = (shapes.params, shapes.opt_state, shapes.params)
-    optimizer = _traced(lambda *given: _update(step, *given), *arguments)
+    optimizer = _traced(lambda *given: _update(step, *given), *arguments, numbers_are_literals=True)
     fields: dict[str, str | None] = {"optimizer.computation": optimizer and optimizer.digest}
     if batch is None or step.options.get("batch_transform"):
         return fields
@@ -148,10 +148,10 @@ def _few_rows(leaf: Any) -> Any:
     return jax.ShapeDtypeStruct((_ROWS, *shape[1:]) if shape else shape, dtype)
 
 
-def _traced(function: Callable[..., Any], *arguments: Any) -> Any:
+def _traced(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Traces a function; None where that fails, as the step then does with its own message."""
     try:
-        return trace(function, *arguments)
+        return trace(function, *arguments, **options)
     except Exception:
         return None
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxkd._progress import ProgressLine
+from jaxkd.training._best import BestState
 from jaxkd.training._callbacks import Callback, FitEvent, asks_to_stop
 from jaxkd.training._history import MetricsHistory
 from jaxkd.training._intervals import Intervals
@@ -21,7 +23,7 @@ from jaxkd.training.checkpoints import Checkpoints
 from jaxkd.training.distributed import is_main_process, sync_processes
 from jaxkd.training.logs import Split
 from jaxkd.training.ownership import WorkdirOwner
-from jaxkd.training.preemption import Preempted, StopSignal
+from jaxkd.training.preemption import StopSignal
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
 
@@ -46,6 +48,7 @@ class Run:
       workdir: its directory; None, as all that follows, where nothing is saved.
       checkpoints: of the directory.
       owner: this process as the directory's owner.
+      best: keeps the state of the best evaluation; None to keep none.
       stop: the signal that ends the run early.
       ended: whether a callback has ended it.
       done: number of steps made.
@@ -63,6 +66,7 @@ class Run:
     workdir: pathlib.Path | None = None
     checkpoints: Checkpoints | None = None
     owner: WorkdirOwner | None = None
+    best: BestState | None = None
     stop: StopSignal | None = None
     ended: bool = False
 
@@ -72,7 +76,14 @@ class Run:
     @property
     def over(self) -> bool:
         """Whether no step follows."""
-        return self.ended or self.done == self.intervals.steps
+        return bool(self.why_ended) or self.done == self.intervals.steps
+
+    @property
+    def why_ended(self) -> str:
+        """Why the run ends before its last step; empty where it does not."""
+        if self.ended:
+            return "a callback ended it"
+        return self.best.reason if self.best is not None and self.best.exhausted else ""
 
     def call(self) -> int:
         """Makes the next steps in one call of the compiled program, and returns their number."""
@@ -85,28 +96,29 @@ class Run:
         self.done += count
         return count
 
-    def after_call(self, show_progress: Callable[[int], None]) -> None:
-        """Logs, evaluates and saves where it is due, and stops after SIGTERM.
+    def after_call(self, line: ProgressLine) -> None:
+        """Logs, evaluates and saves where it is due, and stops after SIGTERM or Ctrl-C.
 
         Args:
-          show_progress: shows the number of steps made.
+          line: shows the number of steps made.
 
         Raises:
           FloatingPointError: loss or parameters are not finite; the state is in `nonfinite`.
           Preempted: SIGTERM arrived, and the state was saved.
+          Interrupted: Ctrl-C was pressed, and the state was saved.
         """
         stopped = self.stop is not None and self.stop.reached()
         try:
-            self._write_metrics(stopped, show_progress)
+            self._write_metrics(stopped, line)
             saves = stopped or self.over or self.intervals.saves_after(self.done)
             if self.checkpoints is not None and saves:
                 self._save(self.checkpoints)
         except FloatingPointError as error:
             raise FloatingPointError(f"{error}. {self._save_nonfinite()}") from None
-        if stopped or (self.stop is not None and self.stop.received and self.over):
-            raise Preempted(self.done, self.workdir)
+        if self.stop is not None and (stopped or (self.stop.received and self.over)):
+            raise self.stop.error(self.state, self.workdir)
 
-    def _write_metrics(self, stopped: bool, show_progress: Callable[[int], None]) -> None:
+    def _write_metrics(self, stopped: bool, line: ProgressLine) -> None:
         done, intervals, history = self.done, self.intervals, self.history
         evaluates = self.evaluate is not None and intervals.evaluates_after(done)
         saves = self.checkpoints is not None and intervals.saves_after(done)
@@ -116,15 +128,19 @@ class Run:
         history.flush()
         if intervals.logs_after(done):
             history.end_interval(done)
-            show_progress(done)
         # A callback sees the state of the step that the metrics are of, and so waits for both.
         if evaluates or saves or stopped or done == intervals.steps or self.callbacks:
             self._call_back("train", history.flush())
+        if intervals.logs_after(done):
+            line.update(done, history.last_loss)
         # A run that a callback ends is evaluated as after its last step.
         if self.evaluate is not None and (evaluates or self.ended):
             metrics = self.evaluate(self.state)
             self._check_owner()
-            self._call_back("eval", history.add_evaluation(done, metrics))
+            metrics = history.add_evaluation(done, metrics)
+            if self.best is not None:
+                self.best.update(self.state)
+            self._call_back("eval", metrics)
 
     def _call_back(self, split: Split, metrics: Mapping[str, Any] | None) -> None:
         if metrics is None or not self.callbacks:
@@ -139,8 +155,12 @@ class Run:
         metadata = {**self.history.metadata(), "run": as_document(self.fields)}
         # A run that is called again as before is then over at once.
         metadata["ended"] = self.ended
+        if self.best is not None:
+            metadata["best"] = self.best.metadata()
         metadata["batches"] = self.batches.position()
         checkpoints.save(self.state, metadata)
+        if self.best is not None:
+            self.best.after_checkpoint()
 
     def _check_owner(self) -> None:
         """Stops before anything is written where another process has taken the work directory."""

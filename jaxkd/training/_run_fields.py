@@ -144,10 +144,16 @@ def _described(there: Fields, now: Fields, same_platform: bool) -> list[str]:
     return [
         name
         for name in sorted(names)
-        if there.get(name) != now.get(name)
+        if _as_compared(name, there) != _as_compared(name, now)
         and (_part(name) in told or _part(name) not in _TOLD)
         and (_part(name) != "batches" or (name in there and name in now))
     ]
+
+
+def _as_compared(name: str, fields: Fields) -> Any:
+    """A field's value; of an optimizer's numbers whatever their order, which its program has."""
+    value = fields.get(name)
+    return sorted(value) if name == "optimizer.constants" and value else value
 
 
 def _is_only_a_name(name: str, there: Fields, now: Fields) -> bool:

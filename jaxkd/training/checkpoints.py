@@ -7,7 +7,7 @@ import pathlib
 import time
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -30,10 +30,10 @@ class Checkpoints:
 
     Args:
       directory: directory of the checkpoints, the same for all processes; created if missing.
-      max_to_keep: number of checkpoints that are kept, older ones are deleted.
+      max_to_keep: number of checkpoints that are kept, older ones are deleted; None for all.
     """
 
-    def __init__(self, directory: str | pathlib.Path, *, max_to_keep: int = 2):
+    def __init__(self, directory: str | pathlib.Path, *, max_to_keep: int | None = 2):
         import orbax.checkpoint as ocp
 
         self._ocp = ocp
@@ -54,6 +54,16 @@ class Checkpoints:
     def latest(self) -> int | None:
         """Returns the newest step saved, or None."""
         return self._manager.latest_step()
+
+    def steps(self) -> list[int]:
+        """Returns all steps saved."""
+        return sorted(self._manager.all_steps())
+
+    def keep_only(self, steps: Collection[int]) -> None:
+        """Deletes the checkpoints of all other steps; all processes of a job call this alike."""
+        for step in self.steps():
+            if step not in steps:
+                self._manager.delete(step)
 
     def save(self, state: TrainState, metadata: Mapping[str, Any] | None = None) -> None:
         """Saves the state under its step; nothing happens if that is saved already.
@@ -105,7 +115,7 @@ class Checkpoints:
           OSError: all checkpoints are damaged.
           ValueError: the checkpoint has other arrays, which are named.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = self.steps()[::-1]
         if not steps:
             raise FileNotFoundError(f"no checkpoint in {self._directory}")
         damaged: dict[int, str] = {}

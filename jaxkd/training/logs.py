@@ -124,19 +124,28 @@ class CSV:
           split: name of the file without its suffix.
           rows: all rows up to the step that training resumes at.
         """
+        if self._write:
+            file = self._directory / f"{split}.csv"
+            try:
+                fault = difference(file, read_until(file, self._resume_step), rows)
+            except ValueError as error:
+                fault = str(error)
+            if fault:
+                warnings.warn(
+                    f"{fault}; its {len(rows)} rows are restored from the checkpoint", stacklevel=2
+                )
+        self.replace(split, rows)
+
+    def replace(self, split: Split, rows: Rows) -> None:
+        """Gives a file other rows.
+
+        Args:
+          split: name of the file without its suffix.
+          rows: all of them, with the same columns.
+        """
         self._rows[split] = list(rows)
-        if not self._write:
-            return
-        file = self._directory / f"{split}.csv"
-        try:
-            fault = difference(file, read_until(file, self._resume_step), rows)
-        except ValueError as error:
-            fault = str(error)
-        if fault:
-            warnings.warn(
-                f"{fault}; its {len(rows)} rows are restored from the checkpoint", stacklevel=2
-            )
-        write_whole(file, rows)
+        if self._write:
+            write_whole(self._directory / f"{split}.csv", rows)
 
     def close(self) -> None:
         """Does nothing: every row is on disk already."""

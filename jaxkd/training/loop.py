@@ -10,14 +10,16 @@ from typing import Any
 
 import jax
 
+from jaxkd._progress import ProgressLine
 from jaxkd.networks._network import plural
+from jaxkd.training._best import BestState, Criterion, KeepBest
 from jaxkd.training._callbacks import Callback, check_callbacks
 from jaxkd.training._csv_rows import Rows
-from jaxkd.training._evaluated import check_classes, within_run
+from jaxkd.training._evaluated import within_run
 from jaxkd.training._history import MetricsHistory
 from jaxkd.training._intervals import Intervals
 from jaxkd.training._loggers import Loggers, check_loggers
-from jaxkd.training._monitors import ProfilerTrace, progress_bar
+from jaxkd.training._monitors import ProfilerTrace
 from jaxkd.training._run import Evaluate, Run
 from jaxkd.training._run_fields import Fields, check_run, run_fields
 from jaxkd.training._streams import Batches, Resume, by_step
@@ -50,11 +52,13 @@ class FitResult:
       train: one row for each log interval: `step` and the means of the metrics. Of students that
         train together each has a row, with its number as `member`.
       eval: one row for each evaluation, likewise: `step` and what `evaluate` returned.
+      best: with `keep_best`, the state of the best evaluation; None where there was none.
     """
 
     state: TrainState
     train: Rows
     eval: Rows
+    best: TrainState | None = None
 
     def __repr__(self) -> str:
         lines = [f"FitResult({self.state!r}"]
@@ -62,6 +66,8 @@ class FitResult:
             if rows:
                 last = ", ".join(f"{key} {value:.5g}" for key, value in rows[-1].items())
                 lines.append(f"  {name}: {plural(len(rows), 'row')}, the last one {last}")
+        if self.best is not None:
+            lines.append(f"  best: of step {int(self.best.step)}")
         return "\n".join(lines) + ")"
 
 
@@ -81,6 +87,8 @@ def fit(
     tensorboard: bool = True,
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[Callback] = (),
+    keep_best: KeepBest | None = None,
+    patience: int | None = None,
     progress: str | None = "training",
     profile: int | None = None,
     resume: Resume = "position",
@@ -107,9 +115,10 @@ def fit(
       eval_every: number of steps between two evaluations, a multiple of `log_every`; None
         evaluates after the last step alone.
       evaluate: function from the state to numbers for `eval.csv`, called after the last step as
-        well; None for no evaluation. Where it calls `jaxkd.training.evaluate` or `predict` on the
-        student and `jaxkd.data.eval_batches`, classes and normalization are compared with those of
-        the run; batches of another iterator, a list for one, are not.
+        well, as `jaxkd.training.evaluator` makes it; None for no evaluation. Where it calls
+        `jaxkd.training.evaluate` or `predict` on the student and `jaxkd.data.eval_batches`, classes
+        and normalization are compared with those of the run; batches of another iterator, a list
+        for one, are not.
       checkpoint_every: number of steps between two checkpoints, a multiple of `log_every`; None
         saves after the last step alone.
       workdir: directory for `checkpoints/`, `train.csv`, `eval.csv` and TensorBoard's files; None
@@ -128,7 +137,13 @@ def fit(
         evaluation, in every process of a job. One that returns True ends the run: its state is
         evaluated and saved as after the last step, and the same call again returns the same
         result, while one without callbacks goes on.
-      progress: text before the progress bar, None for no bar.
+      keep_best: name of a number of `evaluate` whose highest value is the best, or its name and
+        `"min"` or `"max"`: `("cross_entropy", "min")`. The state of the first best evaluation is
+        kept in memory, or in `workdir/best`, and returned.
+      patience: number of evaluations in a row without a better value of `keep_best` after which
+        the run ends; None for no such end. The same call again returns the same result, one with
+        more patience goes on.
+      progress: text before the line of progress, None for no line.
       profile: number of steps after the first call that are traced into `workdir/profile`, for
         TensorBoard or Perfetto; nothing is traced if the run ends with its first call; None for no
         trace.
@@ -141,7 +156,8 @@ def fit(
         `"optimizer"`, or one of its fields, as `"teacher.parameters"`; error messages name them.
 
     Returns:
-      The state after the last step, and all rows of metrics, those before a resume included.
+      The state after the last step, and all rows of metrics, those before a resume included; with
+      `keep_best` the best state, too.
 
     Raises:
       TypeError: a step, a state, batches or names to allow of another kind, or a batch that is
@@ -154,8 +170,9 @@ def fit(
         rest of the batch, or a student whose dropout or statistics training leaves off
         (`allow={"student.mode"}`), a batch without inputs, an iterable whose position after a
         resume is unknown; before anything runs. Batches that end before the last step, when they
-        do. At the first evaluation: one of the student (by `jaxkd.training.evaluate` or `predict`)
-        on other classes or another normalization.
+        do. At the first evaluation, and of an `evaluator` before anything runs: one of the student
+        (by `jaxkd.training.evaluate` or `predict`) on other classes or another normalization. A
+        `keep_best` that no evaluation has, or that is no choice.
       RuntimeError: another process or thread writes to `workdir`
         (`jaxkd.training.own_workdir`), before anything runs; or it has taken over a directory whose
         owner it took for dead.
@@ -167,6 +184,9 @@ def fit(
         `optax.apply_if_finite` leaves out such updates instead.
       Preempted: SIGTERM arrived, and the state was saved; without a `workdir` there is nowhere to
         save it: a process of its own then dies of the signal as usual.
+      Interrupted: Ctrl-C was pressed in the main thread of one process. The running call of the
+        step was finished and the state saved; without a `workdir` the error has it. A second
+        Ctrl-C stops at once.
     """
     if steps_per_call is None:
         steps_per_call = 1 if jax.default_backend() == "cpu" else min(max(log_every, 1), 32)
@@ -174,15 +194,21 @@ def fit(
     check_kinds_of_run(step, state)
     allow = check_allow(allow)
     loggers, callbacks = check_loggers(loggers), check_callbacks(callbacks)
+    criterion = Criterion.from_arguments(
+        keep_best,
+        patience,
+        evaluates=evaluate is not None,
+        repeats=eval_every is not None,
+        members=step.members,
+    )
     check_profile(profile, workdir)
     check_process(step, batches)
     check_views(step, batches, allow)
     check_cache(step, batches)
-    check_classes(getattr(batches, "dataset", None), getattr(evaluate, "dataset", None), allow)
     with contextlib.ExitStack() as stack:
         # A process of its own without a workdir has nothing to save: the signal ends it as usual.
-        handles = workdir is not None or jax.process_count() > 1
-        stop = stack.enter_context(StopSignal()) if handles else None
+        terminates = workdir is not None or jax.process_count() > 1
+        stop = stack.enter_context(StopSignal(terminates))
         checkpoints = files = owner = None
         if workdir is not None:
             owner = stack.enter_context(own_workdir(workdir))
@@ -220,19 +246,28 @@ def fit(
         every = stack.enter_context(Loggers(loggers if is_main_process() else (), done))
         history = MetricsHistory(files, every, step.members, metadata)
         history.restore(metadata, step)
-        show = stack.enter_context(
-            progress_bar(progress if is_main_process() else None, steps, done)
-        )
+        best = None
+        if criterion is not None:
+            states = None
+            if workdir is not None:
+                states = stack.enter_context(Checkpoints(workdir / "best", max_to_keep=None))
+            best = BestState(criterion, history.evaluations, states, done, metadata)
         trace = stack.enter_context(ProfilerTrace(profile, workdir))
         run = Run(
             step, state, source, intervals, history, every, callbacks, fields, evaluate, workdir,
-            checkpoints, owner, stop, ended,
+            checkpoints, owner, best, stop, ended,
         )  # fmt: skip
+        shown = progress if is_main_process() and not run.over else None
+        line = stack.enter_context(ProgressLine(shown, steps, done, unit="steps"))
         while not run.over:
-            count = run.call()
+            with line.compiling() if run.done == done else contextlib.nullcontext():
+                count = run.call()
             trace.after_call(count, run.state)
-            run.after_call(show)
-        return FitResult(run.state, history.train, history.evaluations)
+            run.after_call(line)
+        if run.why_ended:
+            line.say(f"ended after step {run.done}: {run.why_ended}")
+        kept = None if best is None else best.state(run.state)
+        return FitResult(run.state, history.train, history.evaluations, kept)
 
 
 def _resume(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,10 +18,10 @@ from jaxkd.metrics.in_step import Metric
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._arguments import suggestion
 from jaxkd.objective import Objective
-from jaxkd.training._evaluated import check_evaluated
+from jaxkd.training._evaluated import Evaluated
+from jaxkd.training._member_evaluation import MemberEvaluation
 from jaxkd.training._optimizers import check_optimizer
 from jaxkd.training._stacked import AXES, member_of, on_host, partition_members, stack
-from jaxkd.training.evaluation import EvalStep, make_eval_step
 from jaxkd.training.make_step import as_outputs, check_kinds, make_train_step, vocab_sizes
 from jaxkd.training.members import SEED, MemberFactory, as_arrays, check_members
 from jaxkd.training.state import TrainState, create_state, initial_variables
@@ -273,21 +272,12 @@ class Population:
         """
         if metrics is None and not labeled_rows(dataset.labels).any():
             raise ValueError(f"{dataset} has no labeled example to evaluate on")
-        step, one = self._eval_step(views, metrics)
+        evaluation = self._evaluation(views, metrics)
 
         def evaluate(state: TrainState) -> dict[str, np.ndarray]:
-            totals = None
-            batches = eval_batches(dataset, batch_size, views=views)
-            check_evaluated(self.student, views, batches)
-            for batch in batches:
-                sums = jax.device_get(step(state, batch)[1])
-                sums = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)
-                totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
-            each = (jax.tree.map(operator.itemgetter(i), totals) for i in range(len(self)))
-            values = [one.compute(sums) for sums in each]
-            return {name: np.array([v[name] for v in values]) for name in values[0]}
+            return evaluation.evaluate(state, eval_batches(dataset, batch_size, views=views))
 
-        evaluate.dataset = dataset  # type: ignore[attr-defined]  # `fit` compares its classes
+        evaluate.evaluated = Evaluated(self.student, views, dataset)  # type: ignore[attr-defined]
         return evaluate
 
     def predict(
@@ -312,19 +302,8 @@ class Population:
         Raises:
           ValueError: students without logits.
         """
-        step, _ = self._eval_step(views)
-        parts = []
-        for batch in eval_batches(dataset, batch_size, views=views):
-            logits = step(state, batch)[0]
-            if logits is None:
-                raise ValueError(
-                    "the students have no logits: evaluate their outputs by metrics, "
-                    "population.evaluator(dataset, {…})(state), or jaxkd.training.predict of "
-                    'population.network(state, index) with output="…"'
-                )
-            logits = np.asarray(logits, np.float32)
-            parts.append(logits[:, batch["where"]])
-        return np.concatenate(parts, axis=1)
+        batches = eval_batches(dataset, batch_size, views=views)
+        return self._evaluation(views).predict(state, batches)
 
     def _one(self, teacher, numbers, state, batch):
         """Makes the step of one member, with traced numbers."""
@@ -341,27 +320,15 @@ class Population:
         )
         return step.function(teacher, state, batch)
 
-    def _eval_step(
+    def _evaluation(
         self, views: Views | None, metrics: Mapping[str, Metric] | None = None
-    ) -> tuple[Callable[..., tuple[Any, dict[str, Any]]], EvalStep]:
-        """Returns the compiled evaluation, logits `[N, …]` and sums, and that of one member."""
+    ) -> MemberEvaluation:
+        """Returns the compiled evaluation, which holds the metrics that it is known by."""
         chosen = None if metrics is None else tuple((n, id(m)) for n, m in metrics.items())
         if (views, chosen) not in self._evals:
-            one = make_eval_step(self.student, metrics, views=views)
-
-            def together(params, model_state, batch):
-                results = dict(jax.vmap(one, in_axes=(0, 0, None))(params, model_state, batch))
-                return results.pop("logits", None), results
-
-            # With the step, which holds the metrics, so that none takes the id of another.
-            self._evals[views, chosen] = self._jit(together), one
-        (compiled, one), put = self._evals[views, chosen], self.step.put
-        return (
-            lambda state, batch: compiled(
-                state.params["student"], state.model_state["student"], put(batch)
-            ),
-            one,
-        )
+            made = MemberEvaluation(self.student, views, metrics, self._jit, self.step.put)
+            self._evals[views, chosen] = made
+        return self._evals[views, chosen]
 
     @functools.cached_property
     def _pick(self) -> Any:

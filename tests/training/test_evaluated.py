@@ -10,7 +10,15 @@ import pytest
 import jaxkd
 from jaxkd import recipes
 from jaxkd.data import Dataset, Loader, eval_batches
-from jaxkd.training import Population, evaluate, fit, make_eval_step, make_train_step, predict
+from jaxkd.training import (
+    Population,
+    evaluate,
+    evaluator,
+    fit,
+    make_eval_step,
+    make_train_step,
+    predict,
+)
 from jaxkd.views import Augment, Normalize, RandomCrop, Views
 
 NAMES = ("a", "b", "c")
@@ -78,6 +86,30 @@ class Own:
 
 def normalized(image):
     return Own()(None, image)
+
+
+class Untouchable(Loader):
+    """Batches of which the first one alone may be looked at."""
+
+    def __getitem__(self, step):
+        assert step == 0
+        return super().__getitem__(step)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_an_evaluator_evaluates_is_compared_before_the_first_step(case):
+    dataset, views, message = REFUSED[case]
+    options = {"steps": 2, "steps_per_call": 2, "progress": None}
+    given = STEP, STEP.init(), Untouchable(data(), TRAINED, 8)
+    with pytest.raises(ValueError, match=message):
+        fit(*given, evaluate=evaluator(make_eval_step(STUDENT, views=views), dataset), **options)
+
+
+def test_an_evaluator_gives_what_evaluate_gives():
+    step, state = make_eval_step(STUDENT, views=PLAIN), STEP.init()
+    found = evaluator(step, data(), batch_size=3)(state)
+    own = state.params["student"], state.model_state["student"]
+    assert found == evaluate(step, *own, eval_batches(data(), 3))
 
 
 def test_what_belongs_to_the_run_or_is_meant_is_accepted():

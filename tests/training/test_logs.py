@@ -55,6 +55,28 @@ def test_rows_that_are_spoiled_or_missing_are_restored_with_a_warning(images, ml
         assert (tmp_path / "cut" / name).read_bytes() == text
 
 
+def test_metrics_may_come_and_go_when_a_run_is_resumed(images, mlp, tmp_path):
+    step = make_train_step(mlp(), recipes.labels(), optax.sgd(0.1), views=VIEWS)
+
+    def train(steps, *names):
+        return fit(
+            step, step.init(), Loader(images, VIEWS, 32), steps=steps, log_every=1, eval_every=1,
+            workdir=tmp_path, evaluate=lambda state: dict.fromkeys(names, 0.5),
+            tensorboard=False, progress=None,
+        )  # fmt: skip
+
+    train(1, "a", "b")
+    with pytest.warns(
+        UserWarning, match=r"\['c'\] are nan in the rows before step 2, \['a'\] from"
+    ):
+        train(3, "c", "b")
+    # In another order they are the same.
+    train(4, "b", "c", "a")
+    assert (tmp_path / "eval.csv").read_text(encoding="utf-8").split() == [
+        "step,a,b,c", "1,0.5,0.5,nan", "2,nan,0.5,0.5", "3,nan,0.5,0.5", "4,0.5,0.5,0.5"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

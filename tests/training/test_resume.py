@@ -176,6 +176,14 @@ def test_what_a_run_is_made_of_is_compared_by_field(images, name):
     check_run("w", document, fields_of(images, **first), ())
 
 
+@pytest.mark.parametrize("make", [optax.sgd, lambda r: optax.sgd(r, momentum=0.9), optax.adamw])
+def test_a_learning_rate_is_the_same_as_a_number_and_as_an_array(images, make):
+    document = as_document(fields_of(images, optimizer=make(0.1)))
+    check_run("w", document, fields_of(images, optimizer=make(jnp.asarray(0.1))), ())
+    with pytest.raises(ValueError, match="optimizer.constants: .*-0.1.* there, .*-0.2"):
+        check_run("w", document, fields_of(images, optimizer=make(jnp.asarray(0.2))), ())
+
+
 def fields_of(data, **changes):
     step, state, loader = start(data, **changes)
     return run_fields(step, state, loader, loader[0])

@@ -107,6 +107,14 @@ def checked_steps(
     return max(1, round(value * steps_per_epoch)) if name == "epochs" else 0
 
 
+def checked_evaluations(evaluations: int) -> int:
+    """Returns the number of evaluations of a training; refuses one that its 20 log rows forbid."""
+    check_integer("evaluations", evaluations)
+    if not 1 <= evaluations <= 20:
+        raise ValueError(f"evaluations must be from 1 to 20, not {evaluations}")
+    return evaluations
+
+
 def check_names(names: Sequence[str]) -> None:
     """Refuses arms whose folders would have one name."""
     folders = [file_name(name) for name in names]

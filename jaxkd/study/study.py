@@ -145,7 +145,8 @@ class Study:
         self.num_views = arguments.checked_num_views(num_views, self.views)
         self.metrics, self._metric = metrics, metric
         self.codec, self.population = codec, population
-        self.evaluations, self.steps_per_call = evaluations, steps_per_call
+        self.evaluations = arguments.checked_evaluations(evaluations)
+        self.steps_per_call = steps_per_call
         self.loader_options = dict(loader_options or {})
         self.runtime = Runtime() if runtime is None else runtime
         folder = self.workdir / "caches" if caches is None else local_path(caches)

@@ -288,6 +288,7 @@ def test_an_arm_of_another_folder_is_refused(finished):
         ({"arms": [recipes.kd()]}, TypeError, "an arm is a name or an Arm, not"),
         ({"seeds": [1, 1]}, ValueError, "each once, not [1, 1]"),
         ({"seeds": 0}, ValueError, "at least one"),
+        ({"evaluations": 0}, ValueError, "evaluations must be from 1 to 20, not 0"),
         ({"teacher": linear}, TypeError, "jaxkd.teachers.from_callable"),
     ],
 )

@@ -15,6 +15,9 @@ from jax.typing import ArrayLike
 from jaxkd.losses._arguments import as_mask, check_selects, to_array, to_rank
 from jaxkd.losses._kinds import returns_sum_and_count
 
+# Sums of more in float32 are far from infinity, and of less far from losing what is small.
+_LARGEST_RATIO = 1e12
+
 
 def class_weighted(
     loss: Callable[..., jax.Array], weights: ArrayLike | Sequence[float], *, unlabeled: float = 0.0
@@ -39,9 +42,10 @@ def class_weighted(
       `jaxkd.Term` as it is: `total / count` is the mean.
 
     Raises:
-      ValueError: weights that are no vector of finite numbers from 0 up, or all 0; an `unlabeled`
-        that is negative, or beside a loss of labels. When called, labels that are no class ids of
-        the shape of the loss. A class id that is too large gives NaN.
+      ValueError: weights that are no vector of finite numbers from 0 up, or all 0, or more than
+        1e12 times the smallest; an `unlabeled` that is negative, or beside a loss of labels. When
+        called, labels that are no class ids of the shape of the loss. A class id that is too large
+        gives NaN.
 
     Example:
       >>> import jax.numpy as jnp
@@ -103,6 +107,11 @@ def _scaled(weights: Any, unlabeled: float, takes_labels: bool) -> tuple[np.ndar
             "a loss of labels, or give it to a loss of student and teacher"
         )
     smallest = min(weight for weight in (*table, unlabeled) if weight > 0)
+    if max(*table, unlabeled) > _LARGEST_RATIO * smallest:
+        raise ValueError(
+            f"the largest weight may be {_LARGEST_RATIO:.0e} of the smallest above 0, which is "
+            f"{smallest:.3g} in {weights!r}: write 0 for what is not to count"
+        )
     return table / smallest, unlabeled / smallest
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 
@@ -57,6 +58,8 @@ def matryoshka(
     factors = (1.0,) * len(widths) if weights is None else tuple(weights)
     if len(factors) != len(widths):
         raise ValueError(f"weights must be one a width, of widths {widths}, not {factors}")
+    if not np.all(np.isfinite(factors)):
+        raise ValueError(f"weights must be finite numbers, not {factors}")
 
     takes_teacher = "teacher" in signature(loss).parameters and not whole_teacher
 

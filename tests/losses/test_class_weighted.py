@@ -91,6 +91,8 @@ def test_weights_and_labels_that_do_not_fit_are_refused():
     for weights in ([[1.0]], [1.0, -1.0], [0.0, 0.0], [np.nan, 1.0], 2.0):
         with pytest.raises(ValueError, match=r"weights must be \[num_classes\]"):
             losses.class_weighted(losses.kd, weights)
+    with pytest.raises(ValueError, match="write 0 for what is not to count"):
+        losses.class_weighted(losses.kd, [1e-300, 1.0])
     loss = losses.class_weighted(losses.kd, WEIGHTS)
     with pytest.raises(ValueError, match=r"integers \(2, 3, 4\), got int32 labels of shape \(2,\)"):
         loss(STUDENT, TEACHER, labels=np.array([0, 1], np.int32))

@@ -51,6 +51,8 @@ def test_widths_that_do_not_fit_are_refused():
             make(widths)
     with pytest.raises(ValueError, match=r"one a width, of widths \(1, 2\), not \(1.0,\)"):
         make((1, 2), weights=(1.0,))
+    with pytest.raises(ValueError, match="weights must be finite"):
+        make((1, 2), weights=(1.0, float("nan")))
     with pytest.raises(ValueError, match=r"student's embeddings of shape \(5, 6\).*width 8"):
         make((2, 8))(STUDENT, TEACHER)
     with pytest.raises(ValueError, match=r"teacher's .*\(5, 3\).*width 4.*whole_teacher=True"):

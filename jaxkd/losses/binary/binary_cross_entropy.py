@@ -31,7 +31,8 @@ def binary_cross_entropy(
       student: logits `[..., num_classes]`, or `[...]` of one class.
       labels: of the shape of the logits, or `[...]` for logits `[..., 1]`. Integers (or booleans)
         are 1, 0, or negative where the entry is unknown: loss and gradient are then 0, and an
-        objective does not count it. An integer above 1 gives NaN. Floats are probabilities.
+        objective does not count it. Floats are probabilities. Other numbers, as class ids, give
+        NaN.
       pos_weight: weight of the label 1, above 1 where it is rare; a scalar or `[num_classes]`.
       label_smoothing: share, in [0, 1], of a label that is spread evenly over 0 and 1, unless the
         logit is -inf.
@@ -64,7 +65,8 @@ def binary_cross_entropy(
     if not jnp.issubdtype(labels.dtype, jnp.inexact):
         labels = like_entries(student, labels.astype(jnp.int32), wanted=_WANTED)
         where = labels >= 0 if where is None else where & (labels >= 0)
-        labels = jnp.where(labels > 1, jnp.nan, labels)
+    # Beyond 0 and 1 the loss has no lower bound; probabilities may leave them by a rounding.
+    labels = jnp.where(jnp.abs(labels - 0.5) > 0.51, jnp.nan, labels)
     pair = labeled_entries(student, labels, where, wanted=_WANTED)
 
     logits = pair.student

@@ -89,6 +89,10 @@ def test_wrong_arguments_name_what_is_wrong():
     call = losses.binary_cross_entropy
     wrong = np.where(np.arange(5)[:, None] == 2, 2, LABELS)
     assert np.isnan(bce(LOGITS, wrong)).all(1).tolist() == [False, False, True, False, False]
+    # Of floats, too, where the loss would fall without end.
+    floats = np.where(LABELS < 0, 0.5, wrong).astype(np.float32)
+    assert np.isnan(bce(LOGITS, floats)).all(1).tolist() == [False, False, True, False, False]
+    assert np.all(np.isfinite(bce(LOGITS, np.full((5, 3), 1 + 1e-6, np.float32))))
     with pytest.raises(ValueError, match=r"\(5, 3\) need labels 0, 1 or -1.*int32 .*shape \(5,\)"):
         call(LOGITS, LABELS[:, 0])
     with pytest.raises(ValueError, match=r"\(5,\) need labels.*float32 labels of shape \(5, 1\)"):

@@ -86,9 +86,10 @@ class CacheContents:
         outputs = inputs.output_shapes()
         if absent := [name for name in codecs if name not in outputs]:
             known = sorted(outputs)
+            each = ", ".join(f"{name!r}: Dense()" for name in known)
             raise ValueError(
                 f"the teacher has no output {absent}; it has {known}: say which are stored, "
-                f"codec={{{known[0]!r}: Dense()}}, or name one of them so in its adapter, "
+                f"codec={{{each}}}, or name one of them so in its adapter, "
                 f"outputs={{{absent[0]!r}: '…'}}"
             )
         if found := [n for n in codecs if outputs[n].dtype.kind == "c"]:

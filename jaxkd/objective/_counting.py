@@ -98,9 +98,10 @@ def sum_and_count(
         if mask is not None and mask.ndim > value.ndim:
             raise ValueError(
                 f"the loss of term {name!r} returns {value.shape}, one number an example, and what "
-                f"counts is given for each entry of {mask.shape}, as by multi-hot labels: give the "
-                "term a loss that returns one number for each entry (losses.binary_cross_entropy; "
-                f"recipes.binary_kd), or labels that are class ids of shape {value.shape}"
+                f"counts is given for each entry of {mask.shape}, as by multi-hot labels or next "
+                "tokens: give the term a loss that returns one number for each entry "
+                f"(losses.binary_cross_entropy; recipes.binary_kd), or labels that are "
+                f"class ids of shape {value.shape}"
             )
         return masked_sum_and_count(value, None if mask is None else to_rank(mask, value.ndim))
     return value, jnp.ones((), value.dtype)

@@ -47,7 +47,7 @@ class Intervals:
                 multiple = max(1, value // self.log_every) * self.log_every
                 raise ValueError(
                     f"{name}={value} must be a multiple of log_every={self.log_every}, so that no "
-                    f"metrics are lost between two rows; {multiple} is one"
+                    f"metrics are lost between two rows; {multiple} is one, or log_every={value}"
                 )
 
     def next_call(self, done: int) -> int:

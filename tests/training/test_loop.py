@@ -326,7 +326,10 @@ def test_checkpoints_restore_the_whole_state(images, small, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eval_every": 30}, "eval_every=30 must be a multiple of log_every=20.* 20 is one, or log_every=30"),
+        (
+            {"eval_every": 30},
+            "eval_every=30 must be a multiple of log_every=20.* 20 is one, or log_every=30",
+        ),
         ({"checkpoint_every": 50}, "checkpoint_every=50 must be .* 40 is one"),
         ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"log_every": 0}, "log_every must be at least 1, not 0"),

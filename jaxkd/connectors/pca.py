@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ def pca(embeddings: Any, width: int, *, center: bool = True) -> PrincipalCompone
     cache.stream(0))`.
 
     Args:
-      embeddings: `[n, features]`, or an iterable of such blocks.
+      embeddings: `[n, features]`, real, or an iterable of such blocks.
       width: number of components, that of the student's embedding.
       center: whether the mean is subtracted. Cosines of centered embeddings differ from those of
         the embeddings themselves; without it their cosines and inner products are what the
@@ -47,8 +48,9 @@ def pca(embeddings: Any, width: int, *, center: bool = True) -> PrincipalCompone
       The components, with the sign that makes the largest entry of each positive.
 
     Raises:
-      ValueError: no embedding, blocks of other shapes or with values that are not finite, a width
-        that is more than the features or than the embeddings.
+      TypeError: a width that is no integer, embeddings that are not real numbers.
+      ValueError: no embedding, blocks of other shapes or with values that are not finite in
+        float32, a width that is more than the features or than the embeddings.
 
     Example:
       >>> import numpy as np
@@ -57,8 +59,8 @@ def pca(embeddings: Any, width: int, *, center: bool = True) -> PrincipalCompone
       >>> found.mean, found.components, round(found.share, 3)
       (array([2., 1.], dtype=float32), array([[1., 0.]], dtype=float32), 1.0)
     """
-    blocks = [embeddings] if hasattr(embeddings, "ndim") else embeddings
-    count, origin, total, gram = _sums(blocks)
+    width = _integer(width)
+    count, origin, total, gram = _sums(_blocks(embeddings))
     features = len(total)
     if not 1 <= width <= min(features, count):
         raise ValueError(
@@ -85,22 +87,53 @@ def pca(embeddings: Any, width: int, *, center: bool = True) -> PrincipalCompone
     )
 
 
+def _integer(width: Any) -> int:
+    try:
+        return operator.index(width)
+    except TypeError:
+        raise TypeError(
+            f"width must be an integer, the width of the student's embedding, not {width!r}"
+        ) from None
+
+
+def _blocks(embeddings: Any) -> Iterable[Any]:
+    """Returns blocks `[n, features]` of an array, of rows in a list, or of what has blocks."""
+    if hasattr(embeddings, "ndim"):
+        return [embeddings]
+    if isinstance(embeddings, list | tuple) and embeddings and np.ndim(embeddings[0]) == 1:
+        return [np.asarray(embeddings)]
+    blocks: Iterable[Any] = embeddings
+    return blocks
+
+
 def _sums(blocks: Iterable[Any]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """Returns number, first embedding, and sums of first and second powers of the distances to it.
 
     Raises:
+      TypeError: blocks that are not real numbers.
       ValueError: no embedding, blocks that do not fit or are not finite.
     """
+    largest = float(np.finfo(np.float32).max)
     count, origin, total, gram = 0, np.zeros(0), np.zeros(0), np.zeros((0, 0))
     for given in blocks:
-        block = np.asarray(given, np.float64)
+        block = np.asarray(given)
+        # Floats beside NumPy's own, such as bfloat16, are of kind V.
+        if block.dtype.kind in "cSUOM":
+            raise TypeError(
+                f"embeddings must be real numbers, not {block.dtype}: of complex ones write "
+                "np.concatenate([x.real, x.imag], axis=-1)"
+            )
+        block = block.astype(np.float64)
         if block.ndim != 2 or (count and block.shape[1:] != origin.shape):
             raise ValueError(
                 "embeddings must be [n, features] or blocks of such, of one width, not "
                 f"{np.shape(given)}{f' after {origin.shape}' if count else ''}"
             )
-        if not np.all(np.isfinite(block)):
-            raise ValueError("embeddings must be finite numbers")
+        if not np.all(np.abs(block) <= largest):  # False of NaN as well
+            raise ValueError(
+                f"embeddings must be finite in float32: {np.sum(~(np.abs(block) <= largest))} of "
+                f"{block.size} numbers of a block are not"
+            )
         if not len(block):
             continue
         if not count:
@@ -115,6 +148,15 @@ def _sums(blocks: Iterable[Any]) -> tuple[int, np.ndarray, np.ndarray, np.ndarra
     return count, origin, total, gram
 
 
+def check_components(what: str, components: Any) -> None:
+    """Raises TypeError for what `pca` did not return, such as the embeddings themselves."""
+    if not isinstance(components, PrincipalComponents):
+        raise TypeError(
+            f"{what} takes what connectors.pca(embeddings, width) returned, not "
+            f"{type(components).__name__}"
+        )
+
+
 class ReducedTeacher(nnx.Module):
     """Leaves the student's embedding as it is, and reduces the teacher's to its width.
 
@@ -127,6 +169,7 @@ class ReducedTeacher(nnx.Module):
         embedding is wide.
 
     Raises:
+      TypeError: anything but principal components.
       ValueError: when called with embeddings of other widths.
 
     Example:
@@ -141,6 +184,7 @@ class ReducedTeacher(nnx.Module):
     """
 
     def __init__(self, components: PrincipalComponents):
+        check_components("ReducedTeacher(components)", components)
         self.mean = Constant(jnp.asarray(components.mean))
         self.components = Constant(jnp.asarray(components.components))
 

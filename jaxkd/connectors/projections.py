@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxkd.connectors._blocks import check_widths
-from jaxkd.connectors.pca import PrincipalComponents
+from jaxkd.connectors.pca import PrincipalComponents, check_components
 from jaxkd.ops import conv_general_dilated
 
 
@@ -26,6 +26,7 @@ class Linear(nnx.Module):
       rngs: random streams for the initial weights.
 
     Raises:
+      TypeError: an `initial` that is no principal components.
       ValueError: components for other widths, or of centered features without a bias.
 
     Example:
@@ -52,6 +53,7 @@ class Linear(nnx.Module):
         self.linear = nnx.Linear(in_features, out_features, use_bias=use_bias, rngs=rngs)
         if initial is None:
             return
+        check_components("Linear(…, initial=)", initial)
         if initial.components.shape != (in_features, out_features):
             raise ValueError(
                 f"the map from {in_features} to {out_features} features starts as components "

@@ -19,7 +19,7 @@ from jaxkd.networks._trainable import Split, Trainable
 
 def from_linen(
     module: nn.Module,
-    variables: Mapping[str, Any],
+    variables: Mapping[str, Any] | None = None,
     *,
     call: Callable[..., Any] | None = None,
     outputs: Selection = None,
@@ -36,7 +36,7 @@ def from_linen(
         `deterministic` or `use_running_average` is passed if it takes one of them.
       variables: what `module.init` returned: `"params"` is trained, every other collection
         (`"batch_stats"`, …) is the state, but for what the module sows (`"intermediates"`, and
-        collections of tuples), which is dropped.
+        collections of tuples), which is dropped. They are always needed: a Linen module holds none.
       call: `call(module, inputs)`, run as a method of the module, and with further parameters, as
         in `jaxkd.from_nnx`: `lambda module, inputs: module.encode(inputs["tokens"])`.
       outputs: which parts of what the module returns are its outputs, as in `jaxkd.from_nnx`.
@@ -53,6 +53,7 @@ def from_linen(
       A `Network` whose `params` and `state` are nested dictionaries as Linen has them.
 
     Raises:
+      TypeError: no variables, or none that `module.init` returned.
       ValueError: `variables` has no `"params"`, or a `train_mode` that the module does not have;
         or, when first called, a feature path that no submodule has, or random numbers or moving
         statistics in evaluation.
@@ -65,7 +66,8 @@ def from_linen(
       (2, 3)
     """
     check_module("from_linen", module, nn.Module)
-    params = _params_of(module, variables)
+    variables = _variables_of(module, variables)
+    params = variables.get("params", {})
     check_selection(outputs)
     check_call(module, call)
     wanted, called = Feature.parse(features), Call.of(module, call)
@@ -148,11 +150,17 @@ def from_linen(
     )
 
 
-def _params_of(module: nn.Module, variables: Any) -> Any:
-    """Returns the parameters among a module's variables, which need not have any."""
+def _variables_of(module: nn.Module, variables: Any) -> Mapping[str, Any]:
+    """Returns a module's variables, which need not have parameters."""
+    name = type(module).__name__
+    if variables is None:
+        raise TypeError(
+            f"from_linen needs the variables of {name}, since a Linen module holds none: write "
+            "from_linen(module, module.init(jax.random.key(0), inputs))"
+        )
     if not isinstance(variables, Mapping):
         raise TypeError(
-            f"variables are what {type(module).__name__}.init returned, "
+            f"variables are what {name}.init returned, "
             f"module.init(jax.random.key(0), inputs), not {type(variables).__name__}"
         )
     if variables and not {"params", "batch_stats"} & set(variables):
@@ -160,7 +168,7 @@ def _params_of(module: nn.Module, variables: Any) -> Any:
             f"variables need 'params'; these have {sorted(variables)}: if they are the parameters "
             "themselves, write from_linen(module, {'params': variables})"
         )
-    return variables.get("params", {})
+    return variables
 
 
 def _is_sown(collection: Any) -> bool:

@@ -6,6 +6,7 @@ from flax import nnx
 
 from jaxkd import connectors, losses
 from jaxkd.connectors import PrincipalComponents
+from jaxkd.connectors.pca import check_components
 from jaxkd.objective import Objective, Schedule, Term
 from jaxkd.recipes._pair import Pair
 from jaxkd.recipes._recipe import Recipe
@@ -43,6 +44,7 @@ def embedding_kd(
       An objective with the term `embedding_kd`, and `relation` where it has a weight.
 
     Raises:
+      TypeError: components that are none.
       ValueError: a teacher to be reduced without components, components that do not fit, prefixes
         of a student that is neither as wide as the teacher nor compared with a reduced one.
 
@@ -65,6 +67,8 @@ def embedding_kd(
       NeurIPS 2022 (the prefixes).
     """
     width, wide = (pair.width(side, output) for side in ("student", "teacher"))
+    if components is not None:
+        check_components("embedding_kd(…, components=)", components)
     connector: nnx.Module | None = None
     if reduce_teacher:
         if components is None:

@@ -1,7 +1,7 @@
 """Networks made of networks, and the way back to their members."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -53,6 +53,15 @@ def member_networks(network: Network) -> dict[str, Network]:
             "networks.remat or networks.add_outputs"
         )
     return network.members(network.params, network.state)
+
+
+def layers_of(networks: Mapping[str, Network]) -> dict[str, Any]:
+    """Returns the random layers and the statistics of networks, after the networks' names."""
+
+    def paths(field: str) -> tuple[str, ...]:
+        return tuple(f"{n}.{path}" for n, part in networks.items() for path in getattr(part, field))
+
+    return {field: paths(field) for field in ("random_layers", "statistics")}
 
 
 def is_float(leaf: Any) -> bool:

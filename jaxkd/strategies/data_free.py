@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxkd import losses
 from jaxkd.networks import Network
 from jaxkd.objective import Objective, Schedule, Term, is_traced
-from jaxkd.strategies._composite import CompositeNetwork, at_least_float32
+from jaxkd.strategies._composite import CompositeNetwork, at_least_float32, layers_of
 from jaxkd.strategies.mutual import peer_loss
 from jaxkd.strategies.statistics import distance, kept_shares
 
@@ -135,6 +135,7 @@ def data_free(
         f"{student.name} by {generator.name}",
         f"{student.architecture}\nfrom\n{generator.architecture}\nof\n{teacher.architecture}",
         members,
+        **layers_of(parts),
         whole=whole if any(part.whole is not None for part in parts.values()) else None,
     )
     pair = ("logits", "teacher.logits")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxkd.networks import Network
-from jaxkd.strategies._composite import CompositeNetwork, at_least_float32
+from jaxkd.strategies._composite import CompositeNetwork, at_least_float32, layers_of
 
 _WAYS = ("probabilities", "logits", None)
 
@@ -97,6 +97,7 @@ def joint_network(
         + "\n".join(f"{name}: {network.architecture}" for name, network in networks.items()),
         members,
         vocab_size=min(known, default=None),
+        **layers_of(networks),
         whole=whole if any(n.whole is not None for n in networks.values()) else None,
     )
 

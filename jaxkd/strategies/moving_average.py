@@ -92,6 +92,9 @@ def with_moving_average(network: Network, *, decay: float = 0.999, warmup: bool 
         f"{network.architecture}\naverage {decay} {warmup}",
         members,
         vocab_size=network.vocab_size,
+        random_layers=network.random_layers,
+        # Of the live network: those of the average move in any case.
+        statistics=tuple(f"network.{path}" for path in network.statistics),
         whole=None if network.whole is None else whole,
     )
 

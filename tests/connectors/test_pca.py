@@ -74,7 +74,25 @@ def test_what_does_not_fit_is_refused():
         connectors.pca(EMBEDDINGS, 7)
     with pytest.raises(ValueError, match=r"of one width, not \(3, 5\) after \(6,\)"):
         connectors.pca([EMBEDDINGS, np.ones((3, 5))], 2)
-    with pytest.raises(ValueError, match="finite"):
-        connectors.pca(np.full((4, 2), np.nan), 1)
+    for number in (np.nan, 1e40):  # the mean of the latter is no float32
+        with pytest.raises(ValueError, match="finite in float32: 8 of 8"):
+            connectors.pca(np.full((4, 2), number), 1)
     with pytest.raises(ValueError, match="no embedding"):
         connectors.pca([], 1)
+    with pytest.raises(TypeError, match=r"real numbers, not complex128: .*\[x.real, x.imag\]"):
+        connectors.pca(EMBEDDINGS + 1j, 2)
+    with pytest.raises(TypeError, match="width must be an integer, .* not 2.0"):
+        connectors.pca(EMBEDDINGS, 2.0)
+    for make in (
+        lambda: connectors.ReducedTeacher(EMBEDDINGS),
+        lambda: connectors.Linear(3, 6, initial=EMBEDDINGS, rngs=nnx.Rngs(0)),
+    ):
+        with pytest.raises(TypeError, match=r"takes what connectors.pca.* returned, not ndarray"):
+            make()
+
+
+def test_rows_in_a_list_and_bfloat16_are_embeddings():
+    found = connectors.pca(EMBEDDINGS.tolist(), 2)
+    np.testing.assert_array_equal(found.components, connectors.pca(EMBEDDINGS, 2).components)
+    narrow = connectors.pca(jnp.asarray(EMBEDDINGS - 100, jnp.bfloat16), 2)
+    np.testing.assert_allclose(narrow.components, found.components, atol=0.02)

@@ -1,5 +1,6 @@
 """Metrics of evaluation steps: sums that add up, beside the values by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -46,6 +47,35 @@ def test_metrics_of_entries_count_what_is_known():
     assert in_parts(metrics.BinaryF1(average="micro"), LOGITS, labels=ENTRIES) == (
         pytest.approx(micro)
     )
+
+
+def test_logits_that_are_nan_are_no_hits():
+    """A network that has diverged is not right about every label that is 0."""
+    logits = np.array([[np.nan, -1.0], [np.nan, np.nan]], np.float32)
+    ids, entries = np.zeros(2, np.int32), np.zeros((2, 2), np.int32)
+    columns, rows = np.eye(2, dtype=np.int32)[[0, 0]], np.eye(2, dtype=np.int32)[:, [0, 0]]
+    expected = {
+        metrics.Accuracy(): (ids, 0),
+        metrics.TopKAccuracy(k=2): (ids, 0),
+        metrics.MeanIoU(): (ids, 0),
+        metrics.Agreement(): (ids, 0),
+        metrics.Agreement(per_entry=True): (ids, 0.25),
+        metrics.BinaryAccuracy(): (entries, 0.25),
+        metrics.AveragePrecision(bins=2): (rows, 0.5),
+        metrics.NDCG(): (columns, 0),
+        metrics.MeanReciprocalRank(): (columns, 0),
+    }
+
+    @jax.jit  # one program costs less than nine
+    def sums(outputs):
+        return [
+            metric(outputs, {"labels": jnp.asarray(labels), "teacher": outputs})
+            for metric, (labels, _) in expected.items()
+        ]
+
+    found = zip(expected.items(), sums({"logits": logits}), strict=True)
+    for (metric, (_, value)), parts in found:
+        assert metric.compute(parts) == pytest.approx(value), metric
 
 
 def test_average_precision_is_the_exact_one_within_a_bin():

@@ -13,7 +13,7 @@ from jaxkd import losses, make_train_step, recipes
 from jaxkd.cache import EnsembleCache, build
 from jaxkd.data import Loader
 from jaxkd.networks import add_outputs, without_logits
-from jaxkd.strategies import joint_network, member_networks
+from jaxkd.strategies import data_free, joint_network, member_networks, with_moving_average
 from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Normalize, RandomCrop, Views
 
@@ -93,6 +93,22 @@ def test_members_have_dropout_of_their_own():
     inputs = np.ones((4, 8, 8, 1), np.float32)
     outputs, _ = both.apply(both.params, both.state, inputs, train=True, key=jax.random.key(0))
     assert not np.allclose(outputs["a.logits"], outputs["b.logits"])
+
+
+def test_layers_that_are_random_or_count_are_known():
+    """So that a student whose training mode has no effect on them is refused before training."""
+    model = nnx.Sequential(nnx.Dropout(0.5, rngs=nnx.Rngs(0)), nnx.BatchNorm(8, rngs=nnx.Rngs(0)))
+    one = jaxkd.from_nnx(model)
+    (dropout,), (mean, *_) = one.random_layers, one.statistics
+    both = joint_network({"a": one, "b": one})
+    assert both.random_layers == (f"a.{dropout}", f"b.{dropout}")
+    assert both.statistics[0] == f"a.{mean}" and len(both.statistics) == 2 * len(one.statistics)
+    average = with_moving_average(one)
+    assert average.random_layers == one.random_layers
+    assert average.statistics == tuple(f"network.{path}" for path in one.statistics)
+    without, _ = data_free(one, one, one, latent=8)
+    assert without.random_layers == (f"student.{dropout}", f"generator.{dropout}")
+    assert without.statistics[0] == f"student.{mean}"
 
 
 def test_nothing_depends_on_the_mesh(images, pair):

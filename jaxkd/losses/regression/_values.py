@@ -88,6 +88,13 @@ def as_gaussian(name: str, pair: Any, where: ArrayLike | None) -> tuple[Gaussian
     return Gaussian(mean, bounded(log_variance)), where
 
 
+def half_squared_scores(errors: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Returns `errors**2 / (2 exp(log_variance))`, finite where the dtype has such a number."""
+    # Divided before it is squared: the square of an error of 1e20 is none of float32.
+    scores = errors * jnp.exp(-0.5 * log_variance)
+    return 0.5 * scores * scores
+
+
 def bounded(log_variance: jax.Array) -> jax.Array:
     """Clips log-variances to [-30, 30]; beyond, the gradient is that at the bound."""
     # A gradient of 0 would keep a network there for ever.

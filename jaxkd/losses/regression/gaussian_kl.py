@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxkd.losses._logit_pairs import keep_rows
-from jaxkd.losses.regression._values import as_gaussian
+from jaxkd.losses.regression._values import as_gaussian, half_squared_scores
 
 
 def gaussian_kl(
@@ -56,6 +56,6 @@ def gaussian_kl(
         )
     mean, log_variance = jax.lax.stop_gradient(of_teacher)
     gap = log_variance - of_student.log_variance
-    squares = jnp.square(mean - of_student.mean) * jnp.exp(-of_student.log_variance)
+    squares = half_squared_scores(mean - of_student.mean, of_student.log_variance)
     # expm1 keeps the digits of nearly equal variances.
-    return keep_rows(0.5 * (jnp.expm1(gap) - gap + squares), mask)
+    return keep_rows(0.5 * (jnp.expm1(gap) - gap) + squares, mask)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxkd.losses.regression._values import as_gaussian, labeled_values
+from jaxkd.losses.regression._values import as_gaussian, half_squared_scores, labeled_values
 
 
 def gaussian_nll(
@@ -53,5 +52,5 @@ def gaussian_nll(
     """
     predicted, _ = as_gaussian("student", student, where)
     pair = labeled_values(predicted.mean, labels, where)
-    squares = jnp.square(pair.student - pair.teacher) * jnp.exp(-predicted.log_variance)
-    return pair.finish(0.5 * (predicted.log_variance + squares + math.log(2 * math.pi)))
+    squares = half_squared_scores(pair.student - pair.teacher, predicted.log_variance)
+    return pair.finish(0.5 * (predicted.log_variance + math.log(2 * math.pi)) + squares)

@@ -129,6 +129,11 @@ def of_teacher(batch: Batch, name: str, who: str) -> jax.Array:
     return named_output(batch["teacher"], name, "the teacher", who)
 
 
+def is_number(logits: jax.Array) -> jax.Array:
+    """Returns which rows of logits are a prediction: with NaN among them it is none, and no hit."""
+    return ~jnp.any(jnp.isnan(logits), axis=-1)
+
+
 def mean_of(values: jax.Array, where: Any) -> tuple[jax.Array, jax.Array]:
     """Returns the sum and the count of what counts, of a mask of the first axes or of all."""
     if where is not None and where.ndim > values.ndim:

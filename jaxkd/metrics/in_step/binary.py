@@ -53,7 +53,7 @@ class BinaryAccuracy(Mean, _OfEntries):
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the number of hits, and of entries that count."""
         logits, labels, where = self.read(outputs, batch)
-        hits = (logits > 0) == (labels > 0)
+        hits = ((logits > 0) == (labels > 0)) & ~jnp.isnan(logits)  # NaN predicts nothing
         return jnp.sum(hits & where, dtype=logits.dtype), jnp.sum(where, dtype=logits.dtype)
 
 
@@ -142,6 +142,9 @@ class AveragePrecision(_OfEntries):
         """Returns for each class and bin the number of negative and of positive entries."""
         logits, labels, where = self.read(outputs, batch)
         num_classes = logits.shape[-1] if logits.ndim > 1 else 1
+        # NaN is no ranking: it stands where it costs most.
+        worst = jnp.where(labels > 0, -jnp.inf, jnp.inf)
+        logits = jnp.where(jnp.isnan(logits), worst, logits)
         bins = jnp.floor(jax.nn.sigmoid(logits) * self.bins).astype(jnp.int32)
         bins = jnp.clip(bins, 0, self.bins - 1).reshape(-1, num_classes)
         bins += self.bins * jnp.arange(num_classes)

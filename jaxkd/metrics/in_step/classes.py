@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxkd import losses
 from jaxkd.losses._arguments import to_rank
-from jaxkd.metrics.in_step._metric import Batch, Mean, OfLabels, Outputs, known, mean_of
+from jaxkd.metrics.in_step._metric import Batch, Mean, OfLabels, Outputs, is_number, known, mean_of
 
 
 class _OfClasses(OfLabels):
@@ -48,7 +48,8 @@ class Accuracy(Mean, _OfClasses):
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the number of hits, and of what counts."""
         logits, labels, where = self.read(outputs, batch)
-        return mean_of(jnp.argmax(logits, -1) == labels, where)
+        hits = (jnp.argmax(logits, -1) == labels) & is_number(logits)
+        return mean_of(hits, where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,8 @@ class TopKAccuracy(Mean, _OfClasses):
         """Returns the number of hits, and of what counts."""
         logits, labels, where = self.read(outputs, batch)
         classes = jax.lax.top_k(logits, min(self.k, logits.shape[-1]))[1]
-        return mean_of(jnp.any(classes == labels[..., None], axis=-1), where)
+        hits = jnp.any(classes == labels[..., None], axis=-1) & is_number(logits)
+        return mean_of(hits, where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,7 @@ class MeanIoU(_OfClasses):
         num_classes = logits.shape[-1]
         counts = True if where is None else to_rank(where, labels.ndim)
         labels = jnp.where(counts, labels, num_classes)
-        predicted = jnp.where(counts, jnp.argmax(logits, -1), num_classes)
+        predicted = jnp.where(counts & is_number(logits), jnp.argmax(logits, -1), num_classes)
 
         def pixels(classes: jax.Array) -> jax.Array:
             # Integers: a float32 stops counting at 2**24, which a batch of images has.

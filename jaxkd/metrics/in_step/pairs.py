@@ -13,6 +13,7 @@ from jaxkd.metrics.in_step._metric import (
     Batch,
     Mean,
     Outputs,
+    is_number,
     known,
     mean_of,
     named_output,
@@ -70,8 +71,10 @@ class Agreement(Mean, _OfPairs):
         """Returns the number of equal predictions, and of what counts."""
         student, teacher, where = self.read(outputs, batch)
         if self.per_entry or student.shape[-1] == 1:
-            return mean_of((student > 0) == (teacher > 0), where)
-        return mean_of(jnp.argmax(student, -1) == jnp.argmax(teacher, -1), where)
+            equal = (student > 0) == (teacher > 0)
+            return mean_of(equal & ~jnp.isnan(student) & ~jnp.isnan(teacher), where)
+        equal = jnp.argmax(student, -1) == jnp.argmax(teacher, -1)
+        return mean_of(equal & is_number(student) & is_number(teacher), where)
 
 
 @dataclasses.dataclass(frozen=True)

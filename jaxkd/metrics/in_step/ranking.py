@@ -16,7 +16,10 @@ class _OfCandidates(OfLabels):
     """A metric of lists of candidates."""
 
     def ranked(self, outputs: Outputs, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Returns the relevances, best score first (0 for no candidate), and the best order."""
+        """Returns the relevances, best score first (0 for no candidate), and the best order.
+
+        A score that is NaN ranks nothing: its candidate is never found.
+        """
         scores, labels, where = self.read(outputs, batch)
         if scores.shape != labels.shape or scores.ndim < 2:
             raise self.refuse(
@@ -27,7 +30,8 @@ class _OfCandidates(OfLabels):
         relevance = jnp.where(counts, labels, 0).astype(scores.dtype)
         # Of equal scores those that are no candidates come last.
         order = jnp.lexsort((~counts, -scores))
-        return jnp.take_along_axis(relevance, order, -1), -jnp.sort(-relevance, axis=-1)
+        found = jnp.where(jnp.isnan(scores), 0, relevance)
+        return jnp.take_along_axis(found, order, -1), -jnp.sort(-relevance, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,8 @@ class MeanReciprocalRank(Mean, _OfCandidates):
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the sum over the queries, and their number."""
-        ranked, _ = self.ranked(outputs, batch)
+        ranked, best = self.ranked(outputs, batch)
         relevant = ranked > 0
-        return mean_of(1 / (1.0 + jnp.argmax(relevant, axis=-1)), jnp.any(relevant, axis=-1))
+        ranks = 1.0 + jnp.argmax(relevant, axis=-1)
+        reciprocal = jnp.where(jnp.any(relevant, axis=-1), 1 / ranks, 0)
+        return mean_of(reciprocal, jnp.any(best > 0, axis=-1))

@@ -56,6 +56,16 @@ def test_log_variances_out_of_range_come_back():
         assert (slope * log_variances > 0).all()
 
 
+def test_large_errors_are_finite_where_the_value_is_a_float32():
+    """At log-variances of 30 the squares are divided by 1e13, at -30 the halves come first."""
+    errors = np.array([1e20, 7e12], np.float32)
+    log_variance, zeros = np.array([30, -30], np.float32), np.zeros(2, np.float32)
+    expected = 0.5 * errors.astype(float) ** 2 * np.exp(-log_variance.astype(float))
+    teacher = (zeros, log_variance)
+    np.testing.assert_allclose(gaussian_nll((errors, log_variance), zeros), expected, rtol=1e-5)
+    np.testing.assert_allclose(gaussian_kl((errors, log_variance), teacher), expected, rtol=1e-5)
+
+
 def test_what_is_no_pair_is_refused():
     with pytest.raises(TypeError, match=r'student must be a tuple.*student=\("mean", "log_var'):
         losses.gaussian_nll(MEAN, LABELS)

@@ -65,7 +65,7 @@ def settled(network: jaxkd.Network, inputs: np.ndarray) -> jaxkd.Network:
     step = jax.jit(lambda state, x: network.apply(network.params, state, x, train=True, key=key)[1])
     for number in range(BATCHES if jax.tree.leaves(state) else 0):
         state = step(state, inputs[number * BATCH : (number + 1) * BATCH])
-    return network.replace(state=state)
+    return network.replace(params=network.params, state=state)
 
 
 def measure(name: str, formats: list[str]) -> None:
@@ -140,8 +140,9 @@ def write_page() -> None:
         rows.append([name, f"{side}×{side}", *cells])
     software = {found.get("software") for name in results for found in results[name].values()}
     note = (
-        "Latency of one image in one thread in ms where converted and verified, median (10th to "
-        f"90th percentile of {CALLS} calls), else no [n] with the reason below. Verified "
+        "Latency of one image in ms where converted and verified, in one thread (of StableHLO in "
+        f"those that JAX takes), median (10th to 90th percentile of {CALLS} calls), else no [n] "
+        "with the reason below. Verified "
         f"on {EXAMPLES} images in a fresh process: no logit differs by more than 1e-4 and every "
         f"class is the network's; of int8 at least {AGREEMENT:.0%} of the classes. "
         f"{'; '.join(sorted(filter(None, software)))}; {edge.describe_machine()}."

@@ -62,7 +62,8 @@ def test_a_network_trained_for_int8_keeps_its_int8_weights(tmp_path, trained):
     layers = nnx.Conv(1, 64, (3, 3), rngs=rngs), nnx.relu, lambda x: x.mean((1, 2))
     model = nnx.Sequential(*layers, nnx.Linear(64, 40, rngs=rngs))
     inputs = (IMAGES.inputs[:40] / 255).astype(np.float32)
-    ranges = compression.calibrate(model, [inputs]) if trained == "fixed ranges" else None
+    every = (IMAGES.inputs / 255).astype(np.float32)
+    ranges = compression.calibrate(model, [every]) if trained == "fixed ranges" else None
     fake = compression.fake_quantize(model, ranges=ranges)
     deployed = compression.from_fake_quantized(fake)
     network = jaxkd.from_nnx(fake if trained == "fake" else deployed)

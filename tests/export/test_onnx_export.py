@@ -61,7 +61,7 @@ def test_max_pooling(padding):
 
 @pytest.mark.slow
 def test_residual_blocks_and_convolutions_of_all_kinds(tmp_path):
-    for name in ("resnet8x4", "mobilenet_v2_cifar", "shufflenet_v1", "wrn_16_1"):
+    for name in ("resnet8x4", "mobilenet_v2_cifar", "shufflenet_v1_cifar", "wrn_16_1"):
         create = models.create(name, num_classes=5, image_size=32, rngs=nnx.Rngs(0))
         inputs = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
         export(tmp_path / name, jaxkd.from_nnx(create), inputs, formats=["onnx"])

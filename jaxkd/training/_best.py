@@ -98,6 +98,47 @@ class Criterion:
                 )
         return cls(metric, mode, patience)
 
+    def best_step(self, rows: Rows, since: int = 0) -> int | None:
+        """Returns the step of the first best of some evaluations.
+
+        Args:
+          rows: the rows of the evaluations.
+          since: evaluations up to this step do not count.
+
+        Returns:
+          The number of steps before it, None where no evaluation has a number.
+        """
+        best, value = None, math.nan
+        for row in self._candidates(rows, since):
+            if self.is_better(row[self.metric], value):
+                best, value = row["step"], row[self.metric]
+        return best
+
+    def exhausted(self, rows: Rows, since: int = 0) -> bool:
+        """Whether so many evaluations were no better than the best one that the run ends."""
+        best = self.best_step(rows, since) or 0
+        after = [row for row in self._candidates(rows, since) if row["step"] > best]
+        return self.patience is not None and len(after) >= self.patience
+
+    def ended(self, metadata: Mapping[str, Any], states: Checkpoints | None) -> bool:
+        """Whether a run that resumes has ended by its patience already.
+
+        Args:
+          metadata: of the checkpoint that it resumes from.
+          states: directory of the best state, without which the run looks for another one.
+
+        Returns:
+          Whether no step follows.
+        """
+        table = (metadata.get("rows") or {}).get("eval") or {"columns": [], "values": []}
+        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["values"]]
+        best = self.best_step(rows, since := _since(metadata))
+        there = best is None or (states is not None and best in states.steps())
+        return there and self.exhausted(rows, since)
+
+    def _candidates(self, rows: Rows, since: int) -> Rows:
+        return [row for row in rows if row["step"] > since and self.metric in row]
+
     def is_better(self, value: float, than: float) -> bool:
         """Whether a value is better than another; nan is better than none, and any than nan."""
         if math.isnan(value) or math.isnan(than):
@@ -131,7 +172,7 @@ class BestState:
         self._criterion, self._evaluations = criterion, evaluations
         self._checkpoints, self._kept = checkpoints, None
         # Of evaluations up to this step no state is there.
-        self._since = int((metadata.get("best") or {}).get("since", 0))
+        self._since = _since(metadata)
         if checkpoints is not None:
             if self.step is not None and self.step not in checkpoints.steps():
                 warnings.warn(
@@ -146,18 +187,12 @@ class BestState:
     @property
     def step(self) -> int | None:
         """Number of steps before the best evaluation, None before the first one."""
-        best, value = None, math.nan
-        for row in self._candidates:
-            if self._criterion.is_better(row[self._criterion.metric], value):
-                best, value = row["step"], row[self._criterion.metric]
-        return best
+        return self._criterion.best_step(self._evaluations, self._since)
 
     @property
     def exhausted(self) -> bool:
         """Whether so many evaluations were no better that the run ends."""
-        patience, best = self._criterion.patience, self.step or 0
-        after = [row for row in self._candidates if row["step"] > best]
-        return patience is not None and len(after) >= patience
+        return self._criterion.exhausted(self._evaluations, self._since)
 
     @property
     def reason(self) -> str:
@@ -166,24 +201,29 @@ class BestState:
         where = "so far" if self.step is None else f"since step {self.step}"
         return f"no better {criterion.metric} in {criterion.patience} evaluations {where}"
 
+    def check(self, metrics: Mapping[str, Any]) -> None:
+        """Refuses an evaluation without the metric.
+
+        Args:
+          metrics: what `evaluate` returned.
+
+        Raises:
+          ValueError: there is no such metric; names those that there are.
+        """
+        if (metric := self._criterion.metric) not in metrics:
+            raise ValueError(
+                f"keep_best names {metric!r}, and evaluate returned {list(metrics)}: name one of "
+                "them, or return that one, too"
+            )
+
     def update(self, state: TrainState) -> None:
         """Keeps a state if its evaluation, the last one, is the best.
 
         Args:
           state: the state that was evaluated.
-
-        Raises:
-          ValueError: the evaluation has no such metric; names those that it has.
         """
-        row, metric = self._evaluations[-1], self._criterion.metric
-        if metric not in row:
-            names = [name for name in row if name != "step"]
-            raise ValueError(
-                f"keep_best names {metric!r}, and evaluate returned {names}: name one of them, or "
-                "return that one, too"
-            )
         step = self.step
-        if step != row["step"]:
+        if step != self._evaluations[-1]["step"]:
             return
         if self._checkpoints is None:
             # The next step reuses the state's memory.
@@ -220,10 +260,10 @@ class BestState:
             warnings.warn(f"the best state cannot be read: {error}", stacklevel=3)
             return None
 
-    @property
-    def _candidates(self) -> Rows:
-        metric = self._criterion.metric
-        return [r for r in self._evaluations if r["step"] > self._since and metric in r]
-
     def _steps(self, *steps: int | None) -> set[int]:
         return {step for step in steps if step is not None}
+
+
+def _since(metadata: Mapping[str, Any]) -> int:
+    """Returns the step up to which evaluations do not count, by a checkpoint's metadata."""
+    return int((metadata.get("best") or {}).get("since", 0))

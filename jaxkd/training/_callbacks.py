@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -60,7 +61,51 @@ def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     for callback in callbacks:
         if isinstance(callback, type) or not callable(callback):
             raise TypeError(f"a callback cannot be {shown(callback)}: {line}")
+        _check_takes_one("a callback", callback, "event")
     return callbacks
+
+
+def check_evaluate(evaluate: Any) -> None:
+    """Refuses an evaluation that cannot be called with a state, before anything runs.
+
+    Args:
+      evaluate: what `fit` was given.
+
+    Raises:
+      TypeError: something that is not callable, or takes other arguments.
+    """
+    if evaluate is None:
+        return
+    if isinstance(evaluate, type) or not callable(evaluate):
+        raise TypeError(
+            f"evaluate must be a function from the state to numbers, not {shown(evaluate)}: write "
+            "evaluate=jaxkd.training.evaluator(make_eval_step(student), data)"
+        )
+    _check_takes_one("evaluate", evaluate, "state")
+
+
+def _check_takes_one(role: str, function: Callable[..., Any], argument: str) -> None:
+    """Refuses a function that cannot be called with one argument.
+
+    Args:
+      role: what the function is, such as `"evaluate"`.
+      function: the function.
+      argument: name of what it is called with.
+
+    Raises:
+      TypeError: it needs more arguments, or takes none; says what to write.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # Of some that are not written in Python there is none.
+    try:
+        signature.bind(argument)
+    except TypeError as error:
+        raise TypeError(
+            f"{role} is called with the {argument} alone, and {shown(function)} takes {signature} "
+            f"({error}): write lambda {argument}: f({argument}, …) with what else it needs"
+        ) from None
 
 
 def asks_to_stop(callbacks: Iterable[Callback], event: FitEvent) -> bool:

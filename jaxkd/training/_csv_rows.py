@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from jaxkd._files import write_atomically
@@ -19,14 +20,15 @@ INTEGERS = ("step", "member")
 def read_until(file: pathlib.Path, step: int) -> Rows:
     """Reads the complete rows of a CSV file up to a step; names a line that cannot be one."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        # As it is: the names of metrics, which are quoted, may have line breaks of any kind.
+        text = file.read_bytes().decode()
     except FileNotFoundError:
         return []
-    complete = [line for line in lines if line.endswith("\n")]
+    lines = _numbered(file, text[: text.rfind("\n") + 1])
     rows: Rows = []
-    header = next(csv.reader(complete[:1]), [])
+    _, header = next(lines, (1, []))
     last: tuple[float, float] = (-1, -1)
-    for number, cells in enumerate(csv.reader(complete[1:]), start=2):
+    for number, cells in lines:
         try:
             pairs = list(zip(header, cells, strict=True))
             row = {k: int(v) if k in INTEGERS else float(v) for k, v in pairs}
@@ -40,6 +42,16 @@ def read_until(file: pathlib.Path, step: int) -> Rows:
         if row["step"] <= step:
             rows.append(row)
     return rows
+
+
+def _numbered(file: pathlib.Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the cells of each row, and the number of its last line."""
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        for cells in reader:
+            yield reader.line_num, cells
+    except csv.Error as error:
+        raise ValueError(_spoiled(file, reader.line_num, f"is no row: {error}")) from None
 
 
 def _spoiled(file: pathlib.Path, number: int, what: str) -> str:

@@ -36,6 +36,7 @@ class MetricsHistory:
       train: the rows of the log intervals.
       evaluations: the rows of the evaluations.
       sums: the metrics of the present interval, None before its first step.
+      loggers: what else gets the rows.
     """
 
     def __init__(
@@ -48,14 +49,20 @@ class MetricsHistory:
         for name, table in ((metadata or {}).get("rows") or {}).items():
             if files:
                 columns = table["columns"]
-                files.restore(name, [dict(zip(columns, r, strict=True)) for r in table["values"]])
+                rows = [dict(zip(columns, row, strict=True)) for row in table["values"]]
+                # The row of an evaluation that the checkpoint owes may be there already.
+                owed = name == "eval" and (metadata or {}).get("owes_evaluation")
+                (files.replace if owed else files.restore)(name, rows)
         self.train: Rows = files.rows("train") if files else []
         self.evaluations: Rows = files.rows("eval") if files else []
         self.sums: MetricSums | None = None
-        self._files, self._loggers, self._members = files, loggers, members
+        self.loggers = loggers
+        self._files, self._members = files, members
         # Columns of the evaluations before a resume, and whether one has been added since.
         self._columns = [n for n in (self.evaluations or [{}])[0] if n not in INTEGERS]
         self._compared = not self.evaluations
+        # Those that `evaluate` returned since.
+        self._names: set[str] = set()
         # An interval that is over and not written yet: its last step and its sums.
         self._pending: tuple[int, MetricSums | None] | None = None
 
@@ -132,14 +139,31 @@ class MetricsHistory:
           The metrics of the row, likewise.
 
         Raises:
-          TypeError: `evaluate` returned something else than numbers by name.
-          ValueError: a number of a name that a row has already.
+          TypeError, ValueError: as `check_evaluation`.
         """
-        _check_evaluation(metrics, self._members)
+        self.check_evaluation(metrics)
         if not self._compared:
             self._compare_columns(step, metrics)
+        self._columns, self._names = self._columns or list(metrics), {*metrics}
         metrics = {**dict.fromkeys(self._columns, math.nan), **metrics}
         return self._write("eval", self.evaluations, step, metrics)
+
+    def check_evaluation(self, metrics: Mapping[str, Any]) -> None:
+        """Refuses an evaluation that makes no row.
+
+        Args:
+          metrics: what `evaluate` returned.
+
+        Raises:
+          TypeError: something else than numbers by name.
+          ValueError: a number of a name that a row has already, or other names than before.
+        """
+        _check_evaluation(metrics, self._members)
+        if self._names and {*metrics} != self._names:
+            raise ValueError(
+                f"evaluate returned {sorted(metrics)}, and {sorted(self._names)} before: return "
+                "the same metrics each time, nan where there is none"
+            )
 
     def _compare_columns(self, step: int, metrics: Mapping[str, Any]) -> None:
         self._compared = True
@@ -163,10 +187,10 @@ class MetricsHistory:
     ) -> dict[str, Any]:
         numbers = self._numbers(metrics)
         for row in self._rows_of(numbers):
-            rows.append({"step": step, **row})
             if self._files:
                 self._files.write(step, row, split)
-            self._loggers.write(step, row, split)
+            rows.append({"step": step, **row})
+            self.loggers.write(step, row, split)
         return numbers
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +217,8 @@ def _check_evaluation(metrics: Any, members: int | None) -> None:
         raise TypeError(f"evaluate returns numbers by name, not {shown(metrics)}: {line}")
     if taken := [name for name in INTEGERS if name in metrics]:
         raise ValueError(f"evaluate returned {taken}, which every row has already: rename it")
+    if others := [name for name in metrics if not isinstance(name, str)]:
+        raise TypeError(f"evaluate names a number by {shown(others[0])}, no text: {line}")
     for name, value in metrics.items():
         try:
             fits = np.asarray(value, float).shape in ((), (members,))

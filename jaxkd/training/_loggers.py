@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jaxkd.networks._arguments import shown
@@ -36,16 +36,21 @@ def check_loggers(loggers: Any) -> tuple[Logger, ...]:
 
 
 class Loggers(contextlib.ExitStack):
-    """The loggers of a run; each is closed at its end, whatever the others do.
+    """The loggers of a run; each gets all rows and is closed at its end, whatever the others do.
 
     Args:
       loggers: the loggers.
       step: number of steps made before.
+
+    Attributes:
+      error: the first error of one of them while it took rows, which `fit` raises when its state
+        is saved.
     """
 
     def __init__(self, loggers: Iterable[Logger], step: int):
         super().__init__()
         self._loggers, self._step = tuple(loggers), step
+        self.error: Exception | None = None
 
     def __enter__(self) -> Loggers:
         super().__enter__()
@@ -60,10 +65,16 @@ class Loggers(contextlib.ExitStack):
     def write(self, step: int, values: Mapping[str, float], split: Split) -> None:
         """Gives a row to each logger."""
         for logger in self._loggers:
-            logger.write(step, values, split)
+            self._call(logger.write, step, values, split)
 
     def flush(self) -> None:
         """Has each logger that keeps rows back write them."""
         for logger in self._loggers:
             if hasattr(logger, "flush"):
-                logger.flush()
+                self._call(logger.flush)
+
+    def _call(self, method: Callable[..., None], *arguments: Any) -> None:
+        try:
+            method(*arguments)
+        except Exception as error:  # whatever a service far away answers
+            self.error = self.error or error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxkd._progress import ProgressLine
@@ -15,7 +17,6 @@ from jaxkd.training._best import BestState
 from jaxkd.training._callbacks import Callback, FitEvent, asks_to_stop
 from jaxkd.training._history import MetricsHistory
 from jaxkd.training._intervals import Intervals
-from jaxkd.training._loggers import Loggers
 from jaxkd.training._run_fields import Fields, as_document
 from jaxkd.training._streams import StepBatches, Stream, stack
 from jaxkd.training._validation import check_finite
@@ -23,7 +24,7 @@ from jaxkd.training.checkpoints import Checkpoints
 from jaxkd.training.distributed import is_main_process, sync_processes
 from jaxkd.training.logs import Split
 from jaxkd.training.ownership import WorkdirOwner
-from jaxkd.training.preemption import StopSignal
+from jaxkd.training.preemption import Interrupted, StopSignal
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
 
@@ -41,7 +42,6 @@ class Run:
       batches: batches by step number.
       intervals: when the run logs, evaluates and saves.
       history: its metrics.
-      loggers: what gets its metrics as they are written.
       callbacks: functions that are called after each log interval and each evaluation.
       fields: what it is made of, saved with each checkpoint.
       evaluate: function from the state to numbers, None for no evaluation.
@@ -51,6 +51,7 @@ class Run:
       best: keeps the state of the best evaluation; None to keep none.
       stop: the signal that ends the run early.
       ended: whether a callback has ended it.
+      owes_evaluation: whether the state is saved, or is to be, before the evaluation of its step.
       done: number of steps made.
     """
 
@@ -59,7 +60,6 @@ class Run:
     batches: StepBatches | Stream
     intervals: Intervals
     history: MetricsHistory
-    loggers: Loggers
     callbacks: Sequence[Callback]
     fields: Fields
     evaluate: Evaluate | None = None
@@ -69,6 +69,7 @@ class Run:
     best: BestState | None = None
     stop: StopSignal | None = None
     ended: bool = False
+    owes_evaluation: bool = False
 
     def __post_init__(self):
         self.done = int(self.state.step)
@@ -88,7 +89,9 @@ class Run:
     def call(self) -> int:
         """Makes the next steps in one call of the compiled program, and returns their number."""
         size, count = self.intervals.steps_per_call, self.intervals.next_call(self.done)
-        stacked = self.step.put(stack(self.batches, self.done, count, size), leading=1)
+        with self._saved_on_error():
+            rows = stack(self.batches, self.done, count, size)
+        stacked = self.step.put(rows, leading=1)
         # On a mesh every argument is a global array, this number too.
         number = self.step.put(np.int32(count))
         history = self.history
@@ -115,8 +118,21 @@ class Run:
                 self._save(self.checkpoints)
         except FloatingPointError as error:
             raise FloatingPointError(f"{error}. {self._save_nonfinite()}") from None
+        self._raise_of_logger()
         if self.stop is not None and (stopped or (self.stop.received and self.over)):
             raise self.stop.error(self.state, self.workdir)
+
+    def evaluate_owed(self) -> None:
+        """Makes the evaluation that an earlier call raised an error in."""
+        if self.owes_evaluation:
+            self._check_owner()
+            self._evaluate()
+            self._raise_of_logger()
+
+    def _raise_of_logger(self) -> None:
+        if (error := self.history.loggers.error) is not None:
+            with self._saved_on_error():
+                raise error
 
     def _write_metrics(self, stopped: bool, line: ProgressLine) -> None:
         done, intervals, history = self.done, self.intervals, self.history
@@ -130,34 +146,70 @@ class Run:
             history.end_interval(done)
         # A callback sees the state of the step that the metrics are of, and so waits for both.
         if evaluates or saves or stopped or done == intervals.steps or self.callbacks:
+            self.owes_evaluation = evaluates
             self._call_back("train", history.flush())
         if intervals.logs_after(done):
             line.update(done, history.last_loss)
         # A run that a callback ends is evaluated as after its last step.
         if self.evaluate is not None and (evaluates or self.ended):
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        assert self.evaluate is not None
+        self.owes_evaluation = True
+        with self._saved_on_error():
             metrics = self.evaluate(self.state)
-            self._check_owner()
-            metrics = history.add_evaluation(done, metrics)
+            self.history.check_evaluation(metrics)
             if self.best is not None:
-                self.best.update(self.state)
-            self._call_back("eval", metrics)
+                self.best.check(metrics)
+        self._check_owner()
+        metrics = self.history.add_evaluation(self.done, metrics)
+        self.owes_evaluation = False
+        if self.best is not None:
+            self.best.update(self.state)
+        self._call_back("eval", metrics)
 
     def _call_back(self, split: Split, metrics: Mapping[str, Any] | None) -> None:
         if metrics is None or not self.callbacks:
             return
         event = FitEvent(self.done, self.intervals.steps, split, metrics, self.state)
-        self.ended = asks_to_stop(self.callbacks, event) or self.ended
+        with self._saved_on_error():
+            self.ended = asks_to_stop(self.callbacks, event) or self.ended
+
+    @contextlib.contextmanager
+    def _saved_on_error(self) -> Iterator[None]:
+        # What functions of the caller's and batches raise must not cost the steps made. A second
+        # Ctrl-C stops at once, and of a job one process alone may have the error.
+        try:
+            yield
+        except (Exception, Interrupted) as error:
+            if self.checkpoints is not None and self.done and jax.process_count() == 1:
+                error.add_note(self._save_for_later(self.checkpoints))
+            raise
+
+    def _save_for_later(self, checkpoints: Checkpoints) -> str:
+        """Saves the state, as far as that can be done; returns what to say of it."""
+        try:
+            self.history.flush()
+            self._save(checkpoints)
+        except Exception as other:
+            return f"The state after step {self.done} could not be saved: {other}"
+        first = ", evaluating first" if self.owes_evaluation else ""
+        return (
+            f"The state after step {self.done} is saved in {self.workdir}: mend what raised the "
+            f"error and call fit again, which goes on from there{first}"
+        )
 
     def _save(self, checkpoints: Checkpoints) -> None:
         check_finite(self.step, self.state)
         self._check_owner()
-        self.loggers.flush()
+        self.history.loggers.flush()
         metadata = {**self.history.metadata(), "run": as_document(self.fields)}
         # A run that is called again as before is then over at once.
-        metadata["ended"] = self.ended
+        metadata |= {"ended": self.ended, "owes_evaluation": self.owes_evaluation}
         if self.best is not None:
             metadata["best"] = self.best.metadata()
-        metadata["batches"] = self.batches.position()
+        metadata["batches"] = self.batches.position(self.done)
         checkpoints.save(self.state, metadata)
         if self.best is not None:
             self.best.after_checkpoint()

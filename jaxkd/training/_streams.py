@@ -47,8 +47,9 @@ class StepBatches:
             ) from error
         return as_batch(batch, self._any_fields)
 
-    def position(self) -> dict[str, Any] | None:
+    def position(self, done: int) -> dict[str, Any] | None:
         """Returns None: the step's number says it all."""
+        del done
         return None
 
 
@@ -93,14 +94,26 @@ class Stream:
         self._last, self._read = (step, batch), step + 1
         return batch
 
-    def position(self) -> dict[str, Any] | None:
-        """Returns where the stream is, as plain data for a checkpoint; None where it is unknown."""
+    def position(self, done: int) -> dict[str, Any] | None:
+        """Returns where the stream is, as plain data for a checkpoint.
+
+        Args:
+          done: number of steps made.
+
+        Returns:
+          The position, None where the stream says none.
+
+        Raises:
+          ValueError: it has given batches of later steps.
+        """
         # Each process of a job reads a stream of its own, and a checkpoint has one document.
         if jax.process_count() > 1 or self._iterator is None:
             return None
         found = _with_methods(self._iterator, self._source)
         if found is None:
             return None
+        if self._read != done:
+            raise ValueError(f"its batches are at step {self._read}, and say no earlier position")
         owner, (get, _) = found
         try:
             state = _encode(getattr(owner, get)())

@@ -13,7 +13,7 @@ import jax
 from jaxkd._progress import ProgressLine
 from jaxkd.networks._network import plural
 from jaxkd.training._best import BestState, Criterion, KeepBest
-from jaxkd.training._callbacks import Callback, check_callbacks
+from jaxkd.training._callbacks import Callback, check_callbacks, check_evaluate
 from jaxkd.training._csv_rows import Rows
 from jaxkd.training._evaluated import within_run
 from jaxkd.training._history import MetricsHistory
@@ -173,6 +173,8 @@ def fit(
         do. At the first evaluation, and of an `evaluator` before anything runs: one of the student
         (by `jaxkd.training.evaluate` or `predict`) on other classes or another normalization. A
         `keep_best` that no evaluation has, or that is no choice.
+      Exception: whatever `evaluate`, callbacks, loggers or batches raise, after the state was saved
+        if there is a `workdir`, which a note of the error says; one process of several saves none.
       RuntimeError: another process or thread writes to `workdir`
         (`jaxkd.training.own_workdir`), before anything runs; or it has taken over a directory whose
         owner it took for dead.
@@ -201,6 +203,7 @@ def fit(
         repeats=eval_every is not None,
         members=step.members,
     )
+    check_evaluate(evaluate)
     check_profile(profile, workdir)
     check_process(step, batches)
     check_views(step, batches, allow)
@@ -222,8 +225,12 @@ def fit(
                 f"{workdir} holds a run of {done} steps, more than steps={steps}: choose "
                 "another workdir, or delete this one"
             )
+        states = None
+        if criterion is not None and workdir is not None:
+            states = stack.enter_context(Checkpoints(workdir / "best", max_to_keep=None))
         ended = bool(callbacks) and bool(metadata.get("ended"))
         over = ended or done == steps
+        over = over or (criterion is not None and criterion.ended(metadata, states))
         any_fields = step.options.get("batch_transform") is not None
         # A run that is over takes no batch, so that an iterator's position does not matter.
         position = (0, None) if over else (done, metadata.get("batches"))
@@ -248,17 +255,16 @@ def fit(
         history.restore(metadata, step)
         best = None
         if criterion is not None:
-            states = None
-            if workdir is not None:
-                states = stack.enter_context(Checkpoints(workdir / "best", max_to_keep=None))
             best = BestState(criterion, history.evaluations, states, done, metadata)
         trace = stack.enter_context(ProfilerTrace(profile, workdir))
         run = Run(
-            step, state, source, intervals, history, every, callbacks, fields, evaluate, workdir,
+            step, state, source, intervals, history, callbacks, fields, evaluate, workdir,
             checkpoints, owner, best, stop, ended,
+            evaluate is not None and bool(metadata.get("owes_evaluation")),
         )  # fmt: skip
         shown = progress if is_main_process() and not run.over else None
         line = stack.enter_context(ProgressLine(shown, steps, done, unit="steps"))
+        run.evaluate_owed()
         while not run.over:
             with line.compiling() if run.done == done else contextlib.nullcontext():
                 count = run.call()

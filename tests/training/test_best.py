@@ -30,6 +30,10 @@ def score(state):
     return {"accuracy": value, "cross_entropy": 1 - value}
 
 
+class Killed(BaseException):
+    """Ends a run as a kill does: nothing is saved after it."""
+
+
 class Stopping(list):
     """Batches of which one sends a signal, or ends the process as a kill would."""
 
@@ -38,7 +42,7 @@ class Stopping(list):
     def __getitem__(self, step):
         if self.at is not None and step == self.at[0]:
             if self.at[1] is None:
-                raise OSError("killed")
+                raise Killed("killed")
             os.kill(os.getpid(), self.at[1])
         return super().__getitem__(step)
 
@@ -102,7 +106,7 @@ EVERY = [*KILLS, *(at for at in EVERY if at not in KILLS)]
 def test_a_run_that_is_stopped_anywhere_ends_with_the_same_best_state(tmp_path, at):
     options = {"patience": 2, "checkpoint_every": 4}
     whole = train(**options)
-    with pytest.raises((OSError, Preempted, Interrupted), match="killed|stopped by"):
+    with pytest.raises((Killed, Preempted, Interrupted), match="killed|stopped by"):
         train(at=at, workdir=tmp_path, **options)
     check_same(train(workdir=tmp_path, **options), whole)
     assert [path.name for path in (tmp_path / "best").iterdir() if path.is_dir()] == ["6"]

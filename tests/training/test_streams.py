@@ -155,6 +155,6 @@ def test_positions_are_plain_data():
     with pytest.raises(TypeError, match="holds a object"):
         _encode(object())
     stream = Stream(iter(BATCHES), 0, None, "position", False)
-    assert stream[0] is stream[0] and stream.position() is None
+    assert stream[0] is stream[0] and stream.position(1) is None
     with pytest.raises(IndexError, match="at step 1, not at 3"):
         stream[3]

@@ -1,41 +1,95 @@
-"""The command line of the packages that have one: `jaxkd cache …` is `python -m jaxkd.cache …`."""
+"""The command line: `jaxkd distill`, `tune`, `report`, `cache` and `export`."""
 
 import argparse
 import importlib
+import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-_PACKAGES = {
-    "cache": "inspect and maintain caches: info, verify, stats, merge, subset, build",
-    "export": "write a network as StableHLO, for LiteRT or as safetensors, with a model card",
+from jaxkd._files import print_any_text
+from jaxkd._parser import Parser, meant
+
+_COMMANDS = {
+    "distill": (
+        "jaxkd._command_line.distill",
+        "distill a teacher into a student: report, weights, files for devices",
+    ),
+    "tune": ("jaxkd._command_line.tune", "choose temperature, weight and method"),
+    "report": ("jaxkd._command_line.report", "make the report of a folder again"),
+    "cache": (
+        "jaxkd.cache.__main__",
+        "inspect and maintain caches: info, verify, stats, merge, subset, convert, build",
+    ),
+    "export": (
+        "jaxkd.export.__main__",
+        "write a network as StableHLO, for LiteRT, ONNX or as safetensors, with a model card",
+    ),
 }
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command of a package.
+    """Runs a command.
 
     Args:
-      arguments: name of the package and its arguments; None for those of the process.
+      arguments: name of the command and its arguments; None for those of the process.
 
     Returns:
-      The exit status.
+      The exit status: 0, 1 after an error, 2 of a wrong option, 75 when SIGTERM stopped it and 130
+      when Ctrl-C did; then the same command goes on.
     """
-    parser = argparse.ArgumentParser(
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    print_any_text()
+    parser = Parser(
         prog="jaxkd",
         description="Knowledge distillation in JAX and Flax.",
-        epilog="\n".join(f"{package}: {what}" for package, what in _PACKAGES.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n"
+        + "\n".join(f"{name}: {what}" for name, (_, what) in _COMMANDS.items())
+        + "\n\njaxkd COMMAND --help lists the options of a command.",
     )
-    parser.add_argument(
-        "package", choices=list(_PACKAGES), help="package whose command to run; see its --help"
-    )
-    parser.add_argument(
-        "arguments", nargs=argparse.REMAINDER, help="arguments of the package's command"
-    )
+    parser.add_argument("--version", action="version", version=f"jaxkd {_version()}")
+    parser.add_argument("command", metavar="COMMAND", help="see below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command")
     parsed = parser.parse_args(arguments)
-    # Only the package that is run: each imports much.
-    package = importlib.import_module(f"jaxkd.{parsed.package}.__main__")
-    return int(package.main(parsed.arguments, prog=f"jaxkd {parsed.package}"))
+    if parsed.command not in _COMMANDS:
+        near = meant(parsed.command, _COMMANDS)
+        parser.error(f"invalid choice: there is no command {parsed.command}{near}")
+    # Only the command that is run: each imports much.
+    module = importlib.import_module(_COMMANDS[parsed.command][0])
+    prog = f"jaxkd {parsed.command}"
+    return guarded(lambda: module.main(parsed.arguments, prog=prog), ["jaxkd", *arguments])
+
+
+def guarded(run: Callable[[], int], command: Sequence[str]) -> int:
+    """Calls a command; errors are a line and an exit status, no traceback.
+
+    Args:
+      run: the command.
+      command: its words, for what to write to go on.
+
+    Returns:
+      The exit status. With `JAXKD_TRACEBACK` in the environment errors are raised.
+    """
+    from jaxkd.training import Preempted
+
+    shown: tuple[type[Exception], ...] = (ValueError, TypeError, OSError, ImportError)
+    if os.environ.get("JAXKD_TRACEBACK"):
+        shown = ()
+    try:
+        return int(run() or 0)
+    except (KeyboardInterrupt, Preempted) as stopped:
+        print(f"\nstopped; to go on: {shlex.join(command)}", file=sys.stderr)
+        return stopped.exit_code if isinstance(stopped, Preempted) else _INTERRUPTED
+    except shown as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _version() -> str:
+    import jaxkd
+
+    return str(jaxkd.__version__)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxkd import cache as caches
 from jaxkd._files import print_any_text
+from jaxkd._parser import Parser
 from jaxkd.cache import Cache, CacheError
 from jaxkd.cache._convert import convert
 from jaxkd.cache._foreign import runnable
@@ -28,7 +29,7 @@ _ROUNDING, _TIES = 0.02, 0.01
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.cache") -> int:
     """Runs a command; returns the exit status: 1 if a cache is damaged or refused."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = Parser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     info = _command(commands, _info, "the contract, bytes a record and in all")

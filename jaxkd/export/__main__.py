@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxkd import models, weights
 from jaxkd._files import print_any_text
+from jaxkd._parser import Parser, add_list
 from jaxkd.export import ModelCard, export
 from jaxkd.export._export import FORMATS
 from jaxkd.export._programs import Preprocess
@@ -22,7 +23,7 @@ from jaxkd.views import Normalize
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.export") -> int:
     """Exports a network; returns the exit status, 1 after an error."""
     print_any_text()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description=__doc__,
         epilog="Networks of other kinds are exported from Python: jaxkd.export.export.",
@@ -34,13 +35,19 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ex
     )
     parser.add_argument("--output", required=True, help="path of the new directory")
     parser.add_argument("--labels", type=pathlib.Path, help=".npy of integers [examples]")
-    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=_DEFAULT)
+    add_list(
+        parser,
+        "--formats",
+        choices=list(FORMATS),
+        default=_DEFAULT,
+        help=f"some of {', '.join(FORMATS)}",
+    )
     parser.add_argument("--card", help="JSON with some of the fields of jaxkd.export.ModelCard")
     parser.add_argument("--num_classes", type=int, help="by default as published")
     parser.add_argument("--norm", help="batch or group, by default as published")
     parser.add_argument("--naming", help="library whose names the weights have, if another one")
-    parser.add_argument("--mean", type=float, nargs="+", help="mean of each channel, once scaled")
-    parser.add_argument("--std", type=float, nargs="+", help="deviation of each channel, scaled")
+    add_list(parser, "--mean", float, help="mean of each channel, once scaled")
+    add_list(parser, "--std", float, help="deviation of each channel, scaled")
     parser.add_argument("--scale", type=float, help="value that becomes 1; by default 255 of uint8")
     parser.add_argument("--litert_batch", type=int, default=1, help="batch size, 0 for any")
     parser.add_argument("--onnx_batch", type=int, default=0, help="batch size, 0 for any")

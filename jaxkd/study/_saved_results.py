@@ -1,0 +1,97 @@
+"""Results of a study as they are on disk, without its data and networks."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from typing import Any, NoReturn
+
+import numpy as np
+
+from jaxkd._files import read_json
+from jaxkd.study.arms import Arm
+from jaxkd.study.measures import Measure
+from jaxkd.study.results import ArmResult, StudyResults
+from jaxkd.study.tuning import Tuning
+
+
+def read_results(workdir: pathlib.Path) -> StudyResults:
+    """Reads the results of a study whose arms have methods by name.
+
+    Args:
+      workdir: folder of the study.
+
+    Returns:
+      The results without logits and networks.
+
+    Raises:
+      FileNotFoundError: the study is not finished.
+      ValueError: an arm whose method has no name.
+    """
+    file = workdir / "results.json"
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{file} is not there: the study is not finished; start its command again to go on"
+        )
+    document = read_json(file)
+
+    def network(name: str, seed: int) -> NoReturn:
+        raise ValueError(f"the student {name!r} of seed {seed} is made by running the study again")
+
+    make_network: Any = network
+    return StudyResults(
+        arms={name: _arm(name, entry, document) for name, entry in document["arms"].items()},
+        seeds=tuple(document["seeds"]),
+        measure=Measure(**document["metric"]),
+        part=document["compared_on"],
+        chosen=document["chosen"],
+        teacher=document["teacher"],
+        test_evaluations=document["test_evaluations"],
+        workdir=workdir,
+        make_network=make_network,
+    )
+
+
+def read_tuning(workdir: pathlib.Path) -> Tuning:
+    """Reads what a study was tuned to.
+
+    Args:
+      workdir: folder of the study.
+
+    Returns:
+      The tuning.
+
+    Raises:
+      FileNotFoundError: it is not finished.
+    """
+    tried, confirmed = read_results(workdir / "tune"), read_results(workdir / "confirm")
+    axes: dict[str, list[Any]] = {}
+    for result in tried.arms.values():
+        for name, value in result.arm.options.items():
+            if value not in axes.setdefault(name, []):
+                axes[name].append(value)
+    chosen = tried[tried.best("validation")].arm
+    seconds = [float(sum(r.seconds.sum() for r in s.arms.values())) for s in (tried, confirmed)]
+    return Tuning(tried, chosen, confirmed, axes, (seconds[0], seconds[1]))
+
+
+def _arm(name: str, entry: dict[str, Any], document: dict[str, Any]) -> ArmResult:
+    part = document["compared_on"]
+    scores = {
+        where: {metric: _array(values) for metric, values in of_part.items()}
+        for where, of_part in entry["scores"].items()
+    }
+    return ArmResult(
+        arm=Arm(entry["method"], entry["options"], name=name),
+        steps=entry["steps"],
+        validation=scores[part],
+        test=scores.get("test") if part != "test" else None,
+        curve_steps=np.array(entry["curve"]["steps"]),
+        curve=np.stack([_array(values) for values in entry["curve"]["values"]]),
+        seconds=_array(entry["seconds"]),
+        logits={},
+    )
+
+
+def _array(values: list[float | None]) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values])

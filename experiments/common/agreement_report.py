@@ -213,8 +213,8 @@ def _table(measures: Mapping[str, Measures], teacher: Measures) -> Table:
         Column("Accuracy", "percent"),
         Column("Agrees with teacher", "percent"),
         Column("KL(teacher ‖ student)", "decimal"),
-        Column("NLL", "decimal"),
-        Column("ECE", "decimal"),
+        Column("NLL", "nats"),
+        Column("ECE", "percent"),
         Column("Agrees where teacher is wrong", "percent"),
     ]
     seeds = len(next(iter(measures.values()))["accuracy"])

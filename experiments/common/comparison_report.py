@@ -51,24 +51,24 @@ def _table(compared: ComparisonResults, title: str, results: StudyResults) -> Ta
         rows.append(
             [
                 name,
-                int((data.labels >= 0).sum()) if has_labels else 0,
-                len(data),
                 Spread.of(accuracy),
                 Spread.of(accuracy - baseline) if name != results.baseline else "",
                 Spread.of([metrics.agreement(x, teacher) for x in each]),
                 Spread.of([metrics.negative_log_likelihood(x, labels) for x in each]),
                 Spread.of([metrics.expected_calibration_error(x, labels) for x in each]),
+                int((data.labels >= 0).sum()) if has_labels else 0,
+                len(data),
             ]
         )
     columns: list[Column | str] = [
         "Student",
-        Column("Labels", "count"),
-        Column("Examples", "count"),
         Column("Accuracy", "percent"),
         Column("Against labels", "points"),
         Column("Agrees with teacher", "percent"),
-        Column("NLL", "decimal"),
-        Column("ECE", "decimal"),
+        Column("NLL", "nats"),
+        Column("ECE", "percent"),
+        Column("Labels", "count"),
+        Column("Examples", "count"),
     ]
     return Table(title, columns, rows, compared.caption)
 

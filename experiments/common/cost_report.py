@@ -99,7 +99,7 @@ def teacher_section(compared: ComparisonResults) -> Section:
             "Network",
             Column("Accuracy", "percent"),
             Column("Mean confidence", "percent"),
-            Column("ECE", "decimal"),
+            Column("ECE", "percent"),
         ],
         rows,
         compared.caption,

@@ -1,9 +1,11 @@
 """What all reports of the experiments share: rows of tables, and the files of a report."""
 
+import dataclasses
 import pathlib
 
 from jaxkd.metrics import Spread
 from jaxkd.study import Report
+from jaxkd.study._provenance import provenance
 from jaxkd.study.runner import file_name
 
 Row = list[str | int | float | Spread]
@@ -11,7 +13,9 @@ Row = list[str | int | float | Spread]
 
 def save(report: Report, workdir: pathlib.Path) -> Report:
     """Writes `report.html`, one CSV file a table and one file a figure; returns the report."""
-    report.write_html(workdir / "report.html")
+    # What the terminal shows leaves out how it was made.
+    whole = dataclasses.replace(report, sections=[*report.sections, provenance()])
+    whole.write_html(workdir / "report.html")
     for section in report.sections:
         for table in section.tables:
             table.write_csv(workdir / f"{file_name(table.title)}.csv")

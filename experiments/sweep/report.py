@@ -83,8 +83,8 @@ def _columns(sweep: SweepResults) -> list[Column]:
         Column("Validation", "percent"),
         Column("Test", "percent"),
         Column("Against labels", "points"),
-        Column("NLL", "decimal"),
-        Column("ECE", "decimal"),
+        Column("NLL", "nats"),
+        Column("ECE", "percent"),
     ]
 
 

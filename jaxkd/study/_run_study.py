@@ -13,6 +13,7 @@ from jaxkd._files import parse_json, write_atomically
 from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
 from jaxkd.study._populations import train_together
+from jaxkd.study.measures import measure_of
 from jaxkd.study.results import ArmResult, StudyResults
 from jaxkd.training import is_main_process, own_workdir, sync_processes
 
@@ -62,10 +63,35 @@ def _results(
         test_evaluations=evaluations,
         workdir=study.workdir,
         make_network=network,
+        percents=_percents(study, next(iter(kept.values()))),
+        configuration=_configuration(study),
     )
     if study.part == "test" or len(runs) < 2:
         return results
     return dataclasses.replace(results, chosen=results.best(study.part))
+
+
+def _percents(study: Study, kept: list[dict[str, np.ndarray]]) -> frozenset[str]:
+    """Names of the metrics that are fractions."""
+    measures = [measure_of(name, study.metrics, "max") for name in _scores(kept)]
+    return frozenset(measure.name for measure in measures if measure.is_fraction)
+
+
+def _configuration(study: Study) -> dict[str, Any]:
+    """What was chosen for the study, as its report says it."""
+    teacher = study.teacher
+    budget = f"{study.steps:,} steps" if study.steps else f"{study.seconds:g} seconds of training"
+    optimizer = "of one's own" if study._make_optimizer else "AdamW under a cosine"
+    return {
+        "Data": ", ".join(f"{name} {len(part):,}" for name, part in study.data.items()),
+        "Teacher": "none" if teacher is None else getattr(teacher, "name", type(teacher).__name__),
+        "Arms": "; ".join(arm.name for arm in study.arms),
+        "Seeds": ", ".join(map(str, study.seeds)),
+        "Budget of a student": budget,
+        "Batch size": study.batch_size,
+        "Optimizer": f"{optimizer}, peak learning rate {study.learning_rate:g}",
+        "Views": f"{study.views!r}, {study.num_views or 'new ones in every epoch'}",
+    }
 
 
 def _teacher_scores(study: Study, part: str) -> dict[str, float]:

@@ -1,11 +1,12 @@
-"""The report of a study: what was chosen and whether it helps, a table, learning curves."""
+"""The report of a study: what to do, why, a table, learning curves, and how it was made."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import jaxkd
 from jaxkd.metrics.spread import Spread
+from jaxkd.study._conclusion import RULE, Conclusion, conclude
+from jaxkd.study._provenance import provenance
 from jaxkd.study.figures import learning_curves
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.report import Report, Section
@@ -19,40 +20,34 @@ _MOST_CURVES = 6
 
 def make_report(results: StudyResults, title: str) -> Report:
     """Returns the report of a study."""
+    conclusion = conclude(results)
     others = [name for name in results.arms if name != results.baseline]
     section = Section(
         "Arms",
-        _honesty(results),
+        f"{_honesty(results)}\n\n{RULE}" if conclusion.kind else _honesty(results),
         [results.compare(name) for name in others],
         [results.table()],
         _curves(results),
     )
-    return Report(title, _conclusion(results), [section])
+    seconds = float(sum(result.seconds.sum() for result in results.arms.values()))
+    sections = [section, provenance(results.configuration, seconds)]
+    return Report(title, _summary(results, conclusion), sections, conclusion.headline)
 
 
-def _conclusion(results: StudyResults) -> str:
-    name = results.chosen or results.best(results.part)
-    start = f"{name} was chosen on the validation examples" if results.chosen else name
-    versions = f"jaxkd {jaxkd.__version__}, {len(results.seeds)} seeds."
-    if name == results.baseline:
-        if len(results.arms) == 1:
-            shown = FORMATS[results.measure.format]
-            value = f"{shown(Spread.of(results.values(name)))} {shown.unit}".strip()
-            text = f"""{name}: {results.measure.title.lower()} {value} on the
-                {results.shown_part} examples. There is no other arm to compare it with."""
-        elif results.chosen:
-            text = f"{start}: no other arm is better there."
-        else:
-            text = f"No arm has a better mean than {name}."
-        return f"{text}\n\n{versions}"
-    finding = results.compare(name)
-    verdict = {
-        "gain": f"{start}: it is better than {results.baseline}.",
-        "none": f"{start}: against {results.baseline} it makes no difference that these seeds can "
-        "show. More seeds, or a larger gain, would tell.",
-        "loss": f"{start}, and it is worse than {results.baseline}.",
-    }[finding.kind]
-    return f"{verdict} {finding.text}\n\n{versions}"
+def _summary(results: StudyResults, conclusion: Conclusion) -> str:
+    """The numbers behind the conclusion."""
+    name = conclusion.arm
+    if not conclusion.kind:
+        shown = FORMATS[results.measure.format]
+        value = f"{shown(Spread.of(results.values(name)))} {shown.unit}".strip()
+        return f"""{name}: {results.measure.title} {value} on the {results.shown_part} examples.
+            There is no other arm to compare it with."""
+    start = f"No arm has a better mean than {results.baseline}."
+    if results.chosen:
+        start = f"{results.chosen} was chosen on the validation examples."
+    elif results.best(results.part) == name:
+        start = f"{name} has the best mean."
+    return f"{start} {results.compare(name).text}"
 
 
 def _honesty(results: StudyResults) -> str:
@@ -82,5 +77,7 @@ def _curves(results: StudyResults) -> list[Figure]:
         return []
     measure = results.measure
     caption = f"{measure.title} on the {results.part} examples during training."
+    if len(results.seeds) > 1:
+        caption += " Lines are means over the seeds, bands one standard deviation."
     percent = measure.is_fraction
     return [learning_curves(points, y_label=measure.title, percent=percent, caption=caption)]

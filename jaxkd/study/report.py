@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 from jaxkd._files import print_any_text
 from jaxkd.study._files import write_file
+from jaxkd.study._provenance import TITLE
+from jaxkd.study._terms import terms_in
 from jaxkd.study.comparison import Finding
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.tables import Table
 
 # The label and the color of each kind of finding. The label says the same as the color.
-_LABELS = {"gain": "Gain", "none": "No difference shown", "loss": "Loss"}
+_LABELS = {"gain": "Gain", "none": "No difference shown", "loss": "Worse"}
 _STYLES = {"gain": "green", "none": "yellow", "loss": "red"}
 
 
@@ -51,6 +53,7 @@ class Report:
       summary: summary of the experiment and its results. Plain text; an empty line starts a new
         paragraph.
       sections: sections of the page.
+      headline: the conclusion as one sentence, which is shown first.
 
     Example:
       >>> report = Report(
@@ -67,6 +70,7 @@ class Report:
     title: str
     summary: str
     sections: Sequence[Section]
+    headline: str = ""
 
     def to_html(self) -> str:
         """Returns the page, with style, tables and figures inside; it loads nothing."""
@@ -81,7 +85,29 @@ class Report:
         )
         folder = importlib.resources.files("jaxkd.study")
         template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-        return template.render(report=self, summary=_paragraphs(self.summary), labels=_LABELS)
+        return template.render(
+            report=self,
+            summary=_paragraphs(self.summary),
+            labels=_LABELS,
+            terms=terms_in(self._words()),
+            unbroken=_unbroken,
+            evidence=self._count_evidence(),
+        )
+
+    def _count_evidence(self) -> int:
+        """How many sections come before that on how the report was made, which is the last."""
+        titles = [section.title for section in self.sections]
+        return len(titles) - (titles[-1:] == [TITLE])
+
+    def _words(self) -> list[str]:
+        """All text in which a term may stand."""
+        words = [self.headline, self.summary]
+        for section in self.sections:
+            words += [section.text, *(finding.text for finding in section.findings)]
+            for table in section.tables:
+                words += [table.caption, *table.headings]
+            words += [f"{figure.alt} {figure.caption}" for figure in section.figures]
+        return words
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the page in a frame of its own, whose style stays there."""
@@ -104,7 +130,10 @@ class Report:
         print_any_text()
         console = Console()
         console.rule(Text(self.title, style="bold"))
-        console.print(Text(self.summary.strip()))
+        if self.headline:
+            console.print(Text(self.headline, style="bold"))
+        for paragraph in _paragraphs(self.summary):
+            console.print(Text(paragraph))
         for section in self.sections:
             console.print()
             console.print(Text(section.title, style="bold underline"))
@@ -115,6 +144,12 @@ class Report:
                 console.print(label + Text(f"  {finding.text}"))
             for table in section.tables:
                 table.print()
+
+
+def _unbroken(text: str) -> str:
+    """Keeps numbers beside their signs and units when a line ends, and a space before each %."""
+    text = re.sub(r"(?<=\d)%", " %", text)
+    return re.sub(r" (?=[±%])|(?<=±) ", "\u00a0", text)
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxkd.metrics.spread import Spread
 from jaxkd.networks import Network
 from jaxkd.study._files import write_file
+from jaxkd.study._wording import counted
 from jaxkd.study.arms import LABELS, Arm
 from jaxkd.study.comparison import Finding, compare
 from jaxkd.study.measures import Measure
@@ -63,6 +64,8 @@ class StudyResults:
         before; 0 for never.
       workdir: folder of the study.
       make_network: function from name and seed to a trained student.
+      percents: names of the metrics that are shown in percent.
+      configuration: name → value of what was chosen, for the report.
     """
 
     arms: Mapping[str, ArmResult]
@@ -74,13 +77,15 @@ class StudyResults:
     test_evaluations: int
     workdir: pathlib.Path
     make_network: Callable[[str, int], Network]
+    percents: frozenset[str] = frozenset()
+    configuration: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> ArmResult:
         return self.arms[name]
 
     def __repr__(self) -> str:
         chosen = f"; chosen: {self.chosen}" if self.chosen else ""
-        lines = [f"StudyResults({len(self.arms)} arms, {len(self.seeds)} seeds{chosen})"]
+        lines = [f"StudyResults({len(self.arms)} arms, {counted(len(self.seeds), 'seed')}{chosen})"]
         lines += [self.table().to_markdown()]
         return "\n".join(lines)
 
@@ -148,26 +153,27 @@ class StudyResults:
         """Returns one row an arm: the compared metric, its gain, other metrics and seconds."""
         part, measure = self.shown_part, self.measure
         others = [n for n in next(iter(self.arms.values())).validation if n != measure.name]
-        columns: list[Column | str] = ["Arm", Column("Steps", "count")]
-        columns += [Column(f"{measure.title}, {part}", measure.format)]
+        columns: list[Column | str] = ["Arm", Column(f"{measure.title}, {part}", measure.format)]
         columns += [Column(f"Against {self.baseline}", measure.difference)]
         if part == "test" and self.part == "validation":
             columns += [Column(f"{measure.title}, validation", measure.format)]
-        columns += [Column(name.replace("_", " ").capitalize(), "decimal") for name in others]
-        columns += [Column("Training", "seconds")]
+        columns += [self._column(name) for name in others]
+        columns += [Column("Steps", "count"), Column("Training", "seconds")]
         first = self.values(self.baseline, part)
         rows: list[list[Any]] = []
         for name, result in self.arms.items():
             values = self.values(name, part)
-            row: list[Any] = [f"{name} (chosen)" if name == self.chosen else name, result.steps]
+            row: list[Any] = [f"{name} (chosen)" if name == self.chosen else name]
             row += [Spread.of(values), "" if name == self.baseline else Spread.of(values - first)]
             if part == "test" and self.part == "validation":
                 row += [Spread.of(self.values(name, "validation"))]
             scores = self._scores(name, part)
             row += [Spread.of(scores[other]) for other in others]
-            rows.append([*row, _mean(result.seconds)])
-        count = len(self.seeds)
-        caption = f"Mean ± standard deviation of {count} students (seeds), last step."
+            rows.append([*row, result.steps, _mean(result.seconds)])
+        students = f"{counted(len(self.seeds), 'student')} (seeds), last step."
+        caption = f"Mean ± standard deviation of {students}"
+        if len(self.seeds) == 1:
+            caption = "One student (seed), last step: without spread."
         if part in self.teacher:
             value = Column("", measure.format).show(self.teacher[part][measure.name])
             unit = " %" if measure.is_fraction else ""
@@ -201,6 +207,15 @@ class StudyResults:
         from jaxkd.study._study_report import make_report
 
         return make_report(self, title)
+
+    def _column(self, name: str) -> Column:
+        """The column of a metric that arms are not compared by."""
+        title = name.replace("_", " ")
+        # A name that is written with capitals keeps them.
+        title = title[:1].upper() + title[1:]
+        if name in self.percents:
+            return Column(title, "percent")
+        return Column(title, "nats" if name == "cross_entropy" else "decimal")
 
     def _scores(self, name: str, part: str) -> dict[str, np.ndarray]:
         result = self.arms[name]

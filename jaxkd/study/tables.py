@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from jaxkd._files import escape_markdown, print_any_text
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._files import write_file
+from jaxkd.study._wording import with_minus
 
 Number = int | float | Spread
 Cell = str | Number
@@ -31,8 +32,8 @@ class Format:
     unit: str = ""
 
     def __call__(self, value: Number) -> str:
-        """Formats a number."""
-        return format(value * self.scale if self.scale != 1.0 else value, self.spec)
+        """Formats a number, with the sign of a minus in place of a hyphen."""
+        return with_minus(format(value * self.scale if self.scale != 1.0 else value, self.spec))
 
 
 FORMATS: dict[str, Format] = {
@@ -40,7 +41,8 @@ FORMATS: dict[str, Format] = {
     "points": Format("+.2f", 100.0, "points"),  # differences of fractions
     "difference": Format("+.3f"),  # differences of what "decimal" shows
     "count": Format(",.0f"),
-    "decimal": Format(".3f"),  # losses, divergences, calibration errors
+    "decimal": Format(".3f"),  # losses, divergences
+    "nats": Format(".3f", 1.0, "nats"),  # negative log-likelihoods
     "thousands": Format(",.1f", 1e-3, "k"),
     "kilobytes": Format(",.1f", 1e-3, "kB"),
     "megaflops": Format(",.2f", 1e-6, "MFLOPs"),
@@ -54,7 +56,7 @@ seconds."""
 
 
 def _plain(value: Number) -> str:
-    return str(value) if isinstance(value, int) else format(value, ".2f")
+    return with_minus(str(value) if isinstance(value, int) else format(value, ".2f"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +233,11 @@ class Table:
         rule = ["--:" if numeric else ":--" for numeric in self._numeric]
         lines = [heads, rule, *self._texts()]
         return "\n".join("| " + " | ".join(map(escape_markdown, line)) + " |" for line in lines)
+
+    @property
+    def headings(self) -> list[str]:
+        """The headings of the columns, with their units."""
+        return [column.heading for column in self._columns]
 
     @property
     def _columns(self) -> list[Column]:

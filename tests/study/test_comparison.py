@@ -26,7 +26,7 @@ def test_a_gain_with_the_numbers_of_the_textbook():
 def test_a_loss():
     finding = compare("Distillation", BASE - [0.02, 0.03, 0.02, 0.03], BASE)
     assert finding.kind == "loss"
-    assert finding.text.startswith("Distillation hurts: -2.50 ± 0.58 points")
+    assert finding.text.startswith("Distillation hurts: \u22122.50 ± 0.58 points")
 
 
 def test_no_difference_that_the_seeds_can_show():
@@ -53,7 +53,7 @@ def test_lower_is_better_for_losses():
         "Distillation", loss - [0.1, 0.11, 0.12], loss, format="difference", higher_is_better=False
     )
     assert finding.kind == "gain"
-    assert finding.text.startswith("Distillation helps: -0.110 ± 0.010 over 3 paired seeds")
+    assert finding.text.startswith("Distillation helps: \u22120.110 ± 0.010 over 3 paired seeds")
 
 
 def test_one_seed_shows_nothing_however_large_the_difference():
@@ -84,8 +84,8 @@ def test_what_cannot_be_compared_is_refused(values, baseline, message):
 
 
 def test_unknown_format_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="unknown format 'nats'; there are .*points"):
-        compare("x", BASE, BASE, format="nats")
+    with pytest.raises(ValueError, match="unknown format 'bits'; there are .*points"):
+        compare("x", BASE, BASE, format="bits")
 
 
 def test_unknown_kind_is_refused():

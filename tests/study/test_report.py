@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import re
 import subprocess
@@ -7,6 +8,7 @@ import pytest
 
 from jaxkd.metrics import Spread
 from jaxkd.study import Column, Figure, Finding, Report, Section, Table, _files, accuracy_bars
+from jaxkd.study._provenance import provenance
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -140,7 +142,41 @@ def test_findings_are_marked_by_words_and_not_by_color_alone(report):
     page = Page(report.to_html())
     kinds = [li["class"] for li in page.all("li") if "class" in li]
     assert kinds == ["gain", "none", "loss"]
-    assert {"Gain", "No difference shown", "Loss"} <= set(page.texts)
+    assert {"Gain", "No difference shown", "Worse"} <= set(page.texts)
+
+
+def test_the_conclusion_comes_first_and_how_it_was_made_last(report, capsys):
+    whole = dataclasses.replace(
+        report, headline="Use it.", sections=[*report.sections, provenance({"Alpha": 0.9}, 75.0)]
+    )
+    texts = Page(whole.to_html()).texts
+    assert texts[1:4] == [report.title, "Conclusion", "Use it."]
+    places = [texts.index(text) for text in ("It hurts.", "What the terms mean", "Command")]
+    assert places == sorted(places) and texts[-2:] == ["Alpha", "0.9"]
+    for name in ("Date", "Versions", "Machine", "Git commit", "Training"):
+        assert name in texts[places[-1] :]
+    assert texts[texts.index("Training") + 1] == "75 s"
+    whole.print()
+    assert "Use it." in capsys.readouterr().out
+    assert "Conclusion" not in Page(report.to_html()).texts
+
+
+def test_terms_are_explained_once_and_only_those_that_occur():
+    table = Table("T", ["Arm", Column("ECE", "percent")], [["a", 0.1]])
+    sections = [Section("S", "By 1.5% better.", tables=[table, table])]
+    texts = Page(Report("T", "", sections).to_html()).texts
+    assert sum(text.startswith("Expected calibration error") for text in texts) == 1
+    assert "NLL" not in texts and "By 1.5\u00a0% better." in texts
+
+
+def test_a_wide_table_says_that_it_scrolls_and_keeps_the_names_of_its_rows_in_sight():
+    def page(columns):
+        table = Table("T", [str(i) for i in range(columns)], [[""] * columns])
+        return Report("T", "", [Section("S", tables=[table])]).to_html()
+
+    assert "The table scrolls sideways: 5 columns" in page(5)
+    assert 'class="scroll wide"' in page(5) and ".wide th:first-child" in page(5)
+    assert "scrolls sideways:" not in page(2) and 'class="scroll wide"' not in page(2)
 
 
 def test_light_dark_narrow_and_printed(report):

@@ -31,6 +31,8 @@ DASHES = (
     (0, (1, 1)),
     (0, (4, 1, 1, 1, 1, 1)),
 )
+# So do markers where lines cover each other.
+MARKERS = "osD^vP"
 
 # Text, axes and whatever else is no data. In an SVG it becomes the text color of the page.
 INK = "#1f2328"

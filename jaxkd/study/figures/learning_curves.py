@@ -10,6 +10,7 @@ from jaxkd.metrics.spread import Spread
 from jaxkd.study.figures._figure import (
     COLORS,
     DASHES,
+    MARKERS,
     WIDTH,
     Figure,
     FileFormat,
@@ -33,6 +34,9 @@ def learning_curves(
     file_format: FileFormat = "svg",
 ) -> Figure:
     """Draws one line an arm: the mean over its seeds, in a band of one standard deviation.
+
+    Every line has its own dashes and markers, the markers at other steps than its neighbor's, so
+    that lines on top of each other are told apart; the legend says which equals an earlier one.
 
     Args:
       curves: for each arm the steps or epochs, `[points]`, and the values, `[points]` of one run or
@@ -67,6 +71,7 @@ def learning_curves(
             )
         lines[name] = xs, ys
     last = {name: Spread.of(ys[:, -1]) for name, (_, ys) in lines.items()}
+    same = _equal_lines(lines)
 
     def paint(figure: "matplotlib.figure.Figure") -> None:
         from matplotlib.ticker import MaxNLocator
@@ -74,7 +79,18 @@ def learning_curves(
         axes = figure.subplots()
         for i, (name, (xs, ys)) in enumerate(lines.items()):
             mean = ys.mean(0)
-            axes.plot(xs, mean, label=name, color=COLORS[i], linestyle=DASHES[i])
+            axes.plot(
+                xs,
+                mean,
+                label=f"{name} = {same[name]}" if name in same else name,
+                color=COLORS[i],
+                linestyle=DASHES[i],
+                # The first lines are wider: they show on both sides of one that covers them.
+                linewidth=1.6 + 0.5 * max(0, 3 - i),
+                marker=MARKERS[i],
+                markersize=5,
+                markevery=(i % xs.size, min(len(lines), xs.size)),
+            )
             if len(ys) > 1:
                 std = ys.std(0, ddof=1)
                 axes.fill_between(
@@ -92,3 +108,17 @@ def learning_curves(
         caption=caption,
         file_format=file_format,
     )
+
+
+def _equal_lines(lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, str]:
+    """For each line that covers an earlier one, the name of that."""
+    same: dict[str, str] = {}
+    names = list(lines)
+    for index, name in enumerate(names):
+        xs, ys = lines[name]
+        for other in names[:index]:
+            others = lines[other]
+            if np.array_equal(xs, others[0]) and np.array_equal(ys.mean(0), others[1].mean(0)):
+                same[name] = other
+                break
+    return same

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxkd.metrics.calibration import Reliability
 from jaxkd.metrics.spread import Spread
+from jaxkd.study._wording import counted
 from jaxkd.study.figures._figure import (
     COLORS,
     DASHES,
@@ -22,11 +23,16 @@ from jaxkd.study.figures._figure import (
 if TYPE_CHECKING:
     import matplotlib.figure
 
+# Accuracies of fewer examples say next to nothing.
+_FEW = 10
+
 
 def reliability_diagram(
     bins: Reliability, *, caption: str = "", file_format: FileFormat = "svg"
 ) -> Figure:
-    """Draws accuracy by confidence, above a histogram of the confidence.
+    """Draws accuracy by confidence, above the number of examples that stand behind each bar.
+
+    A bar of fewer than ten examples is pale: its height may be chance.
 
     Args:
       bins: bins that `jaxkd.metrics.reliability` returns.
@@ -40,7 +46,8 @@ def reliability_diagram(
       >>> from jaxkd.metrics import reliability
       >>> figure = reliability_diagram(reliability([[0.0, 0.0], [9.0, 0.0]], [1, 0]))
       >>> figure.alt
-      'Reliability diagram. Accuracy 50.0 %, mean confidence 75.0 %, calibration error 25.0 %.'
+      'Reliability diagram. Accuracy 50.0 %, mean confidence 75.0 %, calibration error 25.0 %, of
+      2 examples.'
 
     References:
       Guo et al., On Calibration of Modern Neural Networks, 2017.
@@ -55,7 +62,10 @@ def reliability_diagram(
     def paint(figure: "matplotlib.figure.Figure") -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         inner = {"align": "edge", "width": 0.9 * width}
-        top.bar(left + 0.05 * width, accuracy, color=COLORS[0], label="accuracy", **inner)
+        bars = top.bar(left + 0.05 * width, accuracy, color=COLORS[0], **inner)
+        top.bar([0], [0], width=0, color=COLORS[0], label="accuracy")  # Never pale in the legend.
+        for bar, count in zip(bars, bins.count, strict=True):
+            bar.set_alpha(0.35 if 0 < count < _FEW else 1.0)
         top.bar(
             left + 0.05 * width,
             confidence - accuracy,
@@ -72,6 +82,17 @@ def reliability_diagram(
         numbers = f"accuracy {overall[0]:.1f} %, confidence {overall[1]:.1f} %, ECE {error:.1f} %"
         legend_above(top, title=numbers)
         bottom.bar(left + 0.05 * width, share, color=COLORS[-1], **inner)
+        for x, height, count in zip(left + 0.5 * width, share, bins.count, strict=True):
+            if count:
+                bottom.annotate(
+                    _short(int(count)),
+                    (x, height),
+                    xytext=(0, 2),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7.5,
+                )
+        bottom.margins(y=0.25)
         bottom.set(xlabel="Confidence (%)", ylabel="Examples (%)")
 
     return draw(
@@ -79,7 +100,8 @@ def reliability_diagram(
         size=(WIDTH, 4.8),
         alt=(
             f"Reliability diagram. Accuracy {overall[0]:.1f} %, mean confidence "
-            f"{overall[1]:.1f} %, calibration error {error:.1f} %."
+            f"{overall[1]:.1f} %, calibration error {error:.1f} %, of "
+            f"{counted(int(bins.count.sum()), 'example')}."
         ),
         caption=caption,
         file_format=file_format,
@@ -156,6 +178,14 @@ def reliability_curves(
         caption=caption,
         file_format=file_format,
     )
+
+
+def _short(count: int) -> str:
+    """Returns a count that fits above a narrow bar."""
+    if count < 1000:
+        return str(count)
+    thousands = f"{count / 1000:.1f}" if count < 9950 else f"{count / 1000:.0f}"
+    return f"{thousands.removesuffix('.0')}k" if count < 999_500 else f"{count / 1e6:.1f}M"
 
 
 def _pool(name: str, seeds: list[Reliability]) -> Reliability:

@@ -9,6 +9,7 @@ from jaxkd.metrics.spread import Spread
 from jaxkd.study.figures._figure import (
     COLORS,
     DASHES,
+    MARKERS,
     WIDTH,
     Figure,
     FileFormat,
@@ -20,8 +21,6 @@ from jaxkd.study.figures._figure import (
 
 if TYPE_CHECKING:
     import matplotlib.figure
-
-_MARKERS = "osD^vP"
 
 
 def spread_lines(
@@ -91,7 +90,7 @@ def spread_lines(
                 label=name,
                 color=COLORS[i],
                 linestyle=DASHES[i],
-                marker=_MARKERS[i],
+                marker=MARKERS[i],
                 markersize=5,
                 elinewidth=1.2,
                 capsize=3,

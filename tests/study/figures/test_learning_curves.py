@@ -23,6 +23,12 @@ def test_a_band_only_where_there_are_seeds():
     assert _bands(learning_curves({"a": ([1, 2], [[0.5, 0.6], [0.4, 0.7]])})) == 1
 
 
+def test_lines_on_top_of_each_other_are_named():
+    one, other = ([1, 2], [0.5, 0.6]), ([1, 2], [0.5, 0.7])
+    found = texts(learning_curves({"labels": one, "kd": other, "dkd": one}))
+    assert {"labels", "kd", "dkd = labels"} <= set(found)
+
+
 def test_curves_of_other_values_keep_their_scale():
     figure = learning_curves(
         {"a": ([0, 100], [2.5, 1.25])}, y_label="Cross-entropy (nats)", percent=False

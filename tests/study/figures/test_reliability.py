@@ -15,6 +15,15 @@ def test_reliability_diagram_shows_the_numbers_of_its_bins():
     assert "accuracy 75.0 %, confidence 75.0 %, ECE 40.0 %" in texts(figure)
     assert {"Accuracy (%)", "Confidence (%)", "Examples (%)"} <= set(texts(figure))
     assert "Accuracy 75.0 %, mean confidence 75.0 %, calibration error 40.0 %" in figure.alt
+    assert figure.alt.endswith("of 4 examples.")
+
+
+def test_bars_say_how_many_examples_are_behind_them_and_few_are_pale():
+    logits = np.log([[0.9, 0.1]] * 1200 + [[0.6, 0.4]] * 3)
+    figure = reliability_diagram(reliability(logits, [0] * 1203))
+    assert {"1.2k", "3"} <= set(texts(figure))
+    # Two bars of accuracy and what is beside them: one of the two is pale.
+    assert figure.data.decode().count("opacity: 0.35") == 1
 
 
 def test_every_network_has_its_name_and_error():

@@ -40,8 +40,10 @@ class ProgressLine:
         stream: Any = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._text, self._total, self._unit, self._clock = text, total, unit, clock
+        self._total, self._unit, self._clock = total, unit, clock
         self._stream = sys.stderr if stream is None else stream
+        # Programs without a console have no standard error.
+        self._text = None if self._stream is None else text
         self._rewrites = _is_rewritten(self._stream)
         self._done, self._note, self._last, self._width = done, "", "", 0
         self._begin, self._from = clock(), done
@@ -100,23 +102,29 @@ class ProgressLine:
         if self._rewrites:
             # A line that wraps would not be written over.
             line = line[: max(shutil.get_terminal_size().columns - 1, 20)]
-            self._stream.write("\r" + line.ljust(self._width))
+            self._write("\r" + line.ljust(self._width))
             self._width = len(line)
         elif line != self._last:
-            self._stream.write(line + "\n")
+            self._write(line + "\n")
         self._last = line
-        self._stream.flush()
 
     def _end(self) -> None:
         if self._rewrites and self._text is not None and self._width:
-            self._stream.write("\n")
-            self._stream.flush()
+            self._write("\n")
         self._width = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            # A terminal that was closed, a pipe that nobody reads: the work goes on without a line.
+            self._text = None
 
 
 def _is_rewritten(stream: Any) -> bool:
     """Whether a line can be written over: in a terminal, and in the output of a notebook."""
-    with contextlib.suppress(ValueError):  # of a stream that is closed
+    with contextlib.suppress(AttributeError, ValueError):  # of no stream, or one that is closed
         return bool(stream.isatty()) or type(stream).__module__.startswith("ipykernel")
     return False
 

@@ -63,3 +63,21 @@ def test_quick_updates_are_not_all_shown_and_no_text_is_no_line():
         line.update(10)
         line.say("nothing")
     assert stream.getvalue() == ""
+
+
+def test_work_goes_on_where_nobody_can_read_the_line(monkeypatch):
+    class Closed(Terminal):
+        def flush(self):
+            raise BrokenPipeError
+
+    stream = Closed()
+    with ProgressLine("training", 10, unit="steps", stream=stream) as line:
+        line.say("one")
+        line.update(5)
+    assert stream.getvalue().count("\r") == 1
+    gone = io.StringIO()
+    gone.close()
+    monkeypatch.setattr("sys.stderr", None)
+    for stream in (gone, None):
+        with ProgressLine("training", 10, unit="steps", stream=stream) as line:
+            line.update(10)

@@ -12,7 +12,7 @@ from tiers import few
 
 import jaxkd
 from jaxkd import recipes
-from jaxkd.training import fit
+from jaxkd.training import Interrupted, fit
 
 INPUTS = np.random.default_rng(0).normal(size=(8, 8, 6)).astype(np.float32)
 BATCHES = [{"inputs": x, "labels": np.arange(8) % 3} for x in INPUTS]
@@ -41,6 +41,10 @@ def failing_at(step, function=lambda *_: None):
     return call
 
 
+def interrupted(state):
+    raise Interrupted(1, None)
+
+
 def logger(step):
     return types.SimpleNamespace(write=failing_at(step), close=lambda: None)
 
@@ -58,6 +62,7 @@ FAULTS = {
     "batches": (5, lambda: {"batches": BATCHES[:5]}),
     "the last evaluate": (8, lambda: {"evaluate": failing_at(8, score)}),
     "no numbers": (4, lambda: {"evaluate": lambda state: None}),
+    "Ctrl-C in a run inside": (4, lambda: {"evaluate": interrupted}),
     "a logger at the end": (8, lambda: {"loggers": [logger(8)]}),
     "batches of one call": (4, lambda: {"batches": BATCHES[:5], "steps_per_call": 2}),
 }
@@ -66,7 +71,7 @@ FAULTS = {
 @few("fault", list(FAULTS), keep=5)
 def test_the_state_is_saved_and_the_run_goes_on_as_if_nothing_had_been(tmp_path, whole, fault):
     step, options = FAULTS[fault]
-    with pytest.raises((OSError, TypeError, ValueError, IndexError)) as error:
+    with pytest.raises((Interrupted, OSError, TypeError, ValueError, IndexError)) as error:
         train(tmp_path, **options())
     assert f"after step {step} is saved in {tmp_path}: mend" in error.value.__notes__[-1]
     for _ in range(2):

@@ -27,10 +27,10 @@ def two_heads(*, scale: float = 1.0) -> Task:
     Returns:
       The task: three labels a digit of scikit-learn's handwritten ones.
     """
-    source, test = digits.load("train"), digits.load("test")
+    source, test = (_with_parity(digits.load(part)) for part in ("train", "test"))
     rows = parts(len(source), {"validation": _VALIDATION, "train": len(source) - _VALIDATION}, 0)
     train = source.select(source.ids[rows["train"]])
-    few = split_labels(train, per_class=3, seed=0)  # while there is one label set
+    few = split_labels(train, per_class=3, seed=0, labels="digit")
 
     def make_teacher(seed: int) -> jaxkd.Network:
         cnn = CNN((8, 8, 1), (16, 32), 64, sum(CLASSES.values()), rngs=nnx.Rngs(seed))
@@ -43,9 +43,9 @@ def two_heads(*, scale: float = 1.0) -> Task:
     return Task(
         name="Two heads: digits",
         description="Which digit, and whether it is odd, of handwritten ones; dictionary of labels",
-        train=_with_parity(train),
-        validation=_with_parity(source.select(source.ids[rows["validation"]])),
-        test=_with_parity(test),
+        train=train,
+        validation=source.select(source.ids[rows["validation"]]),
+        test=test,
         few=few,
         make_teacher=make_teacher,
         make_student=make_student,

@@ -64,9 +64,7 @@ class EncodedTexts:
         Returns:
           The texts in the order of their ids.
         """
-        # Rows of texts without classes would have next tokens as labels.
-        classed = dataclasses.replace(texts, num_classes=texts.num_classes or 1)
-        rows = rows_of(classed, encoder, length)
+        rows = rows_of(texts, encoder, length, labels=None)
         tokens = np.where(rows.documents > 0, rows.tokens, -1).astype(np.int32)
         return cls(rows.ids, tokens, _embed(rows.tokens, rows.documents, encoder))
 

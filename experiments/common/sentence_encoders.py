@@ -6,7 +6,7 @@ family of BERT. Students start from its table of token embeddings, projected to 
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,13 +46,20 @@ class Teacher:
     layers: int
 
 
-def rows_of(texts: Texts, teacher: Teacher, length: int) -> Sequences:
+def rows_of(
+    texts: Texts,
+    teacher: Teacher,
+    length: int,
+    *,
+    labels: Literal["next", "class"] | None = "class",
+) -> Sequences:
     """Tokenizes texts with the teacher's tokenizer, one text a row.
 
     Args:
       texts: texts, with labels or without.
       teacher: teacher whose tokenizer is used.
       length: number of tokens of a row; longer texts are cut.
+      labels: as of `Texts.padded`.
 
     Returns:
       The rows, padded to `length`.
@@ -63,7 +70,7 @@ def rows_of(texts: Texts, teacher: Teacher, length: int) -> Sequences:
     positions = teacher.network.params["embeddings.positions.embedding"].shape[0]
     if length > positions:
         raise ValueError(f"length={length} is more than the {positions} positions of the teacher")
-    return texts.padded(teacher.tokenizer, length, labels="class", specials=True)
+    return texts.padded(teacher.tokenizer, length, labels=labels, specials=True)
 
 
 def load_teacher(folder: str, *, num_classes: int | None = None) -> Teacher:

@@ -155,9 +155,8 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
         raise ValueError(
             f"batch_size={config.batch_size} is more than the {len(train)} training sentences"
         )
-    # One label a sentence, and none of them known: rows of texts would have next tokens as labels.
-    train, test = (dataclasses.replace(part, num_classes=1) for part in (train, test))
-    return teacher, rows_of(train, teacher, config.length), rows_of(test, teacher, config.length)
+    rows = [rows_of(part, teacher, config.length, labels=None) for part in (train, test)]
+    return teacher, rows[0], rows[1]
 
 
 def cache_embeddings(workdir: pathlib.Path, teacher: Teacher, sentences: Sequences) -> Cache:

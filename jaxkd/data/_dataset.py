@@ -251,7 +251,9 @@ def _common_length(inputs: Any) -> int:
     return next(iter(lengths.values()))
 
 
-def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np.int32]:
+def split_labels(
+    dataset: Examples, per_class: int, seed: int, *, labels: str | None = None
+) -> npt.NDArray[np.int32]:
     """Picks the same number of labeled examples from every class, at random.
 
     The choice depends on the dataset, `per_class` and `seed` alone. A larger `per_class` adds to
@@ -261,12 +263,14 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
       dataset: the dataset to pick from.
       per_class: number of examples of each class, at least 1.
       seed: seed of the choice, not negative.
+      labels: name of the label set whose classes are meant, where there are several.
 
     Returns:
       int32 ids `[num_classes * per_class]`, ascending.
 
     Raises:
-      ValueError: if a class has fewer labeled examples, or labels are not one class an example.
+      ValueError: if a class has fewer labeled examples, or labels are not one class an example, or
+        of several sets and none is named.
 
     Example:
       >>> dataset = Dataset.from_arrays(
@@ -278,12 +282,18 @@ def split_labels(dataset: Examples, per_class: int, seed: int) -> npt.NDArray[np
     """
     if integer(per_class, "per_class") < 1:
         raise ValueError(f"per_class must be at least 1, got {per_class}")
-    labels = class_ids(dataset, "split_labels")
+    choose = "split_labels(…, labels={name!r})"
+    classes = class_ids(dataset, "split_labels", labels, choose=choose)
+    num_classes = dataset.num_classes if labels is None else dataset.num_classes[labels]
+    if num_classes is None:
+        raise ValueError(
+            f"split_labels needs one class for each example: {dataset.name} has no classes"
+        )
     # NumPy guarantees the raw stream of a bit generator, not the results of its samplers.
     keys = np.random.PCG64(seed).random_raw(len(dataset))
     chosen = []
-    for label in range(dataset.num_classes):
-        rows = np.flatnonzero(labels == label)
+    for label in range(num_classes):
+        rows = np.flatnonzero(classes == label)
         if len(rows) < per_class:
             raise ValueError(
                 f"Class {label} of {dataset.name} {dataset.split} has {len(rows)} labeled "

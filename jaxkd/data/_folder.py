@@ -65,6 +65,7 @@ def folder(
 
     Raises:
       FileNotFoundError: no such folder, or no image in it.
+      NotADirectoryError: a file, such as an archive or a table.
       TypeError: labels that are neither names nor integers.
       ValueError: images beside class folders, a class that is not in `class_names`, with an index
         files that cannot be decoded, or a crop of another size.
@@ -84,6 +85,12 @@ def folder(
       (['cats/1.JPG', 'dogs/1.JPG'], ('cats', 'dogs'))
     """
     root = local_path(path)
+    if not root.is_dir():
+        what = "a file" if root.exists() else "nothing"
+        raise (NotADirectoryError if root.exists() else FileNotFoundError)(
+            f"{root.absolute()} is no folder of images, there is {what}: data.folder takes the "
+            'folder that holds one of each class, data.folder("pets/train", size=224)'
+        )
     files, folders = list_images(str(root))
     if not files:
         raise FileNotFoundError(

@@ -8,6 +8,10 @@ import numpy as np
 from jaxkd.data._examples import Examples, integer, integers, refuse
 from jaxkd.data._fields import by_name, labeled_rows, map_arrays
 
+_CHOOSE = (
+    "dataclasses.replace(data, labels=data.labels[{name!r}], "
+    "num_classes=data.num_classes[{name!r}], class_names=())"
+)
 _MAX_ID = 2**31 - 1
 
 
@@ -77,12 +81,16 @@ def classes_of(labels: Any, num_classes: Any, class_names: Any) -> dict[str, Any
     return {"num_classes": {name: counts.get(name) for name in labels}, "class_names": named}
 
 
-def class_ids(dataset: Examples, who: str) -> np.ndarray:
+def class_ids(
+    dataset: Examples, who: str, labels: str | None = None, *, choose: str = _CHOOSE
+) -> np.ndarray:
     """Returns the class of each example, for what works by class.
 
     Args:
       dataset: the examples.
       who: what needs classes, for the message.
+      labels: name of the label set, where there are several.
+      choose: how one of several is chosen, for the message.
 
     Returns:
       int32 `[n]`, -1 where there is no label.
@@ -90,26 +98,43 @@ def class_ids(dataset: Examples, who: str) -> np.ndarray:
     Raises:
       ValueError: labels of another kind; says which, and how to choose one of several sets.
     """
-    labels = dataset.labels
-    named = by_name(labels)
-    if not isinstance(labels, Mapping) and labels.ndim == 1 and labels.dtype.kind == "i":
-        return np.asarray(labels)
+    if labels is not None:
+        return _of_one_set(dataset, labels, who)
+    given: Any = dataset.labels
+    named = by_name(given)
+    if not isinstance(given, Mapping) and given.ndim == 1 and given.dtype.kind == "i":
+        return np.asarray(given)
     fitting = [n for n, a in named.items() if n and a.ndim == 1 and a.dtype.kind == "i"]
     if fitting:
         name = fitting[0]
-        remedy = (
-            f". Choose one set: dataclasses.replace(data, labels=data.labels[{name!r}], "
-            f"num_classes=data.num_classes[{name!r}], class_names=())"
-        )
+        remedy = f". Choose one set: {choose.format(name=name)}"
     else:
         remedy = ""
     if has_token_labels(dataset):
         what = "a label for each token, and no classes to pick from"
     else:
-        what = f"labels {describe_labels(labels, dataset.num_classes)}"
+        what = f"labels {describe_labels(given, dataset.num_classes)}"
     raise ValueError(
         f"{who} needs one class for each example, int32 [n]: {dataset.name} has {what}{remedy}"
     )
+
+
+def _of_one_set(dataset: Examples, name: str, who: str) -> np.ndarray:
+    """Returns the classes that one of several label sets has.
+
+    Raises:
+      ValueError: there is no such set, or it has no class for each example.
+    """
+    sets = dataset.labels
+    if not isinstance(sets, Mapping) or name not in sets:
+        there = sorted(sets) if isinstance(sets, Mapping) else "one set without a name"
+        raise ValueError(f"{who}: {dataset.name} has no labels {name!r}, but {there}")
+    if sets[name].ndim != 1 or sets[name].dtype.kind != "i":
+        raise ValueError(
+            f"{who} needs one class for each example, int32 [n]: labels.{name} of {dataset.name} "
+            f"are {_kind(sets[name], None)}"
+        )
+    return np.asarray(sets[name])
 
 
 def has_token_labels(dataset: Examples) -> bool:

@@ -121,7 +121,8 @@ class Sequences(Examples):
             in ascending order; 0 is padding, at the end of a row. None: each row is one document.
           labels: integers, the next tokens `[n, length]`, -1 where there is none, or labels of
             rows as of `Dataset.from_arrays`: classes, 0 or 1 for each, values, or sets by name.
-            None: the next token of the same document in the same row.
+            None: the next token of the same document in the same row. All -1, without
+            `num_classes`: rows without labels.
           name: name of the data set.
           version: its version.
           split: name of the split.
@@ -185,11 +186,12 @@ class Sequences(Examples):
             refuse(bad, "label", labels, f"must be a token in [0, {vocab_size}), or -1")
             refuse((labels >= 0) & (documents == 0), "label", labels, "of padding must be -1")
             num_classes = vocab_size
+        checked: Any = labels
+        if of_tokens or (num_classes is None and _are_unknown(labels, len(tokens))):
+            checked = None
         elif num_classes is None and getattr(labels, "dtype", np.dtype(float)).kind in "iu":
             raise ValueError("labels of whole rows need num_classes, the number of classes")
-        ids, checked = check_fields(
-            len(tokens), ids, None if of_tokens else labels, num_classes, class_names
-        )
+        ids, checked = check_fields(len(tokens), ids, checked, num_classes, class_names)
         if offsets is not None:
             offsets = integers(offsets, "offsets").astype(np.int32)
             _check_shape("offsets", offsets.shape, (*tokens.shape, 2))
@@ -347,6 +349,11 @@ class Sequences(Examples):
         part = dataclasses.replace(self, **changes)
         object.__setattr__(part, "_source_fingerprint", self.fingerprint)
         return part
+
+
+def _are_unknown(labels: Any, n: int) -> bool:
+    single = not isinstance(labels, Mapping) and labels.shape == (n,) and labels.dtype.kind == "i"
+    return single and bool(np.all(labels == -1))
 
 
 def _are_tokens(labels: Any, shape: tuple[int, ...], num_classes: Any, vocab_size: int) -> bool:

@@ -38,7 +38,8 @@ def split(
 
     Returns:
       Name → the part, a selection that keeps the fingerprint of its source: a cache of the whole
-      data set serves its parts.
+      data set serves its parts. They keep its `split`, which that cache names, too;
+      `part.with_split(name)` is for caches of their own.
 
     Raises:
       ValueError: shares that are not positive or do not add up to 1, a part without examples, a

@@ -197,7 +197,7 @@ class Texts:
         tokenizer: Tokenizer,
         length: int,
         *,
-        labels: Literal["next", "class"] = "next",
+        labels: Literal["next", "class"] | None = "next",
         specials: bool = False,
     ) -> Sequences:
         """Makes each text a row of its own; see `pad`.
@@ -206,7 +206,8 @@ class Texts:
           tokenizer: its `eos`, if it has one, ends every text that fits.
           length: length of a row; what does not fit is cut off, except for the tokens that the
             tokenizer puts at its end.
-          labels: `"next"` for next tokens, `"class"` for the classes of the texts.
+          labels: `"next"` for next tokens, `"class"` for the classes of the texts, None for rows
+            without labels, whose outputs are those of whole texts, such as embeddings.
           specials: whether to add what the tokenizer puts around a text instead of its `eos`.
 
         Returns:
@@ -215,12 +216,12 @@ class Texts:
         Raises:
           ValueError: no text, a length below 1, classes of texts that have none.
         """
-        if labels not in ("next", "class"):
-            raise ValueError(f"labels must be 'next' or 'class', got {labels!r}")
+        if labels not in ("next", "class", None):
+            raise ValueError(f"labels must be 'next', 'class' or None, got {labels!r}")
         named = self._named(tokenizer) | {"ids": self.ids}
         if labels == "class":
             if not self.num_classes:
-                raise ValueError(f"{self.name} has no classes: labels='next'")
+                raise ValueError(f"{self.name} has no classes: labels='next' or labels=None")
             named |= {"num_classes": self.num_classes, "class_names": self.class_names}
         encoded = tokenizer.encode(self.texts, specials=specials)
         if specials:
@@ -231,7 +232,8 @@ class Texts:
             eos=None if specials else tokenizer.eos,
             offsets=[text.offsets for text in encoded],
         )
-        return Sequences.from_packed(rows, self.labels if labels == "class" else None, **named)
+        own = {"next": None, "class": self.labels, None: np.full_like(self.labels, -1)}
+        return Sequences.from_packed(rows, own[labels], **named)
 
     def _named(self, tokenizer: Tokenizer) -> dict[str, Any]:
         return {

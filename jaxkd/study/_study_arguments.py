@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,7 +46,28 @@ def checked_data(data: Examples | Mapping[str, Examples]) -> dict[str, Examples]
             f"data must have the parts 'train' and 'validation', and best 'test', too; there are "
             f"{list(data)}: {_WRITE}"
         )
+    _warn_of_overlap(data)
     return dict(data)
+
+
+def _warn_of_overlap(data: Mapping[str, Examples]) -> None:
+    """Warns of examples that are trained on, or chosen on, and evaluated as if they were unseen."""
+    named = [name for name in ("train", "validation", "test") if name in data]
+    for one, other in itertools.combinations(named, 2):
+        first, second = data[one], data[other]
+        same = (first.name, first.version, first.split) == (
+            second.name,
+            second.version,
+            second.split,
+        )
+        common = np.intersect1d(first.ids, second.ids).size if same else 0
+        # The content of all examples is read only where names and ids leave it open.
+        if common and (first is second or first.fingerprint == second.fingerprint):
+            warnings.warn(
+                f"{common} of the {len(second)} examples of data[{other!r}] are in data[{one!r}], "
+                f"too, so that its metrics are not those of unseen examples: {_WRITE}",
+                stacklevel=4,
+            )
 
 
 def checked_make_student(make_student: Any) -> Callable[[int], Network]:

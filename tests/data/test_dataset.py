@@ -240,6 +240,26 @@ def test_split_labels_balances_and_nests(seed, per_class):
     assert set(ids) <= set(split_labels(dataset, per_class + 1, seed))
 
 
+def test_labels_are_split_by_one_of_several_sets():
+    labels = {"digit": np.arange(12) % 3, "box": np.zeros((12, 4))}
+    data = Dataset.from_arrays(
+        np.zeros((12, 1)), labels, name="d", split="s", num_classes={"digit": 3}
+    )
+    one = Dataset.from_arrays(
+        np.zeros((12, 1)), labels["digit"], name="d", split="s", num_classes=3
+    )
+    ids = split_labels(data, 2, seed=0, labels="digit")
+    np.testing.assert_array_equal(ids, split_labels(one, 2, seed=0))
+    for chosen, name, message in (
+        (data, None, r"Choose one set: split_labels\(…, labels='digit'\)"),
+        (data, "box", "needs one class for each example"),
+        (data, "color", r"has no labels 'color', but \['box', 'digit'\]"),
+        (one, "digit", "has no labels 'digit', but one set without a name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            split_labels(chosen, 2, 0, labels=name)
+
+
 def test_split_labels_depends_on_the_seed_alone():
     dataset = _dataset(np.arange(40))
     backwards = _dataset(np.arange(40)[::-1])

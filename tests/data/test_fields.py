@@ -19,6 +19,7 @@ from jaxkd.data import (
     raw_batch,
     split_labels,
 )
+from jaxkd.data._labels import class_ids
 from jaxkd.views import Views
 
 NAMED = {"name": "a", "split": "train"}
@@ -204,8 +205,10 @@ def test_contents_of_dictionaries_are_named_by_all_of_their_arrays():
 
 def test_what_needs_classes_says_so_and_how_to_choose_them():
     data = _everything()
-    with pytest.raises(ValueError, match=r"split_labels needs one class.*labels\['color'\]"):
+    with pytest.raises(ValueError, match=r"split_labels needs one class.*\(…, labels='color'\)"):
         split_labels(data, 1, seed=0)
+    with pytest.raises(ValueError, match=r"TopK needs one class.*labels\['color'\]"):
+        class_ids(data, "TopK")
     color = dataclasses.replace(
         data, labels=data.labels["color"], num_classes=data.num_classes["color"], class_names=()
     )

@@ -128,8 +128,11 @@ def test_an_empty_folder_is_a_class_and_says_so(pets):
         assert data.folder(pets).class_names == ("birds", "cats", "dogs")
     with pytest.raises(FileNotFoundError, match="birds has no image"):
         data.folder(pets / "birds")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is no folder .* is nothing"):
         data.folder(pets / "nowhere")
+    (pets / "pets.zip").write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match=r"pets.zip is no folder .* a file: data.folder"):
+        data.folder(pets / "pets.zip")
 
 
 def test_sizes_and_crops(pets):

@@ -1,9 +1,15 @@
 """Texts: splits and formats, folders of files, tensorflow-datasets."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxkd.data import Texts, Tokenizer, plain
+import jaxkd
+from jaxkd import recipes
+from jaxkd.data import Loader, Texts, Tokenizer, plain, split_labels
+from jaxkd.views import Views
 
 
 def texts(n=200):
@@ -47,10 +53,36 @@ def test_texts_are_sorted_by_id_and_checked():
         Texts.from_texts(["a"], [0], name="t", split="s")
     with pytest.raises(ValueError, match="Every id must be unique"):
         Texts.from_texts(["a", "b"], ids=[1, 1], name="t", split="s")
-    with pytest.raises(ValueError, match="t has no classes: labels='next'"):
+    with pytest.raises(ValueError, match="t has no classes: labels='next' or"):
         Texts.from_texts(["a"], name="t", split="s").padded(Tokenizer.bytes(), 4, labels="class")
-    with pytest.raises(ValueError, match="labels must be 'next' or 'class', got 'all'"):
+    with pytest.raises(ValueError, match="labels must be 'next', 'class' or None, got 'all'"):
         made.padded(Tokenizer.bytes(), 4, labels="all")
+
+
+def test_rows_without_labels_are_of_whole_texts():
+    """Of texts with classes or without: a loss of embeddings counts each row once."""
+    for classes in (texts(4), Texts.from_texts(["a", "bc", "d", ""], name="t", split="s")):
+        rows = classes.padded(Tokenizer.bytes(), 7, labels=None)
+        assert rows.labels.tolist() == [-1] * 4 and rows.num_classes is None
+        assert not rows.of_tokens and "4 rows of 7 tokens of 257, 0 labeled" in repr(rows)
+        batch = Loader(rows, Views(), 2)[0]
+        assert set(batch) == {"id", "view", "inputs", "labels"}
+        step = jaxkd.make_train_step(
+            student := jaxkd.from_function(_embed, jnp.ones((257, 3))),
+            recipes.embedding_kd(recipes.Pair(student, student, batch["inputs"])),
+            optax.sgd(0.1),
+            teacher=student,
+        )
+        _, metrics = jax.eval_shape(step.function, step.frozen, step.init(), dict(batch))
+        assert {"embedding_kd", "relation"} < set(metrics)
+    with pytest.raises(ValueError, match="split_labels needs one class .* no classes"):
+        split_labels(rows, 1, 0)
+
+
+def _embed(table, rows):
+    mask = rows[..., 1:] > 0
+    total = jnp.sum(jnp.where(mask, table[rows[..., 0]], 0), axis=1)
+    return {"embedding": total / jnp.maximum(jnp.sum(mask, axis=1), 1)}
 
 
 def test_rows_of_texts_name_their_tokenizer():

@@ -54,8 +54,7 @@ def teacher():
 
 
 def tokens(teacher, count=100, length=12, split="train"):
-    texts = dataclasses.replace(mock_texts(count, split), num_classes=1)
-    return texts.padded(teacher.tokenizer, length, labels="class", specials=True)
+    return mock_texts(count, split).padded(teacher.tokenizer, length, labels=None, specials=True)
 
 
 @pytest.mark.slow

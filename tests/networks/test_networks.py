@@ -24,6 +24,11 @@ class LinenSmall(nn.Module):
         return nn.Dense(5, name="head")(x.reshape(x.shape[0], -1))
 
 
+def test_a_linen_module_alone_is_told_where_its_variables_come_from():
+    with pytest.raises(TypeError, match=r"the variables of Dense, .*module.init\(jax.random.key"):
+        jaxkd.from_linen(nn.Dense(3))
+
+
 def linen_small(features=None):
     module = LinenSmall()
     return jaxkd.from_linen(module, module.init(jax.random.key(0), IMAGES), features=features)

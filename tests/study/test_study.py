@@ -262,6 +262,24 @@ def test_a_budget_of_time_is_measured_once(tmp_path):
     assert make_study(tmp_path, epochs=3).steps == 15
 
 
+def test_examples_in_two_parts_are_named(tmp_path):
+    data = make_data()
+    everything = {"train": data["train"], "validation": data["train"], "test": data["test"]}
+    with pytest.warns(
+        UserWarning, match=r"81 of the 81 examples of data\['validation'\] are in .*'train"
+    ):
+        make_study(tmp_path, everything)
+    same = {
+        "train": data["train"],
+        "validation": data["test"],
+        "test": data["test"].select(data["test"].ids[:3]),
+    }
+    with pytest.warns(
+        UserWarning, match=r"3 of the 3 examples of data\['test'\] .*'validation'\], too"
+    ):
+        make_study(tmp_path, same)
+
+
 def test_an_objective_of_other_numbers_is_another_arm():
     one, other = (Arm(recipes.kd(alpha=alpha)) for alpha in (0.5, 0.9))
     assert one.name == other.name and one.document() != other.document()

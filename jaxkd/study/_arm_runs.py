@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from jaxkd._files import parse_json, write_atomically
+from jaxkd.networks._architecture import describe
+from jaxkd.study._made_of import check_arm
 from jaxkd.study._runs import Runs
 from jaxkd.study._teacher_caches import digest
 from jaxkd.study.arms import LABELS
@@ -43,6 +45,7 @@ class ArmRuns(Runs):
         if not study.steps and arm.steps is None:
             self._study = study.replace(steps=self._steps_in_time())
         self.steps = arm.steps or self._study.steps
+        check_arm(self, study.seeds[0])
 
     def training(self, seed: int) -> ArmTraining:
         """Makes the training of a seed, of as many steps as the arm has."""
@@ -97,4 +100,6 @@ def _document(study: Study, arm: Arm) -> dict[str, Any]:
         "views": study.views.specification(),
         "num_views": study.num_views,
         "measured_on": study.part,
+        "evaluations": study.evaluations,
+        "loader_options": describe(study.loader_options),
     }

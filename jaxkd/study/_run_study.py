@@ -12,6 +12,7 @@ import numpy as np
 from jaxkd._files import parse_json, write_atomically
 from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
+from jaxkd.study._made_of import check_measurement
 from jaxkd.study._populations import train_together
 from jaxkd.study.measures import measure_of
 from jaxkd.study.results import ArmResult, StudyResults
@@ -28,11 +29,13 @@ def run_study(study: Study, *, test: bool, progress: bool) -> StudyResults:
     study.caches.progress = progress
     study.workdir.mkdir(parents=True, exist_ok=True)
     with own_workdir(study.workdir):
+        check_measurement(study, study.part)
         runs = {arm.name: ArmRuns(study, arm, progress) for arm in study.arms}
         train_together(study, runs, progress)
         kept = {name: [run.result(seed) for seed in study.seeds] for name, run in runs.items()}
         results = _results(study, runs, kept, tested={}, evaluations=0)
         if test and study.part != "test" and "test" in study.data:
+            check_measurement(study, "test")
             # What is chosen is on disk before the first number of the test examples is.
             evaluations = _record_test(study, results.chosen)
             tested = {name: [run.test(seed) for seed in study.seeds] for name, run in runs.items()}

@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 
 from jaxkd.data import Examples, split
-from jaxkd.metrics.in_step import Agreement, CosineSimilarity, Metric, PearsonCorrelation
 from jaxkd.networks import Network
 from jaxkd.networks._arguments import check_integer, shown
 from jaxkd.study.runner import file_name
@@ -172,12 +171,6 @@ def checked_num_views(num_views: int | None, views: Views) -> int | None:
     if num_views < 0:
         raise ValueError(f"num_views must not be negative, got {num_views}")
     return num_views or None
-
-
-def compare_with_teacher(metrics: Mapping[str, Metric] | None) -> bool:
-    """Whether a metric needs the teacher's outputs."""
-    kinds = (Agreement, CosineSimilarity, PearsonCorrelation)
-    return any(isinstance(metric, kinds) for metric in (metrics or {}).values())
 
 
 def as_network(teacher: Any, who: str) -> Network:

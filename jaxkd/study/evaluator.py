@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxkd import Network, Views
 from jaxkd.data import Examples, eval_batches
+from jaxkd.data._fields import labeled_rows
 from jaxkd.metrics.in_step import Metric, default_metrics
 from jaxkd.study.runtime import Runtime
 from jaxkd.teachers import ForeignTeacher
@@ -56,10 +57,20 @@ class Evaluator:
         return evaluate(self.step(network), network.params, network.state, self.batches())
 
     def names(self, network: Network) -> list[str]:
-        """Returns the names of the scores of a network."""
+        """Returns the names of the scores of a network.
+
+        Raises:
+          ValueError: no labels, and no metrics that need none; or labels that call for no metric.
+        """
         if self._metrics is not None:
             return list(self._metrics)
         batch = next(iter(self.batches()))
+        if "labels" not in batch or not labeled_rows(self.examples.labels).any():
+            raise ValueError(
+                f"{self.examples} has no labels to measure by: give held-out examples with labels, "
+                "or metrics that need none, "
+                'metrics={"agreement": jaxkd.metrics.Agreement()} with the teacher'
+            )
         return list(default_metrics(self._shapes(network, batch)["logits"], batch["labels"]))
 
     def results(self, network: Network) -> dict[str, np.ndarray]:

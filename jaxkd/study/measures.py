@@ -6,28 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxkd.metrics import in_step
 from jaxkd.metrics.in_step import Metric
 from jaxkd.metrics.in_step._defaults import default_named
 from jaxkd.networks._arguments import suggestion
 
-_LOWER = (
-    in_step.CrossEntropy,
-    in_step.BinaryCrossEntropy,
-    in_step.MeanSquaredError,
-    in_step.MeanAbsoluteError,
-)
-_FRACTIONS = (
-    in_step.Accuracy,
-    in_step.TopKAccuracy,
-    in_step.BinaryAccuracy,
-    in_step.BinaryF1,
-    in_step.AveragePrecision,
-    in_step.MeanIoU,
-    in_step.Agreement,
-    in_step.NDCG,
-    in_step.MeanReciprocalRank,
-)
 _DIRECTIONS = ("max", "min")
 
 
@@ -72,10 +54,11 @@ def measure_of(name: str, metrics: Mapping[str, Metric] | None, direction: str =
     Args:
       name: name of the metric.
       metrics: name → metric; None for the default ones.
-      direction: `"max"` or `"min"`; empty for metrics of the library, whose direction is known.
+      direction: `"max"` or `"min"`; empty for what the metric's own class says by the attribute
+        `higher_is_better`, as all of the library's do.
 
     Raises:
-      ValueError: an unknown name, or one of your own without a direction.
+      ValueError: an unknown name, or no direction.
     """
     if direction and direction not in _DIRECTIONS:
         raise ValueError(f"a metric is better at its 'max' or 'min', not {direction!r}")
@@ -85,10 +68,11 @@ def measure_of(name: str, metrics: Mapping[str, Metric] | None, direction: str =
         raise ValueError(
             f"there is no metric {name!r}{suggestion(name, known)} The metrics are: {known}"
         )
-    if not direction and not type(metric).__module__.startswith("jaxkd."):
+    said = getattr(metric, "higher_is_better", None)
+    if not direction and said is None:
         raise ValueError(
             f"whether more of the metric {name!r} is better is not known: write "
-            f'metric=({name!r}, "max"), or "min"'
+            f'metric=({name!r}, "max"), or "min", or higher_is_better = True in its class'
         )
-    higher = direction == "max" if direction else not isinstance(metric, _LOWER)
-    return Measure(name, higher, isinstance(metric, _FRACTIONS))
+    higher = direction == "max" if direction else bool(said)
+    return Measure(name, higher, bool(getattr(metric, "is_fraction", False)))

@@ -153,8 +153,9 @@ class StudyResults:
         """Returns one row an arm: the compared metric, its gain, other metrics and seconds."""
         part, measure = self.shown_part, self.measure
         others = [n for n in next(iter(self.arms.values())).validation if n != measure.name]
+        several = len(self.arms) > 1
         columns: list[Column | str] = ["Arm", Column(f"{measure.title}, {part}", measure.format)]
-        columns += [Column(f"Against {self.baseline}", measure.difference)]
+        columns += [Column(f"Against {self.baseline}", measure.difference)] if several else []
         if part == "test" and self.part == "validation":
             columns += [Column(f"{measure.title}, validation", measure.format)]
         columns += [self._column(name) for name in others]
@@ -164,7 +165,8 @@ class StudyResults:
         for name, result in self.arms.items():
             values = self.values(name, part)
             row: list[Any] = [f"{name} (chosen)" if name == self.chosen else name]
-            row += [Spread.of(values), "" if name == self.baseline else Spread.of(values - first)]
+            gain = "" if name == self.baseline else Spread.of(values - first)
+            row += [Spread.of(values), *([gain] if several else [])]
             if part == "test" and self.part == "validation":
                 row += [Spread.of(self.values(name, "validation"))]
             scores = self._scores(name, part)

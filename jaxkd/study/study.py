@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import optax
@@ -52,7 +52,7 @@ class Study:
       epochs: the same in passes over the training examples.
       seconds: the same as the time that one student may train on this machine, measured once for
         each arm, without compilation.
-      workdir: folder of all runs; an arm that is not the one of its folder is refused.
+      workdir: folder of all runs; arms and metrics that are not those of the folder are refused.
       caches: folder of the caches, which studies may share; by default in `workdir`.
       batch_size: number of examples in a batch, at most as many as there are.
       learning_rate: peak of the default optimizer, AdamW with weight decay 1e-4 under a cosine that
@@ -197,13 +197,14 @@ class Study:
     def evaluator(self, part: str) -> Evaluator:
         """Returns what measures networks on held-out examples, with its compiled programs."""
         if part not in self._evaluators:
-            teacher = self.teacher if isinstance(self.teacher, Network) else None
+            # Where no metric compares with it, the compiler leaves its forward pass out.
+            known = self.metrics is not None and isinstance(self.teacher, Network)
             self._evaluators[part] = Evaluator(
                 self.data[part],
                 self.eval_views,
                 self.runtime,
                 metrics=self.metrics,
-                teacher=teacher if arguments.compare_with_teacher(self.metrics) else None,
+                teacher=cast(Network, self.teacher) if known else None,
             )
         return self._evaluators[part]
 

@@ -106,3 +106,15 @@ class MemberEvaluation:
                 )
             parts.append(np.asarray(logits, np.float32)[:, batch["where"]])
         return np.concatenate(parts, axis=1)
+
+
+def as_key(metric: Metric) -> Any:
+    """Returns what equal metrics have in common: themselves, or their identity without a hash.
+
+    The evaluation that is found by an identity holds its metric, so that it is not given again.
+    """
+    try:
+        hash(metric)
+    except TypeError:
+        return id(metric)
+    return metric

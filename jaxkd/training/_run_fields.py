@@ -106,6 +106,32 @@ def check_run(
             stacklevel=3,
         )
         return fields
+    there, same_platform = dict(document["fields"]), document.get("platform") == _platform()
+    differing = differences_of(document, fields)
+    names = [name for name in differing if not is_allowed(name, allow)]
+    if names:
+        lines = [f"  {name}: {differing[name]}" for name in names]
+        raise ValueError(
+            f"the work directory {workdir} holds a run that was made of something else:\n"
+            + "\n".join(lines)
+            + "\nResume it with what it began with, choose another workdir, or delete this one. "
+            f"To let fields differ, name them: allow={{{', '.join(map(repr, names))}}}"
+        )
+    told = {_part(name) for name in fields} - {"batches"}
+    kept = [n for n in there if _part(n) not in told or (n in _COMPUTED and same_platform)]
+    return {name: there[name] for name in kept} | fields
+
+
+def differences_of(document: Mapping[str, Any], fields: Fields) -> dict[str, str]:
+    """Compares a run with what `as_document` returned of another.
+
+    Args:
+      document: of the other run.
+      fields: of the present run.
+
+    Returns:
+      Field that differs → both values; programs where platform and JAX are the same.
+    """
     there = dict(document["fields"])
     same_platform = document.get("platform") == _platform()
     differing = [
@@ -120,18 +146,7 @@ def check_run(
         both = name in there and name in fields
         if both and there[name] != fields[name] and not parts & explained:
             differing.append(name)
-    names = [name for name in differing if not is_allowed(name, allow)]
-    if names:
-        lines = [f"  {n}: {_difference(there.get(n), fields.get(n))}" for n in names]
-        raise ValueError(
-            f"the work directory {workdir} holds a run that was made of something else:\n"
-            + "\n".join(lines)
-            + "\nResume it with what it began with, choose another workdir, or delete this one. "
-            f"To let fields differ, name them: allow={{{', '.join(map(repr, names))}}}"
-        )
-    told = {_part(name) for name in fields} - {"batches"}
-    kept = [n for n in there if _part(n) not in told or (n in _COMPUTED and same_platform)]
-    return {name: there[name] for name in kept} | fields
+    return {name: _difference(there.get(name), fields.get(name)) for name in differing}
 
 
 def _described(there: Fields, now: Fields, same_platform: bool) -> list[str]:

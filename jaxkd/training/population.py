@@ -19,7 +19,7 @@ from jaxkd.networks import Network, PyTree
 from jaxkd.networks._arguments import suggestion
 from jaxkd.objective import Objective
 from jaxkd.training._evaluated import Evaluated
-from jaxkd.training._member_evaluation import MemberEvaluation
+from jaxkd.training._member_evaluation import MemberEvaluation, as_key
 from jaxkd.training._optimizers import check_optimizer
 from jaxkd.training._stacked import AXES, member_of, on_host, partition_members, stack
 from jaxkd.training.make_step import as_outputs, check_kinds, make_train_step, vocab_sizes
@@ -323,8 +323,8 @@ class Population:
     def _evaluation(
         self, views: Views | None, metrics: Mapping[str, Metric] | None = None
     ) -> MemberEvaluation:
-        """Returns the compiled evaluation, which holds the metrics that it is known by."""
-        chosen = None if metrics is None else tuple((n, id(m)) for n, m in metrics.items())
+        """Returns the compiled evaluation; equal metrics share one."""
+        chosen = None if metrics is None else tuple((n, as_key(m)) for n, m in metrics.items())
         if (views, chosen) not in self._evals:
             made = MemberEvaluation(self.student, views, metrics, self._jit, self.step.put)
             self._evals[views, chosen] = made

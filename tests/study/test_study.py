@@ -88,6 +88,13 @@ def test_the_report_says_what_was_chosen_and_how_often_the_test_examples_were_se
     assert study.replace(arms=["labels"]).run(progress=False).test_evaluations == 1
 
 
+def test_one_arm_alone_is_compared_with_none(finished):
+    _, results = finished
+    alone = dataclasses.replace(results, arms={"kd": results["kd"]})
+    assert "Against" not in alone.table().to_markdown()
+    assert "Against labels" in results.table().to_markdown()
+
+
 def test_an_arm_without_a_number_is_never_the_best(finished, tmp_path):
     _, results = finished
     nothing = {"accuracy": np.array([0.5, np.nan]), "cross_entropy": np.array([np.nan, 1.0])}
@@ -126,13 +133,13 @@ def test_without_the_test_examples_all_numbers_are_of_validation(tmp_path):
     assert bare.run(progress=False).chosen is None
 
 
-def run_killed(monkeypatch, study):
-    """Runs a study that is killed three times while a student is evaluated."""
+def run_killed(monkeypatch, study, at=(2, 7, 16)):
+    """Runs a study that is killed several times while a student is evaluated."""
     calls, scores = [], Evaluator.scores
 
     def killed(self, network):
         calls.append(1)
-        if len(calls) in (2, 7, 16):
+        if len(calls) in at:
             raise KeyboardInterrupt
         return scores(self, network)
 
@@ -141,7 +148,7 @@ def run_killed(monkeypatch, study):
     while resumed is None:
         with contextlib.suppress(KeyboardInterrupt):
             resumed = study.replace().run(progress=False)
-    assert len(calls) > 16
+    assert len(calls) > at[-1]
     return resumed
 
 
@@ -153,6 +160,16 @@ def assert_same(one, other):
             np.testing.assert_array_equal(*logits)
 
 
+def test_a_killed_run_ends_in_the_same_numbers(finished, tmp_path, monkeypatch):
+    study, results = finished
+    short = study.replace(arms=["labels"], seeds=1, workdir=tmp_path)
+    killed = run_killed(monkeypatch, short, at=(2, 5))["labels"]
+    assert killed.steps == 4 and np.isnan(killed.seconds).all()
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(killed.logits[part][0], results["labels"].logits[part][0])
+
+
+@pytest.mark.slow
 def test_killed_anywhere_a_study_ends_in_the_same_numbers(finished, tmp_path, monkeypatch):
     study, results = finished
     assert_same(run_killed(monkeypatch, study.replace(workdir=tmp_path)), results)
@@ -208,8 +225,20 @@ def test_a_teacher_outside_of_jax_is_cached_and_measured(tmp_path):
         Arm("kd").training(make_study(tmp_path, teacher=None), 0)
 
 
-class Distance(MeanSquaredError):
+class Distance:
     """A metric of one's own, whose direction nobody knows."""
+
+    def __call__(self, outputs, batch):
+        return MeanSquaredError()(outputs, batch)
+
+    def compute(self, sums):
+        return MeanSquaredError().compute(sums)
+
+
+class Closeness(Distance):
+    """One whose class says it."""
+
+    higher_is_better, is_fraction = True, True
 
 
 def squared(student, labels):
@@ -243,6 +272,8 @@ def test_the_direction_of_a_metric_is_known_or_said(tmp_path):
     with pytest.raises(ValueError, match=r"write metric=\('distance', \"max\"\), or \"min\""):
         own.measure  # noqa: B018
     assert not own.replace(metric=("distance", "min")).measure.higher_is_better
+    close = own.replace(metrics={"close": Closeness()}).measure
+    assert close.higher_is_better and close.format == "percent"
     right = own.replace(metric="right").measure
     assert right.higher_is_better and right.difference == "points"
     with pytest.raises(ValueError, match="no metric 'rigth'; did you mean 'right'"):

@@ -289,6 +289,9 @@ def test_members_are_evaluated_by_chosen_metrics_and_need_no_logits():
     state = population.init()
     chosen = {"r2": R2(output="age"), "mae": MeanAbsoluteError(output="age")}
     metrics = population.evaluator(data, chosen, batch_size=16)(state)
+    # Equal metrics share a program.
+    equal = {"r2": R2(output="age"), "mae": MeanAbsoluteError(output="age")}
+    assert population._evaluation(None, equal) is population._evaluation(None, chosen)
     for index in range(3):
         predicted = inputs.sum(1) * (index + 1)
         error = predicted - inputs[:, 0]

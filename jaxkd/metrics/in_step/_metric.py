@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,8 @@ class Metric(Protocol):
     """A metric: sums that add up over batches, devices and hosts, and a number made of them.
 
     The last batch is padded, and labels may be unknown: `jaxkd.objective.counted` says which
-    examples count.
+    examples count. A class may say `higher_is_better`, True or False, which a study otherwise needs
+    to be told, and `is_fraction = True`, by which it is shown in percent.
 
     Example:
       >>> import dataclasses
@@ -63,6 +64,8 @@ class OfLabels:
       labels: field of the batch, dotted where there are several sets of labels.
     """
 
+    higher_is_better: ClassVar[bool] = True
+    is_fraction: ClassVar[bool] = False
     output: str = "logits"
     labels: str = "labels"
 

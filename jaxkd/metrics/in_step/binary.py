@@ -50,6 +50,8 @@ class BinaryAccuracy(Mean, _OfEntries):
       0.5
     """
 
+    is_fraction = True
+
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the number of hits, and of entries that count."""
         logits, labels, where = self.read(outputs, batch)
@@ -65,6 +67,8 @@ class BinaryCrossEntropy(Mean, _OfEntries):
       output: name of the network's output, `[..., num_classes]`.
       labels: field of the batch, as of `BinaryAccuracy`.
     """
+
+    higher_is_better = False
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the sum of the cross entropies, and the number of entries that count."""
@@ -86,6 +90,8 @@ class BinaryF1(_OfEntries):
     Raises:
       ValueError: another average.
     """
+
+    is_fraction = True
 
     average: str = "macro"
 
@@ -129,6 +135,8 @@ class AveragePrecision(_OfEntries):
     Raises:
       ValueError: another average, fewer than 2 bins.
     """
+
+    is_fraction = True
 
     average: str = "macro"
     bins: int = 500

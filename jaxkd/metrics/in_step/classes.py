@@ -45,6 +45,8 @@ class Accuracy(Mean, _OfClasses):
       0.5
     """
 
+    is_fraction = True
+
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the number of hits, and of what counts."""
         logits, labels, where = self.read(outputs, batch)
@@ -64,6 +66,8 @@ class TopKAccuracy(Mean, _OfClasses):
     Raises:
       ValueError: k below 1.
     """
+
+    is_fraction = True
 
     k: int = 5
 
@@ -87,6 +91,8 @@ class CrossEntropy(Mean, _OfClasses):
       output: name of the network's output, `[..., num_classes]`.
       labels: field of the batch with class ids, `[...]`.
     """
+
+    higher_is_better = False
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the sum of the cross entropies, and the number of what counts."""
@@ -112,6 +118,8 @@ class MeanIoU(_OfClasses):
       >>> metric.compute(metric({"logits": logits}, {"labels": jnp.array([[[0, 0], [0, -1]]])}))
       0.3333333333333333
     """
+
+    is_fraction = True
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns for each class the pixels of intersection and of union."""

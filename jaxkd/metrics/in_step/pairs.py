@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ class _OfPairs:
       teacher: name of the teacher's output; None for that of the student's.
     """
 
+    higher_is_better: ClassVar[bool] = True
+    is_fraction: ClassVar[bool] = False
     output: str = "logits"
     teacher: str | None = None
 
@@ -64,6 +66,8 @@ class Agreement(Mean, _OfPairs):
       >>> metric.compute(metric({"logits": jnp.array([[5.0, 0.0], [1.0, 0.0]])}, batch))
       0.5
     """
+
+    is_fraction = True
 
     per_entry: bool = False
 

@@ -57,6 +57,8 @@ class NDCG(Mean, _OfCandidates):
       Järvelin and Kekäläinen, Cumulated Gain-based Evaluation of IR Techniques, 2002.
     """
 
+    is_fraction = True
+
     k: int | None = None
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
@@ -81,6 +83,8 @@ class MeanReciprocalRank(Mean, _OfCandidates):
       labels: field of the batch with relevances `[batch, n]`, relevant above 0; negative ones are
         no candidates.
     """
+
+    is_fraction = True
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the sum over the queries, and their number."""

@@ -40,6 +40,8 @@ class MeanSquaredError(Mean, _OfValues):
       5.0
     """
 
+    higher_is_better = False
+
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the sum of the squares, and the number of values that count."""
         values, labels, where = self.read(outputs, batch)
@@ -54,6 +56,8 @@ class MeanAbsoluteError(Mean, _OfValues):
       output: name of the network's output, as of `MeanSquaredError`.
       labels: field of the batch with the values.
     """
+
+    higher_is_better = False
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
         """Returns the sum of the differences, and the number of values that count."""

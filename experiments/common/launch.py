@@ -1,6 +1,7 @@
 """How every experiment starts: its flags, the processes of its job, quiet libraries."""
 
 import pathlib
+import shlex
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,6 +10,8 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments.common import flag_help
+from experiments.common.validation import validate
 from jaxkd._files import local_path, print_any_text
 from jaxkd.study import Report
 from jaxkd.study.runtime import Runtime
@@ -23,6 +26,7 @@ from jaxkd.training import (
 
 ConfigT = TypeVar("ConfigT")
 
+_INTERRUPTED = 130
 _YES = flags.DEFINE_bool("yes", False, "Build large caches without asking.")
 _PROFILE = flags.DEFINE_integer(
     "profile", None, "Trace this number of steps of every training into its work directory."
@@ -43,13 +47,15 @@ def run(
 
     Each field of the configuration is a flag `--config.field=value`. When SIGTERM asks it to stop,
     an experiment saves its state and ends with the exit code 75: the same command resumes it. A
-    second one in the same work directory is refused.
+    second one in the same work directory is refused. `--help` lists all flags; a wrong one is a
+    line and the exit code 2, Ctrl-C the exit code 130.
 
     Args:
       main: called with the configuration, the work directory and the runtime.
       config: a dataclass with its defaults.
       workdir: the default work directory.
     """
+    flag_help.check_fields(sys.argv[1:], config)  # before absl looks for them
     chosen = config_flags.DEFINE_config_dataclass("config", config)
     directory = flags.DEFINE_string("workdir", workdir, "Everything is written below it.")
 
@@ -60,6 +66,10 @@ def run(
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         print_any_text()
+        try:
+            validate(chosen.value)
+        except ValueError as error:
+            flag_help.refuse(f"--config.{error}")
         initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         place = local_path(directory.value)
         try:
@@ -68,8 +78,13 @@ def run(
         except Preempted as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(stopped.exit_code)
+        except KeyboardInterrupt:
+            command = shlex.join(["python", "-m", flag_help.module_name(), *sys.argv[1:]])
+            print(f"\nstopped; to go on: {command}", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
 
-    app.run(start)
+    modules = [sys.modules["__main__"], sys.modules[__name__]]
+    app.run(start, flags_parser=lambda arguments: flag_help.parse(arguments, config, modules))
 
 
 def publish(write: Callable[[], Report], workdir: pathlib.Path) -> None:

@@ -119,6 +119,16 @@ def test_what_stopped_it_says_how_to_go_on(capsys):
     assert guarded(lambda: stop(Preempted(3, None)), command) == 75
 
 
+def test_a_folder_becomes_a_student_and_a_report(pets, tmp_path, capsys):
+    arguments = asked(pets, tmp_path, "--method=labels", "--no-compare", "--seeds=1", "--steps=1")
+    assert status("distill", *arguments) == 0
+    assert {"report.html", "report.md", "report.json"} < {f.name for f in tmp_path.iterdir()}
+    assert (tmp_path / "student" / "weights.safetensors").exists()
+    capsys.readouterr()
+    assert status("distill", *arguments, "--steps=2") == 1
+    assert "belongs to another configuration (steps: 1 there, 2 now)" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_every_number_of_the_report_follows_from_files(pets, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
@@ -192,7 +202,7 @@ def killed(words, waits):
 
 
 @pytest.mark.slow
-def test_killed_five_times_it_ends_in_the_same_numbers(tmp_path):
+def test_killed_on_the_way_it_ends_in_the_same_numbers(tmp_path):
     pytest.importorskip("onnxruntime")
     pets = write_images(tmp_path / "pets", 600, size=40)
     teacher = write_teacher(tmp_path / "teacher.onnx")
@@ -204,7 +214,9 @@ def test_killed_five_times_it_ends_in_the_same_numbers(tmp_path):
     started = time.monotonic()
     assert killed(words[0], []) == 0
     seconds = time.monotonic() - started
-    assert killed(words[1], [seconds * share for share in (0.3, 0.4, 0.5, 0.6, 0.7)]) >= 3
+    kills = killed(words[1], [seconds * share for share in (0.3, 0.4, 0.5, 0.5, 0.5)])
+    print(f"killed {kills} times")
+    assert kills >= 3
     documents = [json.loads((each / "report.json").read_text(encoding="utf-8")) for each in out]
     for document in documents:
         for arm in document["arms"].values():

@@ -68,6 +68,8 @@ def _results(
         make_network=network,
         percents=_percents(study, next(iter(kept.values()))),
         configuration=_configuration(study),
+        labels={part: labels for part in parts if (labels := _labels(study, part)) is not None},
+        class_names=_class_names(study),
     )
     if study.part == "test" or len(runs) < 2:
         return results
@@ -78,6 +80,16 @@ def _percents(study: Study, kept: list[dict[str, np.ndarray]]) -> frozenset[str]
     """Names of the metrics that are fractions."""
     measures = [measure_of(name, study.metrics, "max") for name in _scores(kept)]
     return frozenset(measure.name for measure in measures if measure.is_fraction)
+
+
+def _labels(study: Study, part: str) -> np.ndarray | None:
+    labels = getattr(study.data[part], "labels", None)
+    return labels if isinstance(labels, np.ndarray) else None
+
+
+def _class_names(study: Study) -> tuple[str, ...]:
+    names = getattr(study.data["train"], "class_names", ())
+    return () if isinstance(names, Mapping) else tuple(names)
 
 
 def _configuration(study: Study) -> dict[str, Any]:

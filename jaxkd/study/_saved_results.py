@@ -49,6 +49,8 @@ def read_results(workdir: pathlib.Path) -> StudyResults:
         test_evaluations=document["test_evaluations"],
         workdir=workdir,
         make_network=make_network,
+        percents=frozenset(document["percents"]),
+        configuration=document["configuration"],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jaxkd.metrics.spread import Spread
+from jaxkd.study._class_section import class_section
 from jaxkd.study._conclusion import RULE, Conclusion, conclude
 from jaxkd.study._provenance import provenance
 from jaxkd.study.figures import learning_curves
@@ -30,7 +31,9 @@ def make_report(results: StudyResults, title: str) -> Report:
         _curves(results),
     )
     seconds = float(sum(result.seconds.sum() for result in results.arms.values()))
-    sections = [section, provenance(results.configuration, seconds)]
+    of_classes = class_section(results, conclusion.arm)
+    last = provenance(results.configuration, seconds)
+    sections = [section, *([of_classes] if of_classes else []), last]
     return Report(title, _summary(results, conclusion), sections, conclusion.headline)
 
 

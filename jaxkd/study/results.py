@@ -66,6 +66,8 @@ class StudyResults:
       make_network: function from name and seed to a trained student.
       percents: names of the metrics that are shown in percent.
       configuration: name → value of what was chosen, for the report.
+      labels: part → labels of its examples, in the order of the logits, where they are one array.
+      class_names: one name a class, or empty.
     """
 
     arms: Mapping[str, ArmResult]
@@ -79,6 +81,8 @@ class StudyResults:
     make_network: Callable[[str, int], Network]
     percents: frozenset[str] = frozenset()
     configuration: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> ArmResult:
         return self.arms[name]
@@ -190,6 +194,8 @@ class StudyResults:
             "chosen": self.chosen,
             "test_evaluations": self.test_evaluations,
             "seeds": list(self.seeds),
+            "percents": sorted(self.percents),
+            "configuration": dict(self.configuration),
             "teacher": {part: dict(scores) for part, scores in self.teacher.items()},
             "arms": {name: self._document_of(name) for name in self.arms},
         }

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxkd.metrics.spread import Spread
+from jaxkd.study._wording import with_minus
 from jaxkd.study.figures._figure import (
     COLORS,
     INK,
@@ -168,7 +169,14 @@ def class_gain_bars(
             if std:
                 axes.errorbar(mean, row, xerr=std, fmt="none", ecolor=INK, elinewidth=1)
             place = axes.get_yaxis_transform()
-            axes.text(1.02, row, f"{spreads[i]:+.2f}", va="center", fontsize=9, transform=place)
+            axes.text(
+                1.02,
+                row,
+                with_minus(f"{spreads[i]:+.2f}"),
+                va="center",
+                fontsize=9,
+                transform=place,
+            )
         if hidden:
             note = f"{hidden:,} classes between"
             axes.text(0.5, most, note, ha="center", va="center", transform=place, style="italic")

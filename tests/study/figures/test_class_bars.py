@@ -34,7 +34,7 @@ def test_few_classes_are_all_drawn_in_order():
     figure = class_gain_bars(gains, ["boot", "none", "coat", "bag"], caption="kd on labels.")
     shown = [text for text in texts(figure) if text in ("boot", "none", "coat", "bag")]
     assert shown == ["bag", "boot", "coat"]
-    assert {"+15.00 ± 7.07", "-5.00 ± 0.00", "+3.00 ± 1.41"} <= set(texts(figure))
+    assert {"+15.00 ± 7.07", "\u22125.00 ± 0.00", "+3.00 ± 1.41"} <= set(texts(figure))
     assert figure.alt.endswith(
         "bag +15.00 ± 7.07 to coat -5.00 ± 0.00: 2 of 3 classes gain, 1 lose."
     )

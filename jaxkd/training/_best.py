@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,9 @@ from jaxkd.training.state import TrainState
 # A metric by name, whose highest value is the best, or with the word "min" or "max".
 KeepBest = str | tuple[str, str]
 # Parts of names of metrics whose lowest value is the best, of which none is taken for the highest.
-_LOWER = ("loss", "entropy", "error", "perplexity", "nll")
+_LOWER = ("loss", "entropy", "error", "perplexity", "nll", "divergence", "distance", "brier")
+# Abbreviations, which count as whole words alone.
+_LOWER_WORDS = {"mse", "rmse", "mae", "mape", "ece", "kl", "fid", "wer", "cer", "ppl"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Criterion:
         metric, mode = pair
         if mode not in ("min", "max"):
             raise ValueError(f"keep_best={keep_best!r} must end in 'min' or 'max', not {mode!r}")
-        if isinstance(keep_best, str) and any(part in metric.lower() for part in _LOWER):
+        if isinstance(keep_best, str) and _sounds_like_a_loss(metric):
             raise ValueError(
                 f"keep_best={metric!r} would keep the highest value: write "
                 f"keep_best=({metric!r}, 'min'), or ({metric!r}, 'max') if that is meant"
@@ -262,6 +265,11 @@ class BestState:
 
     def _steps(self, *steps: int | None) -> set[int]:
         return {step for step in steps if step is not None}
+
+
+def _sounds_like_a_loss(metric: str) -> bool:
+    words = re.split("[^a-z]+", metric.lower())
+    return any(part in metric.lower() for part in _LOWER) or not _LOWER_WORDS.isdisjoint(words)
 
 
 def _since(metadata: Mapping[str, Any]) -> int:

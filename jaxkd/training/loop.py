@@ -273,6 +273,8 @@ def fit(
         if run.why_ended:
             line.say(f"ended after step {run.done}: {run.why_ended}")
         kept = None if best is None else best.state(run.state)
+        if stop.received is not None:  # since the last call
+            raise stop.error(run.state, workdir)
         return FitResult(run.state, history.train, history.evaluations, kept)
 
 

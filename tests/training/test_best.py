@@ -125,6 +125,7 @@ def test_a_best_state_that_is_not_there_is_begun_anew_with_a_warning(tmp_path):
 
 REFUSED = {
     "a loss": ({"keep_best": "cross_entropy"}, r"keep_best=\('cross_entropy', 'min'\)"),
+    "an abbreviation": ({"keep_best": "val/rmse"}, r"keep_best=\('val/rmse', 'min'\)"),
     "another word": ({"keep_best": ("accuracy", "high")}, "must end in 'min' or 'max', not 'high'"),
     "no evaluation": ({"evaluate": None}, "needs evaluations: give fit"),
     "no metric": ({"keep_best": "f1"}, r"names 'f1', and evaluate returned \['accuracy'"),

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import signal
 import types
 
 import jax.numpy as jnp
@@ -136,3 +137,14 @@ def test_an_evaluation_returns_the_same_names_each_time_in_any_order():
 def test_functions_of_other_arguments_are_refused_before_anything_runs(options):
     with pytest.raises(TypeError, match="write (lambda (state|event): f|evaluate=jaxkd)"):
         train(None, batches=None, **options)
+
+
+def test_ctrl_c_after_the_last_step_says_that_all_is_saved(tmp_path):
+    def pressed(state):
+        signal.raise_signal(signal.SIGINT)
+        return score(state)
+
+    with pytest.raises(OSError, match="of the caller"):
+        train(tmp_path, 4, evaluate=failing_at(4, score))
+    with pytest.raises(Interrupted, match="after step 4, which is saved"):
+        train(tmp_path, 4, evaluate=pressed)

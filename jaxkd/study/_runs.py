@@ -113,7 +113,7 @@ class Runs:
         fresh = training.deploy(training.student)
         leaves, tree = jax.tree.flatten((fresh.params, fresh.state))
         with np.load(file) as stored:
-            arrays = [jnp.asarray(stored[str(number)]) for number in range(len(leaves))]
+            arrays = [_typed(stored[str(number)], leaf) for number, leaf in enumerate(leaves)]
         params, state = jax.tree.unflatten(tree, arrays)
         return fresh.replace(params=params, state=state)
 
@@ -227,6 +227,11 @@ class Runs:
         return self._settings.runtime.train_step(
             *networks, batch_size=size, views=training.views, **options
         )
+
+
+def _typed(stored: np.ndarray, leaf: Any) -> jax.Array:
+    """Returns an array of a file; one of bfloat16, int4 and the like comes back as plain bytes."""
+    return jnp.asarray(stored.view(leaf.dtype) if stored.dtype.kind == "V" else stored)
 
 
 def has_tensorboard() -> bool:

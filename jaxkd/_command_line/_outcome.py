@@ -84,7 +84,8 @@ def write_report(out: pathlib.Path, report: Report, document: dict[str, Any]) ->
 
 
 def _markdown(report: Report) -> str:
-    parts = [f"# {escape_markdown(report.title)}", *map(escape_markdown, _lines(report.summary))]
+    lines = [report.headline, *_lines(report.summary)]
+    parts = [f"# {escape_markdown(report.title)}", *map(escape_markdown, lines)]
     for section in report.sections:
         parts.append(f"## {escape_markdown(section.title)}")
         parts += map(escape_markdown, section.paragraphs)

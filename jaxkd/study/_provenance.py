@@ -28,25 +28,38 @@ _LONGEST = 600
 
 
 def provenance(
-    configuration: Mapping[str, object] | None = None, seconds: float | None = None
+    configuration: Mapping[str, object] | None = None,
+    seconds: float | None = None,
+    made: Mapping[str, str] | None = None,
 ) -> Section:
     """Makes the last section of a report: what is needed to make it again.
 
     Args:
       configuration: name → value of what was chosen.
       seconds: duration of all trainings; nan where one was interrupted and resumed.
+      made: what `run_facts` returned then; by default now.
 
     Returns:
       The section, with one table.
     """
     from jaxkd.study.report import Section
 
-    rows = [["Command", _command()], ["Date", _now()]]
+    rows = [list(item) for item in (run_facts() if made is None else made).items()]
     if seconds is not None:
         rows.append(["Training", duration(seconds)])
-    rows += [["Versions", _versions()], ["Machine", _machine()], ["Git commit", _commit()]]
     rows += [[name, _cut(str(value))] for name, value in (configuration or {}).items()]
     return Section(TITLE, tables=[Table("Run", ["What", "Value"], rows)])
+
+
+def run_facts() -> dict[str, str]:
+    """Returns command, date, versions, machine and commit of the program that runs."""
+    return {
+        "Command": _command(),
+        "Date": _now(),
+        "Versions": _versions(),
+        "Machine": _machine(),
+        "Git commit": _commit(),
+    }
 
 
 def duration(seconds: float) -> str:

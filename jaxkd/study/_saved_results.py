@@ -12,7 +12,10 @@ from jaxkd._files import read_json
 from jaxkd.study.arms import Arm
 from jaxkd.study.measures import Measure
 from jaxkd.study.results import ArmResult, StudyResults
+from jaxkd.study.runner import file_name
 from jaxkd.study.tuning import Tuning
+
+_PARTS = ("validation", "test")
 
 
 def read_results(workdir: pathlib.Path) -> StudyResults:
@@ -22,7 +25,7 @@ def read_results(workdir: pathlib.Path) -> StudyResults:
       workdir: folder of the study.
 
     Returns:
-      The results without logits and networks.
+      The results without networks.
 
     Raises:
       FileNotFoundError: the study is not finished.
@@ -40,7 +43,7 @@ def read_results(workdir: pathlib.Path) -> StudyResults:
 
     make_network: Any = network
     return StudyResults(
-        arms={name: _arm(name, entry, document) for name, entry in document["arms"].items()},
+        arms={n: _arm(workdir, n, entry, document) for n, entry in document["arms"].items()},
         seeds=tuple(document["seeds"]),
         measure=Measure(**document["metric"]),
         part=document["compared_on"],
@@ -51,6 +54,8 @@ def read_results(workdir: pathlib.Path) -> StudyResults:
         make_network=make_network,
         percents=frozenset(document["percents"]),
         configuration=document["configuration"],
+        labels={p: np.load(f) for p in _PARTS if (f := workdir / f"labels_{p}.npy").exists()},
+        class_names=tuple(read_json(workdir / "made.json")["configuration"]["class_names"]),
     )
 
 
@@ -77,7 +82,9 @@ def read_tuning(workdir: pathlib.Path) -> Tuning:
     return Tuning(tried, chosen, confirmed, axes, (seconds[0], seconds[1]))
 
 
-def _arm(name: str, entry: dict[str, Any], document: dict[str, Any]) -> ArmResult:
+def _arm(
+    workdir: pathlib.Path, name: str, entry: dict[str, Any], document: dict[str, Any]
+) -> ArmResult:
     part = document["compared_on"]
     scores = {
         where: {metric: _array(values) for metric, values in of_part.items()}
@@ -91,8 +98,21 @@ def _arm(name: str, entry: dict[str, Any], document: dict[str, Any]) -> ArmResul
         curve_steps=np.array(entry["curve"]["steps"]),
         curve=np.stack([_array(values) for values in entry["curve"]["values"]]),
         seconds=_array(entry["seconds"]),
-        logits={},
+        logits=_logits(workdir / file_name(name), document),
     )
+
+
+def _logits(folder: pathlib.Path, document: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Reads the logits that the runs of an arm left."""
+    files = {document["compared_on"]: "result.npz"}
+    if document["test_evaluations"]:
+        files["test"] = "test.npz"
+    logits = {}
+    for part, file in files.items():
+        paths = [folder / f"seed{seed}" / file for seed in document["seeds"]]
+        if all(path.exists() and "logits" in np.load(path) for path in paths):
+            logits[part] = np.stack([np.load(path)["logits"] for path in paths])
+    return logits
 
 
 def _array(values: list[float | None]) -> np.ndarray:

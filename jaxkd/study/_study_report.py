@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jaxkd._files import read_json
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._class_section import class_section
 from jaxkd.study._conclusion import RULE, Conclusion, conclude
@@ -32,7 +33,9 @@ def make_report(results: StudyResults, title: str) -> Report:
     )
     seconds = float(sum(result.seconds.sum() for result in results.arms.values()))
     of_classes = class_section(results, conclusion.arm)
-    last = provenance(results.configuration, seconds)
+    file = results.workdir / "made.json"
+    made = read_json(file)["facts"] if file.exists() else None
+    last = provenance(results.configuration, seconds, made)
     sections = [section, *([of_classes] if of_classes else []), last]
     return Report(title, _summary(results, conclusion), sections, conclusion.headline)
 

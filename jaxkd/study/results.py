@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import pathlib
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxkd._files import read_json
 from jaxkd.metrics.spread import Spread
 from jaxkd.networks import Network
 from jaxkd.study._files import write_file
+from jaxkd.study._provenance import run_facts
 from jaxkd.study._wording import counted
 from jaxkd.study.arms import LABELS, Arm
 from jaxkd.study.comparison import Finding, compare
@@ -204,7 +207,20 @@ class StudyResults:
         """Writes `results.json` and `arms.csv` into the work directory."""
         text = json.dumps(self.document(), indent=2, allow_nan=False)
         write_file(self.workdir / "results.json", text + "\n")
+        self._save_labels_and_facts()
         self.table().write_csv(self.workdir / "arms.csv")
+
+    def _save_labels_and_facts(self) -> None:
+        """Writes what a report needs besides: labels, and how the study was first made."""
+        made = {**self.configuration, "class_names": list(self.class_names)}
+        file = self.workdir / "made.json"
+        if not file.exists() or read_json(file)["configuration"] != made:
+            text = json.dumps({"configuration": made, "facts": run_facts()}, indent=2)
+            write_file(file, text + "\n")
+        for part, labels in self.labels.items():
+            content = io.BytesIO()
+            np.save(content, labels)
+            write_file(self.workdir / f"labels_{part}.npy", content.getvalue())
 
     def report(self, title: str = "Study") -> Report:
         """Returns the report: what was chosen and whether it helps, a table, learning curves.

@@ -12,6 +12,7 @@ from jaxkd import Objective, Term, from_function, metrics, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics.in_step import Accuracy, MeanSquaredError
 from jaxkd.study import Arm, Evaluator, Study
+from jaxkd.study._saved_results import read_results
 from jaxkd.teachers import from_callable
 
 
@@ -93,6 +94,15 @@ def test_one_arm_alone_is_compared_with_none(finished):
     alone = dataclasses.replace(results, arms={"kd": results["kd"]})
     assert "Against" not in alone.table().to_markdown()
     assert "Against labels" in results.table().to_markdown()
+
+
+def test_the_report_is_the_same_from_the_files_alone(finished):
+    study, results = finished
+    results.save()  # A smaller study ran in this folder.
+    again = read_results(study.workdir)
+    assert again.report("Largest").to_html() == results.report("Largest").to_html()
+    titles = [section.title for section in again.report().sections]
+    assert titles == ["Arms", "By class", "How this was made"]
 
 
 def test_an_arm_without_a_number_is_never_the_best(finished, tmp_path):

@@ -12,7 +12,8 @@ from jaxkd.study._runs import Runs
 def test_students_of_types_that_numpy_does_not_know_are_read_again(tmp_path, monkeypatch, dtype):
     study = make_study(tmp_path)
     student = from_function(lambda w, x: linear(w["w"], x), {"w": jnp.zeros((4, 4), dtype)})
-    trained = student.replace(params=jax.tree.map(jnp.ones_like, student.params))
+    ones = jax.tree.map(jnp.ones_like, student.params)
+    trained = student.replace(params=ones, state=student.state)
     make = lambda seed: study.training(seed, recipes.labels(), student=student)  # noqa: E731
     runs = Runs(study, tmp_path / "arm", "arm", make)
     monkeypatch.setattr(runs, "measured", lambda network, part: {})

@@ -211,8 +211,7 @@ def _check(recipe: Recipe, pair: Pair | None, options: dict[str, Any]) -> None:
 
 def _check_outputs(recipe: Recipe, pair: Pair, objective: Objective) -> None:
     """Refuses networks without the outputs that are compared, beyond the logits of all."""
-    # Lists of one candidate are refused by the losses of lists, which say how to write them.
-    if recipe.task != "ranking" and any(map(_is_of_classes, objective.terms.values())):
+    if any(map(_is_of_classes, objective.terms.values())):
         shape = pair.shape("student", "logits")
         if recipe.task == "ranking" and (len(shape) < 2 or shape[-1] == 1):
             raise ValueError(

@@ -128,7 +128,7 @@ def test_the_page_says_what_a_teacher_brings(tmp_path):
     text = report.page([result], None, "Made so.")
     few = "| Tiny | accuracy | 55.00 ± 7.07 | 75.00 ± 7.07 | +20.00 (+20.00 to +20.00) | helps |"
     assert few in text and "Made so." in text
-    assert "-5.00 (-68.53 to +58.53) | not shown |" in text
+    assert "\N{MINUS SIGN}5.00 (\N{MINUS SIGN}68.53 to +58.53) | not shown |" in text
     assert "few labels and a teacher 75.00 ± 7.07" in report.picture([result]).alt
 
 

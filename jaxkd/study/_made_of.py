@@ -85,7 +85,7 @@ def check_measurement(study: Study, part: str) -> None:
     for name, metric in chosen.items():
         fields[f"metrics.{name}"] = f"{describe(metric)} {describe_code(type(metric).compute)}"
     fields |= {f"eval_views.{k}": v for k, v in study.eval_views.specification().items()}
-    step = evaluator.step(network)
+    step = evaluator.step_of_one_device(network)
     given = (network.params, network.state), step.frozen, next(iter(evaluator.batches()))
     fields[_PROGRAM] = trace(step.function, *jax.tree.map(_shape, given)).digest
     _check(study.workdir / f"measured_{part}.json", fields, _differences)

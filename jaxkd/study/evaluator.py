@@ -112,14 +112,21 @@ class Evaluator:
         # Networks of several seeds differ in variables alone.
         key = network.architecture
         if key not in self._steps:
-            self._steps[key] = self.runtime.eval_step(
-                network,
-                self.views,
-                self._batch_size,
-                metrics=self._metrics,
-                teacher=self._compared,
-            )
+            self._steps[key] = self._make_step(network, self.runtime)
         return self._steps[key]
+
+    def step_of_one_device(self, network: Network) -> EvalStep:
+        """Returns the same step without a layout, whose program any number of devices shares."""
+        return self._make_step(network, Runtime())
+
+    def _make_step(self, network: Network, runtime: Runtime) -> EvalStep:
+        return runtime.eval_step(
+            network,
+            self.views,
+            self._batch_size,
+            metrics=self._metrics,
+            teacher=self._compared,
+        )
 
     def batches(self) -> Any:
         """Returns the examples in batches of one size, the last one padded."""

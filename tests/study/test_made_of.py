@@ -8,8 +8,9 @@ from studies import linear, make_data, make_study
 from jaxkd import Objective, Term, from_function, losses
 from jaxkd.data import Dataset
 from jaxkd.metrics.in_step import Accuracy, CrossEntropy
-from jaxkd.study import Arm
+from jaxkd.study import Arm, Runtime
 from jaxkd.study._made_of import check_measurement
+from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Augment, Views
 
 
@@ -114,3 +115,10 @@ def test_other_views_of_the_same_names_are_refused(tmp_path):
     check_measurement(known.replace(), "validation")
     with pytest.raises(ValueError, match=r"else:\n  program: .* there"):
         check_measurement(known.replace(eval_views=other), "validation")
+
+
+def test_what_measures_is_the_same_on_a_mesh_and_on_one_device(tmp_path):
+    known = make_study(tmp_path)
+    check_measurement(known, "validation")
+    on_mesh = Runtime(partitioning=Partitioning(make_mesh()))
+    check_measurement(known.replace(runtime=on_mesh), "validation")

@@ -12,8 +12,10 @@ import numpy as np
 
 from jaxkd._files import escape_markdown, read_json, write_atomically
 from jaxkd.data import Examples
+from jaxkd.export import ModelCard
 from jaxkd.networks import Network
-from jaxkd.study import Report
+from jaxkd.study import Report, StudyResults
+from jaxkd.study._wording import counted
 from jaxkd.views import Normalize, Views
 
 FORMATS = {
@@ -118,8 +120,44 @@ def check_formats(out: pathlib.Path, formats: Sequence[str]) -> None:
         )
 
 
+def card_of(
+    student: str, teacher: str, data: str, arm: str, results: StudyResults, examples: int
+) -> ModelCard:
+    """Says on a model card how the exported student, that of the first seed, came about.
+
+    Args:
+      student: its name, as it was given.
+      teacher: the teacher, as it was given.
+      data: the data, as they were given.
+      arm: name of its arm.
+      results: results of the study.
+      examples: number of training examples.
+
+    Returns:
+      The card, without the licenses, which only people know.
+    """
+    result = results[arm]
+    part, scores = results.part, result.validation
+    if result.test is not None:
+        part, scores = "test", result.test
+    share = results.teacher.get(part, {}).get("accuracy")
+    return ModelCard(
+        name=student,
+        teacher=teacher if share is None else f"{teacher}, accuracy {100 * share:.2f} % ({part})",
+        data=f"{data}, {counted(examples, 'training example')}",
+        method=f"{arm}, {counted(result.steps, 'step')}, seed {results.seeds[0]}",
+        accuracy={part: scores["accuracy"][0]} if "accuracy" in scores else None,
+        task="image-classification",
+    )
+
+
 def export_student(
-    out: pathlib.Path, network: Network, test: Examples, views: Views, formats: Sequence[str]
+    out: pathlib.Path,
+    network: Network,
+    test: Examples,
+    views: Views,
+    formats: Sequence[str],
+    card: ModelCard,
 ) -> pathlib.Path:
     """Exports the student; its programs take pixels, and normalize them.
 
@@ -129,6 +167,7 @@ def export_student(
       test: examples that the files are verified on.
       views: how the student saw them.
       formats: names in `FORMATS`.
+      card: what its card says.
 
     Returns:
       The folder.
@@ -147,6 +186,7 @@ def export_student(
             labels=labels if (labels >= 0).all() else None,
             formats=_own(formats),
             preprocess=lambda images: normalize(jax.random.key(0), images),
+            card=card,
         )
     return directory
 

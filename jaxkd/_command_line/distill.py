@@ -4,6 +4,7 @@ Killed anywhere and started again with the same command, it goes on.
 """
 
 import argparse
+import pathlib
 from collections.abc import Sequence
 
 from jaxkd._command_line._options import (
@@ -86,7 +87,13 @@ def _run(given: argparse.Namespace, arguments: Sequence[str]) -> None:
     )
     _outcome.write_report(out, distilled.report, distilled.results.document())
     held_out = what.parts.get("test", what.parts["validation"])
-    folder = _outcome.export_student(out, distilled.network, held_out, what.views, given.format)
+    card = _outcome.card_of(
+        given.student, given.teacher, pathlib.Path(given.data).name, arm.name, distilled.results,
+        len(what.parts["train"]),
+    )  # fmt: skip
+    folder = _outcome.export_student(
+        out, distilled.network, held_out, what.views, given.format, card
+    )
     distilled.report.print()
     print(f"\nThe report: {out / 'report.html'}\nThe student: {folder}")
 

@@ -14,6 +14,7 @@ from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
 from jaxkd.study._made_of import check_measurement
 from jaxkd.study._populations import train_together
+from jaxkd.study._wording import budget_of
 from jaxkd.study.measures import measure_of
 from jaxkd.study.results import ArmResult, StudyResults
 from jaxkd.training import is_main_process, own_workdir, sync_processes
@@ -95,14 +96,13 @@ def _class_names(study: Study) -> tuple[str, ...]:
 def _configuration(study: Study) -> dict[str, Any]:
     """What was chosen for the study, as its report says it."""
     teacher = study.teacher
-    budget = f"{study.steps:,} steps" if study.steps else f"{study.seconds:g} seconds of training"
     optimizer = "of one's own" if study._make_optimizer else "AdamW under a cosine"
     return {
         "Data": ", ".join(f"{name} {len(part):,}" for name, part in study.data.items()),
         "Teacher": "none" if teacher is None else getattr(teacher, "name", type(teacher).__name__),
         "Arms": "; ".join(arm.name for arm in study.arms),
         "Seeds": ", ".join(map(str, study.seeds)),
-        "Budget of a student": budget,
+        "Budget of a student": budget_of(study.steps, study.seconds),
         "Batch size": study.batch_size,
         "Optimizer": f"{optimizer}, peak learning rate {study.learning_rate:g}",
         "Views": f"{study.views!r}, {study.num_views or 'new ones in every epoch'}",

@@ -21,6 +21,7 @@ from jaxkd.recipes import Pair
 from jaxkd.study import _study_arguments as arguments
 from jaxkd.study._run_study import run_study
 from jaxkd.study._teacher_caches import TeacherCaches
+from jaxkd.study._wording import budget_of, counted
 from jaxkd.study.arms import WEIGHT_DECAY, Arm, ArmTraining, as_arm
 from jaxkd.study.evaluator import Evaluator
 from jaxkd.study.measures import Measure, measure_of
@@ -134,9 +135,8 @@ class Study:
         self.seeds = arguments.checked_seeds(seeds)
         train = self.data["train"]
         self.batch_size = min(batch_size, len(train))
-        self.steps = arguments.checked_steps(
-            steps, epochs, seconds, max(1, len(train) // self.batch_size)
-        )
+        an_epoch = max(1, len(train) // self.batch_size)
+        self.steps = arguments.checked_steps(steps, epochs, seconds, an_epoch)
         self.seconds = seconds
         self.workdir = local_path(workdir)
         self.learning_rate, self._make_optimizer = learning_rate, make_optimizer
@@ -155,9 +155,9 @@ class Study:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {len(part):,}" for name, part in self.data.items())
-        names = ", ".join(arm.name for arm in self.arms)
-        budget = f"{self.steps:,} steps" if self.steps else f"{self.seconds:g} seconds"
-        return f"Study({parts}; {names}; {len(self.seeds)} seeds, {budget}, {str(self.workdir)!r})"
+        runs = f"{counted(len(self.seeds), 'seed')}, {budget_of(self.steps, self.seconds)}"
+        parts += "; " + ", ".join(arm.name for arm in self.arms)
+        return f"Study({parts}; {runs}, {str(self.workdir)!r})"
 
     def replace(self, **changes: Any) -> Study:
         """Returns the same study with some arguments changed."""

@@ -124,6 +124,10 @@ def test_a_folder_becomes_a_student_and_a_report(pets, tmp_path, capsys):
     assert status("distill", *arguments) == 0
     assert {"report.html", "report.md", "report.json"} < {f.name for f in tmp_path.iterdir()}
     assert (tmp_path / "student" / "weights.safetensors").exists()
+    document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    (share,) = document["arms"]["labels"]["scores"]["test"]["accuracy"]
+    card = json.loads((tmp_path / "student" / "card.json").read_text(encoding="utf-8"))["stated"]
+    assert (card["method"], card["accuracy"]) == ("labels, 1 step, seed 0", {"test": share})
     capsys.readouterr()
     assert status("distill", *arguments, "--steps=2") == 1
     assert "belongs to another configuration (steps: 1 there, 2 now)" in capsys.readouterr().err

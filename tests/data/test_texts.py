@@ -60,7 +60,7 @@ def test_texts_are_sorted_by_id_and_checked():
 
 
 def test_rows_without_labels_are_of_whole_texts():
-    """Of texts with classes or without: a loss of embeddings counts each row once."""
+    """With or without classes, a loss on embeddings counts each row once."""
     for classes in (texts(4), Texts.from_texts(["a", "bc", "d", ""], name="t", split="s")):
         rows = classes.padded(Tokenizer.bytes(), 7, labels=None)
         assert rows.labels.tolist() == [-1] * 4 and rows.num_classes is None

@@ -21,7 +21,7 @@ BATCH = {"inputs": ROWS[:4], "labels": LABELS[:4]}
 
 
 class Tensor:
-    """As a tensor of PyTorch: it has a gradient, and becomes an array by `numpy`."""
+    """Behaves like a PyTorch tensor: it has a gradient, and `numpy` makes an array of it."""
 
     def __init__(self, values):
         self._values = values
@@ -37,7 +37,7 @@ class Tensor:
 
 
 class DataLoader:
-    """As PyTorch's: iterated anew for each epoch, of tuples unless `collate` says otherwise."""
+    """Behaves like PyTorch's: each epoch iterates anew; batches are tuples without `collate`."""
 
     def __init__(self, collate=None):
         self._collate = collate or (lambda x, y: (Tensor(x), Tensor(y)))

@@ -154,7 +154,7 @@ def distributions():
 
 
 def tokens_without_label():
-    """As a batch of Hugging Face: -100 does not count, a mask is one of the inputs."""
+    """In a Hugging Face batch -100 does not count, and a mask is one of the inputs."""
     labels = np.where(TOKENS > 5, -100, TOKENS)
     inputs = {"input_ids": TOKENS, "attention_mask": np.ones_like(TOKENS)}
     data = Dataset.from_arrays(inputs, labels, num_classes=7, ignore_label=-100, **NAMES)

@@ -59,7 +59,7 @@ class KeywordOnly(Head):
 
 
 class RequiredRngs(Head):
-    """As nlp_seq and lm1b: dropout whose keys are an argument."""
+    """Follows nlp_seq and lm1b: dropout whose keys are an argument."""
 
     def __init__(self):
         super().__init__()
@@ -70,14 +70,14 @@ class RequiredRngs(Head):
 
 
 class Positions(Head):
-    """As decoders of bonsai: positions and a cache are required, and the cache is returned."""
+    """Follows bonsai's decoders: positions and a cache are required; the cache is returned."""
 
     def __call__(self, x, positions, cache):
         return self.head(x) + 0 * positions[:, None], cache
 
 
 class EncodeOnly(Head):
-    """As the autoencoder among Flax's examples: the teacher is one of its methods."""
+    """Follows the autoencoder among Flax's examples: the teacher is one of its methods."""
 
     def encode(self, x):
         return self.head(x), x
@@ -87,7 +87,7 @@ class EncodeOnly(Head):
 
 
 class LinenTuple(nn.Module):
-    """As big_vision: `(logits, dictionary of everything)`."""
+    """Follows big_vision: `(logits, dictionary of everything)`."""
 
     @nn.compact
     def __call__(self, x, *, train=False):
@@ -96,7 +96,7 @@ class LinenTuple(nn.Module):
 
 
 class LinenStatistics(nn.Module):
-    """As the ResNet among Flax's examples for ImageNet."""
+    """Follows the ResNet among Flax's examples for ImageNet."""
 
     @nn.compact
     def __call__(self, x, train: bool = True):

@@ -23,7 +23,7 @@ RNGS, KEY = nnx.Rngs(0), jax.random.key(0)
 
 
 class ConvNeXt(nnx.Module):
-    """Of bonsai: `rngs` is a key, required and by keyword; paths are dropped in training."""
+    """Follows bonsai's ConvNeXt: `rngs`, a required keyword, is a key for stochastic depth."""
 
     def __init__(self):
         self.stem = nnx.Conv(3, 4, (2, 2), 2, rngs=RNGS)
@@ -37,7 +37,7 @@ class ConvNeXt(nnx.Module):
 
 
 class VisionTransformer(nnx.Module):
-    """Of bonsai: `rngs` is required, and dropout is made with `deterministic=False`."""
+    """Follows bonsai's ViT: `rngs` is required; dropout has `deterministic=False`."""
 
     def __init__(self):
         self.projection = nnx.Conv(3, 4, (2, 2), 2, rngs=RNGS)
@@ -54,7 +54,7 @@ class VisionTransformer(nnx.Module):
 
 
 class DINOv3(nnx.Module):
-    """Of bonsai: images come with the channels first, and no output is called logits."""
+    """Follows bonsai's DINOv3: channels come first, and no output is called logits."""
 
     def __init__(self):
         self.embeddings = nnx.Conv(3, 4, (2, 2), 2, rngs=RNGS)
@@ -74,7 +74,7 @@ class Down(nnx.Module):
 
 
 class UNet(nnx.Module):
-    """As bonsai's: logits of every pixel. A block returns what goes on and what skips."""
+    """Follows bonsai's UNet: a block returns its output and its skip connection."""
 
     def __init__(self):
         self.down = Down()
@@ -101,7 +101,7 @@ class LayerCache(nnx.Module):
 
 
 class Qwen3(nnx.Module):
-    """Of bonsai: segments, padding and caches that it writes into are required."""
+    """Follows bonsai's Qwen3: segment ids, padding and caches that it fills are required."""
 
     def __init__(self):
         self.embedder = nnx.Embed(7, 4, rngs=RNGS)
@@ -126,7 +126,7 @@ class Encoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Of Flax's examples: the teacher is a part of it, which returns a tuple."""
+    """Follows the VAE among Flax's examples: its encoder, the teacher, returns a tuple."""
 
     def setup(self):
         self.encoder, self.decoder = Encoder(), nn.Dense(48)
@@ -145,7 +145,7 @@ class Config:
 
 
 class LanguageModel(nn.Module):
-    """As lm1b: the mode is a field of its configuration, and parameters are in boxes."""
+    """Follows lm1b: the mode is a field of its configuration, and parameters are in boxes."""
 
     config: Config
 
@@ -158,7 +158,7 @@ class LanguageModel(nn.Module):
 
 
 class Tagger(nn.Module):
-    """As nlp_seq: inputs and mode are required and by keyword."""
+    """Follows nlp_seq: inputs and mode are required keywords."""
 
     @nn.compact
     def __call__(self, *, inputs, train):
@@ -173,7 +173,7 @@ class ModelOutput(dict):
 
 
 class Bert(nn.Module):
-    """As transformers' modules: several inputs, and a dictionary with empty entries."""
+    """Follows modules of transformers: several inputs, and a dictionary with empty entries."""
 
     @nn.compact
     def __call__(self, input_ids, attention_mask, token_type_ids=None, deterministic=True):
@@ -189,7 +189,7 @@ class Block(nn.Module):
 
 
 class Scanned(nn.Module):
-    """As MaxText: one block, run in a scan over the layers."""
+    """Follows MaxText: one block is scanned over the layers."""
 
     @nn.compact
     def __call__(self, x):
@@ -200,7 +200,7 @@ class Scanned(nn.Module):
 
 
 class Synchronized(nn.Module):
-    """As EfficientNet for many chips: statistics are reduced over a named axis."""
+    """Follows EfficientNet on many chips: statistics are reduced over a named axis."""
 
     @nn.compact
     def __call__(self, x, train: bool = False):
@@ -209,7 +209,7 @@ class Synchronized(nn.Module):
 
 
 def variables_of(module, *inputs, **keywords):
-    """As `module.init`, whose values are made by NumPy here since nothing is compiled then."""
+    """Stands in for `module.init`: NumPy makes the values, so that nothing is compiled."""
     keys = {"params": KEY, "dropout": KEY, "batch": KEY}
     init = functools.partial(module.init, **keywords)
     return jax.tree.map(

@@ -37,7 +37,7 @@ def test_floats_are_probabilities_and_booleans_are_labels():
 
 @few("shape", [(5, 1), (5,)])
 def test_one_logit(shape):
-    """Of labels [batch] for [batch, 1], too."""
+    """Logits [batch, 1] take labels [batch], too."""
     value = bce(LOGITS[:, 0].reshape(shape), LABELS[:, 0])
     assert value.shape == shape
     np.testing.assert_array_equal(value.ravel(), bce(LOGITS, LABELS)[:, 0])

@@ -15,7 +15,7 @@ class PairedDifference:
 
     Attributes:
       difference: values minus baseline, as mean and sample standard deviation over the seeds.
-      interval: 95 % t-interval of the mean difference; None for a single seed.
+      interval: 95 % t-interval of the mean difference; None where none can be estimated.
     """
 
     difference: Spread
@@ -23,7 +23,7 @@ class PairedDifference:
 
     @property
     def is_significant(self) -> bool:
-        """Whether zero lies outside the interval; never so for a single seed."""
+        """Whether zero lies outside the interval; never so without one."""
         return self.interval is not None and not self.interval[0] <= 0.0 <= self.interval[1]
 
 
@@ -41,7 +41,9 @@ def paired_difference(
       baseline: one number a seed of the arm that it is compared with, `[seeds]`.
 
     Returns:
-      The difference and its interval. One seed gives no interval.
+      The difference and its interval. One seed gives no interval, nor do several that all give the
+      same difference other than 0: runs that do not depend on the seed, or differ by the same few
+      examples of a small test set, say nothing of how far the difference varies.
 
     Raises:
       ValueError: the arms have different numbers of seeds, none at all, or a value is not finite.
@@ -63,7 +65,9 @@ def paired_difference(
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         raise ValueError(f"a value is not finite: {ours.tolist()}, {theirs.tolist()}")
     difference = Spread.of(ours - theirs)
-    if difference.n == 1:
+    # What is left of equal differences is rounding.
+    is_constant = difference.std <= 1e-9 * abs(difference.mean) and difference.mean != 0
+    if difference.n == 1 or is_constant:
         return PairedDifference(difference, None)
 
     from scipy.special import stdtrit  # SciPy comes with JAX.

@@ -68,6 +68,8 @@ def conclude(results: StudyResults) -> Conclusion:
     nothing = Conclusion("nothing", arm, f"{subject[:1].upper()}{subject[1:]} brings nothing here.")
     if finding.interval is None:
         text = f"One seed cannot tell whether {subject} helps: three or more would."
+        if len(results.seeds) > 1:
+            text = f"The seeds cannot tell whether {subject} helps: all give the same difference."
         return Conclusion("open", arm, text)
     if finding.kind == "gain" and best == arm:
         return Conclusion("use", arm, f"Use {student}.")

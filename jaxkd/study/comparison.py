@@ -60,7 +60,7 @@ def compare(
 
     Returns:
       The finding: values minus baseline as mean ± sample standard deviation, with its interval. One
-      seed gives no interval and shows nothing.
+      seed gives no interval and shows nothing, nor do seeds that all give the same difference.
 
     Raises:
       ValueError: the arms have different numbers of seeds, none at all, a value is not finite,
@@ -85,7 +85,13 @@ def compare(
         raise ValueError(f"{name}: {error}") from None
     difference, interval = paired.difference, paired.interval
     if interval is None:
-        text = f"{name}: one seed cannot show a difference ({show(difference)}{unit})."
+        value = f"{show(difference.mean)}{unit}"
+        text = f"{name}: one seed cannot show a difference ({value})."
+        if difference.n > 1:
+            text = (
+                f"{name}: all {difference.n} paired seeds give the same difference ({value}), so "
+                "that no interval can be estimated."
+            )
         return Finding("none", text, difference)
     kind: Kind = "none"
     verdict = "makes no difference that these seeds can show"

@@ -62,6 +62,13 @@ def test_one_seed_shows_nothing_however_large_the_difference():
     assert finding.text == "Distillation: one seed cannot show a difference (+80.00 points)."
 
 
+def test_seeds_with_the_same_difference_give_no_interval():
+    finding = compare("Distillation", [0.4, 0.6, 0.5], [0.3, 0.5, 0.4])
+    assert (finding.kind, finding.interval) == ("none", None)
+    assert "all 3 paired seeds give the same difference (+10.00 points)" in finding.text
+    assert compare("Distillation", [0.4, 0.6], [0.4, 0.6]).interval == (0, 0)
+
+
 def test_equal_arms_are_distinguished_once_in_twenty():
     rng = np.random.default_rng(0)
     kinds = [compare("x", rng.normal(size=5), rng.normal(size=5)).kind for _ in range(2000)]

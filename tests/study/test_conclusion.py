@@ -18,6 +18,7 @@ def arm_result(method, values, late=0.0):
     """An arm whose curve still rises by `late` in the last quarter."""
     values = np.asarray(values, float)
     curve = values[:, None] - np.array([0.3, 0.2, late, 0.0])
+    curve[:, 2] -= 0.1 * late * np.linspace(-1, 1, len(values))
     arm = method if isinstance(method, Arm) else Arm(method)
     seconds = np.ones(len(values))
     name = "error" if values.mean() > 1 else "accuracy"
@@ -67,6 +68,12 @@ def test_one_seed_and_one_arm_tell_nothing():
     one = conclude(results(baseline=BASE[:1], kd=arm_result("kd", BASE[:1] + 0.1)))
     assert one.kind == "open" and one.headline.startswith("One seed cannot tell")
     assert conclude(results(chosen=None)).kind == conclude(results(chosen=None)).headline == ""
+
+
+def test_seeds_that_all_give_the_same_difference_tell_nothing():
+    for change in (0.05, -0.05):
+        found = conclude(results(kd=arm_result("kd", BASE + change)))
+        assert found.kind == "open" and "all give the same difference" in found.headline
 
 
 def test_a_chosen_baseline_is_set_against_the_best_other_arm():

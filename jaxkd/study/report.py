@@ -11,6 +11,7 @@ from jaxkd._files import print_any_text
 from jaxkd.study._files import write_file
 from jaxkd.study._provenance import TITLE
 from jaxkd.study._terms import terms_in
+from jaxkd.study._wording import with_minus
 from jaxkd.study.comparison import Finding
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.tables import Table
@@ -87,7 +88,7 @@ class Report:
         template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
         return template.render(
             report=self,
-            summary=_paragraphs(self.summary),
+            summary=_paragraphs(with_minus(self.summary)),
             labels=_LABELS,
             terms=terms_in(self._words()),
             unbroken=_unbroken,
@@ -132,7 +133,7 @@ class Report:
         console.rule(Text(self.title, style="bold"))
         if self.headline:
             console.print(Text(self.headline, style="bold"))
-        for paragraph in _paragraphs(self.summary):
+        for paragraph in _paragraphs(with_minus(self.summary)):
             console.print(Text(paragraph))
         for section in self.sections:
             console.print()

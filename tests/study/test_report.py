@@ -169,6 +169,11 @@ def test_terms_are_explained_once_and_only_those_that_occur():
     assert "NLL" not in texts and "By 1.5\u00a0% better." in texts
 
 
+def test_the_summary_has_minus_signs():
+    report = Report("T", "It hurts (-2.4 points).", [])
+    assert "It hurts (\N{MINUS SIGN}2.4 points)." in Page(report.to_html()).texts
+
+
 def test_a_wide_table_says_that_it_scrolls_and_keeps_the_names_of_its_rows_in_sight():
     def page(columns):
         table = Table("T", [str(i) for i in range(columns)], [[""] * columns])

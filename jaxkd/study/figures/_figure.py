@@ -7,6 +7,7 @@ import html
 import io
 import os
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,8 @@ INK = "#1f2328"
 
 WIDTH = 5.2
 """Inches: on a telephone the text is then as large as the page's small print."""
+
+_LEGEND_WIDTH = 44  # characters that fit beside a line of the legend
 
 _STYLE: Any = {
     "axes.edgecolor": INK,
@@ -182,7 +185,7 @@ def legend_above(
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles,
-        labels,
+        [textwrap.fill(label, _LEGEND_WIDTH) for label in labels],
         title=title,
         alignment="left",
         loc="lower left",

@@ -29,6 +29,12 @@ def test_lines_on_top_of_each_other_are_named():
     assert {"labels", "kd", "dkd = labels"} <= set(found)
 
 
+def test_long_names_are_broken_in_the_legend():
+    name = "distilled on the unlabeled pool from the cache"
+    figure = learning_curves({name: ([1, 2], [0.5, 0.6]), "b": ([1, 2], [0.5, 0.6])})
+    assert name not in texts(figure) and max(len(text or "") for text in texts(figure)) <= 44
+
+
 def test_curves_of_other_values_keep_their_scale():
     figure = learning_curves(
         {"a": ([0, 100], [2.5, 1.25])}, y_label="Cross-entropy (nats)", percent=False

@@ -44,15 +44,17 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks examples that are a further variant of what tests hold.
 
-    Those of networks make them at full size, which tests/models does in small; those of connectors
-    compile operation by operation what their own file in tests/connectors compiles at once.
+    Those of networks make them at full size, which tests/models does in small; those of losses and
+    connectors compile operation by operation what the contract of the losses, the golden numbers
+    and their own files in tests/ compile at once.
     """
     connectors = pathlib.Path(__file__).parent / "connectors"
+    losses = pathlib.Path(jaxkd.losses.__file__).parent
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             folder = item.path.parent.name
             own = folder == "connectors" and any(connectors.glob(f"test_*{item.path.stem}*.py"))
-            if own or folder == "models":
+            if own or folder == "models" or item.path.is_relative_to(losses):
                 item.add_marker(pytest.mark.exhaustive)
 
 

@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import pathlib
 import signal
+import time
 
 import numpy as np
 from conftest import random_images, small_network
@@ -37,18 +39,23 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--block_size", type=int, default=64)
     parser.add_argument("--kill_at", type=int, default=0)
+    parser.add_argument("--wait_at", type=int, default=0, help="until another one is killed")
     parser.add_argument("--process", type=int, nargs=2, default=(0, 1))
     arguments = parser.parse_args()
-    if arguments.kill_at:
+    if arguments.kill_at or arguments.wait_at:
         store, calls = _build._store, []
+        is_killed = pathlib.Path(f"{arguments.path}.killed")
 
-        def killed(*args):
+        def watched(*args):
             calls.append(1)
             if len(calls) == arguments.kill_at:
+                is_killed.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+            while len(calls) == arguments.wait_at and not is_killed.exists():
+                time.sleep(0.01)
             return store(*args)
 
-        _build._store = killed
+        _build._store = watched
     jaxkd.cache.build(
         arguments.path,
         small_network(TEACHER_SEED),

@@ -204,7 +204,8 @@ def test_processes_share_the_work_and_none_waits(tmp_path):
         command = [sys.executable, BUILDER, str(tmp_path / name), "--block_size=16"]
         return subprocess.Popen([*command, "--process", str(index), "2", *options])
 
-    alive, killed = start("shared", 0), start("shared", 1, "--kill_at=3")
+    # One that starts late must not find everything done.
+    alive, killed = start("shared", 0, "--wait_at=3"), start("shared", 1, "--kill_at=3")
     assert (alive.wait(), killed.wait()) == (0, -signal.SIGKILL)
     alone = subprocess.run([sys.executable, BUILDER, str(tmp_path / "alone")], check=False)
     assert alone.returncode == 0

@@ -45,6 +45,7 @@ def main() -> None:
     if arguments.kill_at or arguments.wait_at:
         store, calls = _build._store, []
         is_killed = pathlib.Path(f"{arguments.path}.killed")
+        deadline = time.monotonic() + 600
 
         def watched(*args):
             calls.append(1)
@@ -52,6 +53,7 @@ def main() -> None:
                 is_killed.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             while len(calls) == arguments.wait_at and not is_killed.exists():
+                assert time.monotonic() < deadline, "the other process was not killed"
                 time.sleep(0.01)
             return store(*args)
 

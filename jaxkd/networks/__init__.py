@@ -4,7 +4,8 @@ Whatever a teacher, a student or a connector is made of (Flax NNX, Linen, a bare
 of jaxkd sees a pure function from parameters, state and inputs to named outputs and the new state,
 together with the variables it starts from.
 
-- `Network`, from `from_nnx`, `from_linen` or `from_function`; `to_nnx` is the way back to a module.
+- `Network`, from `from_nnx`, `from_linen` or `from_function`; `to_nnx` is the way back to a module,
+  and `edit_module` makes another network of what is done to its module.
 - Other outputs: `add_outputs`, `class_maps`, `region_logits`, `without_logits`, `valid_classes`.
 - Other inputs, other classes: `with_inputs`, `select_classes`.
 - A module after the network: `extend`. Less memory for the backward pass: `remat`.
@@ -18,6 +19,7 @@ from jaxkd.networks._compose import valid_classes as valid_classes
 from jaxkd.networks._compose import without_logits as without_logits
 from jaxkd.networks._connector import Connector as Connector
 from jaxkd.networks._connector import as_connector as as_connector
+from jaxkd.networks._edit_module import edit_module as edit_module
 from jaxkd.networks._function import from_function as from_function
 from jaxkd.networks._heads import class_maps as class_maps
 from jaxkd.networks._heads import head_weights as head_weights
@@ -38,6 +40,7 @@ __all__ = [
     "add_outputs",
     "as_connector",
     "class_maps",
+    "edit_module",
     "extend",
     "from_function",
     "from_linen",

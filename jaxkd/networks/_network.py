@@ -30,6 +30,19 @@ class Apply(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Source:
+    """The module that a network was made of.
+
+    Attributes:
+      apply: call of the network; a network with another one has something around the module.
+      edit: `edit(params, state, change)`, the network of what `change` makes of the module.
+    """
+
+    apply: Apply
+    edit: Callable[[PyTree, PyTree, Callable[[Any], Any]], "Network"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A pure network with named outputs and the variables it starts from.
 
@@ -53,6 +66,7 @@ class Network:
         call that moves none is refused likewise.
       whole: function from params and state to all parameters as one tree, where `trainable` has
         moved some into the state; None where `params` are all.
+      source: the NNX module that it was made of, for `edit_module`; None for any other.
     """
 
     apply: Apply
@@ -64,6 +78,7 @@ class Network:
     random_layers: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     statistics: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     whole: Callable[[PyTree, PyTree], PyTree] | None = dataclasses.field(default=None, kw_only=True)
+    source: Source | None = dataclasses.field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         state = f", {count_of(self.state, 'number')} in its state" if self.state else ""

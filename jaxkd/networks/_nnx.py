@@ -11,7 +11,7 @@ from jaxkd.networks._architecture import describe_modules, described_call
 from jaxkd.networks._features import Feature
 from jaxkd.networks._kinds import check_module
 from jaxkd.networks._mode import TrainMode, bind_axes, explained_axes, names_of
-from jaxkd.networks._network import Network, dotted, vocabulary_of
+from jaxkd.networks._network import Network, Source, dotted, vocabulary_of
 from jaxkd.networks._outputs import Selection, check_selection, named
 from jaxkd.networks._pure_module import PureModule
 from jaxkd.networks._streams import explained_evaluation
@@ -118,6 +118,19 @@ def from_nnx(
         with explained_axes(name):
             return bind_axes(forward, axis_name)(params, state, inputs, key)
 
+    def edit(params, state, change):
+        kept, moved = _parted(state, frozen)
+        return from_nnx(
+            change(pure.module({**params, **kept}, moved)),
+            call=call,
+            outputs=outputs,
+            features=features,
+            trainable=trainable,
+            train_mode=train_mode,
+            rngs=rngs,
+            axis_name=axis_name,
+        )
+
     return Network(
         apply,
         pure.params if split is None else split.trained,
@@ -137,6 +150,7 @@ def from_nnx(
         whole=None
         if split is None
         else lambda params, state: {**params, **_parted(state, frozen)[0]},
+        source=Source(apply, edit),
     )
 
 

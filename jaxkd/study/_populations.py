@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from jaxkd import recipes
 from jaxkd._files import parse_json, write_atomically
 from jaxkd.objective import Objective
 from jaxkd.study._arm_runs import ArmRuns
+from jaxkd.study._diverged import has_diverged, record_divergence
 from jaxkd.study._runs import has_tensorboard
 from jaxkd.study._study_arguments import has_convolutions
 from jaxkd.study.runner import Training, saved, train
@@ -28,25 +30,29 @@ _FOLDER = "together"
 Member = tuple[str, int]
 
 
-def train_together(study: Study, runs: Mapping[str, ArmRuns], progress: bool) -> None:
+def train_together(
+    study: Study, runs: Mapping[str, ArmRuns], progress: bool, *, keep_diverged: bool = False
+) -> None:
     """Trains the students that may train together, as far as they are not trained yet.
 
     Args:
       study: the study.
       runs: its arms by name.
       progress: whether to show progress bars.
+      keep_diverged: whether students that diverge are recorded, in place of the end of all.
     """
+    together = functools.partial(_train, study, keep_diverged=keep_diverged)
     unfinished = {
         (name, seed)
         for name, run in runs.items()
         for seed in study.seeds
-        if not run.is_finished(seed)
+        if not run.is_finished(seed) and not has_diverged(run, seed)
     }
     # A population that was killed is taken up with the members that it had.
     for file in sorted((study.workdir / _FOLDER).glob("*/members.json")):
         members = [(name, seed) for name, seed in parse_json(file.read_bytes())]
         if unfinished & set(members) and all(name in runs for name, _ in members):
-            _train(study, file.parent, members, runs, progress)
+            together(file.parent, members, runs, progress)
             unfinished -= set(members)
     if study.population is False or study.runtime.partitioning is not None:
         return
@@ -66,7 +72,7 @@ def train_together(study: Study, runs: Mapping[str, ArmRuns], progress: bool) ->
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / "members.json", text)
         sync_processes(str(folder))
-        _train(study, folder, members, runs, progress)
+        together(folder, members, runs, progress)
 
 
 def _key(runs: ArmRuns) -> Any:
@@ -109,6 +115,8 @@ def _train(
     members: list[Member],
     runs: Mapping[str, ArmRuns],
     progress: bool,
+    *,
+    keep_diverged: bool,
 ) -> None:
     """Trains a population, and keeps what each member gave as that of its own run."""
     first, seed = runs[members[0][0]], members[0][1]
@@ -130,23 +138,35 @@ def _train(
         scores = [evaluator.scores(population.network(state, i)) for i in range(len(members))]
         return {name: np.array([each[name] for each in scores]) for name in scores[0]}
 
-    trained = train(
-        Training(
-            workdir=folder,
-            step=population.step,
-            state=population.init(),
-            loader=first.loader(training, seed),
-            steps=training.steps,
-            evaluate=evaluate,
-            logs_per_evaluation=20 // study.evaluations,
-            steps_per_call=study.steps_per_call,
-            tensorboard=has_tensorboard(),
-            progress=f"{len(members)} students together" if progress else "",
-        ),
-        study.runtime,
+    together = Training(
+        workdir=folder,
+        step=population.step,
+        state=population.init(),
+        loader=first.loader(training, seed),
+        steps=training.steps,
+        evaluate=evaluate,
+        logs_per_evaluation=20 // study.evaluations,
+        steps_per_call=study.steps_per_call,
+        tensorboard=has_tensorboard(),
+        progress=f"{len(members)} students together" if progress else "",
     )
+    try:
+        trained = train(together, study.runtime)
+    except FloatingPointError as error:  # that all of them diverged
+        if not keep_diverged:
+            raise
+        for name, member_seed in members:
+            record_divergence(runs[name], member_seed, error)
+        return
     metric = study.metric_name
+    # What ends a training of one student: see `jaxkd.training.fit`.
+    finite = np.array(population.step.finite(trained.state.params))
+    for row in trained.logged:
+        finite[int(row["member"])] &= math.isfinite(row["loss"])
     for index, (name, member_seed) in enumerate(members):
+        if keep_diverged and not finite[index]:
+            record_divergence(runs[name], member_seed, "loss or parameters are not finite")
+            continue
         rows = [row for row in trained.rows if row["member"] == index]
         steps = np.array([int(row["step"]) for row in rows])
         curve = steps, np.array([float(row[metric]) for row in rows])

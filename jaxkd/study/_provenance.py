@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 import jax
 
 import jaxkd
+from jaxkd._files import read_json
 from jaxkd.study.tables import Table
 
 if TYPE_CHECKING:
     from jaxkd.study.report import Section
+    from jaxkd.study.results import StudyResults
 
 TITLE = "How this was made"
 _PACKAGES = ("jax", "flax", "optax", "numpy")
@@ -49,6 +51,24 @@ def provenance(
         rows.append(["Training", duration(seconds)])
     rows += [[name, _cut(str(value))] for name, value in (configuration or {}).items()]
     return Section(TITLE, tables=[Table("Run", ["What", "Value"], rows)])
+
+
+def provenance_of(
+    results: StudyResults, seconds: float, configuration: Mapping[str, object]
+) -> Section:
+    """Makes the last section of the report of a study: how it was first made.
+
+    Args:
+      results: results of the study, whose folder says how.
+      seconds: as of `provenance`.
+      configuration: as of `provenance`.
+
+    Returns:
+      The section, with one table.
+    """
+    file = results.workdir / "made.json"
+    made = read_json(file)["facts"] if file.exists() else None
+    return provenance(configuration, seconds, made)
 
 
 def run_facts() -> dict[str, str]:

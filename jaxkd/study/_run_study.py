@@ -12,6 +12,7 @@ import numpy as np
 from jaxkd._files import parse_json, write_atomically
 from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
+from jaxkd.study._diverged import result_or_none, with_nan
 from jaxkd.study._made_of import check_measurement
 from jaxkd.study._populations import train_together
 from jaxkd.study._wording import budget_of
@@ -25,15 +26,27 @@ if TYPE_CHECKING:
 _PREFIX = "metric."
 
 
-def run_study(study: Study, *, test: bool, progress: bool) -> StudyResults:
-    """Runs a study, as `Study.run` says."""
+def run_study(
+    study: Study, *, test: bool, progress: bool, keep_diverged: bool = False
+) -> StudyResults:
+    """Runs a study, as `Study.run` says.
+
+    Args:
+      study: the study.
+      test: as of `Study.run`.
+      progress: as of `Study.run`.
+      keep_diverged: whether a run that diverges is one of nan, in place of the end of all.
+
+    Returns:
+      The results.
+    """
     study.caches.progress = progress
     study.workdir.mkdir(parents=True, exist_ok=True)
     with own_workdir(study.workdir):
         check_measurement(study, study.part)
         runs = {arm.name: ArmRuns(study, arm, progress) for arm in study.arms}
-        train_together(study, runs, progress)
-        kept = {name: [run.result(seed) for seed in study.seeds] for name, run in runs.items()}
+        train_together(study, runs, progress, keep_diverged=keep_diverged)
+        kept = _trained(study, runs, keep_diverged)
         results = _results(study, runs, kept, tested={}, evaluations=0)
         if test and study.part != "test" and "test" in study.data:
             check_measurement(study, "test")
@@ -44,6 +57,18 @@ def run_study(study: Study, *, test: bool, progress: bool) -> StudyResults:
         if is_main_process():
             results.save()
     return results
+
+
+def _trained(
+    study: Study, runs: Mapping[str, ArmRuns], keep_diverged: bool
+) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Trains the students that are not trained yet, and reads what all gave."""
+    if not keep_diverged:
+        return {name: [run.result(seed) for seed in study.seeds] for name, run in runs.items()}
+    known = {
+        name: [result_or_none(run, seed) for seed in study.seeds] for name, run in runs.items()
+    }
+    return with_nan(known)
 
 
 def _results(
@@ -125,7 +150,7 @@ def _arm_result(
 ) -> ArmResult:
     logits = {}
     for part, arrays in ((study.part, kept), ("test", tested)):
-        if arrays is not None and "logits" in arrays[0]:
+        if arrays is not None and all("logits" in each for each in arrays):
             logits[part] = np.stack([each["logits"] for each in arrays])
     return ArmResult(
         arm=run.arm,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jaxkd._files import read_json
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._class_section import class_section
 from jaxkd.study._conclusion import RULE, Conclusion, conclude
-from jaxkd.study._provenance import provenance
+from jaxkd.study._provenance import provenance_of
 from jaxkd.study.figures import learning_curves
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.report import Report, Section
@@ -33,9 +32,7 @@ def make_report(results: StudyResults, title: str) -> Report:
     )
     seconds = float(sum(result.seconds.sum() for result in results.arms.values()))
     of_classes = class_section(results, conclusion.arm)
-    file = results.workdir / "made.json"
-    made = read_json(file)["facts"] if file.exists() else None
-    last = provenance(results.configuration, seconds, made)
+    last = provenance_of(results, seconds, results.configuration)
     sections = [section, *([of_classes] if of_classes else []), last]
     return Report(title, _summary(results, conclusion), sections, conclusion.headline)
 

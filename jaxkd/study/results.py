@@ -256,7 +256,9 @@ class StudyResults:
         scores = {self.part: result.validation}
         scores |= {"test": result.test} if result.test is not None else {}
         compared = {}
-        if name != self.baseline:
+        # A student that diverged has no number, and no difference from one.
+        known = np.isfinite(self.values(name)) & np.isfinite(self.values(self.baseline))
+        if name != self.baseline and known.all():
             finding = self.compare(name)
             assert finding.difference is not None
             compared = {

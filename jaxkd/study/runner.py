@@ -97,12 +97,14 @@ class Trained:
       student: the network that was trained, with its initial variables.
       rows: one row an evaluation, `step` and what `evaluate` returned.
       seconds: duration of the training; nan where it was interrupted and resumed.
+      logged: one row a log interval, its mean loss among them.
     """
 
     state: TrainState
     student: Network
     rows: list[dict[str, Any]]
     seconds: float
+    logged: list[dict[str, Any]]
 
     @property
     def network(self) -> Network:
@@ -155,7 +157,7 @@ def train(training: Training, runtime: Runtime) -> Trained:
             )
 
     fitted, seconds = timed(training.workdir, run)
-    return Trained(fitted.state, student, list(fitted.eval), seconds)
+    return Trained(fitted.state, student, list(fitted.eval), seconds, list(fitted.train))
 
 
 def timed(workdir: pathlib.Path, run: Callable[[], T]) -> tuple[T, float]:

@@ -295,6 +295,8 @@ class Study:
         *,
         samples: int | None = None,
         seeds: int | Sequence[int] = 2,
+        steps: int | None = None,
+        epochs: float | None = None,
         progress: bool = True,
         **options: Any,
     ) -> Tuning:
@@ -305,19 +307,27 @@ class Study:
           samples: number of settings that are tried, at random; None for all combinations.
           seeds: seeds of the trainings that choose, or their number; the study's own, which must be
             others, confirm the choice.
+          steps: number of updates of each training that chooses, where it is to be cheaper than
+            those that confirm; by default the study's own budget.
+          epochs: the same in passes over the training examples.
           progress: whether to show progress bars.
           **options: option → values to try, `temperature=[1.0, 2.0, 4.0]`; a method leaves out what
-            it does not take. Numbers of one recipe train together where that is faster.
+            it does not take. Numbers of one recipe train together where that is faster. A setting
+            whose loss or parameters become infinite or nan has no number and is never chosen.
 
         Returns:
           All settings, the chosen one, and what it is worth against `kd` at its defaults (alpha
           0.9, temperature 4) and against labels.
 
         Raises:
-          ValueError: no validation examples, an option that no method takes, a single setting, or
-            seeds that are the study's.
+          FloatingPointError: all settings diverge, or one that confirms.
+          ValueError: no validation examples, an option that no method takes, a single setting,
+            seeds that are the study's, or both steps and epochs.
         """
-        return tune(self, method, options, samples=samples, seeds=seeds, progress=progress)
+        budget = {"steps": steps, "epochs": epochs}
+        return tune(
+            self, method, options, samples=samples, seeds=seeds, budget=budget, progress=progress
+        )
 
     def examples(self, name: str | None, needs_teacher: bool) -> Examples:
         """Returns the data of a name; without one, those that an objective trains on."""

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxkd.metrics.spread import Spread
+from jaxkd.study._conclusion import conclude
+from jaxkd.study._provenance import provenance_of
+from jaxkd.study._run_study import run_study
+from jaxkd.study._wording import counted
 from jaxkd.study.arms import LABELS, Arm
 from jaxkd.study.figures import Figure, heat_map
 from jaxkd.study.report import Report, Section
@@ -29,7 +33,8 @@ class Tuning:
     """What `Study.tune` found.
 
     Attributes:
-      tried: results of all settings on validation; each is an arm.
+      tried: results of all settings on validation; each is an arm. One that diverged with any seed
+        has nan in place of a number.
       chosen: the setting that is best there.
       confirmed: the chosen setting, `kd` at its defaults and labels on fresh seeds, which were
         not used in the choice, with the test examples where there are any.
@@ -47,6 +52,11 @@ class Tuning:
     def __repr__(self) -> str:
         return f"Tuning({len(self.tried.arms)} settings; chosen: {self.chosen.name})"
 
+    @property
+    def diverged(self) -> list[str]:
+        """Names of the settings that have no number, since a student of theirs diverged."""
+        return [n for n in self.tried.arms if not np.isfinite(self.tried.values(n)).all()]
+
     def heat_maps(self) -> list[Figure]:
         """Draws, for each method, the compared metric over the first two options of the grid."""
         maps: dict[str, list[str]] = {}
@@ -56,29 +66,60 @@ class Tuning:
         return [figure for figure in figures if figure is not None]
 
     def report(self, title: str = "Tuning") -> Report:
-        """Returns the report: the choice, what it is worth on fresh seeds, and its cost.
+        """Returns the report: what to do, the choice and its worth on fresh seeds, and its cost.
 
         Args:
           title: title of the page.
         """
-        confirmed, measure = self.confirmed, self.tried.measure
+        confirmed = self.confirmed
         others = [name for name in confirmed.arms if name != self.chosen.name]
         findings = [confirmed.compare(self.chosen.name, name) for name in others]
+        # What was chosen among the settings is judged, not the best of those that confirm it.
+        pair = {name: confirmed[name] for name in (LABELS, self.chosen.name)}
+        conclusion = conclude(dataclasses.replace(confirmed, arms=pair, chosen=self.chosen.name))
+        sections = [
+            Section("The chosen setting", self._choice(), findings, [confirmed.table()]),
+            Section("All settings", self._without_number(), (), [self.table()], self.heat_maps()),
+            provenance_of(confirmed, sum(self.seconds), self._configuration()),
+        ]
+        summary = " ".join(finding.text for finding in findings)
+        return Report(title, summary, sections, conclusion.headline)
+
+    def _choice(self) -> str:
+        """What was tried, and what the chosen setting is worth where it was not chosen."""
+        confirmed, measure = self.confirmed, self.tried.measure
         show = FORMATS[measure.format]
         unit = f" {show.unit}" if show.unit else ""
         seen = Spread.of(self.tried.values(self.chosen.name))
         fresh = Spread.of(confirmed.values(self.chosen.name))
-        text = f"""{len(self.tried.arms)} settings were tried on the validation examples, with
-            {len(self.tried.seeds)} seeds each, in {_seconds(self.seconds[0])}. {self.chosen.name}
+        shorter = ""
+        if (few := self.tried[self.chosen.name].steps) != confirmed[self.chosen.name].steps:
+            shorter = f" of {counted(few, 'step')}"
+        return f"""{len(self.tried.arms)} settings were tried on the validation examples, with
+            {counted(len(self.tried.seeds), "training")}{shorter} each, in
+            {_seconds(self.seconds[0])}. {self.chosen.name}
             is the best of them, with {show(seen)}{unit} there: of many numbers the largest, which
             promises too much. On {len(confirmed.seeds)} fresh seeds and the
             {confirmed.shown_part} examples it has {show(fresh)}{unit}; these trainings took
             {_seconds(self.seconds[1])}."""
-        sections = [
-            Section("The chosen setting", text, findings, [confirmed.table()]),
-            Section("All settings", "", (), [self.table()], self.heat_maps()),
-        ]
-        return Report(title, " ".join(finding.text for finding in findings), sections)
+
+    def _without_number(self) -> str:
+        """Names the settings that diverged."""
+        if not (names := self.diverged):
+            return ""
+        return f"""{counted(len(names), "setting")} diverged, so that there is no number and none of
+            them could be chosen: {"; ".join(names)}."""
+
+    def _configuration(self) -> dict[str, object]:
+        """What was chosen for the tuning, beside the study's own configuration."""
+        tried = self.tried
+        axes = "; ".join(f"{n} {', '.join(map(str, v))}" for n, v in self.axes.items())
+        return {
+            **self.confirmed.configuration,
+            "Settings": f"{len(tried.arms)}, of {axes}",
+            "Budget of a setting": tried.configuration.get("Budget of a student", "not known"),
+            "Seeds that chose": ", ".join(map(str, tried.seeds)),
+        }
 
     def table(self) -> Table:
         """Returns one row a setting, the best first."""
@@ -87,7 +128,8 @@ class Tuning:
         means = {n: sign * float(self.tried.values(n).mean()) for n in self.tried.arms}
         column = Column(f"{measure.title}, validation", measure.format)
         rows: list[list[Any]] = []
-        rows += [[n, Spread.of(self.tried.values(n))] for n in sorted(means, key=means.__getitem__)]
+        order = sorted(means, key=lambda n: math.inf if math.isnan(means[n]) else means[n])
+        rows += [[name, Spread.of(self.tried.values(name))] for name in order]
         caption = f"Mean ± standard deviation of {len(self.tried.seeds)} students (seeds)."
         return Table("Settings", ["Setting", column], rows, caption)
 
@@ -108,7 +150,8 @@ class Tuning:
             row = options[name][row_axis] if row_axis else method
             spread = Spread.of(self.tried.values(name))
             cell = row, options[name][column_axis]
-            if cell not in best or measure.better(spread.mean, best[cell].mean):
+            known = cell in best and not math.isnan(best[cell].mean)
+            if not known or measure.better(spread.mean, best[cell].mean):
                 best[cell] = spread
         columns = axes[column_axis]
         nothing = Spread(math.nan, math.nan, 1)
@@ -133,6 +176,7 @@ def tune(
     *,
     samples: int | None,
     seeds: int | Sequence[int],
+    budget: Mapping[str, float | None],
     progress: bool,
 ) -> Tuning:
     """Tunes a method, as `Study.tune` says."""
@@ -142,7 +186,8 @@ def tune(
             'data=jaxkd.data.split(dataset, {"train": 0.8, "validation": 0.1, "test": 0.1})'
         )
     methods = [method] if isinstance(method, str) else list(method)
-    values = {name: _listed(given) for name, given in axes.items()}
+    # Sorted, so that a setting has one name, in whatever order its options were written.
+    values = {name: _listed(given) for name, given in sorted(axes.items())}
     arms = _settings(methods, values, samples)
     if isinstance(seeds, int):
         seeds = [_FIRST_SEED + number for number in range(seeds)]
@@ -152,11 +197,12 @@ def tune(
             f"the study's {list(study.seeds)}"
         )
     caches = study.caches.folder
-    trial = study.replace(arms=arms, seeds=seeds, workdir=study.workdir / "tune", caches=caches)
-    tried = trial.run(test=False, progress=progress)
+    shorter = {name: value for name, value in budget.items() if value is not None}
+    known = {"arms": arms, "seeds": seeds, "workdir": study.workdir / "tune", "caches": caches}
+    trial = study.replace(**known, **shorter)
+    tried = run_study(trial, test=False, progress=progress, keep_diverged=True)
     chosen = tried[tried.best("validation")].arm
-    # The same settings in another order have another name, under which they were tried.
-    fresh = [Arm(LABELS), *([] if _same(chosen, _DEFAULT) else [_DEFAULT]), chosen]
+    fresh = [Arm(LABELS), *([] if chosen.name == _DEFAULT.name else [_DEFAULT]), chosen]
     workdir = study.workdir / "confirm"
     confirmed = study.replace(arms=fresh, workdir=workdir, caches=caches).run(progress=progress)
     seconds = _total(tried), _total(confirmed)
@@ -198,10 +244,6 @@ def _listed(given: Any) -> list[Any]:
     if isinstance(given, Iterable) and not isinstance(given, str):
         return [value.item() if hasattr(value, "item") else value for value in given]
     return [given]
-
-
-def _same(one: Arm, other: Arm) -> bool:
-    return one.method == other.method and dict(one.options) == dict(other.options)
 
 
 def _total(results: StudyResults) -> float:

@@ -6,6 +6,7 @@ from studies import linear, make_data, make_student, make_study, make_teacher
 import jaxkd
 from jaxkd import from_function
 from jaxkd.study import Arm
+from jaxkd.study._saved_results import read_tuning
 from jaxkd.study.results import StudyResults
 
 
@@ -46,9 +47,8 @@ def test_compared_with_labels_it_says_whether_it_helps():
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
     study = make_study(tmp_path_factory.mktemp("tuned"), seeds=2, steps=3, population=None)
-    return study, study.tune(
-        ["kd", "logit_mse"], temperature=[1.0, 4.0], alpha=[0.5, 0.9], seeds=1, progress=False
-    )
+    options = {"temperature": [1.0, 4.0], "alpha": [0.5, 0.9], "steps": 2, "progress": False}
+    return study, study.tune(["kd", "logit_mse"], seeds=1, **options)
 
 
 @pytest.mark.slow
@@ -65,21 +65,53 @@ def test_settings_are_chosen_on_validation_and_confirmed_on_fresh_seeds(tuned):
     assert not list((study.workdir / "tune").rglob("test*"))
     assert len(list((study.workdir / "caches").iterdir())) == 1
     assert tuning.seconds[0] > 0
+    assert {each.steps for each in tried.arms.values()} == {2}
+    assert {each.steps for each in confirmed.arms.values()} == {3}
 
 
 @pytest.mark.slow
 def test_the_report_shows_a_heat_map_and_what_it_cost(tuned):
     _, tuning = tuned
     maps = tuning.heat_maps()
-    assert "temperature by alpha" in maps[0].alt
+    assert "alpha by temperature" in maps[0].alt
     text = " ".join(tuning.report().to_html().split())
-    assert "settings were tried on the validation examples, with 1 seeds each" in text
+    assert "were tried on the validation examples, with 1 training of 2 steps each" in text
     assert "fresh seeds" in text and "seconds" in text
+    report = tuning.report()
+    assert "distill" in report.headline or report.headline.startswith("More")
+    assert report.sections[-1].title == "How this was made"
+    table = dict(report.sections[-1].tables[0].rows)
+    assert table["Budget of a setting"] == "2 steps" and table["Budget of a student"] == "3 steps"
+    again = read_tuning(tuning.tried.workdir.parent)
+    assert again.report().to_html() == report.to_html()
+
+
+@pytest.mark.parametrize("population", [False, pytest.param(None, marks=pytest.mark.slow)])
+def test_a_setting_that_diverges_has_no_number_and_does_not_end_the_tuning(tmp_path, population):
+    study = make_study(tmp_path, seeds=1, steps=2, population=population, learning_rate=1.0)
+    grid = {"weight": [1.0, 1e38], "label_weight": 0.5, "seeds": 1, "progress": False}
+    tuning = study.tune("logit_mse", **grid)
+    assert tuning.diverged == ["logit_mse (label_weight=0.5, weight=1e+38)"]
+    assert tuning.chosen.options["weight"] == 1.0
+    text = " ".join(tuning.report().to_html().split())
+    assert "1 setting diverged" in text and "weight=1e+38" in text and "–" in text
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("diverged.json")}
+    assert len(before) == 1
+    again = study.replace().tune("logit_mse", **grid)
+    assert again.diverged == tuning.diverged
+    assert {f: f.stat().st_mtime_ns for f in before} == before
 
 
 @pytest.mark.slow
-def test_the_defaults_may_be_chosen_under_another_name(tmp_path, monkeypatch):
-    name = "kd (temperature=4, alpha=0.9)"
+def test_settings_that_all_diverge_are_an_error(tmp_path):
+    study = make_study(tmp_path, seeds=1, steps=2)
+    with pytest.raises(FloatingPointError, match="all 2 settings diverge: logit_mse .*smaller"):
+        study.tune("logit_mse", weight=[1e38, 2e38], seeds=1, progress=False)
+
+
+@pytest.mark.slow
+def test_the_defaults_may_be_chosen(tmp_path, monkeypatch):
+    name = "kd (alpha=0.9, temperature=4)"
     monkeypatch.setattr(StudyResults, "best", lambda self, part: name)
     study = make_study(tmp_path, seeds=1, steps=1)
     tuning = study.tune(temperature=[4.0], alpha=[0.5, 0.9], seeds=1, progress=False)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxkd._files import parse_json, write_atomically
 from jaxkd.cache import _contract
 from jaxkd.data._fields import map_arrays
-from jaxkd.metrics.in_step._defaults import default_named
+from jaxkd.metrics.in_step._defaults import by_name
 from jaxkd.networks._architecture import describe, describe_code
 from jaxkd.networks._trace import trace
 from jaxkd.study._teacher_caches import digest
@@ -78,11 +78,11 @@ def check_measurement(study: Study, part: str) -> None:
             f"arms are compared by {compared!r}, which {evaluator.examples} has no labels for: its "
             f"metrics are {names}. Write metrics={{…}} for all held-out examples"
         )
-    chosen = study.metrics or {name: default_named(name) for name in names}
     fields: Fields = {"metric": compared, "examples": digest(study.data[part].ids)}
     fields |= _contract.of_dataset(study.data[part])
     fields["labels"] = map_arrays(_digest_of, study.data[part].labels)
-    for name, metric in chosen.items():
+    for name in names:
+        metric = by_name(study.metrics)[name]
         fields[f"metrics.{name}"] = f"{describe(metric)} {describe_code(type(metric).compute)}"
     fields |= {f"eval_views.{k}": v for k, v in study.eval_views.specification().items()}
     step = evaluator.step_of_one_device(network)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxkd._files import parse_json, write_atomically
 from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
+from jaxkd.study._chance import warn_of_chance
 from jaxkd.study._diverged import result_or_none, with_nan
 from jaxkd.study._made_of import check_measurement
 from jaxkd.study._populations import train_together
@@ -44,6 +45,7 @@ def run_study(
     study.workdir.mkdir(parents=True, exist_ok=True)
     with own_workdir(study.workdir):
         check_measurement(study, study.part)
+        warn_of_chance(study.teacher, study.data["train"], study.eval_views)
         runs = {arm.name: ArmRuns(study, arm, progress) for arm in study.arms}
         train_together(study, runs, progress, keep_diverged=keep_diverged)
         kept = _trained(study, runs, keep_diverged)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from jaxkd.metrics.in_step import Metric
-from jaxkd.metrics.in_step._defaults import default_named
+from jaxkd.metrics.in_step._defaults import by_name
+from jaxkd.metrics.in_step._direction import direction_of
 from jaxkd.networks._arguments import suggestion
-
-_DIRECTIONS = ("max", "min")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,19 +58,15 @@ def measure_of(name: str, metrics: Mapping[str, Metric] | None, direction: str =
     Raises:
       ValueError: an unknown name, or no direction.
     """
-    if direction and direction not in _DIRECTIONS:
-        raise ValueError(f"a metric is better at its 'max' or 'min', not {direction!r}")
-    metric: Any = default_named(name) if metrics is None else metrics.get(name)
-    if metric is None:
-        known = list(metrics or {})
+    known = by_name(metrics)
+    if name not in known:
         raise ValueError(
-            f"there is no metric {name!r}{suggestion(name, known)} The metrics are: {known}"
+            f"there is no metric {name!r}{suggestion(name, known)} The metrics are: {[*known]}"
         )
-    said = getattr(metric, "higher_is_better", None)
-    if not direction and said is None:
+    better = direction_of(known[name], direction, f"metric=({name!r}, {direction!r})")
+    if better is None:
         raise ValueError(
             f"whether more of the metric {name!r} is better is not known: write "
             f'metric=({name!r}, "max"), or "min", or higher_is_better = True in its class'
         )
-    higher = direction == "max" if direction else bool(said)
-    return Measure(name, higher, bool(getattr(metric, "is_fraction", False)))
+    return Measure(name, better == "max", bool(getattr(known[name], "is_fraction", False)))

@@ -12,12 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxkd.networks._arguments import check_integer, shown
+from jaxkd.metrics.in_step import Metric
+from jaxkd.metrics.in_step._defaults import by_name
+from jaxkd.metrics.in_step._direction import direction_of
+from jaxkd.networks._arguments import check_integer, shown, suggestion
 from jaxkd.training._csv_rows import Rows
+from jaxkd.training._evaluated import Evaluated
 from jaxkd.training.checkpoints import Checkpoints
 from jaxkd.training.state import TrainState
 
-# A metric by name, whose highest value is the best, or with the word "min" or "max".
+# A metric by name, which says its direction itself, or with the word "min" or "max".
 KeepBest = str | tuple[str, str]
 # Parts of names of metrics whose lowest value is the best, of which none is taken for the highest.
 _LOWER = ("loss", "entropy", "error", "perplexity", "nll", "divergence", "distance", "brier")
@@ -42,14 +46,15 @@ class Criterion:
 
     @classmethod
     def from_arguments(
-        cls, keep_best: Any, patience: Any, *, evaluates: bool, repeats: bool, members: int | None
+        cls, keep_best: Any, patience: Any, *, evaluate: Any, repeats: bool, members: int | None
     ) -> Criterion | None:
         """Makes a criterion of the arguments of `fit`.
 
         Args:
           keep_best: name of a metric, or its name and `"min"` or `"max"`; None for none.
           patience: number of evaluations, None for no end.
-          evaluates: whether the run evaluates.
+          evaluate: function that the run evaluates by, which knows its metrics where
+            `jaxkd.training.evaluator` made it; None for none.
           repeats: whether it does so more than once.
           members: number of students that train together, None for one.
 
@@ -58,8 +63,9 @@ class Criterion:
 
         Raises:
           TypeError: arguments of another kind.
-          ValueError: another word than "min" or "max", a name that sounds like a loss without one,
-            a patience below 1, or one of them without what it needs.
+          ValueError: another word than "min" or "max", a name that no metric of `evaluate` has, a
+            metric that does not say its direction and whose name sounds like a loss, a patience
+            below 1, or one of them without what it needs.
         """
         if keep_best is None:
             if patience is not None:
@@ -68,21 +74,26 @@ class Criterion:
                     "keep_best=('cross_entropy', 'min')"
                 )
             return None
-        pair = (keep_best, "max") if isinstance(keep_best, str) else keep_best
+        pair = (keep_best, "") if isinstance(keep_best, str) else keep_best
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError(
                 f"keep_best must be the name of a metric, not {shown(keep_best)}: write "
                 "keep_best='accuracy', or keep_best=('cross_entropy', 'min')"
             )
-        metric, mode = pair
-        if mode not in ("min", "max"):
-            raise ValueError(f"keep_best={keep_best!r} must end in 'min' or 'max', not {mode!r}")
-        if isinstance(keep_best, str) and _sounds_like_a_loss(metric):
+        metric, given = pair
+        known = _metrics_of(evaluate)
+        if known and metric not in known:
+            raise ValueError(
+                f"keep_best names {metric!r}, which evaluate does not measure"
+                f"{suggestion(metric, known)} Its metrics are {[*known]}"
+            )
+        mode = direction_of(known.get(metric), given, f"keep_best={keep_best!r}")
+        if mode is None and _sounds_like_a_loss(metric):
             raise ValueError(
                 f"keep_best={metric!r} would keep the highest value: write "
                 f"keep_best=({metric!r}, 'min'), or ({metric!r}, 'max') if that is meant"
             )
-        if not evaluates:
+        if evaluate is None:
             raise ValueError(
                 f"keep_best={keep_best!r} needs evaluations: give fit(…, evaluate=f, eval_every=…)"
             )
@@ -99,7 +110,7 @@ class Criterion:
                 raise ValueError(
                     f"patience={patience} needs more than one evaluation: give fit(…, eval_every=…)"
                 )
-        return cls(metric, mode, patience)
+        return cls(metric, mode or "max", patience)
 
     def best_step(self, rows: Rows, since: int = 0) -> int | None:
         """Returns the step of the first best of some evaluations.
@@ -270,6 +281,12 @@ class BestState:
 def _sounds_like_a_loss(metric: str) -> bool:
     words = re.split("[^a-z]+", metric.lower())
     return any(part in metric.lower() for part in _LOWER) or not _LOWER_WORDS.isdisjoint(words)
+
+
+def _metrics_of(evaluate: Any) -> Mapping[str, Metric]:
+    """Returns the metrics that a function is known to evaluate by; none of one's own function."""
+    evaluated = getattr(evaluate, "evaluated", None)
+    return by_name(evaluated.metrics) if isinstance(evaluated, Evaluated) else {}
 
 
 def _since(metadata: Mapping[str, Any]) -> int:

@@ -12,6 +12,7 @@ import jax
 
 from jaxkd import views as own_views
 from jaxkd.data import Examples
+from jaxkd.metrics.in_step import Metric
 from jaxkd.networks import Network
 from jaxkd.training._validation import is_allowed
 from jaxkd.training.state import TrainState
@@ -38,11 +39,13 @@ class Evaluated:
       network: the network.
       views: how the examples are rendered.
       dataset: the examples.
+      metrics: name → metric; None for those that labels and logits call for.
     """
 
     network: Network | None
     views: Views | None
     dataset: Examples
+    metrics: Mapping[str, Metric] | None = None
 
 
 # The run whose `evaluate` is being called.

@@ -41,5 +41,7 @@ def evaluator(
         batches = eval_batches(dataset, batch_size, views=step.views)
         return evaluate(step, state.params["student"], state.model_state["student"], batches)
 
-    score.evaluated = Evaluated(step.network, step.views, dataset)  # type: ignore[attr-defined]
+    score.evaluated = Evaluated(  # type: ignore[attr-defined]
+        step.network, step.views, dataset, step.metrics
+    )
     return score

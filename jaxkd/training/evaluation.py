@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.metrics.in_step import Metric, default_metrics
-from jaxkd.metrics.in_step._defaults import default_named
+from jaxkd.metrics.in_step._defaults import by_name
 from jaxkd.networks import Network, PyTree
 from jaxkd.networks._arguments import shown
 from jaxkd.networks._kinds import check_network
@@ -93,12 +93,8 @@ class EvalStep:
 
     def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """Computes each metric of its sums, added up over all batches."""
-        chosen = self.metrics
-        values = {}
-        for name, total in sums.items():
-            metric = default_named(name) if chosen is None else chosen[name]
-            values[name] = float(metric.compute(total))
-        return values
+        known = by_name(self.metrics)
+        return {name: float(known[name].compute(total)) for name, total in sums.items()}
 
     def place(self, params: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
         """Places a network's variables as those of a `TrainState`, if they are not there yet.

@@ -137,9 +137,10 @@ def fit(
         evaluation, in every process of a job. One that returns True ends the run: its state is
         evaluated and saved as after the last step, and the same call again returns the same
         result, while one without callbacks goes on.
-      keep_best: name of a number of `evaluate` whose highest value is the best, or its name and
-        `"min"` or `"max"`: `("cross_entropy", "min")`. The state of the first best evaluation is
-        kept in memory, or in `workdir/best`, and returned.
+      keep_best: name of a number of `evaluate`. A metric of an `evaluator` says by its class
+        whether the highest or the lowest value is the best; of other functions the highest is,
+        unless `"min"` is written beside it: `("cross_entropy", "min")`. The state of the first
+        best evaluation is kept in memory, or in `workdir/best`, and returned.
       patience: number of evaluations in a row without a better value of `keep_best` after which
         the run ends; None for no such end. The same call again returns the same result, one with
         more patience goes on.
@@ -199,7 +200,7 @@ def fit(
     criterion = Criterion.from_arguments(
         keep_best,
         patience,
-        evaluates=evaluate is not None,
+        evaluate=evaluate,
         repeats=eval_every is not None,
         members=step.members,
     )

@@ -288,7 +288,11 @@ def test_the_direction_of_a_metric_is_known_or_said(tmp_path):
     assert right.higher_is_better and right.difference == "points"
     with pytest.raises(ValueError, match="no metric 'rigth'; did you mean 'right'"):
         own.replace(metric="rigth").measure  # noqa: B018
-    with pytest.raises(ValueError, match="better at its 'max' or 'min', not 'up'"):
+    default = own.replace(metrics=None)
+    assert not default.replace(metric="cross_entropy").measure.higher_is_better
+    with pytest.raises(ValueError, match="no metric 'acuracy'; did you mean 'accuracy'"):
+        default.replace(metric="acuracy").measure  # noqa: B018
+    with pytest.raises(ValueError, match=r"metric=\('right', 'up'\) must end in 'min' or 'max'"):
         own.replace(metric=("right", "up")).measure  # noqa: B018
 
 

@@ -15,7 +15,10 @@ from tiers import few
 
 import jaxkd
 from jaxkd import recipes
-from jaxkd.training import Interrupted, Population, Preempted, fit
+from jaxkd.data import Dataset
+from jaxkd.metrics import MeanSquaredError
+from jaxkd.training import Interrupted, Population, Preempted, evaluator, fit, make_eval_step
+from jaxkd.training._best import Criterion
 
 INPUTS = np.random.default_rng(0).normal(size=(12, 8, 6)).astype(np.float32)
 BATCHES = [{"inputs": x, "labels": np.arange(8) % 3} for x in INPUTS]
@@ -123,11 +126,32 @@ def test_a_best_state_that_is_not_there_is_begun_anew_with_a_warning(tmp_path):
     assert int(train(workdir=tmp_path).best.step) == 10
 
 
+KNOWN = {"name": "n", "split": "test", "num_classes": 3}
+EVALUATOR = evaluator(
+    make_eval_step(STUDENT), Dataset.from_arrays(INPUTS[0], np.arange(8) % 3, **KNOWN)
+)
+
+
+def test_a_metric_of_an_evaluator_says_its_direction():
+    """A loss is kept where it is lowest, without a word; a word is obeyed."""
+    given = {"patience": None, "evaluate": EVALUATOR, "repeats": True, "members": None}
+    assert Criterion.from_arguments("cross_entropy", **given).mode == "min"
+    assert Criterion.from_arguments("accuracy", **given).mode == "max"
+    assert Criterion.from_arguments(("cross_entropy", "max"), **given).mode == "max"
+    errors = make_eval_step(STUDENT, {"wrong": MeanSquaredError()})
+    given["evaluate"] = evaluator(errors, EVALUATOR.evaluated.dataset)
+    assert Criterion.from_arguments("wrong", **given).mode == "min"
+
+
 REFUSED = {
     "a loss": ({"keep_best": "cross_entropy"}, r"keep_best=\('cross_entropy', 'min'\)"),
     "an abbreviation": ({"keep_best": "val/rmse"}, r"keep_best=\('val/rmse', 'min'\)"),
     "another word": ({"keep_best": ("accuracy", "high")}, "must end in 'min' or 'max', not 'high'"),
     "no evaluation": ({"evaluate": None}, "needs evaluations: give fit"),
+    "not measured": (
+        {"keep_best": "acuracy", "evaluate": EVALUATOR},
+        "does not measure; did you mean 'accuracy'",
+    ),
     "no metric": ({"keep_best": "f1"}, r"names 'f1', and evaluate returned \['accuracy'"),
     "patience alone": ({"keep_best": None, "patience": 2}, "patience=2 needs a metric"),
     "no patience": ({"patience": 0}, "at least 1 evaluation, not 0"),

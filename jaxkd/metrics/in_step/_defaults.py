@@ -73,6 +73,6 @@ def default_metrics(logits: Any, labels: Any) -> dict[str, Metric]:
     )
 
 
-def default_named(name: str) -> Metric:
-    """Returns a default metric by its name."""
-    return {**_OF_CLASSES, **_OF_ENTRIES, **_OF_VALUES}[name]
+def by_name(metrics: Mapping[str, Metric] | None) -> Mapping[str, Metric]:
+    """Returns the chosen metrics, or all that may be chosen by labels and logits, by name."""
+    return {**_OF_CLASSES, **_OF_ENTRIES, **_OF_VALUES} if metrics is None else metrics

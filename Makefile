@@ -20,10 +20,21 @@ INSTALLED := $(VENV)/installed-$(VERSION)
 # Each worker takes tests from the other when it has none left.
 PYTEST := GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all lint install clean
+# The site has an environment of its own, which does not need the tools of the tests.
+DOCS := .venv-docs
+DOCS_INSTALLED := $(DOCS)/installed-$(VERSION)
+SITE := build/docs
+
+.PHONY: demo docs test test-all lint install clean
 
 demo: install
 	$(BIN)/python -m experiments.digits --workdir=runs/digits
+
+# The documentation as static pages, in build/docs/html; any warning is an error.
+docs: $(DOCS_INSTALLED)
+	$(DOCS)/bin/python docs/site/stage.py $(SITE)/source
+	$(DOCS)/bin/python -m sphinx -W --keep-going -q -c docs/site $(SITE)/source $(SITE)/html
+	@echo "open $(SITE)/html/index.html"
 
 # Every behavior once, in about ten minutes on two cores; all tests (see tests/README.md).
 test: install lint
@@ -39,14 +50,27 @@ lint: install
 
 install: $(INSTALLED)
 
+# Says in one line what is wrong with the Python that was requested, or with those that were found.
+define CHECK_PYTHON
+$(if $(PYTHON),,$(error No Python from 3.11 up that can make environments was found (tried: $(CANDIDATES)); install one, or run make PYTHON=/path/to/python))
+$(if $(VERSION),,$(error PYTHON=$(PYTHON) does not start; name a Python from 3.11 up, such as make PYTHON=python3.12, or leave it out))
+$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxkd needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=python3.12")'
+endef
+
+# $(call ENVIRONMENT,folder,extra): the package with an extra, in an environment.
+define ENVIRONMENT
+$(CHECK_PYTHON)
+$(PYTHON) -m venv $(if $(wildcard $(1)/lib/python$(VERSION)),,--clear) $(1)
+$(1)/bin/python -m pip install --quiet --upgrade pip
+$(1)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$(2)]'
+touch $@
+endef
+
 $(INSTALLED): pyproject.toml constraints.txt
-	$(if $(PYTHON),,$(error No Python from 3.11 up that can make environments was found (tried: $(CANDIDATES)); install one, or run make PYTHON=/path/to/python))
-	$(if $(VERSION),,$(error PYTHON=$(PYTHON) does not start; name a Python from 3.11 up, such as make PYTHON=python3.12, or leave it out))
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxkd needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(if $(wildcard $(VENV)/lib/python$(VERSION)),,--clear) $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[tests]'
-	touch $@
+	$(call ENVIRONMENT,$(VENV),tests)
+
+$(DOCS_INSTALLED): pyproject.toml constraints.txt
+	$(call ENVIRONMENT,$(DOCS),docs)
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(DOCS) $(SITE) runs

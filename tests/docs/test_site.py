@@ -1,0 +1,110 @@
+"""The site: every public name has a page, every page a place, and all of it builds."""
+
+import inspect
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import docstrings
+import names
+import pytest
+import reference
+import stage
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return dict(reference.pages({"cache.md": "# The cache\n\n`cache.build`"}))
+
+
+def test_every_public_name_has_a_page_with_signature_example_and_source(pages):
+    listed = {
+        f"{path}.{name}"
+        for path, module in names.modules().items()
+        for name in getattr(module, "__all__", [])
+        if not hasattr(getattr(module, name), "__path__")
+    } - set(names.modules())
+    public = names.public_names()
+    reached = {name for found in public for name in (found.name, *found.aliases)}
+    assert listed and not listed - reached
+    assert {f"reference/{found.name}.md" for found in public} < set(pages)
+    for found in public:
+        page = pages[f"reference/{found.name}.md"]
+        short = found.name.rpartition(".")[2]
+        assert f"# {found.name}\n" in page
+        assert re.search(rf"```python\n(def |class )?{short}\b", page), found.name
+        assert "## Example" in page or "```pycon" in page or "```python\n>" in page, found.name
+        path, first = re.search(r"\[source\]\(.*?/main/([\w/.]+)(?:#L(\d+))?", page).groups()
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        assert first is None or short in lines[int(first) - 1], found.name
+
+
+def test_the_reference_lists_its_names_by_package(pages):
+    for found in names.public_names():
+        assert f"]({found.name}.md)" in pages[f"reference/{found.package}.md"]
+        assert f"\n{found.package}\n" in pages["reference/index.md"]
+
+
+def test_a_docstring_becomes_markdown():
+    doc = """Computes a thing, `a < b`, of <any> kind.
+
+    A list:
+
+    - one
+      and more
+
+    Args:
+      x: an array `[batch]`,
+        of *any* type.
+      **options: others.
+
+    Example:
+      >>> 1 + 1
+      2
+    """
+    assert docstrings.to_markdown(inspect.cleandoc(doc)) == (
+        "Computes a thing, `a < b`, of \\<any\\> kind.\n\nA list:\n\n- one\n  and more\n\n"
+        "## Arguments\n\n- **`x`**: an array `[batch]`, of \\*any\\* type.\n"
+        "- **`**options`**: others.\n\n## Example\n\n```pycon\n>>> 1 + 1\n2\n```\n"
+    )
+    assert docstrings.first_sentence("Returns a thing. It is\nlarge.") == "Returns a thing."
+
+
+def test_links_of_the_repository_become_links_of_the_site():
+    text = "[a](cache.md#x) [b](../benchmarks/models.md) [c](../LICENSE) ```[d](../LICENSE)```"
+    assert stage.relinked(text, pathlib.Path("docs/data.md")) == (
+        "[a](cache.md#x) [b](benchmarks/models.md) "
+        "[c](https://github.com/jaxkd/jaxkd/blob/main/LICENSE) ```[d](../LICENSE)```"
+    )
+    back = stage.relinked("[a](../docs/cache.md)", pathlib.Path("benchmarks/models.md"))
+    assert back == "[a](../cache.md)"
+
+
+def test_the_first_page_has_the_version_and_what_is_new():
+    text = stage.with_contents(stage.with_news("<!-- new -->\n\n## Use\n\n- [Data](data.md): x\n"))
+    assert re.match(r"## What is new in \d+\.\d+\.\d+", text)
+    assert text.count("\n- ") == 7 and "```{toctree}\n:hidden:\n:caption: Use\n\ndata\n```" in text
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_docs_treats_warnings_as_errors():
+    command = ["make", "-n", f"PYTHON={sys.executable}", "docs"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    assert "sphinx -W" in run.stdout and "'.[docs]'" in run.stdout
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("furo", reason="needs the extra docs: make docs installs it")
+    stage.main(tmp_path / "source")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"]
+    command += ["-c", str(ROOT / "docs" / "site"), str(tmp_path / "source"), str(tmp_path / "html")]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert run.returncode == 0, run.stderr
+    for name in names.public_names():
+        assert (tmp_path / "html" / "reference" / f"{name.name}.html").exists()
+    assert "What is new" in (tmp_path / "html" / "index.html").read_text(encoding="utf-8")

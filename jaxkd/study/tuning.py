@@ -180,15 +180,58 @@ def tune(
     progress: bool,
 ) -> Tuning:
     """Tunes a method, as `Study.tune` says."""
+    # Sorted, so that a setting has one name, in whatever order its options were written.
+    values = {name: _listed(given) for name, given in sorted(axes.items())}
+    tried = try_settings(
+        study, method, values, samples=samples, seeds=seeds, budget=budget, progress=progress
+    )
+    chosen = tried[tried.best("validation")].arm
+    fresh = [Arm(LABELS), *([] if chosen.name == _DEFAULT.name else [_DEFAULT]), chosen]
+    confirm = study.replace(
+        arms=fresh, workdir=study.workdir / "confirm", caches=study.caches.folder
+    )
+    confirmed = confirm.run(progress=progress)
+    seconds = _total(tried), _total(confirmed)
+    tuning = Tuning(tried, chosen, confirmed, values, seconds)
+    tuning.table().write_csv(study.workdir / "settings.csv")
+    return tuning
+
+
+def try_settings(
+    study: Study,
+    method: str | Sequence[str],
+    axes: Mapping[str, Sequence[Any]],
+    *,
+    samples: int | None = None,
+    seeds: int | Sequence[int] = 2,
+    budget: Mapping[str, float | None],
+    progress: bool = True,
+) -> StudyResults:
+    """Trains by all settings of a grid and measures them on validation, the half that chooses.
+
+    Args:
+      study: gives data, networks and defaults; the runs are in the folder `tune` of its own.
+      method: name of a recipe, or of several.
+      axes: option → values to try.
+      samples: as of `Study.tune`.
+      seeds: as of `Study.tune`.
+      budget: `"steps"` or `"epochs"` → number; None for the study's own.
+      progress: whether to show progress bars.
+
+    Returns:
+      The results, with nan for settings that diverged; the best one is chosen.
+
+    Raises:
+      FloatingPointError: all settings diverge.
+      ValueError: as of `Study.tune`.
+    """
     if study.part != "validation":
         raise ValueError(
             "settings are chosen on validation examples, and the study has none: write "
             'data=jaxkd.data.split(dataset, {"train": 0.8, "validation": 0.1, "test": 0.1})'
         )
     methods = [method] if isinstance(method, str) else list(method)
-    # Sorted, so that a setting has one name, in whatever order its options were written.
-    values = {name: _listed(given) for name, given in sorted(axes.items())}
-    arms = _settings(methods, values, samples)
+    arms = _settings(methods, axes, samples)
     if isinstance(seeds, int):
         seeds = [_FIRST_SEED + number for number in range(seeds)]
     if shared := sorted(set(seeds) & set(study.seeds)):
@@ -196,23 +239,14 @@ def tune(
             f"seeds {shared} would choose a setting and confirm it: give tune other seeds than "
             f"the study's {list(study.seeds)}"
         )
-    caches = study.caches.folder
     shorter = {name: value for name, value in budget.items() if value is not None}
-    known = {"arms": arms, "seeds": seeds, "workdir": study.workdir / "tune", "caches": caches}
-    trial = study.replace(**known, **shorter)
-    tried = run_study(trial, test=False, progress=progress, keep_diverged=True)
-    chosen = tried[tried.best("validation")].arm
-    fresh = [Arm(LABELS), *([] if chosen.name == _DEFAULT.name else [_DEFAULT]), chosen]
-    workdir = study.workdir / "confirm"
-    confirmed = study.replace(arms=fresh, workdir=workdir, caches=caches).run(progress=progress)
-    seconds = _total(tried), _total(confirmed)
-    tuning = Tuning(tried, chosen, confirmed, values, seconds)
-    tuning.table().write_csv(study.workdir / "settings.csv")
-    return tuning
+    folders = {"workdir": study.workdir / "tune", "caches": study.caches.folder}
+    trial = study.replace(arms=arms, seeds=seeds, **folders, **shorter)
+    return run_study(trial, test=False, progress=progress, keep_diverged=True)
 
 
 def _settings(
-    methods: Sequence[str], axes: Mapping[str, list[Any]], samples: int | None
+    methods: Sequence[str], axes: Mapping[str, Sequence[Any]], samples: int | None
 ) -> list[Arm]:
     """All combinations of what each method takes, or some of them at random."""
     arms: dict[str, Arm] = {}

@@ -16,6 +16,7 @@ measures networks.
 | a grid | `heat_map` |
 | accuracy against size | `size_accuracy_scatter` |
 | calibration | `reliability_diagram`, `reliability_curves` |
+| a single example | `Picture` |
 | all of it | `Report`, `Section` |
 
 A `Table` prints itself and writes CSV, HTML and Markdown; a `Figure` is SVG or PNG and describes
@@ -42,6 +43,7 @@ from jaxkd.study.figures import reliability_curves as reliability_curves
 from jaxkd.study.figures import reliability_diagram as reliability_diagram
 from jaxkd.study.figures import size_accuracy_scatter as size_accuracy_scatter
 from jaxkd.study.figures import spread_lines as spread_lines
+from jaxkd.study.pictures import Picture as Picture
 from jaxkd.study.report import Report as Report
 from jaxkd.study.report import Section as Section
 from jaxkd.study.results import ArmResult as ArmResult
@@ -65,6 +67,7 @@ __all__ = [
     "Figure",
     "Finding",
     "Format",
+    "Picture",
     "Report",
     "Runtime",
     "Section",

@@ -29,7 +29,7 @@ def class_section(results: StudyResults, arm: str) -> Section | None:
     part, others = results.shown_part, results[results.baseline]
     labels = results.labels.get(part)
     logits, baseline = results[arm].logits.get(part), others.logits.get(part)
-    if labels is None or logits is None or baseline is None or not _is_classes(logits, labels):
+    if labels is None or logits is None or baseline is None or not is_classes(logits, labels):
         return None
     known = labels >= 0
     labels, logits, baseline = labels[known], logits[:, known], baseline[:, known]
@@ -85,7 +85,7 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
 
 
-def _is_classes(logits: np.ndarray, labels: np.ndarray) -> bool:
+def is_classes(logits: np.ndarray, labels: np.ndarray) -> bool:
     """Whether labels are one class for each example, and any is known."""
     integers = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
     fits = logits.ndim == 3 and logits.shape[1] == labels.size and logits.shape[2] > 1

@@ -52,14 +52,9 @@ def conclude(results: StudyResults) -> Conclusion:
     Returns:
       The conclusion.
     """
-    others = {name: each for name, each in results.arms.items() if name != results.baseline}
-    if not others:
-        return Conclusion("", results.baseline, "")
-    best = results.chosen or results.best(results.part)
-    if best == results.baseline:
-        arm = dataclasses.replace(results, arms=others).best(results.part)
-    else:
-        arm = best
+    arm, best = subject_of(results), results.chosen or results.best(results.part)
+    if arm == results.baseline:
+        return Conclusion("", arm, "")
     finding = results.compare(arm)
     is_distilled = results[arm].arm.method != LABELS
     subject = "distillation" if is_distilled else arm
@@ -83,6 +78,15 @@ def conclude(results: StudyResults) -> Conclusion:
     if _largest_gain(results, finding) < _least(results):
         return nothing
     return Conclusion("open", arm, "More seeds or more data would tell.")
+
+
+def subject_of(results: StudyResults) -> str:
+    """Returns the arm that the conclusion of a study is about, as `conclude` says."""
+    others = {name: each for name, each in results.arms.items() if name != results.baseline}
+    best = results.chosen or results.best(results.part)
+    if not others or best != results.baseline:
+        return best
+    return dataclasses.replace(results, arms=others).best(results.part)
 
 
 def _least(results: StudyResults) -> float:

@@ -13,9 +13,13 @@ from jaxkd._files import parse_json, write_atomically
 from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
 from jaxkd.study._chance import warn_of_chance
+from jaxkd.study._conclusion import subject_of
+from jaxkd.study._differing import differing
 from jaxkd.study._diverged import result_or_none, with_nan
 from jaxkd.study._made_of import check_measurement
 from jaxkd.study._populations import train_together
+from jaxkd.study._shown_inputs import Shown, shown_inputs
+from jaxkd.study._teacher_outputs import teacher_outputs
 from jaxkd.study._wording import budget_of
 from jaxkd.study.measures import measure_of
 from jaxkd.study.results import ArmResult, StudyResults
@@ -84,13 +88,14 @@ def _results(
         return runs[name].network(seed)
 
     parts = [study.part, *(["test"] if tested else [])]
+    taught = {part: teacher_outputs(study, part) for part in parts}
     results = StudyResults(
         arms={name: _arm_result(study, runs[name], kept[name], tested.get(name)) for name in runs},
         seeds=study.seeds,
         measure=study.measure,
         part=study.part,
         chosen=None,
-        teacher={part: scores for part in parts if (scores := _teacher_scores(study, part))},
+        teacher={part: scores for part, (scores, _) in taught.items() if scores},
         test_evaluations=evaluations,
         workdir=study.workdir,
         make_network=network,
@@ -98,10 +103,18 @@ def _results(
         configuration=_configuration(study),
         labels={part: labels for part in parts if (labels := _labels(study, part)) is not None},
         class_names=_class_names(study),
+        teacher_logits={part: x for part, (_, x) in taught.items() if x is not None},
     )
-    if study.part == "test" or len(runs) < 2:
-        return results
-    return dataclasses.replace(results, chosen=results.best(study.part))
+    if study.part != "test" and len(runs) > 1:
+        results = dataclasses.replace(results, chosen=results.best(study.part))
+    return dataclasses.replace(results, shown_inputs=_shown_inputs(study, results))
+
+
+def _shown_inputs(study: Study, results: StudyResults) -> dict[int, Shown]:
+    """Returns pictures or texts of the examples that the report shows."""
+    found = differing(results, subject_of(results))
+    positions = [each.position for each in found.examples] if found else []
+    return shown_inputs(study.data[results.shown_part], positions)
 
 
 def _percents(study: Study, kept: list[dict[str, np.ndarray]]) -> frozenset[str]:
@@ -134,14 +147,6 @@ def _configuration(study: Study) -> dict[str, Any]:
         "Optimizer": f"{optimizer}, peak learning rate {study.learning_rate:g}",
         "Views": f"{study.views!r}, {study.num_views or 'new ones in every epoch'}",
     }
-
-
-def _teacher_scores(study: Study, part: str) -> dict[str, float]:
-    """Returns the scores of the teacher; none without a teacher."""
-    evaluator = study.evaluator(part)
-    if isinstance(study.teacher, Network):
-        return dict(evaluator.scores(study.teacher))
-    return {} if study.teacher is None else evaluator.foreign_scores(study.teacher)
 
 
 def _arm_result(

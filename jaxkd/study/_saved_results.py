@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from jaxkd._files import read_json
+from jaxkd.study._shown_inputs import SHOWN_INPUTS, read_inputs
 from jaxkd.study.arms import Arm
 from jaxkd.study.measures import Measure
 from jaxkd.study.results import ArmResult, StudyResults
@@ -55,6 +56,8 @@ def read_results(workdir: pathlib.Path) -> StudyResults:
         percents=frozenset(document["percents"]),
         configuration=document["configuration"],
         labels={p: np.load(f) for p in _PARTS if (f := workdir / f"labels_{p}.npy").exists()},
+        teacher_logits=_teacher_logits(workdir),
+        shown_inputs=read_inputs(workdir / SHOWN_INPUTS),
         class_names=tuple(read_json(workdir / "made.json")["configuration"]["class_names"]),
     )
 
@@ -112,6 +115,16 @@ def _logits(folder: pathlib.Path, document: dict[str, Any]) -> dict[str, np.ndar
         paths = [folder / f"seed{seed}" / file for seed in document["seeds"]]
         if all(path.exists() and "logits" in np.load(path) for path in paths):
             logits[part] = np.stack([np.load(path)["logits"] for path in paths])
+    return logits
+
+
+def _teacher_logits(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads the logits of the teacher; none of a folder that was written before they were kept."""
+    logits: dict[str, np.ndarray] = {}
+    for part in _PARTS:
+        if (file := workdir / f"teacher_{part}.npz").exists():
+            with np.load(file) as stored:
+                logits |= {part: stored["logits"]} if "logits" in stored else {}
     return logits
 
 

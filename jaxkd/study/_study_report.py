@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._class_section import class_section
 from jaxkd.study._conclusion import RULE, Conclusion, conclude
+from jaxkd.study._differing_section import differing_section
 from jaxkd.study._provenance import provenance_of
 from jaxkd.study.figures import learning_curves
 from jaxkd.study.figures._figure import Figure
@@ -33,8 +34,9 @@ def make_report(results: StudyResults, title: str) -> Report:
     seconds = float(sum(result.seconds.sum() for result in results.arms.values()))
     of_classes = class_section(results, conclusion.arm)
     last = provenance_of(results, seconds, results.configuration)
-    sections = [section, *([of_classes] if of_classes else []), last]
-    return Report(title, _summary(results, conclusion), sections, conclusion.headline)
+    where_they_differ = differing_section(results, conclusion.arm)
+    evidence = [each for each in (section, of_classes, where_they_differ) if each is not None]
+    return Report(title, _summary(results, conclusion), [*evidence, last], conclusion.headline)
 
 
 def _summary(results: StudyResults, conclusion: Conclusion) -> str:

@@ -82,20 +82,26 @@ class Evaluator:
         """Returns a network's logits on the examples, `[examples, num_classes]`."""
         return predict(self.step(network), network, self.batches())
 
-    def foreign_scores(self, teacher: ForeignTeacher) -> dict[str, float]:
-        """Returns the scores of a teacher outside of JAX, whose outputs are NumPy arrays."""
+    def foreign_results(
+        self, teacher: ForeignTeacher
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Returns scores of a teacher outside of JAX, and its logits where it has any."""
         totals: dict[str, Any] = {}
+        logits: list[np.ndarray] = []
         metrics: Mapping[str, Metric] | None = self._metrics
         for batch in self.batches():
             batch = self.views.render(batch)
             outputs = teacher(batch["inputs"])
+            if "logits" in outputs and batch["where"].ndim == 1:
+                logits.append(np.asarray(outputs["logits"], np.float32)[batch["where"]])
             metrics = metrics or default_metrics(outputs["logits"], batch["labels"])
             for name, metric in metrics.items():
                 sums = jax.tree.map(lambda x: np.asarray(x, np.float64), metric(outputs, batch))
                 before = totals.get(name)
                 totals[name] = sums if before is None else jax.tree.map(np.add, before, sums)
         assert metrics is not None
-        return {name: float(metrics[name].compute(sums)) for name, sums in totals.items()}
+        scores = {name: float(metrics[name].compute(sums)) for name, sums in totals.items()}
+        return scores, {"logits": np.concatenate(logits)} if logits else {}
 
     def _shapes(self, network: Network, batch: Any = None) -> dict[str, Any]:
         """Returns the shapes of a network's outputs on a batch."""

@@ -14,6 +14,7 @@ from jaxkd.study._terms import terms_in
 from jaxkd.study._wording import with_minus
 from jaxkd.study.comparison import Finding
 from jaxkd.study.figures._figure import Figure
+from jaxkd.study.pictures import Picture
 from jaxkd.study.tables import Table
 
 # The label and the color of each kind of finding. The label says the same as the color.
@@ -31,6 +32,7 @@ class Section:
       findings: results of this section.
       tables: tables.
       figures: figures, each with its own caption.
+      pictures: pictures of single examples.
     """
 
     title: str
@@ -38,6 +40,7 @@ class Section:
     findings: Sequence[Finding] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
+    pictures: Sequence[Picture] = ()
 
     @property
     def paragraphs(self) -> list[str]:
@@ -145,6 +148,8 @@ class Report:
                 console.print(label + Text(f"  {finding.text}"))
             for table in section.tables:
                 table.print()
+            for picture in section.pictures:
+                console.print(Text(picture.alt))
 
 
 def _unbroken(text: str) -> str:

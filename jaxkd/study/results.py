@@ -17,6 +17,7 @@ from jaxkd.metrics.spread import Spread
 from jaxkd.networks import Network
 from jaxkd.study._files import write_file
 from jaxkd.study._provenance import run_facts
+from jaxkd.study._shown_inputs import SHOWN_INPUTS, Shown, save_inputs
 from jaxkd.study._wording import counted
 from jaxkd.study.arms import LABELS, Arm
 from jaxkd.study.comparison import Finding, compare
@@ -71,6 +72,9 @@ class StudyResults:
       configuration: name → value of what was chosen, for the report.
       labels: part → labels of its examples, in the order of the logits, where they are one array.
       class_names: one name a class, or empty.
+      teacher_logits: part → logits of the teacher, where it has any.
+      shown_inputs: row among the examples of the table → picture or text of those on which teacher
+        and student differ that the report shows.
     """
 
     arms: Mapping[str, ArmResult]
@@ -86,6 +90,8 @@ class StudyResults:
     configuration: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    teacher_logits: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    shown_inputs: Mapping[int, Shown] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> ArmResult:
         return self.arms[name]
@@ -208,6 +214,7 @@ class StudyResults:
         text = json.dumps(self.document(), indent=2, allow_nan=False)
         write_file(self.workdir / "results.json", text + "\n")
         self._save_labels_and_facts()
+        save_inputs(self.workdir / SHOWN_INPUTS, self.shown_inputs)
         self.table().write_csv(self.workdir / "arms.csv")
 
     def _save_labels_and_facts(self) -> None:

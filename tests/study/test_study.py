@@ -12,6 +12,7 @@ from jaxkd import Objective, Term, from_function, metrics, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics.in_step import Accuracy, MeanSquaredError
 from jaxkd.study import Arm, Evaluator, Study
+from jaxkd.study._differing_section import TITLE
 from jaxkd.study._saved_results import read_results
 from jaxkd.teachers import from_callable
 
@@ -102,7 +103,7 @@ def test_the_report_is_the_same_from_the_files_alone(finished):
     again = read_results(study.workdir)
     assert again.report("Largest").to_html() == results.report("Largest").to_html()
     titles = [section.title for section in again.report().sections]
-    assert titles == ["Arms", "By class", "How this was made"]
+    assert titles == ["Arms", "By class", TITLE, "How this was made"]
 
 
 def test_an_arm_without_a_number_is_never_the_best(finished, tmp_path):

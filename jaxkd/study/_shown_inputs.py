@@ -1,0 +1,129 @@
+"""Inputs of examples as a report shows them: a picture, or a text."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxkd._files import write_atomically
+from jaxkd.data import Examples, Sequences, Tokenizer
+from jaxkd.study._wording import with_minus
+
+Shown = np.ndarray | str
+"""A picture, uint8 `[height, width, 1 or 3]`, or a text."""
+
+SHOWN_INPUTS = "shown_inputs.npz"
+"""Name of their file in the folder of a study."""
+
+_LONGEST_SIDE = 160
+_MOST_VALUES = 8
+_MOST_LETTERS = 300
+
+
+def shown_inputs(examples: Examples, positions: Sequence[int]) -> dict[int, Shown]:
+    """Reads some examples, and makes a picture or a text of each.
+
+    Images of 8 bits are shown as they are, of floats scaled to the range of those that are shown,
+    and smaller where a side is longer than 160 pixels. Rows of bytes are their text, other tokens
+    their numbers; of other arrays the first values are shown. Of a dictionary it is the first
+    image, or all of its arrays.
+
+    Args:
+      examples: the examples.
+      positions: rows among them.
+
+    Returns:
+      Row → picture or text.
+    """
+    if not len(positions):
+        return {}
+    inputs = examples.read(examples.ids[np.asarray(positions)], 0)
+    if isinstance(examples, Sequences):
+        shown = _texts_of(np.asarray(inputs), examples.tokenizer)
+    else:
+        shown = _shown(inputs)
+    return dict(zip(map(int, positions), shown, strict=True))
+
+
+def save_inputs(file: pathlib.Path, inputs: Mapping[int, Shown]) -> None:
+    """Writes pictures, all of one size, or texts to a `.npz` file; without any there is no file."""
+    if not inputs:
+        file.unlink(missing_ok=True)
+        return
+    content = io.BytesIO()
+    np.savez(content, positions=np.array(list(inputs)), inputs=np.array(list(inputs.values())))
+    write_atomically(file, content.getvalue())
+
+
+def read_inputs(file: pathlib.Path) -> dict[int, Shown]:
+    """Reads what `save_inputs` wrote; nothing where there is no file."""
+    if not file.exists():
+        return {}
+    with np.load(file) as stored:
+        positions, inputs = stored["positions"].tolist(), stored["inputs"]
+    texts = inputs.dtype.kind == "U"
+    return {n: str(x) if texts else x for n, x in zip(positions, inputs, strict=True)}
+
+
+def _shown(inputs: Any) -> list[Any]:
+    """Pictures or texts of a batch of arrays."""
+    leaves = jax.tree_util.tree_leaves_with_path(inputs)
+    for _, leaf in leaves:
+        if _is_image(leaf):
+            return list(_pictures(leaf))
+    if len(leaves) == 1:
+        return [_values(row) for row in leaves[0][1]]
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    rows = zip(*(leaf for _, leaf in leaves), strict=True)
+    return [
+        "; ".join(f"{name}: {_values(x)}" for name, x in zip(names, row, strict=True))
+        for row in rows
+    ]
+
+
+def _is_image(leaf: np.ndarray) -> bool:
+    kinds = leaf.dtype == np.uint8 or np.issubdtype(leaf.dtype, np.floating)
+    if leaf.ndim == 3:
+        return leaf.dtype == np.uint8
+    return kinds and leaf.ndim == 4 and leaf.shape[-1] in (1, 3) and min(leaf.shape[1:3]) > 1
+
+
+def _pictures(images: np.ndarray) -> np.ndarray:
+    """Returns images of 8 bits, `[count, height, width, 1 or 3]`."""
+    images = images[..., None] if images.ndim == 3 else images
+    count, height, width, channels = images.shape
+    scale = _LONGEST_SIDE / max(height, width)
+    values = images.astype(np.float32)
+    if images.dtype != np.uint8:
+        values = np.nan_to_num(values)
+        low, high = float(values.min()), float(values.max())
+        values = 255.0 * (values - low) / max(high - low, 1e-12)
+    if scale < 1.0:
+        sides = max(1, round(height * scale)), max(1, round(width * scale))
+        values = np.asarray(jax.image.resize(values, (count, *sides, channels), "linear"))
+    return np.round(values).clip(0, 255).astype(np.uint8)
+
+
+def _texts_of(rows: np.ndarray, tokenizer: str) -> list[str]:
+    """Texts of rows of tokens, `[count, length, 2]`, without their padding."""
+    tokens = [row[row[:, 1] > 0, 0] for row in rows]
+    known = Tokenizer.bytes()
+    if tokenizer == known.fingerprint:
+        texts = [known.decode(row[row != known.eos]) for row in tokens]
+        return [_cut(" ".join(text.split())) for text in texts]
+    return [f"tokens {_values(row)}" for row in tokens]
+
+
+def _values(row: Any) -> str:
+    values = np.ravel(row)
+    shown = ", ".join(with_minus(f"{value:.4g}") for value in values[:_MOST_VALUES].tolist())
+    return f"{shown}, …" if values.size > _MOST_VALUES else shown
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} …"

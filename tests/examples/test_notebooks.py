@@ -18,9 +18,20 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 # What the text of each notebook says about its results, as expressions of its variables.
 CLAIMS = {
+    "population": [
+        "len(jax.devices()) == 8 and kernel.addressable_shards[0].data.shape == (6, 32, 10)",
+        "by_alpha[0] + 0.03 < by_alpha[2] and by_alpha[0] + 0.03 < by_alpha[3]",
+        "largest < 1e-4",
+    ],
     "quickstart": [
         "accuracies['labels alone'] + 0.05 < accuracies['distilled'] < accuracies['teacher']",
         "finding.kind == 'gain' and finding.interval[0] > 0.05",
+    ],
+    "temperature_and_alpha": [
+        "by_alpha[0.1] + 0.02 < min(by_alpha[0.5], by_alpha[0.9], by_alpha[1.0])",
+        "max(by_alpha[alpha] for alpha in (0.5, 0.9, 1.0)) < by_alpha[0.5] + 0.02",
+        "sorted_means[1.0][0] > 0.9 > sorted_means[8.0][0]",
+        "finding.kind == 'gain' and len(tuning.tried.arms) == 16",
     ],
 }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,19 @@ from jaxkd import cache
 from jaxkd.cache import Cache
 from jaxkd.cache._foreign import RUNS
 from jaxkd.data import Examples
+from jaxkd.networks import Network
+from jaxkd.objective import Objective
+from jaxkd.study._study_arguments import as_network
 from jaxkd.study.runner import file_name
+from jaxkd.targets import Dense
 from jaxkd.views import Views
+
+if TYPE_CHECKING:
+    from jaxkd.study.study import Study
+
+_MOST_BYTES = 1 << 30
+_LEAST_GAIN = 1.1
+_LOGITS = frozenset({"logits"})
 
 
 class TeacherCaches:
@@ -25,7 +36,8 @@ class TeacherCaches:
       folder: folder of all of them.
       parts: the data of the study. Where views do not mix, a selection of one of these reads the
         cache of the whole part.
-      codec: how outputs are stored.
+      codec: how outputs are stored: of the logits, or one for each output that is named. Others are
+        stored exactly, as float32.
       yes: whether a large one is built without a question.
 
     Attributes:
@@ -37,22 +49,31 @@ class TeacherCaches:
         self.folder, self._parts, self._codec = folder, parts, codec
         self._yes = yes
         self._open: dict[str, Cache] = {}
+        self._paying: dict[Any, bool] = {}
         self.progress = True
 
-    def get(self, teacher: RUNS, examples: Examples, views: Views, num_views: int) -> Cache:
+    def get(
+        self,
+        teacher: RUNS,
+        examples: Examples,
+        views: Views,
+        num_views: int,
+        outputs: Set[str] = _LOGITS,
+    ) -> Cache:
         """Returns the cache of a teacher's outputs; builds what is missing."""
+        codec = self._codec_of(outputs)
         source = examples if views.mixes else self._source(examples)
         identity = {
             "teacher": teacher.fingerprint(),
             "examples": [source.fingerprint, digest(source.ids)],
             "views": views.specification(),
             "num_views": num_views,
-            "codec": repr(self._codec),
+            "codec": repr(codec),
         }
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         if name not in self._open:
             path = self.folder / f"{file_name(teacher.name)}_{name}"
-            options: dict[str, Any] = {"codec": self._codec, "num_views": num_views}
+            options: dict[str, Any] = {"codec": codec, "num_views": num_views}
             if not path.exists():
                 predicted = cache.forecast(teacher, source, views, **options)
                 cache.confirm_build(predicted, yes=self._yes)
@@ -60,6 +81,64 @@ class TeacherCaches:
                 path, teacher, source, views, progress=self.progress, **options
             )
         return self._open[name]
+
+    def pays(
+        self,
+        teacher: Network,
+        examples: Examples,
+        views: Views,
+        num_views: int,
+        outputs: Set[str],
+        *,
+        student: Network,
+        passes: float,
+    ) -> bool:
+        """Whether outputs are better read from a cache than computed in every step.
+
+        Logits are, always, and outputs that `codec` names. Others are where the students together
+        see the examples more often than the build does, all records take at most 1 GiB, and a step
+        with the teacher online costs at least 1.1 times as much (`jaxkd.cache.forecast`).
+
+        Args:
+          teacher: the teacher.
+          examples: the examples.
+          views: how networks see them.
+          num_views: number of views of each.
+          outputs: names of the outputs that are compared.
+          student: the network that is trained.
+          passes: number of passes of all students over the examples.
+
+        Returns:
+          True for a cache, False for a forward pass in every step.
+        """
+        if outputs <= _LOGITS | (set(self._codec) if isinstance(self._codec, Mapping) else set()):
+            return True
+        if passes <= num_views:
+            return False
+        known = teacher.architecture, student.architecture, num_views, len(examples)
+        key = (*known, tuple(sorted(outputs)))
+        if key not in self._paying:
+            predicted = cache.forecast(
+                teacher,
+                examples if views.mixes else self._source(examples),
+                views,
+                codec=self._codec_of(outputs),
+                num_views=num_views,
+                student=student,
+            )
+            fits = predicted.bytes <= _MOST_BYTES
+            self._paying[key] = fits and (predicted.gain or 0.0) >= _LEAST_GAIN
+        return self._paying[key]
+
+    def _codec_of(self, outputs: Set[str]) -> Any:
+        """The codec of each output; of logits alone that of the study, as it was given."""
+        given = self._codec
+        named = dict(given) if isinstance(given, Mapping) else {}
+        if outputs <= _LOGITS | set(named):
+            return given
+        if not named and given is not None:
+            named = {"logits": given}
+        return {name: named.get(name, Dense()) for name in sorted(outputs)}
 
     def _source(self, examples: Examples) -> Examples:
         """The largest part that has these examples among its own."""
@@ -71,6 +150,53 @@ class TeacherCaches:
             and np.isin(examples.ids, part.ids).all()
         ]
         return max(wider, key=len, default=examples)
+
+
+def teacher_source(
+    study: Study,
+    objective: Objective,
+    teacher: Any,
+    online: bool | None,
+    examples: Examples,
+    views: Views,
+    *,
+    student: Network,
+    steps: int,
+) -> dict[str, Network | Cache]:
+    """Returns where a teacher's outputs come from: its forward pass in the step, or a cache.
+
+    Args:
+      study: gives seeds, batch size and caches.
+      objective: what is minimized.
+      teacher: the teacher; None where the study has none, which is refused.
+      online: whether its forward pass is made in every step; None for what pays.
+      examples: what is trained on.
+      views: how networks see it.
+      student: the network that is trained.
+      steps: number of updates.
+
+    Returns:
+      `teacher` or `cache`, as fields of an `ArmTraining`.
+
+    Raises:
+      TypeError: a forward pass in every step of a teacher outside of JAX.
+      ValueError: no teacher; says what to write.
+    """
+    if teacher is None:
+        raise ValueError(
+            f"the objective ({', '.join(objective.terms)}) compares with a teacher, and the "
+            "study has none: write Study(data, make_student, teacher)"
+        )
+    outputs, num_views = objective.teacher_outputs, study.num_views
+    if online is None and isinstance(teacher, Network):
+        passes = len(study.seeds) * steps * study.batch_size / len(examples)
+        online = num_views is None or not study.caches.pays(
+            teacher, examples, views, num_views, outputs, student=student, passes=passes
+        )
+    if online:
+        return {"teacher": as_network(teacher, "a forward pass in every step")}
+    assert num_views is not None
+    return {"cache": study.caches.get(teacher, examples, views, num_views, outputs)}
 
 
 def digest(array: np.ndarray) -> str:

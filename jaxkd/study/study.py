@@ -11,7 +11,6 @@ import jax
 import optax
 
 from jaxkd._files import local_path
-from jaxkd.cache import Cache
 from jaxkd.cache._foreign import runnable
 from jaxkd.data import Examples, raw_batch
 from jaxkd.metrics.in_step import Metric
@@ -20,7 +19,7 @@ from jaxkd.objective import Objective
 from jaxkd.recipes import Pair
 from jaxkd.study import _study_arguments as arguments
 from jaxkd.study._run_study import run_study
-from jaxkd.study._teacher_caches import TeacherCaches
+from jaxkd.study._teacher_caches import TeacherCaches, teacher_source
 from jaxkd.study._wording import budget_of, counted
 from jaxkd.study.arms import WEIGHT_DECAY, Arm, ArmTraining, as_arm
 from jaxkd.study.evaluator import Evaluator
@@ -68,7 +67,9 @@ class Study:
       metrics: name → metric; by default those that the labels call for (`jaxkd.make_eval_step`).
       metric: name of the metric that arms are compared by, or `(name, "max")`, `(name, "min")` for
         one of your own; by default the first one.
-      codec: how cached outputs are stored, as of `jaxkd.cache.build`.
+      codec: how cached logits are stored, or one codec for each output that is named, as of
+        `jaxkd.cache.build`. Other outputs that a method compares are cached as float32 where that
+        pays (`Arm.online`).
       population: whether the seeds of an arm, and arms that differ in numbers, train in one program
         and see one order of batches: faster for small networks. By default where no arm compares
         features and the student has no convolution.
@@ -265,9 +266,11 @@ class Study:
         examples = self.examples(data, needs)
         views = self.views if views is None else views
         known: dict[str, Any] = {"examples": examples, "optimizer": self.optimizer(steps)}
-        if needs and not phases:
-            known |= self._source(objective, teacher, online, examples, views)
         student = self.make_student(seed) if student is None else student
+        if needs and not phases:
+            known |= teacher_source(
+                self, objective, teacher, online, examples, views, student=student, steps=steps
+            )
         known |= {"num_views": self.num_views, "views": views, **changes}
         return ArmTraining(student=student, objective=objective, steps=steps, **known)
 
@@ -336,25 +339,3 @@ class Study:
         if name not in self.data:
             raise ValueError(f"there is no data {name!r} in the study; there are {list(self.data)}")
         return self.data[name]
-
-    def _source(
-        self,
-        objective: Objective,
-        teacher: Any,
-        online: bool | None,
-        examples: Examples,
-        views: Views,
-    ) -> dict[str, Network | Cache]:
-        """Where the teacher's outputs come from: its forward pass in the step, or a cache."""
-        if teacher is None:
-            raise ValueError(
-                f"the objective ({', '.join(objective.terms)}) compares with a teacher, and the "
-                "study has none: write Study(data, make_student, teacher)"
-            )
-        if online is None:
-            few = objective.teacher_outputs <= {"logits"} and self.num_views is not None
-            online = isinstance(teacher, Network) and not few
-        if online:
-            return {"teacher": arguments.as_network(teacher, "a forward pass in every step")}
-        assert self.num_views is not None
-        return {"cache": self.caches.get(teacher, examples, views, self.num_views)}

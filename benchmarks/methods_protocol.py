@@ -35,7 +35,7 @@ def load(data_dir: str | None, few: int = 0) -> dict[str, Dataset]:
       few: number of images of each part, 0 for all.
     """
     if data_dir is None:
-        every, test = (_mock(split, count) for split, count in (("train", 2000), ("test", 1000)))
+        every, test = (mock(split, count) for split, count in (("train", 2000), ("test", 1000)))
     else:
         every, test = (
             _halved(fashion_mnist.load(split, data_dir=data_dir)) for split in ("train", "test")
@@ -111,11 +111,11 @@ def _halved(part: Dataset) -> Dataset:
     )
 
 
-def _mock(split: str, count: int) -> Dataset:
+def mock(split: str, count: int, size: int = 14) -> Dataset:
     """Makes images whose brightest row is their class, in noise."""
     random = np.random.default_rng(len(split))
     labels = random.integers(0, 10, count)
-    images = random.integers(0, 120, (count, 14, 14, 1))
+    images = random.integers(0, 120, (count, size, size, 1))
     images[np.arange(count), labels + 2] += 100
     return Dataset.from_arrays(
         images.astype(np.uint8), labels, name="rows", split=split, num_classes=10

@@ -1,0 +1,219 @@
+"""Why some methods lose points here at their authors' defaults: weights, and schedules.
+
+  python benchmarks/methods_stability.py --data_dir=data --workdir=runs/tuned [--epochs 5,15]
+
+Gradients: how large the gradient of a method is beside that of the labels, in an untrained student,
+on the data of `methods_protocol.py` and at each weight that `methods_tuned.py` tried. Class level
+of MLKD: its value between a sure teacher and a student that knows nothing, by formula and computed.
+Schedules: strategies that learn nothing in few steps, at several lengths beside labels alone,
+measured on validation images. Writes `methods_stability.json` and `methods_stability.md`.
+"""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks import methods_protocol as protocol
+from benchmarks.methods_tuned import GRIDS
+from jaxkd import Network, losses, recipes
+from jaxkd._files import write_atomically
+from jaxkd.metrics import Spread
+from jaxkd.recipes import Pair
+from jaxkd.study import Arm, Column, Study, Table
+from jaxkd.training._gradients import DistillationLoss, StepKeys
+from jaxkd.training.state import create_state
+
+HERE = pathlib.Path(__file__).parent
+METHODS = ("kd", "mlkd", "cat_kd", "ab", "semckd")
+CLASSES, BATCH_SIZES = (10, 100, 1000), (64, 256)
+SURE = 90.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data_dir", default=None, help="without it, on noise, to try it out")
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/tuned"))
+    parser.add_argument("--out", type=pathlib.Path, default=HERE)
+    parser.add_argument("--teacher_epochs", type=float, default=4)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--schedules", default="born_again,function_matching,data_free")
+    parser.add_argument("--epochs", default="5,15")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--few", type=int, default=0, help="images of each part, 0 for all")
+    given = parser.parse_args()
+    data = protocol.load(given.data_dir, given.few)
+    teacher, _ = protocol.train_teacher(data, given.workdir, given.teacher_epochs)
+    given.out.mkdir(parents=True, exist_ok=True)
+    file = given.out / "methods_stability.json"
+    document = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    document["class_level"] = class_level()
+    images = jnp.asarray(data["train"].inputs[:64], jnp.float32) / 255
+    labels = jnp.asarray(data["train"].labels[:64])
+    document.setdefault("gradients", {})
+    for method in filter(None, given.methods.split(",")):
+        document["gradients"][method] = gradient_ratios(method, teacher, images, labels)
+        write(document, given.out)
+    lengths = [float(length) for length in given.epochs.split(",")]
+    document.setdefault("schedules", {})
+    for name in filter(None, given.schedules.split(",")):
+        for epochs in lengths:
+            entry = document["schedules"].setdefault(f"{epochs:g} epochs", {})
+            for arm in (Arm("labels"), Arm(name)):
+                entry[arm.name] = validated(data, teacher, arm, epochs, given)
+                write(document, given.out)
+    print((given.out / "methods_stability.md").read_text(encoding="utf-8"))
+
+
+def class_level() -> list[dict[str, float]]:
+    """The class level of MLKD between a sure teacher of balanced classes and a uniform student."""
+    rows = []
+    for num_classes in CLASSES:
+        for batch_size in BATCH_SIZES:
+            # Balanced where the batch is a multiple; otherwise the formula's mean over batches.
+            size = batch_size if batch_size % num_classes == 0 else 10 * num_classes
+            teacher = SURE * jax.nn.one_hot(jnp.arange(size) % num_classes, num_classes)
+            student = jnp.zeros((size, num_classes))
+            computed = float(losses.mlkd_class(student, teacher, temperature=1.0))
+            rows.append(
+                {
+                    "classes": num_classes,
+                    "batch": batch_size,
+                    "formula": formula(batch_size, num_classes),
+                    "checked_at_batch": size,
+                    "computed": computed,
+                    "formula_there": formula(size, num_classes),
+                }
+            )
+    return rows
+
+
+def formula(batch_size: int, num_classes: int) -> float:
+    """Computes `(batch / classes)² (1 - 1 / classes)`."""
+    return (batch_size / num_classes) ** 2 * (1 - 1 / num_classes)
+
+
+def gradient_ratios(
+    method: str, teacher: Network, images: jax.Array, labels: jax.Array, seeds: Sequence[int] = (0,)
+) -> dict[str, float]:
+    """The norm of a method's gradient over that of the labels, in untrained students.
+
+    Without the method's warm-up or stages, whose weights these are once they are over.
+    """
+    option = "weight" if "weight" in GRIDS[method] else next(iter(GRIDS[method]))
+    return {
+        f"{option}={value:g}": float(
+            np.mean([ratio(method, {option: value}, teacher, images, labels, s) for s in seeds])
+        )
+        for value in GRIDS[method][option]
+    }
+
+
+def ratio(
+    method: str,
+    options: dict[str, Any],
+    teacher: Network,
+    images: jax.Array,
+    labels: jax.Array,
+    seed: int,
+) -> float:
+    """The norm of the gradient of a method's terms over that of the labels, both as weighted."""
+    pair = Pair(protocol.make_student(seed), teacher, images)
+    applied = recipes.create(method, pair, seed=seed, **options)
+    student, objective = applied.student, applied.objective
+    loss = DistillationLoss(student, objective, applied.teacher, False, 1)
+    state = create_state(student, objective, optax.identity(), seed=seed)
+    assert applied.teacher is not None
+
+    @jax.jit
+    def norms(frozen, state, images, labels):
+        batch = {"inputs": images, "labels": labels}
+        keys = StepKeys.from_state(state)
+        _, _, vjp = loss.value_and_vjp(frozen, state, batch, None, keys)
+        one, zero = jnp.ones(()), jnp.zeros(())
+        parts = (vjp((one, zero)), vjp((zero, one)))
+        return [optax.tree.norm(part["student"]) for part in parts]
+
+    variables = (applied.teacher.params, applied.teacher.state)
+    task, distillation = norms(variables, state, images, labels)
+    return float(distillation / task)
+
+
+def validated(
+    data: Any, teacher: Network, arm: Arm, epochs: float, given: argparse.Namespace
+) -> list[float]:
+    """Trains students for some epochs; returns their accuracies on validation images."""
+    study = Study(
+        protocol.students_of(data),
+        protocol.make_student,
+        teacher,
+        arms=[arm],
+        seeds=given.seeds,
+        epochs=epochs,
+        workdir=given.workdir / "schedules" / f"{arm.name.replace(' ', '_')}_{epochs:g}",
+        caches=given.workdir / "caches",
+        **protocol.options(),
+    )
+    results = study.run(test=False)
+    return results.values(arm.name, "validation").tolist()
+
+
+def write(document: dict[str, Any], out: pathlib.Path) -> None:
+    """Writes what is known so far."""
+    write_atomically(out / "methods_stability.json", json.dumps(document, indent=2) + "\n")
+    parts = [f"## {table.title}\n\n{table.to_markdown()}" for table in tables(document)]
+    text = "# Why some methods lose points here\n\n" + "\n\n".join(parts) + "\n"
+    write_atomically(out / "methods_stability.md", text)
+
+
+def tables(document: dict[str, Any]) -> list[Table]:
+    """Makes the tables of what is known so far."""
+    levels = [[f"{r['classes']:,}", r["batch"], r["formula"]] for r in document["class_level"]]
+    made = [
+        Table(
+            "The class level of MLKD",
+            ["Classes", "Batch", Column("Value", "decimal")],
+            levels,
+            "(batch / classes)² (1 − 1 / classes): between a teacher that is sure of balanced "
+            "classes and a student whose probabilities are all equal, at temperature 1.",
+        )
+    ]
+    rows = [
+        [method, setting, value]
+        for method, ratios in document.get("gradients", {}).items()
+        for setting, value in ratios.items()
+    ]
+    made.append(
+        Table(
+            "Gradients beside that of the labels",
+            ["Method", "Setting", Column("Times that of the labels", lambda x: f"{x:.3g}")],
+            rows,
+            "Norms of the gradients of an untrained student's parameters, batch 64. The first "
+            "setting of a method is its authors'.",
+        )
+    )
+    if schedules := document.get("schedules"):
+        shown = [
+            [name, length, Spread.of(values)]
+            for length, entry in schedules.items()
+            for name, values in entry.items()
+        ]
+        made.append(
+            Table(
+                "Strategies by length of the training",
+                ["Strategy", "Length", Column("Validation accuracy", "percent")],
+                shown,
+                "Mean ± standard deviation over seeds, last epoch.",
+            )
+        )
+    return made
+
+
+if __name__ == "__main__":
+    main()

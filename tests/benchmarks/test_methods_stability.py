@@ -1,0 +1,27 @@
+"""What benchmarks/methods_stability.py says of MLKD, and of gradients beside that of the labels."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import methods_protocol, methods_stability
+
+
+def test_the_class_level_is_its_formula_and_a_hundred_times_larger_with_ten_classes():
+    rows = methods_stability.class_level()
+    for row in rows:
+        assert row["computed"] == pytest.approx(row["formula_there"], rel=1e-5)
+    value = {(row["classes"], row["batch"]): row["formula"] for row in rows}
+    assert value[100, 64] == pytest.approx(0.41, abs=0.005)
+    assert value[10, 64] == pytest.approx(36.9, abs=0.05)
+
+
+@pytest.mark.slow
+def test_gradients_are_in_proportion_to_the_weight():
+    images = jnp.asarray(np.random.default_rng(0).random((8, 14, 14, 1)), jnp.float32)
+    teacher = methods_protocol.make("resnet8x0.5", 5)
+    ratios = methods_stability.gradient_ratios("mlkd", teacher, images, jnp.arange(8))
+    first, *others = ratios
+    for setting in others:
+        share = float(setting.removeprefix("weight="))
+        assert ratios[setting] == pytest.approx(share * ratios[first], rel=1e-3)

@@ -32,7 +32,7 @@ demo: install
 
 # The documentation as static pages, in build/docs/html; any warning is an error.
 docs: $(DOCS_INSTALLED)
-	$(DOCS)/bin/python docs/site/stage.py $(SITE)/source
+	PYTHONPATH=. $(DOCS)/bin/python docs/site/stage.py $(SITE)/source
 	$(DOCS)/bin/python -m sphinx -W --keep-going -q -c docs/site $(SITE)/source $(SITE)/html
 	@echo "open $(SITE)/html/index.html"
 

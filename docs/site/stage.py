@@ -13,11 +13,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+import messages
+import papers
 import reference
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+FOLDERS = ("docs", "benchmarks", "examples")
 TOP = ("CHANGELOG.md", "CONTRIBUTING.md")
-PICTURES = (".svg", ".png")
+COPIED = (".svg", ".png", ".ipynb")
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?(?: \"[^\"]*\")?\))")
 
 
@@ -30,12 +33,12 @@ def main(folder: pathlib.Path) -> None:
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
-    for picture in (*ROOT.glob("docs/*"), *ROOT.glob("benchmarks/*")):
-        if picture.suffix in PICTURES:
-            target = folder / placed(picture.relative_to(ROOT))
+    for file in (file for name in FOLDERS for file in ROOT.glob(f"{name}/*")):
+        if file.suffix in COPIED:
+            target = folder / placed(file.relative_to(ROOT))
             written.add(target)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(picture, target)
+            shutil.copy2(file, target)
     for old in folder.rglob("*"):
         if old.is_file() and old not in written:
             old.unlink()
@@ -51,10 +54,15 @@ def sources() -> Iterator[tuple[str, str]]:
         text = relinked(page.read_text(encoding="utf-8"), path)
         if path.name == "index.md":
             text = with_contents(with_news(text))
+        elif path.name == "notebooks.md":
+            text += "\n```{toctree}\n:hidden:\n:glob:\n\nexamples/*\n```\n"
+        elif path.name == "papers.md":
+            text = papers.page(text)
         elif path.parts[0] != "docs":
             text = "---\norphan: true\n---\n\n" + text
         yield str(placed(path)), text
     yield from reference.pages(texts)
+    yield from messages.pages()
 
 
 def placed(path: pathlib.Path) -> pathlib.Path:
@@ -68,11 +76,11 @@ def relinked(text: str, path: pathlib.Path) -> str:
 
     def replace(match: re.Match[str]) -> str:
         start, link, end = match.groups()
-        if re.match(r"[a-z]+:", link) or link.startswith("reference/"):
+        if re.match(r"[a-z]+:", link) or link.startswith(("reference/", "messages/")):
             return match[0]
         target = (ROOT / path.parent / link).resolve().relative_to(ROOT)
-        in_site = target.parts[0] in ("docs", "benchmarks") or target.name in TOP
-        if in_site and target.suffix in (".md", *PICTURES):
+        in_site = target.parts[0] in FOLDERS or target.name in TOP
+        if in_site and target.suffix in (".md", *COPIED):
             return f"{start}{up}{placed(target)}{end}"
         kind = "tree" if (ROOT / target).is_dir() else "blob"
         return f"{start}https://github.com/jaxkd/jaxkd/{kind}/main/{target}{end}"

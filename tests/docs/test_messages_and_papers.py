@@ -1,0 +1,64 @@
+"""The generated lists: every error message, every paper."""
+
+import ast
+import pathlib
+
+import messages
+import papers
+import pytest
+
+from jaxkd import recipes
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def found():
+    return messages.messages()
+
+
+def test_no_error_of_the_library_is_missing(found):
+    raised = {
+        (str(path.relative_to(ROOT)), node.exc.lineno)
+        for path in (ROOT / "jaxkd").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Raise)
+        and isinstance(node.exc, ast.Call)
+        and ast.unparse(node.exc.func)[0].isupper()
+        and not ast.unparse(node.exc).endswith(("(str(bad))", "(str(error))", "(str(other))"))
+    }
+    listed = {(message.file, message.line) for message in found}
+    missing = {place for place in raised - listed if not _raised_again(place)}
+    assert len(raised) > 1_000 and not missing
+
+
+def _raised_again(place):
+    """Whether a line hands on the text of another error."""
+    file, line = place
+    text = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return "(str(" in "".join(text[line - 1 : line + 2])
+
+
+def test_every_message_has_a_text_and_a_remedy(found):
+    assert not [message for message in found if not message.text]
+    assert not [message for message in found if not messages.remedy(message)]
+    assert set(messages.remedies()) == {message.package for message in found}
+
+
+def test_messages_are_on_the_page_of_their_package(found):
+    pages = dict(messages.pages())
+    for message in found:
+        page = pages[f"messages/{message.package}.md"]
+        assert f"/{message.file}#L{message.line})" in page
+    one = next(m for m in found if "did you mean" in m.text or "one of" in m.text)
+    assert one.says_what_to_do and messages.remedy(one) == "As the message says."
+
+
+def test_every_method_is_in_the_index_of_papers():
+    text = papers.page(papers.MARK)
+    assert set(papers.notes()) == set(recipes.names())
+    for name in recipes.names():
+        assert f"\n## {name}\n" in text and papers.call(name) in text
+    assert "recipes.kd(alpha=0.9, temperature=4.0)" in text
+    assert "76.32 % (labels 72.50 %)" in papers.section("dkd")
+    assert "+3.4 ± 1.9 points" in papers.section("dkd")

@@ -18,6 +18,11 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 # What the text of each notebook says about its results, as expressions of its variables.
 CLAIMS = {
+    "own_images": [
+        "finding.kind == 'gain' and finding.interval[0] > 0.05",
+        "results.teacher['test']['accuracy'] > results.values('labels').mean() + 0.2",
+        "'views.transforms' in refusal",
+    ],
     "population": [
         "len(jax.devices()) == 8 and kernel.addressable_shards[0].data.shape == (6, 32, 10)",
         "by_alpha[0] + 0.03 < by_alpha[2] and by_alpha[0] + 0.03 < by_alpha[3]",
@@ -26,6 +31,10 @@ CLAIMS = {
     "quickstart": [
         "accuracies['labels alone'] + 0.05 < accuracies['distilled'] < accuracies['teacher']",
         "finding.kind == 'gain' and finding.interval[0] > 0.05",
+    ],
+    "text_offline": [
+        "mass[16] > 0.6 and 25 < sizes[512] / sizes[16] < 35",
+        "finding.kind == 'gain' and nats['teacher'] < nats['distilled'] < nats['labels'] - 0.05",
     ],
     "temperature_and_alpha": [
         "by_alpha[0.1] + 0.02 < min(by_alpha[0.5], by_alpha[0.9], by_alpha[1.0])",

@@ -4,7 +4,8 @@
 on validation and evaluates the test examples once; `StudyResults` and `ArmResult` are what it gave.
 `Study.tune` answers with a `Tuning` which temperature,
 weight and method; `distill`, also `jaxkd.distill`, is the study of one arm and returns `Distilled`.
-A function of one's own makes an `ArmTraining`. `Runtime` says on which devices, and `Evaluator`
+A function of one's own makes an `ArmTraining`; `pipeline` makes an arm that is trained, pruned,
+quantized, by `Stage`s. `Runtime` says on which devices, and `Evaluator`
 measures networks.
 
 | to show | use |
@@ -44,11 +45,14 @@ from jaxkd.study.figures import reliability_diagram as reliability_diagram
 from jaxkd.study.figures import size_accuracy_scatter as size_accuracy_scatter
 from jaxkd.study.figures import spread_lines as spread_lines
 from jaxkd.study.pictures import Picture as Picture
+from jaxkd.study.pipelines import Pipeline as Pipeline
+from jaxkd.study.pipelines import pipeline as pipeline
 from jaxkd.study.report import Report as Report
 from jaxkd.study.report import Section as Section
 from jaxkd.study.results import ArmResult as ArmResult
 from jaxkd.study.results import StudyResults as StudyResults
 from jaxkd.study.runtime import Runtime as Runtime
+from jaxkd.study.stages import Stage as Stage
 from jaxkd.study.study import Study as Study
 from jaxkd.study.tables import FORMATS as FORMATS
 from jaxkd.study.tables import Column as Column
@@ -68,9 +72,11 @@ __all__ = [
     "Finding",
     "Format",
     "Picture",
+    "Pipeline",
     "Report",
     "Runtime",
     "Section",
+    "Stage",
     "Study",
     "StudyResults",
     "Table",
@@ -82,6 +88,7 @@ __all__ = [
     "distill",
     "heat_map",
     "learning_curves",
+    "pipeline",
     "reliability_curves",
     "reliability_diagram",
     "size_accuracy_scatter",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import pathlib
 import time
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from jaxkd._files import parse_json, write_atomically
+from jaxkd.networks import Network
 from jaxkd.networks._architecture import describe
 from jaxkd.study._made_of import check_arm
 from jaxkd.study._runs import Runs
-from jaxkd.study._teacher_caches import digest
+from jaxkd.study._stage_training import stage_rate, stage_steps, with_variables
+from jaxkd.study._teacher_caches import fingerprint_of
 from jaxkd.study.arms import LABELS
+from jaxkd.study.pipelines import Pipeline
 from jaxkd.study.runner import file_name
 from jaxkd.training import bind_config, is_main_process, sync_processes
 
@@ -31,25 +36,49 @@ class ArmRuns(Runs):
       study: what all arms share.
       arm: the arm.
       progress: whether to show progress bars.
+      folder: folder of the runs; by default one of the arm's name.
 
     Attributes:
       arm: the arm.
       steps: number of updates of a student.
     """
 
-    def __init__(self, study: Study, arm: Arm, progress: bool = True):
-        folder = study.workdir / file_name(arm.name)
+    def __init__(
+        self,
+        study: Study,
+        arm: Arm,
+        progress: bool = True,
+        folder: pathlib.Path | None = None,
+    ):
+        folder = study.workdir / file_name(arm.name) if folder is None else folder
         super().__init__(study, folder, arm.name, self.training, progress)
         self.arm, self._study = arm, study
-        bind_config(folder, _document(study, arm))
-        if not study.steps and arm.steps is None:
-            self._study = study.replace(steps=self._steps_in_time())
-        self.steps = arm.steps or self._study.steps
+        bind_config(folder, document_of(study, arm))
+        self.steps = self._count_steps()
         check_arm(self, study.seeds[0])
 
     def training(self, seed: int) -> ArmTraining:
         """Makes the training of a seed, of as many steps as the arm has."""
         return self.arm.training(self._study, seed)
+
+    def untrained(self, seed: int) -> ArmTraining:
+        """Makes the same training as far as it is known before anything is trained."""
+        return self.training(seed)
+
+    def start(self, seed: int) -> Network:
+        """Returns the student of a seed that a pipeline goes on from, before it is trained."""
+        return self._study.make_student(seed)
+
+    def plain(self, seed: int) -> Network:
+        """Returns that student as the arm has trained it."""
+        self.result(seed)
+        return with_variables(self.start(seed), self.network(seed))
+
+    def _count_steps(self) -> int:
+        """Returns the number of updates, measured where the study's budget is a time."""
+        if not self._study.steps and self.arm.steps is None:
+            self._study = self._study.replace(steps=self._steps_in_time())
+        return self.arm.steps or self._study.steps
 
     def _steps_in_time(self) -> int:
         """Returns the number of steps that fit into the study's seconds, measured once."""
@@ -83,17 +112,20 @@ class ArmRuns(Runs):
         return (time.perf_counter() - started) / _TIMED_STEPS
 
 
-def _document(study: Study, arm: Arm) -> dict[str, Any]:
-    """What the runs of an arm depend on, as plain data."""
-    given: Any = study.teacher if arm.teacher is None else arm.teacher
+def document_of(study: Study, arm: Arm) -> dict[str, Any]:
+    """Returns what the runs of an arm depend on, as plain data."""
+    if isinstance(arm, Pipeline):
+        return {"before": document_of(study, arm.before), **_document_of_stage(study, arm)}
+    teacher = study.fingerprints["teacher"]
+    if arm.teacher is not None:
+        teacher = fingerprint_of(arm.teacher)
     if arm.recipe is not None and arm.recipe.name == LABELS:
-        given = None
-    train = study.data["train"]
+        teacher = None
     return {
         **arm.document(),
-        "data": {"name": arm.data, "train": [train.fingerprint, digest(train.ids)]},
-        "teacher": given.fingerprint() if hasattr(given, "fingerprint") else None,
-        "student": study.make_student(study.seeds[0]).name,
+        "data": {"name": arm.data, "train": study.fingerprints["train"]},
+        "teacher": teacher,
+        "student": study.fingerprints["student"],
         "steps": arm.steps or study.steps or f"{study.seconds:g} seconds",
         "batch_size": study.batch_size,
         "learning_rate": study.learning_rate,
@@ -103,3 +135,14 @@ def _document(study: Study, arm: Arm) -> dict[str, Any]:
         "evaluations": study.evaluations,
         "loader_options": describe(study.loader_options),
     }
+
+
+def _document_of_stage(study: Study, pipeline: Pipeline) -> dict[str, Any]:
+    """What the last stage of a pipeline depends on, besides what comes before it."""
+    stage, steps = pipeline.last, stage_steps(study, pipeline)
+    document = {"kind": stage.kind, **{n: describe(v) for n, v in stage.options.items()}}
+    if not steps:
+        return document
+    arm = dataclasses.replace(pipeline.trained_by, steps=steps)
+    trained_by = {**document_of(study, arm), "learning_rate": stage_rate(study, stage)}
+    return {**document, "sparsity": pipeline.sparsities[1], "trained_by": trained_by}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from jaxkd.metrics.paired_difference import paired_difference
-from jaxkd.study.arms import LABELS
 
 if TYPE_CHECKING:
     from jaxkd.study.comparison import Finding
@@ -56,7 +55,7 @@ def conclude(results: StudyResults) -> Conclusion:
     if arm == results.baseline:
         return Conclusion("", arm, "")
     finding = results.compare(arm)
-    is_distilled = results[arm].arm.method != LABELS
+    is_distilled = results[arm].arm.is_distilled
     subject = "distillation" if is_distilled else arm
     student = f"the distilled student ({arm})" if is_distilled else f"the student of {arm}"
     longer = Conclusion("open", arm, "More data or a longer schedule would tell.")

@@ -45,9 +45,12 @@ def check_arm(runs: ArmRuns, seed: int) -> None:
     file = runs.folder / "made_of.json"
     if file.exists():
         seed = int(parse_json(file.read_bytes())["seed"])
-    training = runs.training(seed)
+    training = runs.untrained(seed)
     fields: Fields = {"deployed": describe_code(training.deploy)}
-    if training.phases:
+    if not training.steps:
+        fields |= training.student.fingerprint()
+        del fields["parameters"]  # rounded by the device
+    elif training.phases:
         # Each makes a step of its own once those before it have ended.
         fields["phases"] = [f"{p.name}: {p.objective!r}, {p.steps} steps" for p in training.phases]
         method = runs.arm.method

@@ -17,6 +17,7 @@ from jaxkd.study._conclusion import subject_of
 from jaxkd.study._differing import differing
 from jaxkd.study._diverged import result_or_none, with_nan
 from jaxkd.study._made_of import check_measurement
+from jaxkd.study._pipeline_runs import runs_of
 from jaxkd.study._populations import train_together
 from jaxkd.study._shown_inputs import Shown, shown_inputs
 from jaxkd.study._teacher_outputs import teacher_outputs
@@ -50,7 +51,7 @@ def run_study(
     with own_workdir(study.workdir):
         check_measurement(study, study.part)
         warn_of_chance(study.teacher, study.data["train"], study.eval_views)
-        runs = {arm.name: ArmRuns(study, arm, progress) for arm in study.arms}
+        runs = runs_of(study, progress)
         train_together(study, runs, progress, keep_diverged=keep_diverged)
         kept = _trained(study, runs, keep_diverged)
         results = _results(study, runs, kept, tested={}, evaluations=0)

@@ -109,13 +109,17 @@ class Runs:
         file = self.seed_folder(seed) / "network.npz"
         if not file.exists():
             raise FileNotFoundError(f"{file} is not there: the study has not trained this student")
-        training = self._make_training(seed)
-        fresh = training.deploy(training.student)
+        fresh = self.structure(seed)
         leaves, tree = jax.tree.flatten((fresh.params, fresh.state))
         with np.load(file) as stored:
             arrays = [_typed(stored[str(number)], leaf) for number, leaf in enumerate(leaves)]
         params, state = jax.tree.unflatten(tree, arrays)
         return fresh.replace(params=params, state=state)
+
+    def structure(self, seed: int) -> Network:
+        """Returns a student as it is deployed, before it is trained."""
+        training = self._make_training(seed)
+        return training.deploy(training.student)
 
     def keep(self, seed: int, network: Network, curve: Any, seconds: float) -> dict[str, Any]:
         """Saves a trained student, and returns what is kept of its run."""
@@ -152,6 +156,7 @@ class Runs:
     def _trained(self, seed: int) -> dict[str, Any]:
         training = self._make_training(seed)
         run = self._in_phases if training.phases else self._in_one
+        run = run if training.steps else self._without_training
         (network, curve), seconds = timed(self.seed_folder(seed), lambda: run(training, seed))
         return self.keep(seed, network, curve, seconds)
 
@@ -196,9 +201,17 @@ class Runs:
                 profile=self._settings.runtime.profile,
             )
         network = training.deploy(list(students.values())[-1])
+        return network, self._point(network, sum(phase.steps for phase in phases))
+
+    def _without_training(self, training: ArmTraining, seed: int) -> tuple[Network, Any]:
+        network = training.deploy(training.student)
+        return network, self._point(network, 0)
+
+    def _point(self, network: Network, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """A learning curve of the last step alone."""
         settings = self._settings
         score = settings.evaluator(settings.part).scores(network)[settings.metric_name]
-        return network, (np.array([sum(phase.steps for phase in phases)]), np.array([score]))
+        return np.array([step]), np.array([score])
 
     def _title(self, seed: int) -> str:
         return f"{self._name}, seed {seed}" if self._progress else ""

@@ -12,6 +12,7 @@ from jaxkd._files import read_json
 from jaxkd.study._shown_inputs import SHOWN_INPUTS, read_inputs
 from jaxkd.study.arms import Arm
 from jaxkd.study.measures import Measure
+from jaxkd.study.pipelines import PIPELINE, Pipeline
 from jaxkd.study.results import ArmResult, StudyResults
 from jaxkd.study.runner import file_name
 from jaxkd.study.tuning import Tuning
@@ -94,7 +95,7 @@ def _arm(
         for where, of_part in entry["scores"].items()
     }
     return ArmResult(
-        arm=Arm(entry["method"], entry["options"], name=name),
+        arm=_arm_of(name, entry["method"], entry["options"]),
         steps=entry["steps"],
         validation=scores[part],
         test=scores.get("test") if part != "test" else None,
@@ -103,6 +104,12 @@ def _arm(
         seconds=_array(entry["seconds"]),
         logits=_logits(workdir / file_name(name), document),
     )
+
+
+def _arm_of(name: str, method: str, options: dict[str, Any]) -> Arm:
+    if method == PIPELINE:
+        return Pipeline.from_document(options, name)
+    return Arm(method, options, name=name)
 
 
 def _logits(folder: pathlib.Path, document: dict[str, Any]) -> dict[str, np.ndarray]:

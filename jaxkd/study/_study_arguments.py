@@ -20,6 +20,8 @@ from jaxkd.views import Normalize, Views
 PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 """Shares of a single data set."""
 _RANDOM_VIEWS = 10
+# Folders of the work directory that are not those of an arm.
+_RESERVED = ("caches", "confirm", "stages", "together", "tune", "")
 _WRITE = 'write jaxkd.data.split(dataset, {"train": 0.8, "validation": 0.1, "test": 0.1})'
 
 
@@ -141,7 +143,7 @@ def check_names(names: Sequence[str]) -> None:
     """Refuses arms whose folders would have one name."""
     folders = [file_name(name) for name in names]
     for name, folder in zip(names, folders, strict=True):
-        if folders.count(folder) > 1 or folder in ("caches", "confirm", "together", "tune", ""):
+        if folders.count(folder) > 1 or folder in _RESERVED:
             raise ValueError(
                 f"the arm {name!r} needs a name of its own among {list(names)}: write "
                 'Arm(…, name="…")'

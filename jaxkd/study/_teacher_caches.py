@@ -202,3 +202,8 @@ def teacher_source(
 def digest(array: np.ndarray) -> str:
     """Returns a digest of an array."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def fingerprint_of(teacher: Any) -> dict[str, str] | None:
+    """Returns what a teacher is known by, None without one."""
+    return teacher.fingerprint() if hasattr(teacher, "fingerprint") else None

@@ -45,7 +45,7 @@ class ArmTraining:
       student: untrained network.
       objective: what is minimized.
       examples: what it is trained on.
-      steps: number of updates.
+      steps: number of updates; 0 for a student that is complete as it is.
       optimizer: an optax transformation.
       views: how the network sees the examples.
       num_views: number of different views of an example, None for new ones in every epoch.
@@ -126,6 +126,11 @@ class Arm:
         if not isinstance(self.method, str) or self.method in strategy_arms.NAMES:
             return None
         return recipes.get(self.method)
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether it learns from more than labels."""
+        return self.method != LABELS
 
     @property
     def option_names(self) -> frozenset[str]:

@@ -19,7 +19,7 @@ from jaxkd.objective import Objective
 from jaxkd.recipes import Pair
 from jaxkd.study import _study_arguments as arguments
 from jaxkd.study._run_study import run_study
-from jaxkd.study._teacher_caches import TeacherCaches, teacher_source
+from jaxkd.study._teacher_caches import TeacherCaches, digest, fingerprint_of, teacher_source
 from jaxkd.study._wording import budget_of, counted
 from jaxkd.study.arms import WEIGHT_DECAY, Arm, ArmTraining, as_arm
 from jaxkd.study.evaluator import Evaluator
@@ -186,6 +186,16 @@ class Study:
     def metric_name(self) -> str:
         """Name of what arms are compared by."""
         return self.measure.name
+
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, Any]:
+        """What teacher, student and training examples are known by in the folders of runs."""
+        train = self.data["train"]
+        return {
+            "teacher": fingerprint_of(self.teacher),
+            "student": self.make_student(self.seeds[0]).name,
+            "train": [train.fingerprint, digest(train.ids)],
+        }
 
     @functools.cached_property
     def inputs(self) -> Any:

@@ -1,12 +1,14 @@
 """A study so small that it takes a second: which of four numbers is the largest."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxkd import from_function
 from jaxkd.data import Dataset, split
-from jaxkd.study import Study
+from jaxkd.study import Evaluator, Study
 
 PARTS = {"train": 0.5, "validation": 0.25, "test": 0.25}
 
@@ -36,3 +38,37 @@ def make_study(workdir, data=None, student=make_student, teacher="own", **option
         del options["steps"]
     teacher = make_teacher() if teacher == "own" else teacher
     return Study(data or make_data(), student, teacher, workdir=workdir, **options)
+
+
+def without_seconds(document):
+    return {
+        **document,
+        "arms": {n: {**arm, "seconds": None} for n, arm in document["arms"].items()},
+    }
+
+
+def run_killed(monkeypatch, study, at=(2, 7, 16)):
+    """Runs a study that is killed several times while a student is evaluated."""
+    calls, scores = [], Evaluator.scores
+
+    def killed(self, network):
+        calls.append(1)
+        if len(calls) in at:
+            raise KeyboardInterrupt
+        return scores(self, network)
+
+    monkeypatch.setattr(Evaluator, "scores", killed)
+    resumed = None
+    while resumed is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            resumed = study.replace().run(progress=False)
+    assert len(calls) > at[-1]
+    return resumed
+
+
+def assert_same(one, other):
+    assert without_seconds(one.document()) == without_seconds(other.document())
+    for name in one.arms:
+        for part in ("validation", "test"):
+            logits = (each[name].logits[part] for each in (one, other))
+            np.testing.assert_array_equal(*logits)

@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import json
 import re
@@ -6,7 +5,16 @@ import re
 import jax
 import numpy as np
 import pytest
-from studies import linear, make_data, make_student, make_study, make_teacher
+from studies import (
+    assert_same,
+    linear,
+    make_data,
+    make_student,
+    make_study,
+    make_teacher,
+    run_killed,
+    without_seconds,
+)
 
 from jaxkd import Objective, Term, from_function, metrics, recipes
 from jaxkd.data import Dataset
@@ -26,13 +34,6 @@ def mine(study, seed, *, alpha=0.5):
 def finished(tmp_path_factory):
     study = make_study(tmp_path_factory.mktemp("study"))
     return study, study.run(progress=False)
-
-
-def without_seconds(document):
-    return {
-        **document,
-        "arms": {n: {**arm, "seconds": None} for n, arm in document["arms"].items()},
-    }
 
 
 def test_every_number_of_the_results_follows_from_the_logits_on_disk(finished):
@@ -143,33 +144,6 @@ def test_without_the_test_examples_all_numbers_are_of_validation(tmp_path):
     data = make_data()
     bare = study.replace(data={n: data[n] for n in ("train", "test")}, workdir=tmp_path / "b")
     assert bare.run(progress=False).chosen is None
-
-
-def run_killed(monkeypatch, study, at=(2, 7, 16)):
-    """Runs a study that is killed several times while a student is evaluated."""
-    calls, scores = [], Evaluator.scores
-
-    def killed(self, network):
-        calls.append(1)
-        if len(calls) in at:
-            raise KeyboardInterrupt
-        return scores(self, network)
-
-    monkeypatch.setattr(Evaluator, "scores", killed)
-    resumed = None
-    while resumed is None:
-        with contextlib.suppress(KeyboardInterrupt):
-            resumed = study.replace().run(progress=False)
-    assert len(calls) > at[-1]
-    return resumed
-
-
-def assert_same(one, other):
-    assert without_seconds(one.document()) == without_seconds(other.document())
-    for name in one.arms:
-        for part in ("validation", "test"):
-            logits = (each[name].logits[part] for each in (one, other))
-            np.testing.assert_array_equal(*logits)
 
 
 def test_a_killed_run_ends_in_the_same_numbers(finished, tmp_path, monkeypatch):

@@ -1,0 +1,126 @@
+"""The runs of pipelines, which share their beginnings with each other and with other arms."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxkd.networks import Network
+from jaxkd.networks._architecture import describe_code
+from jaxkd.study._arm_runs import ArmRuns, document_of
+from jaxkd.study._stage_training import (
+    Batches,
+    calibration_batches,
+    stage_steps,
+    stage_training,
+)
+from jaxkd.study.pipelines import Pipeline
+from jaxkd.study.runner import file_name
+
+if TYPE_CHECKING:
+    from jaxkd.study.arms import Arm, ArmTraining
+    from jaxkd.study.study import Study
+
+FOLDER = "stages"
+"""Folder of the beginnings of pipelines that are no arms of the study."""
+
+
+class PipelineRuns(ArmRuns):
+    """The runs of the last stage of a pipeline, each from the student of the stage before.
+
+    Args:
+      study: what all arms share.
+      arm: the pipeline.
+      before: the runs of the stage before.
+      batches: returns inputs, for shapes and for ranges of activations.
+      progress: whether to show progress bars.
+      folder: folder of the runs; by default one of the arm's name.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        arm: Pipeline,
+        before: ArmRuns,
+        batches: Batches,
+        progress: bool = True,
+        folder: pathlib.Path | None = None,
+    ):
+        self._pipeline, self._before, self._batches = arm, before, batches
+        self._structures: dict[int, Network] = {}
+        super().__init__(study, arm, progress, folder)
+
+    def training(self, seed: int) -> ArmTraining:
+        """Makes the training of a seed, from the student that the stage before has trained."""
+        return self._training(seed, self._before.plain(seed))
+
+    def untrained(self, seed: int) -> ArmTraining:
+        """Makes the same training of a student that nothing has trained."""
+        return self._training(seed, self._before.start(seed))
+
+    def structure(self, seed: int) -> Network:
+        """Returns a student as it is deployed; those of all seeds differ in variables alone."""
+        return self.start(self._study.seeds[0])
+
+    def start(self, seed: int) -> Network:
+        """Returns the student of a seed that the next stage goes on from, before it is trained."""
+        if seed not in self._structures:
+            training = self.untrained(seed)
+            self._structures[seed] = training.deploy(training.student)
+        return self._structures[seed]
+
+    def keep(self, seed: int, network: Network, curve: Any, seconds: float) -> dict[str, Any]:
+        """Saves a trained student, with the learning curve and the seconds of all its stages."""
+        before = self._before.result(seed)
+        steps, values = curve
+        steps = np.concatenate([before["curve_steps"], self._before.steps + steps])
+        values = np.concatenate([before["curve"], values])
+        return super().keep(seed, network, (steps, values), float(before["seconds"]) + seconds)
+
+    def _training(self, seed: int, start: Network) -> ArmTraining:
+        return stage_training(self._study, self._pipeline, seed, start, self._batches)
+
+    def _count_steps(self) -> int:
+        return self._before.steps + stage_steps(self._study, self._pipeline)
+
+
+def runs_of(study: Study, progress: bool) -> dict[str, ArmRuns]:
+    """Makes the runs of all arms of a study, by name."""
+    batches = functools.cache(lambda: calibration_batches(study))
+    arms = {_key(study, arm): arm for arm in reversed(study.arms)}
+    made: dict[str, ArmRuns] = {}
+    beginnings: dict[str, ArmRuns] = {}
+
+    def of_arm(arm: Arm) -> ArmRuns:
+        if arm.name not in made:
+            made[arm.name] = make(arm, None)
+        return made[arm.name]
+
+    def of_beginning(arm: Arm) -> ArmRuns:
+        key = _key(study, arm)
+        if key in arms:
+            return of_arm(arms[key])
+        if key not in beginnings:
+            content = hashlib.sha256(key.encode()).hexdigest()[:12]
+            folder = study.workdir / FOLDER / f"{file_name(arm.name)}_{content}"
+            beginnings[key] = make(arm, folder)
+        return beginnings[key]
+
+    def make(arm: Arm, folder: pathlib.Path | None) -> ArmRuns:
+        if not isinstance(arm, Pipeline):
+            return ArmRuns(study, arm, progress, folder)
+        return PipelineRuns(study, arm, of_beginning(arm.before), batches, progress, folder)
+
+    return {arm.name: of_arm(arm) for arm in study.arms}
+
+
+def _key(study: Study, arm: Arm) -> str:
+    """Returns what two arms of the same runs have in common."""
+    first = arm.first if isinstance(arm, Pipeline) else arm
+    code = describe_code(first.method) if callable(first.method) else ""
+    return json.dumps([document_of(study, arm), code], sort_keys=True)

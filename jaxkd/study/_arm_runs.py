@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 import time
@@ -13,6 +14,7 @@ import jax
 from jaxkd._files import parse_json, write_atomically
 from jaxkd.networks import Network
 from jaxkd.networks._architecture import describe
+from jaxkd.study._costs import costs_of, forward_flops
 from jaxkd.study._made_of import check_arm
 from jaxkd.study._runs import Runs
 from jaxkd.study._stage_training import stage_rate, stage_steps, with_variables
@@ -73,6 +75,16 @@ class ArmRuns(Runs):
         """Returns that student as the arm has trained it."""
         self.result(seed)
         return with_variables(self.start(seed), self.network(seed))
+
+    def keep(self, seed: int, network: Network, curve: Any, seconds: float) -> dict[str, Any]:
+        """Saves a trained student, and returns what is kept of its run, with its costs."""
+        kept = super().keep(seed, network, curve, seconds)
+        return {**kept, **costs_of(network, self.flops)}
+
+    @functools.cached_property
+    def flops(self) -> float:
+        """FLOPs of the forward pass of a student of the arm, for one example."""
+        return forward_flops(self.structure(self._study.seeds[0]), self._study.inputs)
 
     def _count_steps(self) -> int:
         """Returns the number of updates, measured where the study's budget is a time."""

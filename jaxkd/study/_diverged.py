@@ -75,6 +75,6 @@ def with_nan(kept: Mapping[str, Sequence[Kept | None]]) -> dict[str, list[Kept]]
 
 def _nothing(like: Kept) -> Kept:
     """What a run that diverged gave, in the form of another one."""
-    nan: dict[str, Any] = {n: np.array(np.nan) for n in like if n.startswith("metric.")}
+    nan: dict[str, Any] = {n: np.array(np.nan) for n in like if n.startswith(("metric.", "cost."))}
     curve = {"curve_steps": like["curve_steps"], "curve": np.full_like(like["curve"], np.nan)}
     return {**nan, **curve, "seconds": np.array(np.nan)}

@@ -13,14 +13,17 @@ import numpy as np
 from jaxkd.networks import Network
 from jaxkd.networks._architecture import describe_code
 from jaxkd.study._arm_runs import ArmRuns, document_of
+from jaxkd.study._costs import forward_flops
 from jaxkd.study._stage_training import (
     Batches,
     calibration_batches,
+    folded,
     stage_steps,
     stage_training,
 )
 from jaxkd.study.pipelines import Pipeline
 from jaxkd.study.runner import file_name
+from jaxkd.study.stages import FINAL
 
 if TYPE_CHECKING:
     from jaxkd.study.arms import Arm, ArmTraining
@@ -81,6 +84,14 @@ class PipelineRuns(ArmRuns):
         steps = np.concatenate([before["curve_steps"], self._before.steps + steps])
         values = np.concatenate([before["curve"], values])
         return super().keep(seed, network, (steps, values), float(before["seconds"]) + seconds)
+
+    @functools.cached_property
+    def flops(self) -> float:
+        """FLOPs of the forward pass of a student for one example, without those of rounding."""
+        if self._pipeline.last.kind not in FINAL:
+            return super().flops
+        floating = folded(self._before.start(self._study.seeds[0]), self._batches)
+        return forward_flops(floating, self._study.inputs)
 
     def _training(self, seed: int, start: Network) -> ArmTraining:
         return stage_training(self._study, self._pipeline, seed, start, self._batches)

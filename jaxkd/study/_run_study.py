@@ -14,6 +14,7 @@ from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
 from jaxkd.study._chance import warn_of_chance
 from jaxkd.study._conclusion import subject_of
+from jaxkd.study._costs import kept_costs
 from jaxkd.study._differing import differing
 from jaxkd.study._diverged import result_or_none, with_nan
 from jaxkd.study._made_of import check_measurement
@@ -169,6 +170,7 @@ def _arm_result(
         curve=np.stack([each["curve"] for each in kept]),
         seconds=np.array([float(each["seconds"]) for each in kept]),
         logits=logits,
+        costs=kept_costs(kept),
     )
 
 

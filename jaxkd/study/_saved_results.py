@@ -103,6 +103,7 @@ def _arm(
         curve=np.stack([_array(values) for values in entry["curve"]["values"]]),
         seconds=_array(entry["seconds"]),
         logits=_logits(workdir / file_name(name), document),
+        costs={cost: _array(values) for cost, values in entry.get("costs", {}).items()},
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxkd._files import read_json
 from jaxkd.metrics.spread import Spread
 from jaxkd.networks import Network
+from jaxkd.study._costs import COLUMNS, differing
 from jaxkd.study._files import write_file
 from jaxkd.study._provenance import run_facts
 from jaxkd.study._shown_inputs import SHOWN_INPUTS, Shown, save_inputs
@@ -41,6 +42,9 @@ class ArmResult:
       curve: the compared metric at them `[seeds, points]`.
       seconds: duration of each training `[seeds]`; nan where it was interrupted and resumed.
       logits: part → logits `[seeds, examples, ...]`; without networks that have none.
+      costs: `"parameters"` and those that are not zero (`"nonzero"`), `"bytes"` of them in their
+        own types, as a file of weights has them, `"flops"` of the forward pass of one example → of
+        each student `[seeds]`; empty where an earlier version trained them.
     """
 
     arm: Arm
@@ -51,6 +55,7 @@ class ArmResult:
     curve: np.ndarray
     seconds: np.ndarray
     logits: dict[str, np.ndarray]
+    costs: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +168,10 @@ class StudyResults:
         )
 
     def table(self) -> Table:
-        """Returns one row an arm: the compared metric, its gain, other metrics and seconds."""
+        """Returns one row an arm: the compared metric, its gain, other metrics, costs and seconds.
+
+        Costs are shown where arms differ in them.
+        """
         part, measure = self.shown_part, self.measure
         others = [n for n in next(iter(self.arms.values())).validation if n != measure.name]
         several = len(self.arms) > 1
@@ -172,6 +180,8 @@ class StudyResults:
         if part == "test" and self.part == "validation":
             columns += [Column(f"{measure.title}, validation", measure.format)]
         columns += [self._column(name) for name in others]
+        costs = differing({name: result.costs for name, result in self.arms.items()})
+        columns += [COLUMNS[name] for name in costs]
         columns += [Column("Steps", "count"), Column("Training", "seconds")]
         first = self.values(self.baseline, part)
         rows: list[list[Any]] = []
@@ -184,6 +194,7 @@ class StudyResults:
                 row += [Spread.of(self.values(name, "validation"))]
             scores = self._scores(name, part)
             row += [Spread.of(scores[other]) for other in others]
+            row += [_mean(result.costs[cost]) if result.costs else "" for cost in costs]
             rows.append([*row, result.steps, _mean(result.seconds)])
         students = f"{counted(len(self.seeds), 'student')} (seeds), last step."
         caption = f"Mean ± standard deviation of {students}"
@@ -286,6 +297,7 @@ class StudyResults:
                 "steps": result.curve_steps.tolist(),
                 "values": [_finite(curve) for curve in result.curve],
             },
+            "costs": {cost: _finite(values) for cost, values in result.costs.items()},
             "against_baseline": compared,
         }
 
@@ -295,6 +307,6 @@ def _finite(values: np.ndarray) -> list[float | None]:
     return [float(value) if math.isfinite(value) else None for value in values]
 
 
-def _mean(seconds: np.ndarray) -> float:
-    known = seconds[~np.isnan(seconds)]
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else math.nan

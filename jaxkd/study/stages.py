@@ -21,7 +21,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Kinds of stages, each with its options and their defaults."""
 
-_FINAL = ("quantize", "qat")
+FINAL = ("quantize", "qat")
+"""Kinds of stages that nothing can follow."""
+
 _SHARES = ("fraction", "rank")
 
 
@@ -133,7 +135,7 @@ def check_order(stages: Sequence[Stage]) -> None:
     """
     kinds = [stage.kind for stage in stages]
     for before, kind in zip(kinds, kinds[1:], strict=False):
-        if before in _FINAL:
+        if before in FINAL:
             raise ValueError(
                 f"nothing can follow {before!r}, whose kernels are integers: write {kind!r} before "
                 f"{before!r}"

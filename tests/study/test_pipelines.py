@@ -1,5 +1,6 @@
 """Arms of several stages: trained, pruned, masked, factorized and quantized."""
 
+import dataclasses
 import json
 import re
 
@@ -72,6 +73,31 @@ def test_a_folder_is_bound_to_the_options_of_its_stages(finished):
     other = pipeline("kd", Stage("prune", fraction=0.5), "qat", name=ALL.name)
     with pytest.raises(ValueError, match=r"before.fraction: 0.25 there, 0.5 now"):
         study_of(study.workdir, other, "kd").run(progress=False)
+
+
+def test_what_the_deployed_students_cost_is_in_the_results(finished, tmp_path):
+    study, results = finished
+    small, plain = results[ALL.name].costs, results["kd"].costs
+    params = results.network(ALL.name).params
+    kernels = sum(leaf.size for name, leaf in params.items() if name.endswith("kernel"))
+    assert small["parameters"][0] == sum(leaf.size for leaf in params.values())
+    assert small["bytes"][0] == kernels + 4 * (small["parameters"][0] - kernels)
+    assert plain["bytes"][0] == 4 * plain["parameters"][0] == 4 * (4 * 8 + 8 + 8 * 4 + 4)
+    # Six of eight neurons, whose products are those of the network before it was quantized.
+    assert small["flops"][0] / plain["flops"][0] == pytest.approx(6 / 8, abs=0.02)
+    columns = results.table().to_markdown().splitlines()[0]
+    assert "Bytes of the weights (kB)" in columns and "Forward pass (kFLOPs)" in columns
+    alike = dataclasses.replace(results, arms={"kd": results["kd"], "same": results["kd"]})
+    assert "Bytes" not in alike.table().to_markdown()
+    document = json.loads((study.workdir / "results.json").read_text(encoding="utf-8"))
+    assert document["arms"]["kd"]["costs"]["bytes"] == [plain["bytes"][0]]
+    # An earlier version kept no costs.
+    older = dataclasses.replace(results["kd"], costs={})
+    mixed = dataclasses.replace(
+        results, arms={**results.arms, "kd": older}, workdir=tmp_path, labels={}
+    )
+    mixed.save()
+    assert not read_results(tmp_path)["kd"].costs and "Bytes" not in mixed.table().to_markdown()
 
 
 @pytest.mark.slow

@@ -9,15 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.compress.pipelines import FINAL_STEPS, Steps, title
-from experiments.compress.run import CompressionResults
+from experiments.compress.pipelines import FINAL_STEPS, last_step, title
+from experiments.compress.run import TEACHER, CompressionResults
 from jaxkd import Network, compression
 from jaxkd._files import read_json
 from jaxkd.export import ModelCard, edge, export
 from jaxkd.views import Normalize
-
-TEACHER: Steps = ("teacher",)
-"""The teacher's name among the pipelines."""
 
 _ROUNDS = 10
 # How often an int8 file must agree with its network: less than for a network that is shipped, since
@@ -67,34 +64,31 @@ def litert() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in names)
 
 
-def export_all(out: CompressionResults) -> dict[Steps, ExportedNetwork]:
+def export_all(out: CompressionResults) -> dict[str, ExportedNetwork]:
     """Exports the teacher and the first seed's network of every pipeline, and times the files.
 
     Files of an earlier run are timed again, not exported again. The calls of all files are
     interleaved, so that other load slows all of them alike.
 
     Returns:
-      What each exported network costs, by its steps.
+      What each exported network costs, by its name.
     """
-    networks = {TEACHER: out.teacher}
-    networks |= {steps: stage.network for steps, stage in out.stages.items()}
-    folders = {steps: _export(out, steps, network) for steps, network in networks.items()}
-    files = {steps: _program(folder) for steps, folder in folders.items()}
-    runners = {steps: edge.load(file) for steps, file in files.items()}
+    folders = {name: _export(out, name, network) for name, network in out.networks.items()}
+    files = {name: _program(folder) for name, folder in folders.items()}
+    runners = {name: edge.load(file) for name, file in files.items()}
     durations = _durations(out, runners)
-    image = normalized(out.test.inputs[:1])
     exported = {}
-    for steps, network in networks.items():
-        card = read_json(folders[steps] / "card.json")
-        check = card["checks"][files[steps].name]
-        p10, median, p90 = map(float, np.percentile(durations[steps], (10, 50, 90)))
+    for name, network in out.networks.items():
+        card = read_json(folders[name] / "card.json")
+        check = card["checks"][files[name].name]
+        p10, median, p90 = map(float, np.percentile(durations[name], (10, 50, 90)))
         nonzero = [np.count_nonzero(np.asarray(x, np.float32)) for x in network.params.values()]
-        exported[steps] = ExportedNetwork(
+        exported[name] = ExportedNetwork(
             parameters=int(sum(nonzero)),
             weights=compression.sparse_bytes(network.params),
-            flops=_flops(out, steps, image),
-            file=files[steps].stat().st_size,
-            runtime=runners[steps].software,
+            flops=_flops(out, name),
+            file=files[name].stat().st_size,
+            runtime=runners[name].software,
             median_s=median,
             p10_s=p10,
             p90_s=p90,
@@ -106,18 +100,18 @@ def export_all(out: CompressionResults) -> dict[Steps, ExportedNetwork]:
 
 
 def _durations(
-    out: CompressionResults, runners: Mapping[Steps, edge.Runner]
-) -> dict[Steps, np.ndarray]:
+    out: CompressionResults, runners: Mapping[str, edge.Runner]
+) -> dict[str, np.ndarray]:
     """Returns the durations of all calls of each file with one image, in seconds."""
     image, repeats = out.test.inputs[:1], timed_calls(out) // _ROUNDS
     rounds = [
         {
-            steps: edge.latency(file, image, repeats=repeats, warmup=5)
-            for steps, file in runners.items()
+            name: edge.latency(file, image, repeats=repeats, warmup=5)
+            for name, file in runners.items()
         }
         for _ in range(_ROUNDS)
     ]
-    return {steps: np.concatenate([each[steps] for each in rounds]) for steps in runners}
+    return {name: np.concatenate([each[name] for each in rounds]) for name in runners}
 
 
 def timed_calls(out: CompressionResults) -> int:
@@ -125,24 +119,24 @@ def timed_calls(out: CompressionResults) -> int:
     return _ROUNDS * -(-out.config.repeats // _ROUNDS)
 
 
-def _export(out: CompressionResults, steps: Steps, network: Network) -> pathlib.Path:
+def _export(out: CompressionResults, name: str, network: Network) -> pathlib.Path:
     """Exports a network unless it is exported; returns the folder of its files."""
     test = out.test
-    last = steps[-1]
+    last = last_step(name)
     file_format = "stablehlo"
     if litert() and last != "int4":
         file_format = "litert_int8" if last in FINAL_STEPS else "litert"
-    folder = out.study.workdir / "exported" / file_format / "-".join(steps)
+    folder = out.study.workdir / "exported" / file_format / name
     if folder.exists():
         return folder
-    accuracy = out.teacher_accuracy if steps == TEACHER else float(out.accuracies(steps)[0])
-    teacher = f"{out.teacher.name}, {out.teacher_accuracy:.4f} on the test images"
+    accuracy = out.teacher_accuracy if name == TEACHER else float(out.results.values(name)[0])
+    teacher = f"{out.networks[TEACHER].name}, {out.teacher_accuracy:.4f} on the test images"
     card = ModelCard(
-        name="-".join(steps),
-        teacher=teacher if "distil" in steps else "none",
+        name=name,
+        teacher=teacher if "distil" in name else "none",
         data=f"{test.name} {test.version}, {len(out.train):,} training images",
         data_license=_LICENCES[test.name],
-        method=title(steps),
+        method=title(name),
         accuracy={f"{test.name}, {len(test):,} test images": accuracy},
         notes="Exported by experiments.compress to compare ways of compression.",
     )
@@ -160,12 +154,11 @@ def _export(out: CompressionResults, steps: Steps, network: Network) -> pathlib.
     return folder
 
 
-def _flops(out: CompressionResults, steps: Steps, image: Any) -> float:
+def _flops(out: CompressionResults, name: str) -> float:
     """Returns the FLOPs of one example, without those of rounding."""
-    if steps == TEACHER:
-        return compression.flops(out.teacher, image)
-    stage = out.stages[steps]
-    return compression.flops(stage.network, image) if stage.flops is None else stage.flops
+    if name != TEACHER:
+        return float(out.results[name].costs["flops"][0])
+    return compression.flops(out.networks[TEACHER], normalized(out.test.inputs[:1]))
 
 
 def normalized(images: Any) -> Any:

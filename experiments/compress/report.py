@@ -7,9 +7,9 @@ import numpy as np
 import jaxkd
 from experiments.common.report import Row, save
 from experiments.compress import resources
-from experiments.compress.exports import TEACHER, ExportedNetwork, export_all, timed_calls
-from experiments.compress.pipelines import STEPS, Steps, title
-from experiments.compress.run import CompressionResults
+from experiments.compress.exports import ExportedNetwork, export_all, timed_calls
+from experiments.compress.pipelines import STEPS, title
+from experiments.compress.run import TEACHER, CompressionResults
 from jaxkd.export import edge
 from jaxkd.metrics import Spread
 from jaxkd.study import (
@@ -24,7 +24,7 @@ from jaxkd.study import (
     size_accuracy_scatter,
 )
 
-Exported = dict[Steps, ExportedNetwork]
+Exported = dict[str, ExportedNetwork]
 
 # The goal for a small device: a fiftieth of the teacher's bytes, a tenth of its latency, and at
 # most 1.5 points below its accuracy.
@@ -47,18 +47,18 @@ def write(out: CompressionResults, workdir: pathlib.Path) -> Report:
     return save(report, workdir)
 
 
-def pareto_front(out: CompressionResults, costs: dict[Steps, float]) -> list[Steps]:
+def pareto_front(out: CompressionResults, costs: dict[str, float]) -> list[str]:
     """Returns the pipelines that no other beats in both cost and mean accuracy, cheapest first."""
     best, front = -np.inf, []
-    for steps in sorted(costs, key=lambda steps: (costs[steps], -_mean_accuracy(out, steps))):
-        if _mean_accuracy(out, steps) > best:
-            best = _mean_accuracy(out, steps)
-            front.append(steps)
+    for name in sorted(costs, key=lambda name: (costs[name], -_mean_accuracy(out, name))):
+        if _mean_accuracy(out, name) > best:
+            best = _mean_accuracy(out, name)
+            front.append(name)
     return front
 
 
-def _mean_accuracy(out: CompressionResults, steps: Steps) -> float:
-    return out.teacher_accuracy if steps == TEACHER else float(out.accuracies(steps).mean())
+def _mean_accuracy(out: CompressionResults, name: str) -> float:
+    return out.teacher_accuracy if name == TEACHER else float(out.results.values(name).mean())
 
 
 def _caption(out: CompressionResults) -> str:
@@ -70,24 +70,24 @@ def _goal(out: CompressionResults, exported: Exported) -> Finding:
     """Returns whether a network reaches the goal for a small device."""
     teacher = exported[TEACHER]
     # Latencies of different runtimes do not compare.
-    timed = [steps for steps in out.logits if exported[steps].runtime == teacher.runtime]
+    timed = [name for name in out.results.arms if exported[name].runtime == teacher.runtime]
     small = [
-        steps
-        for steps in timed
-        if exported[steps].file * _SMALLER <= teacher.file
-        and exported[steps].median_s * _FASTER <= teacher.median_s
+        name
+        for name in timed
+        if exported[name].file * _SMALLER <= teacher.file
+        and exported[name].median_s * _FASTER <= teacher.median_s
     ]
     goal = f"1/{_SMALLER} of the teacher's file and 1/{_FASTER} of its latency"
     if not small:
-        nearest = min(timed, key=lambda steps: exported[steps].median_s * exported[steps].file)
+        nearest = min(timed, key=lambda name: exported[name].median_s * exported[name].file)
         return Finding(
             "none",
             f"No network reaches {goal}; {title(nearest)} comes nearest with "
             f"1/{teacher.file / exported[nearest].file:.0f} and "
             f"1/{teacher.median_s / exported[nearest].median_s:.1f}.",
         )
-    best = max(small, key=lambda steps: _mean_accuracy(out, steps))
-    loss = Spread.of(out.teacher_accuracy - out.accuracies(best))
+    best = max(small, key=lambda name: _mean_accuracy(out, name))
+    loss = Spread.of(out.teacher_accuracy - out.results.values(best))
     return Finding(
         "gain" if loss.mean <= _POINTS else "none",
         f"At {goal} the best is {title(best)}: "
@@ -102,15 +102,15 @@ def _goal(out: CompressionResults, exported: Exported) -> Finding:
 
 def _all_networks(out: CompressionResults, exported: Exported) -> Section:
     runtime = exported[TEACHER].runtime
-    comparable = {steps: one for steps, one in exported.items() if one.runtime == runtime}
+    comparable = {name: one for name, one in exported.items() if one.runtime == runtime}
     fronts = {
         "bytes": pareto_front(out, {s: float(one.weights) for s, one in exported.items()}),
         "time": pareto_front(out, {s: one.median_s for s, one in comparable.items()}),
     }
-    accuracy: dict[Steps, Spread | float] = {TEACHER: out.teacher_accuracy}
-    accuracy |= {steps: Spread.of(out.accuracies(steps)) for steps in out.logits}
+    accuracy: dict[str, Spread | float] = {TEACHER: out.teacher_accuracy}
+    accuracy |= {name: Spread.of(out.results.values(name)) for name in out.results.arms}
 
-    def scatter(front: list[Steps], cost: str, label: str) -> Figure:
+    def scatter(front: list[str], cost: str, label: str) -> Figure:
         return size_accuracy_scatter(
             {title(s): (getattr(exported[s], cost), accuracy[s]) for s in front},
             x_label=label,
@@ -136,14 +136,14 @@ def _all_networks(out: CompressionResults, exported: Exported) -> Section:
 def _networks_table(
     out: CompressionResults,
     exported: Exported,
-    accuracy: dict[Steps, Spread | float],
-    fronts: dict[str, list[Steps]],
+    accuracy: dict[str, Spread | float],
+    fronts: dict[str, list[str]],
 ) -> Table:
     teacher = exported[TEACHER]
     rows: list[Row] = [
         [
-            title(steps),
-            accuracy[steps],
+            title(name),
+            accuracy[name],
             one.parameters,
             one.weights,
             one.flops,
@@ -151,9 +151,9 @@ def _networks_table(
             one.median_s,
             f"{one.p10_s * 1e6:,.0f} to {one.p90_s * 1e6:,.0f}",
             teacher.median_s / one.median_s if one.runtime == teacher.runtime else "",
-            ", ".join(name for name, front in fronts.items() if steps in front),
+            ", ".join(cost for cost, front in fronts.items() if name in front),
         ]
-        for steps, one in exported.items()
+        for name, one in exported.items()
     ]
     columns: list[Column | str] = [
         "Steps",
@@ -177,24 +177,26 @@ def _networks_table(
     return Table("Compression", columns, rows, caption)
 
 
-def _pairs(out: CompressionResults) -> list[tuple[Steps, Steps]]:
+def _pairs(out: CompressionResults) -> list[tuple[str, str]]:
     """Returns the pipelines that begin with `labels` and with `distil`, and are alike otherwise."""
-    pairs = [(("labels", *steps[1:]), steps) for steps in out.logits if steps[0] == "distil"]
-    return [(without, steps) for without, steps in pairs if without in out.logits]
+    distilled = [name for name in out.results.arms if name.startswith("distil")]
+    pairs = [(name.replace("distil", "labels", 1), name) for name in distilled]
+    return [(without, name) for without, name in pairs if without in out.results.arms]
 
 
 def _with_and_without_teacher(out: CompressionResults) -> Section:
     findings: list[Finding] = []
     rows: list[Row] = []
-    for without, steps in _pairs(out):
-        labels, distilled = out.accuracies(without), out.accuracies(steps)
+    for without, name in _pairs(out):
+        labels, distilled = out.results.values(without), out.results.values(name)
         agreement = [
-            Spread.of([jaxkd.metrics.agreement(x, out.teacher_logits) for x in out.logits[each]])
-            for each in (without, steps)
+            Spread.of([jaxkd.metrics.agreement(x, out.teacher_logits) for x in logits])
+            for logits in (out.results[each].logits["test"] for each in (without, name))
         ]
         accuracies = [Spread.of(x) for x in (labels, distilled, distilled - labels)]
-        rows.append([title(steps[1:]) or "no more steps", *accuracies, *agreement])
-        behind = f", then {title(steps[1:])}," if steps[1:] else ""
+        later = title(name.partition("-")[2])
+        rows.append([later or "no more steps", *accuracies, *agreement])
+        behind = f", then {later}," if later else ""
         findings.append(
             compare(f"Distilled from the teacher{behind} the student", distilled, labels)
         )
@@ -219,8 +221,8 @@ def _with_and_without_teacher(out: CompressionResults) -> Section:
 
 def _files(out: CompressionResults, exported: Exported) -> Section:
     rows: list[Row] = [
-        [title(steps), one.runtime, one.file, one.difference, one.agreement, one.accuracy]
-        for steps, one in exported.items()
+        [title(name), one.runtime, one.file, one.difference, one.agreement, one.accuracy]
+        for name, one in exported.items()
     ]
     columns: list[Column | str] = [
         "Steps",

@@ -1,8 +1,8 @@
 """Resources of the networks of experiments.compress: memory, memory traffic and throughput."""
 
 from experiments.common.costs import interleaved_speeds, speed_columns, timing_caption
-from experiments.compress.exports import TEACHER, normalized
-from experiments.compress.pipelines import title
+from experiments.compress.exports import normalized
+from experiments.compress.pipelines import FINAL_STEPS, last_step, title
 from experiments.compress.run import CompressionResults
 from jaxkd import Network, compression
 from jaxkd.study import Column, Format, Section, Table
@@ -13,19 +13,20 @@ _ROUNDS = 20
 
 def section(out: CompressionResults) -> Section:
     """Measures the teacher and the first seed's networks with floating weights, in JAX."""
-    networks = {TEACHER: out.teacher}
-    networks |= {steps: s.network for steps, s in out.stages.items() if s.flops is None}
+    networks = {n: each for n, each in out.networks.items() if last_step(n) not in FINAL_STEPS}
     one, batch = normalized(out.test.inputs[:1]), normalized(out.test.inputs[:_BATCH])
-    speeds = interleaved_speeds({title(s): n for s, n in networks.items()}, batch, rounds=_ROUNDS)
+    speeds = interleaved_speeds(
+        {title(n): each for n, each in networks.items()}, batch, rounds=_ROUNDS
+    )
     limits = compression.measure_device_peak()
     rows: list[list[str | int | float]] = []
-    for steps, network in networks.items():
+    for name, network in networks.items():
         cells: list[str | int | float] = ["", "", ""]
         if (intensity := _intensity(network, one)) is not None:
             bound = intensity.bound(limits)
             cells = [intensity.flops_per_byte, bound, intensity.roofline_seconds(limits)]
         peak = compression.memory_use(network, one).peak
-        rows.append([title(steps), peak, *cells, *speeds[title(steps)].cells()])
+        rows.append([title(name), peak, *cells, *speeds[title(name)].cells()])
     columns: list[Column | str] = [
         "Steps",
         Column("Peak memory of one", "kilobytes"),

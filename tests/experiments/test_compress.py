@@ -116,13 +116,14 @@ def test_exported_networks_run_alone_and_have_cards(workdir, tmp_path):
 
 @pytest.mark.slow
 def test_a_finished_run_is_read_and_other_pipelines_join_it(workdir):
-    files = sorted(workdir.glob("seed0/*/result.npz"))
+    files = sorted(workdir.glob("*/seed0/result.npz"))
     before = {file: file.stat().st_mtime_ns for file in files}
+    assert len(files) == 7
     config = chosen(Config(), [*OPTIONS, "--config.pipelines=distil,distil-int4"])
     out = run_pipelines(config, workdir, Runtime())
     assert {file: file.stat().st_mtime_ns for file in files} == before
-    assert list(out.logits) == [("distil",), ("distil", "int4")]
-    assert pareto_front(out, {("distil",): 2.0, ("distil", "int4"): 1.0})[0][-1] == "int4"
+    assert list(out.results.arms) == ["distil", "distil-int4"]
+    assert pareto_front(out, {"distil": 2.0, "distil-int4": 1.0})[0] == "distil-int4"
     other = chosen(Config(), [*OPTIONS, "--config.keep=0.5"])
     with pytest.raises(ValueError, match="keep"):
         run_pipelines(other, workdir, Runtime())
@@ -132,10 +133,10 @@ def test_a_finished_run_is_read_and_other_pipelines_join_it(workdir):
 def test_killed_in_training_and_resumed_it_gives_the_same_numbers(workdir, tmp_path):
     options = [*OPTIONS, "--config.pipelines=distil,distil-sparse"]
     cut = tmp_path / "cut"
-    kill_in("seed0/distil-sparse", 30, "compress", cut, *options)
+    kill_in("distil_sparse/seed0", 30, "compress", cut, *options)
     done = run("compress", cut, *options)
     assert done.returncode == 0, done.stderr
-    uninterrupted("seed0/distil-sparse", "compress", cut, *options)
+    uninterrupted("distil_sparse/seed0", "compress", cut, *options)
 
 
 @pytest.mark.parametrize(
@@ -145,26 +146,35 @@ def test_killed_in_training_and_resumed_it_gives_the_same_numbers(workdir, tmp_p
         ("nonsense", r"^pipelines: 'nonsense': there is no step \['nonsense'\]"),
         ("prune", "must begin with labels or distil"),
         ("labels-squeeze", r"no step \['squeeze'\]; there are \['labels'"),
-        ("labels-int8-prune", "nothing can follow int8"),
-        ("labels-prune-prune", "takes prune twice in a row"),
-        ("labels-low_rank-prune", "prune before low_rank"),
-        ("labels-sparse-low_rank", "low_rank before sparse"),
+        ("labels-int8-prune", "^pipelines: nothing can follow 'quantize'"),
+        ("labels-low_rank-prune", "write 'prune', 'low_rank'"),
+        ("labels-sparse-low_rank", "write 'low_rank', 'sparsify'"),
     ],
 )
 def test_pipelines_that_make_no_sense_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        parse(text)
+        parse(Config(pipelines=text), 10)
+
+
+def test_a_pipeline_has_the_numbers_of_the_configuration():
+    config = Config(pipelines="distil-prune-labels-qat", keep=0.6, temperature=2.0)
+    (arm,) = parse(config, 100)
+    assert arm.first.options == {"alpha": 0.9, "temperature": 2.0}
+    prune, train, qat = arm.stages
+    assert prune.options["fraction"] == pytest.approx(0.4) and train.method.name == "labels"
+    assert [stage.steps for stage in arm.stages] == [200, 200, 100]
+    assert [stage.learning_rate for stage in arm.stages] == [1e-3, 1e-3, 3e-4]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"dataset": "mnist"}, "dataset must be one of fashion_mnist, digits, not 'mnist'"),
-        ({"keep": 0.0}, r"keep must lie in \(0, 1\], not 0.0"),
-        ({"sparsity": 1.5}, r"sparsity must lie in \[0, 1\]"),
+        ({"keep": 0.0}, r"keep must lie in \(0, 1\), not 0.0"),
+        ({"sparsity": 1.5}, r"sparsity must lie in \(0, 1\)"),
         ({"qat_epochs": 0}, "qat_epochs must be at least 1"),
-        ({"dataset": "digits", "rank": 1.0}, "a share above 0 and below 1, not 1.0"),
-        ({"dataset": "digits", "batch_size": 512}, "too few for the 8 batches of 512"),
+        ({"rank": 1.0}, r"rank must lie in \(0, 1\), not 1.0"),
+        ({"dataset": "digits", "batch_size": 4096}, "batch_size=4096 is more than the"),
     ],
 )
 def test_a_bad_configuration_is_refused_before_anything_is_saved(tmp_path, options, message):

@@ -8,7 +8,6 @@ import numpy as np
 import jaxkd
 from experiments.common.costs import SIZE_COLUMNS, size_cells, speed_columns, timing_caption
 from experiments.common.report import Row, save
-from experiments.common.study import Result
 from experiments.text_classification.config import ALL, CONTROL, LABELS, POOL
 from experiments.text_classification.run import ClassificationResults
 from jaxkd import metrics
@@ -18,6 +17,7 @@ from jaxkd.study import (
     Finding,
     Report,
     Section,
+    StudyResults,
     Table,
     accuracy_bars,
     compare,
@@ -40,15 +40,15 @@ def write(out: ClassificationResults, workdir: pathlib.Path) -> Report:
 
 def _student_section(out: ClassificationResults, name: str) -> Section:
     labels, results, student = out.test.labels, out.results[name], _STUDENTS[name]
-    accuracy = {result.arm.name: result.accuracies(labels) for result in results}
+    accuracy = {arm: results.values(arm) for arm in results.arms}
     teacher = metrics.accuracy(out.teacher.logits, labels)
     control = metrics.accuracy(out.control.logits, labels)
     text = f"""The {student} has {len(out.few):,} labels; the other
         {len(out.train) - len(out.few):,} training texts have none. The teacher ({teacher:.1%}) was
         trained on all labels, the control's ({control:.1%}) on the same {len(out.few):,}. All arms
-        make {results[0].arm.steps:,} steps."""
+        make {results[LABELS].steps:,} steps."""
     bars = {arm: Spread.of(values) for arm, values in accuracy.items()}
-    curves = {result.arm.name: (result.curve_steps, result.curve) for result in results}
+    curves = {arm: (each.curve_steps, each.curve) for arm, each in results.arms.items()}
     return Section(
         f"{name.capitalize()} student",
         text,
@@ -71,9 +71,8 @@ def _findings(accuracy: dict[str, np.ndarray]) -> list[Finding]:
     ]
 
 
-def _table(out: ClassificationResults, name: str, results: list[Result]) -> Table:
+def _table(out: ClassificationResults, name: str, results: StudyResults) -> Table:
     labels, teacher, few = out.test.labels, out.teacher.logits, len(out.few)
-    baseline = results[0].accuracies(labels)
 
     def row(
         name: str, labeled: int, texts: int, logits: Sequence[np.ndarray], gain: Spread | str = ""
@@ -92,11 +91,12 @@ def _table(out: ClassificationResults, name: str, results: list[Result]) -> Tabl
         row("teacher", len(out.train), len(out.train), [teacher]),
         row("teacher of few labels", few, few, [out.control.logits]),
     ]
-    for result in results:
-        texts = result.arm.train
-        labeled = int(np.sum(texts.labels >= 0))
-        gain = "" if result is results[0] else Spread.of(result.accuracies(labels) - baseline)
-        rows.append(row(result.arm.name, labeled, len(texts), list(result.logits), gain))
+    for arm, result in results.arms.items():
+        # Distilled students see all texts.
+        labeled = len(out.train) if arm == ALL else few
+        texts = few if arm == LABELS else len(out.train)
+        gain = Spread.of(results.values(arm) - results.values(LABELS)) if arm != LABELS else ""
+        rows.append(row(arm, labeled, texts, list(result.logits["test"]), gain))
     classes = out.test.class_names
     columns: list[Column | str] = [
         "Network",
@@ -129,7 +129,7 @@ def _cost(out: ClassificationResults) -> Section:
 def _summary(out: ClassificationResults) -> str:
     lines = []
     for name, results in out.results.items():
-        accuracy = {r.arm.name: Spread.of(r.accuracies(out.test.labels)) for r in results}
+        accuracy = {arm: Spread.of(results.values(arm)) for arm in (LABELS, POOL)}
         lines.append(
             f"{_STUDENTS[name]}: {accuracy[LABELS] * 100:.1f} % from labels alone, "
             f"{accuracy[POOL] * 100:.1f} % distilled on the unlabeled texts"

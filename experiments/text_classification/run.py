@@ -12,12 +12,13 @@ from experiments import datasets
 from experiments.common.costs import Speed, interleaved_speeds
 from experiments.common.mock_texts import mock_texts, mock_tokenizer
 from experiments.common.sentence_encoders import Teacher, load_teacher, mock_teacher, rows_of
-from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.text_classification.config import ALL, CONTROL, LABELS, POOL, Config, check
 from experiments.text_classification.teachers import TeacherTraining, TrainedTeacher
 from jaxkd import Network, recipes
+from jaxkd.cache import Cache
 from jaxkd.data import Sequences, split_labels
 from jaxkd.models import Encoder, StaticEmbedder
+from jaxkd.study import Arm, ArmTraining, Study, StudyResults
 from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
@@ -33,7 +34,7 @@ class ClassificationResults:
       few: ids of the texts whose labels students with few labels have.
       teacher: teacher of all labels.
       control: teacher of few labels.
-      results: by student, the results of its arms.
+      results: by student, the results of its arms on the test texts.
       networks: networks whose size and speed are reported, by name, the teacher first.
       speeds: their speeds, by name.
     """
@@ -44,7 +45,7 @@ class ClassificationResults:
     few: np.ndarray
     teacher: TrainedTeacher
     control: TrainedTeacher
-    results: dict[str, list[Result]]
+    results: dict[str, StudyResults]
     networks: dict[str, Network]
     speeds: dict[str, Speed]
 
@@ -73,14 +74,30 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> Classificati
     teachers = TeacherTraining(config, workdir, encoder, train, test, runtime)
     teacher = teachers.trained("all_labels", teachers.embeddings["train"])
     control = teachers.trained("few_labels", teachers.embeddings["train"].select(few))
+    parts = {
+        "train": train,
+        "few": train.select(few),
+        "pool": train.with_labels(few),
+        "test": test,
+    }
     studies = {
-        name: _study(config, workdir / name, runtime, name, train, test)
+        name: Study(
+            parts,
+            functools.partial(_make_student, config, train, name),
+            arms=_arms(config, teacher, control),
+            seeds=config.seeds,
+            # Students of few labels make as many steps as those that see all texts.
+            steps=config.epochs * (len(train) // config.batch_size),
+            workdir=workdir / name,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            population=False,
+            steps_per_call=20,
+            runtime=runtime,
+        )
         for name in config.students.split(",")
     }
-    arms = _arms(config, train, few, teacher, control)
-    results = {
-        name: [run_arm(study, arm, "students") for arm in arms] for name, study in studies.items()
-    }
+    results = {name: study.run() for name, study in studies.items()}
     networks = {encoder.name: teacher.network}
     networks |= {name: study.make_student(0) for name, study in studies.items()}
     batch = test.read(test.ids[: min(config.speed_batch, len(test))])
@@ -122,44 +139,22 @@ def load(config: Config) -> tuple[Teacher, Sequences, Sequences]:
     return encoder, rows_of(train, encoder, config.length), rows_of(test, encoder, config.length)
 
 
-def _study(
-    config: Config,
-    workdir: pathlib.Path,
-    runtime: Runtime,
-    student: str,
-    train: Sequences,
-    test: Sequences,
-) -> Study:
-    return Study(
-        workdir=workdir,
-        make_student=functools.partial(_make_student, config, train, student),
-        test=test,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        seeds=tuple(range(config.seeds)),
-        steps_per_call=20,
-        runtime=runtime,
-    )
-
-
-def _arms(
-    config: Config,
-    train: Sequences,
-    few: np.ndarray,
-    teacher: TrainedTeacher,
-    control: TrainedTeacher,
-) -> list[Arm]:
-    # Students of few labels make as many steps as those that see all texts.
-    steps = config.epochs * (len(train) // config.batch_size)
-    labels = recipes.labels()
-    kd = recipes.kd(alpha=config.alpha, temperature=config.temperature)
-    pool = train.with_labels(few)
+def _arms(config: Config, teacher: TrainedTeacher, control: TrainedTeacher) -> list[Arm]:
+    options = {"alpha": config.alpha, "temperature": config.temperature}
     return [
-        Arm(LABELS, train.select(few), labels, steps),
-        Arm(POOL, pool, kd, steps, cache=teacher.cache),
-        Arm(CONTROL, pool, kd, steps, cache=control.cache),
-        Arm(ALL, train, labels, steps),
+        Arm("labels", name=LABELS, data="few"),
+        Arm(_distilled, {**options, "cache": teacher.cache}, name=POOL),
+        Arm(_distilled, {**options, "cache": control.cache}, name=CONTROL),
+        Arm("labels", name=ALL, data="train"),
     ]
+
+
+def _distilled(
+    study: Study, seed: int, *, alpha: float, temperature: float, cache: Cache
+) -> ArmTraining:
+    """Trains on the pool, from logits that follow from the embeddings of the encoder."""
+    objective = recipes.kd(alpha=alpha, temperature=temperature)
+    return study.training(seed, objective, data="pool", cache=cache)
 
 
 def _make_student(config: Config, train: Sequences, name: str, seed: int) -> Network:

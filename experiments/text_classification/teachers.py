@@ -10,12 +10,12 @@ from flax import nnx
 
 import jaxkd
 from experiments.common.sentence_encoders import Teacher
-from experiments.common.study import Study
 from experiments.common.teachers import train_teacher
 from experiments.text_classification.config import Config
 from jaxkd import Network, Views
 from jaxkd.cache import Cache, Writer
 from jaxkd.data import Dataset, Sequences
+from jaxkd.study import Study
 from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Dense
 
@@ -72,13 +72,12 @@ class TeacherTraining:
         """
         config = self.config
         study = Study(
+            self.embeddings,
+            lambda seed: self._classifier(),
+            steps=config.teacher_steps,
             workdir=self.workdir / "teachers",
-            make_student=lambda seed: self._classifier(),
-            test=self.embeddings["test"],
             batch_size=config.batch_size,
             learning_rate=config.teacher_learning_rate,
-            seeds=(0,),
-            steps_per_call=20,
             runtime=self.runtime,
         )
         head = train_teacher(study, self._classifier(), examples, config.teacher_steps, name=name)

@@ -265,7 +265,8 @@ class Study:
           steps: number of updates, by default the study's.
           student: network to train; by default `make_student(seed)`.
           views: how it sees the examples; by default the study's.
-          **changes: further fields of `ArmTraining`, such as `optimizer` or `deploy`.
+          **changes: further fields of `ArmTraining`, such as `optimizer`, `deploy`, or a `cache` of
+            one's own.
 
         Returns:
           The training.
@@ -277,7 +278,7 @@ class Study:
         views = self.views if views is None else views
         known: dict[str, Any] = {"examples": examples, "optimizer": self.optimizer(steps)}
         student = self.make_student(seed) if student is None else student
-        if needs and not phases:
+        if needs and not phases and "cache" not in changes:
             known |= teacher_source(
                 self, objective, teacher, online, examples, views, student=student, steps=steps
             )

@@ -36,12 +36,12 @@ def by_network(file: pathlib.Path) -> dict[str, dict[str, str]]:
 def test_arms_from_end_to_end_one_student_after_the_other(tmp_path):
     workdir = tmp_path / "w"
     alone, name = [*TINY, "--config.students=static"], "text_classification"
-    cut = "static/students/distilled_on_the_pool/seed1"
+    cut = "static/distilled_on_the_pool/seed1"
     kill_in(cut, 75, name, workdir, *alone, devices=2)
-    results = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/*/result.npz")}
+    results = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/result.npz")}
     first = run(name, workdir, *alone, devices=2)
     assert first.returncode == 0, first.stderr
-    before = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/*/result.npz")}
+    before = {f: f.stat().st_mtime_ns for f in workdir.glob("static/*/*/result.npz")}
     assert len(before) == 4 * 2 and results and results.items() <= before.items()
     uninterrupted(cut, name, workdir, *alone, devices=2)
     static = by_network(workdir / "static_student.csv")

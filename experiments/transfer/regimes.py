@@ -2,35 +2,26 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from flax import nnx
 
 import jaxkd
 from experiments.common import teachers
-from experiments.common.study import Arm, Result, Study, adamw, run_arm
 from experiments.transfer.config import Config
-from jaxkd import Network, Objective, metrics, strategies
-from jaxkd.cache import Cache
-from jaxkd.data import Dataset, Loader
+from jaxkd import Network, metrics
+from jaxkd.data import Dataset
 from jaxkd.models import CNN
-from jaxkd.views import Normalize, Views
-
-VIEWS = Views((Normalize(),))
+from jaxkd.study import Arm, ArmResult, Study
+from jaxkd.study.runner import file_name
 
 
 @dataclasses.dataclass(frozen=True)
-class CachedTeacher:
-    """A trained teacher and its outputs.
-
-    Attributes:
-      network: the teacher.
-      cache: its logits on all training examples.
-      logits: its logits on the test examples.
-    """
+class Teacher:
+    """A trained teacher and its logits on the test examples."""
 
     network: Network
-    cache: Cache
     logits: np.ndarray
 
 
@@ -49,16 +40,16 @@ class LeftOutResults:
     name: str
     unseen: tuple[int, ...]
     corrected: tuple[int, ...]
-    labels: Result
-    distilled: Result
+    labels: ArmResult
+    distilled: ArmResult
 
 
 @dataclasses.dataclass(frozen=True)
 class TeacherResults:
     """A teacher and its students."""
 
-    teacher: CachedTeacher
-    students: Result
+    teacher: Teacher
+    students: ArmResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +60,27 @@ class TransferTrainer:
       config: complete configuration.
       study: what all students share.
       train: training examples with all labels.
-      steps: number of updates of every student.
       teacher_steps: number of updates of every teacher.
-      objectives: `labels`, `smoothed`, `kd`, and `pure_kd` without labels.
     """
 
     config: Config
     study: Study
     train: Dataset
-    steps: int
     teacher_steps: int
-    objectives: dict[str, Objective]
+
+    @property
+    def smoothed(self) -> Arm:
+        """Students of smoothed labels."""
+        options = {"label_smoothing": self.config.label_smoothing}
+        return Arm("label smoothing", options, name="label smoothing")
+
+    @property
+    def kd(self) -> Callable[..., Arm]:
+        """Function that makes an arm of distilled students."""
+        config = self.config
+        return functools.partial(
+            Arm, "kd", {"alpha": config.alpha, "temperature": config.temperature}
+        )
 
     def make_teacher(self, width: int) -> Network:
         """Makes an untrained teacher; teachers of one width start from the same weights."""
@@ -93,54 +94,48 @@ class TransferTrainer:
         )
         return jaxkd.from_nnx(model)
 
-    def train_teacher(self, name: str, data: Dataset, width: int = 0) -> CachedTeacher:
-        """Trains a teacher on some labels, and caches its outputs on all training examples."""
+    def train_teacher(self, name: str, data: Dataset, width: int = 0) -> Teacher:
+        """Trains a teacher on some labels."""
         network = self.make_teacher(width or self.config.teacher_width)
         folder = f"teachers/{name}"
-        network = teachers.train_teacher(self.study, network, data, self.teacher_steps, name=folder)
-        return self._cached(name, network)
+        return self._measured(
+            teachers.train_teacher(self.study, network, data, self.teacher_steps, name=folder)
+        )
 
-    def train_assistant(self, name: str, teacher: CachedTeacher, width: int) -> CachedTeacher:
+    def train_assistant(self, name: str, teacher: Teacher, width: int) -> Teacher:
         """Trains a teacher's assistant on its cached outputs, as students are trained."""
-        study, steps = self.study, self.teacher_steps
-        phases = strategies.teacher_assistants(
-            teacher.network,
-            {name: self.make_teacher(width)},
-            self.objectives["kd"],
-            steps=steps,
-            optimizer=adamw(study.learning_rate, steps),
+        study = self.study.replace(
+            make_student=lambda seed: self.make_teacher(width),
+            arms=[self.kd(name=name, teacher=teacher.network)],
+            seeds=1,
+            steps=self.teacher_steps,
+            workdir=self.study.workdir / "teachers",
         )
-
-        def batches(_: Network | None) -> Loader:
-            return study.runtime.loader(self.train, VIEWS, study.batch_size, cache=teacher.cache)
-
-        log_every = max(1, steps // 20)
-        trained = strategies.run_phases(
-            [dataclasses.replace(phase, batches=batches) for phase in phases],
-            workdir=study.workdir / "teachers",
-            make_step=functools.partial(
-                study.runtime.train_step, batch_size=study.batch_size, views=VIEWS
-            ),
-            log_every=log_every,
-            checkpoint_every=log_every * 4,
-            profile=study.runtime.profile,
-        )
-        return self._cached(name, trained[name])
-
-    def _cached(self, name: str, network: Network) -> CachedTeacher:
-        """Computes a teacher's outputs on the training examples, cached, and the test examples."""
-        path = self.study.workdir / "caches" / name
-        # Students of wrong labels read the same outputs, which no label changes.
-        allow = {"dataset.labels"}
-        cache = jaxkd.cache.build(path, network, self.train, VIEWS, allow=allow)
-        return CachedTeacher(network, cache, self.study.test_evaluator.logits(network))
+        return self._measured(study.run().network(name))
 
     def train_students(
-        self, regime: str, name: str, data: Dataset, objective: str, cache: Cache | None = None
-    ) -> Result:
-        """Trains the students of one arm."""
-        arm = Arm(name, data, self.objectives[objective], self.steps, cache=cache)
-        return run_arm(self.study, arm, regime)
+        self, regime: str, arms: Mapping[str, Arm], **data: Dataset
+    ) -> dict[str, ArmResult]:
+        """Trains the students of some arms.
+
+        Args:
+          regime: name of the folder of all of them.
+          arms: the arms, by any key.
+          **data: examples that they train on, besides `train`.
+
+        Returns:
+          Their results on the test examples, by key.
+        """
+        study = self.study.replace(
+            data={**self.study.data, **data},
+            arms=list(arms.values()),
+            workdir=self.study.workdir / file_name(regime),
+        )
+        results = study.run()
+        return {key: results[arm.name] for key, arm in arms.items()}
+
+    def _measured(self, network: Network) -> Teacher:
+        return Teacher(network, self.study.evaluator("test").logits(network))
 
 
 @dataclasses.dataclass
@@ -162,26 +157,26 @@ class TransferResults:
     """
 
     trainer: TransferTrainer
-    teacher: CachedTeacher
-    all_labels: dict[str, Result] = dataclasses.field(default_factory=dict)
-    few_labels: dict[int, dict[str, Result]] = dataclasses.field(default_factory=dict)
-    controls: dict[int, CachedTeacher] = dataclasses.field(default_factory=dict)
+    teacher: Teacher
+    all_labels: dict[str, ArmResult] = dataclasses.field(default_factory=dict)
+    few_labels: dict[int, dict[str, ArmResult]] = dataclasses.field(default_factory=dict)
+    controls: dict[int, Teacher] = dataclasses.field(default_factory=dict)
     left_out: list[LeftOutResults] = dataclasses.field(default_factory=list)
-    noise: dict[float, dict[str, Result]] = dataclasses.field(default_factory=dict)
-    noisy_teachers: dict[float, CachedTeacher] = dataclasses.field(default_factory=dict)
+    noise: dict[float, dict[str, ArmResult]] = dataclasses.field(default_factory=dict)
+    noisy_teachers: dict[float, Teacher] = dataclasses.field(default_factory=dict)
     capacity: dict[str, TeacherResults] = dataclasses.field(default_factory=dict)
     assistant: TeacherResults | None = None
 
     @property
     def labels(self) -> np.ndarray:
         """Labels of the test examples."""
-        return self.trainer.study.test.labels
+        return self.trainer.study.data["test"].labels
 
-    def accuracies(self, result: Result) -> np.ndarray:
+    def accuracies(self, result: ArmResult) -> np.ndarray:
         """Returns the test accuracies of an arm, `[seeds]`."""
-        return result.accuracies(self.labels)
+        return np.array([metrics.accuracy(x, self.labels) for x in result.logits["test"]])
 
-    def teacher_accuracy(self, teacher: CachedTeacher) -> float:
+    def teacher_accuracy(self, teacher: Teacher) -> float:
         """Returns the test accuracy of a teacher."""
         return metrics.accuracy(teacher.logits, self.labels)
 
@@ -214,27 +209,28 @@ def noisy(data: Dataset, share: float, seed: int = 0) -> Dataset:
 
 def all_labels(results: TransferResults) -> None:
     """Adds students of all labels, which several regimes share."""
-    train, cache = results.trainer.train, results.teacher.cache
-    run = functools.partial(results.trainer.train_students, "all labels")
-    results.all_labels = {
-        "labels": run("labels", train, "labels"),
-        "smoothed": run("label smoothing", train, "smoothed"),
-        "distilled": run("distilled", train, "kd", cache),
+    trainer, teacher = results.trainer, results.teacher.network
+    arms = {
+        "labels": Arm("labels"),
+        "smoothed": trainer.smoothed,
+        "distilled": trainer.kd(name="distilled", teacher=teacher),
     }
+    results.all_labels = trainer.train_students("all labels", arms)
 
 
 def few_labels(results: TransferResults, count: int, ids: np.ndarray) -> None:
     """Adds a point of the curve over labels; `ids` are the labeled examples."""
-    trainer, cache = results.trainer, results.teacher.cache
+    trainer, teacher = results.trainer, results.teacher.network
     few, pool = trainer.train.select(ids), trainer.train.with_labels(ids)
     control = results.controls[count] = trainer.train_teacher(f"labels_{count}", few)
-    run = functools.partial(trainer.train_students, f"few labels {count}")
-    results.few_labels[count] = {
-        "labels": run("labels", few, "labels"),
-        "same": run("distilled on the same labels", few, "kd", cache),
-        "pool": run("distilled on the pool", pool, "kd", cache),
-        "control": run("control", pool, "kd", control.cache),
+    arms = {
+        "labels": Arm("labels", data="few"),
+        "same": trainer.kd(name="distilled on the same labels", data="few", teacher=teacher),
+        "pool": trainer.kd(name="distilled on the pool", data="pool", teacher=teacher),
+        "control": trainer.kd(name="control", data="pool", teacher=control.network),
     }
+    name = f"few labels {count}"
+    results.few_labels[count] = trainer.train_students(name, arms, few=few, pool=pool)
 
 
 def left_out(results: TransferResults) -> None:
@@ -252,51 +248,55 @@ def left_out(results: TransferResults) -> None:
     for name, present, corrected in sets:
         part = train.select(train.ids[np.isin(train.labels, present)])
         unseen = tuple(k for k in classes if k not in present)
-        run = functools.partial(trainer.train_students, f"left out {name}")
-        labels = run("labels", part, "labels")
-        distilled = run("distilled", part, "pure_kd", results.teacher.cache)
-        results.left_out.append(LeftOutResults(name, unseen, corrected, labels, distilled))
+        pure = {"alpha": 1.0, "temperature": config.temperature}
+        teacher = results.teacher.network
+        arms = {
+            "labels": Arm("labels", data="part"),
+            "distilled": Arm("kd", pure, name="distilled", data="part", teacher=teacher),
+        }
+        made = trainer.train_students(f"left out {name}", arms, part=part)
+        results.left_out.append(LeftOutResults(name, unseen, corrected, **made))
 
 
 def noise(results: TransferResults, share: float) -> None:
     """Adds a share of wrong labels."""
-    trainer, clean = results.trainer, results.teacher.cache
+    trainer, clean = results.trainer, results.teacher.network
     if share == 0:
         # Both teachers are the one of all labels.
         labels, smoothed, distilled = results.all_labels.values()
-        arms = (labels, smoothed, distilled, distilled)
-        teacher = results.teacher
-    else:
-        data = noisy(trainer.train, share)
-        teacher = trainer.train_teacher(f"noise_{share:g}", data)
-        run = functools.partial(trainer.train_students, f"noise {share:g}")
-        arms = (
-            run("labels", data, "labels"),
-            run("label smoothing", data, "smoothed"),
-            run("teacher of clean labels", data, "kd", clean),
-            run("teacher of noisy labels", data, "kd", teacher.cache),
-        )
-    results.noise[share] = dict(zip(("labels", "smoothed", "clean", "noisy"), arms, strict=True))
-    results.noisy_teachers[share] = teacher
+        made = {"labels": labels, "smoothed": smoothed, "clean": distilled, "noisy": distilled}
+        results.noise[share], results.noisy_teachers[share] = made, results.teacher
+        return
+    data = noisy(trainer.train, share)
+    teacher = results.noisy_teachers[share] = trainer.train_teacher(f"noise_{share:g}", data)
+    arms = {
+        "labels": Arm("labels", data="noisy"),
+        "smoothed": dataclasses.replace(trainer.smoothed, data="noisy"),
+        "clean": trainer.kd(name="teacher of clean labels", data="noisy", teacher=clean),
+        "noisy": trainer.kd(name="teacher of noisy labels", data="noisy", teacher=teacher.network),
+    }
+    results.noise[share] = trainer.train_students(f"noise {share:g}", arms, noisy=data)
 
 
 def capacity(results: TransferResults) -> None:
     """Adds teachers of every size, and the assistant."""
     trainer, config = results.trainer, results.trainer.config
-
-    def taught(name: str, teacher: CachedTeacher) -> TeacherResults:
-        cache = teacher.cache
-        students = trainer.train_students("capacity", name, trainer.train, "kd", cache)
-        return TeacherResults(teacher, students)
-
+    by_name: dict[str, Teacher] = {}
     for width in sorted(config.teacher_widths):
-        name = f"CNN-{width}"
-        if width == config.teacher_width:
-            distilled = results.all_labels["distilled"]
-            results.capacity[name] = TeacherResults(results.teacher, distilled)
-        else:
-            teacher = trainer.train_teacher(f"width_{width}", trainer.train, width)
-            results.capacity[name] = taught(name, teacher)
-    largest = list(results.capacity.values())[-1].teacher
+        is_known = width == config.teacher_width
+        by_name[f"CNN-{width}"] = (
+            results.teacher
+            if is_known
+            else trainer.train_teacher(f"width_{width}", trainer.train, width)
+        )
+    largest = list(by_name.values())[-1]
     assistant = trainer.train_assistant("assistant", largest, config.assistant_width)
-    results.assistant = taught("assistant", assistant)
+    arms = {
+        name: trainer.kd(name=name, teacher=teacher.network)
+        for name, teacher in {**by_name, "assistant": assistant}.items()
+        if teacher is not results.teacher
+    }
+    students = trainer.train_students("capacity", arms)
+    students[f"CNN-{config.teacher_width}"] = results.all_labels["distilled"]
+    results.capacity = {n: TeacherResults(by_name[n], students[n]) for n in by_name}
+    results.assistant = TeacherResults(assistant, students["assistant"])

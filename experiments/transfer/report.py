@@ -4,11 +4,10 @@ import pathlib
 
 import jaxkd
 from experiments.common.report import save
-from experiments.common.study import Result
 from experiments.transfer import sections
 from experiments.transfer.regimes import TransferResults
 from jaxkd.metrics import Spread
-from jaxkd.study import Report
+from jaxkd.study import ArmResult, Report
 
 
 def write(results: TransferResults, workdir: pathlib.Path) -> Report:
@@ -49,5 +48,5 @@ def _summary(results: TransferResults) -> str:
     )
 
 
-def _percent(results: TransferResults, result: Result) -> Spread:
+def _percent(results: TransferResults, result: ArmResult) -> Spread:
     return Spread.of(results.accuracies(result)) * 100

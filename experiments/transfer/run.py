@@ -8,15 +8,15 @@ from flax import nnx
 
 import jaxkd
 from experiments import datasets
-from experiments.common.study import Study
 from experiments.transfer import regimes
 from experiments.transfer.config import Config
-from experiments.transfer.regimes import VIEWS, TransferResults, TransferTrainer
-from jaxkd import recipes
+from experiments.transfer.regimes import TransferResults, TransferTrainer
 from jaxkd.data import Dataset, split_labels
 from jaxkd.models import MLP
+from jaxkd.study import Study
 from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
+from jaxkd.views import Normalize, Views
 
 
 def load(config: Config) -> tuple[Dataset, Dataset]:
@@ -66,31 +66,21 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> TransferResu
 def _trainer(
     config: Config, workdir: pathlib.Path, train: Dataset, test: Dataset, runtime: Runtime
 ) -> TransferTrainer:
+    per_epoch = len(train) // config.batch_size
     study = Study(
-        workdir=workdir,
-        make_student=lambda seed: jaxkd.from_nnx(
+        {"train": train, "test": test},
+        lambda seed: jaxkd.from_nnx(
             MLP(math.prod(train.shape), (config.width,), train.num_classes, rngs=nnx.Rngs(seed))
         ),
-        test=test,
-        views=VIEWS,
-        test_views=VIEWS,
+        seeds=config.seeds,
+        steps=config.epochs * per_epoch,
+        workdir=workdir,
+        caches=workdir / "caches",
+        views=Views((Normalize(),)),
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        seeds=tuple(range(config.seeds)),
+        population=False,
         steps_per_call=100,
         runtime=runtime,
     )
-    per_epoch = len(train) // config.batch_size
-    return TransferTrainer(
-        config=config,
-        study=study,
-        train=train,
-        steps=config.epochs * per_epoch,
-        teacher_steps=config.teacher_epochs * per_epoch,
-        objectives={
-            "labels": recipes.labels(),
-            "smoothed": recipes.labels(label_smoothing=config.label_smoothing),
-            "kd": recipes.kd(alpha=config.alpha, temperature=config.temperature),
-            "pure_kd": recipes.kd(alpha=1.0, temperature=config.temperature),
-        },
-    )
+    return TransferTrainer(config, study, train, config.teacher_epochs * per_epoch)

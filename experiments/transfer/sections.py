@@ -5,10 +5,9 @@ import math
 import numpy as np
 
 from experiments.common.report import Row
-from experiments.common.study import Result
 from experiments.transfer.regimes import (
-    CachedTeacher,
     LeftOutResults,
+    Teacher,
     TeacherResults,
     TransferResults,
 )
@@ -16,6 +15,7 @@ from jaxkd import metrics
 from jaxkd.compression import count_parameters
 from jaxkd.metrics import Spread
 from jaxkd.study import (
+    ArmResult,
     Column,
     Figure,
     Finding,
@@ -29,8 +29,9 @@ from jaxkd.study import (
 
 def _caption(results: TransferResults) -> str:
     trainer = results.trainer
+    seeds, steps = trainer.config.seeds, trainer.study.steps
     return (
-        f"Mean ± standard deviation of {trainer.config.seeds} students (seeds), {trainer.steps:,} "
+        f"Mean ± standard deviation of {seeds} students (seeds), {steps:,} "
         f"steps each, last step; one teacher of {trainer.teacher_steps:,} steps."
     )
 
@@ -177,10 +178,12 @@ def left_out(results: TransferResults) -> Section:
 def _corrected(results: TransferResults, part: LeftOutResults) -> dict[str, np.ndarray]:
     """Returns the logits of the students, with and without the bias corrected."""
     share = float(np.isin(results.trainer.train.labels, part.corrected).mean())
-    logits = [metrics.correct_class_bias(x, part.corrected, share) for x in part.distilled.logits]
+    logits = [
+        metrics.correct_class_bias(x, part.corrected, share) for x in part.distilled.logits["test"]
+    ]
     return {
-        "labels": part.labels.logits,
-        "distilled": part.distilled.logits,
+        "labels": part.labels.logits["test"],
+        "distilled": part.distilled.logits["test"],
         "bias corrected": np.stack(logits),
     }
 
@@ -288,8 +291,8 @@ def capacity(results: TransferResults) -> Section:
     return Section("A teacher too large", text, findings, [table], [figure])
 
 
-def _agreement(students: Result, teacher: CachedTeacher) -> Spread:
-    return Spread.of([metrics.agreement(x, teacher.logits) for x in students.logits])
+def _agreement(students: ArmResult, teacher: Teacher) -> Spread:
+    return Spread.of([metrics.agreement(x, teacher.logits) for x in students.logits["test"]])
 
 
 def _row(results: TransferResults, name: str, each: TeacherResults, plain: np.ndarray) -> Row:

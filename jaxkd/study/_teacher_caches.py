@@ -77,6 +77,8 @@ class TeacherCaches:
             if not path.exists():
                 predicted = cache.forecast(teacher, source, views, **options)
                 cache.confirm_build(predicted, yes=self._yes)
+            # Parts may be the same examples with other labels, which outputs do not depend on.
+            options["allow"] = {"dataset.labels"}
             self._open[name] = cache.build(
                 path, teacher, source, views, progress=self.progress, **options
             )

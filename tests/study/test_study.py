@@ -16,7 +16,7 @@ from studies import (
     without_seconds,
 )
 
-from jaxkd import Objective, Term, from_function, metrics, recipes
+from jaxkd import Objective, Term, cache, from_function, metrics, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics.in_step import Accuracy, MeanSquaredError
 from jaxkd.study import Arm, Evaluator, Study, _teacher_caches
@@ -197,6 +197,25 @@ def test_arms_with_a_teacher_train_on_unlabeled_examples_too(tmp_path):
         Arm("kd", data="pool").training(study, 0)
     # Both read the cache of all of these examples.
     assert len(list((tmp_path / "caches").iterdir())) == 1
+
+
+def test_students_of_other_labels_read_the_same_cache(tmp_path):
+    data = make_data()
+    own = dataclasses.replace(data["train"])
+    wrong = dataclasses.replace(own, labels=(own.labels + 1) % 4)
+    study = make_study(tmp_path, {**data, "train": own, "wrong": wrong})
+    for name, examples in (("train", own), ("wrong", wrong)):
+        read = Arm("kd", data=name).training(study.replace(), 0).cache
+        with study.runtime.loader(examples, study.views, 16, cache=read) as loader:
+            assert "teacher" in loader[0]
+    assert len(list((tmp_path / "caches").iterdir())) == 1
+
+
+def test_a_method_may_bring_a_cache_of_its_own(tmp_path):
+    study = make_study(tmp_path / "study")
+    own = cache.build(tmp_path / "own", make_teacher(), study.data["train"], study.views)
+    training = study.training(0, recipes.kd(), cache=own)
+    assert training.cache is own and not (tmp_path / "study").exists()
 
 
 @pytest.mark.slow

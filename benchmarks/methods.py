@@ -28,9 +28,8 @@ from experiments.common.protocol import MethodData, MethodNetworks, ProtocolConf
 from experiments.datasets import fashion_mnist
 from experiments.fashion_mnist.config import StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
-from jaxkd import make_train_step, recipes
+from jaxkd import make_train_step
 from jaxkd.metrics import Spread
-from jaxkd.recipes import Pair
 from jaxkd.study import Column, Table, accuracy_bars
 from jaxkd.study.runtime import Runtime
 
@@ -87,7 +86,7 @@ def main() -> None:
             "teacher_epochs": arguments.teacher_epochs,
         },
     )
-    costs = times(compared, config, train, teacher_of_seed(0), student_of_seed, arguments.pairs)
+    costs = times(compared, arguments.pairs)
     device = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     table = compared.table(
         "Methods on Fashion-MNIST",
@@ -105,34 +104,30 @@ def main() -> None:
     (arguments.out / "methods.md").write_text(
         f"# {table.title}\n\n{table.to_markdown()}\n", encoding="utf-8"
     )
-    spreads = {
-        result.arm.name: Spread.of(result.accuracies(compared.labels))
-        for result in compared.results
-    }
+    spreads = {name: Spread.of(compared.results.values(name)) for name in compared.results.arms}
     accuracy_bars(spreads, file_format="png").write(arguments.out / "methods.png")
 
 
-def times(compared, config, train, teacher, make_student, pairs) -> dict[str, tuple[float, float]]:
+def times(compared, pairs) -> dict[str, tuple[float, float]]:
     """For each method the step's time over that of plain training, cached and online."""
-    inputs = train.inputs[: config.batch_size].astype(np.float32) / 255
+    # With new views in every epoch nothing of the teacher is cached.
+    study = compared.study.replace(num_views=0)
+    train = study.data["train"]
     batch = {
-        "inputs": inputs,
-        "labels": train.labels[: config.batch_size],
-        "id": np.arange(config.batch_size, dtype=np.int32),
+        "inputs": train.inputs[: study.batch_size].astype(np.float32) / 255,
+        "labels": train.labels[: study.batch_size],
+        "id": np.arange(study.batch_size, dtype=np.int32),
     }
     batch = jax.device_put(batch)
     plain = None
     costs = {}
-    for result in compared.results:
-        name = result.arm.name
-        prepare = recipes.get(name).prepare
-        pair = Pair(make_student(0), teacher, batch["inputs"])
-        pair = prepare(pair) if prepare else pair
-        outputs = jax.jit(lambda inputs, pair=pair: pair.teacher(inputs))(batch["inputs"])
-        taught = result.arm.objective.needs_teacher
-        cached = _timed_steps(pair, result.arm, batch | ({"teacher": outputs} if taught else {}))
+    for name, result in compared.results.arms.items():
+        training = result.arm.training(study, 0)
+        teacher = training.teacher
+        known = {"teacher": jax.jit(lambda x, t=teacher: t(x))(batch["inputs"])} if teacher else {}
+        cached = _timed_steps(training, batch | known)
         plain = plain or cached
-        online = _timed_steps(pair, result.arm, batch, teacher=pair.teacher) if taught else cached
+        online = _timed_steps(training, batch, teacher=teacher) if teacher else cached
         costs[name] = (
             1.0 if cached is plain else _ratio(plain, cached, pairs),
             1.0 if online is plain else _ratio(plain, online, pairs),
@@ -140,14 +135,14 @@ def times(compared, config, train, teacher, make_student, pairs) -> dict[str, tu
     return costs
 
 
-def _timed_steps(pair, arm, batch, *, teacher=None, steps=10):
+def _timed_steps(training, batch, *, teacher=None, steps=10):
     """A function that runs some steps and returns its seconds."""
     step = make_train_step(
-        pair.student,
-        arm.objective,
-        arm.optimizer,
+        training.student,
+        training.objective,
+        training.optimizer,
         teacher=teacher,
-        **arm.step_options,
+        **training.step_options,
     )
     state = step.init()
 

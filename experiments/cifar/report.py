@@ -1,6 +1,7 @@
 """Report of experiments.cifar."""
 
 import dataclasses
+import functools
 import pathlib
 
 import jaxkd
@@ -17,15 +18,19 @@ REDUCED = "runs of the reduced protocol for CPUs"
 def write(cifar: CifarResults, workdir: pathlib.Path) -> Report:
     """Writes a table of all methods, and a section on what the best of them learned."""
     config, compared, train = cifar.config, cifar.methods, cifar.train
-    labels = compared.labels
-    logits = {result.arm.name: result.logits for result in compared.results}
-    accuracies = {result.arm.name: result.accuracies(labels) for result in compared.results}
+    labels, results = compared.labels, compared.results
+    logits = {name: result.logits["test"] for name, result in results.arms.items()}
+    accuracies = {name: results.values(name) for name in results.arms}
     plain, *others = accuracies
     best = agreement_report.best_of(logits, labels)
+    study = compared.study
+    features = functools.partial(
+        agreement_report.features_of, study=study, dataset=study.data["test"]
+    )
+    teacher = features(study.network_teacher("the report"))
     similarities = {
-        result.arm.name: agreement_report.similarity(result.probed, cifar.teacher_features)
-        for result in compared.results
-        if result.arm.name in (plain, best) and result.probed
+        name: agreement_report.similarity(features(results.network(name)), teacher)
+        for name in dict.fromkeys([plain, best or plain])
     }
     note = f"{REDUCED}. " if config.reduced else ""
     bars = {name: Spread.of(values) for name, values in accuracies.items()}

@@ -4,16 +4,14 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-import numpy as np
 from flax import nnx
 
 import jaxkd
 from experiments import datasets
 from experiments.cifar.config import Config, default_learning_rate, network_names, reduced_config
-from experiments.common import agreement_report, methods
+from experiments.common import methods
 from experiments.common.methods import MethodResults
 from experiments.common.protocol import MethodData, MethodNetworks
-from experiments.common.study import Study
 from experiments.common.validation import validate
 from jaxkd import Network, models, weights
 from jaxkd.data import Dataset, images
@@ -36,13 +34,11 @@ class CifarResults:
       config: configuration, with the learning rate of the student.
       train: training examples.
       methods: results of all methods.
-      teacher_features: features of the layers of the teacher on the test examples.
     """
 
     config: Config
     train: Dataset
     methods: MethodResults
-    teacher_features: dict[str, np.ndarray]
 
 
 def load(config: Config) -> tuple[Dataset, Dataset]:
@@ -79,9 +75,8 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> CifarResults
         teacher_epochs=config.teacher_epochs or protocol.epochs,
         # More methods may join those that a directory already has.
         identity={k: v for k, v in dataclasses.asdict(config).items() if k != "method"},
-        probe=_features,
     )
-    return CifarResults(config, train, results, _features(results.study, results.teacher))
+    return CifarResults(config, train, results)
 
 
 def _networks(
@@ -126,8 +121,3 @@ def _data(config: Config, train: Dataset, test: Dataset) -> MethodData:
         test_views=Views((normalize,)),
         num_views=config.num_views or (1 if config.reduced else None),
     )
-
-
-def _features(study: Study, network: Network) -> dict[str, np.ndarray]:
-    """Returns features of the layers of a network on the test examples."""
-    return agreement_report.features_of(network, study, study.test)

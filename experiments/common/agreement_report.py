@@ -2,7 +2,7 @@
 
 A caller hands over logits and, for the methods whose layers are to be shown, features of a student:
 
-  views = study, study.test
+  views = study, study.data["test"]
   pair = [agreement_report.features_of(network, *views) for network in (student, teacher)]
   seen = agreement_report.similarity(*pair)
   section = agreement_report.section(logits, teacher_logits, labels, class_names, {"kd": seen})
@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.report import Row
-from experiments.common.study import Study
 from jaxkd import Network, metrics
 from jaxkd.data import Examples, eval_batches
 from jaxkd.metrics import Spread
@@ -26,6 +25,7 @@ from jaxkd.study import (
     Figure,
     Finding,
     Section,
+    Study,
     Table,
     class_gain_bars,
     compare,
@@ -53,7 +53,7 @@ def features_of(
 
     Args:
       network: any network, trained.
-      study: how examples are seen, its `test_views`, and where networks lie.
+      study: how examples are seen, its `eval_views`, and where networks lie.
       dataset: held-out examples.
       count: how many of them, at most.
       size: maps are averaged over this many regions along each side, 1 for a global average;
@@ -78,7 +78,7 @@ def features_of(
     def features(variables, frozen, batch):
         del frozen  # the variables of a teacher, which there is none of
         params, state = variables
-        inputs = study.test_views.render(batch)["inputs"]
+        inputs = study.eval_views.render(batch)["inputs"]
         outputs = network.apply(params, state, inputs, train=False)[0]
         names = [n for n in outputs if _LAYER.fullmatch(n) or n == "embedding"] or ["logits"]
         return {name: _pooled(outputs[name], size) for name in names}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,13 @@ from experiments.common.protocol import (
     MethodData,
     MethodNetworks,
     ProtocolConfig,
+    make_study,
     schedule,
-    sgd,
 )
-from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.common.validation import check_choice, recipe_options, validate
-from jaxkd import Network, recipes
-from jaxkd.data import Dataset
+from jaxkd import recipes
 from jaxkd.metrics import Spread
-from jaxkd.study import ArmTraining, Column, Table
+from jaxkd.study import Arm, ArmTraining, Column, Study, StudyResults, Table
 from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
@@ -33,18 +31,19 @@ class MethodResults:
     """Results of all methods.
 
     Attributes:
-      results: one result a method, labels alone first.
-      labels: labels of the test examples.
-      teacher: trained teacher.
+      results: results of the arms, labels alone first.
+      study: what all methods share, with the trained teacher.
       teacher_logits: its logits on the test examples.
-      study: what all methods share.
     """
 
-    results: list[Result]
-    labels: np.ndarray
-    teacher: Network
-    teacher_logits: np.ndarray
+    results: StudyResults
     study: Study
+    teacher_logits: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the test examples."""
+        return self.study.data["test"].labels
 
     @property
     def teacher_accuracy(self) -> float:
@@ -53,13 +52,12 @@ class MethodResults:
 
     def table(self, title: str, note: str = "") -> Table:
         """Makes a table of accuracies at the last step and gains on labels alone, by method."""
-        baseline = self.results[0].accuracies(self.labels)
+        baseline = self.results.values(BASELINE)
         rows: list[list[Any]] = []
-        for result in self.results:
-            accuracies = result.accuracies(self.labels)
-            gain = Spread.of(accuracies - baseline) if result is not self.results[0] else ""
-            steps = int(result.curve_steps[-1])
-            rows.append([result.arm.name, steps, Spread.of(accuracies), gain])
+        for name, result in self.results.arms.items():
+            accuracies = self.results.values(name)
+            gain = Spread.of(accuracies - baseline) if name != BASELINE else ""
+            rows.append([name, int(result.curve_steps[-1]), Spread.of(accuracies), gain])
         caption = (
             f"Mean ± standard deviation of {len(baseline)} students (seeds), last step, of a "
             f"teacher ({100 * self.teacher_accuracy:.2f} %). {note}"
@@ -93,29 +91,22 @@ def arm(name: str, context: MethodContext) -> Arm:
     """Makes the arm of a method."""
     if name in strategy_arms.NAMES:
         return strategy_arms.arm(name, context)
-    config = context.config
-    options = recipe_options("protocol.options", config.options).get(name, {})
+    options = recipe_options("protocol.options", context.config.options).get(name, {})
+    if recipes.get(name).optimizer is None:
+        return Arm(name, options, name=name)
+    return Arm(_by_schedule, {"recipe": name, "config": context.config, **options}, name=name)
 
-    def training(seed: int) -> ArmTraining:
-        pair, steps = context.pair(seed, context.teacher), context.steps
-        applied = recipes.create(
-            name, pair, seed=seed, steps=steps, dataset=context.train, **options
-        )
-        optimizer = sgd(config, steps)
-        if applied.make_optimizer is not None:
-            rate = schedule(config, steps)
-            optimizer = applied.make_optimizer(rate, weight_decay=config.weight_decay)
-        return context.training(
-            seed,
-            applied.objective,
-            student=applied.student,
-            teacher=applied.teacher,
-            optimizer=optimizer,
-            step_options={"split_gradients": applied.split_gradients},
-        )
 
-    objective = training(0).objective
-    return Arm(name, context.train, objective, context.steps, make_training=training)
+def _by_schedule(
+    study: Study, seed: int, *, recipe: str, config: ProtocolConfig, **options: Any
+) -> ArmTraining:
+    """Trains by the optimizer that a recipe brings, under the schedule of the protocol."""
+    training = Arm(recipe, options).training(study, seed)
+    teacher = study.network_teacher(recipe)
+    make = recipes.create(recipe, study.pair(seed, teacher), **options).make_optimizer
+    assert make is not None
+    rate = schedule(config, study.steps)
+    return dataclasses.replace(training, optimizer=make(rate, weight_decay=config.weight_decay))
 
 
 def run(
@@ -129,7 +120,6 @@ def run(
     seeds: int,
     teacher_epochs: int,
     identity: dict[str, Any],
-    probe: Callable[[Study, Network], dict[str, np.ndarray]] | None = None,
 ) -> MethodResults:
     """Trains a teacher once and a student for every method and seed.
 
@@ -143,7 +133,6 @@ def run(
       seeds: number of students of each method.
       teacher_epochs: number of passes of the teacher, over all training examples.
       identity: configuration that the work directory is bound to; another one is refused.
-      probe: function that returns further arrays to keep of the first seed's students.
 
     Returns:
       The results of all methods.
@@ -157,45 +146,23 @@ def run(
     validate(config, "protocol.")
     recipes_chosen = [name for name in chosen if name not in strategy_arms.NAMES]
     recipe_options("protocol.options", config.options, recipes_chosen)
-    test = _first(data.test, config.test_examples)
-    study = Study(
-        workdir=workdir,
-        make_student=networks.make_student,
-        test=test,
-        views=data.views,
-        test_views=data.test_views,
-        num_views=data.num_views,
-        batch_size=config.batch_size,
-        learning_rate=3e-3,
-        seeds=tuple(range(seeds)),
-        runtime=runtime,
-        evaluations=config.evaluations,
-    )
-    if probe is not None:
-        study = dataclasses.replace(study, probe=lambda network: probe(study, network))
+    study = make_study(config, networks, data, workdir, runtime, seeds)
+    teacher = networks.trained_teacher or networks.make_teacher(100)
     context = MethodContext(
-        study=study,
+        study=study.replace(teacher=teacher),
         config=config,
         networks=networks,
-        train=_first(data.train, config.examples),
         teacher_train=data.train,
-        teacher=networks.trained_teacher or networks.make_teacher(100),
         teacher_steps=teacher_epochs * max(1, len(data.train) // config.batch_size),
     )
     _check_fit(chosen, context)
     bind_config(workdir, identity)
     if networks.trained_teacher is None:
-        trained = context.train_teacher(context.teacher, anchors=True)
-        context = dataclasses.replace(context, teacher=trained)
+        teacher = context.train_teacher(teacher, anchors=True)
+        context = dataclasses.replace(context, study=study.replace(teacher=teacher))
     arms = [arm(name, context) for name in dict.fromkeys([BASELINE, *chosen])]
-    results = [run_arm(study, each, "methods") for each in arms]
-    logits = study.test_evaluator.logits(context.teacher)
-    return MethodResults(results, test.labels, context.teacher, logits, study)
-
-
-def _first(data: Dataset, examples: int) -> Dataset:
-    """Returns the first examples of a dataset, all of them for 0."""
-    return data.select(data.ids[:examples]) if examples else data
+    study = context.study.replace(arms=arms)
+    return MethodResults(study.run(), study, study.evaluator("test").logits(teacher))
 
 
 def _check_fit(chosen: Sequence[str], context: MethodContext) -> None:
@@ -204,4 +171,5 @@ def _check_fit(chosen: Sequence[str], context: MethodContext) -> None:
         if name in strategy_arms.NAMES:
             strategy_arms.check(name, context)
         else:
-            arm(name, context)
+            # With new views in every epoch nothing of the teacher is cached.
+            arm(name, context).training(context.study.replace(num_views=0), 0)

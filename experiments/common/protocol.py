@@ -1,23 +1,24 @@
 """The protocol that methods and strategies share, and what both are made from."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
-from typing import Any
 
-import jax
-import numpy as np
 import optax
 
-from experiments.common.study import Study, adamw
+from experiments.common.study import adamw
 from experiments.common.teachers import train_teacher
 from experiments.common.validation import field
-from jaxkd import Network, Objective
+from jaxkd import Network
 from jaxkd.data import Dataset
-from jaxkd.recipes import Pair
-from jaxkd.study import ArmTraining
+from jaxkd.study import Study
+from jaxkd.study.runtime import Runtime
 from jaxkd.views import Normalize, Views
 
 BASELINE = "labels"
+
+# Peak of the teachers' learning rate in the short protocol.
+_SHORT_RATE = 3e-3
 
 
 @dataclasses.dataclass
@@ -111,99 +112,24 @@ class MethodContext:
     """What methods and strategies are made from.
 
     Attributes:
-      study: what all arms share.
+      study: what all arms share, with the teacher.
       config: protocol of all trainings.
       networks: functions that make the networks, and their learning rates.
-      train: training examples of the students.
       teacher_train: training examples of the teachers.
-      teacher: trained teacher.
-      teacher_steps: number of updates of its training.
+      teacher_steps: number of updates of their training.
     """
 
     study: Study
     config: ProtocolConfig
     networks: MethodNetworks
-    train: Dataset
     teacher_train: Dataset
-    teacher: Network
     teacher_steps: int
-
-    @property
-    def steps(self) -> int:
-        """Number of updates of every student."""
-        return self.config.epochs * max(1, len(self.train) // self.config.batch_size)
-
-    @property
-    def make_student(self) -> Callable[[int], Network]:
-        """Function from a seed to an untrained student."""
-        return self.networks.make_student
-
-    @property
-    def data(self) -> dict[str, Dataset]:
-        """Training examples by name, as a study of the library has them."""
-        return {"train": self.train}
-
-    @property
-    def views(self) -> Views:
-        """How networks see training examples."""
-        return self.study.views
-
-    @property
-    def learning_rate(self) -> float:
-        """Peak of the schedule."""
-        return self.config.learning_rate
-
-    @property
-    def inputs(self) -> jax.ShapeDtypeStruct:
-        """Shape and type of a batch as networks see it."""
-        return jax.ShapeDtypeStruct((self.config.batch_size, *self.train.shape), np.float32)
-
-    def optimizer(
-        self, steps: int | None = None, rate: float | None = None
-    ) -> optax.GradientTransformation:
-        """Makes SGD for a training, by default a student's."""
-        config = self.config
-        if rate is not None:
-            config = dataclasses.replace(config, learning_rate=rate)
-        return sgd(config, self.steps if steps is None else steps)
-
-    def network_teacher(self, who: str) -> Network:
-        """Returns the teacher, which every method here has."""
-        return self.teacher
-
-    def pair(self, seed: int, teacher: Network) -> Pair:
-        """Returns the untrained student of a seed and a teacher."""
-        return Pair(self.make_student(seed), teacher, self.inputs)
-
-    def training(
-        self, seed: int, objective: Objective, *, online: bool = True, **changes: Any
-    ) -> ArmTraining:
-        """Makes the training of the student by an objective; the teacher runs in every step.
-
-        Args:
-          seed: of the student.
-          objective: what is minimized.
-          online: whether it does, always.
-          **changes: fields of `ArmTraining` in place of those of the context.
-
-        Returns:
-          The training.
-        """
-        assert online
-        own = objective.needs_teacher and not changes.get("phases")
-        known: dict[str, Any] = {"examples": self.train, "steps": self.steps, "views": self.views}
-        known |= {"num_views": self.study.num_views, "teacher": self.teacher if own else None}
-        if "student" not in changes:
-            known["student"] = self.make_student(seed)
-        if "optimizer" not in changes:
-            known["optimizer"] = self.optimizer()
-        return ArmTraining(objective=objective, **{**known, **changes})
 
     def teacher_optimizer(self) -> optax.GradientTransformation:
         """Makes the teachers' optimizer: SGD in the papers' protocol, AdamW in the short one."""
         if self.config.schedule == "steps":
-            return self.optimizer(self.teacher_steps, self.networks.teacher_rate)
-        return adamw(self.study.learning_rate, self.teacher_steps)
+            return self.study.optimizer(self.teacher_steps, self.networks.teacher_rate)
+        return adamw(_SHORT_RATE, self.teacher_steps)
 
     def train_teacher(
         self, fresh: Network, name: str = "teacher", *, anchors: bool = False
@@ -212,3 +138,50 @@ class MethodContext:
         options = {"optimizer": self.teacher_optimizer(), "anchors": anchors}
         data, steps = self.teacher_train, self.teacher_steps
         return train_teacher(self.study, fresh, data, steps, name=name, **options)
+
+
+def make_study(
+    config: ProtocolConfig,
+    networks: MethodNetworks,
+    data: MethodData,
+    workdir: pathlib.Path,
+    runtime: Runtime,
+    seeds: int,
+) -> Study:
+    """Makes the study of a comparison of methods, without its teacher and its arms.
+
+    Args:
+      config: protocol of all trainings.
+      networks: functions that make the networks.
+      data: examples and views.
+      workdir: folder of all runs.
+      runtime: devices, tracing and consent.
+      seeds: number of students of each method.
+
+    Returns:
+      The study, in which methods are compared on the test examples.
+    """
+    train = _first(data.train, config.examples)
+    return Study(
+        {"train": train, "test": _first(data.test, config.test_examples)},
+        networks.make_student,
+        seeds=seeds,
+        steps=config.epochs * max(1, len(train) // config.batch_size),
+        workdir=workdir,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        make_optimizer=lambda steps, rate: sgd(
+            dataclasses.replace(config, learning_rate=rate), steps
+        ),
+        views=data.views,
+        eval_views=data.test_views,
+        num_views=data.num_views or 0,
+        population=False,
+        evaluations=config.evaluations,
+        runtime=runtime,
+    )
+
+
+def _first(data: Dataset, examples: int) -> Dataset:
+    """Returns the first examples of a dataset, all of them for 0."""
+    return data.select(data.ids[:examples]) if examples else data

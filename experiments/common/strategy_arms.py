@@ -5,10 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.common.protocol import MethodContext
-from experiments.common.study import Arm
 from experiments.common.teachers import anchors_of
-from jaxkd import recipes
-from jaxkd.study import strategy_arms
+from jaxkd.study import Arm, strategy_arms
 from jaxkd.study.strategy_arms import matching_layers as matching_layers
 
 _OTHER_TEACHERS = ("two", "three")
@@ -22,14 +20,14 @@ def check(name: str, context: MethodContext) -> None:
             "trained by this experiment: leave teacher_weights empty"
         )
     if name not in ("progressive", "teachers_mean", "teachers_confidence", "teachers_random"):
-        arm(name, context).training(context.study, 0)
+        # With new views in every epoch nothing of the teacher is cached.
+        arm(name, context).training(context.study.replace(num_views=0), 0)
 
 
 def arm(name: str, context: MethodContext) -> Arm:
     """Makes the arm of a strategy."""
     method, make_options = _OPTIONS.get(name, (name, lambda _: {}))
-    make = functools.partial(strategy_arms.METHODS[method], context, **make_options(context))
-    return Arm(name, context.train, recipes.kd(), context.steps, make_training=make)
+    return Arm(method, make_options(context), name=name)
 
 
 def _several_teachers(how: str, context: MethodContext) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def _assistant(context: MethodContext) -> dict[str, Any]:
 
 
 def _progressive(context: MethodContext) -> dict[str, Any]:
-    return {"anchors": anchors_of(context.study, context.teacher)}
+    return {"anchors": anchors_of(context.study, context.study.network_teacher("progressive"))}
 
 
 # Strategies with a name of their own here, or with options that the context has.

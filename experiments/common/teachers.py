@@ -77,7 +77,9 @@ def train_teacher(
     return train(training, study.runtime).network
 
 
-def anchors_of(study: Study, teacher: Network, *, name: str = "teacher") -> list[Network]:
+def anchors_of(
+    study: jaxkd.study.Study, teacher: Network, *, name: str = "teacher"
+) -> list[Network]:
     """Returns the teacher as it was during its training, at a fifth and at three fifths of it.
 
     Args:

@@ -12,12 +12,18 @@ import jaxkd
 from experiments.cifar.__main__ import main
 from experiments.cifar.config import Config, assistant_between, reduced_config
 from experiments.common import methods, strategy_arms
-from experiments.common.protocol import MethodContext, MethodNetworks, ProtocolConfig, schedule
-from experiments.common.study import Study
+from experiments.common.protocol import (
+    MethodContext,
+    MethodData,
+    MethodNetworks,
+    ProtocolConfig,
+    make_study,
+    schedule,
+)
 from jaxkd import models
 from jaxkd.data import images
 from jaxkd.study._runs import Runs
-from jaxkd.views import Normalize, Views
+from jaxkd.study.runtime import Runtime
 
 TINY = [
     "--config.dataset=cifar10",
@@ -82,46 +88,36 @@ def maker(name):
     return lambda seed: jaxkd.from_nnx(models.create(name, num_classes=10, rngs=nnx.Rngs(seed)))
 
 
+NETWORKS = MethodNetworks(
+    make_teacher=maker("resnet14x0.5"),
+    make_student=maker("resnet8x0.5"),
+    make_assistant=maker("resnet8x0.5"),
+)
+
+
+def make_context(workdir, config, networks=NETWORKS):
+    train, test = (images.load("cifar10", split, mock=64) for split in ("train", "test"))
+    study = make_study(config, networks, MethodData(train, test), workdir, Runtime(), seeds=1)
+    teacher = networks.make_teacher(100)
+    return MethodContext(study.replace(teacher=teacher), config, networks, train, 10)
+
+
 @pytest.fixture(scope="module")
 def context(tmp_path_factory):
-    train = images.load("cifar10", "train", mock=64)
-    views = Views((Normalize(),))
-    study = Study(
-        workdir=tmp_path_factory.mktemp("methods"),
-        make_student=maker("resnet8x0.5"),
-        test=train,
-        views=views,
-        test_views=views,
-        batch_size=32,
-        learning_rate=1e-3,
-        seeds=(0,),
-    )
-    return MethodContext(
-        study=study,
-        config=ProtocolConfig(epochs=10, batch_size=32),
-        networks=MethodNetworks(
-            make_teacher=maker("resnet14x0.5"),
-            make_student=maker("resnet8x0.5"),
-            make_assistant=maker("resnet8x0.5"),
-        ),
-        train=train,
-        teacher_train=train,
-        teacher=maker("resnet14x0.5")(100),
-        teacher_steps=1,
-    )
+    return make_context(tmp_path_factory.mktemp("m"), ProtocolConfig(epochs=10, batch_size=32))
 
 
 def test_a_student_starts_from_the_teachers_layers(context):
-    arm = strategy_arms.arm("teacher_layers", context)
-    student = arm.training(context.study, 3).student
+    arm, study = strategy_arms.arm("teacher_layers", context), context.study.replace(num_views=0)
+    student = arm.training(study, 3).student
     for path in ("stem.kernel", "stages.0.0.conv1.kernel", "head.kernel"):
-        np.testing.assert_array_equal(student.params[path], context.teacher.params[path])
+        np.testing.assert_array_equal(student.params[path], study.teacher.params[path])
     with pytest.raises(ValueError, match="no layer of the student"):
-        strategy_arms.matching_layers(maker("convnet")(0), context.teacher)
+        strategy_arms.matching_layers(maker("convnet")(0), study.teacher)
 
 
 def test_phases_share_the_steps_of_a_plain_training(context):
-    assert context.steps == 20
+    assert context.study.steps == 20
     for name, steps in {
         "born_again": [20] * 3,
         "assistant": [20] * 2,
@@ -150,18 +146,32 @@ def test_assistants_lie_between():
     assert assistant_between("resnet20x0.5", "resnet14x0.5") == ""
 
 
-def test_learning_rates_are_each_networks_own(context):
-    papers = dataclasses.replace(context.config, schedule="steps", learning_rate=0.01)
-    networks = dataclasses.replace(context.networks, teacher_rate=0.05)
-    mobile = dataclasses.replace(context, config=papers, networks=networks, teacher_steps=10)
+def test_learning_rates_are_each_networks_own(tmp_path):
+    papers = ProtocolConfig(schedule="steps", learning_rate=0.01, batch_size=32)
+    mobile = make_context(tmp_path, papers, dataclasses.replace(NETWORKS, teacher_rate=0.05))
 
     def first_step(optimizer):
         params = {"w": jnp.ones(())}
         updates, _ = optimizer.update({"w": jnp.ones(())}, optimizer.init(params), params)
         return float(updates["w"])
 
-    ratio = first_step(mobile.teacher_optimizer()) / first_step(mobile.optimizer())
+    ratio = first_step(mobile.teacher_optimizer()) / first_step(mobile.study.optimizer())
     assert ratio == pytest.approx(5.0)
+
+
+def test_a_recipe_with_an_optimizer_has_the_schedule_of_the_protocol(tmp_path):
+    papers = ProtocolConfig(schedule="steps", learning_rate=0.01, batch_size=32)
+    context = make_context(tmp_path, papers)
+    training = methods.arm("dot", context).training(context.study.replace(num_views=0), 0)
+    assert training.step_options == {"split_gradients": True}
+    params = {"w": jnp.ones(())}
+    state = training.optimizer.init(params)
+    half = {"w": 0.5 * jnp.ones(())}
+    updates, _ = training.optimizer.update(
+        params, state, params, task_updates=half, distillation_updates=half
+    )
+    # A cosine would start at zero.
+    assert float(updates["w"]) < -5e-3
 
 
 def test_views_of_an_arms_own_are_new_in_every_epoch(context, tmp_path):

@@ -15,7 +15,7 @@ from jaxkd.study.runtime import Runtime
 from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Normalize, Views
 
-STUDY = types.SimpleNamespace(test_views=Views((Normalize(),)), runtime=Runtime())
+STUDY = types.SimpleNamespace(eval_views=Views((Normalize(),)), runtime=Runtime())
 
 
 def convnet(seed=0, widths=(4, 6)):
@@ -58,7 +58,7 @@ def test_features_are_the_layers_of_held_out_examples(images):
 def test_features_on_a_mesh_are_those_of_one_device(images):
     mesh = make_mesh(data=2, fsdp=2, devices=jax.devices()[:4])
     partitioning = Partitioning(mesh, min_size=0)
-    study = types.SimpleNamespace(test_views=STUDY.test_views, runtime=Runtime(partitioning))
+    study = types.SimpleNamespace(eval_views=STUDY.eval_views, runtime=Runtime(partitioning))
     one, two = (agreement_report.features_of(convnet(), s, images, 20) for s in (STUDY, study))
     assert list(one) == list(two)
     for name, values in one.items():

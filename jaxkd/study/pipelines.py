@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxkd.networks._arguments import shown
 from jaxkd.study import strategy_arms
-from jaxkd.study.arms import LABELS, Arm, ArmTraining, as_arm
+from jaxkd.study.arms import Arm, ArmTraining, as_arm
 from jaxkd.study.stages import OPTIONS, Stage, check_order
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Pipeline(Arm):
       stages: what is done to it afterwards.
     """
 
-    first: Arm = Arm(LABELS)
-    stages: tuple[Stage, ...] = ()
+    first: Arm = dataclasses.field(kw_only=True)
+    stages: tuple[Stage, ...] = dataclasses.field(kw_only=True)
 
     def __init__(self, first: Arm, stages: Sequence[Stage], name: str = ""):
         if isinstance(first, Pipeline):

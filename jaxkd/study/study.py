@@ -190,12 +190,9 @@ class Study:
     @functools.cached_property
     def fingerprints(self) -> dict[str, Any]:
         """What teacher, student and training examples are known by in the folders of runs."""
-        train = self.data["train"]
-        return {
-            "teacher": fingerprint_of(self.teacher),
-            "student": self.make_student(self.seeds[0]).name,
-            "train": [train.fingerprint, digest(train.ids)],
-        }
+        train, student = self.data["train"], self.make_student(self.seeds[0]).name
+        named = {"teacher": fingerprint_of(self.teacher), "student": student}
+        return {**named, "train": [train.fingerprint, digest(train.ids)]}
 
     @functools.cached_property
     def inputs(self) -> Any:
@@ -265,8 +262,7 @@ class Study:
           steps: number of updates, by default the study's.
           student: network to train; by default `make_student(seed)`.
           views: how it sees the examples; by default the study's.
-          **changes: further fields of `ArmTraining`, such as `optimizer`, `deploy`, or a `cache` of
-            one's own.
+          **changes: further fields of `ArmTraining`: `optimizer`, `deploy`, a `cache` of one's own.
 
         Returns:
           The training.

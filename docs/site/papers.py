@@ -45,7 +45,9 @@ def page(text: str) -> str:
 def section(name: str) -> str:
     """What the index says of a method."""
     recipe, note = recipes.get(name), notes()[name]
-    link = f"reference/jaxkd.recipes.{name}.md"
+    # The recipe of an optimizer is no function of its own.
+    has_page = name.startswith("language.") or hasattr(recipes, name)
+    link = f"reference/jaxkd.recipes.{name if has_page else 'create'}.md"
     parts = [
         f"## {name}",
         f"*{escape(recipe.reference)}*",

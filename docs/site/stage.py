@@ -20,7 +20,7 @@ import reference
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDERS = ("docs", "benchmarks", "examples")
 TOP = ("CHANGELOG.md", "CONTRIBUTING.md")
-COPIED = (".svg", ".png", ".ipynb")
+PICTURES = (".svg", ".png")
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?(?: \"[^\"]*\")?\))")
 
 
@@ -34,7 +34,7 @@ def main(folder: pathlib.Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
     for file in (file for name in FOLDERS for file in ROOT.glob(f"{name}/*")):
-        if file.suffix in COPIED:
+        if file.suffix in PICTURES:
             target = folder / placed(file.relative_to(ROOT))
             written.add(target)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +61,9 @@ def sources() -> Iterator[tuple[str, str]]:
         elif path.parts[0] != "docs":
             text = "---\norphan: true\n---\n\n" + text
         yield str(placed(path)), text
+    for notebook in sorted(ROOT.glob("examples/*.ipynb")):
+        path = notebook.relative_to(ROOT)
+        yield str(path), relinked(notebook.read_text(encoding="utf-8"), path)
     yield from reference.pages(texts)
     yield from messages.pages()
 
@@ -80,7 +83,7 @@ def relinked(text: str, path: pathlib.Path) -> str:
             return match[0]
         target = (ROOT / path.parent / link).resolve().relative_to(ROOT)
         in_site = target.parts[0] in FOLDERS or target.name in TOP
-        if in_site and target.suffix in (".md", *COPIED):
+        if in_site and target.suffix in (".md", ".ipynb", *PICTURES):
             return f"{start}{up}{placed(target)}{end}"
         kind = "tree" if (ROOT / target).is_dir() else "blob"
         return f"{start}https://github.com/jaxkd/jaxkd/{kind}/main/{target}{end}"

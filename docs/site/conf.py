@@ -26,6 +26,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 pygments_style = "a11y-light"
 pygments_dark_style = "a11y-dark"
 html_theme_options = {"navigation_with_keys": True}

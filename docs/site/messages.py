@@ -55,23 +55,24 @@ class Message:
         return bool(_SAYS.search(self.text))
 
 
-def messages() -> list[Message]:
+@functools.cache
+def messages() -> tuple[Message, ...]:
     """All messages of the library, in the order of files and lines."""
-    paths = sorted((ROOT / "jaxkd").rglob("*.py"))
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
-    everywhere = {
-        node.name: node
-        for tree in trees.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
+    trees = {
+        str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "jaxkd").rglob("*.py"))
     }
+    own = {
+        file: {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        for file, tree in trees.items()
+    }
+    everywhere = {name: node for some in own.values() for name, node in some.items()}
     found = []
-    for path, tree in trees.items():
-        here = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-        walker = _Walker(str(path.relative_to(ROOT)), tree, everywhere | here)
+    for file, tree in trees.items():
+        walker = _Walker(file, tree, everywhere | own[file])
         walker.visit(tree)
         found += walker.found
-    return found
+    return tuple(found)
 
 
 @functools.cache
@@ -114,14 +115,19 @@ def _page(package: str, some: list[Message]) -> str:
     for message in some:
         if message.file != file:
             file = message.file
-            parts.append(f"## {file.removeprefix('jaxkd/')}")
+            parts.append(f"## `{file.removeprefix('jaxkd/')}`")
         where = f"[`{message.function}`]({SOURCE}/{file}#L{message.line})"
         cause = f", where `{_code(message.condition)}`" if message.condition else ""
         parts.append(
             f"**{message.kind}**: {_text(message.text)}\n\n"
-            f"> Cause: raised by {where}{cause}. Remedy: {remedy(message)}"
+            f"> Cause: raised by {where}{cause}. Remedy: {_short_remedy(message)}"
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _short_remedy(message: Message) -> str:
+    """What a page says beside a message; what holds for the whole package is at its top."""
+    return "as it says." if message.says_what_to_do else "at the top of this page."
 
 
 def _code(text: str) -> str:
@@ -211,7 +217,7 @@ class _Walker(ast.NodeVisitor):
             return "".join(
                 str(part.value)
                 if isinstance(part, ast.Constant)
-                else "{" + ast.unparse(part.value).strip("'\"") + "}"
+                else "{" + ast.unparse(part.value) + "}"
                 for part in node.values
                 if isinstance(part, ast.Constant | ast.FormattedValue)
             )

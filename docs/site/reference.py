@@ -200,7 +200,11 @@ def _example_elsewhere(public: PublicName, uses: dict[str, str], texts: dict[str
         if not arguments:
             return f"```python\nobjective = {public.name}()\n```"
     pattern = re.compile(rf"\b{short}\b")
-    using = [name for name, text in uses.items() if name != public.name and pattern.search(text)]
+    using = [
+        name
+        for name, text in uses.items()
+        if name != public.name and short in text and pattern.search(text)
+    ]
     links = [f"[{name}]({name}.md)" for name in using[:6]]
     links += [f"[{_title(t)}](../{p})" for p, t in texts.items() if _mentions(t, short, public)][:3]
     if links:
@@ -216,6 +220,8 @@ def _uses(public: PublicName) -> str:
 
 def _mentions(text: str, short: str, public: PublicName) -> bool:
     """Whether a page names it in code: with its package, or alone if the name is a long one."""
+    if short not in text:
+        return False
     package = public.package.rpartition(".")[2]
     alone = rf"|`{short}[`(]" if len(short) > 5 else ""
     return bool(re.search(rf"\b{package}\.{short}\b{alone}", text))

@@ -1,6 +1,7 @@
 """The site: every public name has a page, every page a place, and all of it builds."""
 
 import inspect
+import os
 import pathlib
 import re
 import shutil
@@ -10,7 +11,6 @@ import sys
 import docstrings
 import names
 import pytest
-import reference
 import stage
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def pages():
-    return dict(reference.pages({"cache.md": "# The cache\n\n`cache.build`"}))
+    return dict(stage.sources())
 
 
 def test_every_public_name_has_a_page_with_signature_example_and_source(pages):
@@ -82,6 +82,23 @@ def test_links_of_the_repository_become_links_of_the_site():
     )
     back = stage.relinked("[a](../docs/cache.md)", pathlib.Path("benchmarks/models.md"))
     assert back == "[a](../cache.md)"
+
+
+def test_links_of_all_sources_lead_to_pages_of_the_site(pages):
+    pictures = {
+        str(stage.placed(file.relative_to(ROOT)))
+        for name in stage.FOLDERS
+        for file in ROOT.glob(f"{name}/*")
+        if file.suffix in stage.PICTURES
+    }
+    broken = []
+    for path, text in pages.items():
+        plain = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+        for link in re.findall(r"\]\(([^)\s#:]+)(?:#[^)]*)?\)", plain):
+            target = os.path.normpath(pathlib.PurePosixPath(path).parent / link)
+            if target not in pages and target not in pictures:
+                broken.append((path, link))
+    assert len(pages) > 600 and not broken
 
 
 def test_the_first_page_has_the_version_and_what_is_new():

@@ -2,12 +2,11 @@
 
 import argparse
 import importlib
-import os
-import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from jaxkd._files import print_any_text
+from jaxkd._guard import guarded
 from jaxkd._parser import Parser, meant
 
 _COMMANDS = {
@@ -26,7 +25,6 @@ _COMMANDS = {
         "write a network as StableHLO, for LiteRT, ONNX or as safetensors, with a model card",
     ),
 }
-_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,41 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         + "\n\njaxkd COMMAND --help lists the options of a command.",
     )
     parser.add_argument("--version", action="version", version=f"jaxkd {_version()}")
-    parser.add_argument("command", metavar="COMMAND", help="see below")
+    parser.add_argument("command", metavar="COMMAND", nargs="?", help="see below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command")
     parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.error(f"name a command: {', '.join(_COMMANDS)}")
     if parsed.command not in _COMMANDS:
         near = meant(parsed.command, _COMMANDS)
         parser.error(f"invalid choice: there is no command {parsed.command}{near}")
-    # Only the command that is run: each imports much.
-    module = importlib.import_module(_COMMANDS[parsed.command][0])
-    prog = f"jaxkd {parsed.command}"
-    return guarded(lambda: module.main(parsed.arguments, prog=prog), ["jaxkd", *arguments])
 
+    def run() -> int:
+        # Only the command that is run: each imports much.
+        module = importlib.import_module(_COMMANDS[parsed.command][0])
+        return int(module.main(parsed.arguments, prog=f"jaxkd {parsed.command}"))
 
-def guarded(run: Callable[[], int], command: Sequence[str]) -> int:
-    """Calls a command; errors are a line and an exit status, no traceback.
-
-    Args:
-      run: the command.
-      command: its words, for what to write to go on.
-
-    Returns:
-      The exit status. With `JAXKD_TRACEBACK` in the environment errors are raised.
-    """
-    from jaxkd.training import Preempted
-
-    shown: tuple[type[Exception], ...] = (ValueError, TypeError, OSError, ImportError)
-    if os.environ.get("JAXKD_TRACEBACK"):
-        shown = ()
-    try:
-        return int(run() or 0)
-    except (KeyboardInterrupt, Preempted) as stopped:
-        print(f"\nstopped; to go on: {shlex.join(command)}", file=sys.stderr)
-        return stopped.exit_code if isinstance(stopped, Preempted) else _INTERRUPTED
-    except shown as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return guarded(run, ["jaxkd", *arguments])
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -25,12 +26,18 @@ class Parser(argparse.ArgumentParser):
         if chosen := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             word, known = chosen[1], re.findall(r"[\w-]+", chosen[2])
             message = f"there is no {word!r}{meant(word, known)}; there are {', '.join(known)}"
+        if value := re.search(r"invalid (int|float) value: (.*)", message):
+            kind = {"int": "integer", "float": "number"}[value[1]]
+            message = f"{message[: value.start()]}{value[2]} is no {kind}"
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses the arguments; none may be left over."""
-        if args is not None and not self._passes_on():
-            args = self._checked(list(args))
+        if args is not None:
+            # What follows the first word may be for another parser.
+            own = itertools.takewhile(lambda word: word.startswith("--"), args)
+            count = len(list(own)) if self._passes_on() else len(args)
+            args = [*self._checked(list(args[:count])), *args[count:]]
         found, extras = super().parse_known_args(args, namespace)
         if extras:
             self.error(f"there is nothing that {' '.join(extras)} could mean here")
@@ -84,8 +91,16 @@ def add_list(
       **options: as of `add_argument`.
     """
 
+    kind = {float: "number", int: "integer"}.get(convert, "name")  # type: ignore[call-overload]
+
+    def value_of(part: str) -> Any:
+        try:
+            return convert(part)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{part!r} is no {kind}") from error
+
     def split(text: str) -> list[Any]:
-        values = [convert(part) for part in text.split(",") if part]
+        values = [value_of(part) for part in text.split(",") if part]
         for value in values:
             if choices and value not in choices:
                 raise argparse.ArgumentTypeError(
@@ -93,7 +108,6 @@ def add_list(
                 )
         return values
 
-    split.__name__ = "list of " + {float: "numbers", int: "integers"}.get(convert, "names")  # type: ignore[call-overload]
     parser.add_argument(name, nargs="+", type=split, action=_Extend, **options)
 
 

@@ -1,15 +1,16 @@
 """The data that a command names, in parts, and how networks see it."""
 
 import argparse
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxkd import data
 from jaxkd._files import local_path
-from jaxkd.data import Examples
+from jaxkd._named_function import named_function
+from jaxkd.data import Examples, _tfds
+from jaxkd.networks._arguments import shown
 from jaxkd.study._study_arguments import PARTS
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
 
@@ -31,17 +32,25 @@ def open_parts(given: argparse.Namespace) -> dict[str, Examples]:
       The parts `train`, `validation` and `test`; what is not there is taken from what is.
 
     Raises:
-      FileNotFoundError: no such folder or file.
-      ValueError: no such data set, or examples without one class each.
+      FileNotFoundError: no such folder or file, or a data set that is not prepared.
+      ValueError: no such data set, or examples that are no images of 8 bits with one class each.
     """
     place = local_path(given.data)
     if place.is_dir():
         found = _folders(place, given.size)
     elif place.is_file():
         found = {"all": _table(place, given)}
+    elif _is_function(given.data):
+        found = _of_function(given.data)
     else:
-        found = _named(given.data, given.data_dir)
+        found = _named(given.data, given)
     first = next(iter(found.values()))
+    inputs = first.read(first.ids[:1], 0)
+    if not isinstance(inputs, np.ndarray) or inputs.dtype != np.uint8 or inputs.ndim != 4:
+        raise ValueError(
+            f"the examples of {given.data} are no images of 8 bits, [height, width, channels], but "
+            f"{shown(inputs)}: others are distilled from Python, jaxkd.distill(student, teacher, …)"
+        )
     if not _has_classes(first):
         raise ValueError(
             f"the examples of {given.data} have no classes: put the images of each class into a "
@@ -56,7 +65,15 @@ def make_views(given: argparse.Namespace, shape: tuple[int, ...]) -> Views:
     Args:
       given: parsed options.
       shape: of an image.
+
+    Raises:
+      ValueError: means or deviations of another number of channels.
     """
+    for name in ("mean", "std"):
+        if len(numbers := getattr(given, name)) not in (1, shape[-1]):
+            raise ValueError(
+                f"--{name} has {len(numbers)} numbers, and the images have {shape[-1]} channels"
+            )
     random: dict[str, Any] = {
         "flip": RandomFlip(),
         "crop": RandomCrop(padding=max(1, shape[0] // 8)),
@@ -88,20 +105,45 @@ def _folders(root: Any, size: int) -> dict[str, Examples]:
 def _table(place: Any, given: argparse.Namespace) -> Examples:
     if place.suffix.lower() not in _TABLES:
         raise ValueError(f"a table is a file {', '.join(_TABLES)}, not {place}")
-    return data.from_table(place, path=given.path_column, label=given.label_column, size=given.size)
+    columns = {"path": given.path_column, "label": given.label_column}
+    try:
+        return data.from_table(place, **columns, size=given.size, num_classes=given.num_classes)
+    except ValueError as error:
+        if given.num_classes is None and "num_classes" in str(error):
+            error.add_note("With a command --num-classes says it.")
+        raise
 
 
-def _named(name: str, data_dir: str | None) -> dict[str, Examples]:
-    load: Callable[..., Examples] = functools.partial(data.images.load, name, data_dir=data_dir)
+def _is_function(name: str) -> bool:
+    """Whether a name is module:function, and neither a path nor a URL."""
+    module, colon, function = name.partition(":")
+    return bool(colon) and module.replace(".", "_").isidentifier() and function.isidentifier()
+
+
+def _of_function(name: str) -> dict[str, Examples]:
+    made = named_function(name)()
+    if isinstance(made, Examples):
+        return {"all": made}
+    parts = dict(made) if isinstance(made, Mapping) else {}
+    wrong = set(parts) - set(_NAMES) or not all(isinstance(p, Examples) for p in parts.values())
+    if wrong or "train" not in parts:
+        raise ValueError(
+            f"{name} must return examples, jaxkd.data.Dataset.from_arrays(…) for one, or a mapping "
+            f"of them by 'train' and perhaps 'validation' and 'test', not {shown(made)}"
+        )
+    return parts
+
+
+def _named(name: str, given: argparse.Namespace) -> dict[str, Examples]:
     # What is surely a path is not looked up as a name.
     if name.endswith("/") or name.startswith((".", "/", "~")) or local_path(name).suffix:
         raise FileNotFoundError(f"there is no folder or file {name}")
     try:
+        load = _loader_of(name, given)
         found = {"train": load("train")}
     except (ValueError, OSError, ImportError) as error:
-        raise ValueError(
-            f"there is no folder or file {name}, and no such data set: {error}"
-        ) from error
+        error.add_note(f"There is no folder or file {name} either.")
+        raise
     for part, names in _NAMES.items():
         for split in names:
             if part != "train" and part not in found:
@@ -110,6 +152,25 @@ def _named(name: str, data_dir: str | None) -> dict[str, Examples]:
                 except ValueError:  # it has no such split
                     continue
     return found
+
+
+def _loader_of(name: str, given: argparse.Namespace) -> Callable[[str], Examples]:
+    """Returns what opens a split of a data set of tensorflow-datasets."""
+    builder = _tfds.make_builder(name, given.data_dir)
+    if not builder.is_prepared():
+        try:
+            _tfds.prepare(name, builder)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"the data set {name} is not prepared in {builder.data_path}: name the folder that "
+                "holds it, --data-dir DIR, or pip install 'jaxkd-distill[download]', and the same "
+                "command downloads and prepares it"
+            ) from error
+    options: dict[str, Any] = {"data_dir": given.data_dir}
+    if None not in _tfds.image_features(name, builder).shape:
+        return lambda split: data.images.load(name, split, **options)
+    options |= {"image_size": given.size, "crop": data.CenterCrop(given.size)}
+    return lambda split: data.imagenet.load(name, split, **options)
 
 
 def _has_classes(examples: Examples) -> bool:

@@ -1,10 +1,8 @@
 """The student and the teacher that a command names."""
 
 import hashlib
-import importlib
 import inspect
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +12,7 @@ from flax import nnx
 
 from jaxkd import models, teachers, weights
 from jaxkd._files import local_path
+from jaxkd._named_function import named_function
 from jaxkd._parser import meant
 from jaxkd.data import Examples, raw_batch
 from jaxkd.networks import Network, from_nnx
@@ -34,8 +33,14 @@ def make_student(name: str, classes: int, shape: tuple[int, ...]) -> Callable[[i
     """
     if ":" not in name:
         models.entry(name)
+        try:
+            nnx.eval_shape(lambda: _created(name, classes, shape, 0))
+        except ValueError as error:
+            size = "×".join(map(str, shape))
+            error.add_note(f"{name} was to be made for images of {size}; --size changes that.")
+            raise
         return lambda seed: from_nnx(_created(name, classes, shape, seed))
-    function = imported(name)
+    function = named_function(name)
     known = {"num_classes": classes, "image_size": shape[0]}
     taken = inspect.signature(function).parameters
     options = {key: value for key, value in known.items() if key in taken}
@@ -48,6 +53,7 @@ def make_student(name: str, classes: int, shape: tuple[int, ...]) -> Callable[[i
             raise ValueError(f"{name} must return a network, not {shown(made)}")
         return made
 
+    make(0)  # What it raises, it raises before any work.
     return make
 
 
@@ -84,7 +90,7 @@ def open_teacher(name: str, classes: int, shape: tuple[int, ...], views: Views) 
         )
         return network
     if colon and not suffix:
-        return imported(name)()
+        return _of_function(name)
     if name in models.names():
         raise ValueError(
             f"name the weights of the teacher, {name}:weights.safetensors, or train it first, "
@@ -108,13 +114,18 @@ def check_teacher(teacher: Any, examples: Examples, views: Views, data: str) -> 
 
     Raises:
       ValueError: no logits, or another number of classes; says both.
+      Exception: what a teacher outside of JAX raises, with what images it was given.
     """
     ids = examples.ids[:1]
     inputs = views.render(raw_batch(examples, views, ids, 0 * ids))["inputs"]
     if isinstance(teacher, Network):
         outputs = jax.eval_shape(teacher, inputs)
     else:
-        outputs = teacher(np.asarray(inputs))
+        try:
+            outputs = teacher(np.asarray(inputs))
+        except Exception as error:
+            error.add_note("--size says how large it gets images, --mean and --std their range.")
+            raise
     if "logits" not in outputs:
         raise ValueError(f"the teacher has no output logits; it has {', '.join(outputs)}")
     width = np.shape(outputs["logits"])[-1]
@@ -126,23 +137,19 @@ def check_teacher(teacher: Any, examples: Examples, views: Views, data: str) -> 
         )
 
 
-def imported(name: str) -> Callable[..., Any]:
-    """Returns the function that `module:function` names.
-
-    Raises:
-      ValueError: no such module or function.
-    """
-    module, _, function = name.partition(":")
-    sys.path.insert(0, "")  # as python -m does for its own module
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"there is no function {name}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not callable(found):
-        raise ValueError(f"{name} must be a function, not {shown(found)}")
-    return found
+def _of_function(name: str) -> Any:
+    """Calls module:function; a module of NNX becomes a network, a function of NumPy a teacher."""
+    made = named_function(name)()
+    if isinstance(made, nnx.Module):
+        return from_nnx(made)
+    if isinstance(made, Network | teachers.ForeignTeacher):
+        return made
+    if not callable(made):
+        raise ValueError(
+            f"{name} must return a network, a teacher of jaxkd.teachers or a function of NumPy "
+            f"arrays, not {shown(made)}"
+        )
+    return teachers.from_callable(made, name=name)
 
 
 def _created(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nnx.Module:
@@ -160,7 +167,10 @@ def _program(file: pathlib.Path, views: Views) -> Any:
     import jax.export
 
     contents = file.read_bytes()
-    program = jax.export.deserialize(bytearray(contents))
+    try:
+        program = jax.export.deserialize(bytearray(contents))
+    except Exception as error:  # of flatbuffers, of any kind
+        raise ValueError(f"{file} is no program of jax.export: {error}") from error
     dtype, size = program.in_avals[0].dtype, program.in_avals[0].shape[0]
     normalize = next((t for t in views.transforms if isinstance(t, Normalize)), Normalize())
 

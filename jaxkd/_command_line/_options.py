@@ -22,8 +22,8 @@ def add_study_options(parser: Parser, seeds: int) -> None:
         "--data",
         required=True,
         help="folder of images with a folder for each class (or train, validation and test with "
-        "such folders), a .csv, .tsv or .parquet of paths and labels, or a data set of "
-        "tensorflow-datasets",
+        "such folders), a .csv, .tsv or .parquet of paths and labels, a data set of "
+        "tensorflow-datasets, or module:function",
     )
     what.add_argument(
         "--teacher",
@@ -61,6 +61,9 @@ def add_study_options(parser: Parser, seeds: int) -> None:
     how.add_argument("--num-views", type=int, help="views of an image (default: 1, or 10 random)")
     how.add_argument("--path-column", default="path", help="column of the paths in a table")
     how.add_argument("--label-column", default="label", help="column of the labels in a table")
+    how.add_argument(
+        "--num-classes", type=int, help="number of classes, of labels that are numbers"
+    )
     how.add_argument("--data-dir", help="folder of prepared data sets of tensorflow-datasets")
     how.add_argument("--title", help="title of the report")
     how.add_argument("--yes", action="store_true", help="build large caches without a question")
@@ -118,5 +121,15 @@ def named_value(text: str) -> tuple[str, str]:
 
 
 def out_folder(given: argparse.Namespace) -> pathlib.Path:
-    """Returns the folder of everything that is written."""
-    return local_path(given.out)
+    """Returns the folder of everything that is written.
+
+    Args:
+      given: parsed options.
+
+    Raises:
+      ValueError: a file has its name.
+    """
+    folder = local_path(given.out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {given.out} is a file: name a folder, which is made if need be")
+    return folder

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import pathlib
 import shlex
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -175,6 +176,8 @@ def export_student(
     from jaxkd.export import export
 
     directory = out / STUDENT
+    for partial in out.glob(f".{STUDENT}.partial.*"):  # of an export that was killed
+        shutil.rmtree(partial)
     if not directory.exists():
         normalize = next(t for t in views.transforms if isinstance(t, Normalize))
         ids = test.ids[:_EXAMPLES]

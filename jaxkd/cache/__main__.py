@@ -1,7 +1,6 @@
 """Maintains caches: info, verify, stats, merge, subset, convert, build."""
 
 import argparse
-import importlib
 import json
 import pathlib
 import sys
@@ -13,8 +12,10 @@ import numpy as np
 
 from jaxkd import cache as caches
 from jaxkd._files import print_any_text
+from jaxkd._guard import guarded
+from jaxkd._named_function import named_function
 from jaxkd._parser import Parser
-from jaxkd.cache import Cache, CacheError
+from jaxkd.cache import Cache
 from jaxkd.cache._convert import convert
 from jaxkd.cache._foreign import runnable
 from jaxkd.losses import SparseLogits
@@ -75,11 +76,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ca
     )
 
     parsed = parser.parse_args(arguments)
-    try:
-        return int(parsed.run(parsed) or 0)
-    except (CacheError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    words = sys.argv[1:] if arguments is None else arguments
+    return guarded(lambda: parsed.run(parsed), [*prog.split(), *words])
 
 
 _FUNCTION = (
@@ -204,15 +202,7 @@ def _build(parsed: argparse.Namespace) -> None:
 
 
 def _call(name: str, *required: str) -> dict[str, Any]:
-    module, _, function = name.partition(":")
-    if not function:
-        raise ValueError(f"name a function as module:function, not {name!r}")
-    sys.path.insert(0, "")  # as python -m does for its own module
-    try:
-        make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name} cannot be found: {error}") from error
-    given = make()
+    given = named_function(name)()
     if not isinstance(given, Mapping) or not all(key in given for key in required):
         what = sorted(given) if isinstance(given, Mapping) else shown(given)
         raise ValueError(

@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxkd import models, weights
 from jaxkd._files import print_any_text
+from jaxkd._guard import guarded
 from jaxkd._parser import Parser, add_list
 from jaxkd.export import ModelCard, export
 from jaxkd.export._export import FORMATS
@@ -52,12 +53,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m jaxkd.ex
     parser.add_argument("--litert_batch", type=int, default=1, help="batch size, 0 for any")
     parser.add_argument("--onnx_batch", type=int, default=0, help="batch size, 0 for any")
     given = parser.parse_args(arguments)
-    try:
-        _export(given)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    words = sys.argv[1:] if arguments is None else arguments
+    return guarded(lambda: _export(given), [*prog.split(), *words])
 
 
 _DEFAULT = ["stablehlo", "safetensors"]

@@ -84,7 +84,7 @@ def export(
       or one of `jaxkd.compression.quantize`, `fake_quantize` or `from_fake_quantized`, whose int8
       weights become those of the file (−128 becomes −127).
     - `"onnx"`, `model.onnx`: for ONNX Runtime and what else reads ONNX, made by jax2onnx; float
-      networks only. Needs the extra `onnx-export`, in an environment of its own.
+      networks only. Needs the extra `onnx-export`, in a fresh environment.
     - `"safetensors"`, `weights.safetensors`: the variables by name, for `jaxkd.weights.load`, with
       the network's fingerprint as metadata. Needs the extra `weights`.
 

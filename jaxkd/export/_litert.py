@@ -13,8 +13,8 @@ from jaxkd.export._programs import ExportError, Forward, lower
 # Operations of a converted program beside those of LiteRT, `tfl.*`.
 _PLAIN = frozenset({"builtin.module", "func.func", "func.return", "arith.constant"})
 _EXTRA = (
-    "pip install 'jaxkd-distill[litert]' (343 MB; in an environment of its own if pip finds no "
-    "versions that fit)"
+    "pip install 'jaxkd-distill[litert]' (343 MB; in a fresh environment if pip finds no versions "
+    "that fit)"
 )
 
 

@@ -15,7 +15,7 @@ from jaxkd.export._programs import ExportError, Forward
 from jaxkd.ops import xla_convolutions
 
 _EXTRA = (
-    "pip install 'jaxkd-distill[onnx-export]' (in an environment of its own, since jax2onnx needs "
+    "pip install 'jaxkd-distill[onnx-export]' (in a fresh environment, since jax2onnx needs "
     "an Orbax below 0.11.37)"
 )
 

@@ -94,7 +94,9 @@ def duration(seconds: float) -> str:
 
 def _command() -> str:
     words = list(sys.orig_argv)
-    # Where the interpreter is says nothing to others.
+    # Where the interpreter is says nothing to others, nor where pip put a command beside it.
+    if words[1:] and pathlib.PurePath(words[1]).parent == pathlib.PurePath(sys.executable).parent:
+        words = words[1:]
     return _cut(shlex.join([pathlib.PurePath(words[0]).name, *words[1:]])) if words else "unknown"
 
 

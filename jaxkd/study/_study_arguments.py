@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -104,6 +105,21 @@ def checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be at least one, and each once, not {list(seeds)}")
     return seeds
+
+
+def checked_batch_size(batch_size: int, train: Examples) -> int:
+    """Returns the number of examples in a batch, at most as many as there are."""
+    check_integer("batch_size", batch_size)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    return min(int(batch_size), len(train))
+
+
+def checked_learning_rate(learning_rate: float) -> float:
+    """Returns the learning rate; refuses one that is not positive."""
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be positive, not {learning_rate}")
+    return learning_rate
 
 
 def checked_steps(

@@ -135,12 +135,13 @@ class Study:
         arguments.check_names([arm.name for arm in self.arms])
         self.seeds = arguments.checked_seeds(seeds)
         train = self.data["train"]
-        self.batch_size = min(batch_size, len(train))
+        self.batch_size = arguments.checked_batch_size(batch_size, train)
         an_epoch = max(1, len(train) // self.batch_size)
         self.steps = arguments.checked_steps(steps, epochs, seconds, an_epoch)
         self.seconds = seconds
         self.workdir = local_path(workdir)
-        self.learning_rate, self._make_optimizer = learning_rate, make_optimizer
+        self.learning_rate = arguments.checked_learning_rate(learning_rate)
+        self._make_optimizer = make_optimizer
         self.views = arguments.default_views(train) if views is None else views
         self.eval_views = arguments.eval_views_of(self.views) if eval_views is None else eval_views
         self.num_views = arguments.checked_num_views(num_views, self.views)

@@ -56,7 +56,8 @@ def from_onnx(
     Raises:
       ImportError: ONNX Runtime is not installed.
       TypeError: neither a path nor a session.
-      ValueError: another layout, a session without a name, outputs that the graph does not have; on
+      ValueError: a file that ONNX Runtime cannot open, another layout, a session without a name,
+        outputs that the graph does not have; on
         the first batch, images of which both layouts fit or none.
     """
     check_layout(layout)
@@ -171,4 +172,7 @@ def _session(path: pathlib.Path, providers: Sequence[Any] | None) -> Any:
     if providers is None:
         there = onnxruntime.get_available_providers()
         providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in there]
-    return onnxruntime.InferenceSession(str(path), providers=list(providers))
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=list(providers))
+    except Exception as error:  # of ONNX Runtime, of many kinds
+        raise ValueError(f"ONNX Runtime cannot open {path}: {error}") from error

@@ -177,7 +177,7 @@ def test_commands(tmp_path, built, capsys):
     status, text = run("info", tmp_path / "nothing")
     assert status == 1 and "there is no cache at" in text
     assert "module:function" in run("stats", built.path, "--data", "what")[1]
-    assert "cannot be found" in run("stats", built.path, "--data", "no.such:what")[1]
+    assert "cannot be imported" in run("stats", built.path, "--data", "no.such:what")[1]
     status, text = run("verify", built.path, "--teacher", f"{__name__}:small_network")
     assert status == 1 and "must return a mapping with teacher and dataset, not an object" in text
 

@@ -18,6 +18,12 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 # What the text of each notebook says about its results, as expressions of its variables.
 CLAIMS = {
+    "compress": [
+        "rows['cut'] + 0.2 < rows['cut, trained on'] > rows['trained'] - 0.04",
+        "rows['8 bits, trained'] > rows['trained'] - 0.04",
+        "sizes['trained'] > 15 * sizes['8 bits, trained'] and operations[0] > 4 * operations[1]",
+        "{'stablehlo', 'safetensors'} <= set(result.files) and result.files['stablehlo'].exists()",
+    ],
     "own_images": [
         "finding.kind == 'gain' and finding.interval[0] > 0.05",
         "results.teacher['test']['accuracy'] > results.values('labels').mean() + 0.2",

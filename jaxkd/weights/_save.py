@@ -1,7 +1,9 @@
 """A network's variables as a file that other libraries read."""
 
+import json
 import os
 import pathlib
+import struct
 from collections.abc import Mapping
 
 import numpy as np
@@ -85,3 +87,17 @@ def _save_safetensors(
             "which stores the numbers as float32"
         )
     save_file(arrays, path, metadata or None)
+    _order_header(path)
+
+
+def _order_header(path: pathlib.Path) -> None:
+    """Orders the metadata, so that the same variables are the same bytes; safetensors does not."""
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:  # spaces may follow it
+            file.seek(8)
+            file.write(text.ljust(length))

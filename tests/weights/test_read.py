@@ -254,3 +254,16 @@ def test_a_damaged_npz_is_named(tmp_path):
         np.save(file, np.ones(2))
     with pytest.raises(ValueError, match=r"w.npz is no whole .npz of arrays"):
         weights.read(path)
+
+
+def test_the_same_variables_are_the_same_bytes(tmp_path):
+    """The library that writes the file puts metadata into another order each time."""
+    safetensors = pytest.importorskip("safetensors")
+    said = {name: f"“{name}”\n" for name in ("parameters", "network", "architecture", "date")}
+    files = [tmp_path / f"{number}.safetensors" for number in range(6)]
+    for file in files:
+        weights.save(jaxkd.from_nnx(Small(0)), file, metadata=said)
+    assert len({file.read_bytes() for file in files}) == 1
+    with safetensors.safe_open(files[0], "numpy") as stored:
+        assert stored.metadata() == said and len(stored.keys()) > 1
+    weights.load(jaxkd.from_nnx(Small(1)), files[0])

@@ -1,4 +1,8 @@
-"""A study: several ways of training one student, each with a run for every seed."""
+"""Ways of training one student, each with a run for every seed, measured by any evaluator.
+
+A `jaxkd.study.Study` measures students by metrics of batches; this one by perplexity, generated
+text or correlations, which the evaluator of an experiment computes.
+"""
 
 import dataclasses
 import functools
@@ -9,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 import optax
 
-import jaxkd
 from jaxkd import Network, Objective
 from jaxkd.cache import Cache
 from jaxkd.data import Examples
@@ -39,7 +42,6 @@ class Study:
       evaluations: number of evaluations of a student during its training, 1 to 20.
       loader_options: further arguments of `jaxkd.data.Loader`.
       make_evaluator: what students are measured by, called with `test`, `test_views` and `runtime`.
-      probe: function that returns further arrays to keep of the first seed's trained student.
       runtime: devices and tracing.
     """
 
@@ -56,7 +58,6 @@ class Study:
     evaluations: int = 10
     loader_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     make_evaluator: Callable[[Examples, Views, Runtime], Evaluator] = Evaluator
-    probe: Callable[[Network], dict[str, np.ndarray]] | None = None
     runtime: Runtime = dataclasses.field(default_factory=Runtime)
 
     part: ClassVar[str] = "test"
@@ -92,7 +93,6 @@ class Arm:
       optimizer: None for the study's own.
       step_options: further arguments of `jaxkd.make_train_step`.
       deploy: function from the trained network to the part that is measured; None for all of it.
-      make_training: function from a seed to the whole training, in place of all others.
     """
 
     name: str
@@ -105,12 +105,9 @@ class Arm:
     optimizer: optax.GradientTransformation | None = None
     step_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     deploy: Callable[[Network], Network] | None = None
-    make_training: Callable[[int], ArmTraining] | None = None
 
     def training(self, study: Study, seed: int) -> ArmTraining:
         """Makes the training for a seed."""
-        if self.make_training is not None:
-            return self.make_training(seed)
         student = study.make_student(seed)
         student = self.extend(student, seed) if self.extend else student
         return ArmTraining(
@@ -139,7 +136,6 @@ class Result:
       curve_steps: training steps of the evaluations `[points]`.
       curve: the evaluator's metric at them `[seeds, points]`.
       seconds: training time of each run; nan where a run was interrupted and resumed.
-      probed: what the study's probe returned for the first seed's student.
     """
 
     arm: Arm
@@ -147,16 +143,6 @@ class Result:
     curve_steps: np.ndarray
     curve: np.ndarray
     seconds: np.ndarray
-    probed: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-    @property
-    def logits(self) -> np.ndarray:
-        """Logits on the held-out examples, `[seeds, examples, num_classes]`."""
-        return self.values["logits"]
-
-    def accuracies(self, labels: np.ndarray) -> np.ndarray:
-        """Returns the accuracy of each seed on the held-out examples."""
-        return np.array([jaxkd.metrics.accuracy(logits, labels) for logits in self.logits])
 
 
 def adamw(learning_rate: float, steps: int) -> optax.GradientTransformation:
@@ -182,7 +168,7 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
       ValueError: the work directory has results of another version of the experiments.
     """
     folder = study.workdir / file_name(regime) / file_name(arm.name)
-    runs = _Runs(study, folder, f"{regime}: {arm.name}", functools.partial(arm.training, study))
+    runs = Runs(study, folder, f"{regime}: {arm.name}", functools.partial(arm.training, study))
     results = [runs.result(seed) for seed in study.seeds]
     for seed, result in zip(study.seeds, results, strict=True):
         if not {"curve_steps", "curve", "seconds"} <= set(result):
@@ -193,28 +179,11 @@ def run_arm(study: Study, arm: Arm, regime: str) -> Result:
             )
     values = {name: np.stack([each[name] for each in results]) for name in results[-1]}
     del values["curve_steps"]
-    prefix = "probed."
-    kept = {n: v for n, v in values.items() if not n.startswith((prefix, "metric."))}
+    kept = {name: value for name, value in values.items() if not name.startswith("metric.")}
     return Result(
         arm=arm,
         curve_steps=results[0]["curve_steps"],
         curve=kept.pop("curve"),
         seconds=kept.pop("seconds"),
         values=kept,
-        probed={
-            name.removeprefix(prefix): value
-            for name, value in results[0].items()
-            if name.startswith(prefix)
-        },
     )
-
-
-class _Runs(Runs):
-    """The runs of an arm, which also keep what the study's probe returns of the first seed."""
-
-    def keep(self, seed: int, network: Network, curve: Any, seconds: float) -> dict[str, Any]:
-        study = self._settings
-        assert isinstance(study, Study)
-        probed = study.probe(network) if study.probe and seed == study.seeds[0] else {}
-        kept = super().keep(seed, network, curve, seconds)
-        return {**kept, **{f"probed.{name}": value for name, value in probed.items()}}

@@ -123,6 +123,15 @@ def test_an_arm_without_a_number_is_never_the_best(finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_arm_of_phases_has_a_point_at_the_end_of_all(tmp_path):
+    arms = [Arm("born_again", {"generations": 1})]
+    results = make_study(tmp_path, arms=arms, seeds=1).run(progress=False)
+    (result,) = results.arms.values()
+    assert result.curve_steps.tolist() == [2 * 4]
+    np.testing.assert_array_equal(result.curve[:, 0], result.validation["accuracy"])
+
+
+@pytest.mark.slow
 def test_arms_that_are_added_after_the_test_are_counted(tmp_path):
     study = make_study(tmp_path, arms=["labels"], seeds=1)
     assert study.run(progress=False).test_evaluations == 1

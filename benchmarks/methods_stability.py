@@ -2,9 +2,9 @@
 
   python benchmarks/methods_stability.py --data_dir=data --workdir=runs/tuned [--epochs 5,15]
 
-Gradients: how large the gradient of a method is beside that of the labels, in an untrained student,
-on the data of `methods_protocol.py` and at each weight that `methods_tuned.py` tried. Class level
-of MLKD: its value between a sure teacher and a student that knows nothing, by formula and computed.
+Gradients: how large the gradient of a method is beside that of the labels, in an untrained student
+on the data of `methods_protocol.py`, at its authors' weights. Class level of MLKD: its value
+between a sure teacher and a student that knows nothing, by formula and computed.
 Schedules: strategies that learn nothing in few steps, at several lengths beside labels alone,
 measured on validation images. Writes `methods_stability.json` and `methods_stability.md`.
 """
@@ -12,16 +12,13 @@ measured on validation images. Writes `methods_stability.json` and `methods_stab
 import argparse
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from benchmarks import methods_protocol as protocol
-from benchmarks.methods_tuned import GRIDS
 from jaxkd import Network, losses, recipes
 from jaxkd._files import write_atomically
 from jaxkd.metrics import Spread
@@ -58,7 +55,7 @@ def main() -> None:
     labels = jnp.asarray(data["train"].labels[:64])
     document.setdefault("gradients", {})
     for method in filter(None, given.methods.split(",")):
-        document["gradients"][method] = gradient_ratios(method, teacher, images, labels)
+        document["gradients"][method] = ratio(method, {}, teacher, images, labels, seed=0)
         write(document, given.out)
     lengths = [float(length) for length in given.epochs.split(",")]
     document.setdefault("schedules", {})
@@ -99,22 +96,6 @@ def formula(batch_size: int, num_classes: int) -> float:
     return (batch_size / num_classes) ** 2 * (1 - 1 / num_classes)
 
 
-def gradient_ratios(
-    method: str, teacher: Network, images: jax.Array, labels: jax.Array, seeds: Sequence[int] = (0,)
-) -> dict[str, float]:
-    """The norm of a method's gradient over that of the labels, in untrained students.
-
-    Without the method's warm-up or stages, whose weights these are once they are over.
-    """
-    option = "weight" if "weight" in GRIDS[method] else next(iter(GRIDS[method]))
-    return {
-        f"{option}={value:g}": float(
-            np.mean([ratio(method, {option: value}, teacher, images, labels, s) for s in seeds])
-        )
-        for value in GRIDS[method][option]
-    }
-
-
 def ratio(
     method: str,
     options: dict[str, Any],
@@ -123,7 +104,11 @@ def ratio(
     labels: jax.Array,
     seed: int,
 ) -> float:
-    """The norm of the gradient of a method's terms over that of the labels, both as weighted."""
+    """The norm of a method's gradient over that of the labels, both as weighted, at first.
+
+    Without the method's warm-up or stages, whose weights these are once they are over. It is in
+    proportion to the weight of a method.
+    """
     pair = Pair(protocol.make_student(seed), teacher, images)
     applied = recipes.create(method, pair, seed=seed, **options)
     student, objective = applied.student, applied.objective
@@ -184,18 +169,14 @@ def tables(document: dict[str, Any]) -> list[Table]:
             "classes and a student whose probabilities are all equal, at temperature 1.",
         )
     ]
-    rows = [
-        [method, setting, value]
-        for method, ratios in document.get("gradients", {}).items()
-        for setting, value in ratios.items()
-    ]
+    rows = [[method, value] for method, value in document.get("gradients", {}).items()]
     made.append(
         Table(
             "Gradients beside that of the labels",
-            ["Method", "Setting", Column("Times that of the labels", lambda x: f"{x:.3g}")],
+            ["Method", Column("Times that of the labels", lambda x: f"{x:.3g}")],
             rows,
-            "Norms of the gradients of an untrained student's parameters, batch 64. The first "
-            "setting of a method is its authors'.",
+            "Norms of the gradients of an untrained student's parameters at the authors' weights, "
+            "batch 64, ten classes.",
         )
     )
     if schedules := document.get("schedules"):

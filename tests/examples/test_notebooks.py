@@ -48,6 +48,11 @@ CLAIMS = {
         "sorted_means[1.0][0] > 0.9 > sorted_means[8.0][0]",
         "finding.kind == 'gain' and len(tuning.tried.arms) == 16",
     ],
+    "text_on_policy": [
+        "max(measures[name][:, 0].mean() for name in ways) < measures['before'][:, 0].mean()",
+        "max(measures[name][:, 1].mean() for name in ways) < measures['before'][:, 1].mean()",
+        "abs(differences[:, 0].mean()) < 0.05 and differences[:, 2].mean() > 0",
+    ],
 }
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -202,8 +202,9 @@ def test_losses_import_little():
 
 def test_the_example_of_the_readme_runs(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert text.count("\n") <= 150
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(text.split()) <= 1_200
+    # tests/test_readme.py runs the sections behind it.
+    example = re.findall(r"```python\n(.*?)```", text, re.S)[0]
     lines = [line.split(": ") for line in python(example, cwd=tmp_path).splitlines()]
     accuracy = {line[0]: float(line[1]) for line in lines if len(line) == 2}
     assert set(accuracy) == {"teacher", "labels", "distilled"}

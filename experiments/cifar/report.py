@@ -11,6 +11,8 @@ from experiments.common import agreement_report
 from experiments.common.report import save
 from jaxkd.metrics import Spread
 from jaxkd.study import Report, Section, Table, accuracy_bars, compare
+from jaxkd.study._conclusion import Measured, advise
+from jaxkd.study._wording import counted
 
 REDUCED = "runs of the reduced protocol for CPUs"
 
@@ -55,16 +57,22 @@ def write(cifar: CifarResults, workdir: pathlib.Path) -> Report:
     summary = (
         f"{config.pair} on {train.name}: the teacher reaches {compared.teacher_accuracy:.2%}, "
         f"labels alone {bars[plain] * 100:.2f} %. {note}"
-        f"jaxkd {jaxkd.__version__}, {config.seeds} seeds."
+        f"jaxkd {jaxkd.__version__}, {counted(config.seeds, 'seed')}."
     )
-    return save(Report(f"Distilling {config.pair}", summary, [first, learned]), workdir)
+    headline = ""
+    if best is not None:
+        ours, theirs = (Measured.of(accuracies[name], results[name]) for name in (best, plain))
+        headline = advise(best, ours, theirs).headline
+    report = Report(f"Distilling {config.pair}", summary, [first, learned], headline)
+    return save(report, workdir)
 
 
 def _table(cifar: CifarResults, note: str) -> Table:
     config, train = cifar.config, cifar.train
     table = cifar.methods.table(
         f"{config.pair} on {train.name}",
-        f"{note}{config.protocol.epochs} epochs of {config.protocol.examples or len(train):,} "
+        f"{note}{counted(config.protocol.epochs, 'epoch')} of "
+        f"{config.protocol.examples or len(train):,} "
         f"examples, batch {config.protocol.batch_size}, learning rate "
         f"{config.protocol.learning_rate:g}.",
     )

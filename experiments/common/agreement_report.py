@@ -27,11 +27,12 @@ from jaxkd.study import (
     Section,
     Study,
     Table,
-    class_gain_bars,
+    class_figures,
     compare,
     heat_map,
     reliability_curves,
 )
+from jaxkd.study._wording import spread_over
 from jaxkd.training import EvalStep
 
 Measures = dict[str, np.ndarray]
@@ -178,8 +179,8 @@ def section(
     for name, (matrix, rows, columns) in (similarity or {}).items():
         if not np.isnan(matrix).all():
             figures.append(_layers(name, matrix, rows, columns))
-    if best is not None:
-        figures.append(_classes(logits, best, plain, labels, class_names))
+    arm, baseline = (plain, None) if best is None else (best, (plain, logits[plain]))
+    figures += class_figures(arm, logits[arm], labels, class_names, baseline=baseline)
     return Section(
         "What the students learned",
         text,
@@ -218,7 +219,7 @@ def _table(measures: Mapping[str, Measures], teacher: Measures) -> Table:
         Column("Agrees where teacher is wrong", "percent"),
     ]
     seeds = len(next(iter(measures.values()))["accuracy"])
-    caption = f"Mean ± standard deviation of {seeds} students (seeds), one teacher, last step."
+    caption = f"{spread_over(seeds)}, one teacher, last step."
     return Table("What the students learned", columns, rows, caption)
 
 
@@ -272,16 +273,3 @@ def _layers(name: str, matrix: np.ndarray, rows: Sequence[str], columns: Sequenc
             "examples: linear CKA, unbiased, 1 for layers that differ by rotation and scale alone."
         ),
     )
-
-
-def _classes(
-    logits: Logits, best: str, plain: str, labels: np.ndarray, names: Sequence[str]
-) -> Figure:
-    pairs = zip(logits[best], logits[plain], strict=True)
-    gains = np.stack([metrics.class_gains(ours, theirs, labels) for ours, theirs in pairs])
-    caption = (
-        f"Accuracy of {best} less that of {plain} on the test examples of each class. The extremes "
-        "are partly chance: they are picked from all classes."
-    )
-    names = names or [str(i) for i in range(logits[best].shape[-1])]
-    return class_gain_bars(gains, names, caption=caption)

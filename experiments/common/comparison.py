@@ -18,6 +18,7 @@ from jaxkd import Network
 from jaxkd.cache import Cache
 from jaxkd.data import Dataset, split_labels
 from jaxkd.study import Arm, Study, StudyResults
+from jaxkd.study._wording import spread_over
 from jaxkd.study.runner import file_name
 from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Codec, Dense, TopK
@@ -122,8 +123,7 @@ class ComparisonResults:
     @property
     def caption(self) -> str:
         """Caption of a table of these results."""
-        count = len(self.study.seeds)
-        return f"Mean ± standard deviation of {count} students (seeds), one teacher, last step."
+        return f"{spread_over(len(self.study.seeds))}, one teacher, last step."
 
 
 def run(

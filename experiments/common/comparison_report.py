@@ -1,5 +1,6 @@
 """Report of a comparison: tables, figures and findings, whether there is a gain or not."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -22,6 +23,8 @@ from jaxkd.study import (
     compare,
     learning_curves,
 )
+from jaxkd.study._conclusion import conclude
+from jaxkd.study._wording import counted, inside
 
 
 def write(compared: ComparisonResults, workdir: pathlib.Path, title: str) -> Report:
@@ -33,7 +36,23 @@ def write(compared: ComparisonResults, workdir: pathlib.Path, title: str) -> Rep
         cost_report.teacher_section(compared),
         cost_report.cache_section(compared),
     ]
-    return save(Report(title=title, summary=_summary(compared), sections=sections), workdir)
+    return save(Report(title, _summary(compared), sections, _headline(compared)), workdir)
+
+
+def _headline(compared: ComparisonResults) -> str:
+    """The conclusion for few labels and for all of them."""
+    pairs = ((compared.few, POOL), (compared.short, CACHED))
+    few, all_labels = (
+        conclude(dataclasses.replace(each, arms={n: each[n] for n in (each.baseline, arm)}))
+        for each, arm in pairs
+    )
+    if few.headline == all_labels.headline:
+        return few.headline
+    count = len(compared.study.data["few"])
+    return (
+        f"With {count:,} labels: {inside(few.headline)} With all labels: "
+        f"{inside(all_labels.headline)}"
+    )
 
 
 def _accuracies(results: StudyResults) -> dict[str, np.ndarray]:
@@ -148,5 +167,5 @@ def _summary(compared: ComparisonResults) -> str:
         With all labels and a short schedule distillation {says}
         ({verdict.difference * 100:+.2f} points).
 
-        jaxkd {jaxkd.__version__}, {len(compared.study.seeds)} seeds, alpha
+        jaxkd {jaxkd.__version__}, {counted(len(compared.study.seeds), "seed")}, alpha
         {compared.config.alpha}, temperature {compared.config.temperature}."""

@@ -17,6 +17,7 @@ from jaxkd.study import (
     reliability_diagram,
     size_accuracy_scatter,
 )
+from jaxkd.study._wording import counted
 
 _LATENCY_BATCH = 128
 
@@ -145,8 +146,8 @@ def cache_section(compared: ComparisonResults) -> Section:
         "The cache",
         ["", "Value"],
         rows,
-        f"{cache.num_views} views of each example. Seconds of a run: compilation, evaluation and "
-        "checkpoints included.",
+        f"{counted(cache.num_views, 'view')} of each example. Seconds of a run: compilation, "
+        "evaluation and checkpoints included.",
     )
     return Section("What the cache cost and saved", text, [], [table])
 

@@ -22,6 +22,7 @@ from experiments.common.validation import check_choice, recipe_options, validate
 from jaxkd import recipes
 from jaxkd.metrics import Spread
 from jaxkd.study import Arm, ArmTraining, Column, Study, StudyResults, Table
+from jaxkd.study._wording import spread_over
 from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
@@ -57,13 +58,13 @@ class MethodResults:
         for name, result in self.results.arms.items():
             accuracies = self.results.values(name)
             gain = Spread.of(accuracies - baseline) if name != BASELINE else ""
-            rows.append([name, int(result.curve_steps[-1]), Spread.of(accuracies), gain])
+            rows.append([name, Spread.of(accuracies), gain, int(result.curve_steps[-1])])
         caption = (
-            f"Mean ± standard deviation of {len(baseline)} students (seeds), last step, of a "
-            f"teacher ({100 * self.teacher_accuracy:.2f} %). {note}"
+            f"{spread_over(len(baseline))}, last step, of a teacher "
+            f"({100 * self.teacher_accuracy:.2f} %). {note}"
         )
-        columns: list[Column | str] = ["Method", Column("Steps", "count")]
-        columns += [Column("Accuracy", "percent"), Column("Gain on labels", "points")]
+        columns: list[Column | str] = ["Method", Column("Accuracy", "percent")]
+        columns += [Column("Gain on labels", "points"), Column("Steps", "count")]
         return Table(title, columns, rows, caption.strip())
 
 

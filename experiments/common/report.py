@@ -5,16 +5,26 @@ import pathlib
 
 from jaxkd.metrics import Spread
 from jaxkd.study import Report
+from jaxkd.study._conclusion import RULE
 from jaxkd.study._provenance import provenance
 from jaxkd.study.runner import file_name
 
 Row = list[str | int | float | Spread]
 
 
-def save(report: Report, workdir: pathlib.Path) -> Report:
-    """Writes `report.html`, one CSV file a table and one file a figure; returns the report."""
-    # What the terminal shows leaves out how it was made.
-    whole = dataclasses.replace(report, sections=[*report.sections, provenance()])
+def save(report: Report, workdir: pathlib.Path, rule: str = RULE) -> Report:
+    """Writes `report.html`, one CSV file a table and one file a figure.
+
+    Args:
+      report: the report without its last section.
+      workdir: folder of the files.
+      rule: how its conclusion is drawn.
+
+    Returns:
+      The report as it was given: what the terminal shows leaves out how it was made.
+    """
+    last = dataclasses.replace(provenance(), text=rule if report.headline else "")
+    whole = dataclasses.replace(report, sections=[*report.sections, last])
     whole.write_html(workdir / "report.html")
     for section in report.sections:
         for table in section.tables:

@@ -20,9 +20,12 @@ from jaxkd.study import (
     Report,
     Section,
     Table,
+    class_figures,
     compare,
     size_accuracy_scatter,
 )
+from jaxkd.study._conclusion import Measured, advise
+from jaxkd.study._wording import spread_over
 
 Exported = dict[str, ExportedNetwork]
 
@@ -43,8 +46,19 @@ def write(out: CompressionResults, workdir: pathlib.Path) -> Report:
             resources.section(out),
             _files(out, exported),
         ],
+        headline=_headline(out),
     )
     return save(report, workdir)
+
+
+def _headline(out: CompressionResults) -> str:
+    """The conclusion on the teacher, at the first steps that were made with and without it."""
+    for without, name in _pairs(out)[:1]:
+        ours, theirs = (
+            Measured.of(out.results.values(each), out.results[each]) for each in (name, without)
+        )
+        return advise(title(name), ours, theirs).headline
+    return ""
 
 
 def pareto_front(out: CompressionResults, costs: dict[str, float]) -> list[str]:
@@ -63,7 +77,7 @@ def _mean_accuracy(out: CompressionResults, name: str) -> float:
 
 def _caption(out: CompressionResults) -> str:
     seeds = len(out.study.seeds)
-    return f"Mean ± standard deviation of {seeds} students (seeds), one teacher, last step."
+    return f"{spread_over(seeds)}, one teacher, last step."
 
 
 def _goal(out: CompressionResults, exported: Exported) -> Finding:
@@ -85,6 +99,7 @@ def _goal(out: CompressionResults, exported: Exported) -> Finding:
             f"No network reaches {goal}; {title(nearest)} comes nearest with "
             f"1/{teacher.file / exported[nearest].file:.0f} and "
             f"1/{teacher.median_s / exported[nearest].median_s:.1f}.",
+            label="Goal not reached",
         )
     best = max(small, key=lambda name: _mean_accuracy(out, name))
     loss = Spread.of(out.teacher_accuracy - out.results.values(best))
@@ -97,6 +112,7 @@ def _goal(out: CompressionResults, exported: Exported) -> Finding:
         f"({out.teacher_accuracy:.1%}); the goal is at most {100 * _POINTS:.1f}. "
         f"It is the best of {len(small)} on these test images; the first seed's file is right on "
         f"{exported[best].accuracy:.1%} of them, the teacher's on {teacher.accuracy:.1%}.",
+        label="Goal reached" if loss.mean <= _POINTS else "Goal not reached",
     )
 
 
@@ -118,8 +134,8 @@ def _all_networks(out: CompressionResults, exported: Exported) -> Section:
         )
 
     names = "; ".join(f"{name}: {text}" for name, text in STEPS.items())
-    text = f"""Steps: {names}. Trainings behind `distil` learn from the teacher, those behind
-        `labels` from labels alone. A Pareto front holds the networks that no other beats in both
+    text = f"""Steps: {names}. Trainings behind "distil" learn from the teacher, those behind
+        "labels" from labels alone. A Pareto front holds the networks that no other beats in both
         accuracy and cost."""
     return Section(
         "Accuracy, bytes and latency",
@@ -210,12 +226,23 @@ def _with_and_without_teacher(out: CompressionResults) -> Section:
     ]
     text = """The same steps with the same number of updates, from labels alone and with the
         teacher's cached logits. Each line below is a test of its own."""
+    figures = [
+        figure
+        for without, name in _pairs(out)[:1]
+        for figure in class_figures(
+            title(name),
+            out.results[name].logits["test"],
+            out.test.labels,
+            out.test.class_names,
+            baseline=(title(without), out.results[without].logits["test"]),
+        )
+    ]
     return Section(
         "Gain from the teacher",
         text,
         findings,
         [Table("With and without the teacher", columns, rows, _caption(out))],
-        [],
+        figures,
     )
 
 
@@ -232,8 +259,8 @@ def _files(out: CompressionResults, exported: Exported) -> Section:
         Column("Same class", "percent"),
         Column("Accuracy of the file", "percent"),
     ]
-    text = f"""Each network of the first seed as a file in `exported/`, beside its card and the
-        program that runs it on a device, compared on all {len(out.test):,} test images in a
-        fresh process. LiteRT quantizes activations when it runs, and is compared with the network
+    text = f"""Each network of the first seed as a file in the folder "exported", beside its card
+        and the program that runs it on a device, compared on all {len(out.test):,} test images in
+        a fresh process. LiteRT quantizes activations when it runs, and is compared with the network
         before quantization; its accuracy is the file's own."""
     return Section("Files", text, [], [Table("Exported files", columns, rows)], [])

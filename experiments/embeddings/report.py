@@ -23,6 +23,7 @@ from jaxkd.study import (
     learning_curves,
     size_accuracy_scatter,
 )
+from jaxkd.study._wording import counted, spread_over
 
 SPEARMAN_GOAL, SPEED_GOAL = 0.8, 5.0
 """Spearman that a student is to reach, and its throughput relative to the teacher's."""
@@ -34,8 +35,23 @@ def write(out: EmbeddingResults, workdir: pathlib.Path) -> Report:
         title="Sentence embeddings from a published teacher",
         summary=_summary(out),
         sections=[_agreement(out), _curves(out)],
+        headline=_headline(out),
     )
-    return save(report, workdir)
+    return save(report, workdir, rule="The conclusion says which students reach the goal.")
+
+
+def _headline(out: EmbeddingResults) -> str:
+    """Which students reach the goal; there is no student of labels to compare with."""
+    reached = [ARMS[arm] for arm in out.results if arm in ARMS and _reaches_goal(out, arm)]
+    goal = f"Spearman {SPEARMAN_GOAL} at {SPEED_GOAL:g} times the teacher's throughput"
+    if not reached:
+        return f"No student reaches {goal}."
+    return f"Use {' or '.join(reached)}: {goal} is reached."
+
+
+def _reaches_goal(out: EmbeddingResults, arm: str) -> bool:
+    spearman = Spread.of(out.results[arm].values["spearman"])
+    return spearman.mean >= SPEARMAN_GOAL and out.speeds[ARMS[arm]].ratio >= SPEED_GOAL
 
 
 def _agreement(out: EmbeddingResults) -> Section:
@@ -52,11 +68,11 @@ def _table(out: EmbeddingResults) -> Table:
     config, teacher = out.config, out.teacher.name
     sizes = {name: size_cells(network) for name, network in out.networks.items()}
     speeds = {name: speed.cells() for name, speed in out.speeds.items()}
-    rows: list[Row] = [[teacher, *sizes[teacher], *[""] * 4, *speeds[teacher]]]
+    rows: list[Row] = [[teacher, *[""] * 4, *sizes[teacher], *speeds[teacher]]]
 
     def row(name: str, network: str, values: Mapping[str, np.ndarray]) -> Row:
-        spreads = [Spread.of(values[key]) for key in ("cosine", "spearman", "near", "nearest")]
-        return [name, *sizes[network], *spreads, *speeds[network]]
+        spreads = [Spread.of(values[key]) for key in ("spearman", "near", "nearest", "cosine")]
+        return [name, *spreads, *sizes[network], *speeds[network]]
 
     rows += [row(ARMS[arm], ARMS[arm], result.values) for arm, result in out.results.items()]
     if out.untrained:
@@ -65,17 +81,17 @@ def _table(out: EmbeddingResults) -> Table:
         rows.append(row(UNTRAINED, trained, out.untrained))
     columns: list[Column | str] = [
         "Network",
-        *SIZE_COLUMNS,
-        Column("Cosine", "decimal"),
         Column("Spearman, random pairs", "decimal"),
         Column("Spearman, near pairs", "decimal"),
         Column("Nearest among ten", "percent"),
+        Column("Cosine", "decimal"),
+        *SIZE_COLUMNS,
         *speed_columns("Sentences"),
     ]
     batch = f"{min(config.speed_batch, len(out.test))} sentences"
     caption = f"""{len(out.test):,} held-out sentences of at most {config.length} tokens,
         {config.pairs:,} random pairs; near pairs are each sentence and its four nearest neighbors
-        for the teacher. Mean ± standard deviation of {config.seeds} seeds.
+        for the teacher. {spread_over(config.seeds)}.
         {timing_caption(batch, config.speed_rounds)}"""
     return Table("Agreement and cost", columns, rows, " ".join(caption.split()))
 
@@ -110,13 +126,14 @@ def _findings(out: EmbeddingResults) -> list[Finding]:
             continue
         values, speed = out.results[arm].values, out.speeds[name]
         spearman = Spread.of(values["spearman"])
-        reached = spearman.mean >= SPEARMAN_GOAL and speed.ratio >= SPEED_GOAL
+        reached = _reaches_goal(out, arm)
         findings.append(
             Finding(
                 "gain" if reached else "none",
                 f"{name}: Spearman {spearman:.3f} at {speed.ratio:.1f} times the teacher's "
                 f"throughput; the goal of {SPEARMAN_GOAL} at {SPEED_GOAL:g} times is "
                 f"{'reached' if reached else 'not reached'}.",
+                label="Goal reached" if reached else "Goal not reached",
             )
         )
         if (without := out.results.get(f"{arm}_cosine")) is not None:
@@ -151,5 +168,5 @@ def _summary(out: EmbeddingResults) -> str:
     return (
         f"Spearman agreement with {out.teacher.name} on held-out pairs, and throughput relative to "
         f"the teacher's: {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "
-        f"{out.config.seeds} seeds."
+        f"{counted(out.config.seeds, 'seed')}."
     )

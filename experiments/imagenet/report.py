@@ -1,6 +1,7 @@
 """Report of experiments.imagenet: a table of all networks, and what the students learned."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from experiments.common.report import save
 from experiments.imagenet.run import ImageNetResults, sampled_rows
 from jaxkd.metrics import Spread
 from jaxkd.study import Column, Report, Section, Table
+from jaxkd.study._conclusion import Measured, advise
+from jaxkd.study._wording import spread_over
 
 
 def write(results: ImageNetResults, workdir: pathlib.Path) -> Report:
@@ -30,7 +33,18 @@ def write(results: ImageNetResults, workdir: pathlib.Path) -> Report:
         f"{config.test_split} at the last step, the rest is about {len(rows):,} of them."
     )
     sections = [Section("Accuracy", tables=[_table(results)]), learned]
-    return save(Report(f"{config.pair} on {train.name}", summary, sections), workdir)
+    report = Report(f"{config.pair} on {train.name}", summary, sections, _headline(results, logits))
+    return save(report, workdir)
+
+
+def _headline(results: ImageNetResults, logits: Mapping[str, np.ndarray]) -> str:
+    """The conclusion on the method of the best mean against the first one."""
+    top1 = {name: [float(s["top1"]) for s in results.scores[name]] for name in logits}
+    plain, *others = top1
+    if not others:
+        return ""
+    best = max(others, key=lambda name: float(np.mean(top1[name])))
+    return advise(best, Measured(top1[best]), Measured(top1[plain])).headline
 
 
 def _table(results: ImageNetResults) -> Table:
@@ -43,6 +57,5 @@ def _table(results: ImageNetResults) -> Table:
         Column("Top-1", "percent"),
         Column("Top-5", "percent"),
     ]
-    seeds = results.config.seeds
-    caption = f"Mean ± standard deviation of {seeds} students (seeds), one teacher."
+    caption = f"{spread_over(results.config.seeds)}, one teacher."
     return Table("Accuracy", columns, rows, caption)

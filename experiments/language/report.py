@@ -26,7 +26,12 @@ from jaxkd.study import (
     compare,
     learning_curves,
 )
+from jaxkd.study._conclusion import Measured, advise
+from jaxkd.study._provenance import duration
+from jaxkd.study._wording import counted
+from jaxkd.study.measures import Measure
 
+_BITS = Measure("bits_per_byte", higher_is_better=False, is_fraction=False)
 _FAILED = {
     "none": "does not beat labels only, as far as these seeds can show",
     "loss": "does not beat labels only: it is worse",
@@ -39,8 +44,19 @@ def write(out: LanguageResults, workdir: pathlib.Path) -> Report:
         title=f"Small language models distilled on {out.corpus.train.name}",
         summary=_summary(out),
         sections=[_students(out), _generated_text(out), _cost(out)],
+        headline=_headline(out),
     )
     return save(report, workdir)
+
+
+def _headline(out: LanguageResults) -> str:
+    """The conclusion on the distilled arm of the best mean; none without one."""
+    values = {arm: result.values["bits_per_byte"] for arm, result in out.students.items()}
+    if "labels" not in values or len(values) < 2:
+        return ""
+    best = min((arm for arm in values if arm != "labels"), key=lambda arm: values[arm].mean())
+    ours, theirs = (Measured.of(values[arm], out.students[arm]) for arm in (best, "labels"))
+    return advise(ARMS[best], ours, theirs, measure=_BITS).headline
 
 
 def findings(out: LanguageResults) -> dict[str, Finding]:
@@ -117,9 +133,7 @@ def _students(out: LanguageResults) -> Section:
         {config.generated_rows:,} rows of the teacher instead; there, and where a student learns
         from its own texts, only the tokens behind the {config.prompt_length} of a beginning count.
         The divergences are in nats a token: KL(teacher‖student) on held-out text, and
-        KL(student‖teacher) on the text that the student generates from held-out beginnings.
-
-        {explanation(out)}"""
+        KL(student‖teacher) on the text that the student generates from held-out beginnings."""
     students = _titled(out)
     return Section(
         "At equal steps",
@@ -148,7 +162,7 @@ def _students_table(out: LanguageResults) -> Table:
     def row(name: str, result: Result, difference: Spread | str) -> Row:
         names = ("bits_per_byte", "accuracy", "agreement", "kl", "generated_kl")
         bits, accuracy, *against_teacher = (_spread(result, name) for name in names)
-        return [name, bits, accuracy, difference, *against_teacher]
+        return [name, bits, difference, accuracy, *against_teacher]
 
     rows = [row("teacher", out.teacher, "")]
     for arm, result in out.students.items():
@@ -159,8 +173,8 @@ def _students_table(out: LanguageResults) -> Table:
         [
             "Network",
             Column("Bits per byte", "decimal"),
-            Column("Next token", "percent"),
             Column("Against labels", "difference"),
+            Column("Next token", "percent"),
             Column("Agrees with teacher", "percent"),
             Column("KL to teacher", "decimal"),
             Column("KL on generated text", "decimal"),
@@ -283,7 +297,7 @@ def _total_time(out: LanguageResults) -> str:
         parts.append(out.teacher.seconds)
     parts += [np.atleast_1d(costs["seconds"]) for costs in (out.cache, out.generated) if costs]
     total = float(np.concatenate(parts).sum())
-    return f", {total / 60:,.0f} minutes in all" if np.isfinite(total) else ""
+    return f", {duration(total)} in all" if np.isfinite(total) else ""
 
 
 def _summary(out: LanguageResults) -> str:
@@ -295,7 +309,7 @@ def _summary(out: LanguageResults) -> str:
     parts = [
         f"Bits per byte of held-out text at equal steps: {students}; the teacher {teacher:.3f}.",
         explanation(out),
-        f"jaxkd {jaxkd.__version__}, {config.seeds} seeds, alpha {config.alpha}, "
+        f"jaxkd {jaxkd.__version__}, {counted(config.seeds, 'seed')}, alpha {config.alpha}, "
         f"temperature {config.temperature}{_total_time(out)}.",
     ]
     return "\n\n".join(part for part in parts if part)

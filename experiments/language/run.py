@@ -16,6 +16,7 @@ from experiments.language.networks import make_decoder
 from experiments.language.teacher import STEPS_PER_CALL, cache_outputs, generate_rows, load_teacher
 from jaxkd import Network
 from jaxkd.generation import CachedDecoder
+from jaxkd.study._wording import spread_over
 from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
 
@@ -49,9 +50,8 @@ class LanguageResults:
     def caption(self) -> str:
         """Caption of every table and figure of students."""
         return (
-            f"Mean ± standard deviation of {self.config.seeds} students (seeds), "
-            f"{self.config.steps:,} steps of {self.config.batch_size} rows of "
-            f"{self.config.length} tokens, last step; one teacher."
+            f"{spread_over(self.config.seeds)}, {self.config.steps:,} steps of "
+            f"{self.config.batch_size} rows of {self.config.length} tokens, last step; one teacher."
         )
 
 

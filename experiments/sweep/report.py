@@ -3,11 +3,25 @@
 import math
 import pathlib
 
+import numpy as np
+
 import jaxkd
 from experiments.common.report import Row, save
 from experiments.sweep.training import Setting, SweepResults
 from jaxkd.metrics import Spread
-from jaxkd.study import Column, Figure, Format, Report, Section, Table, compare, heat_map
+from jaxkd.study import (
+    Column,
+    Figure,
+    Format,
+    Report,
+    Section,
+    Table,
+    class_figures,
+    compare,
+    heat_map,
+)
+from jaxkd.study._conclusion import Measured, advise
+from jaxkd.study._wording import counted, spread_over
 
 _PLAIN = Format("g")
 
@@ -16,7 +30,11 @@ def write(sweep: SweepResults, workdir: pathlib.Path) -> Report:
     """Writes the choice, and every setting."""
     name = {"digits": "digits", "fashion_mnist": "Fashion-MNIST"}[sweep.config.dataset]
     title = f"Temperature and weight on {name}"
-    return save(Report(title, _summary(sweep), [_choice(sweep), _all(sweep)]), workdir)
+    conclusion = advise(
+        sweep.chosen.name, Measured(sweep.chosen.test), Measured(sweep.chosen_labels.test)
+    )
+    sections = [_choice(sweep), _all(sweep)]
+    return save(Report(title, _summary(sweep), sections, conclusion.headline), workdir)
 
 
 def _choice(sweep: SweepResults) -> Section:
@@ -39,14 +57,12 @@ def _choice(sweep: SweepResults) -> Section:
     else:
         given = f"Students have all {sweep.examples:,} labels and the teacher's outputs."
     text = f"""{given} The teacher reaches {sweep.teacher_accuracy:.1%}. Every setting was trained
-        with {sweep.config.seeds} seeds for {sweep.steps:,} steps. The choice was made on
-        {sweep.validation:,} validation examples that neither teacher nor students trained on;
-        a project must have their labels besides. The accuracy of the best there is flattered by
-        having been chosen, that on the test set is not. With that many examples it is uncertain
-        by {_sampling(sweep):.2f} points besides, which the seeds do not show. Labels alone were
-        trained on the labeled examples, with as many steps.
-
-        {_rivals(sweep)}{_edge(sweep)}"""
+        with {counted(sweep.config.seeds, "seed")} for {counted(sweep.steps, "step")}. The choice
+        was made on {sweep.validation:,} validation examples that neither teacher nor students
+        trained on; a project must have their labels besides. The accuracy of the best there is
+        flattered by having been chosen, that on the test set is not. With that many examples it is
+        uncertain by {_sampling(sweep):.2f} points besides, which the seeds do not show. Labels
+        alone were trained on the labeled examples, with as many steps."""
     title = "Chosen, default, labels alone"
     table = Table(title, ["Setting", *_columns(sweep)], rows, _caption(sweep))
     maps = [
@@ -54,7 +70,14 @@ def _choice(sweep: SweepResults) -> Section:
         for rate in sweep.config.learning_rates
     ]
     maps.append(_map(sweep, chosen.learning_rate, "test", "not used for the choice"))
-    return Section("The choice", text, verdicts, [table], maps)
+    classes = class_figures(
+        chosen.name,
+        np.stack(chosen.logits),
+        sweep.test.labels,
+        sweep.test.class_names,
+        baseline=(labels.name, np.stack(labels.logits)),
+    )
+    return Section("The choice", text, verdicts, [table], [*maps, *classes])
 
 
 def _all(sweep: SweepResults) -> Section:
@@ -123,7 +146,7 @@ def _map(sweep: SweepResults, rate: float, part: str, note: str) -> Figure:
 
 
 def _caption(sweep: SweepResults) -> str:
-    return f"Mean ± standard deviation of {sweep.config.seeds} students (seeds), one teacher."
+    return f"{spread_over(sweep.config.seeds)}, one teacher."
 
 
 def _edge(sweep: SweepResults) -> str:

@@ -114,6 +114,7 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> SweepResults
         validation=len(data.validation),
         steps=steps,
         seconds=seconds,
+        test=data.test,
     )
 
 

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from jaxkd import metrics
 from jaxkd.data import Dataset, Loader
 from jaxkd.metrics import Spread
@@ -16,7 +18,7 @@ from jaxkd.training import Population
 from jaxkd.views import Normalize, Views
 
 VIEWS = Views((Normalize(),))
-_MEASURES = ("validation", "test", "nll", "ece")
+_MEASURES = ("validation", "test", "nll", "ece", "logits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Setting:
       test: accuracy on the test examples.
       nll: negative log likelihood on the test examples.
       ece: expected calibration error on the test examples.
+      logits: logits on the test examples, `[examples, num_classes]` each.
     """
 
     learning_rate: float
@@ -59,6 +62,7 @@ class Setting:
     test: tuple[float, ...]
     nll: tuple[float, ...]
     ece: tuple[float, ...]
+    logits: tuple[np.ndarray, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -83,6 +87,7 @@ class SweepResults:
       validation: number of examples to choose by.
       steps: number of updates of each student.
       seconds: training time of the students; nan if it was interrupted and resumed.
+      test: the test examples.
     """
 
     config: Any
@@ -95,6 +100,7 @@ class SweepResults:
     validation: int
     steps: int
     seconds: float
+    test: Dataset
 
     @property
     def chosen(self) -> Setting:
@@ -171,6 +177,7 @@ def train(
             test=(metrics.accuracy(own, labels),),
             nll=(metrics.negative_log_likelihood(own, labels),),
             ece=(metrics.expected_calibration_error(own, labels),),
+            logits=(own,),
         )
         for index, own in enumerate(logits)
     ]

@@ -20,9 +20,12 @@ from jaxkd.study import (
     StudyResults,
     Table,
     accuracy_bars,
+    class_figures,
     compare,
     learning_curves,
 )
+from jaxkd.study._conclusion import Measured, advise
+from jaxkd.study._wording import counted, inside, spread_over
 
 _STUDENTS = {"static": "bag of tokens", "encoder": "small transformer"}
 
@@ -34,8 +37,19 @@ def write(out: ClassificationResults, workdir: pathlib.Path) -> Report:
         title=f"Few labels and a published encoder: {out.train.name}",
         summary=_summary(out),
         sections=[*sections, _cost(out)],
+        headline=_headline(out),
     )
     return save(report, workdir)
+
+
+def _headline(out: ClassificationResults) -> str:
+    """The conclusion for each student."""
+    sentences = []
+    for name, results in out.results.items():
+        ours, theirs = (Measured.of(results.values(a), results[a]) for a in (POOL, LABELS))
+        headline = advise(POOL, ours, theirs).headline
+        sentences.append(f"{_STUDENTS[name].capitalize()}: {inside(headline)}")
+    return " ".join(sentences)
 
 
 def _student_section(out: ClassificationResults, name: str) -> Section:
@@ -47,6 +61,7 @@ def _student_section(out: ClassificationResults, name: str) -> Section:
         {len(out.train) - len(out.few):,} training texts have none. The teacher ({teacher:.1%}) was
         trained on all labels, the control's ({control:.1%}) on the same {len(out.few):,}. All arms
         make {results[LABELS].steps:,} steps."""
+    logits = {arm: each.logits["test"] for arm, each in results.arms.items()}
     bars = {arm: Spread.of(values) for arm, values in accuracy.items()}
     curves = {arm: (each.curve_steps, each.curve) for arm, each in results.arms.items()}
     return Section(
@@ -59,6 +74,13 @@ def _student_section(out: ClassificationResults, name: str) -> Section:
                 bars, teacher=teacher, caption=f"Test accuracy of the {student}, by arm."
             ),
             learning_curves(curves, caption=f"Test accuracy of the {student} during training."),
+            *class_figures(
+                POOL,
+                logits[POOL],
+                labels,
+                out.test.class_names,
+                baseline=(LABELS, logits[LABELS]),
+            ),
         ],
     )
 
@@ -79,12 +101,12 @@ def _table(out: ClassificationResults, name: str, results: StudyResults) -> Tabl
     ) -> Row:
         return [
             name,
-            labeled,
-            texts,
             Spread.of([metrics.accuracy(each, labels) for each in logits]),
             gain,
             Spread.of([metrics.f1(each, labels) for each in logits]),
             Spread.of([metrics.agreement(each, teacher) for each in logits]),
+            labeled,
+            texts,
         ]
 
     rows = [
@@ -100,16 +122,16 @@ def _table(out: ClassificationResults, name: str, results: StudyResults) -> Tabl
     classes = out.test.class_names
     columns: list[Column | str] = [
         "Network",
-        Column("Labels", "count"),
-        Column("Texts", "count"),
         Column("Accuracy", "percent"),
         Column("Against labels", "points"),
         Column(f"F1, {classes[1] if len(classes) == 2 else 'mean of classes'}", "decimal"),
         Column("Agrees with teacher", "percent"),
+        Column("Labels", "count"),
+        Column("Texts", "count"),
     ]
     caption = (
-        f"{len(labels):,} test texts of at most {out.config.length} tokens. Mean ± standard "
-        f"deviation of {out.config.seeds} seeds."
+        f"{len(labels):,} test texts of at most {out.config.length} tokens. "
+        f"{spread_over(out.config.seeds)}."
     )
     return Table(f"{name.capitalize()} student", columns, rows, caption)
 
@@ -131,11 +153,11 @@ def _summary(out: ClassificationResults) -> str:
     for name, results in out.results.items():
         accuracy = {arm: Spread.of(results.values(arm)) for arm in (LABELS, POOL)}
         lines.append(
-            f"{_STUDENTS[name]}: {accuracy[LABELS] * 100:.1f} % from labels alone, "
+            f"the {_STUDENTS[name]} reaches {accuracy[LABELS] * 100:.1f} % from labels alone and "
             f"{accuracy[POOL] * 100:.1f} % distilled on the unlabeled texts"
         )
     config = out.config
     return (
-        f"With {len(out.few):,} labels. {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "
-        f"{config.seeds} seeds, alpha {config.alpha}, temperature {config.temperature}."
+        f"With {len(out.few):,} labels {'; '.join(lines)}.\n\njaxkd {jaxkd.__version__}, "
+        f"{counted(config.seeds, 'seed')}, alpha {config.alpha}, temperature {config.temperature}."
     )

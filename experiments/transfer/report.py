@@ -8,6 +8,8 @@ from experiments.transfer import sections
 from experiments.transfer.regimes import TransferResults
 from jaxkd.metrics import Spread
 from jaxkd.study import ArmResult, Report
+from jaxkd.study._conclusion import Measured, advise
+from jaxkd.study._wording import counted, inside
 
 
 def write(results: TransferResults, workdir: pathlib.Path) -> Report:
@@ -20,7 +22,21 @@ def write(results: TransferResults, workdir: pathlib.Path) -> Report:
     ]
     title = f"What a teacher's knowledge is worth on {results.trainer.train.name}"
     made = [make(results) for regime, make in regimes if regime]
-    return save(Report(title, _summary(results), made), workdir)
+    return save(Report(title, _summary(results), made, _headline(results)), workdir)
+
+
+def _headline(results: TransferResults) -> str:
+    """The conclusion with the fewest labels, or with all of them; none without either."""
+    arms, start, arm = results.all_labels, "With all labels: ", "distilled"
+    if results.few_labels:
+        count, arms = min(results.few_labels.items())
+        start, arm = f"With {counted(count, 'label')} a class: ", "pool"
+    if not arms:
+        return ""
+    ours, theirs = (
+        Measured.of(results.accuracies(arms[name]), arms[name]) for name in (arm, "labels")
+    )
+    return start + inside(advise(arm, ours, theirs).headline)
 
 
 def _summary(results: TransferResults) -> str:
@@ -37,13 +53,13 @@ def _summary(results: TransferResults) -> str:
         count, arms = min(results.few_labels.items())
         each = {name: _percent(results, result) for name, result in arms.items()}
         parts.append(
-            f"With {count:,} labels a class it reaches {each['labels']:.1f} % alone, "
+            f"With {counted(count, 'label')} a class it reaches {each['labels']:.1f} % alone, "
             f"{each['pool']:.1f} % distilled on the unlabeled pool, and {each['control']:.1f} % "
             "there from a teacher of no more labels."
         )
     config = results.trainer.config
     return " ".join(parts) + (
-        f"\n\njaxkd {jaxkd.__version__}, {config.seeds} seeds, alpha {config.alpha}, "
+        f"\n\njaxkd {jaxkd.__version__}, {counted(config.seeds, 'seed')}, alpha {config.alpha}, "
         f"temperature {config.temperature}."
     )
 

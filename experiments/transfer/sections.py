@@ -22,17 +22,19 @@ from jaxkd.study import (
     Section,
     Table,
     class_accuracy_bars,
+    class_figures,
     compare,
     spread_lines,
 )
+from jaxkd.study._wording import counted, spread_over
 
 
 def _caption(results: TransferResults) -> str:
     trainer = results.trainer
     seeds, steps = trainer.config.seeds, trainer.study.steps
     return (
-        f"Mean ± standard deviation of {seeds} students (seeds), {steps:,} "
-        f"steps each, last step; one teacher of {trainer.teacher_steps:,} steps."
+        f"{spread_over(seeds)}, {counted(steps, 'step')} each, last step; "
+        f"one teacher of {counted(trainer.teacher_steps, 'step')}."
     )
 
 
@@ -63,7 +65,7 @@ def few_labels(results: TransferResults) -> Section:
             accuracy[arm] - accuracy["labels"] for arm in ("pool", "control", "same")
         )
         parts.append([f"{count:,}", *map(Spread.of, (pool, control, pool - control, same))])
-        start = f"With {count:,} labels a class,"
+        start = f"With {counted(count, 'label')} a class,"
         findings += [
             compare(f"{start} {subject}", accuracy[arm], accuracy["labels"])
             for arm, subject in (
@@ -112,7 +114,15 @@ def few_labels(results: TransferResults) -> Section:
         parts,
         f"Differences from labels alone, paired by seed. {_caption(results)}",
     )
-    return Section("Few labels", text, findings, [accuracies, gains], [figure])
+    count, arms = min(results.few_labels.items())
+    classes = class_figures(
+        f"{names['pool']}, {counted(count, 'label')} a class",
+        arms["pool"].logits["test"],
+        results.labels,
+        train.class_names,
+        baseline=(names["labels"], arms["labels"].logits["test"]),
+    )
+    return Section("Few labels", text, findings, [accuracies, gains], [figure, *classes])
 
 
 def left_out(results: TransferResults) -> Section:
@@ -234,7 +244,7 @@ def capacity(results: TransferResults) -> Section:
     plain = results.accuracies(results.all_labels["labels"])
     taught = {name: results.accuracies(each.students) for name, each in results.capacity.items()}
     smallest, largest = list(taught)[0], list(taught)[-1]
-    rows: list[Row] = [["none: labels alone", "", "", Spread.of(plain), "", math.nan, math.nan]]
+    rows: list[Row] = [["none: labels alone", Spread.of(plain), "", "", math.nan, math.nan, ""]]
     rows += [_row(results, name, each, plain) for name, each in results.capacity.items()]
     findings = [
         compare(f"With {name} as the teacher, distillation", accuracy, plain)
@@ -278,12 +288,12 @@ def capacity(results: TransferResults) -> Section:
         "Teachers of growing size",
         [
             "Teacher",
-            Column("Parameters", "count"),
-            Column("Teacher's accuracy", "percent"),
             Column("Student's accuracy", "percent"),
             Column("Against labels", "points"),
+            Column("Teacher's accuracy", "percent"),
             Column("Agrees with its teacher", "percent"),
             Column("Agrees with the largest", "percent"),
+            Column("Parameters", "count"),
         ],
         rows,
         _caption(results),
@@ -300,10 +310,10 @@ def _row(results: TransferResults, name: str, each: TeacherResults, plain: np.nd
     largest = list(results.capacity.values())[-1].teacher
     return [
         name,
-        count_parameters(each.teacher.network.params),
-        results.teacher_accuracy(each.teacher),
         Spread.of(accuracy),
         Spread.of(accuracy - plain),
+        results.teacher_accuracy(each.teacher),
         _agreement(each.students, each.teacher),
         _agreement(each.students, largest),
+        count_parameters(each.teacher.network.params),
     ]

@@ -13,6 +13,7 @@ measures networks.
 | numbers | `Table`, `Column`, `Format`, `FORMATS` |
 | whether an arm beats another | `compare`, `Finding` |
 | accuracies | `accuracy_bars`, `class_accuracy_bars`, `class_gain_bars` |
+| what an arm does in each class | `class_figures` |
 | a quantity over steps, or over another quantity | `learning_curves`, `spread_lines` |
 | a grid | `heat_map` |
 | accuracy against size | `size_accuracy_scatter` |
@@ -31,6 +32,7 @@ from jaxkd.study._distill import Distilled as Distilled
 from jaxkd.study._distill import distill as distill
 from jaxkd.study.arms import Arm as Arm
 from jaxkd.study.arms import ArmTraining as ArmTraining
+from jaxkd.study.class_figures import class_figures as class_figures
 from jaxkd.study.comparison import Finding as Finding
 from jaxkd.study.comparison import compare as compare
 from jaxkd.study.evaluator import Evaluator as Evaluator
@@ -83,6 +85,7 @@ __all__ = [
     "Tuning",
     "accuracy_bars",
     "class_accuracy_bars",
+    "class_figures",
     "class_gain_bars",
     "compare",
     "distill",

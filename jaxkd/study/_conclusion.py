@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxkd.metrics.paired_difference import paired_difference
+from jaxkd.study.comparison import compare
+from jaxkd.study.measures import Measure
 
 if TYPE_CHECKING:
-    from jaxkd.study.comparison import Finding
     from jaxkd.study.results import StudyResults
+
+ACCURACY = Measure("accuracy", higher_is_better=True, is_fraction=True)
+"""What most experiments compare."""
 
 _LEAST = 0.01
 _FEWEST_POINTS = 4
@@ -40,6 +45,82 @@ class Conclusion:
     headline: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What an arm gave, as far as a conclusion needs it.
+
+    Attributes:
+      values: the compared metric at the last step `[seeds]`.
+      steps: steps of the evaluations during training `[points]`; empty where they are not known.
+      curve: the metric at them `[seeds, points]`.
+    """
+
+    values: ArrayLike
+    steps: ArrayLike = ()
+    curve: ArrayLike = ()
+
+    @classmethod
+    def of(cls, values: ArrayLike, result: Any) -> Measured:
+        """Returns values with the learning curve of the `ArmResult`, or the like, of an arm."""
+        return cls(values, result.curve_steps, result.curve)
+
+
+def advise(
+    arm: str,
+    ours: Measured,
+    theirs: Measured,
+    *,
+    measure: Measure = ACCURACY,
+    is_distilled: bool = True,
+) -> Conclusion:
+    """Draws the conclusion on an arm against a baseline, by `RULE`.
+
+    Args:
+      arm: name of the arm.
+      ours: what it gave.
+      theirs: what the baseline gave, with the same seeds.
+      measure: what the values are.
+      is_distilled: whether the arm has a teacher.
+
+    Returns:
+      The conclusion.
+    """
+    subject = "distillation" if is_distilled else arm
+    student = f"the distilled student ({arm})" if is_distilled else f"the student of {arm}"
+    longer = Conclusion("open", arm, "More data or a longer schedule would tell.")
+    nothing = Conclusion("nothing", arm, f"{subject[:1].upper()}{subject[1:]} brings nothing here.")
+    values, baseline = (np.asarray(each.values, float) for each in (ours, theirs))
+    finding = compare(
+        arm,
+        values,
+        baseline,
+        format=measure.difference,
+        higher_is_better=measure.higher_is_better,
+    )
+    if finding.interval is None:
+        text = f"One seed cannot tell whether {subject} helps: three or more would."
+        if values.size > 1:
+            text = f"The seeds cannot tell whether {subject} helps: all give the same difference."
+        return Conclusion("open", arm, text)
+    if finding.kind == "gain":
+        return Conclusion("use", arm, f"Use {student}.")
+    sign = 1.0 if measure.higher_is_better else -1.0
+    least = _LEAST
+    if not measure.is_fraction:
+        least *= abs(float(baseline.mean()))
+    steps, curve = np.asarray(ours.steps), sign * np.asarray(ours.curve, float)
+    if finding.kind == "loss":
+        same = np.array_equal(steps, theirs.steps)
+        behind = curve - sign * np.asarray(theirs.curve, float) if same else curve
+        return longer if same and _still_improves(steps, behind, least) else nothing
+    if _still_improves(steps, curve, least):
+        return longer
+    low, high = finding.interval
+    if (high if measure.higher_is_better else -low) < least:
+        return nothing
+    return Conclusion("open", arm, "More seeds or more data would tell.")
+
+
 def conclude(results: StudyResults) -> Conclusion:
     """Draws the conclusion of a study, by `RULE`.
 
@@ -54,29 +135,15 @@ def conclude(results: StudyResults) -> Conclusion:
     arm, best = subject_of(results), results.chosen or results.best(results.part)
     if arm == results.baseline:
         return Conclusion("", arm, "")
-    finding = results.compare(arm)
+    ours, theirs = (
+        Measured.of(results.values(name), results[name]) for name in (arm, results.baseline)
+    )
     is_distilled = results[arm].arm.is_distilled
-    subject = "distillation" if is_distilled else arm
-    student = f"the distilled student ({arm})" if is_distilled else f"the student of {arm}"
-    longer = Conclusion("open", arm, "More data or a longer schedule would tell.")
-    nothing = Conclusion("nothing", arm, f"{subject[:1].upper()}{subject[1:]} brings nothing here.")
-    if finding.interval is None:
-        text = f"One seed cannot tell whether {subject} helps: three or more would."
-        if len(results.seeds) > 1:
-            text = f"The seeds cannot tell whether {subject} helps: all give the same difference."
-        return Conclusion("open", arm, text)
-    if finding.kind == "gain" and best == arm:
-        return Conclusion("use", arm, f"Use {student}.")
-    if finding.kind == "gain":
+    conclusion = advise(arm, ours, theirs, measure=results.measure, is_distilled=is_distilled)
+    if conclusion.kind == "use" and best != arm:
         text = "More data would tell: validation and test examples disagree."
         return Conclusion("open", arm, text)
-    if finding.kind == "loss":
-        return longer if _catches_up(results, arm) else nothing
-    if _still_improves(results, results[arm].curve, arm):
-        return longer
-    if _largest_gain(results, finding) < _least(results):
-        return nothing
-    return Conclusion("open", arm, "More seeds or more data would tell.")
+    return conclusion
 
 
 def subject_of(results: StudyResults) -> str:
@@ -88,37 +155,13 @@ def subject_of(results: StudyResults) -> str:
     return dataclasses.replace(results, arms=others).best(results.part)
 
 
-def _least(results: StudyResults) -> float:
-    """The smallest gain that would matter."""
-    if results.measure.is_fraction:
-        return _LEAST
-    return _LEAST * abs(float(results.values(results.baseline).mean()))
-
-
-def _largest_gain(results: StudyResults, finding: Finding) -> float:
-    """The end of the interval that is better."""
-    assert finding.interval is not None
-    low, high = finding.interval
-    return high if results.measure.higher_is_better else -low
-
-
-def _catches_up(results: StudyResults, arm: str) -> bool:
-    """Whether an arm came closer to the baseline in the last quarter of the training."""
-    ours, theirs = results[arm], results[results.baseline]
-    same = np.array_equal(ours.curve_steps, theirs.curve_steps)
-    return same and _still_improves(results, ours.curve - theirs.curve, arm)
-
-
-def _still_improves(results: StudyResults, curve: np.ndarray, arm: str) -> bool:
-    """Whether the last quarter of the training brought a gain that the seeds show."""
-    steps = np.asarray(results[arm].curve_steps)
+def _still_improves(steps: np.ndarray, curve: np.ndarray, least: float) -> bool:
+    """Whether the last quarter of a curve where more is better has a gain that the seeds show."""
     if steps.size < _FEWEST_POINTS or not np.isfinite(curve).all():
         return False
     before = int(np.searchsorted(steps, 0.75 * steps[-1]))
     if before >= steps.size - 1:
         return False
-    sign = 1.0 if results.measure.higher_is_better else -1.0
-    gain = paired_difference(sign * curve[:, -1], sign * curve[:, before])
+    gain = paired_difference(curve[:, -1], curve[:, before])
     # A gain that nobody would notice is no reason to train longer.
-    enough = gain.difference.mean >= _least(results)
-    return gain.is_significant and gain.difference.mean > 0 and enough
+    return gain.is_significant and gain.difference.mean >= max(least, 1e-12)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxkd.study._class_section import is_classes
+from jaxkd.study.class_figures import is_classes
 
 if TYPE_CHECKING:
     from jaxkd.study.results import StudyResults

@@ -51,6 +51,7 @@ def run_study(
     study.workdir.mkdir(parents=True, exist_ok=True)
     with own_workdir(study.workdir):
         check_measurement(study, study.part)
+        shown_inputs(study.data[study.part], [0], study.show)
         warn_of_chance(study.teacher, study.data["train"], study.eval_views)
         runs = runs_of(study, progress)
         train_together(study, runs, progress, keep_diverged=keep_diverged)
@@ -116,7 +117,7 @@ def _shown_inputs(study: Study, results: StudyResults) -> dict[int, Shown]:
     """Returns pictures or texts of the examples that the report shows."""
     found = differing(results, subject_of(results))
     positions = [each.position for each in found.examples] if found else []
-    return shown_inputs(study.data[results.shown_part], positions)
+    return shown_inputs(study.data[results.shown_part], positions, study.show)
 
 
 def _percents(study: Study, kept: list[dict[str, np.ndarray]]) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,11 +21,16 @@ SHOWN_INPUTS = "shown_inputs.npz"
 """Name of their file in the folder of a study."""
 
 _LONGEST_SIDE = 160
+_CHANNELS = ((), (1,), (3,))
 _MOST_VALUES = 8
 _MOST_LETTERS = 300
 
 
-def shown_inputs(examples: Examples, positions: Sequence[int]) -> dict[int, Shown]:
+def shown_inputs(
+    examples: Examples,
+    positions: Sequence[int],
+    show: Callable[[Any], Sequence[Any]] | None = None,
+) -> dict[int, Shown]:
     """Reads some examples, and makes a picture or a text of each.
 
     Images of 8 bits are shown as they are, of floats scaled to the range of those that are shown,
@@ -36,14 +41,21 @@ def shown_inputs(examples: Examples, positions: Sequence[int]) -> dict[int, Show
     Args:
       examples: the examples.
       positions: rows among them.
+      show: function from a batch of inputs to texts or images of 8 bits, in place of all that.
 
     Returns:
       Row → picture or text.
+
+    Raises:
+      TypeError: `show` returns something else.
     """
     if not len(positions):
         return {}
     inputs = examples.read(examples.ids[np.asarray(positions)], 0)
-    if isinstance(examples, Sequences):
+    shown: Any
+    if show is not None:
+        shown = [_checked(each) for each in show(inputs)]
+    elif isinstance(examples, Sequences):
         shown = _texts_of(np.asarray(inputs), examples.tokenizer)
     else:
         shown = _shown(inputs)
@@ -68,6 +80,19 @@ def read_inputs(file: pathlib.Path) -> dict[int, Shown]:
         positions, inputs = stored["positions"].tolist(), stored["inputs"]
     texts = inputs.dtype.kind == "U"
     return {n: str(x) if texts else x for n, x in zip(positions, inputs, strict=True)}
+
+
+def _checked(shown: Any) -> Shown:
+    if isinstance(shown, str):
+        return _cut(" ".join(shown.split()))
+    array = np.asarray(shown)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in _CHANNELS:
+        raise TypeError(
+            f"show must return texts or images, uint8 [height, width, 1 or 3], for each input, not "
+            f"{array.dtype}{list(array.shape)}: write show=lambda rows: "
+            "[tokenizer.decode(row[row[:, 1] > 0, 0]) for row in rows]"
+        )
+    return np.asarray(_pictures(array[None] if array.ndim == 3 else array[None, ..., None])[0])
 
 
 def _shown(inputs: Any) -> list[Any]:
@@ -121,7 +146,10 @@ def _texts_of(rows: np.ndarray, tokenizer: str) -> list[str]:
 
 def _values(row: Any) -> str:
     values = np.ravel(row)
-    shown = ", ".join(with_minus(f"{value:.4g}") for value in values[:_MOST_VALUES].tolist())
+    numbers = (
+        f"{x:.4g}" if isinstance(x, int | float) else str(x) for x in values[:_MOST_VALUES].tolist()
+    )
+    shown = ", ".join(map(with_minus, numbers))
     return f"{shown}, …" if values.size > _MOST_VALUES else shown
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jaxkd.metrics.spread import Spread
-from jaxkd.study._class_section import class_section
 from jaxkd.study._conclusion import RULE, Conclusion, conclude
 from jaxkd.study._differing_section import differing_section
 from jaxkd.study._provenance import provenance_of
+from jaxkd.study.class_figures import class_figures, is_classes
 from jaxkd.study.figures import learning_curves
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.report import Report, Section
@@ -70,6 +70,24 @@ def _honesty(results: StudyResults) -> str:
     return f"""{text} by this program. But they were evaluated {results.test_evaluations} times,
         with arms or seeds that were added after numbers of the test examples were known: take the
         chosen arm's as too good."""
+
+
+def class_section(results: StudyResults, arm: str) -> Section | None:
+    """The section on the classes; None where the logits are not those of one class an example."""
+    part, baseline = results.shown_part, results.baseline
+    labels = results.labels.get(part)
+    logits, others = (results[name].logits.get(part) for name in (arm, baseline))
+    if labels is None or logits is None or others is None or not is_classes(logits, labels):
+        return None
+    figures = class_figures(
+        arm,
+        logits,
+        labels,
+        results.class_names,
+        baseline=(baseline, others) if arm != baseline else None,
+        first_seed=results.seeds[0],
+    )
+    return Section("By class", f"All of it is of the {part} examples.", figures=figures)
 
 
 def _curves(results: StudyResults) -> list[Figure]:

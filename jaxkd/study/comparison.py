@@ -22,12 +22,14 @@ class Finding:
       text: the sentence, with its numbers.
       difference: mean difference that the sentence states, if there is one.
       interval: its 95 % confidence interval, if there is one.
+      label: heading in a report; empty for that of the kind.
     """
 
     kind: Kind
     text: str
     difference: Spread | None = None
     interval: tuple[float, float] | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in ("gain", "none", "loss"):

@@ -11,7 +11,7 @@ from jaxkd._files import print_any_text
 from jaxkd.study._files import write_file
 from jaxkd.study._provenance import TITLE
 from jaxkd.study._terms import terms_in
-from jaxkd.study._wording import with_minus
+from jaxkd.study._wording import unbroken, with_minus
 from jaxkd.study.comparison import Finding
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.pictures import Picture
@@ -91,10 +91,10 @@ class Report:
         template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
         return template.render(
             report=self,
-            summary=_paragraphs(with_minus(self.summary)),
+            summary=_paragraphs(self.summary),
             labels=_LABELS,
             terms=terms_in(self._words()),
-            unbroken=_unbroken,
+            unbroken=unbroken,
             evidence=self._count_evidence(),
         )
 
@@ -136,7 +136,7 @@ class Report:
         console.rule(Text(self.title, style="bold"))
         if self.headline:
             console.print(Text(self.headline, style="bold"))
-        for paragraph in _paragraphs(with_minus(self.summary)):
+        for paragraph in _paragraphs(self.summary):
             console.print(Text(paragraph))
         for section in self.sections:
             console.print()
@@ -144,7 +144,8 @@ class Report:
             for paragraph in section.paragraphs:
                 console.print(Text(paragraph))
             for finding in section.findings:
-                label = Text(_LABELS[finding.kind], style=f"bold {_STYLES[finding.kind]}")
+                text = finding.label or _LABELS[finding.kind]
+                label = Text(text, style=f"bold {_STYLES[finding.kind]}")
                 console.print(label + Text(f"  {finding.text}"))
             for table in section.tables:
                 table.print()
@@ -152,11 +153,6 @@ class Report:
                 console.print(Text(picture.alt))
 
 
-def _unbroken(text: str) -> str:
-    """Keeps numbers beside their signs and units when a line ends, and a space before each %."""
-    text = re.sub(r"(?<=\d)%", " %", text)
-    return re.sub(r" (?=[±%])|(?<=±) ", "\u00a0", text)
-
-
 def _paragraphs(text: str) -> list[str]:
-    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
+    parts = re.split(r"\n\s*\n", with_minus(text))
+    return [" ".join(part.split()) for part in parts if part.strip()]

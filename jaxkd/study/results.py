@@ -19,7 +19,7 @@ from jaxkd.study._costs import COLUMNS, differing
 from jaxkd.study._files import write_file
 from jaxkd.study._provenance import run_facts
 from jaxkd.study._shown_inputs import SHOWN_INPUTS, Shown, save_inputs
-from jaxkd.study._wording import counted
+from jaxkd.study._wording import counted, spread_over
 from jaxkd.study.arms import LABELS, Arm
 from jaxkd.study.comparison import Finding, compare
 from jaxkd.study.measures import Measure
@@ -196,10 +196,7 @@ class StudyResults:
             row += [Spread.of(scores[other]) for other in others]
             row += [_mean(result.costs[cost]) if result.costs else "" for cost in costs]
             rows.append([*row, result.steps, _mean(result.seconds)])
-        students = f"{counted(len(self.seeds), 'student')} (seeds), last step."
-        caption = f"Mean ± standard deviation of {students}"
-        if len(self.seeds) == 1:
-            caption = "One student (seed), last step: without spread."
+        caption = f"{spread_over(len(self.seeds))}, last step."
         if part in self.teacher:
             value = Column("", measure.format).show(self.teacher[part][measure.name])
             unit = " %" if measure.is_fraction else ""

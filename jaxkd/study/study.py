@@ -76,6 +76,8 @@ class Study:
       evaluations: number of evaluations during each training, 1 to 20.
       steps_per_call: see `jaxkd.training.fit`.
       loader_options: further arguments of `jaxkd.data.Loader`.
+      show: function from a batch of inputs to a text or an image of 8 bits each, as the report
+        shows examples; by default images, rows of bytes and numbers are shown.
       runtime: devices and tracing.
 
     Raises:
@@ -124,6 +126,7 @@ class Study:
         evaluations: int = 10,
         steps_per_call: int | None = None,
         loader_options: Mapping[str, Any] | None = None,
+        show: Callable[[Any], Sequence[Any]] | None = None,
         runtime: Runtime | None = None,
     ):
         given = dict(locals())
@@ -150,6 +153,7 @@ class Study:
         self.evaluations = arguments.checked_evaluations(evaluations)
         self.steps_per_call = steps_per_call
         self.loader_options = dict(loader_options or {})
+        self.show = show
         self.runtime = Runtime() if runtime is None else runtime
         folder = self.workdir / "caches" if caches is None else local_path(caches)
         self.caches = TeacherCaches(folder, [*self.data.values()], codec, self.runtime.yes)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from jaxkd._files import escape_markdown, print_any_text
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._files import write_file
-from jaxkd.study._wording import with_minus
+from jaxkd.study._wording import unbroken, with_minus
 
 Number = int | float | Spread
 Cell = str | Number
@@ -219,7 +219,8 @@ class Table:
                 f"<td{attribute}>{_html_number(text, tail)}</td>"
                 for attribute, text, tail in zip(css[1:], others, tails[1:], strict=True)
             ]
-            lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{"".join(cells)}</tr>')
+            name = html.escape(unbroken(first))
+            lines.append(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>')
         lines.append("</tbody>\n</table>")
         return "\n".join(lines)
 

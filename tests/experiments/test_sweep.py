@@ -83,7 +83,7 @@ def sweep_results(accuracies, seeds=3, rates=(0.1,)):
     ]
     labels = [Setting(0.1, None, 0.0, *[(0.5,) * seeds] * 4)]
     return SweepResults(
-        Config, 0.99, labels, group_seeds(results), 12, 30, 1000, 400, 960, float("nan")
+        Config, 0.99, labels, group_seeds(results), 12, 30, 1000, 400, 960, float("nan"), None
     )
 
 

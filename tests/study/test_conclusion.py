@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxkd.study import Arm, ArmResult, StudyResults
-from jaxkd.study._conclusion import conclude
-from jaxkd.study._wording import counted, with_minus
+from jaxkd.study._conclusion import Measured, advise, conclude
+from jaxkd.study._wording import counted, spread_over, with_minus
 from jaxkd.study.measures import Measure
 
 STEPS = np.array([25, 50, 75, 100])
@@ -64,6 +64,14 @@ def test_an_error_is_better_where_it_is_smaller():
     )
 
 
+def test_without_curves_a_longer_schedule_is_no_advice():
+    found = advise("kd", Measured(BASE + WILD), Measured(BASE))
+    assert (found.kind, found.headline) == ("open", "More seeds or more data would tell.")
+    assert advise("kd", Measured(BASE - 0.1 + SURE), Measured(BASE)).kind == "nothing"
+    smooth = advise("smoothing", Measured(BASE + 0.1 + SURE), Measured(BASE), is_distilled=False)
+    assert smooth.headline == "Use the student of smoothing."
+
+
 def test_one_seed_and_one_arm_tell_nothing():
     one = conclude(results(baseline=BASE[:1], kd=arm_result("kd", BASE[:1] + 0.1)))
     assert one.kind == "open" and one.headline.startswith("One seed cannot tell")
@@ -105,4 +113,6 @@ def test_numbers_in_text():
     assert (
         with_minus("-1.5 to -0.00, x-1, 1e-5, -0.01") == "\u22121.5 to 0.00, x-1, 1e-5, \u22120.01"
     )
+    assert spread_over(1) == "One student (seed), without spread"
+    assert spread_over(3) == "Mean ± standard deviation of 3 students (seeds)"
     assert [counted(n, "seed") for n in (1, 2000)] == ["1 seed", "2,000 seeds"]

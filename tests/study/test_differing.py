@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 from studies import make_data, make_study
-from test_class_section import studied
+from test_class_figures import studied
 from test_conclusion import BASE, arm_result, results
 
 from jaxkd.data import Dataset, Texts, Tokenizer
@@ -98,10 +98,15 @@ def test_what_is_shown_of_an_input(tmp_path):
     assert shown(np.full((2, 320, 100, 3), 7, np.uint8))[0].shape == (160, 50, 3)
     assert shown(-np.ones((2, 9), np.float32) / 3)[0] == "−0.3333, " * 7 + "−0.3333, …"
     assert shown({"a": np.arange(2), "b": np.ones((2, 2))}, [1])[1] == "a: 1; b: 1, 1"
+    assert shown(np.array([[True], [False]]))[0] == "1"
     texts = Texts.from_texts(["né\n so", "x" * 400], [0, 1], name="t", split="all", num_classes=2)
     rows = texts.padded(Tokenizer.bytes(), 410, labels="class")
     written = shown_inputs(rows, [0, 1])
     assert written == {0: "né so", 1: "x" * 300 + " …"}
+    words = shown_inputs(rows, [0, 1], lambda inputs: [f"{len(x)} tokens" for x in inputs])
+    assert words == {0: "410 tokens", 1: "410 tokens"}
+    with pytest.raises(TypeError, match=r"show must return texts or images.* int32\[410, 2\]"):
+        shown_inputs(rows, [0], lambda inputs: inputs)
     other = dataclasses.replace(rows, tokenizer="another")
     assert shown_inputs(other, [0])[0].startswith("tokens 110, 195, 169")
 
@@ -112,6 +117,12 @@ def test_what_is_shown_of_an_input(tmp_path):
     np.testing.assert_array_equal(read_inputs(file)[0], gray[0])
     save_inputs(file, {})
     assert read_inputs(file) == {} and not file.exists()
+
+
+def test_what_shows_nothing_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(TypeError, match="show must return texts or images"):
+        make_study(tmp_path, show=lambda inputs: inputs).run(progress=False)
+    assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_a_study_keeps_the_outputs_of_its_teacher_and_knows_whose_they_are(tmp_path):

@@ -112,6 +112,24 @@ def test_tables_have_scopes_and_the_right_cells(report):
     assert numbers == ["80.60", "85.40", "± 0.20"]
 
 
+def test_a_finding_may_have_a_heading_of_its_own():
+    findings = [Finding("none", "Too slow.", label="Goal not reached"), Finding("none", "Equal.")]
+    text = Report("T", "", [Section("S", findings=findings)]).to_html()
+    assert "<strong>Goal not reached</strong> Too slow." in text
+    assert "<strong>No difference shown</strong> Equal." in text
+
+
+def test_every_minus_is_one():
+    figure = Figure(b"<svg ></svg>", "svg", "from -1.5 to 2", "About -3 points.")
+    findings = [Finding("loss", "It hurts: -1.00.")]
+    table = Table("T", ["A"], [["b"]], caption="Down to -4.")
+    section = Section("S", "By -2, run with -x.", findings, [table], [figure])
+    text = Report("T", "Less: -0.5.", [section], "Down by -6.").to_html()
+    for number in ("0.5", "1.00", "1.5", "2", "3", "4", "6"):
+        assert f"\u2212{number}" in text and f"-{number}" not in text.split("</style>")[1], number
+    assert "run with -x" in text
+
+
 def test_the_contents_lead_to_the_sections(report):
     page = Page(report.to_html())
     targets = [link["href"] for link in page.all("a")]

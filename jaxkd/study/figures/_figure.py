@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._files import write_file
+from jaxkd.study._wording import with_minus
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -41,6 +42,7 @@ INK = "#1f2328"
 WIDTH = 5.2
 """Inches: on a telephone the text is then as large as the page's small print."""
 
+_LEGEND_LINE = 0.24  # inches
 _LEGEND_WIDTH = 44  # characters that fit beside a line of the legend
 
 _STYLE: Any = {
@@ -90,7 +92,7 @@ class Figure:
 
     def to_html(self) -> str:
         """Returns the figure as an HTML fragment that needs no other file: `<svg>` or `<img>`."""
-        alt = html.escape(self.alt)
+        alt = html.escape(with_minus(self.alt))
         if self.file_format == "svg":
             return self.data.decode().replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
         data = base64.b64encode(self.data).decode()
@@ -181,16 +183,28 @@ def in_words(spreads: Mapping[str, Spread]) -> str:
 def legend_above(
     axes: "matplotlib.axes.Axes", title: str | None = None, columns: int | None = None
 ) -> None:
-    """Puts the legend above the data, by default in one or two columns, whatever fits."""
+    """Puts the legend above the data, by default in one or two columns, whatever fits.
+
+    The figure grows by the lines of the legend behind the first, so that none squeezes the data.
+    """
     handles, labels = axes.get_legend_handles_labels()
+    columns = columns or (1 if max(len(label) for label in labels) > 24 else 2)
+    labels = [textwrap.fill(label, _LEGEND_WIDTH) for label in labels]
+    heights = [1 + label.count("\n") for label in labels]
+    per_column = -(-len(labels) // columns)
+    lines = max(sum(heights[start : start + per_column]) for start in (0, per_column))
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + _LEGEND_LINE * (lines - 1))
     axes.legend(
         handles,
-        [textwrap.fill(label, _LEGEND_WIDTH) for label in labels],
+        labels,
         title=title,
         alignment="left",
         loc="lower left",
         bbox_to_anchor=(0.0, 1.02),
-        ncols=columns or (1 if max(len(label) for label in labels) > 24 else 2),
+        ncols=columns,
     )
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+_NARROW = 2.0  # largest size over the smallest one
+
+
 def size_accuracy_scatter(
     networks: Mapping[str, tuple[float, Spread | float]],
     *,
@@ -66,7 +69,13 @@ def size_accuracy_scatter(
     }
 
     def paint(figure: "matplotlib.figure.Figure") -> None:
-        from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+        from matplotlib.ticker import (
+            EngFormatter,
+            LogLocator,
+            MaxNLocator,
+            NullFormatter,
+            NullLocator,
+        )
 
         axes = figure.subplots()
         axes.set_xscale("log")
@@ -76,8 +85,13 @@ def size_accuracy_scatter(
             sizes, means, yerr=stds, fmt="o", markersize=7, color=COLORS[0], elinewidth=1.4
         )
         axes.margins(x=0.12, y=0.15)
-        few = sizes.max() / sizes.min() < 50
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+        ratio = sizes.max() / sizes.min()
+        if ratio < _NARROW:  # Room on both sides, and round numbers, where no power of ten is near.
+            axes.set_xlim(sizes.min() / _NARROW, sizes.max() * _NARROW)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_minor_locator(NullLocator())
+        else:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 50 else (1,)))
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=f"{x_label}, logarithmic", ylabel=y_label)

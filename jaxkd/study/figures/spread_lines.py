@@ -96,7 +96,7 @@ def spread_lines(
                 capsize=3,
             )
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(places, [_in_full(x) for x in places])
+        axes.set_xticks(places, _tick_labels(places, logarithmic))
         note = ", logarithmic" if logarithmic else ""
         axes.set(xlabel=f"{x_label}{note}", ylabel=y_label)
         legend_above(axes)
@@ -111,6 +111,20 @@ def spread_lines(
         caption=caption,
         file_format=file_format,
     )
+
+
+def _tick_labels(places: list[float], logarithmic: bool) -> list[str]:
+    """Names the places from the last one on; one that would run into its neighbor stays bare."""
+    positions = np.log(places) if logarithmic else np.array(places)
+    width = max(positions[-1] - positions[0], 1e-12)
+    labels, limit = [""] * len(places), np.inf
+    for index in reversed(range(len(places))):
+        text = _in_full(places[index])
+        half = 0.011 * len(text)
+        place = (positions[index] - positions[0]) / width
+        if place + half < limit:
+            labels[index], limit = text, place - half
+    return labels
 
 
 def _in_full(x: float) -> str:

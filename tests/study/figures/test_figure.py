@@ -98,3 +98,24 @@ def test_colors_stand_out_from_a_light_and_a_dark_page(color):
     # WCAG 2 asks for a contrast of 3 for graphics; the pages are white and #14171b.
     assert (1.0 + 0.05) / (_luminance(color) + 0.05) >= 3
     assert (_luminance(color) + 0.05) / (_luminance("#14171b") + 0.05) >= 3
+
+
+def test_a_long_legend_makes_the_figure_taller_and_leaves_the_data_its_room():
+    def height(names):
+        sizes = []
+
+        def paint(figure):
+            axes = figure.subplots()
+            for name in names:
+                axes.plot([1, 2, 3], [1, 4, 9], label=name)
+            legend_above(axes)
+            figure.draw_without_rendering()
+            sizes.append(axes.get_window_extent().height)
+
+        _draw("png", paint)
+        return sizes[0]
+
+    wide = [f"distilled at temperature {t} in a long name" for t in range(6)]
+    usual = height(["labels"])
+    for names in (wide, [f"{name}, {name}" for name in wide], list("abcdef")):
+        assert 0.9 * usual < height(names) < 1.15 * usual

@@ -19,6 +19,13 @@ def test_scatter_names_every_point_once():
     assert {"Parameters, logarithmic", "Accuracy (%)", "100 k"} <= set(texts(figure))
 
 
+def test_sizes_that_are_nearly_equal_have_few_ticks():
+    figure = size_accuracy_scatter({"a": (37.71e-6, 0.5), "b": (37.78e-6, 0.6)}, x_label="s")
+    assert 1 <= sum("µ" in (text or "") for text in texts(figure)) <= 5
+    equal = size_accuracy_scatter({"a": (1_783_681, 0.5), "b": (1_783_681, 0.6)})
+    assert 2 <= sum(" M" in (text or "") for text in texts(equal)) <= 5
+
+
 def test_names_of_close_points_do_not_cover_each_other():
     networks = {f"network {i}": (100_000, 0.85 + 0.0002 * i) for i in range(3)}
     svg = size_accuracy_scatter(networks | {"far": (1_000_000, 0.95)}).data.decode()

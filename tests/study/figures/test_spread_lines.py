@@ -20,6 +20,12 @@ def test_lines_name_their_arms_their_axes_and_their_points():
     )
 
 
+def test_names_of_points_do_not_run_into_each_other():
+    points = dict.fromkeys([1, 10, 100, 143.7], 0.5)
+    shown = texts(spread_lines({"a": points}, x_label="Labels", logarithmic=True))
+    assert {"1", "10", "143.7"} <= set(shown) and "100" not in shown
+
+
 def test_the_order_of_the_points_makes_no_difference():
     points = {20.0: 0.7, 0.0: 0.9, 40.0: 0.5}
     figures = [

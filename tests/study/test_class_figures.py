@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 from test_conclusion import BASE, arm_result, results
 
-from jaxkd.study._class_section import class_section, confusion
+from jaxkd.study._study_report import class_section
+from jaxkd.study.class_figures import confusion
 
 LABELS = np.array([0, 1, 1, -1])
 LOGITS = np.array([[[9.0, 0], [9, 0], [0, 9], [0, 9]]] * 3)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from flax import nnx
-from scipy.sparse import coo_matrix, csgraph
 
 from jaxkd.compression.pruning._channel_ids import ANY, FIXED, Axes, BlockCount
 from jaxkd.compression.pruning._constraints import ChannelConstraints
@@ -134,6 +133,8 @@ def _connected_ids(constraints: ChannelConstraints, count: int) -> np.ndarray:
     Returns:
       For each id the number of its channel.
     """
+    from scipy.sparse import coo_matrix, csgraph  # Slow to import.
+
     pairs = [(a, b) for a, b, _ in constraints.equalities]
     left = np.concatenate([a for a, _ in pairs] or [np.zeros(0, int)])
     right = np.concatenate([b for _, b in pairs] or [np.zeros(0, int)])

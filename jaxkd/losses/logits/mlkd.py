@@ -73,8 +73,9 @@ def mlkd_class(
     It compares which classes are predicted together. Couples the examples of the batch: a scalar. P
     and Q are as for `mlkd_batch`. The products are sums over the batch, so that the loss grows with
     the square of its size, as in the authors' code, whose weights are for batches of 64 and 100
-    classes. Between a teacher that is sure of balanced classes and a student of equal probabilities
-    it is `(batch / num_classes)**2 * (1 - 1 / num_classes)`: 0.41 there, and 36.9 with ten classes.
+    classes. Between a teacher that is sure and a student of equal probabilities it is the sum over
+    classes of their squared numbers of examples, minus `batch**2 / num_classes**2`, divided by
+    `num_classes`: 1.04 in the mean there, and 42.6 with ten classes.
 
     Args:
       student: logits `[batch, num_classes]`.

@@ -24,6 +24,7 @@ RUN = [
     "phone",
     "quickstart",
     "tasks",
+    "teachers",
     "temperature",
     "troubleshooting",
 ]

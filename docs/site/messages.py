@@ -1,7 +1,8 @@
 """Every error message and warning of the library, read from its code, with cause and remedy.
 
 The cause is the condition under which the code raises it. The remedy is what the message itself
-says to write; where it only says what is wrong, the one of its package in `remedies.toml`.
+says to write, or the value that it states as valid; where it only says what is wrong, the one of
+its package in `remedies.toml`.
 """
 
 import ast
@@ -14,13 +15,23 @@ from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCE = "https://github.com/jaxkd/jaxkd/blob/main"
-# Words with which messages say what to do.
+# Words with which messages say what to do, and with which they say what would be right.
 _SAYS = re.compile(
     r"\b(write|give|pass|use|name|install|set|call|build|choose|open|run|take|make|declare|convert"
-    r"|return|leave|add|put|remove|compute|did you mean|is needed|are needed|must be|must have"
-    r"|may be|one of|can be|needs?|wants?|wanted|takes?|try|see|must|has only|there are|lie in|are"
-    r")\b"
+    r"|return|leave|add|put|remove|delete|compute|did you mean|try|see)\b",
+    re.IGNORECASE,
 )
+_STATES = re.compile(
+    r"\b(must|is needed|are needed|needs?|wants?|wanted|takes?|may be|can be|one of|has only"
+    r"|there are|there is|lie in|are|is a|is an|belongs?)\b"
+)
+
+
+_REMEDIES = {
+    "message": "as it says.",
+    "value": "bring the value to what the message states as valid; see the top of this page.",
+    "package": "at the top of this page.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +61,12 @@ class Message:
         return ".".join(("jaxkd", *parts[:1]))
 
     @property
-    def says_what_to_do(self) -> bool:
-        """Whether the message itself has a remedy."""
-        return bool(_SAYS.search(self.text))
+    def remedy(self) -> str:
+        """Where the remedy is: `"message"`, `"value"` (it states what is valid) or `"package"`."""
+        words = re.sub(r"\{[^{}]*\}", "", self.text)
+        if _SAYS.search(words):
+            return "message"
+        return "value" if _STATES.search(words) else "package"
 
 
 @functools.cache
@@ -80,13 +94,6 @@ def remedies() -> dict[str, str]:
     """What to do by package."""
     path = pathlib.Path(__file__).with_name("remedies.toml")
     return tomllib.loads(path.read_text(encoding="utf-8"))["remedies"]
-
-
-def remedy(message: Message) -> str:
-    """What to do about a message."""
-    if message.says_what_to_do:
-        return "As the message says."
-    return remedies()[message.package]
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -120,14 +127,9 @@ def _page(package: str, some: list[Message]) -> str:
         cause = f", where `{_code(message.condition)}`" if message.condition else ""
         parts.append(
             f"**{message.kind}**: {_text(message.text)}\n\n"
-            f"> Cause: raised by {where}{cause}. Remedy: {_short_remedy(message)}"
+            f"> Cause: raised by {where}{cause}. Remedy: {_REMEDIES[message.remedy]}"
         )
     return "\n\n".join(parts) + "\n"
-
-
-def _short_remedy(message: Message) -> str:
-    """What a page says beside a message; what holds for the whole package is at its top."""
-    return "as it says." if message.says_what_to_do else "at the top of this page."
 
 
 def _code(text: str) -> str:

@@ -64,6 +64,8 @@ def kept_costs(kept: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray
 def differing(costs: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
     """Returns the names of the costs in which arms differ by more than a hundredth.
 
+    Parameters that are not zero are among them where those of an arm are fewer than all.
+
     Args:
       costs: arm → cost → values `[seeds]`.
     """
@@ -73,7 +75,10 @@ def differing(costs: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
         known = [mean for mean in means if not math.isnan(mean)]
         return len(known) > 1 and max(known) > 1.01 * min(known)
 
-    return [name for name in COLUMNS if differs(name)]
+    dense = all(
+        each["nonzero"].mean() > 0.99 * each["parameters"].mean() for each in costs.values() if each
+    )
+    return [name for name in COLUMNS if differs(name) and not (dense and name == "nonzero")]
 
 
 def _numbers(leaf: Any) -> np.ndarray:

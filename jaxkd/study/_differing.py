@@ -64,13 +64,15 @@ def differing(results: StudyResults, arm: str) -> Differing | None:
     Returns:
       The cases and at most twelve examples: half of them of `TEACHER_RIGHT`, half of
       `STUDENT_RIGHT`, as far as there are so many, then of `BOTH_WRONG`. None where labels are not
-      classes, or the logits of one of the two are not known.
+      classes, the logits of one of the two are not known, or the arm has another teacher.
     """
     from scipy.special import softmax
 
     part = results.shown_part
     labels, teacher = results.labels.get(part), results.teacher_logits.get(part)
     student = results[arm].logits.get(part)
+    if results[arm].has_own_teacher:
+        return None
     if labels is None or teacher is None or student is None:
         return None
     if teacher.shape != student.shape[1:] or not is_classes(student, labels):

@@ -21,9 +21,11 @@ from jaxkd.study._made_of import check_measurement
 from jaxkd.study._pipeline_runs import runs_of
 from jaxkd.study._populations import train_together
 from jaxkd.study._shown_inputs import Shown, shown_inputs
-from jaxkd.study._teacher_outputs import teacher_outputs
+from jaxkd.study._teacher_outputs import is_evaluated, teacher_outputs
 from jaxkd.study._wording import budget_of
+from jaxkd.study.arms import Arm
 from jaxkd.study.measures import measure_of
+from jaxkd.study.pipelines import Pipeline
 from jaxkd.study.results import ArmResult, StudyResults
 from jaxkd.training import is_main_process, own_workdir, sync_processes
 
@@ -52,7 +54,8 @@ def run_study(
     with own_workdir(study.workdir):
         check_measurement(study, study.part)
         shown_inputs(study.data[study.part], [0], study.show)
-        warn_of_chance(study.teacher, study.data["train"], study.eval_views)
+        if not is_evaluated(study, study.part):  # otherwise it was said before
+            warn_of_chance(study.teacher, study.data["train"], study.eval_views)
         runs = runs_of(study, progress)
         train_together(study, runs, progress, keep_diverged=keep_diverged)
         kept = _trained(study, runs, keep_diverged)
@@ -172,7 +175,17 @@ def _arm_result(
         seconds=np.array([float(each["seconds"]) for each in kept]),
         logits=logits,
         costs=kept_costs(kept),
+        has_own_teacher=_has_own_teacher(study, run.arm),
     )
+
+
+def _has_own_teacher(study: Study, arm: Arm) -> bool:
+    """Whether an arm, or a training inside of it, names another teacher than the study's."""
+    inside: list[Any] = [arm]
+    if isinstance(arm, Pipeline):
+        inside = [arm.first, *(stage.method for stage in arm.stages)]
+    own = [each.teacher for each in inside if isinstance(each, Arm)]
+    return any(teacher is not None and teacher is not study.teacher for teacher in own)
 
 
 def _scores(kept: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -57,7 +58,7 @@ def read_results(workdir: pathlib.Path) -> StudyResults:
         percents=frozenset(document["percents"]),
         configuration=document["configuration"],
         labels={p: np.load(f) for p in _PARTS if (f := workdir / f"labels_{p}.npy").exists()},
-        teacher_logits=_teacher_logits(workdir),
+        teacher_logits=_teacher_logits(workdir, document["teacher"]),
         shown_inputs=read_inputs(workdir / SHOWN_INPUTS),
         class_names=tuple(read_json(workdir / "made.json")["configuration"]["class_names"]),
     )
@@ -104,6 +105,7 @@ def _arm(
         seconds=_array(entry["seconds"]),
         logits=_logits(workdir / file_name(name), document),
         costs={cost: _array(values) for cost, values in entry.get("costs", {}).items()},
+        has_own_teacher=entry.get("has_own_teacher", False),
     )
 
 
@@ -126,10 +128,11 @@ def _logits(folder: pathlib.Path, document: dict[str, Any]) -> dict[str, np.ndar
     return logits
 
 
-def _teacher_logits(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+def _teacher_logits(workdir: pathlib.Path, parts: Iterable[str]) -> dict[str, np.ndarray]:
     """Reads the logits of the teacher; none of a folder that was written before they were kept."""
+    # Files of other parts may be those of an earlier teacher.
     logits: dict[str, np.ndarray] = {}
-    for part in _PARTS:
+    for part in parts:
         if (file := workdir / f"teacher_{part}.npz").exists():
             with np.load(file) as stored:
                 logits |= {part: stored["logits"]} if "logits" in stored else {}

@@ -63,12 +63,13 @@ def shown_inputs(
 
 
 def save_inputs(file: pathlib.Path, inputs: Mapping[int, Shown]) -> None:
-    """Writes pictures, all of one size, or texts to a `.npz` file; without any there is no file."""
+    """Writes pictures of any sizes, and texts, to a `.npz` file; without any there is no file."""
     if not inputs:
         file.unlink(missing_ok=True)
         return
     content = io.BytesIO()
-    np.savez(content, positions=np.array(list(inputs)), inputs=np.array(list(inputs.values())))
+    arrays: dict[str, Any] = {str(n): np.asarray(shown) for n, shown in inputs.items()}
+    np.savez(content, positions=np.array(list(inputs)), **arrays)  # in their order
     write_atomically(file, content.getvalue())
 
 
@@ -77,9 +78,8 @@ def read_inputs(file: pathlib.Path) -> dict[int, Shown]:
     if not file.exists():
         return {}
     with np.load(file) as stored:
-        positions, inputs = stored["positions"].tolist(), stored["inputs"]
-    texts = inputs.dtype.kind == "U"
-    return {n: str(x) if texts else x for n, x in zip(positions, inputs, strict=True)}
+        inputs = {n: stored[str(n)] for n in stored["positions"].tolist()}
+    return {n: str(x) if x.dtype.kind == "U" else x for n, x in inputs.items()}
 
 
 def _checked(shown: Any) -> Shown:

@@ -45,6 +45,7 @@ class ArmResult:
       costs: `"parameters"` and those that are not zero (`"nonzero"`), `"bytes"` of them in their
         own types, as a file of weights has them, `"flops"` of the forward pass of one example → of
         each student `[seeds]`; empty where an earlier version trained them.
+      has_own_teacher: whether a teacher of its own took the place of the study's.
     """
 
     arm: Arm
@@ -56,6 +57,7 @@ class ArmResult:
     seconds: np.ndarray
     logits: dict[str, np.ndarray]
     costs: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    has_own_teacher: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,6 +297,7 @@ class StudyResults:
                 "values": [_finite(curve) for curve in result.curve],
             },
             "costs": {cost: _finite(values) for cost, values in result.costs.items()},
+            "has_own_teacher": result.has_own_teacher,
             "against_baseline": compared,
         }
 

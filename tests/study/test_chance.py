@@ -53,4 +53,5 @@ def test_a_study_says_it_before_it_trains(tmp_path):
     assert said[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        study.run(test=False, progress=False)  # A finished study does not ask the teacher again.
         study.replace(teacher=make_teacher(), workdir=tmp_path / "right").run(progress=False)

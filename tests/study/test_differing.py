@@ -2,14 +2,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-from studies import make_data, make_study
+from studies import make_data, make_study, make_teacher
 from test_class_figures import studied
 from test_conclusion import BASE, arm_result, results
 
 from jaxkd.data import Dataset, Texts, Tokenizer
-from jaxkd.study import Picture, Report
+from jaxkd.study import Arm, Picture, Report, Stage, pipeline
 from jaxkd.study._differing import BOTH_RIGHT, BOTH_WRONG, STUDENT_RIGHT, TEACHER_RIGHT, differing
 from jaxkd.study._differing_section import TITLE, differing_section
+from jaxkd.study._run_study import _has_own_teacher
+from jaxkd.study._saved_results import read_results
 from jaxkd.study._shown_inputs import read_inputs, save_inputs, shown_inputs
 from jaxkd.study.evaluator import EVAL_BATCH
 from jaxkd.teachers import from_callable
@@ -67,6 +69,8 @@ def test_where_nothing_can_be_said_there_is_no_section():
     assert differing_section(taught(teacher=TEACHER[:, :2]), "kd") is None
     assert differing_section(taught(teacher=np.full_like(TEACHER, np.nan)), "kd") is None
     assert differing_section(results(kd=arm_result("kd", BASE)), "kd") is None
+    arms = {n: dataclasses.replace(x, has_own_teacher=True) for n, x in taught().arms.items()}
+    assert differing_section(dataclasses.replace(taught(), arms=arms), "kd") is None
 
 
 def test_images_are_pictures_and_others_a_table():
@@ -115,6 +119,12 @@ def test_what_is_shown_of_an_input(tmp_path):
     assert read_inputs(file) == written
     save_inputs(file, shown(gray))
     np.testing.assert_array_equal(read_inputs(file)[0], gray[0])
+    several = {3: gray[0], 1: np.ones((2, 5, 3), np.uint8), 2: "a text"}
+    save_inputs(file, several)
+    read = read_inputs(file)
+    assert list(read) == [3, 1, 2] and read[2] == "a text"
+    for position in (1, 3):
+        np.testing.assert_array_equal(read[position], several[position])
     save_inputs(file, {})
     assert read_inputs(file) == {} and not file.exists()
 
@@ -136,10 +146,12 @@ def test_a_study_keeps_the_outputs_of_its_teacher_and_knows_whose_they_are(tmp_p
     teacher = from_callable(call, name="first")
     options = {"arms": ["labels"], "seeds": 1, "steps": 1}
     study = make_study(tmp_path, teacher=teacher, **options)
+    first = study.run(test=False, progress=False)
+    assert first.teacher.keys() == read_results(tmp_path).teacher_logits.keys() == {"validation"}
     first = study.run(progress=False)
     made = sum(calls)
     again = study.run(progress=False)
-    assert sum(calls) == made, "the second run reads them"
+    assert sum(calls) == made, "the third run reads them"
     part = make_data()["test"]
     np.testing.assert_allclose(first.teacher_logits["test"], part.inputs @ weights)
     assert again.teacher == first.teacher and first.teacher["test"]["accuracy"] == 1.0
@@ -150,3 +162,21 @@ def test_a_study_keeps_the_outputs_of_its_teacher_and_knows_whose_they_are(tmp_p
     assert other.teacher["test"]["accuracy"] < 0.2
     titles = [section.title for section in other.report().sections]
     assert TITLE in titles and other.shown_inputs
+    # Of the same name, and yet another one: as its outputs show.
+    weights[:] = -weights
+    changed = study.replace(teacher=from_callable(call, name="second")).run(progress=False)
+    assert changed.teacher == first.teacher
+    # What is no longer a part of the results is not read, though its file is there.
+    study.run(test=False, progress=False)
+    assert (tmp_path / "teacher_test.npz").exists()
+    assert read_results(tmp_path).teacher_logits.keys() == {"validation"}
+
+
+def test_an_arm_with_a_teacher_of_its_own_is_not_compared_with_the_one_of_the_study(tmp_path):
+    inside = Stage("train", method=Arm("kd", teacher=make_teacher()))
+    arms = [Arm("kd", teacher=make_teacher()), Arm("labels")]
+    study = make_study(tmp_path, arms=arms, seeds=1, steps=1)
+    assert _has_own_teacher(study, pipeline("labels", inside))
+    assert not _has_own_teacher(study, pipeline("kd", "prune"))
+    for found in (study.run(progress=False), read_results(tmp_path)):
+        assert differing(found, "kd") is None and differing(found, "labels") is not None

@@ -11,6 +11,7 @@ from typing import Any
 from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.study.arms import LABELS, Arm
+from jaxkd.study.pipelines import Pipeline
 from jaxkd.study.report import Report
 from jaxkd.study.results import StudyResults
 from jaxkd.study.study import Study
@@ -107,6 +108,11 @@ def distill(
       >>> float(distilled.results["kd"].test["accuracy"][0]) > 0.8
       True
     """
+    if isinstance(method, Pipeline) and options is not None:
+        raise ValueError(
+            f"the options of {method.name!r} are those of its arms and stages: write "
+            'pipeline(Arm("kd", {…}), Stage("prune", fraction=0.5)) in place of options='
+        )
     if isinstance(method, Arm):
         arm = method if options is None else dataclasses.replace(method, options=options)
     else:

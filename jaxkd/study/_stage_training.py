@@ -190,7 +190,7 @@ def calibration_batches(study: Study) -> list[Any]:
         train,
         study.views,
         size,
-        seed=study.seeds[0],
+        seed=0,  # of all studies, whatever their seeds
         num_views=study.num_views,
         **study.loader_options,
     )

@@ -200,7 +200,7 @@ class Arm:
         method = self.method if isinstance(self.method, str) else _name_of(self.method)
         if isinstance(self.method, Objective):
             method = repr(self.method)
-        options = {name: _plain(value) for name, value in sorted(self.options.items())}
+        options = {name: plain(value) for name, value in sorted(self.options.items())}
         return {"method": method, "options": options}
 
 
@@ -265,10 +265,10 @@ def _short(value: Any) -> str:
     return f"{value:g}"
 
 
-def _plain(value: Any) -> Any:
-    """Numbers and texts as they are, and the names of other things."""
+def plain(value: Any) -> Any:
+    """Returns numbers and texts as they are, and the names of other things."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return getattr(value, "__qualname__", type(value).__name__)

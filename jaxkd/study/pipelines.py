@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxkd.networks._arguments import shown
 from jaxkd.study import strategy_arms
-from jaxkd.study.arms import Arm, ArmTraining, as_arm
+from jaxkd.study.arms import Arm, ArmTraining, as_arm, plain
 from jaxkd.study.stages import OPTIONS, Stage, check_order
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _document(stage: Stage) -> dict[str, Any]:
         "method": None if stage.method is None else document_of(as_arm(stage.method))
     }
     given |= {"steps": stage.steps, "learning_rate": stage.learning_rate}
-    options = {n: list(v) if isinstance(v, tuple) else v for n, v in stage.options.items()}
+    options = {name: plain(value) for name, value in stage.options.items()}
     known = {name: value for name, value in given.items() if value is not None}
     return {"kind": stage.kind, **options, **known}
 

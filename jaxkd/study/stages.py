@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jaxkd.networks._arguments import check_integer, shown, suggestion
 
 if TYPE_CHECKING:
@@ -93,8 +95,9 @@ rank, `without=None` |
         for name, number in (("steps", steps), ("learning_rate", learning_rate)):
             if number is not None and not number > 0:
                 raise ValueError(f"{name} of {kind!r} must be positive, not {number}")
-        # A list of a file is the tuple that was written to it.
-        options = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
+        options = {name: _plain(value) for name, value in options.items()}
+        steps = None if steps is None else int(steps)
+        learning_rate = None if learning_rate is None else float(learning_rate)
         fields = {"kind": kind, "options": {**OPTIONS[kind], **options}, "method": method}
         for name, value in {**fields, "steps": steps, "learning_rate": learning_rate}.items():
             object.__setattr__(self, name, value)
@@ -140,6 +143,13 @@ def check_order(stages: Sequence[Stage]) -> None:
                 f"nothing can follow {before!r}, whose kernels are integers: write {kind!r} before "
                 f"{before!r}"
             )
+    shares = [s.options["fraction"] for s in stages if s.kind == "sparsify"]
+    for share, later in zip(shares, shares[1:], strict=False):
+        if later < share:
+            raise ValueError(
+                f"'sparsify' of {later:g} after {share:g} would free weights: write a fraction of "
+                f"at least {share:g}"
+            )
     for index, kind in enumerate(kinds):
         earlier = kinds[:index]
         if kind == "prune" and "low_rank" in earlier:
@@ -173,6 +183,13 @@ def _check(kind: Any, options: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} of {kind!r} is a share above 0 and below 1, not {options[name]!r}"
             )
+
+
+def _plain(value: Any) -> Any:
+    """A list of a file is the tuple that was written to it; numbers of NumPy are Python's."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _short(value: Any) -> str:

@@ -9,13 +9,14 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from studies import assert_same, make_data, make_study, make_teacher, run_killed
+from studies import assert_same, linear, make_data, make_study, make_teacher, run_killed
 
 import jaxkd
 from jaxkd import compression, metrics, recipes
 from jaxkd.data import Loader, digits, split
 from jaxkd.models import MLP, ConvNet
 from jaxkd.study import Arm, Pipeline, Stage, Study, pipeline
+from jaxkd.study._pipeline_runs import runs_of
 from jaxkd.study._saved_results import read_results
 from jaxkd.training import fit
 
@@ -211,6 +212,11 @@ def test_documents_of_pipelines_go_around():
         (lambda: pipeline("kd", "low_rank", "prune"), ValueError, "write 'prune', 'low_rank'"),
         (lambda: pipeline("kd", "sparsify", "low_rank"), ValueError, "would fill the zeros"),
         (lambda: pipeline("kd", "low_rank", "low_rank"), ValueError, "would factorize factors"),
+        (
+            lambda: pipeline("kd", "sparsify", Stage("sparsify", fraction=0.5)),
+            ValueError,
+            "'sparsify' of 0.5 after 0.8 would free weights",
+        ),
         (lambda: pipeline("mutual", "prune"), ValueError, "Stage('prune', method=\"kd\")"),
         (lambda: Stage("prune", fraction=25), ValueError, "a share above 0 and below 1, not 25"),
         (lambda: Stage("prune", rank=0.5), ValueError, "unknown option 'rank' of 'prune'"),
@@ -236,7 +242,50 @@ def test_what_cannot_pass_a_stage_is_refused_before_anything_is_trained(tmp_path
     study = study_of(tmp_path / "c", pipeline(Arm(phases), "prune"))
     with pytest.raises(ValueError, match="would be trained in phases"):
         study.run(progress=False)
+    wider = jaxkd.from_nnx(MLP(4, (9,), 4, rngs=nnx.Rngs(0)))
+    other = lambda study, seed: study.training(seed, recipes.labels(), student=wider)  # noqa: E731
+    with pytest.raises(ValueError, match="MLP was trained with other variables"):
+        study_of(tmp_path / "d", pipeline(Arm(other, name="wide"), "prune")).run(progress=False)
     assert not list(tmp_path.rglob("network.npz"))
+    with pytest.raises(ValueError, match="are those of its arms and stages: write"):
+        jaxkd.distill(make_network, None, make_data(), method=prune, options={"alpha": 1.0})
+
+
+def test_a_pipeline_goes_on_from_no_arm_that_is_only_called_alike(tmp_path):
+    first, second = (jaxkd.from_function(linear, k * jax.numpy.eye(4)) for k in (1.0, 2.0))
+    one, other = (
+        Arm("several_teachers", {"others": {"x": x}}, name="one") for x in (first, second)
+    )
+    prune = Stage("prune", method="kd")
+    study = study_of(tmp_path, one, pipeline(other, prune, name="other"), pipeline(one, prune))
+    runs = runs_of(study, progress=False)
+    assert runs["one · prune (method=kd)"]._before is runs["one"]
+    assert runs["other"]._before.folder.parent.name == "stages"
+    assert runs["other"]._before.training(0).teacher is not runs["one"].training(0).teacher
+
+
+@pytest.mark.slow
+def test_an_arm_that_joins_later_is_the_beginning_that_is_trained_already(tmp_path):
+    prune = pipeline("kd", "prune")
+    first = study_of(tmp_path, prune).run(progress=False)
+    (file,) = (tmp_path / "stages").rglob("network.npz")
+    trained = file.read_bytes(), file.stat().st_mtime_ns
+    both = study_of(tmp_path, "kd", prune).run(progress=False)
+    file = tmp_path / "kd/seed0/network.npz"
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == trained
+    np.testing.assert_array_equal(*(r[prune.name].logits["test"] for r in (first, both)))
+    assert both["kd"].logits["test"].shape == (1, 39, 4)
+
+
+def importance(group):
+    return np.arange(group.size)
+
+
+def test_options_of_any_kind_are_plain_data_in_a_file():
+    stage = Stage("prune", multiple_of=np.int64(2), importance=importance, steps=np.int64(3))
+    document = json.loads(json.dumps(pipeline("kd", stage).document()))
+    (kept,) = document["options"]["stages"]
+    assert (kept["multiple_of"], kept["steps"], kept["importance"]) == (2, 3, "importance")
 
 
 def test_the_training_of_a_stage_can_be_made_alone(tmp_path):

@@ -24,6 +24,11 @@ CLAIMS = {
         "sizes['trained'] > 15 * sizes['8 bits, trained'] and operations[0] > 4 * operations[1]",
         "{'stablehlo', 'safetensors'} <= set(result.files) and result.files['stablehlo'].exists()",
     ],
+    "features_and_strategies": [
+        "findings['kd'].kind == 'gain' and findings['by hand'].kind == 'gain'",
+        "findings['fitnet on the pool'].interval[1] < -0.2 < findings['fitnet'].difference.mean",
+        "all(matrix.shape == (3, 3) and matrix.max() <= 1.001 for matrix in alike.values())",
+    ],
     "own_images": [
         "finding.kind == 'gain' and finding.interval[0] > 0.05",
         "results.teacher['test']['accuracy'] > results.values('labels').mean() + 0.2",

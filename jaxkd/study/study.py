@@ -141,8 +141,7 @@ class Study:
         self.batch_size = arguments.checked_batch_size(batch_size, train)
         an_epoch = max(1, len(train) // self.batch_size)
         self.steps = arguments.checked_steps(steps, epochs, seconds, an_epoch)
-        self.seconds = seconds
-        self.workdir = local_path(workdir)
+        self.seconds, self.workdir = seconds, local_path(workdir)
         self.learning_rate = arguments.checked_learning_rate(learning_rate)
         self._make_optimizer = make_optimizer
         self.views = arguments.default_views(train) if views is None else views
@@ -183,8 +182,7 @@ class Study:
         if isinstance(name, tuple):
             name, direction = name
         if not name:
-            names = self.evaluator(self.part).names(self.make_student(self.seeds[0]))
-            name = names[0]
+            name = self.evaluator(self.part).names(self.make_student(self.seeds[0]))[0]
         return measure_of(name, self.metrics, direction)
 
     @property
@@ -272,11 +270,10 @@ class Study:
         Returns:
           The training.
         """
-        steps = steps or self.steps
+        steps, views = steps or self.steps, self.views if views is None else views
         teacher = self.teacher if teacher is None else runnable(teacher)
         needs, phases = objective.needs_teacher, changes.get("phases", ())
         examples = self.examples(data, needs)
-        views = self.views if views is None else views
         known: dict[str, Any] = {"examples": examples, "optimizer": self.optimizer(steps)}
         student = self.make_student(seed) if student is None else student
         if needs and not phases and "cache" not in changes:

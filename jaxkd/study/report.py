@@ -76,6 +76,10 @@ class Report:
     sections: Sequence[Section]
     headline: str = ""
 
+    def __repr__(self) -> str:
+        names = ", ".join(section.title for section in self.sections)
+        return f"Report({self.title!r}; sections: {names or 'none'})"
+
     def to_html(self) -> str:
         """Returns the page, with style, tables and figures inside; it loads nothing."""
         import jinja2

@@ -169,11 +169,16 @@ class StudyResults:
             higher_is_better=self.measure.higher_is_better,
         )
 
-    def table(self) -> Table:
+    def table(self, chosen: str | None = None) -> Table:
         """Returns one row an arm: the compared metric, its gain, other metrics, costs and seconds.
 
         Costs are shown where arms differ in them.
+
+        Args:
+          chosen: name of the arm that is marked as chosen, where that was done elsewhere; by
+            default that of these results.
         """
+        chosen = self.chosen if chosen is None else chosen
         part, measure = self.shown_part, self.measure
         others = [n for n in next(iter(self.arms.values())).validation if n != measure.name]
         several = len(self.arms) > 1
@@ -189,7 +194,7 @@ class StudyResults:
         rows: list[list[Any]] = []
         for name, result in self.arms.items():
             values = self.values(name, part)
-            row: list[Any] = [f"{name} (chosen)" if name == self.chosen else name]
+            row: list[Any] = [f"{name} (chosen)" if name == chosen else name]
             gain = "" if name == self.baseline else Spread.of(values - first)
             row += [Spread.of(values), *([gain] if several else [])]
             if part == "test" and self.part == "validation":

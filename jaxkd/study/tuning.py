@@ -78,7 +78,12 @@ class Tuning:
         pair = {name: confirmed[name] for name in (LABELS, self.chosen.name)}
         conclusion = conclude(dataclasses.replace(confirmed, arms=pair, chosen=self.chosen.name))
         sections = [
-            Section("The chosen setting", self._choice(), findings, [confirmed.table()]),
+            Section(
+                "The chosen setting",
+                self._choice(),
+                findings,
+                [confirmed.table(chosen=self.chosen.name)],
+            ),
             Section("All settings", self._without_number(), (), [self.table()], self.heat_maps()),
             provenance_of(confirmed, sum(self.seconds), self._configuration()),
         ]

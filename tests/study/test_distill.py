@@ -80,6 +80,11 @@ def test_the_report_shows_a_heat_map_and_what_it_cost(tuned):
     report = tuning.report()
     assert "distill" in report.headline or report.headline.startswith("More")
     assert report.sections[-1].title == "How this was made"
+    marked = [str(row[0]) for row in report.sections[0].tables[0].rows if "(chosen)" in str(row[0])]
+    assert marked == [f"{tuning.chosen.name} (chosen)"]
+    for name in tuning.confirmed.arms:  # whatever the fresh seeds would choose
+        (row,) = [r for r in tuning.confirmed.table(chosen=name).rows if "(chosen)" in str(r[0])]
+        assert row[0] == f"{name} (chosen)"
     table = dict(report.sections[-1].tables[0].rows)
     assert table["Budget of a setting"] == "2 steps" and table["Budget of a student"] == "3 steps"
     again = read_tuning(tuning.tried.workdir.parent)

@@ -4,10 +4,21 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jaxkd.metrics import Spread
-from jaxkd.study import Column, Figure, Finding, Report, Section, Table, _files, accuracy_bars
+from jaxkd.study import (
+    Column,
+    Figure,
+    Finding,
+    Picture,
+    Report,
+    Section,
+    Table,
+    _files,
+    accuracy_bars,
+)
 from jaxkd.study._provenance import provenance
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -85,6 +96,13 @@ def test_the_page_is_well_formed_and_escaped(report):
         "It helps: +1\u00a0±\u00a00.",
     ):
         assert text in page.texts
+
+
+def test_it_shows_itself_in_a_line():
+    report = Report(
+        "Title", "", [Section("Pictures", pictures=[Picture(np.zeros((8, 8, 1), np.uint8), "")])]
+    )
+    assert repr(report) == "Report('Title'; sections: Pictures)"
 
 
 def test_the_page_loads_nothing(report):

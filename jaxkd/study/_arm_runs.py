@@ -89,7 +89,7 @@ class ArmRuns(Runs):
     def _count_steps(self) -> int:
         """Returns the number of updates, measured where the study's budget is a time."""
         if not self._study.steps and self.arm.steps is None:
-            self._study = self._study.replace(steps=self._steps_in_time())
+            self._study = _of_steps(self._study, self._steps_in_time())
         return self.arm.steps or self._study.steps
 
     def _steps_in_time(self) -> int:
@@ -106,7 +106,7 @@ class ArmRuns(Runs):
 
     def _seconds_a_step(self) -> float:
         """Measures a step behind its compilation, with the reading of its batch."""
-        rehearsal = self._study.replace(steps=1000)
+        rehearsal = _of_steps(self._study, 1000)
         training = self.arm.training(rehearsal, self._study.seeds[0])
         if training.phases:
             raise ValueError(
@@ -122,6 +122,13 @@ class ArmRuns(Runs):
                 state, _ = step(state, loader[number])
             jax.block_until_ready(state.params)
         return (time.perf_counter() - started) / _TIMED_STEPS
+
+
+def _of_steps(study: Study, steps: int) -> Study:
+    """Returns a study of a time as one of steps. It keeps the time, which decides on caches."""
+    known = study.replace(steps=steps)
+    known.seconds = study.seconds
+    return known
 
 
 def document_of(study: Study, arm: Arm) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
@@ -97,9 +98,10 @@ class TeacherCaches:
     ) -> bool:
         """Whether outputs are better read from a cache than computed in every step.
 
-        Logits are, always, and outputs that `codec` names. Others are where the students together
-        see the examples more often than the build does, all records take at most 1 GiB, and a step
-        with the teacher online costs at least 1.1 times as much (`jaxkd.cache.forecast`).
+        Logits are, always, and outputs that `codec` names. Others are where one student sees more
+        examples than the build does, all records take at most 1 GiB, and a step with the teacher
+        online costs at least 1.1 times as much (`jaxkd.cache.forecast`). The number of seeds does
+        not count: those that are added later must train as the first ones did.
 
         Args:
           teacher: the teacher.
@@ -108,21 +110,22 @@ class TeacherCaches:
           num_views: number of views of each.
           outputs: names of the outputs that are compared.
           student: the network that is trained.
-          passes: number of passes of all students over the examples.
+          passes: number of passes of a student over the examples.
 
         Returns:
           True for a cache, False for a forward pass in every step.
         """
         if outputs <= _LOGITS | (set(self._codec) if isinstance(self._codec, Mapping) else set()):
             return True
-        if passes <= num_views:
+        source = examples if views.mixes else self._source(examples)
+        if passes * len(examples) <= num_views * len(source):
             return False
-        known = teacher.architecture, student.architecture, num_views, len(examples)
+        known = teacher.architecture, student.architecture, num_views, len(source)
         key = (*known, tuple(sorted(outputs)))
         if key not in self._paying:
             predicted = cache.forecast(
                 teacher,
-                examples if views.mixes else self._source(examples),
+                source,
                 views,
                 codec=self._codec_of(outputs),
                 num_views=num_views,
@@ -133,14 +136,15 @@ class TeacherCaches:
         return self._paying[key]
 
     def _codec_of(self, outputs: Set[str]) -> Any:
-        """The codec of each output; of logits alone that of the study, as it was given."""
+        """The codec of each output; that of the study, as it was given, where it has them all."""
         given = self._codec
-        named = dict(given) if isinstance(given, Mapping) else {}
-        if outputs <= _LOGITS | set(named):
+        if not isinstance(given, Mapping):
+            if outputs <= _LOGITS:
+                return given
+            given = {} if given is None else {"logits": given}
+        if outputs <= set(given):
             return given
-        if not named and given is not None:
-            named = {"logits": given}
-        return {name: named.get(name, Dense()) for name in sorted(outputs)}
+        return {name: given.get(name, Dense()) for name in sorted(outputs)}
 
     def _source(self, examples: Examples) -> Examples:
         """The largest part that has these examples among its own."""
@@ -168,7 +172,7 @@ def teacher_source(
     """Returns where a teacher's outputs come from: its forward pass in the step, or a cache.
 
     Args:
-      study: gives seeds, batch size and caches.
+      study: gives batch size, budget and caches.
       objective: what is minimized.
       teacher: the teacher; None where the study has none, which is refused.
       online: whether its forward pass is made in every step; None for what pays.
@@ -182,7 +186,7 @@ def teacher_source(
 
     Raises:
       TypeError: a forward pass in every step of a teacher outside of JAX.
-      ValueError: no teacher; says what to write.
+      ValueError: no teacher, or a cache of views that are new in every epoch; says what to write.
     """
     if teacher is None:
         raise ValueError(
@@ -191,13 +195,20 @@ def teacher_source(
         )
     outputs, num_views = objective.teacher_outputs, study.num_views
     if online is None and isinstance(teacher, Network):
-        passes = len(study.seeds) * steps * study.batch_size / len(examples)
+        passes = steps * study.batch_size / len(examples)
+        if study.seconds is not None:  # The build does not count, and the steps are not known yet.
+            passes = math.inf
         online = num_views is None or not study.caches.pays(
             teacher, examples, views, num_views, outputs, student=student, passes=passes
         )
     if online:
         return {"teacher": as_network(teacher, "a forward pass in every step")}
-    assert num_views is not None
+    if num_views is None:
+        raise ValueError(
+            f"outputs of the teacher {teacher.name!r} are read from a cache, which holds some "
+            "views of each example, and num_views=0 asks for new ones in every epoch: write "
+            "Study(…, num_views=10)"
+        )
     return {"cache": study.caches.get(teacher, examples, views, num_views, outputs)}
 
 

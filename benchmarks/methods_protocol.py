@@ -23,6 +23,7 @@ from jaxkd.study import Study
 
 TEACHER, STUDENT = "resnet20", "resnet8x0.5"
 STUDENTS, VALIDATION = 10_000, 5_000
+TEACHER_EPOCHS = 8
 WEIGHT_DECAY = 5e-4
 
 

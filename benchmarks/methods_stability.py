@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--data_dir", default=None, help="without it, on noise, to try it out")
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/tuned"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE)
-    parser.add_argument("--teacher_epochs", type=float, default=4)
+    parser.add_argument("--teacher_epochs", type=float, default=protocol.TEACHER_EPOCHS)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--schedules", default="born_again,function_matching,data_free")
     parser.add_argument("--epochs", default="5,15")

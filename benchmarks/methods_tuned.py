@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(GRIDS))
     parser.add_argument("--epochs", type=float, default=15)
     parser.add_argument("--choosing_epochs", type=float, default=4)
-    parser.add_argument("--teacher_epochs", type=float, default=8)
+    parser.add_argument("--teacher_epochs", type=float, default=protocol.TEACHER_EPOCHS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--few", type=int, default=0, help="images of each part, 0 for all")
     given = parser.parse_args()
@@ -103,8 +103,20 @@ def main() -> None:
             known = {"teacher": teacher_accuracy, "epochs": given.epochs}
             entry = {**known, **of_method(study, name, GRIDS.get(name, {}), given.choosing_epochs)}
             write_atomically(file, json.dumps(entry, indent=2) + "\n")
+        check_part(file, given.epochs, given.seeds)
         write_tables(parts, given.out)
         print(json.loads(file.read_text(encoding="utf-8")), flush=True)
+
+
+def check_part(file: pathlib.Path, epochs: float, seeds: int) -> None:
+    """Refuses the numbers of a method that were measured with another schedule or other seeds."""
+    entry = json.loads(file.read_text(encoding="utf-8"))
+    there = entry["epochs"], len(entry["test"])
+    if there != (epochs, seeds):
+        raise ValueError(
+            f"{file} is of {there[0]:g} epochs and {there[1]} seeds, not of {epochs:g} and "
+            f"{seeds}: write --epochs={there[0]:g} --seeds={there[1]}, or another --workdir"
+        )
 
 
 def of_method(study: Study, name: str, grid: dict[str, list[Any]], epochs: float) -> dict[str, Any]:

@@ -103,21 +103,27 @@ def difference(tuning: Tuning, other: str) -> dict[str, object]:
     return {"text": finding.text, "kind": finding.kind, "interval": finding.interval}
 
 
+def with_numbers(tuning: Tuning) -> list[str]:
+    """The settings that did not diverge: a study of the others would train them again."""
+    return [name for name in tuning.tried.arms if name not in tuning.diverged]
+
+
 def tried_on_test(study: Study, tuning: Tuning) -> tuple[np.ndarray, np.ndarray]:
     """Evaluates all students that chose on the test images, once, after everything was chosen.
 
     Returns:
       Whether each image is classified right `[settings, seeds, images]`, and the labels.
     """
+    finite = with_numbers(tuning)
     again = study.replace(
-        arms=[result.arm for result in tuning.tried.arms.values()],
+        arms=[tuning.tried[name].arm for name in finite],
         seeds=tuning.tried.seeds,
         workdir=study.workdir / "tune",
         caches=study.caches.folder,
     )
     results = again.run()
     labels = study.data["test"].labels
-    logits = np.stack([results[name].logits["test"] for name in tuning.tried.arms])
+    logits = np.stack([results[name].logits["test"] for name in finite])
     return logits.argmax(-1) == labels, labels
 
 
@@ -155,7 +161,7 @@ def optimism(right: np.ndarray, size: int, times: int, seed: int = 0) -> dict[st
 
 def on_validation(tuning: Tuning, right: np.ndarray) -> dict[str, float]:
     """What validation and test images say of the setting that each of them would choose."""
-    names = list(tuning.tried.arms)
+    names = with_numbers(tuning)
     scores = np.array([tuning.tried.values(name).mean() for name in names])
     test = right.mean((1, 2))
     chosen, best = int(scores.argmax()), int(test.argmax())

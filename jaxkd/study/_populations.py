@@ -40,6 +40,9 @@ def train_together(
       runs: its arms by name.
       progress: whether to show progress bars.
       keep_diverged: whether students that diverge are recorded, in place of the end of all.
+
+    Raises:
+      FloatingPointError: students diverged; those that trained together with them are saved.
     """
     together = functools.partial(_train, study, keep_diverged=keep_diverged)
     unfinished = {
@@ -163,9 +166,12 @@ def _train(
     finite = np.array(population.step.finite(trained.state.params))
     for row in trained.logged:
         finite[int(row["member"])] &= math.isfinite(row["loss"])
+    diverged = []
     for index, (name, member_seed) in enumerate(members):
-        if keep_diverged and not finite[index]:
-            record_divergence(runs[name], member_seed, "loss or parameters are not finite")
+        if not finite[index]:
+            diverged.append(f"{name}, seed {member_seed}")
+            if keep_diverged:
+                record_divergence(runs[name], member_seed, "loss or parameters are not finite")
             continue
         rows = [row for row in trained.rows if row["member"] == index]
         steps = np.array([int(row["step"]) for row in rows])
@@ -174,3 +180,9 @@ def _train(
         run, seconds = runs[name], trained.seconds / len(members)
         keep = functools.partial(run.keep, member_seed, network, curve, seconds)
         saved(run.seed_folder(member_seed) / "result.npz", keep)
+    if diverged and not keep_diverged:
+        raise FloatingPointError(
+            f"loss or parameters are not finite of {'; '.join(diverged)}. The students that "
+            "trained together with them are saved; write other numbers for these arms, or give "
+            "the study a smaller learning_rate="
+        )

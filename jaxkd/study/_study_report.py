@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._conclusion import RULE, Conclusion, conclude
@@ -21,12 +24,18 @@ _MOST_CURVES = 6
 
 
 def make_report(results: StudyResults, title: str) -> Report:
-    """Returns the report of a study."""
+    """Returns the report of a study, of the arms whose students all have a number."""
+    finite = {n: each for n, each in results.arms.items() if np.isfinite(results.values(n)).all()}
+    without = [name for name in results.arms if name not in finite]
+    results = dataclasses.replace(results, arms=finite)
+    text = _honesty(results)
+    if without:
+        text += f"\n\nStudents diverged, so that there is no number, of {'; '.join(without)}."
     conclusion = conclude(results)
     others = [name for name in results.arms if name != results.baseline]
     section = Section(
         "Arms",
-        f"{_honesty(results)}\n\n{RULE}" if conclusion.kind else _honesty(results),
+        f"{text}\n\n{RULE}" if conclusion.kind else text,
         [results.compare(name) for name in others],
         [results.table()],
         _curves(results),

@@ -295,6 +295,7 @@ class Study:
           The results, which are also in `results.json` of the work directory.
 
         Raises:
+          FloatingPointError: loss or parameters of a student are not finite.
           TypeError: a method that needs a teacher of JAX, and there is none.
           ValueError: an arm that does not fit the networks, a folder of another arm, and what
             `jaxkd.training.fit` refuses.

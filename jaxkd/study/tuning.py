@@ -39,8 +39,8 @@ class Tuning:
       confirmed: the chosen setting, `kd` at its defaults and labels on fresh seeds, which were
         not used in the choice, with the test examples where there are any.
       axes: option → values that were tried.
-      seconds: time of all trainings that chose, and of those that confirmed; nan where one was
-        interrupted and resumed.
+      seconds: time of all trainings that chose, without those that diverged, and of those that
+        confirmed; nan where one was interrupted and resumed.
     """
 
     tried: StudyResults
@@ -88,7 +88,10 @@ class Tuning:
             provenance_of(confirmed, sum(self.seconds), self._configuration()),
         ]
         summary = " ".join(finding.text for finding in findings)
-        return Report(title, summary, sections, conclusion.headline)
+        headline = conclusion.headline
+        if self.chosen.name == LABELS:
+            headline = "No setting is better than labels alone on the validation examples."
+        return Report(title, summary, sections, headline)
 
     def _choice(self) -> str:
         """What was tried, and what the chosen setting is worth where it was not chosen."""
@@ -113,7 +116,7 @@ class Tuning:
         if not (names := self.diverged):
             return ""
         return f"""{counted(len(names), "setting")} diverged, so that there is no number and none of
-            them could be chosen: {"; ".join(names)}."""
+            them could be chosen: {"; ".join(names)}. The time of these trainings is not counted."""
 
     def _configuration(self) -> dict[str, object]:
         """What was chosen for the tuning, beside the study's own configuration."""
@@ -191,7 +194,8 @@ def tune(
         study, method, values, samples=samples, seeds=seeds, budget=budget, progress=progress
     )
     chosen = tried[tried.best("validation")].arm
-    fresh = [Arm(LABELS), *([] if chosen.name == _DEFAULT.name else [_DEFAULT]), chosen]
+    # Labels or the defaults may be what was chosen.
+    fresh = [*{arm.name: arm for arm in (Arm(LABELS), _DEFAULT, chosen)}.values()]
     confirm = study.replace(
         arms=fresh, workdir=study.workdir / "confirm", caches=study.caches.folder
     )
@@ -286,7 +290,13 @@ def _listed(given: Any) -> list[Any]:
 
 
 def _total(results: StudyResults) -> float:
-    return float(sum(result.seconds.sum() for result in results.arms.values()))
+    """Seconds of all trainings that have a number."""
+    return float(
+        sum(
+            result.seconds[np.isfinite(results.values(name, results.part))].sum()
+            for name, result in results.arms.items()
+        )
+    )
 
 
 def _seconds(value: float) -> str:

@@ -51,6 +51,15 @@ def test_the_table_says_what_the_seeds_show(tmp_path):
     assert "| kd | 83.00 ± 1.00 | +2.00 ± 0.00 | better | 79.00 | 80.00 | 2.0 |" in text
 
 
+def test_numbers_of_other_epochs_or_seeds_are_refused(tmp_path):
+    file = tmp_path / "kd.json"
+    file.write_text(json.dumps(entry("kd", [0.8, 0.9])), encoding="utf-8")
+    methods_tuned.check_part(file, 15.0, 2)
+    for epochs, seeds in ((5.0, 2), (15.0, 3)):
+        with pytest.raises(ValueError, match="write --epochs=15 --seeds=2, or another --workdir"):
+            methods_tuned.check_part(file, epochs, seeds)
+
+
 def test_parts_of_the_data_have_no_example_in_common():
     data = methods_protocol.load(None)
     ids = {name: set(data[name].ids.tolist()) for name in ("train", "validation", "teacher")}

@@ -1,5 +1,7 @@
 """What benchmarks/tuning.py counts: the price of choosing on the images that measure."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,13 @@ def test_a_setting_that_is_far_better_is_reported_as_it_is():
     rates = np.array([0.9, 0.5, 0.5])[:, None, None]
     right = random.random((3, 2, 10_000)) < rates
     assert abs(tuning.optimism(right, 1_000, 400)["difference"]) < 2e-3
+
+
+def test_settings_that_diverged_are_not_trained_again():
+    found = types.SimpleNamespace(
+        tried=types.SimpleNamespace(arms={"one": 1, "two": 2}), diverged=["one"]
+    )
+    assert tuning.with_numbers(found) == ["two"]
 
 
 def test_the_table_has_a_row_for_each_number_of_images():

@@ -99,6 +99,8 @@ def test_a_setting_that_diverges_has_no_number_and_does_not_end_the_tuning(tmp_p
     assert tuning.diverged == ["logit_mse (label_weight=0.5, weight=1e+38)"]
     assert tuning.chosen.options["weight"] == 1.0
     text = " ".join(tuning.report().to_html().split())
+    assert "a time that is not known" not in text and np.isfinite(tuning.seconds).all()
+    assert tuning.diverged[0] in " ".join(tuning.tried.report().to_html().split())
     assert "1 setting diverged" in text and "weight=1e+38" in text and "–" in text
     before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("diverged.json")}
     assert len(before) == 1
@@ -112,6 +114,24 @@ def test_settings_that_all_diverge_are_an_error(tmp_path):
     study = make_study(tmp_path, seeds=1, steps=2)
     with pytest.raises(FloatingPointError, match="all 2 settings diverge: logit_mse .*smaller"):
         study.tune("logit_mse", weight=[1e38, 2e38], seeds=1, progress=False)
+
+
+def test_a_student_that_diverges_among_others_ends_the_study_once_they_are_saved(tmp_path):
+    arms = [Arm("logit_mse", {"weight": weight}) for weight in (1.0, 1e38)]
+    options = {"arms": arms, "seeds": 1, "steps": 2, "population": True, "learning_rate": 1.0}
+    study = make_study(tmp_path, **options)
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match=r"of logit_mse \(weight=1e\+38\), seed 0\. "):
+            study.replace().run(progress=False)
+        assert [f.parts[-3] for f in tmp_path.rglob("result.npz")] == ["logit_mse__weight_1_"]
+
+
+def test_labels_may_be_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(StudyResults, "best", lambda self, part: "labels")
+    study = make_study(tmp_path, seeds=1, steps=1)
+    tuning = study.tune(["labels", "kd"], seeds=1, progress=False)
+    assert list(tuning.confirmed.arms) == ["labels", "kd (alpha=0.9, temperature=4)"]
+    assert tuning.report().headline.startswith("No setting is better than labels alone")
 
 
 @pytest.mark.slow

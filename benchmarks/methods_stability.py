@@ -4,7 +4,7 @@
 
 Gradients: how large the gradient of a method is beside that of the labels, in an untrained student
 on the data of `methods_protocol.py`, at its authors' weights. Class level of MLKD: its value
-between a sure teacher and a student that knows nothing, by formula and computed.
+between a sure teacher and an untrained student, by formula and computed.
 Schedules: strategies that learn nothing in few steps, at several lengths beside labels alone,
 measured on validation images. Writes `methods_stability.json` and `methods_stability.md`.
 """

@@ -156,7 +156,8 @@ def write_tables(parts: pathlib.Path, out: pathlib.Path) -> None:
     ordered = {name: entries[name] for name in order}
     write_atomically(out / "methods_tuned.json", json.dumps(ordered, indent=2) + "\n")
     table = make_table(ordered)
-    write_atomically(out / "methods_tuned.md", f"# {table.title}\n\n{table.to_markdown()}\n")
+    text = f"# {table.title}\n\n{table.to_markdown()}\n\n{table.caption}\n"
+    write_atomically(out / "methods_tuned.md", text)
 
 
 def make_table(entries: dict[str, Any]) -> Table:

@@ -2,11 +2,10 @@
 
 `Study` trains a student by several methods (`Arm`) over seeds, resumes where it was killed, chooses
 on validation and evaluates the test examples once; `StudyResults` and `ArmResult` are what it gave.
-`Study.tune` answers with a `Tuning` which temperature,
-weight and method; `distill`, also `jaxkd.distill`, is the study of one arm and returns `Distilled`.
-A function of one's own makes an `ArmTraining`; `pipeline` makes an arm that is trained, pruned,
-quantized, by `Stage`s. `Runtime` says on which devices, and `Evaluator`
-measures networks.
+`Study.tune` returns a `Tuning`, which says what temperature, weight and method are best;
+`distill`, also `jaxkd.distill`, is the study of one arm and returns `Distilled`. A function of
+one's own makes an `ArmTraining`; `pipeline` makes an arm that is trained, pruned, quantized, by
+`Stage`s. `Runtime` says on which devices, and `Evaluator` measures networks.
 
 | to show | use |
 | :-- | :-- |

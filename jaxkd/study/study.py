@@ -194,8 +194,8 @@ class Study:
     def fingerprints(self) -> dict[str, Any]:
         """What teacher, student and training examples are known by in the folders of runs."""
         train, student = self.data["train"], self.make_student(self.seeds[0]).name
-        named = {"teacher": fingerprint_of(self.teacher), "student": student}
-        return {**named, "train": [train.fingerprint, digest(train.ids)]}
+        known = [train.fingerprint, digest(train.ids)]
+        return {"teacher": fingerprint_of(self.teacher), "student": student, "train": known}
 
     @functools.cached_property
     def inputs(self) -> Any:
@@ -318,10 +318,8 @@ class Study:
         Args:
           method: name of a recipe, or of several.
           samples: number of settings that are tried, at random; None for all combinations.
-          seeds: seeds of the trainings that choose, or their number; the study's own, which must be
-            others, confirm the choice.
-          steps: number of updates of each training that chooses, where it is to be cheaper than
-            those that confirm; by default the study's own budget.
+          seeds: seeds of the trainings that choose, or their number; the study's own confirm.
+          steps: number of updates of each training that chooses; by default the study's budget.
           epochs: the same in passes over the training examples.
           progress: whether to show progress bars.
           **options: option → values to try, `temperature=[1.0, 2.0, 4.0]`; a method leaves out what

@@ -74,7 +74,7 @@ class Tuning:
         confirmed = self.confirmed
         others = [name for name in confirmed.arms if name != self.chosen.name]
         findings = [confirmed.compare(self.chosen.name, name) for name in others]
-        # What was chosen among the settings is judged, not the best of those that confirm it.
+        # About what was chosen among the settings, not the best of those that confirm it.
         pair = {name: confirmed[name] for name in (LABELS, self.chosen.name)}
         conclusion = conclude(dataclasses.replace(confirmed, arms=pair, chosen=self.chosen.name))
         sections = [

@@ -8,7 +8,7 @@ from benchmarks.front_door_parts import objects
 
 
 def write_teacher(file: pathlib.Path, classes: int = 3, size: int = 8) -> pathlib.Path:
-    """Writes a teacher that says nothing, of some number of classes."""
+    """Writes a teacher of random weights, of some number of classes."""
     weights = np.random.default_rng(0).normal(size=(size * size, classes))
     return objects.write_teacher(file, [(weights, np.zeros(classes))], size)
 

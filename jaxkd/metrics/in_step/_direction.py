@@ -1,4 +1,4 @@
-"""Whether the highest or the lowest value of a metric is the best: asked of the metric itself."""
+"""Whether the highest or the lowest value of a metric is the best, as the metric itself says."""
 
 from __future__ import annotations
 

@@ -70,14 +70,15 @@ def _choice(sweep: SweepResults) -> Section:
         for rate in sweep.config.learning_rates
     ]
     maps.append(_map(sweep, chosen.learning_rate, "test", "not used for the choice"))
-    classes = class_figures(
-        chosen.name,
-        np.stack(chosen.logits),
-        sweep.test.labels,
-        sweep.test.class_names,
-        baseline=(labels.name, np.stack(labels.logits)),
-    )
-    return Section("The choice", text, verdicts, [table], [*maps, *classes])
+    if chosen.logits and labels.logits:  # a setting may be without them
+        maps += class_figures(
+            chosen.name,
+            np.stack(chosen.logits),
+            sweep.test.labels,
+            sweep.test.class_names,
+            baseline=(labels.name, np.stack(labels.logits)),
+        )
+    return Section("The choice", text, verdicts, [table], maps)
 
 
 def _all(sweep: SweepResults) -> Section:

@@ -42,7 +42,8 @@ def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
     best = every[0]
     assert three[2]["Setting"] == f"chosen: T {float(best['T']):g}, alpha {best['alpha']}"
     assert three[2]["Test mean"] == best["Test mean"]
-    assert len(list(tmp_path.glob("the_choice_*.svg"))) == 2
+    # Two heat maps; gains, confusion and reliability of the classes.
+    assert len(list(tmp_path.glob("the_choice_*.svg"))) == 5
     assert "Heat map of Validation accuracy (%)" in (tmp_path / "report.html").read_text(
         encoding="utf-8"
     )

@@ -159,8 +159,14 @@ class StudyResults:
 
         Returns:
           The finding, with its interval.
+
+        Raises:
+          ValueError: no arm of that name; says which there are.
         """
         baseline = baseline or self.baseline
+        for each in (name, baseline):
+            if each not in self.arms:
+                raise ValueError(f"there is no arm {each!r}; the arms are {', '.join(self.arms)}")
         return compare(
             f"{name} against {baseline}",
             self.values(name, part),

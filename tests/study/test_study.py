@@ -98,6 +98,13 @@ def test_one_arm_alone_is_compared_with_none(finished):
     assert "Against labels" in results.table().to_markdown()
 
 
+def test_an_arm_that_there_is_not_is_named_with_those_that_there_are(finished):
+    _, results = finished
+    for names in (("mine",), ("kd", "mine")):
+        with pytest.raises(ValueError, match="no arm 'mine'; the arms are labels, "):
+            results.compare(*names)
+
+
 def test_the_report_is_the_same_from_the_files_alone(finished):
     study, results = finished
     results.save()  # A smaller study ran in this folder.

@@ -17,7 +17,7 @@ from jaxkd._parser import Parser, add_list
 
 _EXAMPLE = (
     "example: jaxkd tune --data pets/ --teacher teacher.onnx --student mobilenet_v3_small "
-    "--out runs/tuned --temperature 1,2,4 --alpha 0.5,0.9"
+    "--out runs/tuned --temperature 1,2,4 --alpha 0.5,0.9 --epochs 30 --tuning-epochs 5"
 )
 
 
@@ -41,6 +41,14 @@ def make_parser(prog: str = "jaxkd tune") -> Parser:
     grid.add_argument(
         "--tuning-seeds", type=int, default=2, help="seeds of each setting, other than --seeds"
     )
+    shorter = grid.add_mutually_exclusive_group()
+    shorter.add_argument(
+        "--tuning-epochs",
+        type=float,
+        help="passes over the training examples of each setting (default: as long as the "
+        "confirming trainings, --epochs, --steps or --seconds)",
+    )
+    shorter.add_argument("--tuning-steps", type=int, help="the same as a number of updates")
     return parser
 
 
@@ -71,6 +79,8 @@ def _run(given: argparse.Namespace, arguments: Sequence[str]) -> None:
         given.method,
         samples=given.samples,
         seeds=given.tuning_seeds,
+        steps=given.tuning_steps,
+        epochs=given.tuning_epochs,
         progress=not given.quiet,
         **axes,
     )

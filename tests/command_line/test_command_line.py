@@ -6,6 +6,7 @@ from objects_and_teachers import write_teacher
 
 from benchmarks.front_door_parts.objects import write_images
 from jaxkd._command_line import distill, tune
+from jaxkd.study import Study
 
 COMMANDS = ["distill", "tune", "report", "cache", "export"]
 
@@ -44,6 +45,7 @@ def test_the_version_and_all_commands(capsys):
         (["distill", "--format", "onnx,tflit"], "there is no 'tflit' (did you mean tflite"),
         (["distill", "--data=x"], "required: --teacher, --student, --out"),
         (["distill", "--steps", "3", "--epochs", "2"], "not allowed with argument"),
+        (["tune", "--tuning-steps", "3", "--tuning-epochs", "2"], "not allowed with argument"),
         (["cache", "inf", "x"], "there is no 'inf' (did you mean info?)"),
         (["report", "a", "b"], "there is nothing that b could mean here"),
     ],
@@ -110,13 +112,32 @@ def test_a_teacher_that_is_not_there_is_trained_first(pets, tmp_path):
     assert (tmp_path / "teacher" / "results.json").exists()
 
 
+@pytest.mark.parametrize("budget", [{}, {"epochs": 2.5}, {"steps": 7}])
+def test_settings_are_tried_for_a_shorter_time(budget, pets, tmp_path, monkeypatch, capsys):
+    given = {}
+
+    def stopped(study, method, **options):
+        given.update(options)
+        raise ValueError("enough is known")
+
+    monkeypatch.setattr(Study, "tune", stopped)
+    words = [f"--tuning-{name}={value}" for name, value in budget.items()]
+    assert status("tune", *asked(pets, tmp_path, "--steps=9", *words)) == 1
+    assert capsys.readouterr().err == "error: enough is known\n"
+    assert {name: given[name] for name in ("steps", "epochs") if given[name]} == budget
+
+
 @pytest.mark.slow
 def test_tune_tries_a_grid(pets, tmp_path):
     pytest.importorskip("onnxruntime")
     grid = ["--steps=2", "--seeds=1", "--tuning-seeds=1", "--temperature=1,2", "--alpha", "0.5"]
+    grid += ["--tuning-steps=1"]
     teacher = write_teacher(tmp_path / "teacher.onnx")
     assert status("tune", *asked(pets, tmp_path / "out", *grid, teacher=teacher)) == 0
     report = (tmp_path / "out" / "report.json").read_bytes()
-    assert len(json.loads(report)["tried"]["arms"]) == 2
+    tried, confirmed = (json.loads(report)[name]["arms"] for name in ("tried", "confirmed"))
+    assert len(tried) == 2
+    assert {each["steps"] for each in tried.values()} == {1}
+    assert {each["steps"] for each in confirmed.values()} == {2}
     assert status("report", tmp_path / "out") == 0
     assert (tmp_path / "out" / "report.json").read_bytes() == report

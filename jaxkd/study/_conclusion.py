@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxkd.metrics.paired_difference import paired_difference
+from jaxkd.study._smaller import smaller_arms, smallest
 from jaxkd.study.comparison import compare
 from jaxkd.study.measures import Measure
 
@@ -34,13 +35,13 @@ class Conclusion:
     """What the results of a study advise.
 
     Attributes:
-      kind: `"use"` the arm; it brings `"nothing"`; `"open"`, more would tell; `""` without a second
-        arm.
+      kind: `"use"` the arm; it brings `"nothing"`; `"open"`, more would tell; it is `"smaller"`;
+        `""` without a second arm.
       arm: the arm that it is about.
-      headline: the advice as one sentence.
+      headline: the advice as one sentence, and another one on the smallest student of a pipeline.
     """
 
-    kind: Literal["use", "nothing", "open", ""]
+    kind: Literal["use", "nothing", "open", "smaller", ""]
     arm: str
     headline: str
 
@@ -122,9 +123,10 @@ def advise(
 
 
 def conclude(results: StudyResults) -> Conclusion:
-    """Draws the conclusion of a study, by `RULE`.
+    """Draws the conclusion of a study, by `RULE`, and by `SIZE_RULE` for pipelines.
 
-    It is about the arm that was chosen, or the best other one where the baseline was.
+    It is about the arm that was chosen, or the best other one where the baseline was. What is said
+    of a pipeline that is smaller, and not better, is what it saves.
 
     Args:
       results: results of the study.
@@ -142,8 +144,20 @@ def conclude(results: StudyResults) -> Conclusion:
     conclusion = advise(arm, ours, theirs, measure=results.measure, is_distilled=is_distilled)
     if conclusion.kind == "use" and best != arm:
         text = "More data would tell: validation and test examples disagree."
-        return Conclusion("open", arm, text)
-    return conclusion
+        conclusion = Conclusion("open", arm, text)
+    return _with_size(results, conclusion)
+
+
+def _with_size(results: StudyResults, conclusion: Conclusion) -> Conclusion:
+    """Adds what the smallest student saves, the purpose of a pipeline."""
+    if (small := smallest(results)) is None:
+        return conclusion
+    saves = {each.arm for each in smaller_arms(results)}
+    if conclusion.kind != "use" and conclusion.arm in saves:
+        return Conclusion("smaller", conclusion.arm, small.advice)
+    is_same = conclusion.kind == "use" and small.arm == conclusion.arm
+    more = f"It has {small.fact}." if is_same else small.advice
+    return dataclasses.replace(conclusion, headline=f"{conclusion.headline} {more}")
 
 
 def subject_of(results: StudyResults) -> str:

@@ -11,7 +11,9 @@ from jaxkd.metrics.spread import Spread
 from jaxkd.study._conclusion import RULE, Conclusion, conclude
 from jaxkd.study._differing_section import differing_section
 from jaxkd.study._provenance import provenance_of
+from jaxkd.study._smaller import SIZE_RULE, smaller_arms, smallest
 from jaxkd.study.class_figures import class_figures, is_classes
+from jaxkd.study.comparison import Finding
 from jaxkd.study.figures import learning_curves
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.report import Report, Section
@@ -32,11 +34,12 @@ def make_report(results: StudyResults, title: str) -> Report:
     if without:
         text += f"\n\nStudents diverged, so that there is no number, of {'; '.join(without)}."
     conclusion = conclude(results)
-    others = [name for name in results.arms if name != results.baseline]
+    text += f"\n\n{RULE}" * bool(conclusion.kind)
+    text += f"\n\n{SIZE_RULE}" * bool(smaller_arms(results))
     section = Section(
         "Arms",
-        f"{text}\n\n{RULE}" if conclusion.kind else text,
-        [results.compare(name) for name in others],
+        text,
+        _findings(results),
         [results.table()],
         _curves(results),
     )
@@ -46,6 +49,14 @@ def make_report(results: StudyResults, title: str) -> Report:
     where_they_differ = differing_section(results, conclusion.arm)
     evidence = [each for each in (section, of_classes, where_they_differ) if each is not None]
     return Report(title, _summary(results, conclusion), [*evidence, last], conclusion.headline)
+
+
+def _findings(results: StudyResults) -> list[Finding]:
+    """Every arm against the baseline, and pipelines against what they begin with."""
+    smaller = smaller_arms(results)
+    told = {each.arm for each in smaller if each.reference == results.baseline}
+    others = [n for n in results.arms if n != results.baseline and n not in told]
+    return [*map(results.compare, others), *(each.full_finding for each in smaller)]
 
 
 def _summary(results: StudyResults, conclusion: Conclusion) -> str:
@@ -61,7 +72,11 @@ def _summary(results: StudyResults, conclusion: Conclusion) -> str:
         start = f"{results.chosen} was chosen on the validation examples."
     elif results.best(results.part) == name:
         start = f"{name} has the best mean."
-    return f"{start} {results.compare(name).text}"
+    small = smallest(results)
+    told = [] if small and (small.arm, small.reference) == (name, results.baseline) else [name]
+    texts = [results.compare(each).text for each in told]
+    texts += [small.full_finding.text] if small else []
+    return " ".join([start, *texts])
 
 
 def _honesty(results: StudyResults) -> str:

@@ -1,9 +1,10 @@
+import dataclasses
 import pathlib
 
 import numpy as np
 import pytest
 
-from jaxkd.study import Arm, ArmResult, StudyResults
+from jaxkd.study import Arm, ArmResult, StudyResults, pipeline
 from jaxkd.study._conclusion import Measured, advise, conclude
 from jaxkd.study._wording import counted, spread_over, with_minus
 from jaxkd.study.measures import Measure
@@ -107,6 +108,97 @@ def test_the_report_begins_with_the_conclusion_and_ends_with_how_it_was_made():
     assert "6.0 s" in [row[1] for row in report.sections[-1].tables[0].rows]
     headings = results(kd=arm_result("kd", BASE)).table().headings
     assert headings[1:3] == ["Accuracy, test (%)", "Against labels (points)"]
+
+
+DENSE = {"parameters": 850_000.0, "nonzero": 850_000.0, "bytes": 3.4e6, "flops": 4.8e6}
+PRUNED = {"parameters": 225_000.0, "nonzero": 225_000.0, "bytes": 0.9e6, "flops": 1.2e6}
+MASKED = {**DENSE, "nonzero": 170_000.0}
+FACTORED = {**DENSE, "flops": 2.4e6}
+SMALL = pipeline("kd", "prune", name="small")
+
+
+def with_costs(result, costs):
+    costs = {name: np.full(len(result.seconds), value) for name, value in costs.items()}
+    return dataclasses.replace(result, costs=costs)
+
+
+def compressed(change, costs=PRUNED, kd=0.03 + SURE, chosen="kd", baseline=BASE, **more):
+    """Results of labels, `kd` that is better, and a pipeline that begins with it."""
+    better, small = (baseline + each[: len(baseline)] for each in (kd, kd + change))
+    arms = {"labels": baseline, "kd": better, "small": small}
+    made = {n: with_costs(arm_result(n, v), DENSE) for n, v in arms.items() if n != "small"}
+    made["small"] = with_costs(arm_result(SMALL, small), costs)
+    found = results(chosen=chosen, baseline=baseline)
+    return dataclasses.replace(found, arms=made | more)
+
+
+@pytest.mark.parametrize(
+    ("change", "costs", "advice"),
+    [
+        (
+            -0.003 + 2 * SURE,
+            PRUNED,
+            "Where size counts, use small: 0.9 MB instead of 3.4 MB (kd), at 0.30 ± 0.20 points "
+            "less accuracy, no difference that these seeds can show.",
+        ),
+        (
+            -0.023 + SURE,
+            PRUNED,
+            "small has 0.9 MB instead of 3.4 MB (kd), at 2.30 ± 0.10 points less accuracy.",
+        ),
+        (
+            0.01 + SURE,
+            MASKED,
+            "Where size counts, use small: 170,000 instead of 850,000 parameters that are not zero "
+            "(kd), at 1.00 ± 0.10 points more accuracy.",
+        ),
+        (
+            WILD,
+            FACTORED,
+            "small has 2.4 MFLOPs instead of 4.8 MFLOPs for a forward pass (kd), at 1.00 ± 4.58 "
+            "points more accuracy; more seeds would tell whether that is a loss.",
+        ),
+        (0.0 * SURE, DENSE, ""),
+    ],
+)
+def test_a_pipeline_is_judged_by_what_it_saves(change, costs, advice):
+    found = conclude(compressed(np.asarray(change), costs))
+    assert found.headline == f"Use the distilled student (kd). {advice}".strip()
+    assert (found.kind, found.arm) == ("use", "kd")
+
+
+def test_a_pipeline_that_is_no_better_than_labels_is_not_told_to_bring_nothing():
+    only = compressed(-0.03 + SURE, chosen="labels")
+    only = dataclasses.replace(only, arms={n: only[n] for n in ("labels", "small")})
+    found = conclude(only)
+    assert (found.kind, found.arm) == ("smaller", "small")
+    assert found.headline.startswith("Where size counts, use small: 0.9 MB instead of 3.4 MB (lab")
+    report = only.report("R")
+    assert report.summary.count("small against labels") == 1
+    (finding,) = report.sections[0].findings
+    assert finding.text.endswith(
+        "small has 0.9 MB instead of 3.4 MB and 1.2 MFLOPs instead of 4.8 MFLOPs for a forward "
+        "pass."
+    )
+    assert "Of those that cost less" in report.sections[0].text
+    # One that is better as well needs no second name, and one seed tells no difference.
+    better = conclude(compressed(0.001 + SURE, chosen="small"))
+    start = "Use the distilled student (small). It has 0.9 MB instead of 3.4 MB (kd), at 0.10"
+    assert better.kind == "use" and better.headline.startswith(start)
+    alone = conclude(compressed(-0.003 + SURE, baseline=BASE[:1]))
+    assert alone.headline.endswith("; there is no interval that could tell a difference.")
+
+
+def test_the_smallest_student_is_chosen_where_arms_are_chosen():
+    tiny = arm_result(pipeline("kd", "prune", "qat", name="tiny"), BASE + 0.03 + SURE)
+    costs = {"parameters": 225_000.0, "nonzero": 225_000.0, "bytes": 225e3, "flops": 1.2e6}
+    tiny = with_costs(tiny, costs)
+    assert "use tiny: 225 kB instead of 3.4 MB" in conclude(compressed(SURE, tiny=tiny)).headline
+    worse = dataclasses.replace(tiny, validation={"accuracy": BASE - 0.05 + SURE})
+    assert "use small: 0.9 MB" in conclude(compressed(SURE, tiny=worse)).headline
+    # Both are worse: the better one.
+    both = conclude(compressed(-0.06 + 2 * SURE, tiny=worse))
+    assert "small has 0.9 MB instead of 3.4 MB (kd), at 6.00" in both.headline
 
 
 def test_numbers_in_text():

@@ -89,6 +89,11 @@ def test_what_the_deployed_students_cost_is_in_the_results(finished, tmp_path):
     columns = results.table().to_markdown().splitlines()[0]
     assert "Bytes of the weights (kB)" in columns and "Forward pass (kFLOPs)" in columns
     assert "not zero" not in columns
+    (finding,) = results.report().sections[0].findings[-1:]
+    assert finding.text.endswith(
+        f"{ALL.name} has 0.1 kB instead of 0.3 kB and 0.1 kFLOPs instead "
+        "of 0.1 kFLOPs for a forward pass."
+    )
     sparse = dataclasses.replace(results["kd"], costs={**plain, "nonzero": plain["parameters"] / 2})
     masked = dataclasses.replace(results, arms={"kd": results["kd"], "sparse": sparse})
     assert "Parameters not zero" in masked.table().to_markdown()

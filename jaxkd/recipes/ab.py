@@ -40,6 +40,19 @@ def ab(
     Returns:
       An objective with the terms `label`, `ab1`, `ab2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = ab(pair, steps=240)
+      >>> list(objective.terms), objective.terms["ab3"].student
+      (['label', 'ab1', 'ab2', 'ab3'], 'preact3')
+      >>> [float(objective.terms["ab3"].weight(step)) > 0 for step in (0, 29, 30)]
+      [True, True, False]
+
     Reference:
       Heo et al., Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden
       Neurons, AAAI 2019.

@@ -30,6 +30,17 @@ def afd(
     Returns:
       An objective with the terms `label` and `afd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = afd(pair, qk_dim=64).terms["afd"]
+      >>> len(term.student), len(term.teacher)
+      (3, 3)
+
     Reference:
       Ji et al., Show, Attend and Distill: Knowledge Distillation via Attention-based Feature
       Matching, AAAI 2021.

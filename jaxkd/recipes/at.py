@@ -24,6 +24,17 @@ def at(
     Returns:
       An objective with the terms `label`, `at1`, `at2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = at(pair, weight=500.0)
+      >>> {name: term.weight for name, term in objective.terms.items()}
+      {'label': 1.0, 'at1': 500.0, 'at2': 500.0, 'at3': 500.0}
+
     Reference:
       Zagoruyko and Komodakis, Paying More Attention to Attention: Improving the Performance of
       Convolutional Neural Networks via Attention Transfer, ICLR 2017.

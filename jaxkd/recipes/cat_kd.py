@@ -23,6 +23,17 @@ def cat_kd(pair: Pair, *, weight: float | Schedule = 400.0, label_weight: float 
     Returns:
       An objective with the terms `label` and `cat_kd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = cat_kd(pair.with_class_maps(), weight=40.0)
+      >>> objective.terms["cat_kd"].student, objective.terms["cat_kd"].weight
+      ('class_maps', 40.0)
+
     Reference:
       Guo et al., Class Attention Transfer Based Knowledge Distillation, CVPR 2023.
     """

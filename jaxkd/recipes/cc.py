@@ -31,6 +31,17 @@ def cc(
     Returns:
       An objective with the terms `label` and `cc`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = cc(pair, dim=64)
+      >>> sorted(objective.student_outputs), sorted(objective.teacher_outputs)
+      (['embedding', 'logits'], ['embedding'])
+
     Reference:
       Peng et al., Correlation Congruence for Knowledge Distillation, ICCV 2019.
     """

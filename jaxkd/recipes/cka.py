@@ -16,6 +16,11 @@ def cka(*, weight: float | Schedule = 1.0, label_weight: float = 1.0) -> Objecti
     Returns:
       An objective with the terms `label` and `cka`.
 
+    Example:
+      >>> objective = cka(weight=0.5)
+      >>> objective.terms["cka"].student, objective.terms["cka"].weight
+      ('embedding', 0.5)
+
     Reference:
       Kornblith et al., Similarity of Neural Network Representations Revisited, ICML 2019, used as a
       loss.

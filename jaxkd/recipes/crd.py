@@ -46,6 +46,17 @@ def crd(
     Returns:
       An objective with the terms `label` and `crd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = crd(pair, num_examples=60_000, num_negatives=1024)
+      >>> list(objective.terms), sorted(objective.teacher_outputs)
+      (['label', 'crd'], ['embedding'])
+
     Reference:
       Tian et al., Contrastive Representation Distillation, ICLR 2020.
     """

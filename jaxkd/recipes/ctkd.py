@@ -30,6 +30,11 @@ def ctkd(
     Raises:
       ValueError: alpha outside of [0, 1], fewer than one step.
 
+    Example:
+      >>> objective = ctkd(span=10.0, alpha=0.5, steps=240)
+      >>> {name: term.weight for name, term in objective.terms.items()}
+      {'label': 0.5, 'ctkd': 0.5}
+
     Reference:
       Li et al., Curriculum Temperature for Knowledge Distillation, AAAI 2023.
     """

@@ -32,6 +32,17 @@ def cwd(
     Returns:
       An objective with the terms `label`, `cwd1`, `cwd2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = cwd(pair, temperature=1.0)
+      >>> list(objective.terms), objective.terms["cwd1"].teacher
+      (['label', 'cwd1', 'cwd2', 'cwd3'], 'stage1')
+
     Reference:
       Shu et al., Channel-Wise Knowledge Distillation for Dense Prediction, ICCV 2021.
     """

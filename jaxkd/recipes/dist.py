@@ -28,6 +28,11 @@ def dist(
     Returns:
       An objective with the terms `label` and `dist`.
 
+    Example:
+      >>> objective = dist(temperature=1.0)
+      >>> list(objective.terms), objective.terms["dist"].temperature
+      (['label', 'dist'], 1.0)
+
     Reference:
       Huang et al., Knowledge Distillation from A Stronger Teacher, NeurIPS 2022.
     """

@@ -26,6 +26,19 @@ def fitnet(
     Returns:
       An objective with the terms `label` and `fitnet`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = fitnet(pair).terms["fitnet"]
+      >>> term.student, pair.shape("student", term.student)
+      ('stage2', (8, 7, 7, 16))
+      >>> term.teacher, pair.shape("teacher", term.teacher)
+      ('stage2', (8, 14, 14, 32))
+
     Reference:
       Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015.
     """

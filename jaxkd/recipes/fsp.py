@@ -31,6 +31,19 @@ def fsp(
     Returns:
       An objective with the terms `label`, `fsp1`, `fsp2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = fsp(pair, steps=240)
+      >>> [float(objective.terms["fsp1"].weight(step)) for step in (0, 29, 30)]
+      [50.0, 50.0, 0.0]
+      >>> [float(objective.terms["label"].weight(step)) for step in (0, 29, 30)]
+      [0.0, 0.0, 1.0]
+
     Reference:
       Yim et al., A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and
       Transfer Learning, CVPR 2017.

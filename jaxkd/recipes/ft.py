@@ -36,6 +36,17 @@ def ft(
     Returns:
       An objective with the terms `label` and `ft`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = ft(pair, rate=0.25, steps=240).terms["ft"]
+      >>> term.student, term.teacher
+      ('stage3', 'stage3')
+
     Reference:
       Kim et al., Paraphrasing Complex Network: Network Compression via Factor Transfer, NeurIPS
       2018.

@@ -24,6 +24,17 @@ def ickd(
     Returns:
       An objective with the terms `label` and `ickd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = ickd(pair).terms["ickd"]
+      >>> term.student, term.teacher, term.weight
+      ('stage3', 'stage3', 2.5)
+
     Reference:
       Liu et al., Exploring Inter-Channel Correlation for Diversity-Preserved Knowledge
       Distillation, ICCV 2021.

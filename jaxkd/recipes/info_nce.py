@@ -33,6 +33,17 @@ def info_nce(
     Returns:
       An objective with the terms `label` and `info_nce`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = info_nce(pair, dim=64, temperature=0.1).terms["info_nce"]
+      >>> term.student, term.temperature
+      ('embedding', 0.1)
+
     Reference:
       van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018.
     """

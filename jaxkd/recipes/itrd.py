@@ -33,6 +33,17 @@ def itrd(
     Returns:
       An objective with the terms `label` and `itrd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = itrd(pair, alpha=1.01)
+      >>> list(objective.terms), objective.terms["itrd"].student
+      (['label', 'itrd'], 'embedding')
+
     Reference:
       Miles et al., Information Theoretic Representation Distillation, BMVC 2022.
     """

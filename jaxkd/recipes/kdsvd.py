@@ -30,6 +30,17 @@ def kdsvd(
     Returns:
       An objective with the terms `label`, `kdsvd1`, `kdsvd2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = kdsvd(pair, k=2)
+      >>> {name: term.student for name, term in objective.terms.items()}
+      {'label': 'logits', 'kdsvd1': ('stage1', 'stage2'), 'kdsvd2': ('stage2', 'stage3')}
+
     Reference:
       Lee et al., Self-supervised Knowledge Distillation Using Singular Value Decomposition, ECCV
       2018.

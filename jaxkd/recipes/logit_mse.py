@@ -16,6 +16,11 @@ def logit_mse(*, weight: float | Schedule = 1.0, label_weight: float = 1.0) -> O
     Returns:
       An objective with the terms `label` and `logit_mse`.
 
+    Example:
+      >>> objective = logit_mse(weight=0.1, label_weight=0.0)
+      >>> list(objective.terms), objective.terms["logit_mse"].weight
+      (['logit_mse'], 0.1)
+
     Reference:
       Ba and Caruana, Do Deep Nets Really Need to be Deep?, NeurIPS 2014.
     """

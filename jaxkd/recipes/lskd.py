@@ -22,6 +22,11 @@ def lskd(
     Returns:
       An objective with the terms `label` and `lskd`.
 
+    Example:
+      >>> objective = lskd(temperature=3.0)
+      >>> {name: term.weight for name, term in objective.terms.items()}
+      {'label': 0.1, 'lskd': 9.0}
+
     Reference:
       Sun et al., Logit Standardization in Knowledge Distillation, CVPR 2024.
     """

@@ -23,6 +23,17 @@ def mgd(
     Returns:
       An objective with the terms `label` and `mgd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = mgd(pair, weight=2e-5).terms["mgd"]
+      >>> term.student, term.teacher, term.weight
+      ('stage3', 'stage3', 2e-05)
+
     Reference:
       Yang et al., Masked Generative Distillation, ECCV 2022.
     """

@@ -32,6 +32,11 @@ def mlkd(
     Returns:
       An objective with the terms `label` and `mlkd`.
 
+    Example:
+      >>> objective = mlkd(temperatures=(2.0, 4.0), weight=0.1)
+      >>> {name: term.weight for name, term in objective.terms.items()}
+      {'label': 1.0, 'mlkd': 0.1}
+
     Reference:
       Jin et al., Multi-Level Logit Distillation, CVPR 2023.
     """

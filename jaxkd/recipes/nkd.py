@@ -29,6 +29,11 @@ def nkd(
     Returns:
       An objective with the terms `label` and `nkd`.
 
+    Example:
+      >>> objective = nkd(gamma=2.0, temperature=2.0)
+      >>> list(objective.terms), objective.terms["nkd"].temperature
+      (['label', 'nkd'], 2.0)
+
     Reference:
       Yang et al., From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach
       with Normalized Loss and Customized Soft Labels, ICCV 2023.
@@ -61,6 +66,17 @@ def uskd(
 
     Returns:
       An objective with the terms `label` and `uskd`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = uskd(pair)
+      >>> objective.terms["uskd"].student, objective.needs_teacher
+      (('logits', 'stage2'), False)
 
     Reference:
       Yang et al., From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach

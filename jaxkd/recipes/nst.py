@@ -19,6 +19,17 @@ def nst(pair: Pair, *, weight: float | Schedule = 50.0, label_weight: float = 1.
     Returns:
       An objective with the terms `label`, `nst1`, `nst2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = nst(pair)
+      >>> {name: term.student for name, term in objective.terms.items()}
+      {'label': 'logits', 'nst1': 'stage1', 'nst2': 'stage2', 'nst3': 'stage3'}
+
     Reference:
       Huang and Wang, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer, 2017.
     """

@@ -33,6 +33,19 @@ def ofa(
     Returns:
       An objective with the terms `label`, `ofa1`, `ofa2`, … of the stages and `ofa` of the logits.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = ofa(pair, epsilon=1.5)
+      >>> {name: term.student for name, term in objective.terms.items()}
+      {'label': 'logits', 'ofa': 'logits', 'ofa1': 'stage1', 'ofa2': 'stage2', 'ofa3': 'stage3'}
+      >>> sorted(objective.teacher_outputs)
+      ['logits']
+
     Reference:
       Hao et al., One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge
       Distillation, NeurIPS 2023.

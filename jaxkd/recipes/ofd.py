@@ -32,6 +32,17 @@ def ofd(
     Returns:
       An objective with the terms `label`, `ofd1`, `ofd2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = ofd(pair)
+      >>> [(term.student, term.weight) for term in objective.terms.values()]
+      [('logits', 1.0), ('preact1', 0.00025), ('preact2', 0.0005), ('preact3', 0.001)]
+
     Reference:
       Heo et al., A Comprehensive Overhaul of Feature Distillation, ICCV 2019.
     """

@@ -26,6 +26,17 @@ def pkd(
     Returns:
       An objective with the terms `label`, `pkd1`, `pkd2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = pkd(pair)
+      >>> {name: term.student for name, term in objective.terms.items()}
+      {'label': 'logits', 'pkd1': 'stage1', 'pkd2': 'stage2', 'pkd3': 'stage3'}
+
     Reference:
       Cao et al., PKD: General Distillation Framework for Object Detectors via Pearson Correlation
       Coefficient, NeurIPS 2022.

@@ -16,6 +16,11 @@ def pkt(*, weight: float | Schedule = 3e4, label_weight: float = 1.0) -> Objecti
     Returns:
       An objective with the terms `label` and `pkt`.
 
+    Example:
+      >>> objective = pkt(weight=1e4)
+      >>> list(objective.terms), sorted(objective.teacher_outputs)
+      (['label', 'pkt'], ['embedding'])
+
     Reference:
       Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer, ECCV
       2018.

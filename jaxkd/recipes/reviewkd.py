@@ -29,6 +29,19 @@ def reviewkd(
     Returns:
       An objective with the terms `label` and `reviewkd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = reviewkd(pair, steps=240).terms["reviewkd"]
+      >>> term.student
+      ('stage1', 'stage2', 'stage3', 'embedding')
+      >>> [float(term.weight(step)) for step in (0, 10, 20)]
+      [0.0, 0.5, 1.0]
+
     Reference:
       Chen et al., Distilling Knowledge via Knowledge Review, CVPR 2021.
     """

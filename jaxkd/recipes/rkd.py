@@ -24,6 +24,11 @@ def rkd(
     Returns:
       An objective with the terms `label` and `rkd`.
 
+    Example:
+      >>> objective = rkd(distance_weight=1.0, angle_weight=2.0)
+      >>> list(objective.terms), sorted(objective.student_outputs)
+      (['label', 'rkd'], ['embedding', 'logits'])
+
     Reference:
       Park et al., Relational Knowledge Distillation, CVPR 2019.
     """

@@ -30,6 +30,11 @@ def rld(
     Returns:
       An objective with the terms `label` and `rld`.
 
+    Example:
+      >>> objective = rld(beta=4.0, steps=240)
+      >>> [float(objective.terms["rld"].weight(step)) for step in (0, 10, 20)]
+      [0.0, 0.5, 1.0]
+
     Reference:
       Sun et al., Knowledge Distillation with Refined Logits, 2024.
     """

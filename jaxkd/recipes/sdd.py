@@ -33,6 +33,17 @@ def sdd(
     Returns:
       An objective with the terms `label` and `sdd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = sdd(pair.with_class_maps(), loss=losses.kd)
+      >>> list(objective.terms), sorted(objective.teacher_outputs)
+      (['label', 'sdd'], ['regions'])
+
     Reference:
       Luo, Scale Decoupled Distillation, CVPR 2024.
     """

@@ -27,6 +27,17 @@ def semckd(
     Returns:
       An objective with the terms `label` and `semckd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = semckd(pair).terms["semckd"]
+      >>> len(term.student), len(term.teacher)
+      (3, 3)
+
     Reference:
       Chen et al., Cross-Layer Distillation with Semantic Calibration, AAAI 2021.
     """

@@ -22,6 +22,17 @@ def with_teacher_classifier(pair: Pair, *, factor: int = 2, seed: int = 0) -> Pa
       The pair whose student is the backbone with a projector behind its last map and the teacher's
       frozen last layer; it has the outputs `projected` and new `logits`, and is trained and
       deployed in this form.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> extended = with_teacher_classifier(pair, factor=4)
+      >>> pair.width("teacher", "stage3"), extended.width("student", "projected")
+      (64, 64)
     """
     student, teacher = pair.stages()[-1]
     kernel, bias = pair.teacher_head()
@@ -46,6 +57,17 @@ def simkd(pair: Pair, *, weight: float | Schedule = 1.0) -> Objective:
 
     Returns:
       An objective with the term `simkd`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = simkd(with_teacher_classifier(pair))
+      >>> list(objective.terms), objective.terms["simkd"].student, objective.terms["simkd"].teacher
+      (['simkd'], 'projected', 'stage3')
 
     Reference:
       Chen et al., Knowledge Distillation with the Reused Teacher Classifier, CVPR 2022.

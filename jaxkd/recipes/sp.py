@@ -18,6 +18,17 @@ def sp(pair: Pair, *, weight: float | Schedule = 3000.0, label_weight: float = 1
     Returns:
       An objective with the terms `label` and `sp`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = sp(pair).terms["sp"]
+      >>> term.student, term.teacher, term.weight
+      ('stage3', 'stage3', 3000.0)
+
     Reference:
       Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019.
     """

@@ -29,6 +29,17 @@ def srd(
     Returns:
       An objective with the terms `label`, `srd` and `kl`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = srd(pair, temperature=4.0)
+      >>> list(objective.terms), objective.terms["srd"].student, objective.terms["kl"].temperature
+      (['label', 'srd', 'kl'], 'embedding', 4.0)
+
     Reference:
       Miles and Mikolajczyk, Understanding the Role of the Projector in Knowledge Distillation,
       AAAI 2024.

@@ -24,6 +24,17 @@ def srrl(
     Returns:
       An objective with the terms `label` and `srrl`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = srrl(pair).terms["srrl"]
+      >>> term.student, term.teacher
+      ('stage3', ('stage3', 'logits'))
+
     Reference:
       Yang et al., Knowledge Distillation via Softmax Regression Representation Learning, ICLR
       2021.

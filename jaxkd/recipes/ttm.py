@@ -21,6 +21,11 @@ def ttm(
     Returns:
       An objective with the terms `label` and `ttm`.
 
+    Example:
+      >>> objective = ttm(gamma=0.25, weight=10.0)
+      >>> {name: term.weight for name, term in objective.terms.items()}
+      {'label': 1.0, 'ttm': 10.0}
+
     Reference:
       Zheng and Yang, Knowledge Distillation Based on Transformed Teacher Matching, ICLR 2024.
     """
@@ -40,6 +45,11 @@ def wttm(
 
     Returns:
       An objective with the terms `label` and `wttm`.
+
+    Example:
+      >>> objective = wttm(gamma=0.25, weight=10.0)
+      >>> {name: term.weight for name, term in objective.terms.items()}
+      {'label': 1.0, 'wttm': 10.0}
 
     Reference:
       Zheng and Yang, Knowledge Distillation Based on Transformed Teacher Matching, ICLR 2024.

@@ -24,6 +24,17 @@ def vid(
     Returns:
       An objective with the terms `label`, `vid1`, `vid2`, ….
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = vid(pair)
+      >>> {name: term.student for name, term in objective.terms.items()}
+      {'label': 'logits', 'vid1': 'stage1', 'vid2': 'stage2', 'vid3': 'stage3'}
+
     Reference:
       Ahn et al., Variational Information Distillation for Knowledge Transfer, CVPR 2019.
     """

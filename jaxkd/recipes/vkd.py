@@ -23,6 +23,17 @@ def vkd(
     Returns:
       An objective with the terms `label` and `vkd`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = vkd(pair).terms["vkd"]
+      >>> term.student, pair.width("student", "embedding"), pair.width("teacher", "embedding")
+      ('embedding', 32, 64)
+
     Reference:
       Miles, Elezi, Deng, VkD: Improving Knowledge Distillation using Orthogonal Projections, CVPR
       2024.

@@ -36,6 +36,17 @@ def wkd_logit(
     Returns:
       An objective with the terms `label` and `wkd_logit`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> objective = wkd_logit(pair, temperature=4.0)
+      >>> list(objective.terms), objective.terms["wkd_logit"].temperature
+      (['label', 'wkd_logit'], 4.0)
+
     Reference:
       Lv et al., Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge
       Distillation, NeurIPS 2024.
@@ -60,6 +71,17 @@ def wkd_feature(
 
     Returns:
       An objective with the terms `label` and `wkd_feature`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> term = wkd_feature(pair).terms["wkd_feature"]
+      >>> term.student, term.teacher, term.weight
+      ('stage3', 'stage3', 0.05)
 
     Reference:
       Lv et al., Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge

@@ -22,6 +22,11 @@ def wsld(
     Returns:
       An objective with the terms `label` and `wsld`.
 
+    Example:
+      >>> objective = wsld(temperature=2.0)
+      >>> {name: term.weight for name, term in objective.terms.items()}
+      {'label': 1.0, 'wsld': 2.25}
+
     Reference:
       Zhou et al., Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff
       Perspective, ICLR 2021.

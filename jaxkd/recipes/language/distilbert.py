@@ -38,6 +38,17 @@ def distilbert(
     Raises:
       ValueError: networks without `hidden`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.Encoder(64, 16, 2, 4, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.Encoder(64, 32, 4, 4, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((2, 7), jnp.int32))
+      >>> objective = distilbert(pair, label_weight=0.0)
+      >>> {name: term.student for name, term in objective.terms.items()}
+      {'kd': 'logits', 'cosine': 'hidden'}
+
     Reference:
       Sanh et al., DistilBERT, a distilled version of BERT, 2019; the weights are those of its code.
     """

@@ -36,6 +36,16 @@ def minilm(
       ValueError: outputs that are missing, relation_heads that do not divide a width, another
         number of heads without them.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.Encoder(64, 16, 2, 4, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.Encoder(64, 32, 4, 4, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((2, 7), jnp.int32))
+      >>> list(minilm(pair).terms), list(minilm(pair, relation_heads=8).terms)
+      (['attention', 'values'], ['queries', 'keys', 'values'])
+
     Reference:
       Wang et al., MiniLM, NeurIPS 2020; Wang et al., MiniLMv2, Findings of ACL 2021.
     """

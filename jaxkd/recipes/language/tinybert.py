@@ -50,6 +50,17 @@ def tinybert(
     Raises:
       ValueError: outputs that are missing, a student of more layers, another number of heads.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.Encoder(64, 16, 2, 4, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.Encoder(64, 32, 4, 4, rngs=nnx.Rngs(1)))
+      >>> pair = Pair(student, teacher, jnp.ones((2, 7), jnp.int32))
+      >>> objective = tinybert(pair)
+      >>> [(term.student, term.teacher) for term in objective.terms.values()][:3]
+      [('embeddings', 'embeddings'), ('layer1', 'layer2'), ('layer2', 'layer4')]
+
     Reference:
       Jiao et al., TinyBERT: Distilling BERT for Natural Language Understanding, Findings of EMNLP
       2020.

@@ -1,6 +1,5 @@
 """What a command leaves behind: the report in three formats, and files for devices."""
 
-import importlib.util
 import json
 import pathlib
 import shlex
@@ -29,19 +28,6 @@ FORMATS = {
 STUDENT = "student"
 _COMMAND = "command.json"
 _EXAMPLES = 64
-
-
-def check_packages() -> None:
-    """Refuses to begin where the report could not be drawn at the end.
-
-    Raises:
-      ImportError: a package is missing; names the extra.
-    """
-    for package in ("matplotlib", "jinja2"):
-        if importlib.util.find_spec(package) is None:
-            raise ImportError(
-                f"the report needs {package}: pip install 'jaxkd-distill[experiments]'"
-            )
 
 
 def record_command(out: pathlib.Path, command: str, arguments: Sequence[str], title: str) -> None:

@@ -66,10 +66,11 @@ def _run(given: argparse.Namespace, arguments: Sequence[str]) -> None:
     from jaxkd._command_line import _outcome
     from jaxkd._command_line._study import opened
     from jaxkd.study import Arm
+    from jaxkd.study._report_packages import check_report_packages
 
     out = out_folder(given)
     arm = Arm(given.method, method_options(given))
-    _outcome.check_packages()
+    check_report_packages()
     _outcome.check_formats(out, given.format)
     title = given.title or f"{given.student} on {given.data.rstrip('/').rpartition('/')[2]}"
     what = opened(given, out)

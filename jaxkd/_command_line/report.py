@@ -24,10 +24,11 @@ def main(arguments: Sequence[str], prog: str = "jaxkd report") -> int:
 
 def _run(out: pathlib.Path, title: str | None) -> None:
     from jaxkd._command_line import _outcome
+    from jaxkd.study._report_packages import check_report_packages
     from jaxkd.study._saved_results import read_results, read_tuning
 
     called = _outcome.recorded_command(out)
-    _outcome.check_packages()
+    check_report_packages()
     title = title or called["title"]
     if called["command"] == "tune":
         tuning = read_tuning(out / "study")

@@ -64,9 +64,10 @@ def _run(given: argparse.Namespace, arguments: Sequence[str]) -> None:
     from jaxkd._command_line import _outcome
     from jaxkd._command_line._study import opened
     from jaxkd.study import Study
+    from jaxkd.study._report_packages import check_report_packages
 
     out = out_folder(given)
-    _outcome.check_packages()
+    check_report_packages()
     axes = _axes(given)
     title = given.title or f"Tuning {given.student} on {given.data.rstrip('/').rpartition('/')[2]}"
     what = opened(given, out)

@@ -10,6 +10,7 @@
 """
 
 import contextlib
+import importlib.util
 import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -25,6 +26,19 @@ VERSION = 2
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 # Formats that Pillow opens as 32 bits although they have 16.
 _WIDENED = ("PNG", "PPM")
+
+
+def check_pillow() -> None:
+    """Refuses to open image files that could not be decoded.
+
+    Raises:
+      ImportError: Pillow is not installed; names the extra.
+    """
+    if importlib.util.find_spec("PIL") is None:
+        raise ImportError(
+            "Images in files are decoded by Pillow, which is not installed: "
+            'pip install "jaxkd-distill[data]"'
+        )
 
 
 @contextlib.contextmanager

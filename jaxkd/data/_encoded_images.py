@@ -115,10 +115,12 @@ class EncodedImages(ByContent):
           The images, in ascending order of ids.
 
         Raises:
+          ImportError: Pillow, which decodes them, is not installed.
           TypeError: as of `Dataset.from_arrays`, and if the crop is no frozen dataclass.
           ValueError: as of `Dataset.from_arrays`.
         """
         _check_crop(crop)
+        _decoding.check_pillow()
         n = len(source)
         ids, labels = check_fields(n, ids, labels, num_classes, class_names, ignore_label)
         positions = np.argsort(ids, kind="stable")

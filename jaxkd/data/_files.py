@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxkd._files import local_path
 from jaxkd.data._crops import CenterCrop, Crop
+from jaxkd.data._decoding import check_pillow
 from jaxkd.data._encoded_images import EncodedImages
 from jaxkd.data._fields import take
 from jaxkd.data._file_checks import Checked, check_files, digests_of, read_index, write_index
@@ -55,6 +56,7 @@ def images_from_files(
     """
     if corrupt not in ("refuse", "skip"):
         raise ValueError(f'corrupt must be "refuse" or "skip", not {corrupt!r}')
+    check_pillow()  # before the files are read, of which none could be decoded
     encoded, classes = encode_labels(labels, class_names, num_classes, files.__getitem__)
     entries = _entries(root, files, index, corrupt == "skip")
     own = checked_ids(ids) if ids is not None else [entries[file].id for file in files]

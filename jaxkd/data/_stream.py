@@ -78,6 +78,7 @@ class stream_huggingface(Iterator[dict[str, Any]]):  # noqa: N801 - called like 
             raise TypeError(
                 f"{type(dataset).__name__} is not streamed: data.from_huggingface opens it"
             )
+        _decoding.check_pillow()
         if integer(batch_size, "batch_size") < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self._process = process or (jax.process_index(), jax.process_count())

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxkd.data import Examples
 from jaxkd.networks import Network
+from jaxkd.study._report_packages import check_report_packages
 from jaxkd.study.arms import LABELS, Arm
 from jaxkd.study.pipelines import Pipeline
 from jaxkd.study.report import Report
@@ -92,6 +93,8 @@ def distill(
       The distilled student, its history and the report, with all numbers.
 
     Raises:
+      ImportError: a package that draws the report is missing; says so before anything trains. A
+        `jaxkd.study.Study` needs it for its report alone.
       TypeError: an argument of another kind; says what to write.
       ValueError: what `jaxkd.study.Study` and its `run` refuse.
 
@@ -108,6 +111,7 @@ def distill(
       >>> float(distilled.results["kd"].test["accuracy"][0]) > 0.8
       True
     """
+    check_report_packages()
     if isinstance(method, Pipeline) and options is not None:
         raise ValueError(
             f"the options of {method.name!r} are those of its arms and stages: write "

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from jaxkd._files import print_any_text
 from jaxkd.study._files import write_file
 from jaxkd.study._provenance import TITLE
+from jaxkd.study._report_packages import check_report_packages
 from jaxkd.study._terms import terms_in
 from jaxkd.study._wording import unbroken, with_minus
 from jaxkd.study.comparison import Finding
@@ -82,6 +83,7 @@ class Report:
 
     def to_html(self) -> str:
         """Returns the page, with style, tables and figures inside; it loads nothing."""
+        check_report_packages()
         import jinja2
 
         environment = jinja2.Environment(

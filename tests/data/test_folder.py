@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import pickle
+import sys
 import time
 
 import numpy as np
@@ -288,3 +289,12 @@ def test_a_folder_that_grew_and_changed_computes_only_that(pets, tmp_path, monke
     )
     everything = cache.read(photos.ids, 0).decode()["logits"]
     np.testing.assert_allclose(everything, teach((), photos.read(photos.ids)))
+
+
+def test_without_pillow_no_image_is_said_to_be_damaged(pets, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for corrupt in ("refuse", "skip"):
+        with pytest.raises(ImportError, match=r'pip install "jaxkd-distill\[data\]"'):
+            data.folder(pets, size=8, corrupt=corrupt)
+    with pytest.raises(ImportError, match="decoded by Pillow"):
+        data.EncodedImages.from_source([b"1"], crop=CenterCrop(8), name="one", split="train")

@@ -1,3 +1,5 @@
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -158,3 +160,12 @@ def test_what_cannot_be_tuned_is_refused(tmp_path):
     del data["validation"]
     with pytest.raises(ValueError, match="settings are chosen on validation examples"):
         make_study(tmp_path, data).tune(temperature=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_what_the_report_needs_is_asked_for_before_anything_trains(package, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    line = rf"the report needs {package}: pip install 'jaxkd-distill\[experiments\]'"
+    with pytest.raises(ImportError, match=line):
+        jaxkd.distill(make_student, make_teacher(), make_data(), steps=3, workdir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._files import write_file
+from jaxkd.study._report_packages import check_report_packages
 from jaxkd.study._wording import with_minus
 
 if TYPE_CHECKING:
@@ -141,10 +142,12 @@ def draw(
       The figure; the same drawing gives the same bytes.
 
     Raises:
+      ImportError: matplotlib is not installed.
       ValueError: the format is another one.
     """
     if file_format not in ("svg", "png"):
         raise ValueError(f"file_format must be 'svg' or 'png', got {file_format!r}")
+    check_report_packages()
     import matplotlib
     import matplotlib.figure
 

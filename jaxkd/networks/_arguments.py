@@ -44,6 +44,22 @@ def check_integer(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be an integer, not {shown(value)}")
 
 
+def check_number(name: str, value: Any) -> None:
+    """Refuses what is not a real number.
+
+    Args:
+      name: name of the argument.
+      value: what was given.
+
+    Raises:
+      TypeError: a text, a function, or something else that is no number; names it.
+    """
+    try:
+        float("" if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {shown(value)}") from None
+
+
 def names_to_allow(allow: Collection[str]) -> frozenset[str]:
     """Checks an argument `allow`, the names of fields that may differ.
 

@@ -25,7 +25,7 @@ from jaxkd.study._stage_training import (
 )
 from jaxkd.study.arms import as_arm
 from jaxkd.study.pipelines import Pipeline
-from jaxkd.study.runner import file_name
+from jaxkd.study.runner import file_name, named_folder
 from jaxkd.study.stages import FINAL
 from jaxkd.training import is_main_process, sync_processes
 
@@ -126,7 +126,7 @@ def runs_of(study: Study, progress: bool) -> dict[str, ArmRuns]:
         if key in arms:
             return of_arm(arms[key])
         if key not in beginnings:
-            name = f"{file_name(arm.name)}_{_content(study, arm)}"
+            name = named_folder(arm.name, _content(study, arm))
             # What no text tells apart, such as two caches, has folders in the order of the arms.
             count = sum(runs.folder.name.startswith(name) for runs in beginnings.values())
             folder = study.workdir / FOLDER / (f"{name}_{count}" if count else name)

@@ -21,6 +21,7 @@ from jaxkd.study._made_of import check_measurement
 from jaxkd.study._pipeline_runs import runs_of
 from jaxkd.study._populations import train_together
 from jaxkd.study._shown_inputs import Shown, shown_inputs
+from jaxkd.study._study_arguments import check_codec
 from jaxkd.study._teacher_outputs import is_evaluated, teacher_outputs
 from jaxkd.study._wording import budget_of
 from jaxkd.study.arms import Arm
@@ -52,6 +53,7 @@ def run_study(
     study.caches.progress = progress
     study.workdir.mkdir(parents=True, exist_ok=True)
     with own_workdir(study.workdir):
+        check_codec(study)
         check_measurement(study, study.part)
         shown_inputs(study.data[study.part], [0], study.show)
         if not is_evaluated(study, study.part):  # otherwise it was said before

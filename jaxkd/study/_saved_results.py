@@ -16,7 +16,7 @@ from jaxkd.study.measures import Measure
 from jaxkd.study.pipelines import PIPELINE, Pipeline
 from jaxkd.study.results import ArmResult, StudyResults
 from jaxkd.study.runner import file_name
-from jaxkd.study.tuning import Tuning
+from jaxkd.study.tuning import Tuning, seconds_of
 
 _PARTS = ("validation", "test")
 
@@ -83,8 +83,7 @@ def read_tuning(workdir: pathlib.Path) -> Tuning:
             if value not in axes.setdefault(name, []):
                 axes[name].append(value)
     chosen = tried[tried.best("validation")].arm
-    seconds = [float(sum(r.seconds.sum() for r in s.arms.values())) for s in (tried, confirmed)]
-    return Tuning(tried, chosen, confirmed, axes, (seconds[0], seconds[1]))
+    return Tuning(tried, chosen, confirmed, axes, (seconds_of(tried), seconds_of(confirmed)))
 
 
 def _arm(

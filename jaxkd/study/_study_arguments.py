@@ -5,24 +5,42 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from flax import nnx
 
-from jaxkd.data import Examples, split
+from jaxkd.data import Examples, raw_batch, split
 from jaxkd.networks import Network
-from jaxkd.networks._arguments import check_integer, shown
+from jaxkd.networks._arguments import check_integer, check_number, shown, suggestion
 from jaxkd.study.runner import file_name
+from jaxkd.study.runtime import Runtime
 from jaxkd.views import Normalize, Views
+
+if TYPE_CHECKING:
+    from jaxkd.study.study import Study
 
 PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 """Shares of a single data set."""
 _RANDOM_VIEWS = 10
 # Folders of the work directory that are not those of an arm.
 _RESERVED = ("caches", "confirm", "stages", "together", "tune", "")
+# Of a file system it is 255, with what temporary files add.
+_LONGEST_NAME = 200
+_KINDS: dict[str, tuple[Any, str]] = {
+    "views": (Views, "views=Views((Normalize(),))"),
+    "eval_views": (Views, "eval_views=Views((Normalize(),))"),
+    "metrics": (Mapping, 'metrics={"accuracy": jaxkd.metrics.Accuracy()}'),
+    "metric": (str | tuple, 'metric="accuracy", or metric=("mine", "max")'),
+    "make_optimizer": (Callable, "make_optimizer=lambda steps, rate: optax.sgd(rate)"),
+    "population": (bool, "population=False"),
+    "loader_options": (Mapping, 'loader_options={"workers": 2}'),
+    "show": (Callable, "show=lambda inputs: [str(each) for each in inputs]"),
+    "runtime": (Runtime, "runtime=Runtime()"),
+}
 _WRITE = 'write jaxkd.data.split(dataset, {"train": 0.8, "validation": 0.1, "test": 0.1})'
 
 
@@ -72,6 +90,26 @@ def _warn_of_overlap(data: Mapping[str, Examples]) -> None:
             )
 
 
+def check_kinds(given: Mapping[str, Any]) -> None:
+    """Refuses arguments of another kind that would be found wrong later, or never.
+
+    Args:
+      given: name → value of the arguments of a study.
+
+    Raises:
+      TypeError: names the argument, its value and what to write.
+      ValueError: no metric, or not the name of one and its direction.
+    """
+    for name, (kind, line) in _KINDS.items():
+        value = given[name]
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} cannot be {shown(value)}: write {line}")
+    metric = given["metric"]
+    if given["metrics"] == {} or (isinstance(metric, tuple) and len(metric) != 2):
+        name = "metric" if given["metrics"] != {} else "metrics"
+        raise ValueError(f"{name} cannot be {given[name]!r}: write {_KINDS[name][1]}")
+
+
 def checked_make_student(make_student: Any) -> Callable[[int], Network]:
     """Returns a function from a seed to a student; modules of NNX become networks.
 
@@ -84,6 +122,8 @@ def checked_make_student(make_student: Any) -> Callable[[int], Network]:
             "seed: jaxkd.from_nnx(MLP(64, (32,), 10, rngs=nnx.Rngs(seed)))"
         )
 
+    digests: dict[int, int] = {}
+
     def make(seed: int) -> Network:
         made = make_student(seed)
         if not isinstance(made, Network):
@@ -91,19 +131,43 @@ def checked_make_student(make_student: Any) -> Callable[[int], Network]:
                 f"make_student must return a Network, not {shown(made)}: write lambda seed: "
                 "jaxkd.from_nnx(…), from_linen or from_function"
             )
+        digest = _digest_of(made)
+        if digest is not None and digests.setdefault(seed, digest) != digest:
+            raise ValueError(
+                f"make_student({seed}) returned other weights than before, and runs of a seed "
+                "start from the same ones: make them from the seed, lambda seed: "
+                "jaxkd.from_nnx(MLP(64, (32,), 10, rngs=nnx.Rngs(seed)))"
+            )
         return made
 
     return make
 
 
+def _digest_of(network: Network) -> int | None:
+    """Returns a checksum of the parameters; None while they are traced or known by shape alone."""
+    leaves = jax.tree.leaves(network.params)
+    known = (isinstance(x, np.ndarray | jax.Array) for x in leaves)
+    if not all(known) or any(isinstance(x, jax.core.Tracer) for x in leaves):
+        return None
+    checksum = 0
+    for leaf in leaves:
+        checksum = zlib.crc32(np.asarray(leaf).tobytes(), checksum)
+    return checksum
+
+
 def checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Returns the seeds; a number stands for that many, from 0 on."""
-    if isinstance(seeds, int):
-        seeds = range(seeds)
+    if not isinstance(seeds, Iterable):
+        check_integer("seeds", seeds)
+        seeds = range(int(seeds))
     for seed in (seeds := tuple(seeds)):
         check_integer("a seed", seed)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must be at least one, and each once, not {list(seeds)}")
+    seeds = tuple(map(int, seeds))
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(
+            f"seeds must be at least one, from 0 on, and each once, not {list(seeds)}: write "
+            "seeds=3, or seeds=[0, 1, 2]"
+        )
     return seeds
 
 
@@ -117,6 +181,7 @@ def checked_batch_size(batch_size: int, train: Examples) -> int:
 
 def checked_learning_rate(learning_rate: float) -> float:
     """Returns the learning rate; refuses one that is not positive."""
+    check_number("learning_rate", learning_rate)
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate must be positive, not {learning_rate}")
     return learning_rate
@@ -139,7 +204,8 @@ def checked_steps(
             "Write epochs=30"
         )
     ((name, value),) = given.items()
-    if not value > 0:
+    check_number(name, value)
+    if not 0 < value < math.inf:
         raise ValueError(f"{name} must be positive, not {value}")
     if name == "steps":
         check_integer("steps", value)
@@ -159,6 +225,11 @@ def check_names(names: Sequence[str]) -> None:
     """Refuses arms whose folders would have one name."""
     folders = [file_name(name) for name in names]
     for name, folder in zip(names, folders, strict=True):
+        if (size := len(folder.encode())) > _LONGEST_NAME:
+            raise ValueError(
+                f"the name of the arm {name!r} has {size} bytes, and that of a folder at most "
+                f'{_LONGEST_NAME}: write Arm(…, name="…")'
+            )
         if folders.count(folder) > 1 or folder in _RESERVED:
             raise ValueError(
                 f"the arm {name!r} needs a name of its own among {list(names)}: write "
@@ -203,6 +274,29 @@ def as_network(teacher: Any, who: str) -> Network:
             "Study(data, make_student, teacher=jaxkd.from_nnx(…))"
         )
     return teacher
+
+
+def check_codec(study: Study) -> None:
+    """Refuses a codec of an output that no teacher has; nothing would be stored by it.
+
+    Raises:
+      ValueError: names the output, and those that there are.
+    """
+    codec, teacher = study.codec, study.teacher
+    others = any(arm.teacher is not None for arm in study.arms)
+    if not isinstance(codec, Mapping) or teacher is None or others:
+        return
+    if isinstance(teacher, Network):
+        known = list(jax.eval_shape(teacher, study.inputs))
+    else:
+        ids = study.data["train"].ids[:1]
+        batch = raw_batch(study.data["train"], study.views, ids, 0 * ids)
+        known = list(teacher(np.asarray(study.views.render(batch)["inputs"])))
+    if unknown := [name for name in codec if name not in known]:
+        raise ValueError(
+            f"codec names the output {unknown[0]!r}{suggestion(unknown[0], known)} The teacher has "
+            f"{known}: write codec={{{known[0]!r}: Dense()}}"
+        )
 
 
 def has_convolutions(network: Network, inputs: Any) -> bool:

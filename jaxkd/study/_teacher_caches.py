@@ -18,7 +18,7 @@ from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.objective import Objective
 from jaxkd.study._study_arguments import as_network
-from jaxkd.study.runner import file_name
+from jaxkd.study.runner import named_folder
 from jaxkd.targets import Dense
 from jaxkd.views import Views
 
@@ -73,7 +73,7 @@ class TeacherCaches:
         }
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         if name not in self._open:
-            path = self.folder / f"{file_name(teacher.name)}_{name}"
+            path = self.folder / named_folder(teacher.name, name)
             options: dict[str, Any] = {"codec": codec, "num_views": num_views}
             if not path.exists():
                 predicted = cache.forecast(teacher, source, views, **options)

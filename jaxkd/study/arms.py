@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optax
@@ -13,7 +13,7 @@ from jaxkd.cache import Cache
 from jaxkd.cache._foreign import runnable
 from jaxkd.data import Examples
 from jaxkd.networks import Network
-from jaxkd.networks._arguments import shown, suggestion
+from jaxkd.networks._arguments import check_integer, check_kind, shown, suggestion
 from jaxkd.objective import Objective
 from jaxkd.recipes import Recipe
 from jaxkd.strategies import Phase
@@ -90,8 +90,8 @@ class Arm:
       steps: number of updates, by default the study's.
 
     Raises:
-      TypeError: a method of another kind.
-      ValueError: an unknown name or option.
+      TypeError: a method, or another argument, of another kind.
+      ValueError: an unknown name or option, or steps below 1.
 
     Example:
       >>> Arm("kd", {"alpha": 1.0, "temperature": 2.0}).name
@@ -108,6 +108,8 @@ class Arm:
     steps: int | None = None
 
     def __post_init__(self):
+        check_kind("options", self.options, Mapping, 'write Arm("kd", {"alpha": 0.5})')
+        _check_fields(self)
         method, options = self.method, dict(self.options)
         label = method if isinstance(method, str) else ""
         if isinstance(method, str) and method in _ALIASES:
@@ -218,6 +220,35 @@ def as_arm(given: Any) -> Arm:
         f"an arm is a name or an Arm, not {shown(given)}: write Arm({_name_of(given)}, "
         'name="mine"), where a function takes the study and a seed'
     )
+
+
+def as_arms(given: Any) -> tuple[Arm, ...]:
+    """Returns the arms of a list of names and arms.
+
+    Raises:
+      TypeError: no list, or something else in it; says what to write.
+    """
+    if isinstance(given, str | Arm | Mapping) or not isinstance(given, Iterable):
+        raise TypeError(
+            f'arms must be a list, not {shown(given)}: write arms=["labels", "kd"], and options of '
+            'a method as Arm("kd", {"alpha": 0.5})'
+        )
+    return tuple(as_arm(arm) for arm in given)
+
+
+def _check_fields(arm: Arm) -> None:
+    """Refuses what would be read as something else: no steps as the study's, a text as yes."""
+    kinds: dict[str, Any] = {"name": str, "data": str | None, "online": bool | None}
+    for field, kind in kinds.items():
+        if not isinstance(value := getattr(arm, field), kind):
+            text = {"name": "a text", "data": "a name or None", "online": "True, False or None"}
+            raise TypeError(f"{field} of an arm must be {text[field]}, not {shown(value)}")
+    if arm.steps is not None:
+        check_integer("steps of an arm", arm.steps)
+        if arm.steps < 1:
+            raise ValueError(
+                f"steps of an arm must be at least 1, or None for the study's, not {arm.steps}"
+            )
 
 
 def _check_method(method: Any, options: Mapping[str, Any]) -> None:

@@ -46,6 +46,8 @@ from jaxkd.study.runtime import Runtime
 from jaxkd.training import TrainStep, fit, is_main_process, sync_processes
 
 T = TypeVar("T")
+# Bytes of a title in the name of a folder, of which a file system takes 255.
+_LONGEST_TITLE = 180
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,14 @@ def timed(workdir: pathlib.Path, run: Callable[[], T]) -> tuple[T, float]:
 def file_name(text: str) -> str:
     """Returns a title as the name of a file or a folder."""
     return "".join(c if c.isalnum() else "_" for c in text.lower())
+
+
+def named_folder(title: str, content: str) -> str:
+    """Returns the name of a folder of a title, of any length, and a digest of its content."""
+    name = file_name(title)
+    while len(name.encode()) > _LONGEST_TITLE:
+        name = name[:-1]
+    return f"{name}_{content}"
 
 
 def saved(file: pathlib.Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:

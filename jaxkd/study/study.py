@@ -21,7 +21,7 @@ from jaxkd.study import _study_arguments as arguments
 from jaxkd.study._run_study import run_study
 from jaxkd.study._teacher_caches import TeacherCaches, digest, fingerprint_of, teacher_source
 from jaxkd.study._wording import budget_of, counted
-from jaxkd.study.arms import WEIGHT_DECAY, Arm, ArmTraining, as_arm
+from jaxkd.study.arms import WEIGHT_DECAY, Arm, ArmTraining, as_arms
 from jaxkd.study.evaluator import Evaluator
 from jaxkd.study.measures import Measure, measure_of
 from jaxkd.study.results import StudyResults
@@ -134,7 +134,7 @@ class Study:
         self.data = arguments.checked_data(data)
         self.make_student = arguments.checked_make_student(make_student)
         self.teacher = None if teacher is None else runnable(teacher)
-        self.arms = tuple(as_arm(arm) for arm in arms)
+        self.arms = as_arms(arms)
         arguments.check_names([arm.name for arm in self.arms])
         self.seeds = arguments.checked_seeds(seeds)
         train = self.data["train"]
@@ -144,6 +144,7 @@ class Study:
         self.seconds, self.workdir = seconds, local_path(workdir)
         self.learning_rate = arguments.checked_learning_rate(learning_rate)
         self._make_optimizer = make_optimizer
+        arguments.check_kinds(self._given)
         self.views = arguments.default_views(train) if views is None else views
         self.eval_views = arguments.eval_views_of(self.views) if eval_views is None else eval_views
         self.num_views = arguments.checked_num_views(num_views, self.views)
@@ -332,8 +333,9 @@ class Study:
 
         Raises:
           FloatingPointError: all settings diverge, or one that confirms.
-          ValueError: no validation examples, an option that no method takes, a single setting,
-            seeds that are the study's, or both steps and epochs.
+          TypeError: a method that is no name.
+          ValueError: no validation examples, an option that no method takes or without values, a
+            single setting or two of one name, seeds that are the study's, or both steps and epochs.
         """
         budget = {"steps": steps, "epochs": epochs}
         return tune(

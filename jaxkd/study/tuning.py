@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxkd.metrics.spread import Spread
+from jaxkd.networks._arguments import shown
 from jaxkd.study._conclusion import conclude
 from jaxkd.study._provenance import provenance_of
 from jaxkd.study._run_study import run_study
+from jaxkd.study._study_arguments import checked_seeds
 from jaxkd.study._wording import counted
 from jaxkd.study.arms import LABELS, Arm
 from jaxkd.study.figures import Figure, heat_map
@@ -200,7 +202,7 @@ def tune(
         arms=fresh, workdir=study.workdir / "confirm", caches=study.caches.folder
     )
     confirmed = confirm.run(progress=progress)
-    seconds = _total(tried), _total(confirmed)
+    seconds = seconds_of(tried), seconds_of(confirmed)
     tuning = Tuning(tried, chosen, confirmed, values, seconds)
     tuning.table().write_csv(study.workdir / "settings.csv")
     return tuning
@@ -232,6 +234,7 @@ def try_settings(
 
     Raises:
       FloatingPointError: all settings diverge.
+      TypeError: a method that is no name.
       ValueError: as of `Study.tune`.
     """
     if study.part != "validation":
@@ -239,10 +242,17 @@ def try_settings(
             "settings are chosen on validation examples, and the study has none: write "
             'data=jaxkd.data.split(dataset, {"train": 0.8, "validation": 0.1, "test": 0.1})'
         )
-    methods = [method] if isinstance(method, str) else list(method)
+    methods: list[Any] = list(method) if isinstance(method, list | tuple) else [method]
+    if not methods or not all(isinstance(each, str) for each in methods):
+        raise TypeError(
+            f"the method of a tuning is a name, or a list of names, not {shown(method)}: write "
+            'study.tune("kd", temperature=[1.0, 2.0, 4.0])'
+        )
+    if empty := [name for name, values in axes.items() if not values]:
+        raise ValueError(f"no values of {empty[0]!r} to try: write {empty[0]}=[1.0, 2.0]")
     arms = _settings(methods, axes, samples)
-    if isinstance(seeds, int):
-        seeds = [_FIRST_SEED + number for number in range(seeds)]
+    if not isinstance(seeds, Iterable):
+        seeds = [_FIRST_SEED + number for number in checked_seeds(seeds)]
     if shared := sorted(set(seeds) & set(study.seeds)):
         raise ValueError(
             f"seeds {shared} would choose a setting and confirm it: give tune other seeds than "
@@ -264,7 +274,12 @@ def _settings(
         own = {name: values for name, values in axes.items() if name in taken}
         for combination in itertools.product(*own.values()):
             arm = Arm(method, dict(zip(own, combination, strict=True)))
-            arms[arm.name] = arm
+            if (other := arms.setdefault(arm.name, arm)).options != arm.options:
+                raise ValueError(
+                    f"two settings would have the name {arm.name!r}, those of {dict(arm.options)} "
+                    f"and of {dict(other.options)}: write values that differ in six digits, and "
+                    "functions of different names"
+                )
     used = {name for arm in arms.values() for name in arm.options}
     if unused := sorted(set(axes) - used):
         # The arm's own message says which option may have been meant.
@@ -289,7 +304,7 @@ def _listed(given: Any) -> list[Any]:
     return [given]
 
 
-def _total(results: StudyResults) -> float:
+def seconds_of(results: StudyResults) -> float:
     """Seconds of all trainings that have a number."""
     return float(
         sum(

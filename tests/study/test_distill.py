@@ -108,6 +108,8 @@ def test_a_setting_that_diverges_has_no_number_and_does_not_end_the_tuning(tmp_p
     assert len(before) == 1
     again = study.replace().tune("logit_mse", **grid)
     assert again.diverged == tuning.diverged
+    # Made again from the files alone, the report tells the same time.
+    assert read_tuning(tmp_path).seconds == tuning.seconds
     assert {f: f.stat().st_mtime_ns for f in before} == before
 
 
@@ -156,6 +158,13 @@ def test_what_cannot_be_tuned_is_refused(tmp_path):
         study.tune(temperature=[1.0, 2.0], seeds=[0, 1])
     with pytest.raises(ValueError, match="samples must be at least 2 of 3 settings, not 1"):
         study.tune(temperature=[1.0, 2.0, 4.0], samples=1)
+    # Of two settings of one name only the last one would be tried.
+    with pytest.raises(ValueError, match=r"two settings would have the name 'kd \(alpha=0.123457"):
+        study.tune(alpha=[0.1234567, 0.12345671])
+    with pytest.raises(ValueError, match=r"no values of 'alpha' to try: write alpha="):
+        study.tune(temperature=[1.0, 2.0], alpha=[])
+    with pytest.raises(TypeError, match=r"the method of a tuning is a name, or a list of names"):
+        study.tune(Arm("kd"), temperature=[1.0, 2.0])
     data = make_data()
     del data["validation"]
     with pytest.raises(ValueError, match="settings are chosen on validation examples"):

@@ -22,7 +22,9 @@ from jaxkd.metrics.in_step import Accuracy, MeanSquaredError
 from jaxkd.study import Arm, Evaluator, Study
 from jaxkd.study._differing_section import TITLE
 from jaxkd.study._saved_results import read_results
+from jaxkd.targets import Dense
 from jaxkd.teachers import from_callable
+from jaxkd.views import Normalize
 
 
 def mine(study, seed, *, alpha=0.5):
@@ -316,6 +318,16 @@ def test_examples_in_two_parts_are_named(tmp_path):
         make_study(tmp_path, same)
 
 
+def test_what_would_be_ignored_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(ValueError, match=r"'logit'; did you mean 'logits'\? The teacher has"):
+        make_study(tmp_path, codec={"logit": Dense()}).run(progress=False)
+    weights = iter(np.random.default_rng(0).normal(size=(9, 4, 4)).astype(np.float32))
+    study = make_study(tmp_path, student=lambda seed: from_function(linear, next(weights)))
+    with pytest.raises(ValueError, match=r"make_student\(0\) returned other weights than before"):
+        study.run(progress=False)
+    assert not (tmp_path / "labels").exists()
+
+
 def test_an_objective_of_other_numbers_is_another_arm():
     one, other = (Arm(recipes.kd(alpha=alpha)) for alpha in (0.5, 0.9))
     assert one.name == other.name and one.document() != other.document()
@@ -343,6 +355,17 @@ def test_an_arm_of_another_folder_is_refused(finished):
         ({"seeds": [1, 1]}, ValueError, "each once, not [1, 1]"),
         ({"seeds": 0}, ValueError, "at least one"),
         ({"evaluations": 0}, ValueError, "evaluations must be from 1 to 20, not 0"),
+        ({"arms": "kd"}, TypeError, "arms must be a list, not 'kd': write arms="),
+        ({"arms": {"kd": {"alpha": 0.5}}}, TypeError, 'options of a method as Arm("kd", {'),
+        ({"arms": [Arm("kd", name=300 * "a")]}, ValueError, "has 300 bytes, and that of a folder"),
+        ({"seeds": [-1]}, ValueError, "from 0 on, and each once, not [-1]: write seeds=3"),
+        ({"seeds": None}, TypeError, "seeds must be an integer, not None"),
+        ({"steps": None, "epochs": float("inf")}, ValueError, "epochs must be positive, not inf"),
+        ({"learning_rate": "0.1"}, TypeError, "learning_rate must be a number, not '0.1'"),
+        ({"views": Normalize()}, TypeError, "write views=Views((Normalize(),))"),
+        ({"metrics": {}}, ValueError, "metrics cannot be {}: write metrics={"),
+        ({"metric": ("accuracy",)}, ValueError, "metric cannot be ('accuracy',): write metric="),
+        ({"population": "no"}, TypeError, "population cannot be 'no': write population=False"),
         ({"teacher": linear}, TypeError, "jaxkd.teachers.from_callable"),
     ],
 )
@@ -364,5 +387,11 @@ def test_a_method_and_its_options_are_checked_by_name(tmp_path):
         Arm("self_average", {"decy": 0.5})
     with pytest.raises(TypeError, match=r'not .*: write Arm\("kd"\)'):
         Arm(3)
+    with pytest.raises(ValueError, match=r"at least 1, or None for the study's, not 0"):
+        Arm("kd", steps=0)
+    with pytest.raises(TypeError, match=r"online of an arm must be True, False or None, not 'no'"):
+        Arm("kd", online="no")
+    with pytest.raises(TypeError, match=r'options must be a Mapping.*write Arm\("kd", \{"alpha"'):
+        Arm("kd", ["alpha"])
     with pytest.raises(TypeError, match=r"write return study.training\(seed, objective\)"):
         Arm(lambda study, seed: None, name="none").training(make_study(tmp_path), 0)

@@ -6,11 +6,11 @@ Each is a function of a study, a seed and options that returns an `ArmTraining`;
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optax
 from flax import nnx
 
@@ -23,8 +23,6 @@ from jaxkd.views import Mixup, Views
 if TYPE_CHECKING:
     from jaxkd.study.arms import ArmTraining
     from jaxkd.study.study import Study
-
-_LATENT = 64
 
 
 def several_teachers(
@@ -232,25 +230,51 @@ def frozen_classifier(study: Study, seed: int, *, head: str = "head") -> ArmTrai
     )
 
 
-def data_free(study: Study, seed: int, *, generator_rate: float = 1e-3) -> ArmTraining:
+def data_free(
+    study: Study,
+    seed: int,
+    *,
+    generator_rate: float = 1e-3,
+    latent: int = 64,
+    temperature: float = 1.0,
+    one_hot: float = 1.0,
+    information: float = 2.2,
+    disagreement: float = 0.0,
+) -> ArmTraining:
     """Learns without data, from images that a generator makes beside the student.
+
+    Of the training examples it knows their number, and mean and standard deviation of their pixels
+    as the teacher sees them, which the generator's images have, too.
 
     Args:
       study: the study.
       seed: of student and generator.
-      generator_rate: learning rate of the generator.
+      generator_rate: learning rate of the generator, by an Adam of its own.
+      latent: number of noise values of an image.
+      temperature: of the student's divergence from the teacher.
+      one_hot: weight of the teacher's cross entropy with its own most likely class.
+      information: weight of the negative entropy of the batch's mean prediction.
+      disagreement: weight of minus the mean absolute difference of logits.
 
     Returns:
       The training.
     """
-    examples, views = strategies.noise_dataset(len(study.data["train"]), _LATENT)
-    make = functools.partial(strategies.ImageGenerator, _LATENT, study.inputs.shape[1:])
+    count, seen = len(study.data["train"]), np.asarray(study.first_inputs(), np.float32)
+    examples, views = strategies.noise_dataset(count, latent)
+    generator = strategies.ImageGenerator(
+        latent, seen.shape[1:], mean=float(seen.mean()), std=float(seen.std()), rngs=nnx.Rngs(seed)
+    )
     student, objective = strategies.data_free(
         study.make_student(seed),
-        from_nnx(make(rngs=nnx.Rngs(seed))),
+        from_nnx(generator),
         study.network_teacher("data_free"),
-        latent=_LATENT,
+        latent=latent,
+        temperature=temperature,
+        one_hot=one_hot,
+        information=information,
+        disagreement=disagreement,
     )
+    others = {"generator": optax.adam(generator_rate)}
     return study.training(
         seed,
         objective,
@@ -259,9 +283,7 @@ def data_free(study: Study, seed: int, *, generator_rate: float = 1e-3) -> ArmTr
         views=views,
         num_views=None,
         deploy=lambda network: strategies.member_networks(network)["student"],
-        optimizer=strategies.multi_optimizer(
-            study.optimizer(), {"generator": optax.adam(generator_rate)}
-        ),
+        optimizer=strategies.multi_optimizer(study.optimizer(), others),
     )
 
 
@@ -294,12 +316,8 @@ def matching_layers(student: Network, teacher: Network) -> dict[str, str]:
             layers.setdefault(layer, {})[last] = value.shape
         return layers
 
-    student_shapes, teacher_shapes = shapes(student), shapes(teacher)
-    same = {
-        layer: layer
-        for layer, its_shapes in student_shapes.items()
-        if its_shapes == teacher_shapes.get(layer)
-    }
+    ours, theirs = shapes(student), shapes(teacher)
+    same = {layer: layer for layer, its_shapes in ours.items() if its_shapes == theirs.get(layer)}
     if not same:
         raise ValueError(
             f"no layer of the student {student.name} has the path and shape of one of the "
@@ -308,22 +326,11 @@ def matching_layers(student: Network, teacher: Network) -> dict[str, str]:
     return same
 
 
+_TEACHERS = (several_teachers, mutual, self_average, born_again, assistant, progressive)
+_STARTS = (early_stopped, stage_wise, teacher_layers, frozen_classifier)
+_DATA = (data_free, function_matching)
 METHODS: dict[str, Callable[..., ArmTraining]] = {
-    function.__name__: function
-    for function in (
-        several_teachers,
-        mutual,
-        self_average,
-        born_again,
-        assistant,
-        progressive,
-        early_stopped,
-        stage_wise,
-        teacher_layers,
-        frozen_classifier,
-        data_free,
-        function_matching,
-    )
+    function.__name__: function for function in (*_TEACHERS, *_STARTS, *_DATA)
 }
 NAMES = tuple(METHODS)
 

@@ -201,10 +201,12 @@ class Study:
     @functools.cached_property
     def inputs(self) -> Any:
         """Shape and type of a batch as networks see it."""
-        train = self.data["train"]
-        ids = train.ids[: self.batch_size]
-        batch = raw_batch(train, self.views, ids, 0 * ids)
-        return jax.eval_shape(self.views.render, batch)["inputs"]
+        return jax.eval_shape(self.first_inputs)
+
+    def first_inputs(self) -> Any:
+        """Returns a batch of training inputs as networks see them."""
+        train, ids = self.data["train"], self.data["train"].ids[: self.batch_size]
+        return self.views.render(raw_batch(train, self.views, ids, 0 * ids))["inputs"]
 
     def evaluator(self, part: str) -> Evaluator:
         """Returns what measures networks on held-out examples, with its compiled programs."""

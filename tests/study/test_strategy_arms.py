@@ -58,3 +58,13 @@ def test_what_a_strategy_needs_is_named(tmp_path):
     np.testing.assert_array_equal(jax.tree.leaves(first)[-1], jax.tree.leaves(small(3).params)[-1])
     with pytest.raises(ValueError, match="no layer of the student"):
         strategy_arms.matching_layers(small(0), make(0))
+
+
+def test_images_made_without_data_have_the_mean_and_deviation_that_the_teacher_sees(study):
+    student = Arm("data_free", {"latent": 8}).training(study, 0).student
+    noise, key = jax.random.normal(jax.random.key(0), (64, 8)), jax.random.key(1)
+    apply = jax.jit(lambda p, s, x: student.apply(p, s, x, train=True, key=key))
+    images = apply(student.params, student.state, noise)[0]["images"]
+    pixels = np.asarray(study.data["train"].inputs[:16], np.float32) / 255
+    found, expected = (images.mean(), images.std()), (pixels.mean(), pixels.std())
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

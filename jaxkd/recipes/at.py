@@ -15,6 +15,10 @@ def at(
 ) -> Objective:
     """Transfers attention maps at every stage (AT).
 
+    The authors' weight is for 100 classes and trainings of 240 epochs. On ten classes of clothes
+    students of 4 epochs reached 82.1 % of validation images with it, 85.2 % with 100 and 86.2 %
+    with 10 (`benchmarks/methods_tuned.py`): choose it on validation examples.
+
     Args:
       pair: the student and its teacher.
       p: power of the activations.

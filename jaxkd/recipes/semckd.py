@@ -15,6 +15,10 @@ def semckd(
 ) -> Objective:
     """Teaches every student layer by all teacher layers (SemCKD).
 
+    The authors' weight is for 100 classes and trainings of 240 epochs. On ten classes of clothes
+    students of 4 epochs reached 81.1 % of validation images with it, 85.9 % with 40 and 86.0 % with
+    4 (`benchmarks/methods_tuned.py`): choose it on validation examples.
+
     The attention acts on the similarities of a batch: the batch size is fixed when the connector is
     made.
 

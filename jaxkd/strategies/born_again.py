@@ -22,7 +22,10 @@ def born_again(
     """Makes phases in which each generation starts anew and is taught by the one before.
 
     It helps without a larger network: the second generation is often better than its equal teacher,
-    later ones gain little; a `joint_network` of all generations gains more.
+    later ones gain little; a `joint_network` of all generations gains more. A teacher that knows
+    less than the labels, one of few examples or few steps, passes that on: a ResNet-8 of 15 epochs
+    of 10,000 images of clothes had 87.4 ± 0.3 % with one generation and 87.5 ± 0.7 % on labels
+    (`benchmarks/methods_tuned.py`), three of eight epochs of 2,000 lost 7 points.
 
     Args:
       teacher: teacher of the first generation; in the original trained on labels, of the same

@@ -1,9 +1,10 @@
 r"""How to choose temperature and weight: every setting and seed trained together, in one program.
 
 The outputs of a teacher are cached. Students for every temperature T, every weight of the teacher
-alpha and every seed then learn side by side as one `Population`, from one pass over data and cache.
-The setting is chosen on validation examples that neither teacher nor student ever saw, and measured
-on the test set beside labels alone and a default setting.
+alpha and every seed then learn side by side in one program, from one pass over data and cache: a
+study for each learning rate, with an arm for each setting. The setting is chosen on validation
+examples that neither teacher nor student ever saw, and measured on the test set beside labels alone
+and a default setting.
 
 Commands:
   python -m experiments.sweep --workdir=runs/sweep
@@ -23,9 +24,9 @@ Expected test accuracy with few labels, one teacher, mean ± standard deviation 
   +0.95 ± 0.15 points. Low weights cost most: alpha 0.1 loses five points and more. Of the two best
   T 1 knows better how sure it is (calibration error 0.013 against 0.064).
 
-Writes `report.html` with heat maps, the tables as CSV, one row a student in
-`students/0/train.csv`, and prints the tables. Killed and started again with the same command, it
-resumes where it was.
+Writes `report.html` with heat maps, the tables as CSV, the study of each learning rate in a folder
+of its own, and prints the tables. Killed and started again with the same command, it resumes where
+it was.
 """
 
 import pathlib

@@ -3,11 +3,10 @@
 import math
 import pathlib
 
-import numpy as np
-
 import jaxkd
 from experiments.common.report import Row, save
-from experiments.sweep.training import Setting, SweepResults
+from experiments.sweep.results import Setting, SweepResults
+from jaxkd import metrics
 from jaxkd.metrics import Spread
 from jaxkd.study import (
     Column,
@@ -43,26 +42,27 @@ def _choice(sweep: SweepResults) -> Section:
         compare("The chosen setting, against labels alone,", chosen.test, labels.test),
         compare("The default, against labels alone,", default.test, labels.test),
     ]
-    if chosen != default:
+    if chosen is not default:
         verdicts.append(compare("Choosing, against the default,", chosen.test, default.test))
     rows: list[Row] = [
         ["labels alone", *_numbers(sweep, labels)],
         [f"default: {default.name}", *_numbers(sweep, default)],
         [f"chosen: {chosen.name}", *_numbers(sweep, chosen)],
     ]
-    if sweep.labeled < sweep.examples:
-        given = f"""Students may use {sweep.labeled:,} labels; the other
-            {sweep.examples - sweep.labeled:,} examples have none, and the teacher's outputs on
-            all of them."""
+    labeled, examples = sweep.sizes["labeled"], sweep.sizes["train"]
+    if labeled < examples:
+        given = f"""Students may use {labeled:,} labels; the other {examples - labeled:,} examples
+            have none, and the teacher's outputs on all of them."""
     else:
-        given = f"Students have all {sweep.examples:,} labels and the teacher's outputs."
-    text = f"""{given} The teacher reaches {sweep.teacher_accuracy:.1%}. Every setting was trained
-        with {counted(sweep.config.seeds, "seed")} for {counted(sweep.steps, "step")}. The choice
-        was made on {sweep.validation:,} validation examples that neither teacher nor students
-        trained on; a project must have their labels besides. The accuracy of the best there is
-        flattered by having been chosen, that on the test set is not. With that many examples it is
-        uncertain by {_sampling(sweep):.2f} points besides, which the seeds do not show. Labels
-        alone were trained on the labeled examples, with as many steps."""
+        given = f"Students have all {examples:,} labels and the teacher's outputs."
+    teacher = sweep.study.teacher["test"]["accuracy"]
+    text = f"""{given} The teacher reaches {teacher:.1%}. Every setting was trained with
+        {counted(sweep.config.seeds, "seed")} for {counted(chosen.result.steps, "step")}. The
+        choice was made on {sweep.sizes["validation"]:,} validation examples that neither teacher
+        nor students trained on; a project must have their labels besides. The accuracy of the best
+        there is flattered by having been chosen, that on the test set is not. With that many
+        examples it is uncertain by {_sampling(sweep):.2f} points besides, which the seeds do not
+        show. Labels alone were trained on the labeled examples, with as many steps."""
     title = "Chosen, default, labels alone"
     table = Table(title, ["Setting", *_columns(sweep)], rows, _caption(sweep))
     maps = [
@@ -70,27 +70,26 @@ def _choice(sweep: SweepResults) -> Section:
         for rate in sweep.config.learning_rates
     ]
     maps.append(_map(sweep, chosen.learning_rate, "test", "not used for the choice"))
-    if chosen.logits and labels.logits:  # a setting may be without them
-        maps += class_figures(
-            chosen.name,
-            np.stack(chosen.logits),
-            sweep.test.labels,
-            sweep.test.class_names,
-            baseline=(labels.name, np.stack(labels.logits)),
-        )
+    maps += class_figures(
+        chosen.name,
+        chosen.result.logits["test"],
+        sweep.study.labels["test"],
+        sweep.study.class_names,
+        baseline=(labels.name, labels.result.logits["test"]),
+    )
     return Section("The choice", text, verdicts, [table], maps)
 
 
 def _all(sweep: SweepResults) -> Section:
-    as_good = {id(setting) for setting in sweep.as_good}
-    ordered = sorted(sweep.results, key=lambda setting: -Spread.of(setting.validation).mean)
+    as_good = sweep.as_good
+    ordered = sorted(sweep.results, key=lambda setting: -setting.validation.mean())
     rows: list[Row] = [
         [
             str(rank),
             setting.temperature or "",
             setting.alpha,
             *_numbers(sweep, setting),
-            "yes" if id(setting) in as_good else "",
+            "yes" if setting in as_good else "",
         ]
         for rank, setting in enumerate(ordered, 1)
     ]
@@ -114,15 +113,19 @@ def _columns(sweep: SweepResults) -> list[Column]:
 
 def _numbers(sweep: SweepResults, setting: Setting) -> Row:
     labels = sweep.chosen_labels
-    gain = [a - b for a, b in zip(setting.test, labels.test, strict=True)]
+    test = setting.result.test or {}
+    eces = [
+        metrics.expected_calibration_error(logits, sweep.study.labels["test"])
+        for logits in setting.result.logits["test"]
+    ]
     rate: Row = [setting.learning_rate] if len(sweep.config.learning_rates) > 1 else []
     return [
         *rate,
         Spread.of(setting.validation),
         Spread.of(setting.test),
-        Spread.of(gain) if setting is not labels else "",
-        Spread.of(setting.nll),
-        Spread.of(setting.ece),
+        Spread.of(setting.test - labels.test) if setting.temperature is not None else "",
+        Spread.of(test["cross_entropy"]),
+        Spread.of(eces),
     ]
 
 
@@ -168,8 +171,8 @@ def _edge(sweep: SweepResults) -> str:
 
 def _sampling(sweep: SweepResults) -> float:
     """Returns the points by which other validation examples would change the best accuracy."""
-    accuracy = Spread.of(sweep.chosen.validation).mean
-    return 100 * math.sqrt(accuracy * (1 - accuracy) / sweep.validation)
+    accuracy = float(sweep.chosen.validation.mean())
+    return 100 * math.sqrt(accuracy * (1 - accuracy) / sweep.sizes["validation"])
 
 
 def _rivals(sweep: SweepResults) -> str:
@@ -197,10 +200,11 @@ def _summary(sweep: SweepResults) -> str:
         Spread.of(setting.test) * 100
         for setting in (sweep.chosen, sweep.default, sweep.chosen_labels)
     )
+    students = len(sweep.results) * sweep.config.seeds
     took = "" if math.isnan(sweep.seconds) else f" in {sweep.seconds:,.0f} s"
     return (
         f"Chosen on validation examples: {sweep.chosen.name}. On the test set it reaches "
         f"{chosen:.1f} %, the default ({sweep.default.name}) {default:.1f} %, labels alone "
         f"{labels:.1f} %.\n\n{_rivals(sweep)}{_edge(sweep)}\n\n"
-        f"{sweep.students} students were trained together{took}. jaxkd {jaxkd.__version__}."
+        f"{students} students were trained together{took}. jaxkd {jaxkd.__version__}."
     )

@@ -8,10 +8,12 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxkd import recipes
 from jaxkd._files import parse_json, write_atomically
@@ -21,7 +23,13 @@ from jaxkd.study._diverged import has_diverged, record_divergence
 from jaxkd.study._runs import has_tensorboard
 from jaxkd.study._study_arguments import has_convolutions
 from jaxkd.study.runner import Training, saved, train
-from jaxkd.training import Population, TrainState, is_main_process, sync_processes
+from jaxkd.training import (
+    Population,
+    TrainState,
+    is_main_process,
+    make_mesh,
+    sync_processes,
+)
 
 if TYPE_CHECKING:
     from jaxkd.study.study import Study
@@ -57,7 +65,7 @@ def train_together(
         if unfinished & set(members) and all(name in runs for name, _ in members):
             together(file.parent, members, runs, progress)
             unfinished -= set(members)
-    if study.population is False or study.runtime.partitioning is not None:
+    if study.population is False or not _fits_devices(study):
         return
     groups: dict[Any, list[Member]] = {}
     for name, seed in sorted(unfinished, key=lambda m: (list(runs).index(m[0]), m[1])):
@@ -68,7 +76,7 @@ def train_together(
     if study.population is None and groups:
         student = study.make_student(study.seeds[0])
         groups = {} if has_convolutions(student, study.inputs) else groups
-    for members in groups.values():
+    for members in _parts(groups.values(), study.population):
         text = json.dumps(members)
         folder = study.workdir / _FOLDER / hashlib.sha256(text.encode()).hexdigest()[:12]
         if is_main_process():
@@ -76,6 +84,30 @@ def train_together(
             write_atomically(folder / "members.json", text)
         sync_processes(str(folder))
         together(folder, members, runs, progress)
+
+
+def _fits_devices(study: Study) -> bool:
+    """Whether students may train together on the devices: on several, where that was asked for."""
+    several = study.runtime.partitioning is not None
+    return not several or (study.population is not None and jax.process_count() == 1)
+
+
+def _parts(groups: Iterable[list[Member]], most: int | None) -> list[list[Member]]:
+    """Divides groups into those of at most so many members; one that is left over trains alone."""
+    parts: list[list[Member]] = []
+    for members in groups:
+        size = len(members) if most is None or most is True else most
+        parts += [members[start : start + size] for start in range(0, len(members), size)]
+    return [part for part in parts if len(part) > 1]
+
+
+def _mesh(study: Study, count: int) -> Mesh | None:
+    """Returns as many of the devices as share the students evenly; None for a single one."""
+    if study.runtime.partitioning is None:
+        return None
+    devices = [*study.runtime.partitioning.mesh.devices.flat]
+    most = max(n for n in range(1, len(devices) + 1) if count % n == 0)
+    return make_mesh(devices=devices[:most]) if most > 1 else None
 
 
 def _key(runs: ArmRuns) -> Any:
@@ -134,6 +166,7 @@ def _train(
         {**values, "seed": [member_seed for _, member_seed in members]},
         views=training.views,
         teacher=training.teacher,
+        mesh=_mesh(study, len(members)),
     )
     evaluator = study.evaluator(study.part)
 

@@ -36,7 +36,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "metrics": (Mapping, 'metrics={"accuracy": jaxkd.metrics.Accuracy()}'),
     "metric": (str | tuple, 'metric="accuracy", or metric=("mine", "max")'),
     "make_optimizer": (Callable, "make_optimizer=lambda steps, rate: optax.sgd(rate)"),
-    "population": (bool, "population=False"),
+    "population": (bool | int, "population=False"),
     "loader_options": (Mapping, 'loader_options={"workers": 2}'),
     "show": (Callable, "show=lambda inputs: [str(each) for each in inputs]"),
     "runtime": (Runtime, "runtime=Runtime()"),
@@ -98,12 +98,18 @@ def check_kinds(given: Mapping[str, Any]) -> None:
 
     Raises:
       TypeError: names the argument, its value and what to write.
-      ValueError: no metric, or not the name of one and its direction.
+      ValueError: no metric, or not the name of one and its direction; programs of one student.
     """
     for name, (kind, line) in _KINDS.items():
         value = given[name]
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{name} cannot be {shown(value)}: write {line}")
+    population = given["population"]
+    if population is not None and not isinstance(population, bool) and population < 2:
+        raise ValueError(
+            f"population must be at least 2 students of one program, not {population}: write "
+            "population=False for each alone"
+        )
     metric = given["metric"]
     if given["metrics"] == {} or (isinstance(metric, tuple) and len(metric) != 2):
         name = "metric" if given["metrics"] != {} else "metrics"

@@ -72,7 +72,8 @@ class Study:
         pays (`Arm.online`).
       population: whether the seeds of an arm, and arms that differ in numbers, train in one program
         and see one order of batches: faster for small networks. By default where no arm compares
-        features and the student has no convolution.
+        features, the student has no convolution and there is one device; True spreads them over
+        those of one process. A number is the most that one program trains.
       evaluations: number of evaluations during each training, 1 to 20.
       steps_per_call: see `jaxkd.training.fit`.
       loader_options: further arguments of `jaxkd.data.Loader`.
@@ -122,7 +123,7 @@ class Study:
         metrics: Mapping[str, Metric] | None = None,
         metric: str | tuple[str, str] | None = None,
         codec: Any = None,
-        population: bool | None = None,
+        population: bool | int | None = None,
         evaluations: int = 10,
         steps_per_call: int | None = None,
         loader_options: Mapping[str, Any] | None = None,

@@ -1,3 +1,4 @@
+import pathlib
 import re
 
 import numpy as np
@@ -7,7 +8,9 @@ from experiment_runs import chosen, run, run_until, runtime, table
 from experiments.sweep import report as sweep_report
 from experiments.sweep.__main__ import main
 from experiments.sweep.config import Config
-from experiments.sweep.training import Setting, SweepResults, group_seeds
+from experiments.sweep.results import SweepResults
+from jaxkd.study import Arm, ArmResult, StudyResults
+from jaxkd.study._conclusion import ACCURACY
 
 TINY = [
     "--config.temperatures=1,4",
@@ -21,17 +24,17 @@ TINY = [
 
 @pytest.mark.slow
 def test_a_sweep_from_end_to_end_killed_on_the_way(tmp_path):
-    """Four students on two devices, then four more, killed while the latter train."""
+    """Four students on two devices, then four more, killed before the latter are trained."""
     options = [*TINY, "--config.chunk=4"]
-    run_until("students/1/train.csv", "sweep", tmp_path, *options, devices=2)
-    first = tmp_path / "students/0/train.csv"
-    before = first.read_bytes()
-    assert not (tmp_path / "report.html").exists()
+    run_until("rate_0.005/kd*/seed*/result.npz", "sweep", tmp_path, *options, devices=2)
+    before = {file: file.read_bytes() for file in tmp_path.glob("rate_0.005/*/seed*/result.npz")}
+    assert 2 < len(before) < 10 and not (tmp_path / "report.html").exists()
 
     resumed = run("sweep", tmp_path, *options, devices=2)
     assert resumed.returncode == 0, resumed.stderr
-    assert first.read_bytes() == before
-    assert {row["member"] for row in table(first)} == {str(member) for member in range(4)}
+    assert all(file.read_bytes() == content for file, content in before.items())
+    logs = [table(file) for file in tmp_path.glob("rate_0.005/together/*/train.csv")]
+    assert sorted(len({row["member"] for row in log}) for log in logs) == [2, 4, 4]
     every = table(tmp_path / "every_setting.csv")
     assert len(every) == 4
     accuracies = [float(row["Validation mean"]) for row in every]
@@ -69,23 +72,37 @@ def test_a_bad_configuration_is_refused_before_anything_is_trained(tmp_path, opt
     assert not (tmp_path / "w").exists()
 
 
+def result_of(arm, validation):
+    values = np.array(validation)
+    scores = {"accuracy": values, "cross_entropy": np.ones(len(values))}
+    test = {**scores, "accuracy": values - 0.01}
+    logits = np.random.default_rng(0).normal(size=(len(values), 8, 3))
+    seconds = np.full(len(values), np.nan)
+    curve = np.array([960]), values[:, None]
+    return ArmResult(arm, 960, scores, test, *curve, seconds, {"test": logits})
+
+
 def sweep_results(accuracies, seeds=3, rates=(0.1,)):
     """A sweep of T 1 and 4, alpha 0.5 and 0.9 with these validation accuracies of each seed."""
-
-    class Config:
-        dataset, learning_rates, default_temperature, default_alpha = "digits", rates, 4.0, 0.9
-
-    Config.seeds = seeds
-    keys = [(r, t, alpha) for r in rates for t in (1.0, 4.0) for alpha in (0.5, 0.9)]
-    results = [
-        Setting(*key, (value,), (value - 0.01,), (1.0,), (0.1,))
-        for key, values in zip(keys, accuracies, strict=True)
-        for value in values
-    ]
-    labels = [Setting(0.1, None, 0.0, *[(0.5,) * seeds] * 4)]
-    return SweepResults(
-        Config, 0.99, labels, group_seeds(results), 12, 30, 1000, 400, 960, float("nan"), None
-    )
+    settings = [{"temperature": t, "alpha": alpha} for t in (1.0, 4.0) for alpha in (0.5, 0.9)]
+    studies = {}
+    for rate, values in zip(rates, np.split(np.array(accuracies), len(rates)), strict=True):
+        results = [result_of(Arm("labels"), (0.51,) * seeds)]
+        results += [result_of(Arm("kd", s), v) for s, v in zip(settings, values, strict=True)]
+        studies[rate] = StudyResults(
+            arms={result.arm.name: result for result in results},
+            seeds=tuple(range(seeds)),
+            measure=ACCURACY,
+            part="validation",
+            chosen=None,
+            teacher={"test": {"accuracy": 0.99}},
+            test_evaluations=1,
+            workdir=pathlib.Path(),
+            make_network=None,
+            labels={"test": np.arange(8) % 3},
+        )
+    sizes = {"train": 1000, "labeled": 30, "validation": 400, "test": 8}
+    return SweepResults(Config(seeds=seeds, learning_rates=rates), studies, sizes)
 
 
 def test_the_best_on_validation_is_chosen_with_all_that_may_be_as_good():
@@ -113,6 +130,7 @@ def test_a_map_for_each_learning_rate_and_one_of_the_test_set(tmp_path):
     sweep_report.write(
         sweep_results([[0.8] * 3, [0.9] * 3, [0.7] * 3, [0.6] * 3] * 2, rates=(0.1, 0.2)), tmp_path
     )
-    assert len(list(tmp_path.glob("the_choice_*.svg"))) == 3
+    # Three maps; gains, confusion and reliability of the classes.
+    assert len(list(tmp_path.glob("the_choice_*.svg"))) == 6
     every = table(tmp_path / "every_setting.csv")
     assert {row["Learning rate"] for row in every} == {"0.1", "0.2"} and len(every) == 8

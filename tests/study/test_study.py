@@ -19,11 +19,12 @@ from studies import (
 from jaxkd import Objective, Term, from_function, metrics, recipes
 from jaxkd.data import Dataset
 from jaxkd.metrics.in_step import Accuracy, MeanSquaredError
-from jaxkd.study import Arm, Evaluator, Study
+from jaxkd.study import Arm, Evaluator, Runtime, Study
 from jaxkd.study._differing_section import TITLE
 from jaxkd.study._saved_results import read_results
 from jaxkd.targets import Dense
 from jaxkd.teachers import from_callable
+from jaxkd.training import Partitioning, make_mesh
 from jaxkd.views import Normalize
 
 
@@ -184,6 +185,35 @@ def test_students_killed_together_end_in_the_same_numbers(tmp_path, monkeypatch)
     study = make_study(tmp_path / "whole", arms=arms, population=True)
     whole = study.run(progress=False)
     assert_same(run_killed(monkeypatch, study.replace(workdir=tmp_path / "killed")), whole)
+
+
+@pytest.mark.slow
+def test_no_more_students_than_were_asked_for_train_in_one_program(tmp_path):
+    arms = [Arm("kd", {"alpha": alpha}) for alpha in (0.5, 0.7, 0.9)]
+    study = make_study(tmp_path / "two", arms=arms, population=2, seeds=1)
+    parts, whole = (
+        each.run(test=False, progress=False)
+        for each in (study, study.replace(workdir=tmp_path / "all", population=True))
+    )
+    (members,) = (tmp_path / "two/together").glob("*/members.json")
+    assert len(json.loads(members.read_text(encoding="utf-8"))) == 2  # and the third one alone
+    for name in whole.arms:
+        np.testing.assert_allclose(whole.values(name), parts.values(name), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_students_that_train_together_share_the_devices(tmp_path):
+    partitioning = Partitioning(make_mesh())
+    devices = len(partitioning.mesh.devices.flat)
+    study = make_study(tmp_path / "one", arms=["kd"], population=True, seeds=devices)
+    several = study.replace(
+        workdir=tmp_path / "several", runtime=Runtime(partitioning), batch_size=16
+    )
+    one, other = (each.run(test=False, progress=False) for each in (study, several))
+    assert len(list((tmp_path / "several/together").iterdir())) == 1
+    np.testing.assert_allclose(
+        one["kd"].logits["validation"], other["kd"].logits["validation"], atol=1e-5
+    )
 
 
 @pytest.mark.slow
@@ -354,6 +384,7 @@ def test_an_arm_of_another_folder_is_refused(finished):
         ({"arms": [recipes.kd()]}, TypeError, "an arm is a name or an Arm, not"),
         ({"seeds": [1, 1]}, ValueError, "each once, not [1, 1]"),
         ({"seeds": 0}, ValueError, "at least one"),
+        ({"population": 1}, ValueError, "population must be at least 2 students of one program"),
         ({"evaluations": 0}, ValueError, "evaluations must be from 1 to 20, not 0"),
         ({"arms": "kd"}, TypeError, "arms must be a list, not 'kd': write arms="),
         ({"arms": {"kd": {"alpha": 0.5}}}, TypeError, 'options of a method as Arm("kd", {'),

@@ -11,7 +11,6 @@ from flax import nnx
 
 import jaxkd
 from experiments.common.protocol import ProtocolConfig, sgd
-from experiments.common.study import adamw
 from experiments.fashion_mnist.config import Config, StudentConfig, TeacherConfig
 from experiments.fashion_mnist.run import make_student, make_teacher
 from jaxkd import Network, Objective, recipes
@@ -57,7 +56,8 @@ def cases() -> list[Case]:
     """The steps of all experiments."""
     kd = recipes.kd(alpha=CONFIG.alpha, temperature=CONFIG.temperature)
     pure = recipes.kd(alpha=1.0, temperature=CONFIG.temperature)
-    adam = adamw(CONFIG.learning_rate, 1_000)
+    cosine = optax.warmup_cosine_decay_schedule(0.0, CONFIG.learning_rate, 50, 1_000)
+    adam = optax.adamw(cosine, weight_decay=1e-4)
     float32, top4 = Dense("float32"), TopK(4, temperatures=(CONFIG.temperature,))
     cnn, resnet20 = (make_teacher(TeacherConfig(name), 0) for name in ("cnn", "resnet20"))
     mlp, small_cnn, convnet = (

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import optax
 
-from experiments.common.study import adamw
 from experiments.common.teachers import train_teacher
 from experiments.common.validation import field
 from jaxkd import Network
 from jaxkd.data import Dataset
 from jaxkd.study import Study
+from jaxkd.study.arms import WEIGHT_DECAY
 from jaxkd.study.runtime import Runtime
 from jaxkd.views import Normalize, Views
 
@@ -129,7 +129,8 @@ class MethodContext:
         """Makes the teachers' optimizer: SGD in the papers' protocol, AdamW in the short one."""
         if self.config.schedule == "steps":
             return self.study.optimizer(self.teacher_steps, self.networks.teacher_rate)
-        return adamw(_SHORT_RATE, self.teacher_steps)
+        schedule = self.study.schedule(self.teacher_steps, _SHORT_RATE)
+        return optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
 
     def train_teacher(
         self, fresh: Network, name: str = "teacher", *, anchors: bool = False

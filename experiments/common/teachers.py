@@ -9,10 +9,10 @@ import numpy as np
 import optax
 
 import jaxkd
-from experiments.common.study import Study, adamw
 from jaxkd import Network, TrainState
 from jaxkd.cache import Cache
 from jaxkd.data import Examples
+from jaxkd.study import Study
 from jaxkd.study.runner import Training, save, train
 from jaxkd.study.runtime import Runtime
 from jaxkd.training import is_main_process
@@ -23,7 +23,7 @@ _ANCHORS = (0.2, 0.6)
 
 
 def train_teacher(
-    study: Study | jaxkd.study.Study,
+    study: Study,
     network: Network,
     train_examples: Examples,
     steps: int,
@@ -50,7 +50,7 @@ def train_teacher(
     step = study.runtime.train_step(
         network,
         jaxkd.recipes.labels(),
-        optimizer or adamw(study.learning_rate, steps),
+        optimizer or study.optimizer(steps),
         batch_size=batch_size,
         views=study.views,
     )
@@ -77,9 +77,7 @@ def train_teacher(
     return train(training, study.runtime).network
 
 
-def anchors_of(
-    study: jaxkd.study.Study, teacher: Network, *, name: str = "teacher"
-) -> list[Network]:
+def anchors_of(study: Study, teacher: Network, *, name: str = "teacher") -> list[Network]:
     """Returns the teacher as it was during its training, at a fifth and at three fifths of it.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxkd import Network
-from jaxkd.study.evaluator import Evaluator
+from jaxkd.study import Evaluator
 
 _NEAR = 4  # neighbors of each sentence among the near pairs
 _NEAREST = 10  # neighbors of a student among which the teacher's nearest is looked up
@@ -61,11 +61,13 @@ class EmbeddingEvaluator(Evaluator):
       pairs: pairs of these sentences.
     """
 
-    metric = "spearman"
-
     def __init__(self, *arguments: Any, teacher: np.ndarray, pairs: SentencePairs):
         super().__init__(*arguments)
         self._teacher, self._pairs = teacher, pairs
+
+    def names(self, network: Network) -> list[str]:
+        """Returns the name of the score."""
+        return ["spearman"]
 
     def scores(self, network: Network) -> dict[str, float]:
         """Returns the rank correlation on random pairs."""

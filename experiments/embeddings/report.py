@@ -50,7 +50,7 @@ def _headline(out: EmbeddingResults) -> str:
 
 
 def _reaches_goal(out: EmbeddingResults, arm: str) -> bool:
-    spearman = Spread.of(out.results[arm].values["spearman"])
+    spearman = Spread.of(out.results[arm].validation["spearman"])
     return spearman.mean >= SPEARMAN_GOAL and out.speeds[ARMS[arm]].ratio >= SPEED_GOAL
 
 
@@ -74,7 +74,9 @@ def _table(out: EmbeddingResults) -> Table:
         spreads = [Spread.of(values[key]) for key in ("spearman", "near", "nearest", "cosine")]
         return [name, *spreads, *sizes[network], *speeds[network]]
 
-    rows += [row(ARMS[arm], ARMS[arm], result.values) for arm, result in out.results.items()]
+    rows += [
+        row(ARMS[arm], ARMS[arm], result.arrays["test"]) for arm, result in out.results.items()
+    ]
     if out.untrained:
         # Of the same size and speed as a trained one.
         trained = next(ARMS[arm] for arm in out.results if student_of(arm) == "static")
@@ -97,12 +99,10 @@ def _table(out: EmbeddingResults) -> Table:
 
 
 def _scatters(out: EmbeddingResults) -> list[Figure]:
-    names = [ARMS[arm] for arm in out.results]
-    spearman = {ARMS[arm]: Spread.of(r.values["spearman"]) for arm, r in out.results.items()}
-    speeds = {name: (out.speeds[name].per_second, spearman[name]) for name in names}
-    sizes = {
-        name: (float(count_parameters(out.networks[name].params)), spearman[name]) for name in names
-    }
+    spearman = {ARMS[arm]: Spread.of(r.validation["spearman"]) for arm, r in out.results.items()}
+    speeds = {name: (out.speeds[name].per_second, spread) for name, spread in spearman.items()}
+    parameters = {name: count_parameters(out.networks[name].params) for name in spearman}
+    sizes = {name: (float(parameters[name]), spread) for name, spread in spearman.items()}
     return [
         size_accuracy_scatter(
             values,
@@ -121,11 +121,9 @@ def _scatters(out: EmbeddingResults) -> list[Figure]:
 def _findings(out: EmbeddingResults) -> list[Finding]:
     """Returns whether each arm reaches the goal, and the effect of similarities in the batch."""
     findings = []
-    for arm, name in ARMS.items():
-        if arm not in out.results:
-            continue
-        values, speed = out.results[arm].values, out.speeds[name]
-        spearman = Spread.of(values["spearman"])
+    for arm, result in out.results.items():
+        name, values = ARMS[arm], result.arrays["test"]
+        speed, spearman = out.speeds[name], Spread.of(values["spearman"])
         reached = _reaches_goal(out, arm)
         findings.append(
             Finding(
@@ -141,7 +139,7 @@ def _findings(out: EmbeddingResults) -> list[Finding]:
                 compare(
                     f"{name}: the similarities in the batch, on {which} pairs,",
                     values[key],
-                    without.values[key],
+                    without.arrays["test"][key],
                     format="difference",
                 )
                 for key, which in (("spearman", "random"), ("near", "near"))
@@ -161,7 +159,7 @@ def _curves(out: EmbeddingResults) -> Section:
 
 def _summary(out: EmbeddingResults) -> str:
     lines = [
-        f"{ARMS[arm]} {Spread.of(result.values['spearman']):.3f} at "
+        f"{ARMS[arm]} {Spread.of(result.validation['spearman']):.3f} at "
         f"{out.speeds[ARMS[arm]].ratio:.1f} ×"
         for arm, result in out.results.items()
     ]

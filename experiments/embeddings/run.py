@@ -18,14 +18,13 @@ from experiments.common.sentence_encoders import (
     rows_of,
     static_student,
 )
-from experiments.common.study import Arm, Result, Study, run_arm
 from experiments.datasets import austen
 from experiments.embeddings.config import ARMS, RELATIONS, Config, check, student_of
 from experiments.embeddings.evaluation import EmbeddingEvaluator, SentencePairs, normalized
 from jaxkd import Network, Objective, Term, Views, losses
 from jaxkd.cache import Cache
 from jaxkd.data import Sequences
-from jaxkd.study.evaluator import Evaluator
+from jaxkd.study import Arm, ArmResult, ArmTraining, Evaluator, Study
 from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Dense
 from jaxkd.training import bind_config
@@ -41,9 +40,8 @@ class EmbeddingResults:
       train: training sentences.
       test: held-out sentences.
       cache: cached embeddings of the training sentences.
-      results: by arm what its students gave: the values of `embedding_agreement`, and a curve of
-        Spearman correlations.
-      untrained: values of the static student before training, with an axis of one seed in front;
+      results: by arm what its students gave, with a curve of Spearman correlations.
+      untrained: agreement of the static student before training, with an axis of one seed in front;
         empty where no arm trains it.
       networks: networks whose size and speed are reported, by name, the teacher first.
       speeds: their speeds, by name.
@@ -54,7 +52,7 @@ class EmbeddingResults:
     train: Sequences
     test: Sequences
     cache: Cache
-    results: dict[str, Result]
+    results: dict[str, ArmResult]
     untrained: dict[str, np.ndarray]
     networks: dict[str, Network]
     speeds: dict[str, Speed]
@@ -86,40 +84,42 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> EmbeddingRes
         make_student(student, 0)
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
     cache = cache_embeddings(workdir, teacher, train)
-    study = Study(
-        workdir=workdir,
-        make_student=functools.partial(make_student, "encoder"),
-        test=test,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        seeds=tuple(range(config.seeds)),
-        make_evaluator=_evaluator(config, workdir, teacher, test),
-        runtime=runtime,
-    )
-    static = dataclasses.replace(
-        study,
-        make_student=functools.partial(make_student, "static"),
-        learning_rate=config.static_learning_rate,
-    )
-    results, networks = {}, {teacher.name: teacher.network}
-    for arm in arms:
-        is_static = student_of(arm) == "static"
-        epochs = config.static_epochs if is_static else config.epochs
-        steps = epochs * (len(train) // config.batch_size)
-        training = Arm(arm, train, objective(config, arm), steps, cache=cache)
-        results[arm] = run_arm(static if is_static else study, training, "students")
-        networks[ARMS[arm]] = make_student(student_of(arm), 0)
-    untrained = {}
-    if "static" in map(student_of, arms):
-        values = static.test_evaluator.results(static.make_student(0))
-        untrained = {name: value[None] for name, value in values.items()}
+    make_evaluator = _evaluator(config, workdir, teacher, test)
+
+    def train_arm(study: Study, seed: int, *, arm: str) -> ArmTraining:
+        return study.training(seed, objective(config, arm), cache=cache)
+
+    results: dict[str, ArmResult] = {}
+    untrained: dict[str, np.ndarray] = {}
+    for student in dict.fromkeys(map(student_of, arms)):
+        is_static = student == "static"
+        study = Study(
+            {"train": train, "test": test},
+            functools.partial(make_student, student),
+            arms=[Arm(train_arm, {"arm": a}, name=a) for a in arms if student_of(a) == student],
+            seeds=config.seeds,
+            epochs=config.static_epochs if is_static else config.epochs,
+            workdir=workdir / f"{student}_students",
+            batch_size=config.batch_size,
+            learning_rate=config.static_learning_rate if is_static else config.learning_rate,
+            make_evaluator=make_evaluator,
+            metric=("spearman", "max"),
+            population=False,
+            runtime=runtime,
+        )
+        results |= study.run().arms
+        if is_static:
+            values = study.evaluator("test").results(study.make_student(0))
+            untrained = {name: value[None] for name, value in values.items()}
+    networks = {teacher.name: teacher.network}
+    networks |= {ARMS[arm]: make_student(student_of(arm), 0) for arm in arms}
     return EmbeddingResults(
         config=config,
         teacher=teacher,
         train=train,
         test=test,
         cache=cache,
-        results=results,
+        results={arm: results[arm] for arm in arms},
         untrained=untrained,
         networks=networks,
         speeds=_speeds(config, networks, test),

@@ -1,18 +1,15 @@
 """The students of the language experiment: what each arm learns from, and by which objective."""
 
-import dataclasses
-
 import jax.numpy as jnp
 
-from experiments.common.study import Arm
-from experiments.language.config import CACHED, Config
+from experiments.language.config import Config
 from experiments.language.corpus import Corpus
 from experiments.language.networks import generator
 from jaxkd import Network, Objective, Term, losses, recipes, strategies
 from jaxkd.cache import Cache
-from jaxkd.data import Sequences
 from jaxkd.generation import CachedDecoder
 from jaxkd.networks import without_logits
+from jaxkd.study import Arm, ArmTraining, Study
 from jaxkd.training import BatchTransform
 
 
@@ -23,9 +20,8 @@ def make_arm(
     student: CachedDecoder,
     teacher: CachedDecoder,
     cache: Cache | None,
-    generated: Sequences | None,
 ) -> Arm:
-    """Makes an arm of the study, which is that of the labels but for what its name says.
+    """Makes an arm of the study; that of the sequences trains on its data `generated`.
 
     Args:
       name: one of `ARMS`.
@@ -34,37 +30,35 @@ def make_arm(
       student: how students compute.
       teacher: trained teacher, which the arm `on_policy` runs in every step.
       cache: its cached outputs, for the arms that learn from them.
-      generated: rows that it generated, for the arm `sequences`.
 
     Returns:
       The arm.
     """
-    arm = Arm(name, corpus.train, recipes.labels(), config.steps)
-    if name == "sequences":
-        assert generated is not None
-        return dataclasses.replace(arm, train=generated)
-    if name == "on_policy":
-        return dataclasses.replace(
-            arm,
-            objective=recipes.language.gkd(beta=config.beta, temperature=config.temperature),
-            teacher=teacher.network,
-            step_options={"batch_transform": _own_texts(config, corpus, student)},
-        )
-    if name not in CACHED:
-        return arm
+    if name in ("labels", "sequences"):
+        return Arm("labels", name=name, data="generated" if name == "sequences" else "train")
     output = "samples" if name == "sampled" else "logits"
     objective = distillation(config, output, 1.0 if name == "top_k_alone" else config.alpha)
-    arm = dataclasses.replace(arm, objective=objective, cache=cache)
-    if not config.fused:
-        return arm
+
+    def on_policy(study: Study, seed: int) -> ArmTraining:
+        objective = recipes.language.gkd(beta=config.beta, temperature=config.temperature)
+        options = {"batch_transform": _own_texts(config, corpus, student)}
+        return study.training(
+            seed, objective, teacher=teacher.network, online=True, step_options=options
+        )
+
+    def cached(study: Study, seed: int) -> ArmTraining:
+        return study.training(seed, objective, cache=cache)
+
+    def fused(study: Study, seed: int) -> ArmTraining:
+        # The loss computes the head itself; logits are needed for the evaluation alone.
+        own = without_logits(study.make_student(seed))
+        return study.training(seed, objective, cache=cache, student=own, deploy=with_logits)
 
     def with_logits(trained: Network) -> Network:
         return student.network.replace(params=trained.params, state=trained.state)
 
-    # The fused loss computes the head itself; logits are needed for the evaluation alone.
-    return dataclasses.replace(
-        arm, extend=lambda network, seed: without_logits(network), deploy=with_logits
-    )
+    cached_by = fused if config.fused else cached
+    return Arm(on_policy if name == "on_policy" else cached_by, name=name)
 
 
 def _own_texts(config: Config, corpus: Corpus, student: CachedDecoder) -> BatchTransform:

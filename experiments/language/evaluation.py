@@ -13,7 +13,7 @@ from jaxkd import Network, Views, losses
 from jaxkd.data import Examples
 from jaxkd.generation import CachedDecoder
 from jaxkd.networks import PyTree
-from jaxkd.study.evaluator import Evaluator
+from jaxkd.study import Evaluator
 from jaxkd.study.runtime import Runtime
 
 TEST_BATCH = 32
@@ -32,10 +32,8 @@ class LanguageEvaluator(Evaluator):
       corpus: tokenizer, prompts and bytes of the held-out rows.
       decoder: how the networks that are measured compute token by token; they differ from its
         network in their variables alone.
-      teacher: network that `results` compares with; None for the decoder's own one.
+      teacher: network that `results` compares with; None for the measured one itself.
     """
-
-    metric = "bits_per_byte"
 
     def __init__(
         self,
@@ -50,15 +48,19 @@ class LanguageEvaluator(Evaluator):
     ):
         super().__init__(examples, views, runtime, batch_size=TEST_BATCH)
         self._corpus, self._decoder = corpus, decoder
-        self._teacher = decoder.network if teacher is None else teacher
+        self._teacher = teacher
         self._generate = generator(config, corpus.tokenizer, decoder)
         jit = runtime.partitioning.jit if runtime.partitioning else jax.jit
         self._compare, self._continue = jit(self._sums), jit(self._generated)
 
+    def names(self, network: Network) -> list[str]:
+        """Returns the names of the scores."""
+        return ["bits_per_byte", *super().names(network)]
+
     def scores(self, network: Network) -> dict[str, float]:
         """Returns the means over all tokens, and bits per byte."""
         scores = super().scores(network)
-        return {**scores, self.metric: self._corpus.bits_per_byte(scores["cross_entropy"])}
+        return {**scores, "bits_per_byte": self._corpus.bits_per_byte(scores["cross_entropy"])}
 
     def results(self, network: Network) -> dict[str, np.ndarray]:
         """Returns what the report shows of a trained network.
@@ -75,7 +77,7 @@ class LanguageEvaluator(Evaluator):
           - `generated`: this text, int `[prompts, length]`, prompts included;
           - `lengths`: number of tokens of each of its rows `[prompts]`.
         """
-        teacher = self._teacher
+        teacher = network if self._teacher is None else self._teacher
         variables = (network.params, network.state), (teacher.params, teacher.state)
         sums: dict[str, Any] = {}
         for batch in self.batches():
@@ -94,7 +96,8 @@ class LanguageEvaluator(Evaluator):
 
     def _logits(self, student: Variables, teacher: Variables, inputs: Any) -> tuple[Any, Any]:
         outputs, _ = self._decoder.network.apply(*student, inputs)
-        teacher_outputs, _ = self._teacher.apply(*teacher, inputs)
+        apply = (self._teacher or self._decoder.network).apply
+        teacher_outputs, _ = apply(*teacher, inputs)
         return outputs["logits"], teacher_outputs["logits"]
 
     def _sums(self, student: Variables, teacher: Variables, batch: Any) -> Any:

@@ -10,13 +10,13 @@ import numpy as np
 
 import jaxkd
 from experiments.common.report import Row, save
-from experiments.common.study import Result
 from experiments.language.config import ARMS, CACHED, Config
 from experiments.language.corpus import Corpus
 from experiments.language.run import LanguageResults
 from jaxkd.compression import count_parameters, flops
 from jaxkd.metrics import Spread
 from jaxkd.study import (
+    ArmResult,
     Column,
     Finding,
     Report,
@@ -51,7 +51,7 @@ def write(out: LanguageResults, workdir: pathlib.Path) -> Report:
 
 def _headline(out: LanguageResults) -> str:
     """The conclusion on the distilled arm of the best mean; none without one."""
-    values = {arm: result.values["bits_per_byte"] for arm, result in out.students.items()}
+    values = {arm: _values(result, "bits_per_byte") for arm, result in out.students.items()}
     if "labels" not in values or len(values) < 2:
         return ""
     best = min((arm for arm in values if arm != "labels"), key=lambda arm: values[arm].mean())
@@ -106,19 +106,24 @@ def explanation(out: LanguageResults) -> str:
     )
 
 
-def _spread(result: Result, name: str) -> Spread:
-    return Spread.of(result.values[name])
+def _spread(result: ArmResult, name: str) -> Spread:
+    return Spread.of(_values(result, name))
 
 
-def _titled(out: LanguageResults) -> dict[str, Result]:
+def _values(result: ArmResult, name: str) -> np.ndarray:
+    """Returns what the evaluator kept of the students, `[seeds, ...]`."""
+    return result.arrays["test"][name]
+
+
+def _titled(out: LanguageResults) -> dict[str, ArmResult]:
     return {ARMS[arm]: result for arm, result in out.students.items()}
 
 
 def _against_labels(out: LanguageResults, arm: str, name: str, where: str) -> Finding:
     return compare(
         f"{ARMS[arm].capitalize()}, against labels alone, {where}",
-        out.students[arm].values[name],
-        out.students["labels"].values[name],
+        _values(out.students[arm], name),
+        _values(out.students["labels"], name),
         format="difference",
         higher_is_better=False,
     )
@@ -157,16 +162,16 @@ def _students(out: LanguageResults) -> Section:
 
 
 def _students_table(out: LanguageResults) -> Table:
-    baseline = out.students["labels"].values["bits_per_byte"]
+    baseline = _values(out.students["labels"], "bits_per_byte")
 
-    def row(name: str, result: Result, difference: Spread | str) -> Row:
+    def row(name: str, result: ArmResult, difference: Spread | str) -> Row:
         names = ("bits_per_byte", "accuracy", "agreement", "kl", "generated_kl")
         bits, accuracy, *against_teacher = (_spread(result, name) for name in names)
         return [name, bits, difference, accuracy, *against_teacher]
 
     rows = [row("teacher", out.teacher, "")]
     for arm, result in out.students.items():
-        difference = Spread.of(result.values["bits_per_byte"] - baseline)
+        difference = Spread.of(_values(result, "bits_per_byte") - baseline)
         rows.append(row(ARMS[arm], result, difference if arm != "labels" else ""))
     return Table(
         "Students",
@@ -197,7 +202,7 @@ def _generated_text(out: LanguageResults) -> Section:
     rows: list[Row] = [["prompt", text(out.corpus.prompts[0])]]
     for name, result in {"teacher": out.teacher, **_titled(out)}.items():
         # Of the first seed, what continues the first prompt.
-        tokens, end = result.values["generated"][0, 0], result.values["lengths"][0, 0]
+        tokens, end = _values(result, "generated")[0, 0], _values(result, "lengths")[0, 0]
         rows.append([name, text(tokens[start:end])])
     about = f"""Each network continued {len(out.corpus.prompts)} beginnings of held-out rows,
         {start} tokens long, by sampling at temperature 1; this is the first of them, by the first

@@ -1,21 +1,18 @@
 """Training of experiments.language: a teacher, its cache, and the students of all arms."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.common.study import Result, Study, run_arm
 from experiments.language.arms import make_arm
 from experiments.language.config import ARMS, CACHED, Config, check
 from experiments.language.corpus import Corpus, prompts_of, read_corpus, save_tokenizer
-from experiments.language.evaluation import LanguageEvaluator
 from experiments.language.networks import make_decoder
-from experiments.language.teacher import STEPS_PER_CALL, cache_outputs, generate_rows, load_teacher
+from experiments.language.teacher import cache_outputs, generate_rows, load_teacher, make_study
 from jaxkd import Network
-from jaxkd.generation import CachedDecoder
+from jaxkd.study import ArmResult
 from jaxkd.study._wording import spread_over
 from jaxkd.study.runtime import Runtime
 from jaxkd.training import bind_config
@@ -30,7 +27,7 @@ class LanguageResults:
       corpus: texts.
       teacher_network: trained teacher.
       student_network: an untrained student.
-      teacher: what the teacher gave, the values of `LanguageEvaluator.results`.
+      teacher: what the teacher gave, with the arrays of `LanguageEvaluator.results`.
       students: by arm what its students gave, likewise.
       cache: seconds and bytes of the cache, None if no arm needed it.
       generated: tokens, lengths and seconds of the rows that the teacher generated, None if no arm
@@ -41,8 +38,8 @@ class LanguageResults:
     corpus: Corpus
     teacher_network: Network
     student_network: Network
-    teacher: Result
-    students: dict[str, Result]
+    teacher: ArmResult
+    students: Mapping[str, ArmResult]
     cache: Mapping[str, np.ndarray] | None
     generated: Mapping[str, np.ndarray] | None
 
@@ -80,58 +77,40 @@ def run(config: Config, workdir: pathlib.Path, runtime: Runtime) -> LanguageResu
     bind_config(workdir, {k: v for k, v in dataclasses.asdict(config).items() if k != "arms"})
     save_tokenizer(corpus.tokenizer, workdir)
     teacher, teacher_result = load_teacher(config, workdir, corpus, runtime)
-    cache = cache_costs = rows = generated = None
+    cache = cache_costs = generated = None
+    data = {}
     if set(CACHED) & set(names):
         cache, cache_costs = cache_outputs(config, workdir, corpus, teacher)
     if "sequences" in names:
-        rows, generated = generate_rows(config, workdir, corpus, teacher)
+        data["generated"], generated = generate_rows(config, workdir, corpus, teacher)
     student = make_decoder(config.student, corpus.tokenizer, 0)
-    study = _study(config, workdir, corpus, runtime, student, teacher)
-    students = {}
-    for name in names:
-        arm = make_arm(name, config, corpus, student, teacher, cache, rows)
-        students[name] = run_arm(study, arm, "students")
+
+    def make_student(seed: int) -> Network:
+        fresh = make_decoder(config.student, corpus.tokenizer, seed).network
+        # The same functions for all seeds, so that they share compiled programs.
+        return student.network.replace(params=fresh.params, state=fresh.state)
+
+    study = make_study(
+        config,
+        corpus,
+        student,
+        make_student,
+        teacher,
+        data=data,
+        arms=[make_arm(name, config, corpus, student, teacher, cache) for name in names],
+        seeds=config.seeds,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        workdir=workdir / "students",
+        runtime=runtime,
+    )
     return LanguageResults(
         config=config,
         corpus=corpus,
         teacher_network=teacher.network,
         student_network=student.network,
         teacher=teacher_result,
-        students=students,
+        students=study.run().arms,
         cache=cache_costs,
         generated=generated,
-    )
-
-
-def _study(
-    config: Config,
-    workdir: pathlib.Path,
-    corpus: Corpus,
-    runtime: Runtime,
-    student: CachedDecoder,
-    teacher: CachedDecoder,
-) -> Study:
-    def make_student(seed: int) -> Network:
-        fresh = make_decoder(config.student, corpus.tokenizer, seed).network
-        # The same functions for all seeds, so that they share compiled programs.
-        return student.network.replace(params=fresh.params, state=fresh.state)
-
-    return Study(
-        workdir=workdir,
-        make_student=make_student,
-        test=corpus.test,
-        num_views=None,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        seeds=tuple(range(config.seeds)),
-        steps_per_call=STEPS_PER_CALL,
-        evaluations=5,
-        make_evaluator=functools.partial(
-            LanguageEvaluator,
-            config=config,
-            corpus=corpus,
-            decoder=student,
-            teacher=teacher.network,
-        ),
-        runtime=runtime,
     )

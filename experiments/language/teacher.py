@@ -1,85 +1,94 @@
 """The teacher of the language experiment: its training, its cache, and the text it generates."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import jaxkd
-from experiments.common.study import Arm, Result, adamw
 from experiments.language.config import Config
 from experiments.language.corpus import Corpus, prompts_of
 from experiments.language.evaluation import TEST_BATCH, LanguageEvaluator
 from experiments.language.networks import generator, make_decoder, read_decoder
-from jaxkd import Views, recipes, strategies
+from jaxkd import Network, recipes, strategies
 from jaxkd.cache import Cache
 from jaxkd.data import Sequences
 from jaxkd.generation import CachedDecoder
 from jaxkd.networks import add_outputs
-from jaxkd.study.runner import Training, saved, train
+from jaxkd.study import Arm, ArmResult, ArmTraining, Study
+from jaxkd.study.runner import saved
 from jaxkd.study.runtime import Runtime
 from jaxkd.targets import Codec, Sampled, TopK
 
-STEPS_PER_CALL = 20
 _SEED = 1000
+
+
+def make_study(
+    config: Config,
+    corpus: Corpus,
+    decoder: CachedDecoder,
+    make_network: Callable[[int], Network],
+    teacher: CachedDecoder | None,
+    **options: Any,
+) -> Study:
+    """Makes the study of networks that compute as a decoder does; without a teacher, of one."""
+    make_evaluator = functools.partial(
+        LanguageEvaluator,
+        config=config,
+        corpus=corpus,
+        decoder=decoder,
+        teacher=teacher.network if teacher else None,
+    )
+    return Study(
+        {"train": corpus.train, "test": corpus.test, **options.pop("data", {})},
+        make_network,
+        batch_size=config.batch_size,
+        make_evaluator=make_evaluator,
+        metric=("bits_per_byte", "min"),
+        population=False,
+        evaluations=5,
+        steps_per_call=20,
+        **options,
+    )
 
 
 def load_teacher(
     config: Config, workdir: pathlib.Path, corpus: Corpus, runtime: Runtime
-) -> tuple[CachedDecoder, Result]:
+) -> tuple[CachedDecoder, ArmResult]:
     """Trains a teacher, or reads a published one, and measures it as an arm of its own.
 
     Returns:
-      The teacher and its result; seconds and curve are nan where it was not trained.
+      The teacher and its result; one that was not trained has made no steps.
     """
-    arm = Arm("teacher", corpus.train, recipes.labels(), config.teacher_steps)
-    if config.teacher_weights:
-        teacher = read_decoder(pathlib.Path(config.teacher_weights), corpus.tokenizer)
-        training = {"seconds": math.nan, "curve_steps": [0], "curve": [math.nan]}
+    published = config.teacher_weights
+    if published:
+        decoder = read_decoder(pathlib.Path(published), corpus.tokenizer)
     else:
-        teacher, training = _train(config, workdir, corpus, runtime, arm)
-    evaluator = LanguageEvaluator(
-        corpus.test, Views(), runtime, config=config, corpus=corpus, decoder=teacher
+        decoder = make_decoder(config.teacher, corpus.tokenizer, _SEED)
+    study = make_study(
+        config,
+        corpus,
+        decoder,
+        lambda seed: decoder.network,
+        None,
+        arms=[Arm(_published if published else "labels", name="teacher")],
+        seeds=1,
+        steps=config.teacher_steps,
+        learning_rate=config.teacher_learning_rate,
+        workdir=workdir / "teacher",
+        runtime=runtime,
     )
-    values = saved(
-        workdir / arm.name / "result.npz",
-        lambda: {**training, **evaluator.results(teacher.network)},
-    )
-    curve_steps = values.pop("curve_steps")
-    values = {name: value[None] for name, value in values.items()}  # of one seed
-    return teacher, Result(arm, values, curve_steps, values.pop("curve"), values.pop("seconds"))
+    results = study.run()
+    return dataclasses.replace(decoder, network=results.network("teacher")), results["teacher"]
 
 
-def _train(
-    config: Config, workdir: pathlib.Path, corpus: Corpus, runtime: Runtime, arm: Arm
-) -> tuple[CachedDecoder, dict[str, Any]]:
-    """Trains a decoder; returns it, its seconds and its learning curve."""
-    decoder = make_decoder(config.teacher, corpus.tokenizer, _SEED)
-    evaluator = LanguageEvaluator(
-        corpus.test, Views(), runtime, config=config, corpus=corpus, decoder=decoder
-    )
-    optimizer = adamw(config.teacher_learning_rate, arm.steps)
-    batch_size = config.batch_size
-    trained = train(
-        Training(
-            workdir=workdir / arm.name,
-            step=runtime.train_step(
-                decoder.network, arm.objective, optimizer, batch_size=batch_size
-            ),
-            loader=runtime.loader(arm.train, Views(), batch_size),
-            steps=arm.steps,
-            evaluate=lambda state: evaluator.scores(state.network(decoder.network)),
-            logs_per_evaluation=4,
-            steps_per_call=STEPS_PER_CALL,
-        ),
-        runtime,
-    )
-    curve_steps, curve = trained.curve(evaluator.metric)
-    training = {"seconds": trained.seconds, "curve_steps": curve_steps, "curve": curve}
-    return dataclasses.replace(decoder, network=trained.network), training
+def _published(study: Study, seed: int) -> ArmTraining:
+    return dataclasses.replace(study.training(seed, recipes.labels()), steps=0)
 
 
 def cache_outputs(

@@ -84,9 +84,15 @@ def check_measurement(study: Study, part: str) -> None:
     fields: Fields = {"metric": compared, "examples": digest(study.data[part].ids)}
     fields |= _contract.of_dataset(study.data[part])
     fields["labels"] = map_arrays(_digest_of, study.data[part].labels)
+    known = by_name(study.metrics)
+    if study.make_evaluator is not None:
+        kind = type(evaluator)
+        fields["evaluator"] = f"{describe_code(kind.scores)} {describe_code(kind.results)}"
+        known = {}
     for name in names:
-        metric = by_name(study.metrics)[name]
-        fields[f"metrics.{name}"] = f"{describe(metric)} {describe_code(type(metric).compute)}"
+        metric = known.get(name)
+        code = "" if metric is None else describe_code(type(metric).compute)
+        fields[f"metrics.{name}"] = f"{describe(metric)} {code}"
     fields |= {f"eval_views.{k}": v for k, v in study.eval_views.specification().items()}
     step = evaluator.step_of_one_device(network)
     given = (network.params, network.state), step.frozen, next(iter(evaluator.batches()))

@@ -14,6 +14,7 @@ from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
 from jaxkd.study._chance import warn_of_chance
 from jaxkd.study._conclusion import subject_of
+from jaxkd.study._costs import PREFIX as COST
 from jaxkd.study._costs import kept_costs
 from jaxkd.study._differing import differing
 from jaxkd.study._diverged import result_or_none, with_nan
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from jaxkd.study.study import Study
 
 _PREFIX = "metric."
+# What a run keeps besides the arrays of its evaluator.
+_OTHERS = (_PREFIX, COST, "curve", "seconds")
 
 
 def run_study(
@@ -127,7 +130,8 @@ def _shown_inputs(study: Study, results: StudyResults) -> dict[int, Shown]:
 
 def _percents(study: Study, kept: list[dict[str, np.ndarray]]) -> frozenset[str]:
     """Names of the metrics that are fractions."""
-    measures = [measure_of(name, study.metrics, "max") for name in _scores(kept)]
+    names = [*_scores(kept)]
+    measures = [measure_of(name, study.metrics, "max", others=names) for name in names]
     return frozenset(measure.name for measure in measures if measure.is_fraction)
 
 
@@ -163,10 +167,10 @@ def _arm_result(
     kept: list[dict[str, np.ndarray]],
     tested: list[dict[str, np.ndarray]] | None,
 ) -> ArmResult:
-    logits = {}
-    for part, arrays in ((study.part, kept), ("test", tested)):
-        if arrays is not None and all("logits" in each for each in arrays):
-            logits[part] = np.stack([each["logits"] for each in arrays])
+    arrays = {study.part: _arrays(kept)}
+    if tested is not None:
+        arrays["test"] = _arrays(tested)
+    logits = {part: each.pop("logits") for part, each in arrays.items() if "logits" in each}
     return ArmResult(
         arm=run.arm,
         steps=run.steps,
@@ -176,6 +180,7 @@ def _arm_result(
         curve=np.stack([each["curve"] for each in kept]),
         seconds=np.array([float(each["seconds"]) for each in kept]),
         logits=logits,
+        arrays=arrays,
         costs=kept_costs(kept),
         has_own_teacher=_has_own_teacher(study, run.arm),
     )
@@ -188,6 +193,12 @@ def _has_own_teacher(study: Study, arm: Arm) -> bool:
         inside = [arm.first, *(stage.method for stage in arm.stages)]
     own = [each.teacher for each in inside if isinstance(each, Arm)]
     return any(teacher is not None and teacher is not study.teacher for teacher in own)
+
+
+def _arrays(kept: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns what evaluators keep of all students, with an axis of seeds in front."""
+    names = [name for name in kept[0] if not name.startswith(_OTHERS)]
+    return {n: np.stack([each[n] for each in kept]) for n in names if all(n in e for e in kept)}
 
 
 def _scores(kept: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,60 +14,20 @@ import numpy as np
 
 from jaxkd.networks import Network
 from jaxkd.strategies import run_phases
-from jaxkd.study.evaluator import Evaluator
 from jaxkd.study.runner import Training, saved, timed, train
-from jaxkd.study.runtime import Runtime
 
 if TYPE_CHECKING:
     from jaxkd.data import Loader
     from jaxkd.study.arms import ArmTraining
+    from jaxkd.study.study import Study
     from jaxkd.training import TrainStep
-
-
-class Settings(Protocol):
-    """What the runs of all arms have in common, a `Study` for one."""
-
-    @property
-    def runtime(self) -> Runtime:
-        """Devices and tracing."""
-
-    @property
-    def seeds(self) -> Sequence[int]:
-        """One run of an arm for each."""
-
-    @property
-    def batch_size(self) -> int:
-        """Number of examples in a batch, at most."""
-
-    @property
-    def evaluations(self) -> int:
-        """Number of evaluations during a training."""
-
-    @property
-    def steps_per_call(self) -> int | None:
-        """As of `jaxkd.training.fit`."""
-
-    @property
-    def loader_options(self) -> Mapping[str, Any]:
-        """Further arguments of `jaxkd.data.Loader`."""
-
-    @property
-    def part(self) -> str:
-        """Name of the data that students are measured on."""
-
-    @property
-    def metric_name(self) -> str:
-        """Name of the score that learning curves show."""
-
-    def evaluator(self, part: str) -> Evaluator:
-        """Returns what measures networks on some data."""
 
 
 class Runs:
     """The runs of an arm, one for each seed; what they share is compiled once.
 
     Args:
-      settings: what all arms share.
+      study: what all arms share.
       folder: folder of the runs.
       name: name of the arm.
       make_training: function from a seed to its training.
@@ -76,14 +36,14 @@ class Runs:
 
     def __init__(
         self,
-        settings: Settings,
+        study: Study,
         folder: pathlib.Path,
         name: str,
         make_training: Callable[[int], ArmTraining],
         progress: bool = True,
     ):
         self.folder = folder
-        self._settings, self._name, self._progress = settings, name, progress
+        self._settings, self._name, self._progress = study, name, progress
         self._make_training = make_training
         self._compiled: TrainStep | None = None
 

@@ -35,6 +35,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "eval_views": (Views, "eval_views=Views((Normalize(),))"),
     "metrics": (Mapping, 'metrics={"accuracy": jaxkd.metrics.Accuracy()}'),
     "metric": (str | tuple, 'metric="accuracy", or metric=("mine", "max")'),
+    "make_evaluator": (Callable, "make_evaluator=MyEvaluator, a jaxkd.study.Evaluator of your own"),
     "make_optimizer": (Callable, "make_optimizer=lambda steps, rate: optax.sgd(rate)"),
     "population": (bool | int, "population=False"),
     "loader_options": (Mapping, 'loader_options={"workers": 2}'),
@@ -98,7 +99,8 @@ def check_kinds(given: Mapping[str, Any]) -> None:
 
     Raises:
       TypeError: names the argument, its value and what to write.
-      ValueError: no metric, or not the name of one and its direction; programs of one student.
+      ValueError: no metric, or not the name of one and its direction; metrics and an evaluator;
+        programs of one student.
     """
     for name, (kind, line) in _KINDS.items():
         value = given[name]
@@ -110,6 +112,8 @@ def check_kinds(given: Mapping[str, Any]) -> None:
             f"population must be at least 2 students of one program, not {population}: write "
             "population=False for each alone"
         )
+    if given["metrics"] is not None and given["make_evaluator"] is not None:
+        raise ValueError("an evaluator of your own has its own scores: leave metrics out")
     metric = given["metric"]
     if given["metrics"] == {} or (isinstance(metric, tuple) and len(metric) != 2):
         name = "metric" if given["metrics"] != {} else "metrics"

@@ -1,7 +1,9 @@
 """What networks are measured by on held-out examples."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import numpy as np
@@ -10,9 +12,13 @@ from jaxkd import Network, Views
 from jaxkd.data import Examples, eval_batches
 from jaxkd.data._fields import labeled_rows
 from jaxkd.metrics.in_step import Metric, default_metrics
+from jaxkd.networks._arguments import shown
 from jaxkd.study.runtime import Runtime
 from jaxkd.teachers import ForeignTeacher
 from jaxkd.training import EvalStep, evaluate, predict
+
+if TYPE_CHECKING:
+    from jaxkd.study.study import Study
 
 # Also a multiple of any number of devices that is a power of two.
 EVAL_BATCH = 512
@@ -21,7 +27,9 @@ EVAL_BATCH = 512
 class Evaluator:
     """Measures networks on held-out examples; those of one architecture share a program.
 
-    Subclasses measure something else: they replace `metric`, `scores` and `results`.
+    Subclasses measure something else than metrics of batches, correlations or generated text: they
+    replace `names`, `scores`, which are computed during each training, and `results`, which are
+    kept of a trained network. `Study(make_evaluator=…)` measures by them.
 
     Args:
       examples: held-out examples.
@@ -32,9 +40,6 @@ class Evaluator:
       teacher: network whose outputs metrics such as `Agreement` compare with.
       **options: further arguments of `jaxkd.data.eval_batches`.
     """
-
-    metric: str = "accuracy"
-    """Name of the score that learning curves show."""
 
     def __init__(
         self,
@@ -57,7 +62,7 @@ class Evaluator:
         return evaluate(self.step(network), network.params, network.state, self.batches())
 
     def names(self, network: Network) -> list[str]:
-        """Returns the names of the scores of a network.
+        """Returns the names of the scores of a network, the one that arms are compared by first.
 
         Raises:
           ValueError: no labels, and no metrics that need none; or labels that call for no metric.
@@ -74,7 +79,7 @@ class Evaluator:
         return list(default_metrics(self._shapes(network, batch)["logits"], batch["labels"]))
 
     def results(self, network: Network) -> dict[str, np.ndarray]:
-        """Returns the arrays that are kept of a trained network."""
+        """Returns the arrays that are kept of a trained network: its logits where it has any."""
         has_logits = "logits" in self._shapes(network)
         return {"logits": self.logits(network)} if has_logits else {}
 
@@ -137,3 +142,31 @@ class Evaluator:
     def batches(self) -> Any:
         """Returns the examples in batches of one size, the last one padded."""
         return eval_batches(self.examples, self._batch_size, **self._options)
+
+
+def make_evaluator_of(study: Study, part: str) -> Evaluator:
+    """Makes what measures the students of a study: its metrics, or an evaluator of the user's own.
+
+    Args:
+      study: the study.
+      part: name of the held-out data.
+
+    Returns:
+      The evaluator.
+
+    Raises:
+      TypeError: the user's function returned something else; says what to write.
+    """
+    given = study.data[part], study.eval_views, study.runtime
+    if study.make_evaluator is None:
+        # Where no metric compares with it, the compiler leaves the teacher's forward pass out.
+        known = study.metrics is not None and isinstance(study.teacher, Network)
+        teacher = cast(Network, study.teacher) if known else None
+        return Evaluator(*given, metrics=study.metrics, teacher=teacher)
+    made = study.make_evaluator(*given)
+    if not isinstance(made, Evaluator):
+        raise TypeError(
+            f"make_evaluator must return an Evaluator, not {shown(made)}: write class "
+            "MyEvaluator(jaxkd.study.Evaluator) with names, scores and results"
+        )
+    return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jaxkd.metrics.in_step import Metric
 from jaxkd.metrics.in_step._defaults import by_name
@@ -46,7 +46,13 @@ class Measure:
         return one > other if self.higher_is_better else one < other
 
 
-def measure_of(name: str, metrics: Mapping[str, Metric] | None, direction: str = "") -> Measure:
+def measure_of(
+    name: str,
+    metrics: Mapping[str, Metric] | None,
+    direction: str = "",
+    *,
+    others: Sequence[str] = (),
+) -> Measure:
     """Returns a metric as arms are compared by it.
 
     Args:
@@ -54,19 +60,20 @@ def measure_of(name: str, metrics: Mapping[str, Metric] | None, direction: str =
       metrics: name → metric; None for the default ones.
       direction: `"max"` or `"min"`; empty for what the metric's own class says by the attribute
         `higher_is_better`, as all of the library's do.
+      others: names of the scores of an evaluator of one's own.
 
     Raises:
       ValueError: an unknown name, or no direction.
     """
     known = by_name(metrics)
-    if name not in known:
+    if name not in (names := [*known, *others]):
         raise ValueError(
-            f"there is no metric {name!r}{suggestion(name, known)} The metrics are: {[*known]}"
+            f"there is no metric {name!r}{suggestion(name, names)} The metrics are: {names}"
         )
-    better = direction_of(known[name], direction, f"metric=({name!r}, {direction!r})")
+    better = direction_of(known.get(name), direction, f"metric=({name!r}, {direction!r})")
     if better is None:
         raise ValueError(
             f"whether more of the metric {name!r} is better is not known: write "
             f'metric=({name!r}, "max"), or "min", or higher_is_better = True in its class'
         )
-    return Measure(name, better == "max", bool(getattr(known[name], "is_fraction", False)))
+    return Measure(name, better == "max", bool(getattr(known.get(name), "is_fraction", False)))

@@ -46,6 +46,8 @@ class ArmResult:
         own types, as a file of weights has them, `"flops"` of the forward pass of one example → of
         each student `[seeds]`; empty where an earlier version trained them.
       has_own_teacher: whether a teacher of its own took the place of the study's.
+      arrays: part → name → what else an evaluator of one's own keeps of its students
+        `[seeds, ...]`.
     """
 
     arm: Arm
@@ -58,6 +60,7 @@ class ArmResult:
     logits: dict[str, np.ndarray]
     costs: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     has_own_teacher: bool = False
+    arrays: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

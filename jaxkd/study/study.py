@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import optax
@@ -22,7 +22,7 @@ from jaxkd.study._run_study import run_study
 from jaxkd.study._teacher_caches import TeacherCaches, digest, fingerprint_of, teacher_source
 from jaxkd.study._wording import budget_of, counted
 from jaxkd.study.arms import WEIGHT_DECAY, Arm, ArmTraining, as_arms
-from jaxkd.study.evaluator import Evaluator
+from jaxkd.study.evaluator import Evaluator, make_evaluator_of
 from jaxkd.study.measures import Measure, measure_of
 from jaxkd.study.results import StudyResults
 from jaxkd.study.runtime import Runtime
@@ -67,6 +67,8 @@ class Study:
       metrics: name → metric; by default those that the labels call for (`jaxkd.make_eval_step`).
       metric: name of the metric that arms are compared by, or `(name, "max")`, `(name, "min")` for
         one of your own; by default the first one.
+      make_evaluator: function from held-out examples, views and `runtime` to an `Evaluator` of your
+        own, which measures in place of `metrics`; `metric` says which of its scores is better.
       codec: how cached logits are stored, or one codec for each output that is named, as of
         `jaxkd.cache.build`. Other outputs that a method compares are cached as float32 where that
         pays (`Arm.online`).
@@ -122,6 +124,7 @@ class Study:
         num_views: int | None = None,
         metrics: Mapping[str, Metric] | None = None,
         metric: str | tuple[str, str] | None = None,
+        make_evaluator: Callable[[Examples, Views, Runtime], Evaluator] | None = None,
         codec: Any = None,
         population: bool | int | None = None,
         evaluations: int = 10,
@@ -149,7 +152,7 @@ class Study:
         self.views = arguments.default_views(train) if views is None else views
         self.eval_views = arguments.eval_views_of(self.views) if eval_views is None else eval_views
         self.num_views = arguments.checked_num_views(num_views, self.views)
-        self.metrics, self._metric = metrics, metric
+        self.metrics, self._metric, self.make_evaluator = metrics, metric, make_evaluator
         self.codec, self.population = codec, population
         self.evaluations = arguments.checked_evaluations(evaluations)
         self.steps_per_call = steps_per_call
@@ -183,9 +186,10 @@ class Study:
         name, direction = self._metric or "", ""
         if isinstance(name, tuple):
             name, direction = name
-        if not name:
-            name = self.evaluator(self.part).names(self.make_student(self.seeds[0]))[0]
-        return measure_of(name, self.metrics, direction)
+        others: Sequence[str] = ()
+        if not name or self.make_evaluator is not None:
+            others = self.evaluator(self.part).names(self.make_student(self.seeds[0]))
+        return measure_of(name or others[0], self.metrics, direction, others=others)
 
     @property
     def metric_name(self) -> str:
@@ -212,15 +216,7 @@ class Study:
     def evaluator(self, part: str) -> Evaluator:
         """Returns what measures networks on held-out examples, with its compiled programs."""
         if part not in self._evaluators:
-            # Where no metric compares with it, the compiler leaves its forward pass out.
-            known = self.metrics is not None and isinstance(self.teacher, Network)
-            self._evaluators[part] = Evaluator(
-                self.data[part],
-                self.eval_views,
-                self.runtime,
-                metrics=self.metrics,
-                teacher=cast(Network, self.teacher) if known else None,
-            )
+            self._evaluators[part] = make_evaluator_of(self, part)
         return self._evaluators[part]
 
     def schedule(self, steps: int | None = None, rate: float | None = None) -> optax.Schedule:

@@ -61,10 +61,13 @@ def tokens(teacher, count=100, length=12, split="train"):
 def test_students_from_end_to_end_one_after_the_others(tmp_path):
     workdir = tmp_path / "w"
     alone = [*TINY, "--config.arms=static"]
-    kill_in("students/static/seed1", 45, "embeddings", workdir, *alone, devices=2)
-    results = [*workdir.glob("students/static/*/result.npz"), *workdir.glob("embeddings_*/*.json")]
+    kill_in("static_students/static/seed1", 45, "embeddings", workdir, *alone, devices=2)
+    results = [
+        *workdir.glob("static_students/static/*/result.npz"),
+        *workdir.glob("embeddings_*/*.json"),
+    ]
     before = {file: file.stat().st_mtime_ns for file in results}
-    assert workdir / "students/static/seed0/result.npz" in before and len(before) >= 3
+    assert workdir / "static_students/static/seed0/result.npz" in before and len(before) >= 3
 
     second = run("embeddings", workdir, *TINY, "--config.arms=encoder,static", devices=2)
     assert second.returncode == 0, second.stderr
@@ -80,7 +83,7 @@ def test_students_from_end_to_end_one_after_the_others(tmp_path):
     assert "Scatter plot of spearman against Sentences a second" in page
     assert "Line chart of Spearman by Step" in page
 
-    uninterrupted("students/static/seed1", "embeddings", workdir, *alone, devices=2)
+    uninterrupted("static_students/static/seed1", "embeddings", workdir, *alone, devices=2)
     other = run("embeddings", workdir, *TINY, "--config.length=20", devices=2)
     assert other.returncode != 0 and "length: 16 there, 20 now" in other.stderr
 

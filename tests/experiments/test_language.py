@@ -9,7 +9,6 @@ from experiment_runs import kill_in, run, table, uninterrupted
 from flax import nnx
 
 import jaxkd
-from experiments.common.study import Arm, Result
 from experiments.language import __main__ as language
 from experiments.language import corpus as language_corpus
 from experiments.language import report as language_report
@@ -19,6 +18,7 @@ from experiments.language.networks import read_decoder
 from jaxkd import targets
 from jaxkd.data import Tokenizer
 from jaxkd.networks import without_logits
+from jaxkd.study import Arm, ArmResult
 from jaxkd.study.runtime import Runtime
 
 TINY = [
@@ -225,7 +225,9 @@ def results(teacher, labels, cached):
     def result(bits):
         numbers = np.asarray(bits, float)
         values = dict.fromkeys(("bits_per_byte", "agreement"), numbers)
-        return Result(Arm("arm", None, None, 10), values, numbers, numbers, numbers)
+        curve = numbers, numbers
+        arrays = {"test": values}
+        return ArmResult(Arm("labels"), 10, values, None, *curve, numbers, {}, arrays=arrays)
 
     corpus = types.SimpleNamespace(train=range(100))
     return types.SimpleNamespace(

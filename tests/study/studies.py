@@ -47,9 +47,9 @@ def without_seconds(document):
     }
 
 
-def run_killed(monkeypatch, study, at=(2, 7, 16)):
+def run_killed(monkeypatch, study, at=(2, 7, 16), of=Evaluator):
     """Runs a study that is killed several times while a student is evaluated."""
-    calls, scores = [], Evaluator.scores
+    calls, scores = [], of.scores
 
     def killed(self, network):
         calls.append(1)
@@ -57,7 +57,7 @@ def run_killed(monkeypatch, study, at=(2, 7, 16)):
             raise KeyboardInterrupt
         return scores(self, network)
 
-    monkeypatch.setattr(Evaluator, "scores", killed)
+    monkeypatch.setattr(of, "scores", killed)
     resumed = None
     while resumed is None:
         with contextlib.suppress(KeyboardInterrupt):

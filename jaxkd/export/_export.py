@@ -21,6 +21,7 @@ from jaxkd.export._card import ModelCard
 from jaxkd.export._programs import ExportError, Preprocess
 from jaxkd.export._verify import FileCheck, Tolerance, compare, reference, run_in_fresh_process
 from jaxkd.networks import Network
+from jaxkd.networks._kinds import check_network
 
 FORMATS = {
     "stablehlo": "model.stablehlo",
@@ -120,6 +121,7 @@ def export(
       The files, and how they compare.
 
     Raises:
+      TypeError: a module in place of a network; says how to wrap it.
       FileExistsError: there is a file or directory at `directory`.
       ValueError: a format is unknown, examples or labels have a wrong shape, or a batch is below 1.
       ImportError: a package is missing; the message names the extra.
@@ -143,6 +145,7 @@ def export(
       https://ai.google.dev/edge/litert. jax2onnx, https://github.com/enpasos/jax2onnx. Mitchell
       et al., Model Cards for Model Reporting, FAT* 2019.
     """
+    check_network("network", network)
     directory = local_path(directory)
     batches = {
         "stablehlo_batch": stablehlo_batch,

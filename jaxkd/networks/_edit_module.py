@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from flax import nnx
 
+from jaxkd.networks._kinds import check_network
 from jaxkd.networks._network import Network
 
 
@@ -32,6 +33,7 @@ def edit_module(network: Network, change: Callable[[nnx.Module], nnx.Module]) ->
       >>> edit_module(student, lambda module: compression.factorize(module, {"layers.0": 16}))
       Network('MLP': 2,762 parameters)
     """
+    check_network("network", network)
     if network.source is None or network.source.apply is not network.apply:
         raise ValueError(
             f"the layers of {network.name} cannot be replaced, for it is no network of from_nnx, "

@@ -41,6 +41,8 @@ def how_to_wrap(value: Any) -> str:
         return "write jaxkd.from_nnx(module)"
     if isinstance(value, nn.Module):
         return "write jaxkd.from_linen(module, module.init(jax.random.key(0), inputs))"
+    if isinstance(value, tuple) and value and isinstance(value[0], Network):
+        return "take the network out of it: write network, report = jaxkd.weights.load(…)"
     if isinstance(value, str):
         return f"write jaxkd.from_nnx(jaxkd.models.create({value!r}, …, rngs=nnx.Rngs(0)))"
     if isinstance(value, jax.Array | np.ndarray):

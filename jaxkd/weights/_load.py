@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxkd.networks import Network
+from jaxkd.networks._kinds import check_network
 from jaxkd.weights._hints import hints, tied_names
 from jaxkd.weights._layout import Rules as Rules
 from jaxkd.weights._layout import join_attention, path_of, to_layout
@@ -103,6 +104,7 @@ def load(
       The network with the new values, and a `LoadReport`.
 
     Raises:
+      TypeError: a module in place of a network; says how to wrap it.
       ValueError: in strict mode, arrays do not fit; in any mode, the naming is unknown, there is no
         such layer in `flatten`, or two names belong to one variable.
 
@@ -116,6 +118,7 @@ def load(
       >>> print(report)
       2 arrays matched
     """
+    check_network("network", network)
     rules, ignored_names = _rules(naming, network.name)
     variables = NetworkVariables(network)
     known, flatten = variables.arrays, dict(flatten or {})

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxkd._files import local_path, replacing
 from jaxkd.networks import Network
+from jaxkd.networks._kinds import check_network
 from jaxkd.weights._names import NetworkVariables
 
 
@@ -45,6 +46,7 @@ def save(
       >>> print(report)
       2 arrays matched
     """
+    check_network("network", network)
     place = local_path(path)
     if place.suffix not in (".npz", ".safetensors"):
         raise ValueError(

@@ -319,3 +319,20 @@ def test_variables_of_one_name_are_refused():
         weights.load(double, {})
     with pytest.raises(ValueError, match="two of the source's arrays are called 'b'"):
         weights.load(network, {"params": {"b": IMAGES}, "other": {"b": IMAGES}})
+
+
+def test_a_module_in_place_of_a_network_is_told_how_to_become_one(tmp_path):
+    module, file = nnx.Linear(2, 3, rngs=nnx.Rngs(0)), tmp_path / "linear.npz"
+    line = r"write jaxkd\.from_nnx\(module\)"
+    for call in (
+        lambda: weights.load(module, file),
+        lambda: weights.save(module, file),
+        lambda: jaxkd.export.export(tmp_path / "files", module, np.ones((2, 2), np.float32)),
+        lambda: jaxkd.networks.edit_module(module, lambda same: same),
+    ):
+        with pytest.raises(TypeError, match=line):
+            call()
+    network = jaxkd.from_nnx(module)
+    weights.save(network, file)
+    with pytest.raises(TypeError, match=r"write network, report = jaxkd\.weights\.load"):
+        weights.save(weights.load(network, file), tmp_path / "again.npz")

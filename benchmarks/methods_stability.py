@@ -242,11 +242,13 @@ def tables(document: dict[str, Any]) -> list[Table]:
             )
         )
     if on_digits := document.get("digits"):
-        shown = [
-            [name.replace("_", " "), length, Spread.of(values)]
+        students = [
+            [name, length, Spread.of(entry[name])]
             for length, entry in on_digits.items()
-            for name, values in entry.items()
+            for name in ("labels", "data free")
         ]
+        teacher = Spread.of(next(iter(on_digits.values()))["teacher"])
+        shown = [["teacher", "30 epochs", teacher], *students]
         made.append(
             Table(
                 "Without data, on digits",

@@ -259,8 +259,8 @@ def data_free(
     Returns:
       The training.
     """
-    count, seen = len(study.data["train"]), np.asarray(study.first_inputs(), np.float32)
-    examples, views = strategies.noise_dataset(count, latent)
+    examples, views = strategies.noise_dataset(len(study.data["train"]), latent)
+    seen = np.asarray(study.first_inputs(), np.float32)
     generator = strategies.ImageGenerator(
         latent, seen.shape[1:], mean=float(seen.mean()), std=float(seen.std()), rngs=nnx.Rngs(seed)
     )
@@ -288,7 +288,18 @@ def data_free(
 
 
 def function_matching(study: Study, seed: int) -> ArmTraining:
-    """Matches the teacher alone, at temperature 1, on mixed views that are new in each epoch."""
+    """Matches the teacher alone, at temperature 1, on mixed views that are new in each epoch.
+
+    For long trainings: a ResNet-8 on 10,000 images of clothes is 0.6 points better than on labels
+    after 15 epochs and 2.2 after 60, on validation images (`benchmarks/methods_stability.py`).
+
+    Args:
+      study: the study.
+      seed: of the student.
+
+    Returns:
+      The training.
+    """
     mixed = (*study.views.transforms, Mixup(study.data["train"].num_classes, alpha=1.0))
     return study.training(
         seed,
@@ -328,9 +339,8 @@ def matching_layers(student: Network, teacher: Network) -> dict[str, str]:
 
 _TEACHERS = (several_teachers, mutual, self_average, born_again, assistant, progressive)
 _STARTS = (early_stopped, stage_wise, teacher_layers, frozen_classifier)
-_DATA = (data_free, function_matching)
 METHODS: dict[str, Callable[..., ArmTraining]] = {
-    function.__name__: function for function in (*_TEACHERS, *_STARTS, *_DATA)
+    function.__name__: function for function in (*_TEACHERS, *_STARTS, data_free, function_matching)
 }
 NAMES = tuple(METHODS)
 

@@ -50,17 +50,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Those of networks make them at full size, which tests/models does in small; those of losses and
     connectors compile operation by operation what the contract of the losses, the golden numbers
-    and their own files in tests/ compile at once; those of recipes make the networks that
-    tests/recipes shares.
+    and their own files in tests/ compile at once; those of the other packages named here build
+    networks, caches and trainings of their own, which the folders of their names in tests/ share.
     """
     connectors = pathlib.Path(__file__).parent / "connectors"
-    losses = pathlib.Path(jaxkd.losses.__file__).parent
-    recipes = pathlib.Path(jaxkd.recipes.__file__).parent
+    library = pathlib.Path(jaxkd.__file__).parent
+    guarded = {"losses", "models", "recipes", "cache", "compression", "strategies"}
     for item in items:
-        if isinstance(item, pytest.DoctestItem):
-            folder = item.path.parent.name
-            own = folder == "connectors" and any(connectors.glob(f"test_*{item.path.stem}*.py"))
-            if own or folder == "models" or any(map(item.path.is_relative_to, (losses, recipes))):
+        if isinstance(item, pytest.DoctestItem) and item.path.is_relative_to(library):
+            package = item.path.relative_to(library).parts[0]
+            own = package == "connectors" and any(connectors.glob(f"test_*{item.path.stem}*.py"))
+            if own or package in guarded:
                 item.add_marker(pytest.mark.exhaustive)
 
 

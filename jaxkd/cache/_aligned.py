@@ -24,6 +24,20 @@ class AlignedOutputs:
       outputs: what the cache stores.
       alignment: `"labels"`, `"chunks"`, `"student_labels"` and `"student_chunks"`, each
         `[batch, length]`.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, jaxkd
+      >>> from jaxkd.data import Texts, Tokenizer
+      >>> texts = Texts.from_texts(["the cat sat"], name="one", split="train")
+      >>> ours, theirs = Tokenizer.bytes(), Tokenizer.train(texts.texts, 264)
+      >>> student, teacher = texts.padded(ours, 12), texts.padded(theirs, 8)
+      >>> table = jnp.zeros((theirs.vocab_size, theirs.vocab_size))
+      >>> bigrams = jaxkd.from_function(lambda params, x: params[x[..., 0]], table)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), bigrams, teacher, progress=False)
+      >>> read = jaxkd.cache.AlignedCache(cache, student, teacher).read(student.ids, 0)
+      >>> decoded = read.decode()
+      >>> decoded["logits"].shape[:2], decoded["chunks"].shape, decoded["student_chunks"].shape
+      ((1, 8), (1, 8), (1, 12))
     """
 
     outputs: EncodedOutputs

@@ -161,6 +161,15 @@ def extend(
     Raises:
       CacheError: there is no cache, or one of another teacher, data set or views.
       ValueError: as `build`.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> extend(cache.path, teacher, data, num_views=2, progress=False).num_views
+      2
     """
     existing = Cache(path, codecs=codecs)
     num_classes = existing.contract.get("num_classes")

@@ -71,6 +71,18 @@ class Cache:
       in_memory: whether it is read into memory.
       segments: the parts that it was written in.
       document: the contract as it lies on disk.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> cache.num_views, cache.shapes
+      (1, {'logits': (3,)})
+      >>> cache.read(np.array([2, 0]), view=0).decode()["logits"]
+      Array([[0., 0., 1.],
+             [1., 0., 0.]], dtype=float32)
     """
 
     def __init__(

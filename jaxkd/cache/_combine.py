@@ -52,6 +52,18 @@ def merge(
         records that two of them have, or that none has; something else at `target`.
       TypeError: one path instead of several.
       ValueError: no source, or one that is named twice.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, 2 * jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> parts = [data.select(data.ids[:2]), data.select(data.ids[2:])]
+      >>> paths = [tempfile.mkdtemp(), tempfile.mkdtemp()]
+      >>> for path, part in zip(paths, parts):
+      ...     _ = jaxkd.cache.build(path, teacher, part, progress=False)
+      >>> merge(tempfile.mkdtemp(), paths).ids
+      array([0, 1, 2, 3], dtype=int32)
     """
     if isinstance(sources, str | pathlib.PurePath):
         raise TypeError(f"sources must be several caches: write merge(target, [{str(sources)!r}])")
@@ -122,6 +134,15 @@ def subset(
       CacheError: ids or views that the cache does not have; something else at `target`.
       TypeError: ids or sizes that are not integers.
       ValueError: no ids, or sizes below 1.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> subset(cache.path, tempfile.mkdtemp(), ids=[1, 3]).ids
+      array([1, 3], dtype=int32)
     """
     source = Cache(path, codecs=codecs, memory_limit=0)
     ids = source.ids if ids is None else np.unique(integers(ids, "ids"))

@@ -30,7 +30,21 @@ _REASONS = {
 
 
 class CacheError(ValueError):
-    """A cache that does not fit, is not complete, or is damaged."""
+    """A cache that does not fit, is not complete, or is damaged.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> try:
+      ...     cache.read(np.array([9]), view=0)
+      ... except CacheError as error:
+      ...     print(error)
+      missing records: 1 of 1 example ids are not in the cache ..., [9] first. Add them by
+      jaxkd.cache.extend(path, teacher, dataset, views), or build another cache over these examples.
+    """
 
 
 def damaged(path: Any, what: str) -> str:

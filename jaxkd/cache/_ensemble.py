@@ -26,6 +26,16 @@ class EnsembleOutputs:
       members: teacher → its encoded outputs.
       weights: (teacher, weight) of those that are combined, with a sum of 1 (static).
       combine: how their logits are combined (static).
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> both = jaxkd.cache.EnsembleCache({"one": cache, "two": cache})
+      >>> sorted(both.read(np.array([0]), view=0).decode())
+      ['logits', 'one.logits', 'two.logits']
     """
 
     members: dict[str, EncodedOutputs]
@@ -70,6 +80,19 @@ class EnsembleCache:
       views: how they are rendered.
       num_views: number of views that all caches have.
       in_memory: whether all caches are read into memory.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> other = jaxkd.from_function(lambda params, inputs: inputs @ params, 3 * jnp.eye(4, 3))
+      >>> caches = {
+      ...     name: jaxkd.cache.build(tempfile.mkdtemp(), network, data, progress=False)
+      ...     for name, network in {"one": teacher, "two": other}.items()}
+      >>> both = EnsembleCache(caches, combine="logits")
+      >>> both.read(np.array([0]), view=0).decode()["logits"]
+      Array([[2., 0., 0.]], dtype=float32)
     """
 
     def __init__(

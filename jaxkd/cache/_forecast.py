@@ -25,6 +25,11 @@ class BuildForecast:
       teacher_flops: floating-point operations of the teacher's forward pass for one example; None
         of a teacher outside of JAX.
       student_flops: those of the student's; None without a student.
+
+    Example:
+      >>> predicted = BuildForecast(50_000, 400, teacher_flops=6e8, student_flops=1e8)
+      >>> predicted.bytes, predicted.gain
+      (20000000, 3.0)
     """
 
     records: int
@@ -143,6 +148,11 @@ def confirm_build(
 
     Raises:
       ValueError: the build is not confirmed, or there is no terminal.
+
+    Example:
+      >>> large = BuildForecast(10_000_000, 2000, teacher_flops=None, student_flops=None)
+      >>> confirm_build(large, yes=True)  # nothing is asked
+      >>> confirm_build(large, above=30_000_000_000)  # 20 GB: nothing is asked
     """
     if predicted.bytes <= above or yes:
         return

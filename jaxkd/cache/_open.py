@@ -103,6 +103,21 @@ def open(  # noqa: A001 - read as jaxkd.cache.open
       TypeError: a teacher that is None, or a function without a name.
       ValueError: another mode, an argument of the other mode, or to be filled without the network
         itself.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> open(cache.path, teacher=teacher, dataset=data).ids
+      array([0, 1, 2, 3], dtype=int32)
+      >>> other = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.ones((4, 3)))
+      >>> try:
+      ...     open(cache.path, teacher=other, dataset=data)
+      ... except jaxkd.cache.CacheError as error:
+      ...     print("other teacher" if "teacher" in str(error) else error)
+      other teacher
     """
     views = checked_views(views)
     of_mode = {

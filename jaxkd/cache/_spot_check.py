@@ -25,6 +25,17 @@ class SpotCheckResult:
       records: number of records that were compared.
       max_difference: output → the largest absolute difference of stored numbers.
       changed_predictions: number of records (or tokens) whose most probable class differs.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> doubled = jaxkd.from_function(lambda params, inputs: inputs @ params, 2 * jnp.eye(4, 3))
+      >>> found = jaxkd.cache.spot_check(cache, doubled, data, records=8)
+      >>> found.max_difference, found.changed_predictions
+      ({'logits': 1.0}, 0)
     """
 
     records: int
@@ -57,6 +68,15 @@ def spot_check(
 
     Raises:
       ValueError: fewer than one record.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> spot_check(cache, teacher, data, records=8)
+      SpotCheckResult(records=8, max_difference={'logits': 0.0}, changed_predictions=0)
     """
     if records < 1:
         raise ValueError(f"records must be at least 1, not {records}")

@@ -26,6 +26,18 @@ class DamagedBlock:
       block: index of the block; -1 for what is no block.
       message: the error, and the remedy.
       file: name of the file or folder within the cache, for what is no block.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> import pathlib
+      >>> _ = (pathlib.Path(cache.path) / "segments" / "left").mkdir()
+      >>> _ = (pathlib.Path(cache.path) / "segments" / "left" / "ids").write_bytes(b"")
+      >>> [damage.file for damage in jaxkd.cache.verify(cache.path)]
+      ['segments/left']
     """
 
     array: str
@@ -51,6 +63,15 @@ def verify(path: str | pathlib.Path, *, codecs: Sequence[type] = ()) -> list[Dam
     Raises:
       CacheError: there is no cache, it is not complete, or a document without which it cannot be
         read is damaged.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> cache = jaxkd.cache.build(tempfile.mkdtemp(), teacher, data, progress=False)
+      >>> verify(cache.path)
+      []
     """
     cache = Cache(path, codecs=codecs)
     listed = read_segment_list(cache.path, cache.document)

@@ -59,6 +59,18 @@ class WriteThroughCache:
       views: how they are rendered.
       num_views: views of each example.
       num_computed: number of records that the teacher computed in this run.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
+      >>> teacher = jaxkd.from_function(lambda params, inputs: inputs @ params, jnp.eye(4, 3))
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     np.eye(4, dtype=np.float32), name="eye", split="train", num_classes=3)
+      >>> path = tempfile.mkdtemp()
+      >>> with jaxkd.cache.open(path, teacher=teacher, dataset=data, mode="fill") as cache:
+      ...     for _ in range(2):  # the second time they are read
+      ...         outputs = cache.read(np.array([0, 1]), view=0).decode()["logits"]
+      >>> outputs.shape, cache.num_computed
+      ((2, 3), 2)
     """
 
     in_memory = True

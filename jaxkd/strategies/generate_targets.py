@@ -39,7 +39,7 @@ class GeneratedDataset:
         the field `"prompt_lengths"`.
 
         Args:
-          **named: `name`, `member_networks`, `vocab_size` and `tokenizer`, and what else
+          **named: `name`, `split`, `vocab_size` and `tokenizer`, and what else
             `Sequences.from_arrays` takes.
 
         Returns:

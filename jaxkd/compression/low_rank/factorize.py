@@ -80,6 +80,13 @@ class LayerFactorization:
       parameters: number of parameters of the kernel.
       factored_parameters: number of parameters of the two kernels.
       error: Frobenius norm of what is lost, as a share of the kernel's, in [0, 1].
+
+    Example:
+      >>> import jaxkd
+      >>> mlp = jaxkd.models.MLP(64, (64,), 10, rngs=nnx.Rngs(0))
+      >>> layer = jaxkd.compression.describe_factorization(mlp, {"layers.0": 16})["layers.0"]
+      >>> layer.kernel, layer.rank, layer.parameters, layer.factored_parameters
+      ((64, 64), 16, 4096, 2048)
     """
 
     kernel: tuple[int, ...]

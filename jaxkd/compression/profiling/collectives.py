@@ -31,6 +31,11 @@ class Collective:
       kind: XLA's name, `all-reduce`, `all-gather`, `reduce-scatter`, ….
       arrays: shapes of the results on a device.
       nbytes: bytes of these.
+
+    Example:
+      >>> exchange = Collective("all-reduce", ((64, 10), (10,)), nbytes=2600)
+      >>> exchange.size, exchange.nbytes
+      (650, 2600)
     """
 
     kind: str

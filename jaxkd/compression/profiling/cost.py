@@ -22,6 +22,12 @@ class NetworkCost:
       flops: FLOPs of the evaluation forward pass for one example.
       single: time of a call with one example.
       batched: time of a call with the given batch.
+
+    Example:
+      >>> single, batched = Latency(0.002, 0.002, 0.003, 1), Latency(0.016, 0.015, 0.02, 32)
+      >>> cost = NetworkCost(650, 2600, 1290.0, single, batched)
+      >>> cost.latency_s, cost.throughput
+      (0.002, 2000.0)
     """
 
     parameters: int
@@ -59,6 +65,15 @@ def measure_cost(
     Raises:
       ValueError: as in `jaxkd.compression.flops` and
         `jaxkd.compression.latency`.
+
+    Example:
+      >>> import numpy as np
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> network = jaxkd.from_nnx(nnx.Linear(64, 10, rngs=nnx.Rngs(0)))
+      >>> cost = measure_cost(network, np.zeros((8, 64), np.float32), repeats=3)
+      >>> cost.parameters, cost.parameter_bytes, cost.flops
+      (650, 2600, 1290.0)
     """
     batch_size_of(inputs)
     first = jax.tree.map(lambda x: x[:1], inputs)

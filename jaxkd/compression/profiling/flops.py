@@ -66,6 +66,14 @@ def flops(network: Network, inputs: Any) -> float:
     Raises:
       ValueError: the inputs are empty or differ in their leading axis, or the network has a loop
         whose number of iterations is only known when it runs.
+
+    Example:
+      >>> from flax import nnx
+      >>> import jax.numpy as jnp
+      >>> import jaxkd
+      >>> network = jaxkd.from_nnx(nnx.Linear(64, 10, use_bias=False, rngs=nnx.Rngs(0)))
+      >>> flops(network, jnp.ones((8, 64)))  # 2 * 64 * 10
+      1280.0
     """
     batch_size = batch_size_of(inputs)
     # On CPU convolutions run in other forms; the count is that of XLA's convolutions everywhere.

@@ -19,6 +19,10 @@ class MemoryUse:
       inputs: bytes of the batch.
       temporaries: bytes of intermediate arrays, as XLA allocates them.
       outputs: bytes of the logits.
+
+    Example:
+      >>> MemoryUse(parameters=2600, inputs=2048, temporaries=0, outputs=320).peak
+      4968
     """
 
     parameters: int

@@ -24,6 +24,11 @@ class DevicePeak:
       name: name of the device.
       flops_per_second: FLOPs a second in a large float32 matrix product.
       bytes_per_second: bytes of memory read and written a second by an addition over a large array.
+
+    Example:
+      >>> peak = DevicePeak("accelerator", flops_per_second=2e13, bytes_per_second=1e12)
+      >>> peak.ridge_point
+      20.0
     """
 
     name: str
@@ -44,6 +49,12 @@ class ArithmeticIntensity:
       flops: FLOPs of the call.
       bytes_accessed: bytes of memory, as XLA counts them: operands and results of each operation,
         including those that stay in a cache, so that it is an upper bound.
+
+    Example:
+      >>> peak = DevicePeak("accelerator", flops_per_second=2e13, bytes_per_second=1e12)
+      >>> call = ArithmeticIntensity(flops=4e9, bytes_accessed=1e9)
+      >>> call.flops_per_byte, call.bound(peak), call.roofline_seconds(peak)
+      (4.0, 'memory', 0.001)
     """
 
     flops: float
@@ -82,6 +93,14 @@ def arithmetic_intensity(network: Network, inputs: Any) -> ArithmeticIntensity:
 
     Raises:
       ValueError: the inputs are empty or differ in their leading axis, or XLA does not know a cost.
+
+    Example:
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> network = jaxkd.from_nnx(nnx.Linear(64, 10, rngs=nnx.Rngs(0)))
+      >>> found = arithmetic_intensity(network, jnp.ones((8, 64)))
+      >>> 2 * 8 * 64 * 10 <= found.flops < 11_000, found.bound(DevicePeak("device", 2e13, 1e12))
+      (True, 'memory')
     """
     batch_size_of(inputs)
     with xla_convolutions():  # the count is that of XLA's convolutions, in whatever form they run
@@ -105,6 +124,11 @@ def measure_device_peak(*, size: int = 1536, repeats: int = 5) -> DevicePeak:
 
     Raises:
       ValueError: the size or the repeats are below 1.
+
+    Example:
+      >>> peak = measure_device_peak(size=256, repeats=2)
+      >>> peak.flops_per_second > 0 and peak.bytes_per_second > 0
+      True
     """
     if size < 1 or repeats < 1:
         raise ValueError(f"size and repeats must be at least 1, not {size} and {repeats}")

@@ -22,6 +22,14 @@ class ChannelAxis:
       channels: for each position along the axis, the index of its channel in the group, or −1 for
         positions that belong to another group or must stay. A channel can have many positions:
         behind a flattened map one for each pixel, in attention all those of a head.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import models
+      >>> mlp = models.MLP(4, (8, 6), 3, rngs=nnx.Rngs(0))
+      >>> group = channel_groups(mlp, jnp.ones((1, 4)))[0]
+      >>> [(axis.path, axis.axis, len(axis.channels)) for axis in group.axes]
+      [('layers.0.kernel', 1, 8), ('layers.0.bias', 0, 8), ('layers.1.kernel', 0, 8)]
     """
 
     path: str
@@ -38,6 +46,14 @@ class ChannelGroup:
       size: number of channels.
       axes: all axes along which they lie.
       reason: why none of them can be removed; empty if they can.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import models
+      >>> mlp = models.MLP(4, (8, 6), 3, rngs=nnx.Rngs(0))
+      >>> groups = channel_groups(mlp, jnp.ones((1, 4)))
+      >>> [(group.name, group.size, group.reason) for group in groups]
+      [('layers.0', 8, ''), ('layers.1', 6, ''), ('head', 3, 'the logits')]
     """
 
     name: str

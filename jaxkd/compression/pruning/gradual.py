@@ -24,6 +24,13 @@ class PruningState(NamedTuple):
       step: number of updates so far, int32.
       sparsity: sparsity of the current masks, float32; 0 before the first ones.
       masks: path → boolean array, of the pruned leaves.
+
+    Example:
+      >>> params = {"kernel": jnp.array([[3.0, -1.0], [0.5, 2.0]])}
+      >>> optimizer = magnitude_pruning(0.5)
+      >>> _, state = optimizer.update({"kernel": jnp.zeros((2, 2))}, optimizer.init(params), params)
+      >>> int(state.step), float(state.sparsity), state.masks["kernel"].tolist()
+      (1, 0.5, [[True, False], [False, True]])
     """
 
     step: jax.Array

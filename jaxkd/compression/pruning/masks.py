@@ -118,6 +118,11 @@ class Sparsity:
       total: share of zeros in all leaves that count.
       leaves: path → share of zeros.
       nonzero: number of weights in these leaves that are not zero.
+
+    Example:
+      >>> found = sparsity({"head": {"kernel": jnp.array([[0.0, 1.0, 2.0, 0.0]])}})
+      >>> found
+      Sparsity(total=0.5, leaves={'head.kernel': 0.5}, nonzero=2)
     """
 
     total: float

@@ -107,6 +107,13 @@ def from_fake_quantized(model: nnx.Module) -> nnx.Module:
 
     Raises:
       ValueError: no layer of it is fake-quantized.
+
+    Example:
+      >>> import jaxkd
+      >>> fake = fake_quantize(jaxkd.models.MLP(4, (8,), 3, rngs=nnx.Rngs(0)))
+      >>> deployed = from_fake_quantized(fake)  # after the training of `fake`
+      >>> fake.head.kernel.dtype.name, deployed.head.kernel.dtype.name
+      ('float32', 'int8')
     """
     fake = find_layers(model, tuple(FAKE_QUANTIZED.values()))
     if not fake:

@@ -46,7 +46,7 @@ def test_students_are_compared_by_the_scores_of_an_evaluator_of_ones_own(tmp_pat
         assert set(result.validation) == {"correlation"}, name
     assert results.measure.name == "correlation" and not results.percents
     assert results.chosen == max(results.arms, key=lambda n: results.values(n, "validation").mean())
-    assert "Correlation" in results.report().to_html()
+    assert "Correlation, test" in results.table().to_markdown()
     with pytest.raises(ValueError, match=re.escape("holds results of something else")):
         study.replace(make_evaluator=Others).run(progress=False)
 

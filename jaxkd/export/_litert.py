@@ -3,12 +3,17 @@
 import contextlib
 import importlib.util
 import io
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jaxkd.compression import floating_layers
 from jaxkd.export._programs import ExportError, Forward, lower
+from jaxkd.export._replaced import Replacements, with_replacements
 
 # Operations of a converted program beside those of LiteRT, `tfl.*`.
 _PLAIN = frozenset({"builtin.module", "func.func", "func.return", "arith.constant"})
@@ -45,7 +50,7 @@ def program(function: Forward, like: Any, batch: int | None, *, floating: bool =
       StableHLO as text.
     """
     with floating_layers() if floating else contextlib.nullcontext():
-        return lower(function, like, batch, ("cpu",)).mlir_module()
+        return lower(with_replacements(function, _REPLACED), like, batch, ("cpu",)).mlir_module()
 
 
 def convert(program: str, names: Sequence[str]) -> bytes:
@@ -103,6 +108,44 @@ def quantize(program: bytes) -> bytes:
     with contextlib.redirect_stderr(io.StringIO()):
         done = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False)
     return bytes(done.quantized_model)
+
+
+def _window_sum(
+    x: Any,
+    *,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    base_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+) -> Any:
+    """Computes sums over windows of images as the converter takes them; None where it cannot."""
+    if x.ndim != 4 or max(*base_dilation, *window_dilation) > 1 or x.dtype != jnp.float32:
+        return None
+    if any(window_dimensions[axis] > 1 or max(padding[axis]) for axis in (0, -1)):
+        return None
+    if not isinstance(x.shape[0], int):
+        # Of any batch size it takes no windows, but convolutions of each channel with ones.
+        kernel = jnp.ones((*window_dimensions[1:3], 1, x.shape[-1]), x.dtype)
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides[1:3],
+            padding[1:3],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=x.shape[-1],
+        )
+    if not any(map(any, padding)):
+        return None
+    # Windows that reach into padding convert neither as sums nor divided by their size; a mean over
+    # windows inside of a padded image is LiteRT's average pooling.
+    zero, size = jnp.zeros((), x.dtype), math.prod(window_dimensions)
+    x = jax.lax.pad(x, zero, [(low, high, 0) for low, high in padding])
+    windows, strides = tuple(window_dimensions), tuple(window_strides)
+    return jax.lax.reduce_window(x, zero, jax.lax.add, windows, strides, "VALID") / size * size
+
+
+_REPLACED: Replacements = {"reduce_window_sum": _window_sum}
 
 
 def _foreign(module, ir) -> set[str]:

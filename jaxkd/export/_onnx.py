@@ -1,17 +1,17 @@
 """Conversion to ONNX by jax2onnx, of a program of plain operations."""
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.extend import core
 
 from jaxkd.export._inputs import batched, names_of
 from jaxkd.export._programs import ExportError, Forward
+from jaxkd.export._replaced import Replacements, evaluate
 from jaxkd.ops import xla_convolutions
 
 _EXTRA = (
@@ -53,7 +53,7 @@ def convert(function: Forward, like: Any, batch: int | None) -> bytes:
         with xla_convolutions():
             program = jax.make_jaxpr(function)(specs)
         model = to_onnx(
-            lambda *inputs: _evaluate(program.jaxpr, program.consts, inputs)[0],
+            lambda *inputs: evaluate(program.jaxpr, program.consts, inputs, _REPLACED)[0],
             jax.tree.leaves(specs),
             model_name="network",
             input_names=names_of(like),
@@ -66,38 +66,6 @@ def convert(function: Forward, like: Any, batch: int | None) -> bytes:
             f"{str(error)[:1000]}"
         ) from error
     return model.SerializeToString()
-
-
-def _evaluate(jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-    """Computes a program by operations that convert, and without calls in calls."""
-    values: dict[Any, Any] = {}
-    values.update(zip(jaxpr.constvars, constants, strict=True))
-    values.update(zip(jaxpr.invars, inputs, strict=True))
-    for equation in jaxpr.eqns:
-        given = [x.val if isinstance(x, core.Literal) else values[x] for x in equation.invars]
-        outputs = _apply(equation, given)
-        values.update(zip(equation.outvars, outputs, strict=True))
-    return [x.val if isinstance(x, core.Literal) else values[x] for x in jaxpr.outvars]
-
-
-def _apply(equation: Any, given: list[Any]) -> Sequence[Any]:
-    name, params = equation.primitive.name, equation.params
-    if name in _CALLS:
-        # Rules of differentiation have no part in a program that is shipped.
-        body = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
-        closed = isinstance(body, core.ClosedJaxpr)
-        jaxpr, constants = (body.jaxpr, body.consts) if closed else (body, ())
-        return _evaluate(jaxpr, constants, given)
-    if name in _REPLACED and (result := _REPLACED[name](*given, **params)) is not None:
-        return [result]
-    outputs = equation.primitive.bind(*given, **params)
-    return outputs if equation.primitive.multiple_results else [outputs]
-
-
-_CALLS = frozenset(
-    {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "remat"}
-    | {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
-)
 
 
 def _window_max(
@@ -141,7 +109,7 @@ def _lowest(dtype: Any) -> Any:
     return np.asarray(jnp.iinfo(dtype).min if exact else -np.inf, dtype)
 
 
-_REPLACED: Mapping[str, Callable[..., Any]] = {
+_REPLACED: Replacements = {
     "reduce_window_max": _window_max,
     "pad": _pad,
 }

@@ -8,7 +8,7 @@ from flax import nnx
 
 import jaxkd
 from jaxkd import compression
-from jaxkd.export import ExportError, edge, export
+from jaxkd.export import ExportError, _litert, edge, export
 from jaxkd.models import Encoder
 
 pytest.importorskip("litert_converter")
@@ -42,8 +42,6 @@ def test_images_as_they_are_and_int8_weights(tmp_path, capsys):
 
 def test_int8_that_disagrees_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("litert_quantizer")
-    from jaxkd.export import _litert
-
     function = jaxkd.export._programs.forward(small_network(2))
     like = jax.ShapeDtypeStruct((8, 8, 1), jnp.float32)
     other = _litert.convert(_litert.program(function, like, 1), ["inputs"])
@@ -100,6 +98,26 @@ def test_an_encoder_at_any_batch(tmp_path):
     wanted = jax.jit(lambda tokens: network(tokens)["logits"])(tokens)
     for size in (1, 3, 7):
         np.testing.assert_allclose(runner.run(tokens[:size]), wanted[:size], atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, None])
+def test_average_pooling(batch):
+    images = np.random.default_rng(0).normal(size=(1, 7, 6, 3)).astype(np.float32)
+
+    def pooled(x):
+        sides = ((1, 1), (1, 0))
+        padded = nnx.avg_pool(x, (3, 2), (2, 1), sides)
+        inside = nnx.avg_pool(x, (3, 3), (2, 2), "SAME", count_include_pad=False)
+        return jnp.concatenate([padded.mean((1, 2)), inside.mean((1, 2))], -1)
+
+    like = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
+    program = _litert.convert(_litert.program(pooled, like, batch), ["inputs"])
+    interpreter = Interpreter(model_content=program)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images)
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(found, pooled(jnp.asarray(images)), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ html_title = f"jaxkd {release}"
 html_copy_source = False
 html_show_sphinx = False
 html_static_path = ["static"]
+templates_path = ["templates"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 pygments_style = "a11y-light"

@@ -10,6 +10,7 @@ from jaxkd import data
 from jaxkd._files import local_path
 from jaxkd._named_function import named_function
 from jaxkd.data import Examples, _tfds
+from jaxkd.data._image_files import list_images
 from jaxkd.networks._arguments import shown
 from jaxkd.study._study_arguments import PARTS
 from jaxkd.views import Normalize, RandomCrop, RandomFlip, Views
@@ -56,6 +57,12 @@ def open_parts(given: argparse.Namespace) -> dict[str, Examples]:
             f"the examples of {given.data} have no classes: put the images of each class into a "
             "folder of its name, or name the column of the labels, --label-column"
         )
+    if first.num_classes == 1:
+        names = ", ".join(map(str, first.class_names)) or "0"
+        raise ValueError(
+            f"all examples of {given.data} are of one class, {names}: name the folder that holds a "
+            "folder for each class, or the column of the labels, --label-column"
+        )
     return _divided(found)
 
 
@@ -88,17 +95,25 @@ def num_classes(parts: dict[str, Examples]) -> int:
 
 
 def _folders(root: Any, size: int) -> dict[str, Examples]:
-    inside = {child.name.lower(): child for child in root.iterdir() if child.is_dir()}
+    # Those that file managers leave behind are neither parts nor classes.
+    inside = {name.lower(): root / name for name in list_images(str(root))[1]}
     named = {
         part: inside[name] for part, names in _NAMES.items() for name in names if name in inside
     }
-    if "train" not in named or len(named) != len(inside):
+    others = sorted(path.name for path in inside.values() if path not in named.values())
+    if "train" in named and len(named) > 1 and others:
+        parts = ", ".join(sorted(path.name for path in named.values()))
+        raise ValueError(
+            f"{root} has the parts {parts}, and beside them {', '.join(others[:5])}: move what is "
+            "no part to another place, for otherwise the parts would be classes"
+        )
+    if "train" not in named or others:
         return {"all": data.folder(root, size=size)}
     train = data.folder(named["train"], size=size, split="train")
-    others = {part: path for part, path in named.items() if part != "train"}
     found: dict[str, Examples] = {"train": train}
-    for part, path in others.items():
-        found[part] = data.folder(path, size=size, split=part, class_names=train.class_names)
+    for part, path in named.items():
+        if part != "train":
+            found[part] = data.folder(path, size=size, split=part, class_names=train.class_names)
     return found
 
 

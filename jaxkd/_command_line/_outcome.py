@@ -158,6 +158,9 @@ def export_student(
 
     Returns:
       The folder.
+
+    Raises:
+      ValueError: it holds another student, of another method or other seeds.
     """
     from jaxkd.export import export
 
@@ -176,6 +179,14 @@ def export_student(
             formats=_own(formats),
             preprocess=lambda images: normalize(jax.random.key(0), images),
             card=card,
+        )
+        return directory
+    known = read_json(directory / "card.json")
+    if known["fingerprint"]["parameters"] != network.fingerprint()["parameters"]:
+        there = known["stated"]["method"]
+        raise ValueError(
+            f"{directory} holds another student ({there}), and this one is not written "
+            f"({card.method}): delete or move {directory}, and the same command writes it"
         )
     return directory
 

@@ -11,6 +11,8 @@ from jaxkd._command_line._options import study_options
 from jaxkd.data import Examples
 from jaxkd.networks import Network
 from jaxkd.study import Runtime, Study
+from jaxkd.study._readable import check_readable
+from jaxkd.study.results import RESULTS
 from jaxkd.views import Views
 
 _TRAIN = "train:"
@@ -69,6 +71,8 @@ def _trained(
     progress: bool,
 ) -> Network:
     """Trains a teacher on labels, or reads the one that is trained."""
+    if not (workdir / RESULTS).exists():
+        check_readable(part for name, part in parts.items() if name != "train")
     # The test examples are the student's: a teacher has no use for them here.
     known = {name: part for name, part in parts.items() if name != "test"}
     study = Study(known, make, arms=["labels"], workdir=workdir, **{**options, "seeds": 1})

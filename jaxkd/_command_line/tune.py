@@ -65,10 +65,15 @@ def _run(given: argparse.Namespace, arguments: Sequence[str]) -> None:
     from jaxkd._command_line._study import opened
     from jaxkd.study import Study
     from jaxkd.study._report_packages import check_report_packages
+    from jaxkd.study._study_arguments import checked_seeds
+    from jaxkd.study.tuning import settings_of
 
     out = out_folder(given)
     check_report_packages()
     axes = _axes(given)
+    # Before a teacher is trained.
+    settings_of(given.method, dict(sorted(axes.items())), given.samples)
+    checked_seeds(given.tuning_seeds)
     title = given.title or f"Tuning {given.student} on {given.data.rstrip('/').rpartition('/')[2]}"
     what = opened(given, out)
     _outcome.record_command(out, "tune", arguments, title)

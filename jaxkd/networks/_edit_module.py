@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from flax import nnx
 
+from jaxkd.networks._arguments import shown
 from jaxkd.networks._kinds import check_network
 from jaxkd.networks._network import Network
 
@@ -24,6 +25,7 @@ def edit_module(network: Network, change: Callable[[nnx.Module], nnx.Module]) ->
       The network of that module.
 
     Raises:
+      TypeError: a module in place of a network, or a function that returns no module.
       ValueError: a network of another origin, or one with something around it.
 
     Example:
@@ -40,4 +42,14 @@ def edit_module(network: Network, change: Callable[[nnx.Module], nnx.Module]) ->
             "or has something around it: write jaxkd.from_nnx(module), and what belongs around it "
             "(remat, add_outputs, with_inputs) afterwards"
         )
-    return network.source.edit(network.params, network.state, change)
+
+    def changed(module: nnx.Module) -> nnx.Module:
+        made = change(module)
+        if not isinstance(made, nnx.Module):
+            raise TypeError(
+                f"the function must return a module, not {shown(made)}: of a module with a report "
+                "beside it write lambda module: compression.shrink(module, inputs, keep=0.5)[0]"
+            )
+        return made
+
+    return network.source.edit(network.params, network.state, changed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jaxkd._files import parse_json, write_atomically
+from jaxkd._files import read_json, write_atomically
 from jaxkd.networks import Network
 from jaxkd.networks._architecture import describe
 from jaxkd.study._costs import costs_of, forward_flops
@@ -102,7 +102,7 @@ class ArmRuns(Runs):
             if is_main_process():
                 write_atomically(file, json.dumps({"seconds_a_step": seconds, "steps": steps}))
         sync_processes(str(file))
-        return int(parse_json(file.read_bytes())["steps"])
+        return int(read_json(file)["steps"])
 
     def _seconds_a_step(self) -> float:
         """Measures a step behind its compilation, with the reading of its batch."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxkd._files import parse_json, write_atomically
+from jaxkd._files import read_json, write_atomically
 from jaxkd.cache import _contract
 from jaxkd.data._fields import map_arrays
 from jaxkd.metrics.in_step._defaults import by_name
 from jaxkd.networks._architecture import describe, describe_code
 from jaxkd.networks._trace import trace
+from jaxkd.study._study_arguments import weights_digest
 from jaxkd.study._teacher_caches import digest
 from jaxkd.training import is_main_process, sync_processes
 from jaxkd.training._run_fields import as_document, differences_of, run_fields
@@ -44,7 +45,7 @@ def check_arm(runs: ArmRuns, seed: int) -> None:
     """
     file = runs.folder / "made_of.json"
     if file.exists():
-        seed = int(parse_json(file.read_bytes())["seed"])
+        seed = int(read_json(file)["seed"])
     training = runs.untrained(seed)
     fields: Fields = {"deployed": describe_code(training.deploy)}
     if not training.steps:
@@ -100,13 +101,38 @@ def check_measurement(study: Study, part: str) -> None:
     _check(study.workdir / f"measured_{part}.json", fields, _differences)
 
 
+def check_start(study: Study, seed: int) -> None:
+    """Refuses initial weights of a seed that are not those which other arms began with.
+
+    Args:
+      study: the study.
+      seed: seed of a run that is about to begin.
+
+    Raises:
+      ValueError: `make_student` makes other weights of the seed than it did.
+    """
+    file = study.workdir / "starts.json"
+    known = read_json(file) if file.exists() else {}
+    digest, platform = weights_digest(study.make_student(seed)), as_document({})["platform"]
+    there = known.get(str(seed), {"weights": digest, "platform": platform})
+    if there["platform"] == platform and digest != there["weights"]:
+        raise ValueError(
+            f"make_student({seed}) makes other weights than those which runs of this seed in "
+            f"{study.workdir} began with: make the same ones, choose another workdir, or delete "
+            "this one"
+        )
+    if str(seed) not in known and is_main_process():
+        write_atomically(file, json.dumps({**known, str(seed): there}, indent=2) + "\n")
+    sync_processes(str(file))
+
+
 def _check(file: pathlib.Path, fields: Fields, compare: Differences, **others: Any) -> None:
     """Keeps fields in a new file, or compares them with those that it has."""
     plain = json.loads(json.dumps(fields))
     if not file.exists() and is_main_process():
         write_atomically(file, json.dumps({**as_document(plain), **others}, indent=2) + "\n")
     sync_processes(str(file))
-    if differing := compare(parse_json(file.read_bytes()), plain):
+    if differing := compare(read_json(file), plain):
         lines = [f"  {name}: {difference}" for name, difference in differing.items()]
         raise ValueError(
             f"the folder {file.parent} holds results of something else:\n"

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxkd import recipes
-from jaxkd._files import parse_json, write_atomically
+from jaxkd._files import read_json, write_atomically
 from jaxkd.objective import Objective
 from jaxkd.study._arm_runs import ArmRuns
 from jaxkd.study._diverged import has_diverged, record_divergence
@@ -61,11 +61,14 @@ def train_together(
     }
     # A population that was killed is taken up with the members that it had.
     for file in sorted((study.workdir / _FOLDER).glob("*/members.json")):
-        members = [(name, seed) for name, seed in parse_json(file.read_bytes())]
+        members = [(name, seed) for name, seed in read_json(file)]
         if unfinished & set(members) and all(name in runs for name, _ in members):
             together(file.parent, members, runs, progress)
             unfinished -= set(members)
     if study.population is False or not _fits_devices(study):
+        return
+    # Those of a seed see the same batches whatever the arm, which one that trains alone would not.
+    if study.population is None and any(_key(run) is None for run in runs.values()):
         return
     groups: dict[Any, list[Member]] = {}
     for name, seed in sorted(unfinished, key=lambda m: (list(runs).index(m[0]), m[1])):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxkd._files import parse_json, write_atomically
+from jaxkd._files import read_json, write_atomically
 from jaxkd.networks import Network
 from jaxkd.study._arm_runs import ArmRuns
 from jaxkd.study._chance import warn_of_chance
@@ -18,9 +18,10 @@ from jaxkd.study._costs import PREFIX as COST
 from jaxkd.study._costs import kept_costs
 from jaxkd.study._differing import differing
 from jaxkd.study._diverged import result_or_none, with_nan
-from jaxkd.study._made_of import check_measurement
+from jaxkd.study._made_of import check_measurement, check_start
 from jaxkd.study._pipeline_runs import runs_of
 from jaxkd.study._populations import train_together
+from jaxkd.study._readable import check_readable
 from jaxkd.study._shown_inputs import Shown, shown_inputs
 from jaxkd.study._study_arguments import check_codec
 from jaxkd.study._teacher_outputs import is_evaluated, teacher_outputs
@@ -28,7 +29,7 @@ from jaxkd.study._wording import budget_of
 from jaxkd.study.arms import Arm
 from jaxkd.study.measures import measure_of
 from jaxkd.study.pipelines import Pipeline
-from jaxkd.study.results import ArmResult, StudyResults
+from jaxkd.study.results import RESULTS, TEST_EVALUATIONS, ArmResult, StudyResults
 from jaxkd.training import is_main_process, own_workdir, sync_processes
 
 if TYPE_CHECKING:
@@ -57,11 +58,17 @@ def run_study(
     study.workdir.mkdir(parents=True, exist_ok=True)
     with own_workdir(study.workdir):
         check_codec(study)
+        if not (study.workdir / RESULTS).exists():
+            held_out = [study.part, *(["test"] if test and "test" in study.data else [])]
+            check_readable(study.data[part] for part in held_out)
         check_measurement(study, study.part)
         shown_inputs(study.data[study.part], [0], study.show)
         if not is_evaluated(study, study.part):  # otherwise it was said before
             warn_of_chance(study.teacher, study.data["train"], study.eval_views)
         runs = runs_of(study, progress)
+        for seed in study.seeds:
+            if not all(run.is_finished(seed) for run in runs.values()):
+                check_start(study, seed)
         train_together(study, runs, progress, keep_diverged=keep_diverged)
         kept = _trained(study, runs, keep_diverged)
         results = _results(study, runs, kept, tested={}, evaluations=0)
@@ -210,8 +217,8 @@ def _scores(kept: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def _record_test(study: Study, chosen: str | None) -> int:
     """Counts an evaluation on the test examples of other arms or seeds than before."""
-    file = study.workdir / "test_evaluations.json"
-    entries: list[dict[str, Any]] = parse_json(file.read_bytes()) if file.exists() else []
+    file = study.workdir / TEST_EVALUATIONS
+    entries: list[dict[str, Any]] = read_json(file) if file.exists() else []
     seen = {(arm, seed) for entry in entries for arm in entry["arms"] for seed in entry["seeds"]}
     wanted = {(arm.name, seed) for arm in study.arms for seed in study.seeds}
     if not wanted <= seen:

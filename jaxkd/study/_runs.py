@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxkd.networks import Network
 from jaxkd.strategies import run_phases
-from jaxkd.study.runner import Training, saved, timed, train
+from jaxkd.study.runner import Training, read_arrays, saved, timed, train
 
 if TYPE_CHECKING:
     from jaxkd.data import Loader
@@ -67,12 +67,20 @@ class Runs:
     def network(self, seed: int) -> Network:
         """Returns the trained student of a seed, as it was deployed."""
         file = self.seed_folder(seed) / "network.npz"
+        remedy = "delete it and result.npz beside it, and the study makes both again"
         if not file.exists():
-            raise FileNotFoundError(f"{file} is not there: the study has not trained this student")
+            what = "the study has not trained this student"
+            if self.is_finished(seed):
+                what = "delete result.npz beside it, and the study makes both again"
+            raise FileNotFoundError(f"{file} is not there: {what}")
         fresh = self.structure(seed)
         leaves, tree = jax.tree.flatten((fresh.params, fresh.state))
-        with np.load(file) as stored:
-            arrays = [_typed(stored[str(number)], leaf) for number, leaf in enumerate(leaves)]
+        stored = read_arrays(file, remedy)
+        if len(stored) != len(leaves):
+            raise ValueError(
+                f"{file} has {len(stored)} arrays, and {fresh.name} has {len(leaves)}: {remedy}"
+            )
+        arrays = [_typed(stored[str(number)], leaf) for number, leaf in enumerate(leaves)]
         params, state = jax.tree.unflatten(tree, arrays)
         return fresh.replace(params=params, state=state)
 

@@ -15,7 +15,7 @@ from jaxkd.study.arms import Arm
 from jaxkd.study.measures import Measure
 from jaxkd.study.pipelines import PIPELINE, Pipeline
 from jaxkd.study.results import ArmResult, StudyResults
-from jaxkd.study.runner import file_name
+from jaxkd.study.runner import file_name, read_arrays
 from jaxkd.study.tuning import Tuning, seconds_of
 
 _PARTS = ("validation", "test")
@@ -57,7 +57,7 @@ def read_results(workdir: pathlib.Path) -> StudyResults:
         make_network=make_network,
         percents=frozenset(document["percents"]),
         configuration=document["configuration"],
-        labels={p: np.load(f) for p in _PARTS if (f := workdir / f"labels_{p}.npy").exists()},
+        labels={p: _labels(f) for p in _PARTS if (f := workdir / f"labels_{p}.npy").exists()},
         teacher_logits=_teacher_logits(workdir, document["teacher"]),
         shown_inputs=read_inputs(workdir / SHOWN_INPUTS),
         class_names=tuple(read_json(workdir / "made.json")["configuration"]["class_names"]),
@@ -122,8 +122,9 @@ def _logits(folder: pathlib.Path, document: dict[str, Any]) -> dict[str, np.ndar
     logits = {}
     for part, file in files.items():
         paths = [folder / f"seed{seed}" / file for seed in document["seeds"]]
-        if all(path.exists() and "logits" in np.load(path) for path in paths):
-            logits[part] = np.stack([np.load(path)["logits"] for path in paths])
+        known = [read_arrays(path) for path in paths if path.exists()]
+        if len(known) == len(paths) and all("logits" in each for each in known):
+            logits[part] = np.stack([each["logits"] for each in known])
     return logits
 
 
@@ -133,9 +134,18 @@ def _teacher_logits(workdir: pathlib.Path, parts: Iterable[str]) -> dict[str, np
     logits: dict[str, np.ndarray] = {}
     for part in parts:
         if (file := workdir / f"teacher_{part}.npz").exists():
-            with np.load(file) as stored:
-                logits |= {part: stored["logits"]} if "logits" in stored else {}
+            stored = read_arrays(file)
+            logits |= {part: stored["logits"]} if "logits" in stored else {}
     return logits
+
+
+def _labels(file: pathlib.Path) -> np.ndarray:
+    try:
+        return np.asarray(np.load(file))
+    except (EOFError, ValueError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error}): start the study's command again, which writes it"
+        ) from error
 
 
 def _array(values: list[float | None]) -> np.ndarray:

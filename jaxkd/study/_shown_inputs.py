@@ -13,6 +13,7 @@ import numpy as np
 from jaxkd._files import write_atomically
 from jaxkd.data import Examples, Sequences, Tokenizer
 from jaxkd.study._wording import with_minus
+from jaxkd.study.runner import read_arrays
 
 Shown = np.ndarray | str
 """A picture, uint8 `[height, width, 1 or 3]`, or a text."""
@@ -77,8 +78,8 @@ def read_inputs(file: pathlib.Path) -> dict[int, Shown]:
     """Reads what `save_inputs` wrote; nothing where there is no file."""
     if not file.exists():
         return {}
-    with np.load(file) as stored:
-        inputs = {n: stored[str(n)] for n in stored["positions"].tolist()}
+    stored = read_arrays(file, "start the study's command again, which writes it")
+    inputs = {n: stored[str(n)] for n in stored["positions"].tolist()}
     return {n: str(x) if x.dtype.kind == "U" else x for n, x in inputs.items()}
 
 

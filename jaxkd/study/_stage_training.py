@@ -14,6 +14,7 @@ import optax
 from flax import nnx
 
 from jaxkd import compression
+from jaxkd.compression._layers import check_rules, find_layers
 from jaxkd.networks import Network, edit_module
 from jaxkd.recipes import labels
 from jaxkd.study.arms import ArmTraining
@@ -111,6 +112,8 @@ def changed_by(stage: Stage, network: Network, batches: Batches) -> Network:
         whole = _whole_layers(stage, network, batches()[0])
 
         def factorize(module: nnx.Module) -> nnx.Module:
+            layers = find_layers(module, (nnx.Linear, nnx.Conv))
+            check_rules(given["without"] or (), layers, "layer")
             ranks = compression.choose_ranks(
                 module, rank=given["rank"], where=lambda path, layer: not whole(path, layer)
             )

@@ -141,7 +141,7 @@ def checked_make_student(make_student: Any) -> Callable[[int], Network]:
                 f"make_student must return a Network, not {shown(made)}: write lambda seed: "
                 "jaxkd.from_nnx(…), from_linen or from_function"
             )
-        digest = _digest_of(made)
+        digest = weights_digest(made)
         if digest is not None and digests.setdefault(seed, digest) != digest:
             raise ValueError(
                 f"make_student({seed}) returned other weights than before, and runs of a seed "
@@ -153,7 +153,7 @@ def checked_make_student(make_student: Any) -> Callable[[int], Network]:
     return make
 
 
-def _digest_of(network: Network) -> int | None:
+def weights_digest(network: Network) -> int | None:
     """Returns a checksum of the parameters; None while they are traced or known by shape alone."""
     leaves = jax.tree.leaves(network.params)
     known = (isinstance(x, np.ndarray | jax.Array) for x in leaves)

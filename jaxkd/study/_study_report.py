@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxkd._files import read_json
 from jaxkd.metrics.spread import Spread
 from jaxkd.study._conclusion import RULE, Conclusion, conclude
 from jaxkd.study._differing_section import differing_section
 from jaxkd.study._provenance import provenance_of
 from jaxkd.study._smaller import SIZE_RULE, smaller_arms, smallest
+from jaxkd.study._wording import counted
 from jaxkd.study.class_figures import class_figures, is_classes
 from jaxkd.study.comparison import Finding
 from jaxkd.study.figures import learning_curves
 from jaxkd.study.figures._figure import Figure
 from jaxkd.study.report import Report, Section
+from jaxkd.study.results import TEST_EVALUATIONS
 from jaxkd.study.tables import FORMATS
 
 if TYPE_CHECKING:
@@ -85,8 +88,15 @@ def _honesty(results: StudyResults) -> str:
         return """There are no validation examples: nothing was chosen. The arms are compared on the
             test examples, and the best of them looks better there than it is."""
     if not results.test_evaluations:
-        return """All numbers are of the validation examples, on which the arm was chosen, too: the
-            best one looks better there than it is. The test examples were not evaluated."""
+        file = results.workdir / TEST_EVALUATIONS
+        seen = len(read_json(file)) if file.exists() else 0
+        end = "were not evaluated."
+        if seen:
+            end = (
+                f"have no part in this report; they were evaluated {counted(seen, 'time')} before."
+            )
+        return f"""All numbers are of the validation examples, on which the arm was chosen, too: the
+            best one looks better there than it is. The test examples {end}"""
     text = """The arm was chosen on the validation examples. The numbers are of the test examples,
         which had no part in the choice"""
     if results.test_evaluations == 1:

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from jaxkd.study.report import Report
 
 
+RESULTS = "results.json"
+"""Name of the file of all numbers."""
+
+TEST_EVALUATIONS = "test_evaluations.json"
+"""Name of the file that counts the evaluations of the test examples."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ArmResult:
     """What the runs of an arm gave.
@@ -104,6 +111,7 @@ class StudyResults:
     shown_inputs: Mapping[int, Shown] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> ArmResult:
+        self._check_name(name)
         return self.arms[name]
 
     def __repr__(self) -> str:
@@ -130,7 +138,7 @@ class StudyResults:
           part: `"validation"` or `"test"`; by default what the table shows.
 
         Raises:
-          ValueError: the test examples are not evaluated yet.
+          ValueError: no arm of that name, or the test examples are not evaluated yet.
         """
         scores = self._scores(name, self.shown_part if part is None else part)
         return scores[self.measure.name]
@@ -141,8 +149,12 @@ class StudyResults:
         Args:
           name: name of the arm; by default the chosen one, or the best where nothing is chosen.
           seed: the seed; by default the first one.
+
+        Raises:
+          ValueError: no arm of that name; says which there are.
         """
         name = name or self.chosen or self.best(self.part)
+        self._check_name(name)
         return self.make_network(name, self.seeds[0] if seed is None else seed)
 
     def best(self, part: str) -> str:
@@ -167,9 +179,6 @@ class StudyResults:
           ValueError: no arm of that name; says which there are.
         """
         baseline = baseline or self.baseline
-        for each in (name, baseline):
-            if each not in self.arms:
-                raise ValueError(f"there is no arm {each!r}; the arms are {', '.join(self.arms)}")
         return compare(
             f"{name} against {baseline}",
             self.values(name, part),
@@ -236,7 +245,7 @@ class StudyResults:
     def save(self) -> None:
         """Writes `results.json` and `arms.csv` into the work directory."""
         text = json.dumps(self.document(), indent=2, allow_nan=False)
-        write_file(self.workdir / "results.json", text + "\n")
+        write_file(self.workdir / RESULTS, text + "\n")
         self._save_labels_and_facts()
         save_inputs(self.workdir / SHOWN_INPUTS, self.shown_inputs)
         self.table().write_csv(self.workdir / "arms.csv")
@@ -263,6 +272,10 @@ class StudyResults:
 
         return make_report(self, title)
 
+    def _check_name(self, name: str) -> None:
+        if name not in self.arms:
+            raise ValueError(f"there is no arm {name!r}; the arms are {', '.join(self.arms)}")
+
     def _column(self, name: str) -> Column:
         """The column of a metric that arms are not compared by."""
         title = name.replace("_", " ")
@@ -273,7 +286,7 @@ class StudyResults:
         return Column(title, "nats" if name == "cross_entropy" else "decimal")
 
     def _scores(self, name: str, part: str) -> dict[str, np.ndarray]:
-        result = self.arms[name]
+        result = self[name]
         if part == self.part:
             return result.validation
         if part != "test" or result.test is None:

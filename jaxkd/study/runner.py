@@ -200,13 +200,30 @@ def saved(file: pathlib.Path, make: Callable[[], Mapping[str, Any]]) -> dict[str
         _write(file, make())
     # Also where the file exists: one process may see it that another has just written.
     sync_processes(str(file))
+    return read_arrays(file)
+
+
+def read_arrays(
+    file: pathlib.Path, remedy: str = "delete it, and the same command makes it again"
+) -> dict[str, np.ndarray]:
+    """Reads arrays by name from their file.
+
+    Args:
+      file: name of the `.npz` file.
+      remedy: what to do where it is damaged.
+
+    Returns:
+      The arrays.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
     try:
         with np.load(file) as stored:
             return dict(stored)
-    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{file} is damaged ({error}): delete it, and the same command makes it again"
-        ) from error
+    # A file of one array, or of something else, has no names.
+    except (EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
 
 
 def save(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:

@@ -84,6 +84,7 @@ rank, `without=None` |
         learning_rate: float | None = None,
         **options: Any,
     ):
+        options = {name: _plain(value) for name, value in options.items()}
         _check(kind, options)
         if kind == "quantize" and not (method is None and steps is None and learning_rate is None):
             raise ValueError(
@@ -95,7 +96,6 @@ rank, `without=None` |
         for name, number in (("steps", steps), ("learning_rate", learning_rate)):
             if number is not None and not number > 0:
                 raise ValueError(f"{name} of {kind!r} must be positive, not {number}")
-        options = {name: _plain(value) for name, value in options.items()}
         steps = None if steps is None else int(steps)
         learning_rate = None if learning_rate is None else float(learning_rate)
         fields = {"kind": kind, "options": {**OPTIONS[kind], **options}, "method": method}

@@ -73,9 +73,9 @@ class Study:
         `jaxkd.cache.build`. Other outputs that a method compares are cached as float32 where that
         pays (`Arm.online`).
       population: whether the seeds of an arm, and arms that differ in numbers, train in one program
-        and see one order of batches: faster for small networks. By default where no arm compares
-        features, the student has no convolution and there is one device; True spreads them over
-        those of one process. A number is the most that one program trains.
+        and see one order of batches: faster for small networks. By default where all arms are
+        recipes that compare no features, the student has no convolution and there is one device;
+        True spreads them over those of one process. A number is the most that one program trains.
       evaluations: number of evaluations during each training, 1 to 20.
       steps_per_call: see `jaxkd.training.fit`.
       loader_options: further arguments of `jaxkd.data.Loader`.

@@ -242,15 +242,7 @@ def try_settings(
             "settings are chosen on validation examples, and the study has none: write "
             'data=jaxkd.data.split(dataset, {"train": 0.8, "validation": 0.1, "test": 0.1})'
         )
-    methods: list[Any] = list(method) if isinstance(method, list | tuple) else [method]
-    if not methods or not all(isinstance(each, str) for each in methods):
-        raise TypeError(
-            f"the method of a tuning is a name, or a list of names, not {shown(method)}: write "
-            'study.tune("kd", temperature=[1.0, 2.0, 4.0])'
-        )
-    if empty := [name for name, values in axes.items() if not values]:
-        raise ValueError(f"no values of {empty[0]!r} to try: write {empty[0]}=[1.0, 2.0]")
-    arms = _settings(methods, axes, samples)
+    arms = settings_of(method, axes, samples)
     if not isinstance(seeds, Iterable):
         seeds = [_FIRST_SEED + number for number in checked_seeds(seeds)]
     if shared := sorted(set(seeds) & set(study.seeds)):
@@ -264,16 +256,29 @@ def try_settings(
     return run_study(trial, test=False, progress=progress, keep_diverged=True)
 
 
-def _settings(
-    methods: Sequence[str], axes: Mapping[str, Sequence[Any]], samples: int | None
+def settings_of(
+    method: str | Sequence[str], axes: Mapping[str, Sequence[Any]], samples: int | None
 ) -> list[Arm]:
-    """All combinations of what each method takes, or some of them at random."""
+    """Returns all combinations of what each method takes, or some of them at random.
+
+    Raises:
+      TypeError: a method that is no name.
+      ValueError: as of `Study.tune`.
+    """
+    methods: list[Any] = list(method) if isinstance(method, list | tuple) else [method]
+    if not methods or not all(isinstance(each, str) for each in methods):
+        raise TypeError(
+            f"the method of a tuning is a name, or a list of names, not {shown(method)}: write "
+            'study.tune("kd", temperature=[1.0, 2.0, 4.0])'
+        )
+    if empty := [name for name, values in axes.items() if not values]:
+        raise ValueError(f"no values of {empty[0]!r} to try: write {empty[0]}=[1.0, 2.0]")
     arms: dict[str, Arm] = {}
-    for method in methods:
-        taken = Arm(method).option_names
+    for each in methods:
+        taken = Arm(each).option_names
         own = {name: values for name, values in axes.items() if name in taken}
         for combination in itertools.product(*own.values()):
-            arm = Arm(method, dict(zip(own, combination, strict=True)))
+            arm = Arm(each, dict(zip(own, combination, strict=True)))
             if (other := arms.setdefault(arm.name, arm)).options != arm.options:
                 raise ValueError(
                     f"two settings would have the name {arm.name!r}, those of {dict(arm.options)} "

@@ -77,6 +77,10 @@ def test_a_folder_becomes_a_student_and_a_report(pets, tmp_path, capsys):
     capsys.readouterr()
     assert status("distill", *arguments, "--steps=2") == 1
     assert "belongs to another configuration (steps: 1 there, 2 now)" in capsys.readouterr().err
+    # The exported student is not taken for that of another method.
+    assert status("distill", *arguments, "--method=label smoothing") == 1
+    message = "holds another student (labels, 1 step, seed 0), and this one is not written (label s"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from calls import asked, status
 from objects_and_teachers import write_teacher
 
-from benchmarks.front_door_parts.objects import write_images
+from benchmarks.front_door_parts.objects import KINDS, write_images
 from jaxkd._guard import guarded, joined, line_of
 from jaxkd._named_function import named_function
 from jaxkd.training import Preempted
@@ -106,9 +107,25 @@ def test_wrong_data_teachers_students_and_numbers(pets, folder, capsys):
         assert message in error_of(capsys, *asked(pets, out, student=student))
     for option, message in OPTIONS.items():
         assert message in error_of(capsys, *asked(pets, out, "--steps=1", option))
-    assert not (out / "study").exists()
+    one = asked(pets, out, "--steps=1", "--temperature=2", "--alpha=1", teacher="train:mlp")
+    for option, message in {"": "there is one setting", "--tuning-seeds=0": "at least one"}.items():
+        more = ["--alpha=0.5,1", option] if option else []
+        assert status("tune", *one, *more) == 1
+        assert message in capsys.readouterr().err
+    assert not (out / "study").exists() and not (out / "teacher").exists()
     assert status("report", folder) == 1
     assert "is no folder of jaxkd distill" in capsys.readouterr().err
+
+
+def test_a_test_image_that_cannot_be_decoded_is_found_before_training(pets, tmp_path, capsys):
+    for part in ("train", "test"):
+        shutil.copytree(pets, tmp_path / "pets" / part)
+    (tmp_path / "pets/test" / KINDS[0] / "bad.jpg").write_text("hello", encoding="utf-8")
+    for teacher in ("none", "train:mlp"):
+        more = ["--method=labels", "--steps=1", "--seeds=1", "--no-compare"]
+        arguments = asked(tmp_path / "pets", tmp_path / "out", *more, teacher=teacher)
+        assert "bad.jpg) cannot be read as view 0" in error_of(capsys, *arguments)
+    assert not list(tmp_path.rglob("labels"))
 
 
 def test_a_teacher_of_other_classes_or_sizes_is_refused_before_training(pets, tmp_path, capsys):

@@ -47,6 +47,18 @@ def test_a_folder_is_divided_or_has_its_parts(pets, tmp_path):
     (tmp_path / "val").rename(tmp_path / "Test")
     parts = parts_of(tmp_path)
     assert sizes(parts) == {"train": 54, "validation": 6, "test": 60}
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    assert sizes(parts_of(tmp_path)) == sizes(parts)
+
+
+def test_parts_and_what_lies_beside_them_are_not_taken_for_classes(pets, tmp_path):
+    for name in ("train", "val", "annotations"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="the parts train, val, and beside them annotations: move"):
+        parts_of(tmp_path)
+    (tmp_path / "all").symlink_to(pets.parent)
+    with pytest.raises(ValueError, match="are of one class, pets: name the folder that holds a"):
+        parts_of(tmp_path / "all")
 
 
 def test_tables_list_paths_and_labels(pets, tmp_path):

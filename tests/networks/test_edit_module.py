@@ -48,3 +48,10 @@ def test_what_is_no_module_alone_is_refused(kind):
         network = jaxkd.from_linen(module, module.init(jax.random.key(0), INPUTS))
     with pytest.raises(ValueError, match=r"write jaxkd.from_nnx\(module\), and what"):
         networks.edit_module(network, zero_head)
+
+
+def test_what_returns_no_module_is_refused():
+    with pytest.raises(TypeError, match=r"must return a module, not an object of the class tuple"):
+        networks.edit_module(make(), lambda module: (module, "report"))
+    with pytest.raises(TypeError, match="network must be a Network"):
+        networks.edit_module(make, zero_head)

@@ -239,6 +239,9 @@ def test_what_cannot_pass_a_stage_is_refused_before_anything_is_trained(tmp_path
     prune = pipeline("labels", "prune")
     with pytest.raises(ValueError, match="write steps= or epochs= in place of seconds="):
         study_of(tmp_path / "a", prune, seconds=1.0).run(progress=False)
+    whole = pipeline("labels", Stage("low_rank", without=["layer.0"]))
+    with pytest.raises(ValueError, match=r"'layer.0'\] match the complete name of no layer; those"):
+        study_of(tmp_path / "e", whole).run(progress=False)
     weights = jax.numpy.eye(4)
     function = lambda seed: jaxkd.from_function(lambda w, x: x @ w, weights)  # noqa: E731
     with pytest.raises(ValueError, match=r"it is no network of from_nnx.*: write jaxkd.from_nnx"):
@@ -290,6 +293,7 @@ def test_options_of_any_kind_are_plain_data_in_a_file():
     stage = Stage("prune", multiple_of=np.int64(2), importance=importance, steps=np.int64(3))
     document = json.loads(json.dumps(pipeline("kd", stage).document()))
     (kept,) = document["options"]["stages"]
+    assert Stage("prune", fraction=np.float32(0.5)).options["fraction"] == 0.5
     assert (kept["multiple_of"], kept["steps"], kept["importance"]) == (2, 3, "importance")
 
 

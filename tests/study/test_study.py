@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -101,11 +102,22 @@ def test_one_arm_alone_is_compared_with_none(finished):
     assert "Against labels" in results.table().to_markdown()
 
 
+def test_earlier_evaluations_on_test_examples_are_said_where_these_are_left_out(finished, tmp_path):
+    study, _ = finished
+    shutil.copytree(study.workdir, tmp_path / "copy")
+    report = study.replace(workdir=tmp_path / "copy").run(test=False, progress=False).report()
+    text = " ".join(report.to_html().split())
+    assert "have no part in this report; they were evaluated 1 time before" in text
+
+
 def test_an_arm_that_there_is_not_is_named_with_those_that_there_are(finished):
     _, results = finished
     for names in (("mine",), ("kd", "mine")):
         with pytest.raises(ValueError, match="no arm 'mine'; the arms are labels, "):
             results.compare(*names)
+    for ask in (results.values, results.network, results.__getitem__):
+        with pytest.raises(ValueError, match="no arm 'mine'; the arms are labels, "):
+            ask("mine")
 
 
 def test_the_report_is_the_same_from_the_files_alone(finished):
@@ -185,6 +197,46 @@ def test_students_killed_together_end_in_the_same_numbers(tmp_path, monkeypatch)
     study = make_study(tmp_path / "whole", arms=arms, population=True)
     whole = study.run(progress=False)
     assert_same(run_killed(monkeypatch, study.replace(workdir=tmp_path / "killed")), whole)
+
+
+def test_arms_that_train_alone_leave_the_others_the_batches_of_each_seed(tmp_path):
+    arms = ["labels", Arm(mine, name="mine")]
+    make_study(tmp_path, arms=arms, population=None).run(test=False, progress=False)
+    assert not (tmp_path / "together").exists()
+
+
+def test_an_arm_that_joins_later_begins_with_the_weights_of_the_others(tmp_path):
+    make_study(tmp_path, arms=["labels"]).run(test=False, progress=False)
+
+    def other(seed):  # the same only of the first seed
+        return make_student(3 * seed)
+
+    with pytest.raises(ValueError, match=r"make_student\(1\) makes other weights than those which"):
+        make_study(tmp_path, student=other).run(test=False, progress=False)
+    assert not (tmp_path / "kd/seed0").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("labels/seed0/network.npz", "network.npz is damaged .*: delete it and result.npz beside"),
+        ("labels_test.npy", "labels_test.npy is damaged .*: start the study's command again"),
+        ("shown_inputs.npz", "shown_inputs.npz is damaged"),
+        ("teacher_test.npz", "teacher_test.npz is damaged .*: delete it, and the same command"),
+        ("kd/seed1/test.npz", "test.npz is damaged .*: delete it, and the same command"),
+        ("test_evaluations.json", "test_evaluations.json cannot be read as JSON"),
+        ("kd/made_of.json", "made_of.json cannot be read as JSON"),
+        ("measured_validation.json", "measured_validation.json cannot be read as JSON"),
+    ],
+)
+def test_a_damaged_file_of_a_finished_study_is_named(finished, tmp_path, file, message):
+    study, _ = finished
+    shutil.copytree(study.workdir, tmp_path / "copy")
+    path = tmp_path / "copy" / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=message):
+        read_results(tmp_path / "copy")
+        study.replace(workdir=tmp_path / "copy").run(progress=False).network("labels")
 
 
 @pytest.mark.slow

@@ -182,8 +182,9 @@ def export_student(
         )
         return directory
     known = read_json(directory / "card.json")
-    if known["fingerprint"]["parameters"] != network.fingerprint()["parameters"]:
-        there = known["stated"]["method"]
+    there, parameters = known["stated"]["method"], known["fingerprint"]["parameters"]
+    # Students of few steps may be equal; what the card says of them is not.
+    if there != card.method or parameters != network.fingerprint()["parameters"]:
         raise ValueError(
             f"{directory} holds another student ({there}), and this one is not written "
             f"({card.method}): delete or move {directory}, and the same command writes it"

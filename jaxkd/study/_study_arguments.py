@@ -18,6 +18,7 @@ from jaxkd.networks import Network
 from jaxkd.networks._arguments import check_integer, check_number, shown, suggestion
 from jaxkd.study.runner import file_name
 from jaxkd.study.runtime import Runtime
+from jaxkd.teachers import ForeignTeacher
 from jaxkd.views import Normalize, Views
 
 if TYPE_CHECKING:
@@ -126,6 +127,11 @@ def checked_make_student(make_student: Any) -> Callable[[int], Network]:
     Raises:
       TypeError: no function; says what to write.
     """
+    if isinstance(make_student, ForeignTeacher):
+        raise TypeError(
+            f"make_student cannot be the teacher {make_student.name}, which nothing trains: write "
+            "the student first, distill(student, teacher, data), Study(data, make_student, teacher)"
+        )
     if isinstance(make_student, Network | nnx.Module) or not callable(make_student):
         raise TypeError(
             f"make_student must be a function from a seed, not {shown(make_student)}: write lambda "

@@ -449,6 +449,7 @@ def test_an_arm_of_another_folder_is_refused(finished):
         ({"metrics": {}}, ValueError, "metrics cannot be {}: write metrics={"),
         ({"metric": ("accuracy",)}, ValueError, "metric cannot be ('accuracy',): write metric="),
         ({"population": "no"}, TypeError, "population cannot be 'no': write population=False"),
+        ({"make_student": from_callable(linear, name="t")}, TypeError, "write the student first"),
         ({"teacher": linear}, TypeError, "jaxkd.teachers.from_callable"),
     ],
 )

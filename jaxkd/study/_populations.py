@@ -181,7 +181,8 @@ def _train(
         workdir=folder,
         step=population.step,
         state=population.init(),
-        loader=first.loader(training, seed),
+        # Of the study's first seed, so that all populations of a study see the same batches.
+        loader=first.loader(training, study.seeds[0]),
         steps=training.steps,
         evaluate=evaluate,
         logs_per_evaluation=20 // study.evaluations,

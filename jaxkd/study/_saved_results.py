@@ -51,7 +51,10 @@ def read_results(workdir: pathlib.Path) -> StudyResults:
         measure=Measure(**document["metric"]),
         part=document["compared_on"],
         chosen=document["chosen"],
-        teacher=document["teacher"],
+        teacher={
+            part: dict(zip(scores, _array([*scores.values()]).tolist(), strict=True))
+            for part, scores in document["teacher"].items()
+        },
         test_evaluations=document["test_evaluations"],
         workdir=workdir,
         make_network=make_network,

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -238,7 +238,10 @@ class StudyResults:
             "seeds": list(self.seeds),
             "percents": sorted(self.percents),
             "configuration": dict(self.configuration),
-            "teacher": {part: dict(scores) for part, scores in self.teacher.items()},
+            "teacher": {
+                part: {metric: _finite([value])[0] for metric, value in scores.items()}
+                for part, scores in self.teacher.items()
+            },
             "arms": {name: self._document_of(name) for name in self.arms},
         }
 
@@ -329,7 +332,7 @@ class StudyResults:
         }
 
 
-def _finite(values: np.ndarray) -> list[float | None]:
+def _finite(values: Iterable[float]) -> list[float | None]:
     """Returns numbers for JSON, which has none for nan and infinities."""
     return [float(value) if math.isfinite(value) else None for value in values]
 

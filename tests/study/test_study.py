@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import re
 import shutil
 
@@ -239,16 +240,34 @@ def test_a_damaged_file_of_a_finished_study_is_named(finished, tmp_path, file, m
         study.replace(workdir=tmp_path / "copy").run(progress=False).network("labels")
 
 
+def test_a_value_of_the_teacher_that_is_no_number_is_kept(finished, tmp_path):
+    study, results = finished
+    shutil.copytree(study.workdir, tmp_path / "copy")
+    metric = results.measure.name
+    teacher = {part: {**scores, metric: math.nan} for part, scores in results.teacher.items()}
+    dataclasses.replace(results, workdir=tmp_path / "copy", teacher=teacher).save()
+    read = read_results(tmp_path / "copy").teacher
+    assert {part: math.isnan(scores[metric]) for part, scores in read.items()} == dict.fromkeys(
+        teacher, True
+    )
+
+
 @pytest.mark.slow
-def test_no_more_students_than_were_asked_for_train_in_one_program(tmp_path):
+@pytest.mark.parametrize(
+    ("population", "seeds", "sizes"),
+    [(2, 1, [2]), (3, 2, [3, 3])],  # the third one alone; the second part begins with seed 1
+)
+def test_no_more_students_than_were_asked_for_train_in_one_program(
+    tmp_path, population, seeds, sizes
+):
     arms = [Arm("kd", {"alpha": alpha}) for alpha in (0.5, 0.7, 0.9)]
-    study = make_study(tmp_path / "two", arms=arms, population=2, seeds=1)
+    study = make_study(tmp_path / "parts", arms=arms, population=population, seeds=seeds)
     parts, whole = (
         each.run(test=False, progress=False)
         for each in (study, study.replace(workdir=tmp_path / "all", population=True))
     )
-    (members,) = (tmp_path / "two/together").glob("*/members.json")
-    assert len(json.loads(members.read_text(encoding="utf-8"))) == 2  # and the third one alone
+    members = (tmp_path / "parts/together").glob("*/members.json")
+    assert [len(json.loads(file.read_text(encoding="utf-8"))) for file in members] == sizes
     for name in whole.arms:
         np.testing.assert_allclose(whole.values(name), parts.values(name), atol=1e-6)
 

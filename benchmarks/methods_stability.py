@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--schedules", default="born_again,function_matching")
     parser.add_argument("--epochs", default="15,60")
-    parser.add_argument("--digits_epochs", default="100,400,1600")
+    parser.add_argument("--digits_epochs", default="100,400")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--few", type=int, default=0, help="images of each part, 0 for all")
     given = parser.parse_args()

@@ -21,6 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDERS = ("docs", "benchmarks", "examples")
 TOP = ("CHANGELOG.md", "CONTRIBUTING.md")
 PICTURES = (".svg", ".png")
+# Whole HTML files, which Sphinx would offer for download.
+_REPORT = re.compile(r"\[([^\]]+)\]\(site/static/(reports/[\w.-]+\.html)\)")
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?(?: \"[^\"]*\")?\))")
 
 
@@ -82,12 +84,14 @@ def relinked(text: str, path: pathlib.Path) -> str:
         if re.match(r"[a-z]+:", link) or link.startswith(("reference/", "messages/")):
             return match[0]
         target = (ROOT / path.parent / link).resolve().relative_to(ROOT)
-        in_site = target.parts[0] in FOLDERS or target.name in TOP
+        # Folders below, such as docs/decisions, are for readers of the repository.
+        in_site = (target.parts[0] in FOLDERS and len(target.parts) == 2) or target.name in TOP
         if in_site and target.suffix in (".md", ".ipynb", *PICTURES):
             return f"{start}{up}{placed(target)}{end}"
         kind = "tree" if (ROOT / target).is_dir() else "blob"
         return f"{start}https://github.com/jaxkd/jaxkd/{kind}/main/{target}{end}"
 
+    text = _REPORT.sub(rf'<a class="reference external" href="{up}_static/\2">\1</a>', text)
     pieces = re.split(r"(```.*?```)", text, flags=re.S)
     return "".join(p if i % 2 else _LINK.sub(replace, p) for i, p in enumerate(pieces))
 

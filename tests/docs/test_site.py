@@ -101,6 +101,17 @@ def test_links_of_all_sources_lead_to_pages_of_the_site(pages):
     assert len(pages) > 600 and not broken
 
 
+def test_whole_reports_are_in_the_site_and_say_nothing_of_the_machine_that_made_them(pages):
+    folder = ROOT / "docs" / "site" / "static"
+    named = re.findall(r'href="_static/(reports/[\w.-]+\.html)"', pages["gallery.md"])
+    assert {folder / name for name in named} == set(folder.glob("reports/*")) and named
+    for name in named:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert len(text) < 300_000 and "</html>" in text and "<h1" in text, name
+        # Paths of a machine, and scripts or pictures of others.
+        assert not re.search(r"(?:/home|/root|/tmp|/Users|/work)/|src=.https?:", text), name
+
+
 def test_the_first_page_has_the_version_and_what_is_new():
     text = stage.with_contents(stage.with_news("<!-- new -->\n\n## Use\n\n- [Data](data.md): x\n"))
     assert re.match(r"## What is new in \d+\.\d+\.\d+", text)

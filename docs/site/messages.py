@@ -1,8 +1,8 @@
 """Every error message and warning of the library, read from its code, with cause and remedy.
 
 The cause is the condition under which the code raises it. The remedy is what the message itself
-says to write, or the value that it states as valid; where it only says what is wrong, the one of
-its package in `remedies.toml`.
+says to write, or the value that it states as valid; where it only says what is wrong, the sentence
+about it in `remedies.toml`.
 """
 
 import ast
@@ -15,22 +15,32 @@ from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCE = "https://github.com/jaxkd/jaxkd/blob/main"
-# Words with which messages say what to do, and with which they say what would be right.
+# Words with which messages say what to do, anywhere and at the start of a clause, and with which
+# they say what would be right.
 _SAYS = re.compile(
-    r"\b(write|give|pass|use|name|install|set|call|build|choose|open|run|take|make|declare|convert"
-    r"|return|leave|add|put|remove|delete|compute|did you mean|try|see)\b",
+    r"\b(write|give|pass|use|name|install|set|call|build|choose|open|make|declare|convert"
+    r"|return|leave|add|put|remove|delete|did you mean|try|see)\b"
+    r"|: [\w.]+[(=]\S",  # the code to write
+    re.IGNORECASE,
+)
+_BEGINS = re.compile(
+    r"(?:[:;.,] |\()(?:and |or )?(accept|arrange|begin|bring|calibrate|check|clip|compare|compute"
+    r"|copy|correct|create|divide|download|draw|evaluate|keep|lay out|let|load|mask|move"
+    r"|normalize|read|rename|resize|restore|run|save|say(?! no)|scale|select|sort|start|take"
+    r"|train|wait|widen)\b",
     re.IGNORECASE,
 )
 _STATES = re.compile(
-    r"\b(must|is needed|are needed|needs?|wants?|wanted|takes?|may be|can be|one of|has only"
-    r"|there are|there is|lie in|are|is a|is an|belongs?)\b"
+    r"\b(must|needed|needs?|wants?|wanted|takes?|may be|can be|one of|has only|lies? in|expected"
+    r"|at least|at most|allowed|has the|it has|instead of)\b"
+    r"|\b(is|are|maps|has)\b.*(, not |; got |, got )"
+    r"|\b(there are|they are|it is|([Tt]he|[Ii]ts) [\w ]+ are) *:? *$"
 )
 
 
 _REMEDIES = {
     "message": "as it says.",
     "value": "bring the value to what the message states as valid; see the top of this page.",
-    "package": "at the top of this page.",
 }
 
 
@@ -61,12 +71,30 @@ class Message:
         return ".".join(("jaxkd", *parts[:1]))
 
     @property
+    def written(self) -> list[str]:
+        """The keys in `[messages]` of `remedies.toml` that are about this message."""
+        place = self.file.removeprefix("jaxkd/")
+        return [key for key in written_remedies() if _is_about(key, place, self.text)]
+
+    @property
     def remedy(self) -> str:
-        """Where the remedy is: `"message"`, `"value"` (it states what is valid) or `"package"`."""
+        """What to do; empty where neither the message nor `remedies.toml` says so."""
+        if self.written:
+            return written_remedies()[self.written[0]]
+        return _REMEDIES.get(self.states, "")
+
+    @property
+    def states(self) -> str:
+        """`"message"` if it says what to do, `"value"` what is valid, or empty for neither."""
         words = re.sub(r"\{[^{}]*\}", "", self.text)
-        if _SAYS.search(words):
+        if _SAYS.search(words) or _BEGINS.search(words):
             return "message"
-        return "value" if _STATES.search(words) else "package"
+        return "value" if _STATES.search(words) else ""
+
+
+def _is_about(key: str, place: str, text: str) -> bool:
+    file, _, fragment = key.partition(": ")
+    return place == file and fragment in text
 
 
 @functools.cache
@@ -89,11 +117,20 @@ def messages() -> tuple[Message, ...]:
     return tuple(found)
 
 
-@functools.cache
 def remedies() -> dict[str, str]:
     """What to do by package."""
+    return _tables()["remedies"]
+
+
+def written_remedies() -> dict[str, str]:
+    """What to do about messages that do not say it, by `file: part of the text`."""
+    return _tables()["messages"]
+
+
+@functools.cache
+def _tables() -> dict[str, dict[str, str]]:
     path = pathlib.Path(__file__).with_name("remedies.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))["remedies"]
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -127,7 +164,7 @@ def _page(package: str, some: list[Message]) -> str:
         cause = f", where `{_code(message.condition)}`" if message.condition else ""
         parts.append(
             f"**{message.kind}**: {_text(message.text)}\n\n"
-            f"> Cause: raised by {where}{cause}. Remedy: {_REMEDIES[message.remedy]}"
+            f"> Cause: raised by {where}{cause}. Remedy: {message.remedy}"
         )
     return "\n\n".join(parts) + "\n"
 
@@ -139,6 +176,17 @@ def _code(text: str) -> str:
 
 def _text(text: str) -> str:
     return re.sub(r"([\\`*_<>\[\]|$#~])", r"\\\1", " ".join(text.split()))
+
+
+def _default(scope: ast.AST, name: str) -> list[ast.expr]:
+    """The default of a function's parameter of this name, if it has one."""
+    if not isinstance(scope, ast.FunctionDef):
+        return []
+    args = scope.args
+    positional = [*args.posonlyargs, *args.args]
+    pairs = [*zip(positional[::-1], args.defaults[::-1], strict=False)]
+    pairs += zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    return [value for arg, value in pairs if arg.arg == name and value is not None]
 
 
 class _Walker(ast.NodeVisitor):
@@ -196,7 +244,7 @@ class _Walker(ast.NodeVisitor):
 
     def _texts(self, kind: str, call: ast.Call) -> Iterator[tuple[str, str]]:
         """The exception and its text; several where a function makes them."""
-        if kind[0].islower() and kind != "warning":
+        if kind.lstrip("_")[0].islower() and kind != "warning":
             maker = self.functions.get(kind.rpartition(".")[2])
             for node in ast.walk(maker) if maker else ():
                 if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
@@ -208,7 +256,10 @@ class _Walker(ast.NodeVisitor):
 
     def _text_of(self, call: ast.Call) -> str:
         """The text of an error, which of errors of the system is the second argument."""
-        args = call.args[1:] if call.args and "errno" in ast.unparse(call.args[0]) else call.args
+        of_system = len(call.args) > 1 and (
+            ast.unparse(call.func) == "OSError" or "errno" in ast.unparse(call.args[0])
+        )
+        args = call.args[1:] if of_system else call.args
         return self._template(args[0]) if args else ""
 
     def _template(self, node: ast.expr, depth: int = 0) -> str:
@@ -217,9 +268,7 @@ class _Walker(ast.NodeVisitor):
             return str(node.value)
         if isinstance(node, ast.JoinedStr):
             return "".join(
-                str(part.value)
-                if isinstance(part, ast.Constant)
-                else "{" + ast.unparse(part.value) + "}"
+                str(part.value) if isinstance(part, ast.Constant) else self._filled_in(part.value)
                 for part in node.values
                 if isinstance(part, ast.Constant | ast.FormattedValue)
             )
@@ -232,6 +281,22 @@ class _Walker(ast.NodeVisitor):
             return self._assigned(node.id, depth) or "{" + node.id + "}"
         if isinstance(node, ast.Call) and depth < 2:
             return self._returned(node, depth) or "{" + ast.unparse(node) + "}"
+        return "{" + ast.unparse(node) + "}"
+
+    def _filled_in(self, node: ast.expr) -> str:
+        """What stands for a value in a text: words where it is always one of some."""
+        if isinstance(node, ast.Name):
+            for scope in (self.scopes[-1], self.scopes[0]):
+                values = [
+                    child.value
+                    for child in ast.walk(scope)
+                    if isinstance(child, ast.Assign)
+                    and [ast.unparse(target) for target in child.targets] == [node.id]
+                ]
+                values += _default(scope, node.id)
+                if values and all(isinstance(v, ast.Constant | ast.BinOp) for v in values):
+                    words = " / ".join(map(self._template, values))
+                    return words if " " in words else "{" + node.id + "}"
         return "{" + ast.unparse(node) + "}"
 
     def _assigned(self, name: str, depth: int) -> str:

@@ -55,7 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     connectors = pathlib.Path(__file__).parent / "connectors"
     library = pathlib.Path(jaxkd.__file__).parent
-    guarded = {"losses", "models", "recipes", "cache", "compression", "strategies"}
+    guarded = {"losses", "models", "recipes", "cache", "compression", "strategies", "study"}
+    guarded |= {"training", "metrics", "generation"}
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.path.is_relative_to(library):
             package = item.path.relative_to(library).parts[0]

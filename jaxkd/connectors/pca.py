@@ -22,6 +22,11 @@ class PrincipalComponents(NamedTuple):
       components: `[width, features]`, orthonormal rows, the largest variance first.
       variances: `[width]`, the variance along each (the mean square if not centered).
       share: share of the total variance that all of them have together, from 0 to 1.
+
+    Example:
+      >>> found = pca(np.array([[1.0, 0.0], [-1.0, 0.0], [2.0, 0.0]]), 1)
+      >>> found.components.shape, round(float(found.share), 3)
+      ((1, 2), 1.0)
     """
 
     mean: np.ndarray

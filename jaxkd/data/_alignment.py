@@ -18,6 +18,14 @@ class TokenAlignment(NamedTuple):
     Attributes:
       student: int32 `[n, student_length]`, chunks of a row from 0 on; -1 for labels in none.
       teacher: int32 `[n, teacher_length]`.
+
+    Example:
+      >>> from jaxkd.data import Texts, Tokenizer
+      >>> texts = Texts.from_texts(["the cat"], name="one", split="train")
+      >>> small = texts.padded(Tokenizer.bytes(), 8)
+      >>> aligned = align(small, small)  # of equal tokens each label is a chunk of its own
+      >>> aligned.student.tolist() == aligned.teacher.tolist()
+      True
     """
 
     student: npt.NDArray[np.int32]

@@ -36,6 +36,14 @@ def raw_batch(dataset: Examples, views: Views, ids: np.ndarray, view: np.ndarray
       KeyError: ids that are not in the data set.
       TypeError: ids or views that are not integers.
       ValueError: view numbers outside of [0, 2**31), views that mix rows of tokens.
+
+    Example:
+      >>> from jaxkd.data import Dataset
+      >>> data = Dataset.from_arrays(
+      ...     np.zeros((3, 8, 8, 1), np.uint8), [0, 1, 1], name="own", split="test", num_classes=2)
+      >>> batch = raw_batch(data, Views(), np.array([2, 0]), np.zeros(2, np.int32))
+      >>> sorted(batch), batch["labels"]
+      (['id', 'inputs', 'labels', 'view'], array([1, 0], dtype=int32))
     """
     view = integers(view, "view")
     if view.size and not 0 <= view.min() <= view.max() < 2**31:
@@ -82,6 +90,13 @@ def eval_batches(
       An iterator over raw batches of view 0 with `"where"`, bool `[batch]`, False for filling;
       `[batch, length]` where every token has a label, False also where there is none. Its
       `dataset` is the data set.
+
+    Example:
+      >>> from jaxkd.data import Dataset
+      >>> data = Dataset.from_arrays(
+      ...     np.zeros((3, 8, 8, 1), np.uint8), [0, 1, 1], name="own", split="test", num_classes=2)
+      >>> [batch["where"].tolist() for batch in eval_batches(data, 2)]
+      [[True, True], [True, False]]
     """
     batches = _InOrder(dataset, batch_size, Views() if views is None else views)
     return _EvalBatches(dataset, _in_order(batches, prefetch, workers))

@@ -28,6 +28,15 @@ class Crop(Protocol):
 
     Attributes:
       size: height and width of the arrays.
+
+    Example:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Squeezed:
+      ...     size: int
+      ...     def __call__(self, image, example_id, view):
+      ...         return np.asarray(image.convert("RGB").resize((self.size, self.size)))
+      >>> isinstance(Squeezed(32), Crop)
+      True
     """
 
     @property

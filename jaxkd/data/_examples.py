@@ -31,6 +31,15 @@ class Examples(abc.ABC):
         float32 `[n, ...]`, values, where NaN does not count; or name → such an array.
       num_classes: number of classes, None of values; by name where labels are.
       class_names: one name a class, or empty; by name where labels are.
+
+    Example:
+      >>> from jaxkd.data import Dataset
+      >>> data = Dataset.from_arrays(
+      ...     np.zeros((3, 8, 8, 1), np.uint8), [0, 1, 1], name="own", split="train", num_classes=2)
+      >>> isinstance(data, Examples), data.shape, data.read([2, 0], view=0).shape
+      (True, (8, 8, 1), (2, 8, 8, 1))
+      >>> data.select([1, 2]).labels
+      array([1, 1], dtype=int32)
     """
 
     name: str

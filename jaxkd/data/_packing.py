@@ -19,6 +19,11 @@ class PackedRows(NamedTuple):
       offsets: int32 `[n, length, 2]`, where each token begins and ends in its document's text; None
         if none were given.
       dropped: number of tokens for which there was no position.
+
+    Example:
+      >>> rows = pack([[5, 6, 7], [8, 9]], 4, eos=1)
+      >>> rows.tokens.shape, rows.dropped, rows.padding
+      ((2, 4), 0, 0.125)
     """
 
     tokens: npt.NDArray[np.int32]

@@ -26,6 +26,11 @@ class EncodedText(NamedTuple):
       ids: int32 `[tokens]`.
       offsets: int32 `[tokens, 2]`, the first byte of each token in the text's UTF-8 and the one
         after its last.
+
+    Example:
+      >>> text = EncodedText(np.array([5, 9], np.int32), np.array([[0, 3], [3, 7]], np.int32))
+      >>> [b"the cat"[first:end] for first, end in text.offsets]
+      [b'the', b' cat']
     """
 
     ids: npt.NDArray[np.int32]

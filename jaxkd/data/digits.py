@@ -36,6 +36,11 @@ def load(split: Literal["train", "test"], *, test_fraction: float = 0.2, seed: i
     Raises:
       ImportError: if scikit-learn is not installed.
       ValueError: if the split is unknown, or the fraction is not in (0, 1).
+
+    Example:
+      >>> train, test = load("train"), load("test", test_fraction=0.2)
+      >>> len(train), len(test), train.shape, train.fingerprint == test.fingerprint
+      (1437, 360, (8, 8, 1), True)
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")

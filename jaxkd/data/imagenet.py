@@ -67,6 +67,11 @@ def load(
       ValueError: if there is no such data set or split, it has no images with one class each, its
         files can only be read by TensorFlow, or the crop is of another size.
 
+    Example:
+      >>> photographs = load("imagenette/320px-v2", "train", image_size=32, mock=20)
+      >>> photographs.shape, photographs.num_classes, len(photographs)
+      ((32, 32, 3), 10, 20)
+
     Reference:
       Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, 2015, IJCV.
     """

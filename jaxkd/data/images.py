@@ -59,6 +59,11 @@ def load(
       ValueError: if there is no such data set or split, it has no images of one size with one
         class each, or its files can only be read by TensorFlow.
 
+    Example:
+      >>> images = load("cifar10", "test", mock=100)
+      >>> images.shape, images.num_classes, len(images)
+      ((32, 32, 3), 10, 100)
+
     Reference:
       Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009 (CIFAR).
     """

@@ -74,6 +74,9 @@ def from_tfds(
       FileNotFoundError: nothing is prepared and TensorFlow is not installed.
       ImportError: tensorflow-datasets is not installed.
       ValueError: no such data set, split or key.
+
+    Example:
+      >>> from_tfds("ag_news_subset", "train", text="description", label="label")  # doctest: +SKIP
     """
     tfds = import_tfds(name)
     builder = make_builder(name, data_dir)

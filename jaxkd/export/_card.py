@@ -69,6 +69,13 @@ class ModelCard:
     Raises:
       ValueError: an accuracy is outside of [0, 1], or is not a mapping from the data; a task, tag
         or data set has spaces in its name.
+
+    Example:
+      >>> card = ModelCard(
+      ...     name="fashion-small", method="kd", accuracy={"Fashion-MNIST, test": 0.898},
+      ...     license="apache-2.0", task="image-classification")
+      >>> card.tags, card.accuracy
+      ([], {'Fashion-MNIST, test': 0.898})
     """
 
     name: str | None = None

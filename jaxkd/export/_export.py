@@ -45,6 +45,15 @@ class ExportResult:
       checks: format → how the file compares with the network. Weights have none: they are read
         back and must be equal.
       card: contents of `card.json`.
+
+    Example:
+      >>> import tempfile
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> network = jaxkd.from_nnx(nnx.Linear(4, 3, rngs=nnx.Rngs(0)))
+      >>> done = export(f"{tempfile.mkdtemp()}/linear", network, np.ones((5, 4), np.float32))
+      >>> sorted(done.files), done.checks["stablehlo"].examples
+      (['safetensors', 'stablehlo'], 5)
     """
 
     directory: pathlib.Path

@@ -21,7 +21,12 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class ExportError(ValueError):
-    """A network cannot be exported, or an exported file differs from it."""
+    """A network cannot be exported, or an exported file differs from it.
+
+    Example:
+      >>> issubclass(ExportError, ValueError)  # one `except` for what cannot be exported or differs
+      True
+    """
 
 
 def require() -> None:

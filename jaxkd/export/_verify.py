@@ -28,6 +28,11 @@ class FileCheck:
       agreement: share of the examples with the same most probable class.
       accuracy: share of the examples whose most probable class, by the file, is the label; labels
         of −1 are left out. None without labels.
+
+    Example:
+      >>> check = FileCheck(examples=1000, largest=2e-5, agreement=1.0, accuracy=0.898)
+      >>> check.agreement == 1.0 and check.largest < 1e-4
+      True
     """
 
     examples: int

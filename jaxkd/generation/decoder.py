@@ -26,6 +26,18 @@ class CachedDecoder:
         `[batch, length]`, of which each row has `counts` at its front; the logits
         `[batch, num_classes]` are those after the last of them. A row without new tokens keeps its
         cache.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jaxkd
+      >>> decoder = jaxkd.generation.from_decoder(
+      ...     jaxkd.models.Decoder(64, 16, 2, 4, rngs=nnx.Rngs(0)))
+      >>> network, cache = decoder.network, decoder.init_cache(1, 8)
+      >>> tokens, counts = jnp.array([[5, 6, 7]]), jnp.array([3])
+      >>> logits, cache = decoder.decode(network.params, network.state, tokens, cache, counts)
+      >>> logits.shape, cache.lengths.tolist()
+      ((1, 64), [3])
     """
 
     network: Network

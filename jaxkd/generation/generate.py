@@ -26,6 +26,13 @@ class GeneratedTokens(NamedTuple):
         according to the network at temperature 1; 0 at all other positions.
       sampling_log_probs: `[batch, length]`, log-probability in the distribution that the token was
         sampled from.
+
+    Example:
+      >>> zeros = jnp.zeros((1, 4))
+      >>> tokens, lengths, prompts = jnp.array([[5, 6, 9, 0]]), jnp.array([3]), jnp.array([2])
+      >>> text = GeneratedTokens(tokens, lengths, prompts, zeros, zeros)
+      >>> text.where.tolist()
+      [[False, False, True, False]]
     """
 
     tokens: jax.Array

@@ -42,6 +42,16 @@ def returns_sum_and_count(loss: Loss) -> Loss:
 
     Returns:
       The same function.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import Term, losses
+      >>> @losses.returns_sum_and_count
+      ... def error(student, labels, *, where=None):
+      ...     values = jnp.abs(student[:, 0] - labels)
+      ...     return losses.masked_sum_and_count(values, where)
+      >>> Term(error).kind
+      'sum_and_count'
     """
     loss.loss_kind = "sum_and_count"  # type: ignore[attr-defined]
     return loss

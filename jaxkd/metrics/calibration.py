@@ -22,6 +22,11 @@ class Reliability:
       confidence: mean confidence of the predictions in each bin, `[num_bins]`; nan in an empty bin.
       accuracy: fraction of them that are right, `[num_bins]`; nan in an empty bin.
       count: number of predictions in each bin, `[num_bins]`.
+
+    Example:
+      >>> result = reliability([[0.0, 0.0], [100.0, 0.0]], [0, 0], num_bins=2)
+      >>> result.edges, result.confidence, result.accuracy
+      (array([0. , 0.5, 1. ]), array([0.5, 1. ]), array([1., 1.]))
     """
 
     edges: np.ndarray

@@ -15,6 +15,11 @@ class Spread:
       mean: the mean.
       std: the sample standard deviation; nan if there was a single run.
       n: number of runs.
+
+    Example:
+      >>> accuracy = Spread.of([0.878, 0.879, 0.880])
+      >>> print(f"{accuracy:.3f}", "of", accuracy.n, "seeds;", accuracy * 100)
+      0.879 ± 0.001 of 3 seeds; 87.90 ± 0.10
     """
 
     mean: float

@@ -25,6 +25,13 @@ class Entry:
       reference: paper and year.
       fixed_size: whether it takes only images of the size that it was made for.
       norms: normalizations that it can have, the published one first.
+
+    Example:
+      >>> def make(num_classes, in_channels, image_size, norm, rngs):
+      ...     return nnx.Linear(image_size**2 * in_channels, num_classes, rngs=rngs)
+      >>> entry = Entry("linear", "linear", make, 28, 10, 7850, "Own work, 2026")
+      >>> entry.norms, entry.fixed_size
+      (('batch', 'group'), False)
     """
 
     name: str

@@ -15,6 +15,10 @@ class RopeScaling(NamedTuple):
       low_frequency_factor: rotations with fewer turns within `length` are slowed by `factor`.
       high_frequency_factor: rotations with more turns stay; between the two it is interpolated.
       length: length of the texts that the network was first trained on.
+
+    Example:
+      >>> RopeScaling(factor=8.0, low_frequency_factor=1.0, high_frequency_factor=4.0, length=8192)
+      RopeScaling(factor=8.0, low_frequency_factor=1.0, high_frequency_factor=4.0, length=8192)
     """
 
     factor: float

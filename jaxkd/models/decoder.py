@@ -20,6 +20,11 @@ class KeyValueCache(NamedTuple):
         first, each at its position, and what follows them is not read.
       values: for each layer the values, of the same shapes.
       lengths: number of tokens of each row, `[batch]`.
+
+    Example:
+      >>> cache = Decoder(64, 16, 2, 4, num_kv_heads=2, rngs=nnx.Rngs(0)).init_cache(3, 10)
+      >>> len(cache.keys), cache.keys[0].shape, cache.lengths.tolist()
+      (2, (3, 10, 2, 4), [0, 0, 0])
     """
 
     keys: tuple[jax.Array, ...]

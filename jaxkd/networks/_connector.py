@@ -28,6 +28,14 @@ class Connector:
       random_layers: paths of the layers that are random in training; this and `statistics` as of a
         `Network`.
       statistics: paths of the statistics that training moves.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> def scale(params, state, student, *, train=False, key=None):
+      ...     return {"student": params * student}, state
+      >>> connector = Connector(scale, jnp.array(2.0), {}, frozenset(), "scale")
+      >>> connector.apply(connector.params, connector.state, jnp.ones(2))[0]["student"].tolist()
+      [2.0, 2.0]
     """
 
     apply: Callable[..., tuple[dict[str, Any], PyTree]]

@@ -67,6 +67,15 @@ class Network:
       whole: function from params and state to all parameters as one tree, where `trainable` has
         moved some into the state; None where `params` are all.
       source: the NNX module that it was made of, for `edit_module`; None for any other.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import from_function
+      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
+      >>> network, network(jnp.ones((2, 3)))["logits"].shape
+      (Network('<lambda>': 9 parameters), (2, 3))
+      >>> inputs = jnp.ones((2, 3))
+      >>> outputs, state = network.apply(network.params, network.state, inputs, train=True)
     """
 
     apply: Apply

@@ -32,6 +32,12 @@ def counted(batch: Mapping[str, Any]) -> jax.Array | None:
     Raises:
       TypeError: labels or a mask that are no array.
       ValueError: a mask of floating point.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> batch = {"labels": jnp.array([2, -1, 0]), "where": jnp.array([True, True, False])}
+      >>> counted(batch).tolist()
+      [True, False, False]
     """
     labels = _array("labels", batch["labels"])
     masks = [mask for name in ("where", "labeled") if (mask := _mask(batch, name)) is not None]

@@ -27,6 +27,14 @@ class ObjectiveValue(NamedTuple):
         two are what `jaxkd.training.dot` keeps apart.
       metrics: each term's unweighted (sum, count), to be added up over batches and then divided.
       state: the connectors' new state, by name of their term.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import recipes
+      >>> logits, batch = {"logits": jnp.zeros((2, 4))}, {"labels": jnp.array([1, 2])}
+      >>> value = recipes.kd(alpha=0.5, temperature=1.0).evaluate(logits, logits, batch, step=0)
+      >>> round(float(value.task), 4), float(value.distillation), sorted(value.metrics)
+      (0.6931, 0.0, ['kd', 'label'])
     """
 
     task: jax.Array

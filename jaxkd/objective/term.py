@@ -16,7 +16,14 @@ from jaxkd.networks._arguments import shown
 
 
 class Schedule(Protocol):
-    """A function from the number of the training step to a number, as optax's schedules are."""
+    """A function from the number of the training step to a number, as optax's schedules are.
+
+    Example:
+      >>> import optax
+      >>> falling = optax.linear_schedule(0.9, 0.1, 100)
+      >>> float(falling(0)), float(falling(50)), float(falling(100))
+      (0.9000000357627869, 0.5, 0.10000000149011612)
+    """
 
     def __call__(self, step: Any, /) -> Any:
         """Returns the value at a step."""
@@ -234,7 +241,15 @@ def _number(value: Any) -> float:
 
 
 def is_traced(value: Any) -> bool:
-    """Returns whether a number is known only when the program runs, as those of a population."""
+    """Returns whether a number is known only when the program runs, as those of a population.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> traced = []
+      >>> _ = jax.jit(lambda x: traced.append(is_traced(x)) or x)(jnp.array(4.0))
+      >>> is_traced(4.0), traced
+      (False, [True])
+    """
     return isinstance(value, jax.core.Tracer)
 
 

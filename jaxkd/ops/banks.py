@@ -90,6 +90,12 @@ class NegativePool(NamedTuple):
       order: `[num_examples]`, the examples sorted by class.
       start: `[num_examples]`, where in `order` the block of an example's class begins.
       size: `[num_examples]`, how long that block is.
+
+    Example:
+      >>> from jaxkd import losses
+      >>> pool = losses.negative_pool([1, 0, 1])
+      >>> pool.start.tolist(), pool.size.tolist()  # the block of each example's class
+      ([1, 0, 1], [2, 1, 2])
     """
 
     order: jax.Array
@@ -246,7 +252,22 @@ def crd_normalizer(
 def scores(
     embeddings: jax.Array, bank: jax.Array, indices: jax.Array, temperature: ArrayLike
 ) -> jax.Array:
-    """Computes inner products `[batch, k]` with rows of the bank, over the temperature."""
+    """Computes inner products `[batch, k]` with rows of the bank, over the temperature.
+
+    Args:
+      embeddings: `[batch, width]`.
+      bank: `[num_examples, width]`.
+      indices: integers `[batch, k]`, rows of the bank.
+      temperature: a positive scalar.
+
+    Returns:
+      The scores, in the type of the products.
+
+    Example:
+      >>> bank, ids = jnp.eye(3), jnp.array([[0, 2]])
+      >>> scores(jnp.array([[0.6, 0.0, 0.8]]), bank, ids, 0.5)
+      Array([[1.2, 1.6]], dtype=float32)
+    """
     products = jnp.einsum(
         "bkd,bd->bk",
         rows_at(bank, indices),
@@ -262,7 +283,23 @@ def over_negatives(
     negatives: jax.Array,
     width: int,
 ) -> jax.Array:
-    """Combines `function(negatives)` `[batch]` over chunks of the second axis, one at a time."""
+    """Combines `function(negatives)` `[batch]` over chunks of the second axis, one at a time.
+
+    Args:
+      function: function of indices `[batch, k]`, of any k, that returns `[batch]`.
+      combine: function that joins two of its results.
+      negatives: integers `[batch, K]`.
+      width: width of the rows that the function reads, for the size of a chunk.
+
+    Returns:
+      What the function is over all negatives, `[batch]`.
+
+    Example:
+      >>> negatives = jnp.array([[1, 2, 4], [3, 3, 3]])
+      >>> sums = over_negatives(lambda ids: ids.sum(1), jnp.add, negatives, width=8)
+      >>> sums.tolist()
+      [7, 9]
+    """
     batch, number = negatives.shape
     piece = max(1, min(number, _TURN // (batch * width)))
     rest = number % piece
@@ -281,7 +318,26 @@ def over_negatives(
 def checked(
     embeddings: jax.Array, bank: ArrayLike, ids: ArrayLike, negatives: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Checks bank, ids and negatives; returns the bank in the embeddings' type without gradient."""
+    """Checks bank, ids and negatives; returns the bank in the embeddings' type without gradient.
+
+    Args:
+      embeddings: `[batch, width]`.
+      bank: `[num_examples, width]`.
+      ids: integers `[batch]`, each example's own row of the bank.
+      negatives: integers `[batch, K]`, rows of the bank.
+
+    Returns:
+      Bank, ids and negatives as arrays.
+
+    Raises:
+      ValueError: shapes that do not fit, indices that are no integers, no negatives.
+
+    Example:
+      >>> bank, ids, negatives = checked(
+      ...     jnp.ones((2, 3)), jnp.ones((5, 3)), jnp.array([0, 1]), jnp.array([[4], [3]]))
+      >>> bank.shape, negatives.shape
+      ((5, 3), (2, 1))
+    """
     bank, ids, negatives = jnp.asarray(bank), jnp.asarray(ids), jnp.asarray(negatives)
     if embeddings.ndim != 2:
         raise ValueError(f"embeddings must be [batch, width], got {embeddings.shape}")

@@ -130,6 +130,11 @@ def to_common_size(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, j
 
     Returns:
       Both maps, of one height and width.
+
+    Example:
+      >>> student, teacher = to_common_size(jnp.ones((1, 4, 4, 8)), jnp.ones((1, 7, 7, 64)))
+      >>> student.shape, teacher.shape
+      ((1, 4, 4, 8), (1, 4, 4, 64))
     """
     check_maps(student, (1, 1))
     check_maps(teacher, (1, 1))

@@ -39,6 +39,13 @@ class Recipe:
         `"embeddings"`, or another word.
       dataset_options: a function from a data set with the attributes `ids` and `labels` to the
         options that describe it, for methods that remember every example.
+
+    Example:
+      >>> from jaxkd import Term, losses
+      >>> def cautious(*, weight=0.5):
+      ...     return Objective(label=Term(losses.cross_entropy), kd=Term(losses.kd, weight))
+      >>> Recipe("cautious", cautious, "Own work.").options
+      {'weight': 0.5}
     """
 
     name: str

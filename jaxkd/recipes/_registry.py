@@ -27,6 +27,11 @@ class AppliedRecipe:
       objective: what is minimized.
       make_optimizer: a function from `learning_rate`, `momentum` and `weight_decay` to the
         method's own optimizer; None where any optimizer will do.
+
+    Example:
+      >>> applied = create("kd", alpha=1.0)
+      >>> applied.recipe.name, list(applied.objective.terms), applied.split_gradients
+      ('kd', ['kd'], False)
     """
 
     recipe: Recipe

@@ -15,6 +15,15 @@ class CompositeNetwork(Network):
 
     Attributes:
       members: function from params and state of the whole to the networks inside, by name.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd import from_function
+      >>> from jaxkd.strategies import joint_network
+      >>> one = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
+      >>> both = joint_network({"a": one, "b": one})
+      >>> isinstance(both, CompositeNetwork), sorted(both.members(both.params, both.state))
+      (True, ['a', 'b'])
     """
 
     members: Callable[[PyTree, PyTree], dict[str, Network]]

@@ -43,6 +43,15 @@ def born_again(
     Raises:
       ValueError: fewer than one generation.
 
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, recipes
+      >>> linear = lambda params, inputs: inputs @ params
+      >>> make = lambda seed: from_function(linear, jnp.full((4, 3), float(seed)))
+      >>> phases = born_again(make(0), make, 2, recipes.kd(), steps=100, optimizer=optax.sgd(0.1))
+      >>> [(phase.name, phase.teacher == "previous" or phase.teacher) for phase in phases][1:]
+      [('generation2', True)]
+
     Reference:
       Furlanello et al., Born-Again Neural Networks, ICML 2018.
     """

@@ -22,6 +22,13 @@ class GeneratedDataset:
       tokens: int32 `[n, length]`, each row's prompt and its continuation, then zeros.
       lengths: int32 `[n]`, lengths of the rows without the zeros.
       prompt_lengths: int32 `[n]`, lengths of the prompts.
+
+    Example:
+      >>> fields = ([7], [[5, 6, 9, 0]], [3], [2])  # ids, tokens, lengths, lengths of the prompts
+      >>> texts = GeneratedDataset(*(np.array(field, np.int32) for field in fields))
+      >>> rows = texts.sequences(name="taught", split="train", vocab_size=16, tokenizer="own")
+      >>> rows.labels.tolist()  # 9 was generated
+      [[-1, 9, -1, -1]]
     """
 
     ids: npt.NDArray[np.int32]
@@ -86,6 +93,17 @@ def generate_targets(
     Raises:
       ValueError: no prompts, shapes or lengths that do not fit, ids that are not unique, a
         batch_size below 1; before anything is generated.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from types import SimpleNamespace
+      >>> import jaxkd
+      >>> def count_up(params, state, prompts, prompt_lengths, *, key):
+      ...     tokens = prompts[:, :1] + jnp.arange(4)
+      ...     return SimpleNamespace(tokens=tokens, lengths=jnp.full(len(prompts), 4))
+      >>> teacher = jaxkd.from_function(lambda params, tokens: params[tokens], jnp.eye(16))
+      >>> generate_targets(count_up, teacher, [[5], [8]], [1, 1]).tokens.tolist()
+      [[5, 6, 7, 8], [8, 9, 10, 11]]
 
     References:
       Kim and Rush, Sequence-Level Knowledge Distillation, EMNLP 2016 (with beam search; here the

@@ -86,6 +86,11 @@ class NormalNoise:
 
     Attributes:
       size: number of noise values of an example.
+
+    Example:
+      >>> noise = NormalNoise(16)
+      >>> noise(jax.random.key(0), jnp.zeros(1)).shape
+      (16,)
     """
 
     size: int

@@ -18,7 +18,16 @@ _REPLACED = ("inputs", "labels", "where", "by_student")
 
 
 class TextGenerator(Protocol):
-    """A function that continues prompts, as `jaxkd.generation.generate` of a decoder does."""
+    """A function that continues prompts, as `jaxkd.generation.generate` of a decoder does.
+
+    Example:
+      >>> from types import SimpleNamespace
+      >>> def count_up(params, state, prompts, prompt_lengths, *, key):
+      ...     tokens = prompts[:, :1] + jnp.arange(4)
+      ...     return SimpleNamespace(tokens=tokens, lengths=jnp.full(len(prompts), 4))
+      >>> count_up(None, None, jnp.array([[5]]), jnp.array([1]), key=None).tokens.tolist()
+      [[5, 6, 7, 8]]
+    """
 
     def __call__(
         self,

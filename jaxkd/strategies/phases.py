@@ -33,6 +33,16 @@ class Phase:
 
     Raises:
       ValueError: a name that cannot be one of a directory, fewer than one step.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, recipes
+      >>> linear = lambda params, inputs: inputs @ params
+      >>> student, teacher = (from_function(linear, jnp.ones((4, 3))) for _ in range(2))
+      >>> warm = Phase("warm", recipes.labels(), 100, optax.sgd(0.1), student=student)
+      >>> kd = Phase("kd", recipes.kd(), 900, optax.sgd(0.1), teacher=teacher)
+      >>> [(phase.name, phase.steps) for phase in (warm, kd)]
+      [('warm', 100), ('kd', 900)]
     """
 
     name: str

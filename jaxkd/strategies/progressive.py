@@ -34,6 +34,15 @@ def progressive(
     Raises:
       ValueError: no teacher.
 
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, recipes
+      >>> linear = lambda params, inputs: inputs @ params
+      >>> checkpoints = [from_function(linear, jnp.full((4, 3), scale)) for scale in (0.5, 1.0)]
+      >>> phases = progressive(checkpoints, recipes.kd(), steps=100, optimizer=optax.sgd(0.1))
+      >>> [phase.name for phase in phases]
+      ['anchor1', 'anchor2']
+
     Reference:
       Jin et al., Knowledge Distillation via Route Constrained Optimization, ICCV 2019.
     """

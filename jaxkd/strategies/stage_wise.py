@@ -41,6 +41,18 @@ def stage_wise(
     Raises:
       ValueError: a stage that does not exist.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxkd
+      >>> student = jaxkd.from_nnx(jaxkd.models.ConvNet(1, 10, rngs=nnx.Rngs(0)))
+      >>> teacher = jaxkd.from_nnx(jaxkd.models.ResNet(8, 1, 10, rngs=nnx.Rngs(1)))
+      >>> pair = recipes.Pair(student, teacher, jnp.ones((8, 28, 28, 1)))
+      >>> adam = optax.adam(1e-3)
+      >>> phases = stage_wise(
+      ...     pair, recipes.kd(), hint_steps=50, steps=200, optimizer=adam, stages=[0, 1])
+      >>> [(phase.name, phase.steps) for phase in phases]
+      [('hint1', 50), ('hint2', 50), ('distil', 200)]
+
     Reference:
       Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015.
     """

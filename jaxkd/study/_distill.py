@@ -29,6 +29,18 @@ class Distilled:
       history: one row for each evaluation during its training: `step` and the compared metric.
       report: the report; `report.write_html("report.html")`, `report.print()`.
       results: all numbers, by arm and seed.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np, jaxkd
+      >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     x, x.argmax(1), name="largest", split="all", num_classes=4)
+      >>> linear = lambda w, inputs: inputs @ w
+      >>> done = jaxkd.distill(
+      ...     jaxkd.from_function(linear, jnp.zeros((4, 4))),
+      ...     jaxkd.from_function(linear, 5.0 * jnp.eye(4)), data, steps=20, progress=False)
+      >>> sorted(done.history[-1]), done.network(x[:2])["logits"].shape
+      (['accuracy', 'step'], (2, 4))
     """
 
     network: Network

@@ -54,6 +54,20 @@ class ArmTraining:
       step_options: further arguments of `jaxkd.make_train_step`.
       deploy: function from the trained network to the part that is measured and kept.
       phases: trainings that follow each other, in place of objective, teacher and steps.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np, jaxkd
+      >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     x, x.argmax(1), name="largest", split="all", num_classes=4)
+      >>> linear = lambda w, inputs: inputs @ w
+      >>> import optax
+      >>> student = jaxkd.from_function(linear, jnp.zeros((4, 4)))
+      >>> training = ArmTraining(
+      ...     student=student, objective=jaxkd.recipes.labels(), examples=data, steps=100,
+      ...     optimizer=optax.adam(1e-3), views=jaxkd.Views())
+      >>> training.num_views, training.teacher
+      (1, None)
     """
 
     student: Network

@@ -23,6 +23,11 @@ class Finding:
       difference: mean difference that the sentence states, if there is one.
       interval: its 95 % confidence interval, if there is one.
       label: heading in a report; empty for that of the kind.
+
+    Example:
+      >>> found = compare("Distillation", [0.854, 0.857, 0.853], [0.806, 0.803, 0.808])
+      >>> found.kind, f"{found.difference:.3f}"
+      ('gain', '0.049 ± 0.005')
     """
 
     kind: Kind

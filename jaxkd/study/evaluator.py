@@ -39,6 +39,16 @@ class Evaluator:
       metrics: name → metric, as of `jaxkd.make_eval_step`; None for those that the labels call for.
       teacher: network whose outputs metrics such as `Agreement` compare with.
       **options: further arguments of `jaxkd.data.eval_batches`.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np, jaxkd
+      >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     x, x.argmax(1), name="largest", split="all", num_classes=4)
+      >>> linear = lambda w, inputs: inputs @ w
+      >>> held_out = Evaluator(data, jaxkd.Views(), Runtime())
+      >>> held_out.scores(jaxkd.from_function(linear, jnp.eye(4)))["accuracy"]
+      1.0
     """
 
     def __init__(

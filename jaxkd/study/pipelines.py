@@ -66,6 +66,11 @@ class Pipeline(Arm):
     Attributes:
       first: how the student is trained at first.
       stages: what is done to it afterwards.
+
+    Example:
+      >>> both = pipeline("kd", "prune", Stage("qat", steps=50))
+      >>> isinstance(both, Pipeline), both.first.name, [stage.label for stage in both.stages]
+      (True, 'kd', ['prune', 'qat (steps=50)'])
     """
 
     first: Arm = dataclasses.field(kw_only=True)

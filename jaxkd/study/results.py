@@ -55,6 +55,19 @@ class ArmResult:
       has_own_teacher: whether a teacher of its own took the place of the study's.
       arrays: part → name → what else an evaluator of one's own keeps of its students
         `[seeds, ...]`.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np, jaxkd
+      >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     x, x.argmax(1), name="largest", split="all", num_classes=4)
+      >>> linear = lambda w, inputs: inputs @ w
+      >>> done = jaxkd.distill(
+      ...     jaxkd.from_function(linear, jnp.zeros((4, 4))),
+      ...     jaxkd.from_function(linear, 5.0 * jnp.eye(4)), data, steps=20, progress=False)
+      >>> kd = done.results["kd"]
+      >>> kd.steps, kd.test["accuracy"].shape, int(kd.costs["parameters"][0])
+      (20, (1,), 16)
     """
 
     arm: Arm
@@ -92,6 +105,19 @@ class StudyResults:
       teacher_logits: part → logits of the teacher, where it has any.
       shown_inputs: row among the examples of the table → picture or text of those on which teacher
         and student differ that the report shows.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np, jaxkd
+      >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     x, x.argmax(1), name="largest", split="all", num_classes=4)
+      >>> linear = lambda w, inputs: inputs @ w
+      >>> done = jaxkd.distill(
+      ...     jaxkd.from_function(linear, jnp.zeros((4, 4))),
+      ...     jaxkd.from_function(linear, 5.0 * jnp.eye(4)), data, steps=20, progress=False)
+      >>> results = done.results
+      >>> list(results.arms), results.measure.name, results.values("kd").shape
+      (['kd'], 'accuracy', (1,))
     """
 
     arms: Mapping[str, ArmResult]

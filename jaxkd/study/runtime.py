@@ -21,6 +21,11 @@ class Runtime:
       partitioning: layout over all devices of all processes; None for a single device.
       profile: number of steps of every training to trace into its folder; None for no trace.
       yes: whether large caches are built without a question.
+
+    Example:
+      >>> runtime = Runtime()  # one device
+      >>> runtime.for_batch(128), runtime.yes
+      (None, False)
     """
 
     partitioning: Partitioning | None = None

@@ -25,6 +25,10 @@ class Format:
       spec: Python format specification, `".2f"`.
       scale: factor of the numbers before they are shown.
       unit: unit in brackets after the column's name; empty for none.
+
+    Example:
+      >>> Format("+.2f", 100.0, "points")(-0.0123), FORMATS["percent"](0.898)
+      ('−1.23', '89.80')
     """
 
     spec: str
@@ -67,6 +71,11 @@ class Column:
       name: heading of the column.
       format: a name in `FORMATS`, or any function from a number (or `Spread`) to text. Without one,
         integers have all their digits and other numbers two decimals.
+
+    Example:
+      >>> column = Column("Accuracy", "percent")
+      >>> column.heading, column.show(0.898)
+      ('Accuracy (%)', '89.80')
     """
 
     name: str

@@ -43,6 +43,22 @@ class Tuning:
       axes: option → values that were tried.
       seconds: time of all trainings that chose, without those that diverged, and of those that
         confirmed; nan where one was interrupted and resumed.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np, jaxkd
+      >>> x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+      >>> data = jaxkd.data.Dataset.from_arrays(
+      ...     x, x.argmax(1), name="largest", split="all", num_classes=4)
+      >>> linear = lambda w, inputs: inputs @ w
+      >>> import tempfile
+      >>> study = jaxkd.study.Study(
+      ...     jaxkd.data.split(data, {"train": 0.5, "validation": 0.5}),
+      ...     lambda seed: jaxkd.from_function(linear, jnp.full((4, 4), 0.1 * seed)),
+      ...     jaxkd.from_function(linear, 5.0 * jnp.eye(4)), seeds=2, steps=4,
+      ...     workdir=tempfile.mkdtemp())
+      >>> tuned = study.tune("kd", temperature=[1.0, 4.0], progress=False)
+      >>> len(tuned.tried.arms), tuned.chosen.name in tuned.tried.arms, tuned.diverged
+      (2, True, [])
     """
 
     tried: StudyResults

@@ -18,6 +18,14 @@ class Codec(Protocol):
     methods, can be hashed, and is made again by `type(codec)(**parameters)` from the parameters of
     its `specification()`, in which tuples may have become lists. It may also have an attribute
     `compression`, the name of a Zarr 3 codec (`"zstd"`), if what it stores can be compressed.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxkd.targets import Dense
+      >>> codec: Codec = Dense("float16")
+      >>> arrays = codec.encode(jnp.ones((2, 10)))
+      >>> {name: value.shape for name, value in arrays.items()}, codec.layout((10,)), codec.needs
+      ({'values': (2, 10)}, {'values': ((10,), 'float16')}, frozenset())
     """
 
     def encode(

@@ -26,6 +26,11 @@ class ForeignTeacher:
       batch_size: number of examples that `call` takes, if it takes no other number; batches are
         padded to it with copies of their last example.
       identity: function that returns what else names the teacher: `{"parameters": "sha256:…"}`.
+
+    Example:
+      >>> teacher = ForeignTeacher(lambda x: x.reshape(len(x), -1) @ np.ones((4, 3)), "sums-v1")
+      >>> teacher(np.ones((2, 2, 2), np.float32))["logits"].shape, teacher.fingerprint()
+      ((2, 3), {'name': 'sums-v1'})
     """
 
     call: Callable[[Any], Any] = dataclasses.field(repr=False)

@@ -59,6 +59,10 @@ def from_onnx(
       ValueError: a file that ONNX Runtime cannot open, another layout, a session without a name,
         outputs that the graph does not have; on
         the first batch, images of which both layouts fit or none.
+
+    Example:
+      >>> teacher = from_onnx("resnet50.onnx", layout="NCHW")  # doctest: +SKIP
+      >>> teacher(np.zeros((2, 224, 224, 3), np.float32))["logits"].shape  # doctest: +SKIP
     """
     check_layout(layout)
     identity = {"framework": "onnx"}

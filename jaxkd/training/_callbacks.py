@@ -26,6 +26,12 @@ class FitEvent:
       metrics: metric → number; of students that train together, float64 `[N]`. Read-only.
       state: the state after `step` steps. The next step reuses its memory, so that a callback
         copies what it keeps: `event.state.network(student)`.
+
+    Example:
+      >>> def stop_when_good(event):
+      ...     return event.split == "eval" and event.metrics["accuracy"] > 0.9
+      >>> stop_when_good(FitEvent(100, 1000, "eval", {"accuracy": 0.95}, state=None))
+      True
     """
 
     step: int

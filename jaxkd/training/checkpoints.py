@@ -31,6 +31,17 @@ class Checkpoints:
     Args:
       directory: directory of the checkpoints, the same for all processes; created if missing.
       max_to_keep: number of checkpoints that are kept, older ones are deleted; None for all.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, make_train_step, recipes
+      >>> student = from_function(lambda params, inputs: inputs @ params, jnp.zeros((3, 3)))
+      >>> step = make_train_step(student, recipes.labels(), optax.sgd(0.1))
+      >>> import tempfile
+      >>> checkpoints = Checkpoints(tempfile.mkdtemp(), max_to_keep=1)
+      >>> checkpoints.save(step.init())
+      >>> checkpoints.latest(), checkpoints.steps()
+      (0, [0])
     """
 
     def __init__(self, directory: str | pathlib.Path, *, max_to_keep: int | None = 2):

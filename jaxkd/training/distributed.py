@@ -70,7 +70,13 @@ def initialize(
 
 
 def is_main_process() -> bool:
-    """Returns whether this is the first process, which writes logs and results for all."""
+    """Returns whether this is the first process, which writes logs and results for all.
+
+    Example:
+      >>> if is_main_process():
+      ...     print("written once, whatever the number of processes")
+      written once, whatever the number of processes
+    """
     return jax.process_index() == 0
 
 
@@ -79,6 +85,9 @@ def sync_processes(name: str) -> None:
 
     Args:
       name: name of the barrier, the same in every process.
+
+    Example:
+      >>> sync_processes("caches are built")  # of one process it returns at once
     """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)

@@ -36,6 +36,17 @@ class EvalStep:
       views: how batches are rendered, None if they are rendered already.
       metrics: name → metric; None for those that labels and logits call for.
       frozen: the teacher's variables, None without an online teacher.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from jaxkd import data, from_function
+      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
+      >>> examples = data.Dataset.from_arrays(
+      ...     np.eye(3, dtype=np.float32), [0, 1, 1], name="own", split="test", num_classes=3)
+      >>> step = make_eval_step(network)
+      >>> batch = next(data.eval_batches(examples, 3))
+      >>> step.output(network.params, network.state, batch, "logits").shape
+      (3, 3)
     """
 
     function: Callable[..., dict[str, Any]]
@@ -256,6 +267,17 @@ def evaluate(
       ValueError: no batch, or no labeled example; labels for which no metric was chosen and none is
         sure to mean something; within the `evaluate` of `fit`, other classes or another
         normalization than those that the student trains on.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from jaxkd import data, from_function
+      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
+      >>> examples = data.Dataset.from_arrays(
+      ...     np.eye(3, dtype=np.float32), [0, 1, 1], name="own", split="test", num_classes=3)
+      >>> step = make_eval_step(network)
+      >>> found = evaluate(step, network.params, network.state, data.eval_batches(examples, 2))
+      >>> {name: round(value, 4) for name, value in found.items()}
+      {'accuracy': 0.6667, 'cross_entropy': 0.8848}
     """
     check_evaluated(step.network, step.views, batches)
     totals, pending = None, []
@@ -304,6 +326,16 @@ def predict(
 
     Raises:
       ValueError: no batch; no such output; other classes or another normalization, as `evaluate`.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from jaxkd import data, from_function
+      >>> network = from_function(lambda params, inputs: inputs @ params, jnp.eye(3))
+      >>> examples = data.Dataset.from_arrays(
+      ...     np.eye(3, dtype=np.float32), [0, 1, 1], name="own", split="test", num_classes=3)
+      >>> step = make_eval_step(network)
+      >>> predict(step, network, data.eval_batches(examples, 2)).argmax(-1)
+      array([0, 1, 2])
     """
     check_evaluated(step.network, step.views, batches)
     parts = []

@@ -26,6 +26,16 @@ class Logger(Protocol):
     Two more methods are called where a logger has them: `begin(step)` before training, with the
     number of steps made before, and `flush()` before a checkpoint. Rows of later steps than
     `begin` says, of an earlier process that was killed, come once more, and are the same.
+
+    Example:
+      >>> class Printed:
+      ...     def write(self, step, values, split):
+      ...         print(step, split, values)
+      ...     def close(self):
+      ...         pass
+      >>> logger: Logger = Printed()
+      >>> logger.write(100, {"loss": 0.5}, "train")
+      100 train {'loss': 0.5}
     """
 
     def write(self, step: int, values: Mapping[str, float], split: Split) -> None:
@@ -56,6 +66,15 @@ class CSV:
     Raises:
       ValueError: a line of a file is no row, or does not follow the one before, when the file is
         first used; names the line.
+
+    Example:
+      >>> import tempfile
+      >>> directory = tempfile.mkdtemp()
+      >>> log = CSV(directory)
+      >>> log.write(100, {"loss": 0.5}, "train")
+      >>> log.close()
+      >>> pathlib.Path(directory, "train.csv").read_text().splitlines()
+      ['step,loss', '100,0.5']
     """
 
     def __init__(self, directory: str | pathlib.Path, *, resume_step: int = 0, write: bool = True):
@@ -168,6 +187,9 @@ class TensorBoard:
 
     Raises:
       ImportError: tensorboardX is not installed.
+
+    Example:
+      >>> TensorBoard("runs/kd").write(100, {"loss": 0.5}, "train")  # doctest: +SKIP
     """
 
     def __init__(self, directory: str | pathlib.Path):
@@ -251,6 +273,9 @@ class WandB(_Service):
 
     Raises:
       ImportError: wandb is not installed.
+
+    Example:
+      >>> WandB(project="digits", id="kd-1", resume="allow")  # doctest: +SKIP
     """
 
     package = "wandb"
@@ -267,6 +292,9 @@ class Trackio(_Service):
 
     Raises:
       ImportError: trackio is not installed.
+
+    Example:
+      >>> Trackio(project="digits", name="kd-1", resume="allow")  # doctest: +SKIP
     """
 
     package = "trackio"

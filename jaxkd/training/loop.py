@@ -53,6 +53,16 @@ class FitResult:
         train together each has a row, with its number as `member`.
       eval: one row for each evaluation, likewise: `step` and what `evaluate` returned.
       best: with `keep_best`, the state of the best evaluation; None where there was none.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, make_train_step, recipes
+      >>> student = from_function(lambda params, inputs: inputs @ params, jnp.zeros((3, 3)))
+      >>> step = make_train_step(student, recipes.labels(), optax.sgd(0.1))
+      >>> batches = [{"inputs": jnp.eye(3), "labels": jnp.arange(3)}] * 20
+      >>> result = fit(step, step.init(), batches, steps=20, log_every=10)
+      >>> int(result.state.step), len(result.train), result.eval, result.best
+      (20, 2, [], None)
     """
 
     state: TrainState
@@ -190,6 +200,16 @@ def fit(
       Interrupted: Ctrl-C was pressed in the main thread of one process. The running call of the
         step was finished and the state saved; without a `workdir` the error has it. A second
         Ctrl-C stops at once.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, make_train_step, recipes
+      >>> student = from_function(lambda params, inputs: inputs @ params, jnp.zeros((3, 3)))
+      >>> step = make_train_step(student, recipes.labels(), optax.sgd(0.1))
+      >>> batches = [{"inputs": jnp.eye(3), "labels": jnp.arange(3)}] * 20
+      >>> result = fit(step, step.init(), batches, steps=20, log_every=10)
+      >>> [row["step"] for row in result.train], result.train[1]["loss"] < result.train[0]["loss"]
+      ([10, 20], True)
     """
     if steps_per_call is None:
         steps_per_call = 1 if jax.default_backend() == "cpu" else min(max(log_every, 1), 32)

@@ -32,7 +32,14 @@ from jaxkd.views import Views
 
 
 class BatchTransform(Protocol):
-    """What a step makes of its batch first, such as `jaxkd.strategies.on_policy`."""
+    """What a step makes of its batch first, such as `jaxkd.strategies.on_policy`.
+
+    Example:
+      >>> def halved(params, state, batch, *, step, key):
+      ...     return {**batch, "inputs": batch["inputs"] / 2}
+      >>> halved({}, {}, {"inputs": 4.0}, step=0, key=None)
+      {'inputs': 2.0}
+    """
 
     def __call__(
         self, params: PyTree, state: PyTree, batch: Batch, *, step: jax.Array, key: jax.Array

@@ -27,6 +27,13 @@ class Preempted(Exception):
       step: number of the last step.
       exit_code: exit status with which a program should end, so that a scheduler starts it again:
         75, the EX_TEMPFAIL of sysexits.h.
+
+    Example:
+      >>> stopped = Preempted(120, pathlib.Path("runs/kd"))
+      >>> stopped.step, stopped.exit_code
+      (120, 75)
+      >>> str(stopped).startswith("stopped by SIGTERM after step 120, which is saved in runs")
+      True
     """
 
     exit_code = 75
@@ -48,6 +55,11 @@ class Interrupted(KeyboardInterrupt):
     Attributes:
       step: number of the last step.
       state: the state after it, None in another process.
+
+    Example:
+      >>> stopped = Interrupted(120, None)
+      >>> stopped.step, str(stopped).startswith("stopped by Ctrl-C after step 120, which was")
+      (120, True)
     """
 
     def __init__(self, step: int, workdir: pathlib.Path | None, state: TrainState | None = None):

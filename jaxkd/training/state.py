@@ -32,6 +32,17 @@ class TrainState:
       model_state: `{"student": …, "connectors": {term: …}}`, batch statistics and the like.
       opt_state: state of the optax transformation.
       key: root PRNG key; the keys of a step are derived from it and the step's number.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, make_train_step, recipes
+      >>> student = from_function(lambda params, inputs: inputs @ params, jnp.zeros((3, 3)))
+      >>> step = make_train_step(student, recipes.labels(), optax.sgd(0.1))
+      >>> state = step.init(seed=1)
+      >>> state
+      TrainState(step 0: 9 parameters, 0 numbers in the optimizer's state)
+      >>> sorted(state.params)
+      ['connectors', 'student']
     """
 
     step: jax.Array

@@ -52,6 +52,16 @@ class TrainStep:
       teacher: the online teacher, None where batches bring its outputs or no term needs one.
       options: what else decides what a step computes, as plain data: options of `make_train_step`
         and the numbers of a population's members.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from jaxkd import from_function, make_train_step, recipes
+      >>> student = from_function(lambda params, inputs: inputs @ params, jnp.zeros((3, 3)))
+      >>> step = make_train_step(student, recipes.labels(), optax.sgd(0.1))
+      >>> batch = {"inputs": jnp.eye(3), "labels": jnp.arange(3)}
+      >>> state, metrics = step(step.init(), batch)
+      >>> int(state.step), round(float(metrics["loss"]), 4)
+      (1, 1.0986)
     """
 
     function: Callable[[PyTree, TrainState, Batch], tuple[TrainState, SumsAndCounts]]

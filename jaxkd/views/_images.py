@@ -20,6 +20,11 @@ class Normalize:
 
     Raises:
       ValueError: a scale or standard deviation that is not positive.
+
+    Example:
+      >>> normalize = Normalize(mean=(0.5,), std=(0.25,))
+      >>> normalize(jax.random.key(0), jnp.full((1, 1, 1), 255, jnp.uint8)).item()
+      2.0
     """
 
     random: ClassVar[bool] = False
@@ -49,6 +54,11 @@ class RandomCrop:
 
     Raises:
       ValueError: no padding.
+
+    Example:
+      >>> crop = RandomCrop(padding=2)
+      >>> crop(jax.random.key(0), jnp.ones((8, 8, 3))).shape
+      (8, 8, 3)
     """
 
     kind: ClassVar[str] = "geometric"
@@ -83,6 +93,11 @@ class RandomFlip:
 
     Raises:
       ValueError: a probability outside [0, 1].
+
+    Example:
+      >>> flip = RandomFlip(probability=1.0)
+      >>> flip(jax.random.key(0), jnp.arange(3.0).reshape(1, 3, 1))[0, :, 0].tolist()
+      [2.0, 1.0, 0.0]
     """
 
     kind: ClassVar[str] = "geometric"

@@ -42,6 +42,12 @@ class Mixup(_Mix):
 
     Raises:
       ValueError: fewer than two classes, or an alpha that is not positive.
+
+    Example:
+      >>> mix = Mixup(10, alpha=1.0)
+      >>> image, weight = mix(jax.random.key(0), jnp.ones((8, 8, 3)), jnp.zeros((8, 8, 3)))
+      >>> bool(jnp.allclose(image, weight))
+      True
     """
 
     num_classes: Any
@@ -72,6 +78,12 @@ class Cutmix(_Mix):
 
     Raises:
       ValueError: fewer than two classes, or an alpha that is not positive.
+
+    Example:
+      >>> cut = Cutmix(10, alpha=1.0)
+      >>> image, weight = cut(jax.random.key(0), jnp.ones((8, 8, 1)), jnp.zeros((8, 8, 1)))
+      >>> bool(jnp.allclose(image.mean(), weight)), sorted({*image.ravel().tolist()} - {0.0, 1.0})
+      (True, [])
     """
 
     num_classes: Any

@@ -38,6 +38,11 @@ class LoadReport:
       ignored: names in the source that were left out: by `ignore`, or since they repeat another
         array, as the output matrix of tied networks does; and paths in the network that `ignore`
         names and that keep their initial values.
+
+    Example:
+      >>> report = LoadReport({"kernel": "fc.weight"}, unused=(), missing=("bias",), misfits={})
+      >>> report.complete, report.missing
+      (False, ('bias',))
     """
 
     matched: dict[str, str]

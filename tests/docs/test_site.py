@@ -43,6 +43,13 @@ def test_every_public_name_has_a_page_with_signature_example_and_source(pages):
         assert first is None or short in lines[int(first) - 1], found.name
 
 
+def test_every_public_name_has_an_example_of_its_own():
+    # Constants and type aliases have no docstring that could hold one.
+    described = [found for found in names.public_names() if found.definition is not None]
+    assert len(described) > 500
+    assert not [found.name for found in described if ">>>" not in found.doc]
+
+
 def test_the_reference_lists_its_names_by_package(pages):
     for found in names.public_names():
         assert f"]({found.name}.md)" in pages[f"reference/{found.package}.md"]

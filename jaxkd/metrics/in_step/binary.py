@@ -66,6 +66,13 @@ class BinaryCrossEntropy(Mean, _OfEntries):
     Attributes:
       output: name of the network's output, `[..., num_classes]`.
       labels: field of the batch, as of `BinaryAccuracy`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = BinaryCrossEntropy()
+      >>> outputs, batch = {"logits": jnp.zeros((1, 2))}, {"labels": jnp.array([[1, 0]])}
+      >>> print(f"{metric.compute(metric(outputs, batch)):.4f}")
+      0.6931
     """
 
     higher_is_better = False
@@ -89,6 +96,13 @@ class BinaryF1(_OfEntries):
 
     Raises:
       ValueError: another average.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = BinaryF1(average="micro")
+      >>> outputs = {"logits": jnp.array([[2.0, 1.0], [-1.0, 3.0]])}
+      >>> print(f"{metric.compute(metric(outputs, {'labels': jnp.array([[1, 0], [1, 1]])})):.4f}")
+      0.6667
     """
 
     is_fraction = True
@@ -134,6 +148,13 @@ class AveragePrecision(_OfEntries):
 
     Raises:
       ValueError: another average, fewer than 2 bins.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = AveragePrecision()
+      >>> outputs = {"logits": jnp.array([[3.0], [2.0], [-1.0]])}
+      >>> print(f"{metric.compute(metric(outputs, {'labels': jnp.array([[1], [0], [1]])})):.4f}")
+      0.8333
     """
 
     is_fraction = True

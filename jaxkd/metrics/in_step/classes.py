@@ -65,6 +65,13 @@ class TopKAccuracy(Mean, _OfClasses):
 
     Raises:
       ValueError: k below 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = TopKAccuracy(k=2)
+      >>> outputs = {"logits": jnp.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])}
+      >>> metric.compute(metric(outputs, {"labels": jnp.array([1, 2])}))
+      0.5
     """
 
     is_fraction = True
@@ -90,6 +97,13 @@ class CrossEntropy(Mean, _OfClasses):
     Attributes:
       output: name of the network's output, `[..., num_classes]`.
       labels: field of the batch with class ids, `[...]`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = CrossEntropy()
+      >>> outputs, batch = {"logits": jnp.zeros((2, 4))}, {"labels": jnp.array([1, -1])}
+      >>> print(f"{metric.compute(metric(outputs, batch)):.4f}")  # log 4
+      1.3863
     """
 
     higher_is_better = False

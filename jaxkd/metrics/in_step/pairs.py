@@ -88,6 +88,14 @@ class CosineSimilarity(Mean, _OfPairs):
     Attributes:
       output: name of the student's output, `[..., width]`.
       teacher: name of the teacher's output; None for the same name.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = CosineSimilarity(output="embedding")
+      >>> outputs = {"embedding": jnp.array([[1.0, 0.0], [0.0, 2.0]])}
+      >>> batch = {"teacher": {"embedding": jnp.array([[3.0, 0.0], [1.0, 0.0]])}}
+      >>> metric.compute(metric(outputs, batch))
+      0.5
     """
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Any:
@@ -106,6 +114,14 @@ class PearsonCorrelation(_OfPairs):
       output: name of the student's output.
       teacher: name of the teacher's output; None for the same name.
       center: a number near the mean of the values, as of `R2`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = PearsonCorrelation()
+      >>> values = jnp.array([1.0, 2.0, 4.0])
+      >>> sums = metric({"logits": values}, {"teacher": {"logits": 3 * values + 1}})
+      >>> print(f"{metric.compute(sums):.4f}")
+      1.0000
     """
 
     center: float = 0.0

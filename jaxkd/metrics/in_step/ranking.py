@@ -82,6 +82,13 @@ class MeanReciprocalRank(Mean, _OfCandidates):
       output: name of the network's output, scores `[batch, n]`.
       labels: field of the batch with relevances `[batch, n]`, relevant above 0; negative ones are
         no candidates.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = MeanReciprocalRank()
+      >>> scores, relevance = jnp.array([[3.0, 2.0, 9.0]]), jnp.array([[0, 1, -1]])
+      >>> metric.compute(metric({"logits": scores}, {"labels": relevance}))
+      0.5
     """
 
     is_fraction = True

@@ -55,6 +55,12 @@ class MeanAbsoluteError(Mean, _OfValues):
     Attributes:
       output: name of the network's output, as of `MeanSquaredError`.
       labels: field of the batch with the values.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = MeanAbsoluteError(output="age")
+      >>> metric.compute(metric({"age": jnp.array([1.0, 5.0])}, {"labels": jnp.array([0.0, 2.0])}))
+      2.0
     """
 
     higher_is_better = False
@@ -74,6 +80,13 @@ class R2(_OfValues):
       labels: field of the batch with the values.
       center: a number near the mean of the values. It is subtracted before squares are summed,
         which costs digits where values are far from 0 beside their spread.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> metric = R2(output="age")
+      >>> outputs = {"age": jnp.array([1.0, 2.0, 3.0])}
+      >>> print(f"{metric.compute(metric(outputs, {'labels': jnp.array([1.0, 2.0, 4.0])})):.4f}")
+      0.7857
     """
 
     center: float = 0.0

@@ -84,6 +84,11 @@ class Figure:
       file_format: `"svg"` or `"png"`.
       alt: description of the figure in words, for those who cannot see it.
       caption: caption below the figure.
+
+    Example:
+      >>> figure = Figure(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg", "An empty figure.")
+      >>> figure.to_html().startswith('<svg role="img" aria-label="An empty figure."')
+      True
     """
 
     data: bytes

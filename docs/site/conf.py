@@ -10,7 +10,7 @@ version = release = jaxkd.__version__
 extensions = ["myst_nb", "sphinx_copybutton"]
 root_doc = "index"
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 # Notebooks are executed once and again when they change; pages without cells are not notebooks.
 nb_execution_mode = "cache"

@@ -61,7 +61,7 @@ def sources() -> Iterator[tuple[str, str]]:
         elif path.name == "papers.md":
             text = papers.page(text)
         elif path.parts[0] != "docs":
-            text = "---\norphan: true\n---\n\n" + text
+            text = "---\norphan: true\n---\n\n" + with_one_title(text, path.stem)
         yield str(placed(path)), text
     for notebook in sorted(ROOT.glob("examples/*.ipynb")):
         path = notebook.relative_to(ROOT)
@@ -94,6 +94,22 @@ def relinked(text: str, path: pathlib.Path) -> str:
     text = _REPORT.sub(rf'<a class="reference external" href="{up}_static/\2">\1</a>', text)
     pieces = re.split(r"(```.*?```)", text, flags=re.S)
     return "".join(p if i % 2 else _LINK.sub(replace, p) for i, p in enumerate(pieces))
+
+
+def with_one_title(text: str, name: str) -> str:
+    """Gives a table that a script wrote the title of its file, and further titles a lower level."""
+    pieces = re.split(r"(```.*?```)", text, flags=re.S)
+    heading = re.compile(r"^# ", re.M)
+    if not any(heading.search(piece) for piece in pieces[::2]):
+        return f"# {name.replace('_', ' ').capitalize()}\n\n{text}"
+    first = True
+    for index in range(0, len(pieces), 2):
+        parts = heading.split(pieces[index])
+        for part in range(1, len(parts)):
+            parts[part] = ("# " if first else "## ") + parts[part]
+            first = False
+        pieces[index] = "".join(parts)
+    return "".join(pieces)
 
 
 def with_news(text: str) -> str:

@@ -119,6 +119,16 @@ def test_whole_reports_are_in_the_site_and_say_nothing_of_the_machine_that_made_
         assert not re.search(r"(?:/home|/root|/tmp|/Users|/work)/|src=.https?:", text), name
 
 
+def test_every_page_has_one_title(pages):
+    for path, text in pages.items():
+        if path.endswith(".md"):
+            plain = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+            assert len(re.findall(r"^# ", plain, re.M)) == 1, path
+    both = stage.with_one_title("# A\n\n```sh\n# no title\n```\n\n# B\n", "x")
+    assert both == "# A\n\n```sh\n# no title\n```\n\n## B\n"
+    assert stage.with_one_title("A table.\n", "memory_use") == "# Memory use\n\nA table.\n"
+
+
 def test_the_first_page_has_the_version_and_what_is_new():
     text = stage.with_contents(stage.with_news("<!-- new -->\n\n## Use\n\n- [Data](data.md): x\n"))
     assert re.match(r"## What is new in \d+\.\d+\.\d+", text)
@@ -142,4 +152,9 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert run.returncode == 0, run.stderr
     for name in names.public_names():
         assert (tmp_path / "html" / "reference" / f"{name.name}.html").exists()
+    for page in (tmp_path / "html").rglob("*.html"):
+        loaded = re.findall(
+            r'<(?:script|img|link|iframe)[^>]*https?://[^"]*', page.read_text("utf-8")
+        )
+        assert not loaded, page.name
     assert "What is new" in (tmp_path / "html" / "index.html").read_text(encoding="utf-8")

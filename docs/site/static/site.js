@@ -10,7 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
     side.setAttribute("aria-label", "On this page");
   });
   // What scrolls by itself is reached by the tab key.
-  document.querySelectorAll("pre, table.docutils").forEach((box) => {
+  document.querySelectorAll("pre, table.docutils, p:has(> img)").forEach((box) => {
     if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
   });
 });

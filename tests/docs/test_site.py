@@ -154,7 +154,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
         assert (tmp_path / "html" / "reference" / f"{name.name}.html").exists()
     for page in (tmp_path / "html").rglob("*.html"):
         loaded = re.findall(
-            r'<(?:script|img|link|iframe)[^>]*https?://[^"]*', page.read_text("utf-8")
+            r'<(?:script|img|link|iframe)[^>]*https?://[^"]*', page.read_text(encoding="utf-8")
         )
         assert not loaded, page.name
     assert "What is new" in (tmp_path / "html" / "index.html").read_text(encoding="utf-8")

@@ -86,7 +86,7 @@ class Figure:
       caption: caption below the figure.
 
     Example:
-      >>> figure = Figure(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg", "An empty figure.")
+      >>> figure = Figure(b"<svg ></svg>", "svg", "An empty figure.")
       >>> figure.to_html().startswith('<svg role="img" aria-label="An empty figure."')
       True
     """

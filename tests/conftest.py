@@ -18,8 +18,10 @@ from flax import nnx
 import jaxkd
 from jaxkd.data import Dataset
 
-# Read when JAX looks for devices, which importing it does not.
+# Read when JAX looks for devices, which importing it does not. With no more threads than devices,
+# as there are on few cores, XLA now and then waits for ever where devices exchange arrays.
 os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""), devices=8)
+os.environ.setdefault("NPROC", "16")
 # Tracing makes many objects and few cycles: looking for these less often saves a twentieth.
 gc.set_threshold(50_000, 20, 20)
 # A shell that starts tests in the background has them ignore Ctrl-C, which some of them send.

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxkd.networks._architecture import describe_modules
 from jaxkd.networks._connector import as_connector
+from jaxkd.networks._kinds import check_network
 from jaxkd.networks._network import Network, PyTree, dotted
 
 
@@ -30,6 +31,9 @@ def add_outputs(
       A network with the same variables and, since it computes the same logits, the same
       fingerprint.
 
+    Raises:
+      TypeError: a module in place of a network; says how to make one of it.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd import from_function
@@ -38,6 +42,7 @@ def add_outputs(
       >>> sorted(doubled(jnp.ones((2, 3))))
       ['logits', 'twice']
     """
+    check_network("network", network)
 
     def apply(params, state, inputs, *, train=False, key=None):
         outputs, state = network.apply(params, state, inputs, train=train, key=key)
@@ -60,6 +65,9 @@ def without_logits(network: Network) -> Network:
     Returns:
       A network with the same variables, and all outputs but `"logits"`.
 
+    Raises:
+      TypeError: a module in place of a network; says how to make one of it.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd import from_function
@@ -71,6 +79,7 @@ def without_logits(network: Network) -> Network:
       >>> sorted(without_logits(network)(jnp.zeros((2, 3), jnp.int32)))
       ['head', 'hidden']
     """
+    check_network("network", network)
 
     def apply(params, state, inputs, *, train=False, key=None):
         outputs, state = network.apply(params, state, inputs, train=train, key=key)
@@ -96,6 +105,7 @@ def valid_classes(network: Network, num_classes: int) -> Network:
       `[width, vocabulary]` is cut to `[width, num_classes]` alike.
 
     Raises:
+      TypeError: a module in place of a network; says how to make one of it.
       ValueError: num_classes below 1; when first called, fewer logits than that.
 
     Example:
@@ -105,6 +115,7 @@ def valid_classes(network: Network, num_classes: int) -> Network:
       >>> valid_classes(network, 5)(jnp.ones((2, 3)))["logits"].shape
       (2, 5)
     """
+    check_network("network", network)
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
 
@@ -146,6 +157,7 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
       A network whose params and state are `{"network": …, "extension": …}`.
 
     Raises:
+      TypeError: a module in place of a network; says how to make one of it.
       ValueError: when first called, an output that the network does not have.
 
     Example:
@@ -157,6 +169,7 @@ def extend(network: Network, module: nnx.Module, output: str | tuple[str, ...]) 
       >>> longer(jnp.ones((2, 3)))["logits"].shape
       (2, 5)
     """
+    check_network("network", network)
     connector = as_connector(module)
 
     def apply(params, state, inputs, *, train=False, key=None):

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jaxkd.networks._kinds import check_network
 from jaxkd.networks._network import Network
 
 
@@ -20,6 +21,9 @@ def remat(network: Network, policy: Any = None) -> Network:
     Returns:
       A network with the same variables, outputs and gradients.
 
+    Raises:
+      TypeError: a module in place of a network; says how to make one of it.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxkd import from_function
@@ -30,6 +34,7 @@ def remat(network: Network, policy: Any = None) -> Network:
     References:
       Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
     """
+    check_network("network", network)
 
     def apply(params, state, inputs, *, train=False, key=None):
         if not train:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from jaxkd.study.results import StudyResults
 
 SIZE_RULE = """A student of several stages is set against that of its first training where this is
-    an arm, and against the baseline otherwise. Of those that cost less the conclusion names the
-    smallest one that is not worse on the examples that choose, by as much as the seeds show or by
-    more than 1 point (1 %, for a metric that is no fraction); where all are, the best one."""
+    an arm that is no worse than the baseline on the examples that choose, and against the baseline
+    otherwise. Of those that cost less the conclusion names the smallest one that is not worse on
+    the examples that choose, by as much as the seeds show or by more than 1 point (1 %, for a
+    metric that is no fraction); where all are, the best one."""
 """The rule, for the report."""
 
 _LEAST = 0.01
@@ -109,6 +110,11 @@ def _smaller(results: StudyResults, name: str) -> Smaller | None:
     first = results.arms.get(arm.first.name)
     plain = first is not None and not isinstance(first.arm, Pipeline)
     reference = arm.first.name if plain else results.baseline
+    if plain and results.baseline not in (name, reference):
+        difference = results.compare(reference, results.baseline, results.part).difference
+        assert difference is not None
+        if _signed(results, difference.mean) < 0:
+            reference = results.baseline
     if reference == name:
         return None
     ours, theirs = (_costs(results, each) for each in (name, reference))

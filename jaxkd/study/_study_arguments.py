@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -320,4 +321,4 @@ def has_convolutions(network: Network, inputs: Any) -> bool:
     program = jax.make_jaxpr(lambda p, s, x: network.apply(p, s, x)[0])(
         network.params, network.state, inputs
     )
-    return "conv" in str(program)
+    return re.search(r"\bconv(?!ert)", str(program)) is not None

@@ -11,9 +11,11 @@ import jax
 import numpy as np
 
 from jaxkd.data._examples import check_vocabulary
+from jaxkd.data._fields import labeled_rows
 from jaxkd.data._labels import has_token_labels
 from jaxkd.networks._arguments import check_kind, names_to_allow, suggestion
 from jaxkd.networks._trial import Trial
+from jaxkd.objective import Objective
 from jaxkd.training.state import TrainState
 from jaxkd.training.step import TrainStep
 from jaxkd.views import Views
@@ -83,7 +85,7 @@ def check_kinds_of_run(step: Any, state: Any) -> None:
 
 
 def check_data(step: TrainStep, state: TrainState, batches: Any, batch: Any) -> None:
-    """Refuses a student or a network that has no room for the classes or tokens of the data.
+    """Refuses a student without room for the classes or tokens of the data, and labels of nobody.
 
     Args:
       step: the step that is to train.
@@ -92,11 +94,13 @@ def check_data(step: TrainStep, state: TrainState, batches: Any, batch: Any) -> 
       batch: one of them, whose shapes are looked at.
 
     Raises:
-      ValueError: fewer embeddings or fewer classes than the data have.
+      ValueError: fewer embeddings or fewer classes than the data have; terms that all compare with
+        labels, of which there is none.
     """
     dataset = getattr(batches, "dataset", None)
     if dataset is None:
         return
+    _check_labeled(step.objective, dataset)
     check_vocabulary(dataset, **step.vocab_sizes)
     # Shapes alone: networks are written without regard to the types of an Explicit mesh.
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
@@ -104,6 +108,19 @@ def check_data(step: TrainStep, state: TrainState, batches: Any, batch: Any) -> 
     if logits is None:  # see `jaxkd.networks.without_logits`
         return
     _check_logits(logits.shape, dataset)
+
+
+def _check_labeled(objective: Objective, dataset: Any) -> None:
+    terms, labels = objective.terms.values(), dataset.labels
+    if labels is None or not terms or has_token_labels(dataset) or labeled_rows(labels).any():
+        return
+    # A term may have its labels from another field of the batch, which is not looked at.
+    if all("labels" in term.required_inputs and not term.fields for term in terms):
+        raise ValueError(
+            f"all terms of the objective, {sorted(objective.terms)}, compare with labels, and none "
+            f"of the {len(dataset):,} examples of {dataset.name} has one: give the data labels, or "
+            "the objective a teacher, recipes.kd(alpha=1.0)"
+        )
 
 
 def _check_logits(shape: tuple[int, ...], dataset: Any) -> None:

@@ -209,3 +209,18 @@ def test_a_teacher_in_training_mode_uses_the_statistics_of_the_batch():
         step = make(student, objective, optimizer)
         values.append(step(step.init(), {"inputs": IMAGES})[1]["kd"])
     assert abs(values[0] - values[1]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda module: networks.add_outputs(module, lambda params, outputs: {}),
+        networks.without_logits,
+        lambda module: networks.valid_classes(module, 2),
+        lambda module: networks.extend(module, module, "logits"),
+        networks.remat,
+    ],
+)
+def test_a_module_in_place_of_a_network_is_told_how_to_become_one(call):
+    with pytest.raises(TypeError, match=r"network must be a Network.*write jaxkd\.from_nnx"):
+        call(nnx.Linear(2, 2, rngs=nnx.Rngs(0)))

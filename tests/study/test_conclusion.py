@@ -167,6 +167,14 @@ def test_a_pipeline_is_judged_by_what_it_saves(change, costs, advice):
     assert (found.kind, found.arm) == ("use", "kd")
 
 
+def test_a_pipeline_is_not_advised_for_being_level_with_a_training_that_lost():
+    found = conclude(compressed(0.0 * SURE, kd=-0.03 + SURE, chosen="labels"))
+    assert "use small" not in found.headline
+    assert found.headline.endswith(
+        "small has 0.9 MB instead of 3.4 MB (labels), at 3.00 ± 0.10 points less accuracy."
+    )
+
+
 def test_a_pipeline_that_is_no_better_than_labels_is_not_told_to_bring_nothing():
     only = compressed(-0.03 + SURE, chosen="labels")
     only = dataclasses.replace(only, arms={n: only[n] for n in ("labels", "small")})

@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 import jaxkd
-from jaxkd import recipes
+from jaxkd import Views, recipes
+from jaxkd.data import Dataset, Loader
 from jaxkd.networks._trial import Trial
 from jaxkd.training import fit
 
@@ -78,3 +79,10 @@ def test_a_state_that_an_earlier_call_used_up_is_named():
     with pytest.raises(ValueError, match=r"earlier call of fit .*result\.state.*step\.init\(\)"):
         fit(step, state, BATCHES, steps=2, progress=None)
     assert int(fit(step, result.state, BATCHES, steps=2, progress=None).state.step) == 2
+
+
+def test_labels_alone_are_not_learned_where_there_are_none():
+    data = Dataset.from_arrays(INPUTS, None, name="pool", split="train", num_classes=3)
+    step = jaxkd.make_train_step(linear(), recipes.labels(), optax.sgd(0.1))
+    with pytest.raises(ValueError, match=r"\['label'\], compare with labels, and none of the 8"):
+        fit(step, step.init(), Loader(data, Views(), 4), steps=1, progress=None)

@@ -84,7 +84,7 @@ def random_images() -> Dataset:
 def few_compiled_programs():
     """Forgets compiled programs before they have all memory maps that Linux gives a process.
 
-    Each has some, and a process of thousands of tests comes to 65,530, at which XLA crashes.
+    Each has some, and thousands of tests need more than 65,530, after which XLA may crash.
 
     Yields:
       Nothing.

@@ -144,7 +144,7 @@ def cache_section(compared: ComparisonResults) -> Section:
         differ by the rounding of the codec and of the arithmetic alone."""
     table = Table(
         "The cache",
-        ["", "Value"],
+        ["Quantity", "Value"],
         rows,
         f"{counted(cache.num_views, 'view')} of each example. Seconds of a run: compilation, "
         "evaluation and checkpoints included.",

@@ -105,4 +105,4 @@ def distil(workdir: pathlib.Path, teacher: ForeignTeacher, runtime: Runtime) -> 
         f"{cache.build_cost['records']:,} outputs computed, {cache.bytes:,} bytes in the cache."
     )
     if is_main_process():
-        Table(f"Taught by {teacher.name}", ["", "Test accuracy"], rows, caption).print()
+        Table(f"Taught by {teacher.name}", ["Network", "Test accuracy"], rows, caption).print()

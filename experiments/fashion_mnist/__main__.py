@@ -15,8 +15,8 @@ Commands:
   # Any method by its name on the same images: experiments.cifar --config.dataset=fashion_mnist
 
 Expected (5 seeds, 2 cores): with 1,000 labels the student gains several points from the unlabeled
-pool; with all labels and a short schedule the teacher adds next to nothing. The README has the
-numbers. Killed and started again with the same command, it resumes where it was.
+pool; with all labels and a short schedule the teacher adds next to nothing; docs/results.md
+has the numbers. Killed and started again with the same command, it resumes where it was.
 """
 
 import pathlib

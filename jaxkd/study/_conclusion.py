@@ -26,7 +26,9 @@ RULE = """The conclusion is drawn from the 95 % interval of the difference betwe
     and the baseline over paired seeds, and from the learning curve: use it where the interval has
     gains alone; it brings nothing where the interval has losses alone, or no gain of 1 point (of
     1 % of the baseline, for a metric that is no fraction); otherwise, and where the last quarter
-    of the training still brought a gain that the seeds show, more would tell."""
+    of the training still brought a gain that the seeds show, more would tell. Where the baseline
+    was chosen and another arm gains on the test examples, the two disagree, and more data would
+    tell."""
 """The rule, for the report."""
 
 

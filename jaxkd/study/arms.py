@@ -98,9 +98,9 @@ class Arm:
         teacher where there is such data, otherwise `"train"`.
       teacher: another teacher than the study's.
       online: whether the teacher's forward pass is made in every step. By default logits are read
-        from a cache, and so are the other outputs that a method compares where all students of
-        the arm together see the examples more often than there are views of each, all records
-        take at most 1 GiB, and the teacher makes a step at least 1.1 times as expensive.
+        from a cache, and so are the other outputs that a method compares where one student sees
+        more examples than a cache has records, all records take at most 1 GiB, and the teacher
+        makes a step at least 1.1 times as expensive.
       steps: number of updates, by default the study's.
 
     Raises:

@@ -28,9 +28,9 @@ def from_torch(
     """Adapts a PyTorch module, for `jaxkd.cache.build`.
 
     It runs in evaluation mode and without gradients; afterwards its modules are in the mode that
-    they were in. Tensors get the parameters' device and floating-point dtype; integers become
-    int64, as PyTorch's embeddings want them. A dictionary of inputs is passed as keywords, a tuple
-    (of `inputs=`) as several arguments.
+    they were in. Tensors get the parameters' device and floating-point dtype; signed integers
+    become int64, as PyTorch's embeddings want them. A dictionary of inputs is passed as keywords, a
+    tuple (of `inputs=`) as several arguments.
 
     Args:
       module: the module, with its trained parameters.

@@ -130,7 +130,8 @@ def fit(
         and normalization are compared with those of the run; batches of another iterator, a list
         for one, are not.
       checkpoint_every: number of steps between two checkpoints, a multiple of `log_every`; None
-        saves after the last step alone.
+        saves after the last step, and when a signal or an error stops the run, so that after a
+        SIGKILL it begins again.
       workdir: directory for `checkpoints/`, `train.csv`, `eval.csv` and TensorBoard's files; None
         keeps all in memory. All processes of a job see the same one.
       config: nested plain data that `workdir` is bound to (`jaxkd.training.bind_config`): another

@@ -74,3 +74,4 @@ def test_an_experiment_goes_through(name, tmp_path):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     # Compression concludes on the teacher, where pipelines are compared with and without it.
     assert "</html>" in page and ('<div class="conclusion">' in page) == (name != "compress")
+    assert '<th scope="col"></th>' not in page

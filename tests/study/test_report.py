@@ -166,6 +166,13 @@ def test_every_id_is_there_once_and_every_label_is_an_id(report):
     assert labels <= set(ids)
 
 
+def test_a_table_is_not_called_like_its_section():
+    section = Section("Arms", "", [], [Table("Arms", ["Arm"], [["labels"]])])
+    page = Page(Report("T", "", [section]).to_html())
+    (region,) = (each for each in page.all("div") if each.get("role") == "region")
+    assert region["aria-label"] == "Table: Arms"
+
+
 def test_figures_are_described(report):
     page = Page(report.to_html())
     (svg,), (img,) = page.all("svg"), page.all("img")

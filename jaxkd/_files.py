@@ -145,6 +145,15 @@ def local_path(path: str | os.PathLike[str]) -> pathlib.Path:
     return place.resolve() if ".." in place.parts else place
 
 
+def file_in_the_way(folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns what keeps a folder from being made: a file at its path or at one above it.
+
+    Args:
+      folder: absolute path of the folder.
+    """
+    return next((each for each in (folder, *folder.parents) if each.is_file()), None)
+
+
 @contextlib.contextmanager
 def writing(file: pathlib.Path) -> Iterator[None]:
     """Has an error of the system while a file is written name that file, and the remedy.

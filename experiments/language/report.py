@@ -100,8 +100,8 @@ def explanation(out: LanguageResults) -> str:
     return (
         f"Distilled {_FAILED[cached[best].kind]}. The teacher is {gap:.3f} bits per byte better "
         "than labels alone, so that there is something to learn from it; but every position of the "
-        f"text has its label, and a row is seen {_epochs(out):.2g} times. Labels alone agree with "
-        f"it on {mean('labels', 'agreement'):.0%} of the tokens, {ARMS[best]} on "
+        f"text has its label, and a row is seen {_seen(out)}. Labels alone agree with it on "
+        f"{mean('labels', 'agreement'):.0%} of the tokens, {ARMS[best]} on "
         f"{mean(best, 'agreement'):.0%}."
     )
 
@@ -133,11 +133,14 @@ def _students(out: LanguageResults) -> Section:
     corpus, config = out.corpus, out.config
     text = f"""Measured on {corpus.test_tokens:,} tokens of held-out text, which stand for
         {corpus.test_bytes:,} bytes; training had {len(corpus.train):,} rows
-        ({corpus.train_bytes / 1e6:.1f} MB), of which a student saw
-        {_epochs(out):.2g} times as many. The arm of generated texts has
-        {config.generated_rows:,} rows of the teacher instead; there, and where a student learns
-        from its own texts, only the tokens behind the {config.prompt_length} of a beginning count.
-        The divergences are in nats a token: KL(teacher‖student) on held-out text, and
+        ({corpus.train_bytes / 1e6:.1f} MB), which a student saw {_seen(out)} on average."""
+    if "sequences" in out.students:
+        text += f""" The arm of generated texts has {config.generated_rows:,} rows of the teacher
+        instead."""
+    if {"sequences", "on_policy"} & set(out.students):
+        text += f""" Of generated texts only the tokens behind the {config.prompt_length} of a
+        beginning count."""
+    text += """ The divergences are in nats a token: KL(teacher‖student) on held-out text, and
         KL(student‖teacher) on the text that the student generates from held-out beginnings."""
     students = _titled(out)
     return Section(
@@ -189,8 +192,10 @@ def _students_table(out: LanguageResults) -> Table:
     )
 
 
-def _epochs(out: LanguageResults) -> float:
-    return out.config.steps * out.config.batch_size / len(out.corpus.train)
+def _seen(out: LanguageResults) -> str:
+    """How often a student saw a row of the text."""
+    often = f"{out.config.steps * out.config.batch_size / len(out.corpus.train):.2g}"
+    return "once" if often == "1" else f"{often} times"
 
 
 def _generated_text(out: LanguageResults) -> Section:

@@ -11,7 +11,7 @@ import socket
 import time
 from typing import Any
 
-from jaxkd._files import local_path
+from jaxkd._files import file_in_the_way, local_path
 from jaxkd.cache._contract import CacheError
 
 Path = str | os.PathLike[str]
@@ -51,8 +51,8 @@ def normalized(path: Path) -> str:
             place = local_path(text)
         except ValueError as error:
             raise CacheError(f"{text!r} is no path of a cache: {error}") from error
-        if place.is_file():
-            raise CacheError(f"a cache is a directory, {path} is a file: choose another path")
+        if file := file_in_the_way(place):
+            raise CacheError(f"a cache is a directory, {file} is a file: choose another path")
         return str(place)
     parts = rest.rstrip("/").split("/")
     if not parts[0] or any(part in ("", ".", "..") for part in parts[1:]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import pathlib
 import re
 import warnings
 import zlib
@@ -14,6 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxkd._files import file_in_the_way, local_path
 from jaxkd.data import Examples, raw_batch, split
 from jaxkd.networks import Network
 from jaxkd.networks._arguments import check_integer, check_number, shown, suggestion
@@ -202,6 +205,20 @@ def checked_learning_rate(learning_rate: float) -> float:
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate must be positive, not {learning_rate}")
     return learning_rate
+
+
+def checked_folder(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the absolute path of a folder, which may not be there yet.
+
+    Raises:
+      NotADirectoryError: it is a file, or below one.
+    """
+    folder = local_path(path)
+    if file := file_in_the_way(folder):
+        raise NotADirectoryError(
+            f"{name}={str(path)!r} is a folder for results, and {file} is a file: name another one"
+        )
+    return folder
 
 
 def checked_steps(

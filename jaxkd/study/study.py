@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import optax
 
-from jaxkd._files import local_path
 from jaxkd.cache._foreign import runnable
 from jaxkd.data import Examples, raw_batch
 from jaxkd.metrics.in_step import Metric
@@ -86,6 +85,7 @@ class Study:
     Raises:
       TypeError: an argument of another kind; says what to write.
       ValueError: data without training or held-out examples, arms of one name, no budget or two.
+      NotADirectoryError: `workdir` or `caches` is a file.
 
     Example:
       >>> import tempfile, jax.numpy as jnp, numpy as np, jaxkd
@@ -145,7 +145,7 @@ class Study:
         self.batch_size = arguments.checked_batch_size(batch_size, train)
         an_epoch = max(1, len(train) // self.batch_size)
         self.steps = arguments.checked_steps(steps, epochs, seconds, an_epoch)
-        self.seconds, self.workdir = seconds, local_path(workdir)
+        self.seconds, self.workdir = seconds, arguments.checked_folder("workdir", workdir)
         self.learning_rate = arguments.checked_learning_rate(learning_rate)
         self._make_optimizer = make_optimizer
         arguments.check_kinds(self._given)
@@ -159,7 +159,8 @@ class Study:
         self.loader_options = dict(loader_options or {})
         self.show = show
         self.runtime = Runtime() if runtime is None else runtime
-        folder = self.workdir / "caches" if caches is None else local_path(caches)
+        caches = self.workdir / "caches" if caches is None else caches
+        folder = arguments.checked_folder("caches", caches)
         self.caches = TeacherCaches(folder, [*self.data.values()], codec, self.runtime.yes)
         self._evaluators: dict[str, Evaluator] = {}
 

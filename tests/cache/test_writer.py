@@ -145,8 +145,9 @@ def test_a_view_that_is_no_integer_and_a_path_that_is_a_file_are_refused(tmp_pat
         one.write(IMAGES.ids, 0.5, LOGITS[0])
     assert one.remaining() == 400
     (tmp_path / "f").touch()
-    with pytest.raises(CacheError, match="a cache is a directory, .* is a file"):
-        writer(tmp_path / "f")
+    for path in (tmp_path / "f", tmp_path / "f" / "cache"):
+        with pytest.raises(CacheError, match=r"a cache is a directory, .*f is a file"):
+            writer(path)
 
 
 def test_filling_trains_on_what_reading_gives_later(tmp_path):

@@ -255,6 +255,9 @@ def test_the_report_says_whether_the_teacher_helped_and_why(numbers, kind, text)
     finding = language_report.findings(out)["top_k"]
     assert finding.kind == kind and "bits per byte" in finding.text
     assert text in language_report.explanation(out)
+    assert ("a row is seen once" in language_report.explanation(out)) == text.startswith(
+        ("does not", "labels only")
+    )
     if text.startswith("Distilled beats"):
         assert "closes 25% of the 0.400 bits per byte" in language_report.explanation(out)
 

@@ -434,6 +434,15 @@ def test_an_objective_of_other_numbers_is_another_arm():
     assert one.name == other.name and one.document() != other.document()
 
 
+@pytest.mark.parametrize("name", ["workdir", "caches"])
+def test_a_file_in_place_of_a_folder_is_named(tmp_path, name):
+    (tmp_path / "notes.txt").touch()
+    for path in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "below"):
+        with pytest.raises(NotADirectoryError, match=f"{name}=.*notes.txt is a file: name another"):
+            make_study(**{"workdir": tmp_path / "study", name: path})
+    assert [each.name for each in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_an_arm_of_another_folder_is_refused(finished):
     study, _ = finished
     with pytest.raises(ValueError, match=r"options.alpha.*: choose another workdir"):
